@@ -1,0 +1,163 @@
+"""The typed manifest: what `manifest.py` loads and what steps are declared from. Frozen, plain, picklable.
+
+Sizes are bytes. A `HostPath` keeps what the user wrote beside what it stands for: messages show the one, the
+program opens the other. Guest paths are absolute; `~` has become `/root`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
+
+
+@dataclass(frozen=True)
+class HostPath:
+    """A file or directory of the host: its absolute path, and the words that named it in the manifest."""
+
+    path: Path
+    written: str
+
+
+@dataclass(frozen=True)
+class Ext4Source:
+    """An image of an ext2, ext3 or ext4 filesystem, cloned as it is."""
+
+    path: HostPath
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class TarSource:
+    """A tarball; its compression is told from its content."""
+
+    path: HostPath
+    size_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class DirectorySource:
+    """A directory of the host. Owners become 0:0 unless `keep_owner`."""
+
+    path: HostPath
+    size_bytes: int | None = None
+    keep_owner: bool = False
+
+
+ImageSource = Ext4Source | TarSource | DirectorySource
+
+
+@dataclass(frozen=True)
+class Image:
+    """`[image.NAME]`."""
+
+    name: str
+    rootfs: ImageSource
+    cmdline: str | None = None
+
+
+@dataclass(frozen=True)
+class Root:
+    """`[vm.NAME.root]`: the exception store over the shared image."""
+
+    capacity_bytes: int | None = None
+    """The store file's size; None: room for every block of the image."""
+    on_new_base: Literal["block", "keep"] = "block"
+
+
+@dataclass(frozen=True)
+class GuestDefaults:
+    """`[vm.NAME.guest]`: which of the default patches are written."""
+
+    hostname: bool = True
+    hosts: bool = True
+    resolv_conf: bool = True
+    sshd: bool = True
+    network: bool = True
+    fstab: bool = True
+    identity: bool = True
+
+
+@dataclass(frozen=True)
+class Network:
+    """`[vm.NAME.network]`. Without an address the mode is `none` and `mac` may be None."""
+
+    mode: Literal["bootstrap", "cmdline", "none"] = "none"
+    address: str | None = None
+    """IPv4 with prefix length, `172.16.0.10/24`."""
+    gateway: str | None = None
+    dns: tuple[str, ...] = ()
+    mac: str | None = None
+    """Lower case; the default `06:00` + the address's four bytes is already filled in."""
+    tap: str | None = None
+    """The default `tap-NAME` is already filled in."""
+
+
+@dataclass(frozen=True)
+class InlineFile:
+    """`[[vm.NAME.file]]`: a file whose content stands in the manifest."""
+
+    guest: str
+    content: str
+    mode: int = 0o644
+    owner: str = "root:root"
+
+
+@dataclass(frozen=True)
+class FileSync:
+    """`[[vm.NAME.file_sync]]`: a host file or directory, copied recursively."""
+
+    host: HostPath
+    guest: str
+    mode: int | None = None
+    """For regular files; None: the host's modes."""
+    owner: str = "root:root"
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`[[vm.NAME.mount]]`: one fstab line."""
+
+    source: str
+    target: str
+    fstype: str
+    options: tuple[str, ...] = ("defaults",)
+    dump: int = 0
+    fsck_pass: int = 0
+
+
+@dataclass(frozen=True)
+class VM:
+    """`[vm.NAME]`, with defaults and the file's top-level entries merged in."""
+
+    name: str
+    image: str
+    hostname: str
+    vcpus: int = 1
+    memory_bytes: int = 512 << 20
+    authorized_keys: tuple[str, ...] = ()
+    """Public keys, one line each, read from their files."""
+    drop_mounts: tuple[str, ...] = ("/home", "/var")
+    root: Root = field(default_factory=Root)
+    guest: GuestDefaults = field(default_factory=GuestDefaults)
+    network: Network = field(default_factory=Network)
+    files: tuple[InlineFile, ...] = ()
+    file_syncs: tuple[FileSync, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One loaded manifest, its includes merged in."""
+
+    store: Path
+    """Absolute."""
+    images: Mapping[str, Image]
+    vms: Mapping[str, VM]
+    files: tuple[Path, ...] = ()
+    """Every file that was read, the one named on the command line first."""
+    warnings: tuple[str, ...] = ()

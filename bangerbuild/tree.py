@@ -1,0 +1,53 @@
+"""What a directory tree holds, as values: the one shape that tarballs, host directories and guests share.
+
+Names are text as `os.fsdecode` gives it (UTF-8, other bytes as surrogates), so every name an ext4 directory
+can hold has one spelling here and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import BinaryIO
+
+
+class EntryType(Enum):
+    """The type of a directory entry; a hard link is a further name of an entry met before."""
+
+    FILE = "file"
+    DIRECTORY = "directory"
+    SYMLINK = "symlink"
+    HARD_LINK = "hard link"
+    CHARACTER_DEVICE = "character device"
+    BLOCK_DEVICE = "block device"
+    FIFO = "fifo"
+    SOCKET = "socket"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One name in a tree, with all that an inode keeps.
+
+    `content` can be read once, from the start, until the next entry is asked for. `data_extents` says where
+    a sparse file has data: (offset, length) pairs in bytes, ascending; `content` then yields only those
+    bytes, one run after the other. None means that the file has no holes.
+    """
+
+    path: str
+    """Relative to the tree's top, without leading or trailing slash; empty for the top itself."""
+    type: EntryType
+    mode: int = 0o755
+    """Permission bits, set-id and sticky included (07777)."""
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int = 0
+    size_bytes: int = 0
+    target: str = ""
+    """A symlink's text, or the path (as in `path`) that a hard link is a further name of."""
+    device: tuple[int, int] = (0, 0)
+    """Major and minor."""
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    """Full names, such as `security.capability`; POSIX ACLs in the kernel's binary form."""
+    content: BinaryIO | None = None
+    data_extents: tuple[tuple[int, int], ...] | None = None
