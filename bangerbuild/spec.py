@@ -6,10 +6,12 @@ program opens the other. Guest paths are absolute; `~` has become `/root`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
 
@@ -101,7 +103,7 @@ class InlineFile:
     """`[[vm.NAME.file]]`: a file whose content stands in the manifest."""
 
     guest: str
-    content: str
+    content: str = field(metadata={"digest": True})
     mode: int = 0o644
     owner: str = "root:root"
 

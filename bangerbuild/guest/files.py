@@ -6,7 +6,10 @@ A path is absolute. Parents are followed as the guest would follow them; the las
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 @dataclass(frozen=True)
@@ -16,6 +19,19 @@ class GuestFile:
     path: str
     content: bytes
     mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class GuestDirectory:
+    """A directory with exactly this mode and owner; made if it is missing, its content left alone.
+
+    A symbolic link at its end is followed like a parent, so that `/root` may stand elsewhere.
+    """
+
+    path: str
+    mode: int = 0o755
     uid: int = 0
     gid: int = 0
 
@@ -35,7 +51,24 @@ class GuestRemoval:
     path: str
 
 
-GuestChange = GuestFile | GuestSymlink | GuestRemoval
+GuestChange = GuestFile | GuestDirectory | GuestSymlink | GuestRemoval
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one part of a patch asks for: changes in the order to make them, and warnings for the plan."""
+
+    changes: tuple[GuestChange, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Iterable[Outcome]) -> Outcome:
+        """One outcome of several, in their order."""
+        all_parts = tuple(parts)
+        return cls(
+            tuple(change for part in all_parts for change in part.changes),
+            tuple(warning for part in all_parts for warning in part.warnings),
+        )
 
 
 class GuestView(Protocol):
@@ -50,3 +83,6 @@ class GuestView(Protocol):
 
     def exists(self, path: str) -> bool:
         """Whether something of any type is there."""
+
+    def mode(self, path: str) -> int | None:
+        """The permission bits (07777) of what is there; None where nothing is."""

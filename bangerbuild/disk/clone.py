@@ -1,0 +1,120 @@
+"""Copies of disk files that cost what the file holds, not what it could hold; and their digests.
+
+A clone shares its blocks with the original where the filesystem can (FICLONE: btrfs, XFS), and else copies
+the data and keeps the holes.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FICLONE = 0x40049409
+"""linux/fs.h: _IOW(0x94, 9, int)."""
+
+PIECE_BYTES = 1 << 20
+DIGEST_PIECE_BYTES = 64 << 10
+NO_REFLINK = {
+    errno.EOPNOTSUPP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.EACCES,
+}
+
+
+def clone(source: Path, target: Path) -> bool:
+    """Make `target`, which must not exist, a copy of `source`; whether the two share their blocks.
+
+    Raises:
+        OSError: `target` is then removed.
+    """
+    with source.open("rb") as reader, target.open("xb") as writer:
+        try:
+            if _reflink(reader.fileno(), writer.fileno()):
+                return True
+            _copy_data(reader.fileno(), writer.fileno())
+        except OSError:
+            target.unlink()
+            raise
+        return False
+
+
+def _reflink(reader: int, writer: int) -> bool:
+    try:
+        fcntl.ioctl(writer, FICLONE, reader)
+    except OSError as err:
+        if err.errno in NO_REFLINK:
+            return False
+        raise
+    return True
+
+
+def _copy_data(reader: int, writer: int) -> None:
+    os.ftruncate(writer, os.fstat(reader).st_size)
+    for start, length in data_extents(reader):
+        position = start
+        while position < start + length:
+            wanted = min(start + length - position, 1 << 30)
+            copied = os.copy_file_range(reader, writer, wanted, position, position)
+            if copied == 0:
+                raise OSError(errno.EIO, "the file became shorter while it was copied")
+            position += copied
+
+
+def data_extents(fd: int) -> Iterator[tuple[int, int]]:
+    """Where a file has data: (offset, length) in bytes, ascending."""
+    size = os.fstat(fd).st_size
+    position = 0
+    while position < size:
+        try:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+        except OSError as err:
+            if err.errno == errno.ENXIO:
+                return
+            raise
+        position = os.lseek(fd, start, os.SEEK_HOLE)
+        yield start, position - start
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of what a file holds, in hex; holes cost nothing.
+
+    A block of zeros and a hole read the same and count the same, so a copy has the original's digest however
+    its filesystem stores it. Hashed are the size, then each piece of 64 KiB that is not all zeros, after its
+    index; both numbers as 8 bytes, little-endian.
+    """
+    with path.open("rb", buffering=0) as file:
+        hasher = hashlib.sha256(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
+        for index, piece in _pieces(file.fileno()):
+            hasher.update(index.to_bytes(8, "little"))
+            hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def _pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
+    """Every piece that is not all zeros, once, with its index."""
+    buffer = memoryview(bytearray(PIECE_BYTES))
+    zeros = bytes(DIGEST_PIECE_BYTES)
+    done = 0
+    for start, length in data_extents(fd):
+        position = max(done, start - start % DIGEST_PIECE_BYTES)
+        while position < start + length:
+            count = os.preadv(fd, [buffer], position)
+            for offset in range(0, count, DIGEST_PIECE_BYTES):
+                piece = buffer[offset : min(offset + DIGEST_PIECE_BYTES, count)]
+                if piece != zeros[: len(piece)]:
+                    yield (position + offset) // DIGEST_PIECE_BYTES, piece
+            if count == 0:
+                return
+            position += count
+        done = position

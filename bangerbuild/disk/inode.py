@@ -1,0 +1,249 @@
+"""An ext4 inode's bytes, and what of it the rest of the program wants to know.
+
+    0x00  mode, uid, size, atime, ctime, mtime, dtime, gid, links, blocks (of 512 bytes), flags
+    0x28  60 bytes: block map, extent tree, symlink text, device number or inline data
+    0x64  generation, file_acl, size_high … blocks_hi, file_acl_hi, uid_hi, gid_hi, checksum
+    0x80  extra_isize, checksum_hi, ctime_extra, mtime_extra, atime_extra, crtime, crtime_extra, …, projid
+
+Source: `struct ext2_inode_large` in `ext2fs/ext2_fs.h`. What lies beyond 0x80 is there only in inodes of 256
+bytes and more, as far as extra_isize reaches.
+"""
+
+from __future__ import annotations
+
+import stat
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NANOSECONDS = 1_000_000_000
+EXTRA_BYTES = 32
+"""How far beyond 0x80 the fields known here reach."""
+BLOCK_AREA = slice(0x28, 0x64)
+
+IMMUTABLE_FL = 0x10
+APPEND_FL = 0x20
+ENCRYPT_FL = 0x800
+INDEX_FL = 0x1000
+EXTENTS_FL = 0x80000
+EA_INODE_FL = 0x200000
+INLINE_DATA_FL = 0x10000000
+CASEFOLD_FL = 0x40000000
+
+FORMATS = {
+    EntryType.FILE: stat.S_IFREG,
+    EntryType.DIRECTORY: stat.S_IFDIR,
+    EntryType.SYMLINK: stat.S_IFLNK,
+    EntryType.CHARACTER_DEVICE: stat.S_IFCHR,
+    EntryType.BLOCK_DEVICE: stat.S_IFBLK,
+    EntryType.FIFO: stat.S_IFIFO,
+    EntryType.SOCKET: stat.S_IFSOCK,
+}
+TYPES = {bits: entry_type for entry_type, bits in FORMATS.items()}
+FILE_TYPES = {
+    EntryType.FILE: 1,
+    EntryType.DIRECTORY: 2,
+    EntryType.CHARACTER_DEVICE: 3,
+    EntryType.BLOCK_DEVICE: 4,
+    EntryType.FIFO: 5,
+    EntryType.SOCKET: 6,
+    EntryType.SYMLINK: 7,
+}
+"""EXT2_FT_*, what a directory entry says of its inode."""
+
+_U16 = struct.Struct("<H")
+_U32 = struct.Struct("<I")
+_EXTENT_HEADER = struct.pack("<4HI", 0xF30A, 0, 4, 0, 0)
+_EXTENT = struct.Struct("<IHHI")
+MAX_EXTENT_BLOCKS = 32768
+INLINE_EXTENTS = 4
+
+
+@dataclass(frozen=True)
+class Stat:
+    """What is known of a file without reading it."""
+
+    ino: int
+    type: EntryType
+    mode: int
+    """Permission bits, set-id and sticky included (07777)."""
+    uid: int
+    gid: int
+    size_bytes: int
+    mtime_ns: int
+    links: int
+    target: str = ""
+    """A symlink's text."""
+    device: tuple[int, int] = (0, 0)
+    """Major and minor."""
+
+
+def _field(form: struct.Struct, offset: int, high: int | None = None) -> property:
+    """A number at an offset, with its upper 16 bits elsewhere if `high` says where."""
+
+    def get(self: Inode) -> int:
+        value: int = form.unpack_from(self.raw, offset)[0]
+        if high is not None:
+            value |= _U16.unpack_from(self.raw, high)[0] << (form.size * 8)
+        return value
+
+    def put(self: Inode, value: int) -> None:
+        form.pack_into(self.raw, offset, value & ((1 << form.size * 8) - 1))
+        if high is not None:
+            _U16.pack_into(self.raw, high, value >> (form.size * 8))
+
+    return property(get, put)
+
+
+class Inode:
+    """Named access to the bytes of one inode, which it shares with its owner."""
+
+    __slots__ = ("raw",)
+
+    def __init__(self, raw: bytearray) -> None:
+        self.raw = raw
+
+    full_mode = _field(_U16, 0x00)
+    uid = _field(_U16, 0x02, 0x78)
+    gid = _field(_U16, 0x18, 0x7A)
+    dtime = _field(_U32, 0x14)
+    links = _field(_U16, 0x1A)
+    sectors = _field(_U32, 0x1C, 0x74)
+    flags = _field(_U32, 0x20)
+    xattr_block = _field(_U32, 0x68, 0x76)
+    extra_bytes = _field(_U16, 0x80)
+
+    @classmethod
+    def new(cls, inode_bytes: int, entry_type: EntryType, mode: int, now: int) -> Inode:
+        """An inode with nothing in it, one link (a directory: two), and every time set to now."""
+        inode = cls(bytearray(inode_bytes))
+        if inode_bytes > 128:
+            inode.extra_bytes = EXTRA_BYTES
+        inode.full_mode = FORMATS[entry_type] | mode
+        inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
+        for offset, extra in ((0x08, 0x8C), (0x0C, 0x84), (0x10, 0x88)):
+            inode._put_time(offset, extra, now * NANOSECONDS)
+        if inode_bytes > 128:
+            inode._put_time(0x90, 0x94, now * NANOSECONDS)
+        return inode
+
+    @property
+    def type(self) -> EntryType | None:
+        """What it is; None where the mode says nothing known."""
+        return TYPES.get(stat.S_IFMT(self.full_mode))
+
+    @property
+    def mode(self) -> int:
+        """Permission bits, set-id and sticky included."""
+        return stat.S_IMODE(self.full_mode)
+
+    @mode.setter
+    def mode(self, bits: int) -> None:
+        self.full_mode = stat.S_IFMT(self.full_mode) | bits
+
+    @property
+    def size_bytes(self) -> int:
+        """The content's size."""
+        low: int = _U32.unpack_from(self.raw, 0x04)[0]
+        high: int = _U32.unpack_from(self.raw, 0x6C)[0]
+        return low | high << 32
+
+    @size_bytes.setter
+    def size_bytes(self, value: int) -> None:
+        _U32.pack_into(self.raw, 0x04, value & 0xFFFFFFFF)
+        _U32.pack_into(self.raw, 0x6C, value >> 32)
+
+    @property
+    def mtime_ns(self) -> int:
+        """When the content last changed."""
+        return self._get_time(0x10, 0x88)
+
+    @mtime_ns.setter
+    def mtime_ns(self, value: int) -> None:
+        self._put_time(0x10, 0x88, value)
+
+    def set_ctime(self, now: int) -> None:
+        """When the inode last changed, in seconds."""
+        self._put_time(0x0C, 0x84, now * NANOSECONDS)
+
+    def _get_time(self, offset: int, extra: int) -> int:
+        seconds: int = struct.unpack_from("<i", self.raw, offset)[0]
+        if not self._reaches(extra):
+            return seconds * NANOSECONDS
+        bits: int = _U32.unpack_from(self.raw, extra)[0]
+        return (seconds + ((bits & 3) << 32)) * NANOSECONDS + (bits >> 2)
+
+    def _put_time(self, offset: int, extra: int, time_ns: int) -> None:
+        """Seconds as 32 signed bits, then two bits of epoch and the nanoseconds; what doesn't fit is clamped."""
+        reaches = self._reaches(extra)
+        last = (1 << 34) - (1 << 31) - 1 if reaches else (1 << 31) - 1
+        seconds, nanoseconds = divmod(time_ns, NANOSECONDS)
+        seconds = max(-(1 << 31), min(seconds, last))
+        low = (seconds + (1 << 31)) % (1 << 32) - (1 << 31)
+        struct.pack_into("<i", self.raw, offset, low)
+        if reaches:
+            _U32.pack_into(self.raw, extra, nanoseconds << 2 | (seconds - low) >> 32)
+
+    def _reaches(self, offset: int) -> bool:
+        return len(self.raw) > 128 and 0x80 + int(self.extra_bytes) >= offset + 4
+
+    @property
+    def device(self) -> tuple[int, int]:
+        """Major and minor of a device."""
+        old, new = struct.unpack_from("<II", self.raw, 0x28)
+        if old:
+            return old >> 8 & 0xFF, old & 0xFF
+        return (new & 0xFFF00) >> 8, new & 0xFF | new >> 12 & 0xFFF00
+
+    @device.setter
+    def device(self, numbers: tuple[int, int]) -> None:
+        major, minor = numbers
+        if major < 256 and minor < 256:
+            struct.pack_into("<II", self.raw, 0x28, major << 8 | minor, 0)
+        else:
+            struct.pack_into("<II", self.raw, 0x28, 0, minor & 0xFF | major << 8 | (minor & ~0xFF) << 12)
+
+    @property
+    def block_area(self) -> bytes:
+        """The 60 bytes of block map, extent tree or symlink text."""
+        return bytes(self.raw[BLOCK_AREA])
+
+    @block_area.setter
+    def block_area(self, data: bytes) -> None:
+        self.raw[BLOCK_AREA] = data.ljust(60, b"\0")
+
+    def set_extents(self, extents: list[tuple[int, int, int]]) -> None:
+        """Make it an inode in extent format with at most four (logical block, first block, count)."""
+        self.flags |= EXTENTS_FL
+        header = bytearray(_EXTENT_HEADER)
+        _U16.pack_into(header, 2, len(extents))
+        packed = (_EXTENT.pack(at, count, first >> 32, first & 0xFFFFFFFF) for at, first, count in extents)
+        self.block_area = bytes(header) + b"".join(packed)
+
+
+def stat_of(ino: int, inode: Inode, read_target: Callable[[int, Inode], bytes]) -> Stat | None:
+    """An inode as a Stat; None if it is of no known type."""
+    entry_type = inode.type
+    if entry_type is None:
+        return None
+    target = b""
+    if entry_type is EntryType.SYMLINK:
+        target = read_target(ino, inode)
+    devices = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
+    return Stat(
+        ino=ino,
+        type=entry_type,
+        mode=inode.mode,
+        uid=inode.uid,
+        gid=inode.gid,
+        size_bytes=inode.size_bytes,
+        mtime_ns=inode.mtime_ns,
+        links=inode.links,
+        target=target.decode(errors="surrogateescape"),
+        device=inode.device if entry_type in devices else (0, 0),
+    )

@@ -1,0 +1,278 @@
+"""A disk that is a dm-snapshot exception store over a read-only base: what an overlay's Filesystem stands on."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Self
+
+from bangerbuild.disk import snapshot
+from bangerbuild.errors import FilesystemError, SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    from bangerbuild.disk.blocks import Blocks
+
+PENDING_LIMIT_BYTES = 32 << 20
+_PIECE_CHUNKS = 256
+
+
+class SnapshotStore:
+    """A store file over its base: reads fall through, writes stay in memory until they are placed.
+
+    The store file is written in place, so it belongs to the caller and should be a staged copy. Nothing in it
+    refers to new chunks before `commit`. The base is only ever read.
+
+    Args:
+        base: the disk under the store; stays the caller's and open.
+        path: an existing store, ours or one that a kernel has written to.
+        writable: opened for reading only unless set.
+        durable: whether `commit` waits for the disk; False where the caller syncs many files at once.
+
+    Raises:
+        SnapshotError: it is no store, or one that can't be used.
+    """
+
+    def __init__(
+        self, base: Blocks, path: Path | str, *, writable: bool = False, durable: bool = True
+    ) -> None:
+        self.base = base
+        self.name = os.fspath(path)
+        self.writable = writable
+        self._durable = durable
+        self._pending: dict[int, bytes] = {}
+        self.size_bytes = base.size_bytes
+        self._fd = _open_store(self.name, os.O_RDWR if writable else os.O_RDONLY)
+        try:
+            self._read_metadata()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(
+        cls,
+        base: Blocks,
+        path: Path | str,
+        *,
+        capacity_bytes: int | None = None,
+        chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
+        durable: bool = True,
+    ) -> Self:
+        """Make a new, empty, sparse store file and open it for writing.
+
+        Args:
+            base: the disk under the store.
+            path: must not exist yet.
+            capacity_bytes: the file's size; None is room for every chunk of the base.
+            chunk_bytes: the kernel's chunk size.
+            durable: see the class.
+
+        Raises:
+            SnapshotError: it can't be made, or is too small for a single chunk.
+        """
+        capacity = capacity_bytes or snapshot.capacity_for(base.size_bytes, chunk_bytes)
+        least = snapshot.minimal_capacity(chunk_bytes)
+        if capacity < least:
+            raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
+        fd = _open_store(os.fspath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
+            os.ftruncate(fd, capacity)
+        except OSError as err:
+            raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
+        finally:
+            os.close(fd)
+        return cls(base, path, writable=True, durable=durable)
+
+    def _read_metadata(self) -> None:
+        self._layout = snapshot.parse_header(os.pread(self._fd, snapshot.HEADER_BYTES, 0), self.name)
+        self.chunk_bytes = self._layout.chunk_bytes
+        self._capacity_chunks = os.lseek(self._fd, 0, os.SEEK_END) // self.chunk_bytes
+        found = snapshot.parse_exceptions(
+            self._layout,
+            self._read_slot,
+            self._capacity_chunks,
+            -(-self.size_bytes // self.chunk_bytes),
+            self.name,
+        )
+        self._slots = found.chunks
+        self._next_free = found.next_free
+        self._committed = len(found.chunks)
+
+    @property
+    def exceptions(self) -> int:
+        """How many chunks differ from the base, those not yet committed included."""
+        return len(self._slots) + sum(chunk not in self._slots for chunk in self._pending)
+
+    def changed_chunks(self) -> Iterator[tuple[int, bytes]]:
+        """Each chunk that the store holds and its bytes, ascending; with the base they make the whole disk."""
+        for chunk in sorted(self._slots.keys() | self._pending.keys()):
+            yield chunk, self._chunk(chunk)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See Blocks."""
+        size = self.chunk_bytes
+        chunk, within = divmod(offset, size)
+        if within + length <= size:
+            if chunk not in self._pending and chunk not in self._slots:
+                return self.base.read(offset, length)
+            return self._chunk(chunk)[within : within + length]
+        return b"".join(self.base.read(*run) if where is None else where for where, run in self._parts(offset, length))
+
+    def _parts(self, offset: int, length: int) -> Iterator[tuple[bytes | None, tuple[int, int]]]:
+        """A long read in pieces: bytes of ours, or None and a run (offset, length) of the base."""
+        start, end, size = offset, offset + length, self.chunk_bytes
+        for chunk in range(offset // size, -(-end // size)):
+            if chunk not in self._pending and chunk not in self._slots:
+                continue
+            at, stop = max(offset, chunk * size), min(end, (chunk + 1) * size)
+            if start < at:
+                yield None, (start, at - start)
+            yield self._chunk(chunk)[at - chunk * size : stop - chunk * size], (at, stop - at)
+            start = stop
+        if start < end:
+            yield None, (start, end - start)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See Blocks. Kept in memory up to a limit, then placed in the store file, still unreferenced."""
+        if offset + len(data) > self.size_bytes:
+            raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
+        size, at = self.chunk_bytes, 0
+        while at < len(data):
+            chunk, within = divmod(offset + at, size)
+            piece = data[at : at + size - within]
+            if len(piece) < size:
+                old = self._chunk(chunk)
+                piece = old[:within] + piece + old[within + len(piece) :]
+            self._pending[chunk] = bytes(piece)
+            at += size - within
+        if len(self._pending) * size > PENDING_LIMIT_BYTES:
+            self._place_pending()
+
+    def flush(self) -> None:
+        """See Blocks."""
+        self.commit()
+
+    def commit(self) -> None:
+        """Place what is pending and write the pairs that refer to it; the same writes give the same bytes.
+
+        Raises:
+            SnapshotError: the store is full; nothing new is referred to.
+        """
+        if not self.writable:
+            return
+        self._place_pending()
+        pairs = list(self._slots.items())[self._committed :]
+        try:
+            if self._durable and pairs:
+                os.fsync(self._fd)  # data before the pairs that point at it
+            self._write_pairs(pairs)
+            if self._durable:
+                os.fsync(self._fd)
+        except OSError as err:
+            raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
+        self._committed = len(self._slots)
+
+    def _write_pairs(self, pairs: list[tuple[int, int]]) -> None:
+        index, per_area = self._committed, self._layout.pairs_per_area
+        while pairs:
+            within = index % per_area
+            here, pairs = pairs[: per_area - within], pairs[per_area - within :]
+            data = snapshot.pack_pairs(here)
+            if within == 0:  # an area of its own: no stale bytes may follow its pairs
+                data = data.ljust(self.chunk_bytes, b"\0")
+            os.pwrite(self._fd, data, self._layout.pair_offset(index))
+            index += len(here)
+        if index > self._committed and index % per_area == 0:
+            area = self._layout.area_chunk(index // per_area)
+            if any(self._read_slot(area)):
+                os.pwrite(self._fd, bytes(self.chunk_bytes), area * self.chunk_bytes)
+
+    def _place_pending(self) -> None:
+        changed = [chunk for chunk in sorted(self._pending) if not self._is_as_base(chunk)]
+        fresh = [chunk for chunk in changed if chunk not in self._slots]
+        needed = self._layout.chunks_for(len(self._slots) + len(fresh))
+        slots = self._free_slots(len(fresh))
+        if needed > self._capacity_chunks or (slots and slots[-1] >= self._capacity_chunks):
+            raise SnapshotError(
+                f"'{self.name}' is full: its {self._capacity_chunks * self.chunk_bytes} bytes are too few, "
+                f"at least {needed * self.chunk_bytes} are needed",
+                hint="give the store a larger size",
+            )
+        self._slots.update(zip(fresh, slots, strict=True))
+        self._write_data(changed)
+        self._next_free = self._layout.next_data_chunk(slots[-1] + 1) if slots else self._next_free
+        self._pending.clear()
+
+    def _free_slots(self, count: int) -> list[int]:
+        slots, slot = [], self._next_free
+        for _ in range(count):
+            slot = self._layout.next_data_chunk(slot)
+            slots.append(slot)
+            slot += 1
+        return slots
+
+    def _write_data(self, chunks: list[int]) -> None:
+        """Write chunks to their slots, neighbours together."""
+        size = self.chunk_bytes
+        start = 0
+        for i in range(1, len(chunks) + 1):
+            run = i - start
+            if i < len(chunks) and run < _PIECE_CHUNKS and self._slots[chunks[i]] == self._slots[chunks[start]] + run:
+                continue
+            data = b"".join(self._pending[chunk] for chunk in chunks[start:i])
+            try:
+                written = os.pwrite(self._fd, data, self._slots[chunks[start]] * size)
+                if written != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError as err:
+                raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
+            start = i
+
+    def _is_as_base(self, chunk: int) -> bool:
+        return chunk not in self._slots and self._base_chunk(chunk) == self._pending[chunk]
+
+    def _chunk(self, chunk: int) -> bytes:
+        if (pending := self._pending.get(chunk)) is not None:
+            return pending
+        slot = self._slots.get(chunk)
+        return self._base_chunk(chunk) if slot is None else self._read_slot(slot)
+
+    def _base_chunk(self, chunk: int) -> bytes:
+        offset = chunk * self.chunk_bytes
+        length = min(self.chunk_bytes, self.size_bytes - offset)
+        return self.base.read(offset, length).ljust(self.chunk_bytes, b"\0")
+
+    def _read_slot(self, slot: int) -> bytes:
+        try:
+            data = os.pread(self._fd, self.chunk_bytes, slot * self.chunk_bytes)
+        except OSError as err:
+            raise SnapshotError(f"cannot read '{self.name}': {err.strerror}") from err
+        if len(data) != self.chunk_bytes:
+            raise SnapshotError(f"'{self.name}' is cut short: chunk {slot} is missing")
+        return data
+
+    def close(self) -> None:
+        """Let go of the file, and of whatever was not committed; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_store(name: str, flags: int) -> int:
+    try:
+        return os.open(name, flags | os.O_CLOEXEC, 0o600)
+    except OSError as err:
+        raise SnapshotError(f"cannot open '{name}': {err.strerror}") from err

@@ -1,0 +1,179 @@
+"""The dm-snapshot exception store: bytes in, bytes out.
+
+A store keeps the chunks in which a device differs from its base. All numbers are little-endian, all places
+count chunks of one size (source: `drivers/md/dm-snap-persistent.c`):
+
+    chunk 0   header: u32 magic, u32 valid, u32 version, u32 chunk size in sectors
+    chunk 1   area 0: pairs of (u64 old_chunk, u64 new_chunk), chunk_bytes / 16 of them
+    chunk 2…  the data chunks of area 0, as many as it has pairs; then area 1, and so on
+
+A pair whose new_chunk is 0 ends the list. The kernel reads the area after a full one, so that one must be
+there and start with zeros.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import SnapshotError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+MAGIC = 0x70416E53
+VERSION = 1
+SECTOR_BYTES = 512
+DEFAULT_CHUNK_BYTES = 4096
+HEADER_BYTES = 16
+MAX_CHUNK_SECTORS = 1 << 21
+"""1 GiB; what lies above is no store anyone made, and would be read into memory."""
+
+_HEADER = struct.Struct("<4I")
+_PAIR = struct.Struct("<2Q")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where things lie in a store of one chunk size."""
+
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+
+    @property
+    def pairs_per_area(self) -> int:
+        """How many exceptions one metadata chunk describes."""
+        return self.chunk_bytes // _PAIR.size
+
+    def area_chunk(self, area: int) -> int:
+        """The metadata chunk of an area, counted from 0."""
+        return 1 + area * (self.pairs_per_area + 1)
+
+    def is_metadata(self, chunk: int) -> bool:
+        """Whether a chunk holds the header or pairs, so no data."""
+        return chunk == 0 or chunk % (self.pairs_per_area + 1) == 1
+
+    def pair_offset(self, index: int) -> int:
+        """The byte at which the pair of this index, counted from 0 over all areas, stands."""
+        area, within = divmod(index, self.pairs_per_area)
+        return self.area_chunk(area) * self.chunk_bytes + within * _PAIR.size
+
+    def next_data_chunk(self, chunk: int) -> int:
+        """The first chunk from this one on that may hold data."""
+        while self.is_metadata(chunk):
+            chunk += 1
+        return chunk
+
+    def chunks_for(self, exceptions: int) -> int:
+        """How many chunks a store with this many exceptions needs, the area behind a full one included."""
+        return 1 + (exceptions // self.pairs_per_area + 1) + exceptions
+
+
+@dataclass(frozen=True)
+class Exceptions:
+    """What a store's metadata says: which chunks differ, and where they lie."""
+
+    chunks: dict[int, int]
+    """old_chunk -> new_chunk, in the order of the pairs."""
+    next_free: int
+    """The first chunk behind all data, where the kernel too would go on."""
+
+
+def capacity_for(base_size_bytes: int, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
+    """The size in bytes of a store that has room for every chunk of its base, metadata included."""
+    chunks = -(-base_size_bytes // chunk_bytes)
+    return Layout(chunk_bytes).chunks_for(chunks) * chunk_bytes
+
+
+def minimal_capacity(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
+    """The size in bytes below which a store holds no exception at all."""
+    return Layout(chunk_bytes).chunks_for(1) * chunk_bytes
+
+
+def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> bytes:
+    """The header of a valid store, to be followed by zeros up to the store's size."""
+    check_chunk_bytes(chunk_bytes)
+    return _HEADER.pack(MAGIC, 1, VERSION, chunk_bytes // SECTOR_BYTES)
+
+
+def check_chunk_bytes(chunk_bytes: int) -> None:
+    """Refuse a chunk size that the kernel would refuse: not a power of two, or below a sector."""
+    sectors, rest = divmod(chunk_bytes, SECTOR_BYTES)
+    if rest or not 0 < sectors <= MAX_CHUNK_SECTORS or sectors & (sectors - 1):
+        raise SnapshotError(f"a chunk of {chunk_bytes} bytes is no power of two of 512-byte sectors")
+
+
+def parse_header(data: bytes, name: str) -> Layout:
+    """Read a store's first 16 bytes.
+
+    Args:
+        data: the bytes.
+        name: what to call the store in a message.
+
+    Raises:
+        SnapshotError: it is no store, or one that can't be used any more.
+    """
+    if len(data) < HEADER_BYTES:
+        raise SnapshotError(f"'{name}' is no dm-snapshot store: it ends before its header does")
+    magic, valid, version, chunk_sectors = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        raise SnapshotError(f"'{name}' is no dm-snapshot store: magic {magic:#010x} instead of {MAGIC:#010x}")
+    if version != VERSION:
+        raise SnapshotError(f"'{name}' is a dm-snapshot store of version {version}; only 1 is known")
+    if not valid:
+        raise SnapshotError(
+            f"'{name}' is marked invalid: the store overflowed or failed, and its data is gone",
+            hint="make it anew, larger, with --replace",
+        )
+    try:
+        check_chunk_bytes(chunk_sectors * SECTOR_BYTES)
+    except SnapshotError as err:
+        raise SnapshotError(f"'{name}' has a chunk size of {chunk_sectors} sectors: not a store") from err
+    return Layout(chunk_sectors * SECTOR_BYTES)
+
+
+def parse_exceptions(
+    layout: Layout, read_chunk: Callable[[int], bytes], store_chunks: int, base_chunks: int, name: str
+) -> Exceptions:
+    """Read the pairs of all areas and check each.
+
+    Args:
+        layout: where areas lie.
+        read_chunk: gives the bytes of one chunk of the store.
+        store_chunks: how many whole chunks the store has.
+        base_chunks: how many chunks the base has, a last partial one counted.
+        name: what to call the store in a message.
+
+    Raises:
+        SnapshotError: a pair points where no data can be, or two pairs say the same.
+    """
+    chunks: dict[int, int] = {}
+    taken: set[int] = set()
+    next_free = layout.next_data_chunk(1)
+    for old, new in _pairs(layout, read_chunk, store_chunks, name):
+        if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
+            raise SnapshotError(f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}")
+        if old in chunks or new in taken:
+            raise SnapshotError(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
+        chunks[old] = new
+        taken.add(new)
+        next_free = max(next_free, new + 1)
+    return Exceptions(chunks, layout.next_data_chunk(next_free))
+
+
+def _pairs(
+    layout: Layout, read_chunk: Callable[[int], bytes], store_chunks: int, name: str
+) -> Iterator[tuple[int, int]]:
+    area = 0
+    while layout.area_chunk(area) < store_chunks:
+        for old, new in _PAIR.iter_unpack(read_chunk(layout.area_chunk(area))):
+            if new == 0:
+                return
+            yield old, new
+        area += 1
+    raise SnapshotError(f"'{name}' is cut short: the area behind its last full one is missing")
+
+
+def pack_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:
+    """The bytes of (old_chunk, new_chunk) pairs."""
+    return b"".join(_PAIR.pack(old, new) for old, new in pairs)

@@ -1,0 +1,196 @@
+"""The ext4 superblock as it stands on disk, and what in it forbids reading or writing.
+
+libext2fs opens what it should not: a filesystem with a journal to replay, with errors, with quota counters
+that it would leave behind. So the superblock is judged here, before libext2fs sees it.
+Source: `struct ext2_super_block` in `ext2fs/ext2_fs.h`; it lies at byte 1024 of the disk.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import FilesystemError
+
+if TYPE_CHECKING:
+    from bangerbuild.disk.blocks import Blocks
+
+OFFSET = 1024
+SIZE = 1024
+_MAGIC = 0xEF53
+_VALID = 1
+_ERRORS = 2
+
+COMPAT_XATTR = 0x8
+INCOMPAT_RECOVER = 0x4
+INCOMPAT_EXTENTS = 0x40
+INCOMPAT_MMP = 0x100
+INCOMPAT_EA_INODE = 0x400
+INCOMPAT_INLINE_DATA = 0x8000
+RO_COMPAT_HUGE_FILE = 0x8
+RO_COMPAT_DIR_NLINK = 0x20
+RO_COMPAT_BIGALLOC = 0x200
+RO_COMPAT_METADATA_CSUM = 0x400
+RO_COMPAT_ORPHAN_PRESENT = 0x10000
+
+# filetype, recover, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir, inline_data, encrypt,
+# casefold
+_KNOWN_INCOMPAT = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x30000
+_INCOMPAT_NAMES = {0x1: "compression", 0x8: "journal_dev", 0x1000: "dirdata"}
+# sparse_super, large_file, btree_dir, huge_file, uninit_bg, dir_nlink, extra_isize, bigalloc, metadata_csum, verity
+_WRITABLE_RO_COMPAT = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400 | 0x8000
+_RO_COMPAT_NAMES = {
+    0x80: "has_snapshot",
+    0x100: "quota",
+    0x800: "replica",
+    0x1000: "read-only",
+    0x2000: "project",
+    0x4000: "shared_blocks",
+    0x10000: "orphan_present",
+}
+
+_KINDS = (
+    (0, b"\x1f\x8b", "gzip data"),
+    (0, b"QFI\xfb", "a qcow image"),
+    (0, b"\xfd7zXZ\0", "xz data"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd data"),
+    (0, b"BZh", "bzip2 data"),
+    (0, b"PK\x03\x04", "a zip archive"),
+    (0, b"hsqs", "a squashfs filesystem"),
+    (0, b"XFSB", "an xfs filesystem"),
+    (0, b"SnAp", "a dm-snapshot store"),
+    (0, b"KDMV", "a VMDK image"),
+    (0, b"conectix", "a VHD image"),
+    (0, b"vhdxfile", "a VHDX image"),
+    (0, b"\x7fELF", "an ELF program"),
+    (257, b"ustar", "a tar archive"),
+    (512, b"EFI PART", "a whole disk with a partition table"),
+    (1024, b"\xe2\xe1\xf5\xe0", "an erofs filesystem"),
+    (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
+)
+
+
+@dataclass(frozen=True)
+class Superblock:
+    """What of a superblock matters here."""
+
+    blocks: int
+    block_bytes: int
+    inode_bytes: int
+    state: int
+    compat: int
+    incompat: int
+    ro_compat: int
+    last_orphan: int
+    free_blocks: int
+    free_inodes: int
+    first_data_block: int
+    label: str
+
+    @property
+    def size_bytes(self) -> int:
+        """The filesystem's own size."""
+        return self.blocks * self.block_bytes
+
+    @property
+    def has_extents(self) -> bool:
+        """Whether files may be in extent format."""
+        return bool(self.incompat & INCOMPAT_EXTENTS)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether it was left in order: no journal to replay, no errors, no orphans."""
+        unclean = self.incompat & INCOMPAT_RECOVER or self.ro_compat & RO_COMPAT_ORPHAN_PRESENT
+        return self.state & (_VALID | _ERRORS) == _VALID and not unclean and not self.last_orphan
+
+
+def parse_superblock(raw: bytes) -> Superblock | None:
+    """The superblock in these 1024 bytes; None if they hold none."""
+    u16, u32 = struct.Struct("<H").unpack_from, struct.Struct("<I").unpack_from
+    if u16(raw, 0x38)[0] != _MAGIC or u32(raw, 0x18)[0] > 6:
+        return None
+    incompat = u32(raw, 0x60)[0]
+    high = 32 if incompat & 0x80 else 64  # the upper halves count with the 64bit feature only
+    return Superblock(
+        blocks=u32(raw, 0x04)[0] | (u32(raw, 0x150)[0] << high) & 0xFFFFFFFFFFFFFFFF,
+        block_bytes=1024 << u32(raw, 0x18)[0],
+        inode_bytes=u16(raw, 0x58)[0] if u32(raw, 0x4C)[0] else 128,
+        state=u16(raw, 0x3A)[0],
+        compat=u32(raw, 0x5C)[0],
+        incompat=incompat,
+        ro_compat=u32(raw, 0x64)[0],
+        last_orphan=u32(raw, 0xE8)[0],
+        free_blocks=u32(raw, 0x0C)[0] | (u32(raw, 0x158)[0] << high) & 0xFFFFFFFFFFFFFFFF,
+        free_inodes=u32(raw, 0x10)[0],
+        first_data_block=u32(raw, 0x14)[0],
+        label=raw[0x78:0x88].rstrip(b"\0").decode(errors="replace"),
+    )
+
+
+def read_superblock(blocks: Blocks, *, writable: bool, allow_unclean: bool = False) -> Superblock:
+    """Read and judge the superblock of a disk.
+
+    Args:
+        blocks: the disk.
+        writable: whether the filesystem is to be changed.
+        allow_unclean: take one with errors or an unreplayed journal, to be read only.
+
+    Raises:
+        FilesystemError: there is none, or it forbids what is asked for.
+    """
+    raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
+    superblock = parse_superblock(raw)
+    if superblock is None:
+        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {_kind_of(blocks)}")
+    if superblock.size_bytes > blocks.size_bytes:
+        raise FilesystemError(
+            f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
+            f"the disk {blocks.size_bytes}"
+        )
+    _check_features(blocks.name, superblock, writable=writable)
+    if not (allow_unclean and not writable):
+        _check_state(blocks.name, superblock)
+    return superblock
+
+
+def _check_features(name: str, superblock: Superblock, *, writable: bool) -> None:
+    if unknown := superblock.incompat & ~_KNOWN_INCOMPAT:
+        raise FilesystemError(f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}")
+    refused = superblock.ro_compat & ~_WRITABLE_RO_COMPAT & ~RO_COMPAT_ORPHAN_PRESENT
+    if writable and refused:
+        names = _names(refused, _RO_COMPAT_NAMES)
+        features = names.replace("read-only", "readonly").replace(" ", "")
+        quota = f"tune2fs -O ^{features.replace(',', ',^')} '{name}'" if refused & 0x2100 == refused else None
+        raise FilesystemError(f"'{name}' can't be written: it uses the ext4 features {names}", hint=quota)
+
+
+def _names(bits: int, names: dict[int, str]) -> str:
+    single = [1 << i for i in range(32) if bits >> i & 1]
+    return ", ".join(names.get(bit, f"{bit:#x}") for bit in single)
+
+
+def _check_state(name: str, superblock: Superblock) -> None:
+    if superblock.incompat & INCOMPAT_MMP:
+        raise FilesystemError(
+            f"'{name}' uses the ext4 feature mmp: another host may have it mounted",
+            hint=f"tune2fs -O ^mmp '{name}'",
+        )
+    if superblock.incompat & INCOMPAT_RECOVER:
+        raise FilesystemError(f"'{name}' has an unreplayed journal", hint=f"e2fsck -p '{name}'")
+    if superblock.state & _ERRORS or not superblock.state & _VALID:
+        raise FilesystemError(f"'{name}' is marked as having errors", hint=f"e2fsck -f '{name}'")
+    if not superblock.is_clean:
+        raise FilesystemError(f"'{name}' has orphaned inodes to be cleared", hint=f"e2fsck -p '{name}'")
+
+
+def _kind_of(blocks: Blocks) -> str:
+    """What a disk without ext4 magic looks like, in words."""
+    if blocks.size_bytes == 0:
+        return "it is empty"
+    for offset, magic, kind in _KINDS:
+        end = offset + len(magic)
+        if end <= blocks.size_bytes and blocks.read(offset, len(magic)) == magic:
+            return f"it looks like {kind}"
+    head = blocks.read(0, min(blocks.size_bytes, 65536))
+    return "it begins with zeros" if not any(head) else "its magic number is missing"

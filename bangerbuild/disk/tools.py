@@ -1,0 +1,114 @@
+"""The e2fsprogs programs as functions that return a `Command`.
+
+mke2fs reads the host's mke2fs.conf, whose features and block sizes differ by distribution; ours says
+everything itself. Times, UUID and hash seed are given, so that the same call makes the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.process import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BLOCK_BYTES = 4096
+FEATURES = (
+    "none",
+    "has_journal",
+    "ext_attr",
+    "resize_inode",
+    "dir_index",
+    "filetype",
+    "extent",
+    "64bit",
+    "flex_bg",
+    "sparse_super",
+    "large_file",
+    "huge_file",
+    "dir_nlink",
+    "extra_isize",
+    "metadata_csum",
+)
+E2FSCK_SECONDS = 10
+E2FSCK_SECONDS_PER_GIB = 3
+
+
+def name_uuid(fingerprint: str, purpose: str) -> uuid.UUID:
+    """The UUID that a fingerprint gives for one purpose (RFC 9562, version 8)."""
+    value = bytearray(hashlib.sha256(f"{fingerprint} {purpose}".encode()).digest()[:16])
+    value[6] = value[6] & 0x0F | 0x80
+    value[8] = value[8] & 0x3F | 0x80
+    return uuid.UUID(bytes=bytes(value))
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How large a new filesystem is and what it is called."""
+
+    size_bytes: int
+    """A multiple of 4096."""
+    inodes: int | None = None
+    """How many there must be at least; None: one for every 16 KiB."""
+    label: str = ""
+    """At most 16 bytes."""
+
+
+def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> Command:
+    """Make an empty ext4 in `path`, whose root directory belongs to 0:0.
+
+    The file is made if it is not there, and stays sparse: mke2fs punches it out first, and then need not
+    write the zeros of inode tables and journal.
+
+    Args:
+        path: the file.
+        geometry: size, inodes and label.
+        fingerprint: what UUID and hash seed are derived from.
+        epoch: seconds since 1970 for every time in it, not 0 (which means now).
+    """
+    extended = (
+        f"hash_seed={name_uuid(fingerprint, 'hash seed')}",
+        "lazy_itable_init=0",
+        "lazy_journal_init=0",
+        "root_owner=0:0",
+    )
+    return Command(
+        (
+            "mke2fs",
+            *("-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), "-I", "256", "-m", "0"),
+            *("-O", ",".join(FEATURES)),
+            *("-U", str(name_uuid(fingerprint, "filesystem"))),
+            *("-E", ",".join(extended)),
+            *(("-L", geometry.label) if geometry.label else ()),
+            *(("-N", str(geometry.inodes)) if geometry.inodes is not None else ("-i", "16384")),
+            str(path),
+            str(geometry.size_bytes // BLOCK_BYTES),
+        ),
+        env={
+            "MKE2FS_CONFIG": "/dev/null",
+            "MKE2FS_SKIP_CHECK_MSG": "1",
+            "E2FSPROGS_FAKE_TIME": str(epoch),
+            "SOURCE_DATE_EPOCH": str(epoch),
+        },
+    )
+
+
+def e2fsck_read_only(path: Path, *, size_bytes: int) -> Command:
+    """Check a filesystem without changing it: exit code 0 says clean, 4 that it has errors.
+
+    On some damaged images e2fsck never ends, so it gets a time, and what it may print is limited.
+    """
+    return Command(
+        ("e2fsck", "-fn", str(path)),
+        ok=frozenset({0, 4}),
+        timeout_seconds=E2FSCK_SECONDS + E2FSCK_SECONDS_PER_GIB * (size_bytes >> 30),
+    )
+
+
+def version() -> Command:
+    """What version of e2fsprogs is there; printed like `mke2fs 1.47.0 (5-Feb-2023)`."""
+    return Command(("mke2fs", "-V"))

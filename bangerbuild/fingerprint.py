@@ -1,0 +1,154 @@
+"""Recipe to fingerprint, and what differs between two recipes. Pure.
+
+A dataclass becomes JSON under its manifest keys: a field's metadata may rename it (`key`), leave it out
+(`recipe: False`, for what decides no byte) or have only its digest kept (`digest`, for content that may be
+secret). A `HostPath` is left out: what counts is the content it leads to, which is a source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.model import Reason, ReasonCode, Recipe
+from bangerbuild.spec import HostPath
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Json, Step
+
+FINGERPRINT_LENGTH = 32
+"""Hex digits: 128 bits, too many for two recipes to meet by chance."""
+
+IDENTITY_KEYS = ("guest", "target", "name")
+"""What tells the entries of an array of tables apart, in this order."""
+
+
+def canonical_json(value: Json) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, ASCII."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def fingerprint(recipe: Recipe) -> str:
+    """Hex digits that stand for the recipe: the same recipe, the same digits, on every host."""
+    return hashlib.sha256(canonical_json(recipe_to_json(recipe)).encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def recipe_to_json(recipe: Recipe) -> dict[str, Json]:
+    """A recipe as it is recorded."""
+    return {
+        "kind": recipe.kind,
+        "fields": dict(recipe.fields),
+        "inputs": dict(recipe.inputs),
+        "sources": dict(recipe.sources),
+        "tools": dict(recipe.tools),
+    }
+
+
+def recipe_from_json(value: Mapping[str, Json]) -> Recipe:
+    """The recipe that `recipe_to_json` made this of."""
+    return Recipe(
+        kind=cast("str", value["kind"]),
+        fields=cast("dict[str, Json]", value["fields"]),
+        inputs=cast("dict[str, str]", value["inputs"]),
+        sources=cast("dict[str, str]", value["sources"]),
+        tools=cast("dict[str, str]", value["tools"]),
+    )
+
+
+def step_fields(step: Step) -> dict[str, Json]:
+    """A step's fields, flattened to dotted manifest keys: `network.dns`, `mount[/scratch].options`."""
+    return dict(_flatten("", step))
+
+
+def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[Reason, ...]:
+    """Why the two are not the same, tools apart; in a stable order.
+
+    `written` gives the path that a source's role stands for in the manifest.
+    """
+    return (
+        *_field_differences(old.fields, new.fields),
+        *(
+            Reason(ReasonCode.SOURCE_CHANGED, {"path": written.get(role, role)})
+            for role in _unequal(old.sources, new.sources)
+        ),
+        *(Reason(ReasonCode.INPUT_CHANGED, {"id": step_id}) for step_id in _unequal(old.inputs, new.inputs)),
+    )
+
+
+def tool_differences(old: Recipe, new: Recipe) -> tuple[Reason, ...]:
+    """Which tools have another version now."""
+    return tuple(
+        Reason(
+            ReasonCode.TOOL_CHANGED, {"tool": name, "old": old.tools.get(name), "new": new.tools.get(name)}
+        )
+        for name in _unequal(old.tools, new.tools)
+    )
+
+
+def _field_differences(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iterator[Reason]:
+    for key in _unequal(old, new):
+        before, after = old.get(key), new.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            for part in _unequal(before, after):
+                yield _changed(f"{key}.{part}", before.get(part), after.get(part))
+        else:
+            yield _changed(key, before, after)
+
+
+def _changed(key: str, old: Json, new: Json) -> Reason:
+    """A digest says nothing to a reader, and stands for what may be secret: only the key is named."""
+    if any(isinstance(side, str) and side.startswith("sha256:") for side in (old, new)):
+        return Reason(ReasonCode.RECIPE_CHANGED, {"key": key})
+    return Reason(ReasonCode.RECIPE_CHANGED, {"key": key, "old": old, "new": new})
+
+
+def _unequal(
+    old: Mapping[str, Json] | Mapping[str, str], new: Mapping[str, Json] | Mapping[str, str]
+) -> list[str]:
+    absent = object()
+    return sorted(key for key in old.keys() | new.keys() if old.get(key, absent) != new.get(key, absent))
+
+
+def _flatten(prefix: str, value: object) -> Iterator[tuple[str, Json]]:
+    if isinstance(value, HostPath):
+        return
+    if is_dataclass(value):
+        for key, part in _parts(value):
+            yield from _flatten(f"{prefix}.{key}" if prefix else key, part)
+    elif _is_table_array(value):
+        for item in cast("Sequence[object]", value):
+            yield f"{prefix}[{_identity(item)}]", dict(_flatten("", item))
+    else:
+        yield prefix, _plain(value)
+
+
+def _parts(owner: object) -> Iterator[tuple[str, object]]:
+    """The fields that count, under their manifest keys."""
+    for part in fields(owner):  # type: ignore[arg-type] # a dataclass instance, checked by the caller
+        value = getattr(owner, part.name)
+        if part.metadata.get("digest"):
+            value = "sha256:" + hashlib.sha256(str(value).encode("utf-8", "surrogateescape")).hexdigest()
+        if part.metadata.get("recipe", True):
+            yield str(part.metadata.get("key", part.name)), value
+
+
+def _is_table_array(value: object) -> bool:
+    return isinstance(value, tuple) and bool(value) and all(is_dataclass(item) for item in value)
+
+
+def _identity(item: object) -> str:
+    for key in IDENTITY_KEYS:
+        if hasattr(item, key):
+            return str(getattr(item, key))
+    raise TypeError(f"{type(item).__name__} has none of {IDENTITY_KEYS} to be told apart by")
+
+
+def _plain(value: object) -> Json:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise TypeError(f"a recipe cannot hold {value!r}")

@@ -1,0 +1,139 @@
+"""Steps to a checked dependency graph. Pure.
+
+An edge runs from an input to the step that reads it. Every step is a node with its value under `step`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, cast
+
+import networkx as nx
+
+from bangerbuild.errors import GraphError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TypeAlias
+
+    from bangerbuild.model import Json, Step
+
+    Graph: TypeAlias = nx.DiGraph[str]
+
+
+def build(steps: Iterable[Step]) -> Graph:
+    """The graph of these steps.
+
+    Raises:
+        GraphError: an id or an output made twice, an input that no step makes, or a cycle (told as a path).
+    """
+    graph: Graph = nx.DiGraph()
+    for step in steps:
+        if step.id in graph:
+            raise GraphError(f"two steps are called '{step.id}'")
+        graph.add_node(step.id, step=step)
+    for step in all_steps(graph):
+        for step_id in step.inputs:
+            if step_id not in graph:
+                raise GraphError(f"step '{step.id}' needs '{step_id}', which no step makes")
+            graph.add_edge(step_id, step.id)
+    _check_outputs(graph)
+    _check_acyclic(graph)
+    return graph
+
+
+def _check_outputs(graph: Graph) -> None:
+    makers: dict[str, str] = {}
+    for step in all_steps(graph):
+        for output in step.outputs:
+            if output in makers:
+                raise GraphError(f"'{output}' is made by both '{makers[output]}' and '{step.id}'")
+            makers[output] = step.id
+
+
+def _check_acyclic(graph: Graph) -> None:
+    try:
+        cycle = nx.find_cycle(graph)
+    except nx.NetworkXNoCycle:
+        return
+    path = " -> ".join([*(edge[0] for edge in cycle), cycle[0][0]])
+    raise GraphError(f"steps need each other in a circle: {path}")
+
+
+def all_steps(graph: Graph) -> list[Step]:
+    """The steps as they were declared."""
+    return [cast("Step", data["step"]) for _, data in graph.nodes(data=True)]
+
+
+def ordered(graph: Graph) -> list[Step]:
+    """Topological order, and that of declaration where the graph leaves a choice."""
+    position = {step_id: index for index, step_id in enumerate(graph)}
+    order = nx.lexicographical_topological_sort(graph, key=position.__getitem__)
+    return [cast("Step", graph.nodes[step_id]["step"]) for step_id in order]
+
+
+def matching(graph: Graph, name: str) -> list[str]:
+    """The ids that a user's name stands for: a step, or all below it (`vm.web`).
+
+    Raises:
+        UsageError: it stands for none.
+    """
+    ids = [step_id for step_id in graph if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
+    if ids:
+        return ids
+    known = {prefix for step_id in graph for prefix in _prefixes(step_id)}
+    near = difflib.get_close_matches(name, known, n=1)
+    raise UsageError(
+        f"no step is called '{name}'",
+        hint=f"did you mean '{near[0]}'?" if near else "`bangerbuild graph` lists the steps",
+    )
+
+
+def _prefixes(step_id: str) -> list[str]:
+    parts = step_id.split(".")
+    return [".".join(parts[:count]) for count in range(2, len(parts) + 1)]
+
+
+def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
+    """The part of the graph that the targets need, themselves included."""
+    wanted = {step_id for name in targets for step_id in matching(graph, name)}
+    needed = wanted.union(*(nx.ancestors(graph, step_id) for step_id in wanted))
+    return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
+
+
+def to_text(graph: Graph) -> str:
+    """One line per step, then what it needs."""
+    width = max((len(step_id) for step_id in graph), default=0)
+    lines = (
+        f"{step.id:<{width}}  <- {', '.join(step.inputs)}" if step.inputs else step.id
+        for step in ordered(graph)
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def to_dot(graph: Graph) -> str:
+    """The graph in Graphviz's language."""
+    nodes = (f'  "{step.id}" [label="{step.id}\\n{step.kind}"];\n' for step in ordered(graph))
+    edges = (f'  "{step_id}" -> "{step.id}";\n' for step in ordered(graph) for step_id in step.inputs)
+    return "digraph bangerbuild {\n  rankdir=LR;\n  node [shape=box];\n" + "".join((*nodes, *edges)) + "}\n"
+
+
+def to_mermaid(graph: Graph) -> str:
+    """The graph as Mermaid, which Markdown viewers draw."""
+    number = {step.id: f"s{index}" for index, step in enumerate(ordered(graph))}
+    nodes = (f'  {number[step.id]}["{step.id}"]\n' for step in ordered(graph))
+    edges = (
+        f"  {number[step_id]} --> {number[step.id]}\n" for step in ordered(graph) for step_id in step.inputs
+    )
+    return "graph LR\n" + "".join((*nodes, *edges))
+
+
+def to_json(graph: Graph) -> dict[str, Json]:
+    """The graph as JSON: steps in topological order."""
+    return {
+        "format": 1,
+        "steps": [
+            {"id": step.id, "kind": step.kind, "needs": list(step.inputs), "artifacts": list(step.outputs)}
+            for step in ordered(graph)
+        ],
+    }

@@ -1,0 +1,99 @@
+"""All that a VM's root gets: its default patches, its declared files and its keys, in one stable order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.guest import fstab, identity, names, network, sshd
+from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
+from bangerbuild.guest.owners import Owners
+from bangerbuild.guest.paths import normal
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from bangerbuild.guest.files import GuestChange, GuestView
+    from bangerbuild.spec import VM
+
+
+def changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+    """What every patch of a VM's root makes so, but for the content of file_syncs.
+
+    A file or file_sync at the guest path of a default replaces it.
+
+    Args:
+        vm: the VM as declared.
+        view: its base image, not the root as the guest left it: the image's own fstab lines, sshd_config
+            and passwd are taken from there, so that a second patch asks for the same as the first.
+        synced: the guest paths of all that the file_syncs bring, where a directory was expanded.
+
+    Raises:
+        SourceError: an owner that the guest does not know.
+        FilesystemError: a file of the guest that is there and can't be read.
+    """
+    taken = _taken(vm, synced)
+    defaults = Outcome.joined(_yielding(part, taken) for part in _defaults(vm, view))
+    keys = sshd.authorized_keys(vm.authorized_keys) if vm.authorized_keys else Outcome()
+    ours = Outcome(_files(vm, view), tuple(_overridden(vm, taken)))
+    return Outcome.joined((defaults, _yielding(keys, taken), ours))
+
+
+def identity_changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+    """What is done once, when a root is made from its base, and before `changes`.
+
+    A declared host key is written by `changes` after the image's have been removed here.
+    """
+    if not vm.guest.identity:
+        return Outcome()
+    return _yielding(identity.fresh_identity(view), _taken(vm, synced))
+
+
+def _defaults(vm: VM, view: GuestView) -> Iterator[Outcome]:
+    """Yield each default that is switched on, with the warnings that belong to it."""
+    if vm.guest.hostname:
+        yield Outcome((names.hostname_file(vm.hostname),))
+    if vm.guest.hosts:
+        yield Outcome((names.hosts_file(vm.hostname),))
+    if vm.guest.resolv_conf and vm.network.dns:
+        yield Outcome((names.resolv_conf_file(vm.network.dns),))
+    if vm.guest.sshd:
+        yield sshd.drop_in()
+        yield sshd.include_line(view)
+    if vm.guest.network:
+        yield network.bootstrap(vm.network, view)
+    if vm.guest.fstab:
+        mounts = fstab.with_tmpfs(vm.mounts)
+        yield Outcome(
+            (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
+        )
+
+
+def _files(vm: VM, view: GuestView) -> tuple[GuestChange, ...]:
+    owners = Owners(view)
+    return tuple(
+        GuestFile(file.guest, file.content.encode(), file.mode, *owners.ids(file.owner)) for file in vm.files
+    )
+
+
+def _overridden(vm: VM, taken: Collection[str]) -> Iterator[str]:
+    """Yield a warning for each thing that is declared, but that another declaration keeps from happening."""
+    if vm.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
+        yield f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'"
+    if vm.mounts and not vm.guest.fstab:
+        yield "the declared mounts are not written: guest.fstab is false"
+    elif vm.mounts and fstab.PATH in taken:
+        yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
+
+
+def _taken(vm: VM, synced: Collection[str]) -> frozenset[str]:
+    declared = (*(file.guest for file in vm.files), *(sync.guest for sync in vm.file_syncs), *synced)
+    return frozenset(map(normal, declared))
+
+
+def _yielding(part: Outcome, taken: Collection[str]) -> Outcome:
+    """Drop what declared files replace; warnings of a part that is gone altogether go with it.
+
+    Directories stay: they say what a parent must be like, not what is in it.
+    """
+    kept = tuple(c for c in part.changes if isinstance(c, GuestDirectory) or c.path not in taken)
+    return Outcome(kept, part.warnings) if kept else Outcome()

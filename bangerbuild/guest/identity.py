@@ -1,0 +1,72 @@
+"""What makes a machine itself: its machine-id and host keys, taken away once so that it makes its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.guest.files import GuestChange, GuestFile, GuestRemoval, GuestSymlink, Outcome
+from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+
+if TYPE_CHECKING:
+    from bangerbuild.guest.files import GuestView
+
+MACHINE_ID = "/etc/machine-id"
+DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
+HOST_KEYS = "/etc/ssh/ssh_host_*"
+HOST_KEYS_UNIT = "bangerbuild-host-keys.service"
+
+# Fedora and Arch make keys of their own accord: after them, ours finds the keys and does nothing.
+# Of ssh.socket nothing is said: it comes before basic.target, which this unit follows.
+_UNIT_TEXT = """\
+[Unit]
+Description=Make the SSH host keys of this machine
+ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+ConditionFileIsExecutable=/usr/bin/ssh-keygen
+After=sshd-keygen.target sshdgenkeys.service
+Before=ssh.service sshd.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ssh-keygen -A
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+_NO_KEYS_WARNING = (
+    "the image's SSH host keys are removed, and it has neither systemd nor OpenRC to make new ones: "
+    "run 'ssh-keygen -A' before sshd"
+)
+
+
+def fresh_identity(view: GuestView) -> Outcome:
+    """What to do to a root just made from its base; never to one whose guest has ids and keys of its own."""
+    return Outcome.joined((_machine_id(view), _host_keys(view)))
+
+
+def _machine_id(view: GuestView) -> Outcome:
+    """Empty the machine-id, which systemd fills in at boot (machine-id(5)), and D-Bus's copy of it.
+
+    A systemd that misses the file altogether goes through its first-boot questions, so it gets one. Where
+    nobody fills in the empty file, D-Bus makes itself an id if its own is missing, and not if it is a link.
+    """
+    has_systemd = init_system(view) is InitSystem.SYSTEMD
+    changes: list[GuestChange] = []
+    if has_systemd or view.exists(MACHINE_ID):
+        changes.append(GuestFile(MACHINE_ID, b"", mode=0o444))
+    if view.exists(DBUS_MACHINE_ID):
+        link = GuestSymlink(DBUS_MACHINE_ID, MACHINE_ID)
+        changes.append(link if has_systemd else GuestRemoval(DBUS_MACHINE_ID))
+    return Outcome(tuple(changes))
+
+
+def _host_keys(view: GuestView) -> Outcome:
+    """Remove the host keys; OpenRC's sshd script makes new ones itself, systemd needs a unit for it."""
+    removal = GuestRemoval(HOST_KEYS)
+    match init_system(view):
+        case InitSystem.SYSTEMD:
+            return Outcome((removal, *enabled_unit(HOST_KEYS_UNIT, _UNIT_TEXT)))
+        case InitSystem.OPENRC:
+            return Outcome((removal,))
+        case None:
+            return Outcome((removal,), (_NO_KEYS_WARNING,) if view.exists("/usr/sbin/sshd") else ())

@@ -1,0 +1,42 @@
+"""Which init system starts a guest's services."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from bangerbuild.guest.files import GuestChange, GuestFile, GuestSymlink
+
+if TYPE_CHECKING:
+    from bangerbuild.guest.files import GuestView
+
+UNIT_DIRECTORY = "/etc/systemd/system"
+
+
+class InitSystem(Enum):
+    """The init systems that we write start scripts for."""
+
+    SYSTEMD = "systemd"
+    OPENRC = "OpenRC"
+
+
+_PROGRAMS = (
+    ("/usr/lib/systemd/systemd", InitSystem.SYSTEMD),
+    ("/lib/systemd/systemd", InitSystem.SYSTEMD),
+    ("/sbin/openrc-run", InitSystem.OPENRC),
+    ("/usr/sbin/openrc-run", InitSystem.OPENRC),
+)
+
+
+def init_system(view: GuestView) -> InitSystem | None:
+    """The guest's init system, systemd where there are both; None: neither is there."""
+    return next((init for path, init in _PROGRAMS if view.exists(path)), None)
+
+
+def enabled_unit(name: str, text: str) -> tuple[GuestChange, ...]:
+    """A systemd unit and the link that `systemctl enable` would make for `WantedBy=multi-user.target`."""
+    path = f"{UNIT_DIRECTORY}/{name}"
+    return (
+        GuestFile(path, text.encode()),
+        GuestSymlink(f"{UNIT_DIRECTORY}/multi-user.target.wants/{name}", path),
+    )

@@ -1,0 +1,61 @@
+"""The guest's address, set by a script of ours at every start (network mode `bootstrap`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.guest.files import GuestChange, GuestFile, GuestSymlink, Outcome
+from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.guest.network_scripts import (
+    CONF_PATH,
+    OPENRC_LINK,
+    OPENRC_PATH,
+    OPENRC_SCRIPT,
+    SCRIPT,
+    SCRIPT_PATH,
+    UNIT,
+    UNIT_TEXT,
+)
+
+if TYPE_CHECKING:
+    from bangerbuild.guest.files import GuestView
+    from bangerbuild.spec import Network
+
+_NO_INIT_WARNING = (
+    f"the image has neither systemd nor OpenRC, so nothing sets its address: "
+    f"call {SCRIPT_PATH} from its own start scripts, or set network.mode to 'none'"
+)
+
+
+def bootstrap(network: Network, view: GuestView) -> Outcome:
+    """The settings, the script that applies them, and what starts it; nothing in the other modes."""
+    if network.mode != "bootstrap" or network.address is None:
+        return Outcome()
+    files = (
+        GuestFile(CONF_PATH, _settings(network)),
+        GuestFile(SCRIPT_PATH, SCRIPT.encode(), mode=0o755),
+    )
+    init = init_system(view)
+    return Outcome((*files, *_start(init)), (_NO_INIT_WARNING,) if init is None else ())
+
+
+def _start(init: InitSystem | None) -> tuple[GuestChange, ...]:
+    match init:
+        case InitSystem.SYSTEMD:
+            return enabled_unit(UNIT, UNIT_TEXT)
+        case InitSystem.OPENRC:
+            script = GuestFile(OPENRC_PATH, OPENRC_SCRIPT.encode(), mode=0o755)
+            return script, GuestSymlink(OPENRC_LINK, OPENRC_PATH)
+        case None:
+            return ()
+
+
+def _settings(network: Network) -> bytes:
+    values = {"MAC": network.mac, "ADDRESS": network.address, "GATEWAY": network.gateway}
+    lines = [f"{key}={shell_quoted(value or '')}\n" for key, value in values.items()]
+    return f"# Read by {SCRIPT_PATH}.\n{''.join(lines)}".encode()
+
+
+def shell_quoted(text: str) -> str:
+    """One word of shell that stands for exactly this text."""
+    return "'" + text.replace("'", "'\\''") + "'"

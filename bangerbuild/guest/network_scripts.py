@@ -1,0 +1,123 @@
+"""The programs that give a guest its address: the script itself, and what starts it."""
+
+from __future__ import annotations
+
+CONF_PATH = "/etc/bangerbuild/network.conf"
+SCRIPT_PATH = "/usr/local/sbin/bangerbuild-network"
+UNIT = "bangerbuild-network.service"
+OPENRC_PATH = "/etc/init.d/bangerbuild-network"
+OPENRC_LINK = "/etc/runlevels/default/bangerbuild-network"
+
+# POSIX sh, with iproute2's ip or busybox's. Three traps it walks around: an interface may come late (its
+# driver is a module), udev may rename it between our looking and our using it (so a failed attempt is made
+# again), and tunnels and dummies are no interfaces to fall back on (so only those with a device count).
+SCRIPT = r"""#!/bin/sh
+# Gives this machine the address in network.conf. May be run any number of times.
+set -eu
+
+CONF=${BANGERBUILD_NETWORK_CONF:-/etc/bangerbuild/network.conf}
+SYS_CLASS_NET=${SYS_CLASS_NET:-/sys/class/net}
+WAIT_SECONDS=${WAIT_SECONDS:-30}     # for the interface to come up
+GRACE_SECONDS=${GRACE_SECONDS:-5}    # of these, how long to insist on its MAC address
+PATH=$PATH:/usr/sbin:/usr/bin:/sbin:/bin
+
+die() {
+    echo "bangerbuild-network: $1" >&2
+    exit 1
+}
+
+by_mac() {
+    for directory in "$SYS_CLASS_NET"/*; do
+        [ -r "$directory/address" ] || continue
+        if [ "$(cat "$directory/address")" = "$MAC" ]; then
+            echo "${directory##*/}"
+            return 0
+        fi
+    done
+    return 1
+}
+
+the_only_one() {
+    found=
+    for directory in "$SYS_CLASS_NET"/*; do
+        [ -e "$directory/device" ] || continue
+        [ -z "$found" ] || return 1
+        found=${directory##*/}
+    done
+    [ -n "$found" ] && echo "$found"
+}
+
+find_interface() {
+    by_mac && return 0
+    [ "$tries" -ge "$((GRACE_SECONDS * tries_per_second))" ] && the_only_one
+}
+
+set_route() {
+    [ -n "$GATEWAY" ] || return 0
+    ip route replace default via "$GATEWAY" dev "$1" 2>/dev/null && return 0
+    # A gateway outside the address's own network needs a route of its own.
+    ip route replace "$GATEWAY/32" dev "$1" && ip route replace default via "$GATEWAY" dev "$1"
+}
+
+attempt() {
+    interface=$(find_interface) || {
+        echo "no interface with the address $MAC, nor a single one to take instead"
+        return 1
+    }
+    ip link set dev lo up
+    ip addr replace "$ADDRESS" dev "$interface" && ip link set dev "$interface" up && set_route "$interface"
+}
+
+[ -r "$CONF" ] || die "$CONF cannot be read"
+. "$CONF"
+command -v ip >/dev/null || die "the program 'ip' is missing: install iproute2 or busybox"
+
+pause=0.2
+tries_per_second=5
+tries=0
+until message=$(attempt 2>&1); do
+    [ "$tries" -lt "$((WAIT_SECONDS * tries_per_second))" ] || die "$message"
+    # Not every sleep knows fractions.
+    sleep "$pause" 2>/dev/null || { pause=1; tries_per_second=1; sleep 1; }
+    tries=$((tries + 1))
+done
+"""
+
+# Early, like systemd-networkd: nothing it needs comes later than the local filesystems and the firewall.
+# Not before ssh.socket, which needs no address and would hold up the rest of the boot.
+UNIT_TEXT = f"""\
+[Unit]
+Description=Give this machine its network address
+DefaultDependencies=no
+ConditionPathExists={CONF_PATH}
+Wants=network.target
+After=local-fs.target network-pre.target systemd-sysctl.service systemd-udevd.service
+Before=network.target network-online.target ssh.service sshd.service shutdown.target
+Conflicts=shutdown.target
+
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart={SCRIPT_PATH}
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+OPENRC_SCRIPT = f"""\
+#!/sbin/openrc-run
+description="Gives this machine its network address"
+
+depend() {{
+    need localmount
+    after bootmisc modules hwdrivers
+    before sshd
+    provide net
+}}
+
+start() {{
+    ebegin "Setting the network address"
+    {SCRIPT_PATH}
+    eend $?
+}}
+"""

@@ -1,0 +1,147 @@
+"""`[[file]]`, `[[file_sync]]` and `[[mount]]`: on the level of a file and of a VM, and which of them wins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bangerbuild.manifest_problems import Findings
+from bangerbuild.manifest_source import Place, Table
+from bangerbuild.manifest_values import (
+    exclude_patterns,
+    existing,
+    guest_path,
+    host_path,
+    is_below,
+    mount_target,
+    owner,
+)
+from bangerbuild.spec import FileSync, HostPath, InlineFile, Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+_IN_MEMORY = {"tmpfs", "ramfs"}
+_TMPFS_OF_OUR_FSTAB = {"/run": "tmpfs", "/tmp": "tmpfs"}  # noqa: S108  paths in the guest
+_FSTAB = "/etc/fstab"
+_OWNER = "root:root"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One such table and where it stands."""
+
+    place: Place
+    key: str
+    """The key that names `target`: `guest` or `target`."""
+    target: str
+    """The guest path or mount point: what may be there once on each level."""
+    value: InlineFile | FileSync | Mount
+
+
+def level(places: Sequence[Place], findings: Findings) -> tuple[Entry, ...]:
+    """The entries of tables that form one level, in the order of the manifest; each target only once."""
+    found: dict[tuple[str, str], Entry] = {}
+    for entry in _entries(places, findings):
+        first = found.setdefault((entry.key, entry.target), entry)
+        if first is not entry:
+            what = "mount target" if entry.key == "target" else "guest path"
+            message = f"{what} '{entry.target}' is given twice, first in {first.place}"
+            findings.add(entry.place / entry.key, message)
+    return tuple(found.values())
+
+
+def overridden(shared: Sequence[Entry], own: Sequence[Entry]) -> tuple[Entry, ...]:
+    """A file's entries and a VM's: the VM's own win."""
+    taken = {(entry.key, entry.target) for entry in own}
+    return (*(entry for entry in shared if (entry.key, entry.target) not in taken), *own)
+
+
+def check_visible(entries: Sequence[Entry], *, our_fstab: bool, findings: Findings) -> None:
+    """Finds files that a tmpfs would hide from the guest.
+
+    Args:
+        entries: all of a VM's.
+        our_fstab: whether the default fstab is written, with its tmpfs on `/run` and `/tmp`.
+        findings: takes the problems.
+    """
+    files = [entry for entry in entries if not isinstance(entry.value, Mount)]
+    if any(entry.target == _FSTAB for entry in files):
+        our_fstab = False
+    mounts = dict(_TMPFS_OF_OUR_FSTAB) if our_fstab else {}
+    mounts |= {entry.target: entry.value.fstype for entry in entries if isinstance(entry.value, Mount)}
+    for entry in files:
+        over = max((target for target in mounts if is_below(entry.target, target)), key=len, default=None)
+        if over is not None and mounts[over] in _IN_MEMORY:
+            message = f"guest path '{entry.target}' is under the {mounts[over]} on '{over}': the guest would never see it"
+            findings.add(entry.place / "guest", message)
+
+
+def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
+    for kind, build in _BUILD.items():
+        for place in places:
+            array = _table_at(place).get(kind, ())
+            for index, table in enumerate(array):
+                if table is not None:  # the schema has refused that one
+                    yield from build(table, place / kind / index, findings)
+
+
+def _table_at(place: Place) -> Table:
+    table = place.document.tree
+    for part in place.key:
+        table = table.get(str(part), {})
+    return table
+
+
+def _inline_file(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+    target = findings.attempt(place / "guest", guest_path, table["guest"], "")
+    mode = int(table.get("mode", "0644"), 8)
+    value = InlineFile(target, table["content"], mode, _owner(table, place, findings))
+    if target:
+        yield Entry(place, "guest", target, value)
+
+
+def _file_sync(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+    target = findings.attempt(place / "guest", guest_path, table["guest"], "")
+    directory = place.document.path.parent
+    patterns = tuple(table.get("exclude", ()))
+    value = FileSync(
+        host=findings.attempt(place / "host", partial(_host, directory), table["host"], HostPath(directory, "")),
+        guest=target,
+        mode=int(table["mode"], 8) if "mode" in table else None,
+        owner=_owner(table, place, findings),
+        exclude=findings.attempt(place / "exclude", exclude_patterns, patterns, ()),
+    )
+    if target:
+        yield Entry(place, "guest", target, value)
+
+
+def _mount(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+    target = findings.attempt(place / "target", mount_target, table["target"], "")
+    value = Mount(
+        source=table["source"],
+        target=target,
+        fstype=table["fstype"],
+        options=tuple(table.get("options", ())) or ("defaults",),
+        dump=table.get("dump", 0),
+        fsck_pass=table.get("pass", 0),
+    )
+    if target:
+        yield Entry(place, "target", target, value)
+
+
+_BUILD: Mapping[str, Callable[[Table, Place, Findings], Iterator[Entry]]] = {
+    "file": _inline_file,
+    "file_sync": _file_sync,
+    "mount": _mount,
+}
+
+
+def _host(directory: Path, text: str) -> HostPath:
+    return existing(host_path(text, directory), "either")
+
+
+def _owner(table: Table, place: Place, findings: Findings) -> str:
+    return findings.attempt(place / "owner", owner, table.get("owner", _OWNER), _OWNER)

@@ -1,0 +1,70 @@
+"""How the manifest's checks say what is wrong: the collector of problems, and the words they share."""
+
+from __future__ import annotations
+
+import difflib
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from bangerbuild.errors import Problem
+    from bangerbuild.manifest_source import Place
+
+A = TypeVar("A")
+T = TypeVar("T")
+_QUOTED_LENGTH = 60
+
+
+class UnfitError(ValueError):
+    """A value that can't be meant: why, and the way out."""
+
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Findings:
+    """What the checks have found so far; all of it is told at once."""
+
+    def __init__(self) -> None:
+        self.problems: list[Problem] = []
+        self.warnings: list[str] = []
+
+    def add(self, place: Place, message: str, hint: str | None = None) -> None:
+        """Takes down one problem."""
+        self.problems.append(place.problem(message, hint))
+
+    def attempt(self, place: Place, convert: Callable[[A], T], value: A, fallback: T) -> T:
+        """What `convert` makes of a value; if it refuses, that is a problem and the fallback stands in.
+
+        Nothing is built from a manifest with problems: a fallback only lets the other checks go on.
+        """
+        try:
+            return convert(value)
+        except UnfitError as err:
+            self.add(place, str(err), err.hint)
+            return fallback
+
+
+def near(word: str, known: Iterable[str]) -> str | None:
+    """The hint "did you mean …?", if a known name is near enough to be meant."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
+    return f"did you mean '{found[0]}'?" if found else None
+
+
+def quoted(value: object) -> str:
+    """A TOML value in a message; tables and arrays by their kind, long text cut."""
+    match value:
+        case dict():
+            return "a table"
+        case list():
+            return "an array"
+        case bool():
+            return "true" if value else "false"
+        case datetime() | date() | time():
+            return value.isoformat()
+        case str() if len(value) > _QUOTED_LENGTH:
+            return repr(value[:_QUOTED_LENGTH] + "…")
+    return repr(value)

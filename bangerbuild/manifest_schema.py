@@ -1,0 +1,166 @@
+"""The manifest's schema, and what it says of a file, in plain words."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bangerbuild.manifest_problems import near, quoted
+from bangerbuild.manifest_source import Document, Place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.protocols import Validator
+
+    from bangerbuild.errors import Problem
+    from bangerbuild.toml_lines import Key
+
+_SHIPPED = Path(__file__).with_name("manifest.schema.json")
+_IN_CHECKOUT = Path(__file__).parent.parent / "schemas" / "manifest.schema.json"
+_TYPE_WORDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "array": "an array",
+    "object": "a table",
+}
+
+
+def schema_text() -> str:
+    """The JSON Schema of a manifest, as it is shipped."""
+    path = _SHIPPED if _SHIPPED.exists() else _IN_CHECKOUT
+    return path.read_text(encoding="utf-8")
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema of a manifest (2020-12).
+
+    Beside the standard's keywords it has `x-expects`, which ends the sentence "give …" for a value that does
+    not fit, and `x-names` on a table whose keys are names.
+    """
+    parsed: dict[str, Any] = json.loads(schema_text())
+    return parsed
+
+
+def check(document: Document) -> Iterator[Problem]:
+    """Every fault that the schema finds; what is faulty is taken out of the document's tree.
+
+    What is left is safe to look into by key, so that the other checks can run in the same go.
+    """
+    for kind in ("image", "vm"):
+        table = document.tree.get(kind)
+        document.names[kind] = tuple(table) if isinstance(table, dict) else ()
+    errors = list(_validator().iter_errors(document.tree))
+    for error in errors:
+        yield from _problems(document, error)
+    for key in sorted(document.refused, key=len, reverse=True):
+        _take_out(document.tree, key)
+
+
+@lru_cache(maxsize=1)
+def _validator() -> Validator:
+    """Compiled once. jsonschema is imported only here: it takes 0.1 s, which `--help` need not wait for."""
+    import jsonschema  # noqa: PLC0415  see above
+
+    base = jsonschema.Draft202012Validator
+    checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
+    strict = jsonschema.validators.extend(base, type_checker=checker)
+    return strict(_for_python(schema()))
+
+
+def _is_integer(_checker: object, value: object) -> bool:
+    """JSON Schema takes 2.0 for an integer; TOML, and what is made of it here, do not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _for_python(shape: Any) -> Any:
+    """The schema with `$` of ECMA 262, the very end, as Python writes it: its own `$` lets a last newline by."""
+    if isinstance(shape, list):
+        return [_for_python(part) for part in shape]
+    if not isinstance(shape, dict):
+        return shape
+    python = {key: _for_python(part) for key, part in shape.items()}
+    if isinstance(python.get("pattern"), str):
+        python["pattern"] = python["pattern"].replace("$", r"\Z")
+    if "patternProperties" in python:
+        named = python["patternProperties"].items()
+        python["patternProperties"] = {key.replace("$", r"\Z"): part for key, part in named}
+    return python
+
+
+def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
+    place = Place(document, tuple(error.absolute_path))
+    shape: Any = error.schema
+    if error.validator == "additionalProperties":
+        for name in _unknown(error.instance, shape):
+            document.refused.add((*place.key, name))
+            yield _unknown_key(place / name, name, shape)
+    elif error.validator == "required":
+        document.refused.add(place.key)
+        for name in shape["required"]:
+            if name not in error.instance:
+                yield place.problem(f"'{name}' is missing")
+    else:
+        document.refused.add(place.key)
+        yield place.problem(f"{_subject(place.key)} is {quoted(error.instance)}: give {_expected(shape)}")
+
+
+def _unknown(table: dict[str, Any], shape: dict[str, Any]) -> list[str]:
+    patterns = shape.get("patternProperties", {})
+    return [
+        name
+        for name in table
+        if name not in shape.get("properties", {}) and not any(re.search(p, name) for p in patterns)
+    ]
+
+
+def _unknown_key(place: Place, name: str, shape: dict[str, Any]) -> Problem:
+    if kind := shape.get("x-names"):
+        expected = "1 to 63 lower-case letters, digits, '-' and '_', the first one a letter or a digit"
+        return place.problem(f"{quoted(name)} is no name for {_ARTICLES[kind]}: give {expected}")
+    known = shape.get("properties", {})
+    hint = near(name, known) or f"known here: {', '.join(sorted(known))}"
+    return place.problem(f"unknown key {quoted(name)}", hint)
+
+
+_ARTICLES = {"image": "an image", "vm": "a VM"}
+
+
+def _subject(key: Key) -> str:
+    """What a message calls a key: its last word, or `dns[0]` for an item."""
+    words = [part for part in key if isinstance(part, str)]
+    return f"{words[-1]}[{key[-1]}]" if isinstance(key[-1], int) else words[-1]
+
+
+def _expected(shape: dict[str, Any]) -> str:
+    if "x-expects" in shape:
+        return str(shape["x-expects"])
+    if "enum" in shape:
+        return " or ".join(f'"{value}"' for value in shape["enum"])
+    kinds = shape["type"] if isinstance(shape["type"], list) else [shape["type"]]
+    return " or ".join(_TYPE_WORDS[kind] for kind in kinds)
+
+
+def _take_out(tree: dict[str, Any], key: Key) -> None:
+    """Removes a value. A table in an array leaves None, so that the others keep their index; any other item
+    takes its whole array along."""
+    *above, last = key
+    if isinstance(last, int) and key[-2:-1] not in _ARRAYS_OF_TABLES:
+        *above, last = above
+    holder: Any = tree
+    for part in above:
+        holder = holder[part] if isinstance(part, int) else holder.get(part)
+        if holder is None:
+            return
+    if isinstance(last, int):
+        holder[last] = None
+    else:
+        holder.pop(last, None)
+
+
+_ARRAYS_OF_TABLES = {("file",), ("file_sync",), ("mount",), ("disk",)}

@@ -1,0 +1,209 @@
+"""What single values of a manifest stand for: sizes, paths, names, numbers. Each function takes one or refuses it."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+from bangerbuild.manifest_problems import UnfitError, quoted
+from bangerbuild.spec import HostPath
+
+MIB = 1 << 20
+MIN_STORE_BYTES = MIB
+"""The smallest exception store: its header, one area's metadata, and chunks to keep a patch in."""
+_MAX_SIZE_BYTES = 1 << 60
+_MAX_ID = (1 << 32) - 2  # the last one stands for "unchanged" in chown(2)
+_UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_SIZE = re.compile(r"([1-9][0-9]{0,18})([KMGT])(?:iB)?")
+_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_MAX_HOSTNAME = 253
+_MAX_TAP_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
+_MAX_NAME_BYTES = 255
+
+
+def parse_size(value: str | int) -> int:
+    """A size in bytes: a number, or a string such as `512MiB` or `10G`, all 1024-based.
+
+    Raises:
+        UnfitError: it is no size, or more than 1 EiB.
+    """
+    size_bytes = value if isinstance(value, int) else _size_of_text(value)
+    if size_bytes < 1:
+        raise UnfitError(f"{quoted(value)} is no size: give at least 1 byte")
+    if size_bytes > _MAX_SIZE_BYTES:
+        raise UnfitError(f"{quoted(value)} is more than any disk holds (1 EiB)")
+    return size_bytes
+
+
+def memory_size(value: str | int) -> int:
+    """A VM's memory in bytes: whole MiB."""
+    size_bytes = parse_size(value)
+    if size_bytes % MIB:
+        raise UnfitError(f"memory is {quoted(value)}, which is not a multiple of 1 MiB")
+    return size_bytes
+
+
+def store_capacity(value: str | int) -> int:
+    """The size in bytes of an exception store."""
+    size_bytes = parse_size(value)
+    if size_bytes < MIN_STORE_BYTES:
+        raise UnfitError(
+            f"size is {quoted(value)}, too small a store for its own metadata and a patch",
+            "give at least 1MiB, or leave size out for room for every block of the image",
+        )
+    return size_bytes
+
+
+def guest_path(text: str) -> str:
+    """The absolute path that a guest path stands for; `~` is `/root`."""
+    if text == "/":
+        raise UnfitError("'/' is the guest's root directory itself", "name a file or directory in it")
+    return _absolute(text)
+
+
+def mount_target(text: str) -> str:
+    """The absolute path of a mount point in the guest."""
+    if "\n" in text:
+        raise UnfitError(f"{quoted(text)} is no mount target: a line of fstab can't hold a line break")
+    return "/" if text == "/" else _absolute(text)
+
+
+def is_below(path: str, directory: str) -> bool:
+    """Whether a guest path is that directory or lies in it."""
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
+
+
+def hostname(text: str) -> str:
+    """A host name as RFC 1123 has it: labels of 1 to 63 letters, digits and hyphens; 253 in all."""
+    if len(text) > _MAX_HOSTNAME:
+        raise UnfitError(f"{quoted(text)} is {len(text)} characters long: a host name has at most 253")
+    for label in text.split("."):
+        if not _LABEL.fullmatch(label):
+            raise UnfitError(f"{quoted(text)} is no host name: {_what_is_wrong_with(label)}")
+    return text
+
+
+def tap_name(text: str) -> str:
+    """A network device's name."""
+    if len(text) > _MAX_TAP_BYTES:
+        message = f"tap is {quoted(text)}, {len(text)} bytes long: the name of a device has at most 15"
+        raise UnfitError(message, "set network.tap")
+    return text
+
+
+def owner(text: str) -> str:
+    """`user:group`; the schema has seen to its form, numbers must fit an inode."""
+    for part in text.split(":"):
+        if part.isdecimal() and int(part) > _MAX_ID:
+            raise UnfitError(f"owner is {quoted(text)}: {part} is no user or group id (at most {_MAX_ID})")
+    return text
+
+
+@lru_cache(maxsize=256)
+def exclude_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns that gitignore's syntax allows; the same few are often given to every VM."""
+    if patterns:
+        from pathspec import GitIgnoreSpec  # noqa: PLC0415  30 ms that a manifest without patterns saves
+
+        for pattern in patterns:
+            try:
+                GitIgnoreSpec.from_lines([pattern])
+            except ValueError as err:
+                raise UnfitError(f"{quoted(pattern)} is no gitignore pattern") from err
+    return patterns
+
+
+def host_path(text: str, directory: Path) -> HostPath:
+    """A host path as written, and the absolute path it stands for.
+
+    Args:
+        text: as the manifest has it; `~` is the user's home.
+        directory: what a relative path starts from.
+    """
+    try:
+        expanded = Path(text).expanduser()
+    except RuntimeError as err:
+        raise UnfitError(f"{quoted(text)} starts with the home directory of an unknown user") from err
+    return HostPath((directory / expanded).absolute(), text)
+
+
+def existing(path: HostPath, wanted: Literal["file", "directory", "either"]) -> HostPath:
+    """A host path that is there, of the wanted sort; symlinks are followed."""
+    try:
+        found = path.path.stat()
+    except OSError as err:
+        raise UnfitError(*_not_there(path, err)) from err
+    sort = _sort(found)
+    if sort != wanted and not (wanted == "either" and sort in ("file", "directory")):
+        expected = "a file or a directory" if wanted == "either" else f"a {wanted}"
+        raise UnfitError(f"{quoted(path.written)} is a {sort}: give {expected}")
+    if not os.access(path.path, os.R_OK):
+        raise UnfitError(f"{quoted(path.written)} can't be read: permission denied")
+    return path
+
+
+def _size_of_text(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise UnfitError(f'{quoted(text)} is no size: give a number of bytes or a size such as "2GiB"')
+    return int(match[1]) * _UNITS[match[2]]
+
+
+def _absolute(text: str) -> str:
+    if text != "~" and not text.startswith(("/", "~/")):
+        raise UnfitError(f"{quoted(text)} is no guest path", "a guest path begins with / or ~/")
+    path = "/root" + text[1:] if text.startswith("~") else text
+    for component in path[1:].split("/"):
+        if reason := _unfit_component(component):
+            raise UnfitError(f"{quoted(text)} is no guest path: {reason}")
+    return path
+
+
+def _unfit_component(component: str) -> str | None:
+    if not component:
+        return "one of its components is empty"
+    if component in (".", ".."):
+        return f"'{component}' is not allowed in it"
+    if "\0" in component:
+        return "it holds a NUL"
+    if len(component.encode()) > _MAX_NAME_BYTES:
+        return "one of its components is longer than 255 bytes"
+    return None
+
+
+def _what_is_wrong_with(label: str) -> str:
+    if not label:
+        return "one of its labels is empty"
+    if len(label) > 63:
+        return "one of its labels is longer than 63 characters"
+    return "only letters, digits and hyphens, none of them at an end, are allowed between its dots"
+
+
+def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
+    place = "" if path.written == str(path.path) else f" ({path.path})"
+    if path.path.is_symlink() and isinstance(err, FileNotFoundError):
+        return f"{quoted(path.written)} is a symlink to {quoted(str(path.path.readlink()))}, which is not there", None
+    if isinstance(err, FileNotFoundError):
+        return f"{quoted(path.written)} is not there{place}", "paths are relative to the manifest file they stand in"
+    return f"{quoted(path.written)} can't be read: {(err.strerror or str(err)).lower()}{place}", None
+
+
+def _sort(found: os.stat_result) -> str:
+    for is_sort, word in _SORTS:
+        if is_sort(found.st_mode):
+            return word
+    return "thing of an unknown sort"
+
+
+_SORTS = (
+    (stat.S_ISREG, "file"),
+    (stat.S_ISDIR, "directory"),
+    (stat.S_ISSOCK, "socket"),
+    (stat.S_ISFIFO, "fifo"),
+    (stat.S_ISCHR, "character device"),
+    (stat.S_ISBLK, "block device"),
+)

@@ -1,0 +1,345 @@
+"""The nouns: Step, Recipe, Action, Plan, Reason, Record; frozen values, and the Protocols around them.
+
+A step says what it makes and from what. A recipe is all that decides the bytes. A record is what the store
+remembers of a step that ran. An action is what a plan means to do about one step, and why.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+    from typing import Self
+
+    from bangerbuild.spec import Manifest
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+class Verb(StrEnum):
+    """What is done about a step."""
+
+    KEEP = "keep"
+    CREATE = "create"
+    ADOPT = "adopt"
+    UPDATE = "update"
+    GROW = "grow"
+    REPLACE = "replace"
+    BLOCKED = "blocked"
+
+
+class ReasonCode(StrEnum):
+    """Why; the facts that go with each code are named beside it."""
+
+    MISSING = "missing"
+    RECIPE_CHANGED = "recipe-changed"
+    """key, and old and new where they may be shown."""
+    SOURCE_CHANGED = "source-changed"
+    """path."""
+    INPUT_CHANGED = "input-changed"
+    """id."""
+    TOOL_CHANGED = "tool-changed"
+    """tool, old, new."""
+    ARTIFACT_MODIFIED = "artifact-modified"
+    """path."""
+    FILE_DIFFERS = "file-differs"
+    """guest."""
+    FILE_UNDECLARED = "file-undeclared"
+    """guest."""
+    SIZE_GROW = "size-grow"
+    """old, new: bytes."""
+    SIZE_SHRINK = "size-shrink"
+    """old, new: bytes."""
+    GUEST_WROTE = "guest-wrote"
+    BASE_BEHIND = "base-behind"
+    """id."""
+    BASE_UNKNOWN = "base-unknown"
+    IN_USE = "in-use"
+    """holder."""
+    INTERRUPTED = "interrupted"
+    FORCED = "forced"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One reason of an action: a code and its facts, which are JSON."""
+
+    code: ReasonCode
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Json]:
+        """The reason as `plan --json` shows it: the facts beside the code."""
+        return {"code": self.code.value, **self.facts}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A host file or directory that a step reads.
+
+    Its content counts in the recipe under `role`, which is a place in the manifest and not a path, so that
+    the same manifest gives the same fingerprint in every directory.
+    """
+
+    role: str
+    path: Path
+    written: str
+    """The path as the manifest has it, for messages."""
+    exclude: tuple[str, ...] = ()
+    keep_owner: bool = False
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides an artifact's bytes."""
+
+    kind: str
+    fields: Mapping[str, Json]
+    """The step's own fields under their dotted manifest keys."""
+    inputs: Mapping[str, str]
+    """Step id to fingerprint."""
+    sources: Mapping[str, str]
+    """Role to digest."""
+    tools: Mapping[str, str]
+    """Name to version."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the store remembers of the last run of a step."""
+
+    id: str
+    recipe: Recipe
+    fingerprint: str
+    artifacts: tuple[str, ...]
+    """Paths relative to the store."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
+
+
+@dataclass(frozen=True)
+class FileDiff:
+    """What a patch would do to one guest file."""
+
+    guest: str
+    text: str | None = None
+    """A unified diff; None: only that it changes may be said, or there is nothing readable to say."""
+    note: str | None = None
+    """What is said in place of a diff: `binary, 512 bytes`, `changes (contents not shown)`."""
+
+    def to_json(self) -> dict[str, Json]:
+        """The diff as `plan --json` shows it."""
+        return {"guest": self.guest, "diff": self.text, "note": self.note}
+
+
+@dataclass(frozen=True)
+class Situation:
+    """How things stand for one step, when it is asked for a verdict."""
+
+    record: Record | None
+    changes: tuple[Reason, ...]
+    """Differences between the recorded recipe and today's, tools apart."""
+    missing: bool
+    """Whether an artifact is not there."""
+    modified: Callable[[], bool]
+    """Whether an artifact has other bytes than were last published. Asking may read all of it."""
+    disk_verb: Verb | None = None
+    """For a step that changes another's artifact in place: what happens to that artifact."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a step says should be done about it, and why."""
+
+    verb: Verb
+    reasons: tuple[Reason, ...] = ()
+
+
+class Step(Protocol):
+    """One node of the graph. Implementations are frozen dataclasses whose fields are the recipe."""
+
+    kind: ClassVar[str]
+    format: ClassVar[int]
+    """Raised when the code starts to write other bytes for the same recipe; counts among the tools."""
+
+    exclusive: ClassVar[bool]
+    """Whether its artifacts may only be changed while nobody else has them open: disks that guests write."""
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """Every step of this kind that the manifest asks for."""
+
+    @property
+    def id(self) -> str:
+        """The name users see, such as `vm.web.root`."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the steps whose artifacts this one reads."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
+
+    @property
+    def changes(self) -> str | None:
+        """Id of the one input whose artifact this step changes in place, where it makes none of its own."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Host files it reads."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Programs and libraries whose version counts."""
+
+    def judge(self, situation: Situation) -> Verdict:
+        """What should be done about it, and why; pure. Differing tools alone are never a reason."""
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:
+        """What an `update` would change inside the guest; reads, never writes."""
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """Make the artifacts in staging; the facts to remember."""
+
+
+class View(Protocol):
+    """What a step may read."""
+
+    @property
+    def epoch(self) -> int:
+        """Seconds since 1970 for every time that we make ourselves (SOURCE_DATE_EPOCH)."""
+
+    def read(self, step_id: str) -> Path:
+        """An input's artifact: staged if this job made it, else published."""
+
+    def facts(self, step_id: str) -> Mapping[str, Json]:
+        """What an input remembers of its run."""
+
+    def stored(self, artifact: str) -> Path:
+        """A published artifact that a record's facts name."""
+
+
+class Workspace(View, Protocol):
+    """What a step runs against: staged files it may write, published ones it may read."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the recipe that is being made."""
+
+    @property
+    def pristine(self) -> bool:
+        """Whether no guest has changed the disk since we last wrote it, so that it may be made anew."""
+
+    @property
+    def staging(self) -> Path:
+        """A private directory for this job; removed whatever happens."""
+
+    def create(self, artifact: str) -> Path:
+        """A path in staging, to be written and then published as this artifact; nothing is there yet."""
+
+    def edit(self, artifact: str) -> Path:
+        """A private copy of an artifact, to be changed and then published in its place."""
+
+    def warn(self, message: str) -> None:
+        """Say something that deserves attention but stops nothing."""
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a plan means to do about one step."""
+
+    step: Step
+    verb: Verb
+    reasons: tuple[Reason, ...]
+    recipe: Recipe
+    fingerprint: str
+    """Of the recipe that will hold afterwards; for a kept step, of the recorded one."""
+    artifacts: tuple[str, ...]
+    pristine: bool = True
+    diffs: tuple[FileDiff, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The step's id."""
+        return self.step.id
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something must be done to a disk that somebody else holds open."""
+        return any(reason.code is ReasonCode.IN_USE for reason in self.reasons)
+
+    @property
+    def pending(self) -> bool:
+        """Whether executing the plan runs this step."""
+        return self.verb not in {Verb.KEEP, Verb.BLOCKED} and not self.in_use
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions in topological order, kept steps too."""
+
+    store: Path
+    actions: tuple[Action, ...]
+
+    def counts(self) -> dict[Verb, int]:
+        """How many actions there are of each verb."""
+        counts = dict.fromkeys(Verb, 0)
+        for action in self.actions:
+            counts[action.verb] += 1
+        return counts
+
+
+class Outcome(StrEnum):
+    """How an action ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one action ended, after how many seconds, with which error."""
+
+    id: str
+    outcome: Outcome
+    seconds: float = 0.0
+    error: BaseException | None = None
+
+
+class Host(Protocol):
+    """What planning asks of this host."""
+
+    def digest(self, source: Source) -> str:
+        """Of the content of a host file or directory.
+
+        Raises:
+            SourceError: it can't be read.
+        """
+
+    def version(self, tool: str) -> str:
+        """Of a program or library.
+
+        Raises:
+            ToolError: it is not installed.
+        """
+
+    def holder(self, path: Path) -> str | None:
+        """Who else on this host holds a file open."""
+
+
+class Reporter(Protocol):
+    """Is told what happens while a plan is executed. Called from one thread only."""
+
+    def started(self, action: Action) -> None:
+        """The action runs now."""
+
+    def finished(self, action: Action, result: Result) -> None:
+        """The action ended: done and published, failed, or skipped."""
+
+    def warned(self, step_id: str, message: str) -> None:
+        """A step has something to say that stops nothing."""

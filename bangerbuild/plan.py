@@ -1,0 +1,161 @@
+"""Graph and store to a plan: an action with reasons for every step. Reads; never writes.
+
+A kept step stands for the fingerprint it was recorded with, not for the one it would have today, so that a
+tool's new version, or a base that is kept on purpose, moves nothing that is built on it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild import graph as graphs
+from bangerbuild.fingerprint import differences, fingerprint, step_fields, tool_differences
+from bangerbuild.model import Action, Plan, Reason, ReasonCode, Recipe, Situation, Verb, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.graph import Graph
+    from bangerbuild.model import FileDiff, Host, Json, Record, Step
+    from bangerbuild.store import Store
+
+
+def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozenset[str] = frozenset()) -> Plan:
+    """The plan for these steps.
+
+    Args:
+        graph: what is declared.
+        store: what is there.
+        host: asked for digests, versions and holders.
+        epoch: for previews of what a patch would write.
+        forced: ids of steps that are made anew whatever is lost.
+
+    Raises:
+        SourceError, ToolError, StoreError: something that must be looked at can't be.
+    """
+    planner = _Planner(store, host, epoch, forced)
+    for step in graphs.ordered(graph):
+        planner.actions[step.id] = planner.action(step)
+    return Plan(store.path, tuple(planner.actions.values()))
+
+
+@dataclass
+class _Planner:
+    store: Store
+    host: Host
+    epoch: int
+    forced: frozenset[str]
+    actions: dict[str, Action] = field(default_factory=dict)
+
+    def action(self, step: Step) -> Action:
+        recipe = self._recipe(step)
+        record = self._record(step, recipe)
+        changes = differences(record.recipe, recipe, _written(step)) if record else ()
+        artifacts = self._artifacts(step, record, recipe)
+        holder = self._holder(step, artifacts, busy=bool(changes) or step.id in self.forced)
+        situation = Situation(
+            record=record,
+            changes=changes,
+            missing=not all(self.store.exists(artifact) for artifact in artifacts),
+            modified=lambda: self._modified(artifacts, may_read=holder is None),
+            disk_verb=self.actions[step.changes].verb if step.changes else None,
+        )
+        verdict = self._forced(step, situation) if step.id in self.forced else step.judge(situation)
+        return self._decided(step, recipe, situation, verdict, holder)
+
+    def _recipe(self, step: Step) -> Recipe:
+        return Recipe(
+            kind=step.kind,
+            fields=step_fields(step),
+            inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
+            sources={source.role: self.host.digest(source) for source in step.sources},
+            tools={f"bangerbuild {step.kind}": str(step.format)}
+            | {tool: self.host.version(tool) for tool in step.tools},
+        )
+
+    def _record(self, step: Step, recipe: Recipe) -> Record | None:
+        """The record of exactly this recipe if its artifact is still there, else of the step's last run.
+
+        Artifacts that carry their fingerprint in their path stay when the recipe changes, and hold again
+        when it changes back.
+        """
+        exact = self.store.records.get(f"{step.id}@{fingerprint(recipe)}")
+        return exact or self.store.records.get(step.id)
+
+    def _artifacts(self, step: Step, record: Record | None, recipe: Recipe) -> tuple[str, ...]:
+        if step.changes:
+            return self.actions[step.changes].artifacts
+        if record is not None:
+            return record.artifacts
+        return tuple(output.format(fingerprint=fingerprint(recipe)) for output in step.outputs)
+
+    def _holder(self, step: Step, artifacts: tuple[str, ...], *, busy: bool) -> str | None:
+        """Who has the disk open; asked only if something must be done to a disk that can't be shared."""
+        if not busy or not step.exclusive:
+            return None
+        present = [self.store.path / artifact for artifact in artifacts if self.store.exists(artifact)]
+        return next((holder for path in present if (holder := self.host.holder(path))), None)
+
+    def _modified(self, artifacts: tuple[str, ...], *, may_read: bool) -> bool:
+        return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
+
+    def _forced(self, step: Step, situation: Situation) -> Verdict:
+        if situation.missing:
+            return step.judge(situation)
+        reasons = (*situation.changes, Reason(ReasonCode.FORCED))
+        return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _decided(
+        self, step: Step, recipe: Recipe, situation: Situation, verdict: Verdict, holder: str | None
+    ) -> Action:
+        record = situation.record
+        stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
+        reasons = verdict.reasons
+        if record and verdict.verb is Verb.KEEP:
+            reasons += tool_differences(record.recipe, recipe)
+        if holder and verdict.verb is not Verb.KEEP:
+            reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
+        changes_disk = step.changes is not None and situation.disk_verb is Verb.KEEP
+        action = Action(
+            step=step,
+            verb=verdict.verb,
+            reasons=reasons,
+            recipe=stays.recipe if stays else recipe,
+            fingerprint=stays.fingerprint if stays else fingerprint(recipe),
+            artifacts=self._artifacts(step, stays, recipe),
+            pristine=not (verdict.verb is Verb.UPDATE and changes_disk and situation.modified()),
+        )
+        return self._previewed(action) if action.verb is Verb.UPDATE and changes_disk else action
+
+    def _previewed(self, action: Action) -> Action:
+        return action if action.in_use else replace(action, diffs=self._preview(action.step))
+
+    def _preview(self, step: Step) -> tuple[FileDiff, ...]:
+        return step.preview(PlanView(self.store, self.actions, self.epoch))
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """What a step may read while it is planned: published artifacts only."""
+
+    store: Store
+    actions: Mapping[str, Action]
+    epoch: int
+
+    def read(self, step_id: str) -> Path:
+        """An input's artifact."""
+        return self.store.path / self.actions[step_id].artifacts[0]
+
+    def facts(self, step_id: str) -> Mapping[str, Json]:
+        """What an input remembers of its last run."""
+        return self.store.records[step_id].facts
+
+    def stored(self, artifact: str) -> Path:
+        """A published artifact."""
+        return self.store.path / artifact
+
+
+def _written(step: Step) -> dict[str, str]:
+    return {source.role: source.written for source in step.sources}

@@ -1,0 +1,142 @@
+"""External programs: a command is a value, and running it is one function. The only import of subprocess."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import IO, TYPE_CHECKING, cast
+
+from bangerbuild.errors import ToolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
+"""Debian keeps the filesystem tools out of an ordinary user's PATH."""
+
+RUNNING: set[subprocess.Popen[bytes]] = set()
+
+PACKAGES = {
+    "mke2fs": "e2fsprogs",
+    "e2fsck": "e2fsprogs",
+    "resize2fs": "e2fsprogs",
+    "dumpe2fs": "e2fsprogs",
+}
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program with its arguments, what it may take, and which exit codes are fine."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Added to a minimal environment; the caller's own does not leak in."""
+    ok: frozenset[int] = frozenset({0})
+    timeout_seconds: float | None = None
+    output_bytes: int = 1 << 20
+    """Past this much output the program is ended."""
+
+    def __str__(self) -> str:
+        return shlex.join(self.argv)
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A program that ran to its end: exit code, and what it printed on either stream."""
+
+    code: int
+    output: str
+
+
+@lru_cache
+def find(program: str) -> str:
+    """The program's path.
+
+    Raises:
+        ToolError: it is not installed; the hint names the package.
+    """
+    path = shutil.which(program, path=SEARCH_PATH)
+    if path is None:
+        package = PACKAGES.get(program, program)
+        raise ToolError(f"'{program}' is not installed", hint=f"apt install {package}")
+    return path
+
+
+def run(command: Command) -> Completed:
+    """Run a program without input and wait for it.
+
+    It gets a process group of its own, and the whole group is ended when it goes past its time or its output,
+    or when this program is interrupted.
+
+    Raises:
+        ToolError: it is missing, went past a limit, or ended with a code that is not `ok`.
+    """
+    argv = [find(command.argv[0]), *command.argv[1:]]
+    environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
+    completed = _watch(command, argv, environment)
+    if completed.code not in command.ok:
+        raise ToolError(
+            f"'{command}' failed with exit code {completed.code}", details=completed.output.strip()
+        )
+    return completed
+
+
+def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
+    process = subprocess.Popen(
+        argv,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    with process, _running(process):
+        try:
+            output = _collect(command, cast("IO[bytes]", process.stdout).fileno())
+            code = process.wait()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+    return Completed(code, output.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    RUNNING.add(process)
+    try:
+        yield
+    finally:
+        RUNNING.discard(process)
+
+
+def end_all() -> None:
+    """End every program that any thread of ours waits for."""
+    for process in tuple(RUNNING):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def _collect(command: Command, fd: int) -> bytes:
+    """All that the program prints, until it closes its output."""
+    deadline = None if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
+    output = bytearray()
+    with selectors.DefaultSelector() as selector:
+        selector.register(fd, selectors.EVENT_READ)
+        while True:
+            remaining = None if deadline is None else deadline - time.monotonic()
+            if not selector.select(remaining):
+                raise ToolError(f"'{command}' did not end within {command.timeout_seconds:g} s")
+            piece = os.read(fd, 1 << 16)
+            if not piece:
+                return bytes(output)
+            output += piece
+            if len(output) > command.output_bytes:
+                raise ToolError(f"'{command}' printed more than {command.output_bytes} bytes")

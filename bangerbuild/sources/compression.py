@@ -1,0 +1,146 @@
+"""Compressed streams, told by their first bytes and read as one plain stream; several in a row are one.
+
+gzip, bzip2, xz and zstd. The home of the zstandard package.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import os
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+import zstandard
+
+from bangerbuild.errors import SourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from _typeshed import WriteableBuffer
+
+MAGIC_BYTES = 6
+"""How much of a file's beginning tells its compression."""
+_BUFFER_BYTES = 256 << 10
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+_ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
+_ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
+_ZSTD_RLE_BLOCK = 1
+
+
+class CompressionError(SourceError):
+    """A compressed stream that ends early (`cut`) or holds damaged bytes; the brief is a predicate."""
+
+    def __init__(self, brief: str, *, cut: bool) -> None:
+        super().__init__(brief)
+        self.cut = cut
+
+
+def compression_of(head: bytes) -> str | None:
+    """The name of the compression that a file beginning with `head` has; None if none that is read here."""
+    if head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5:
+        return "zstd"
+    return next((name for magic, name in _MAGICS if head.startswith(magic)), None)
+
+
+def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
+    """The plain bytes of `file`, a seekable file at its start, which stays the caller's to close.
+
+    Reading raises CompressionError where the stream is cut short or damaged.
+    """
+    return io.BufferedReader(_Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
+
+
+class _Source(Protocol):
+    def read1(self, size: int, /) -> bytes: ...
+
+
+class _Decompressed(io.RawIOBase):
+    """Translates the libraries' errors. It reads in single steps, so that what comes before damage is seen."""
+
+    def __init__(self, source: _Source, compression: str) -> None:
+        super().__init__()
+        self._source = source
+        self._compression = compression
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        try:
+            data = self._source.read1(len(view))
+        except EOFError as err:
+            raise CompressionError(f"is a {self._compression} stream cut short", cut=True) from err
+        except (zlib.error, lzma.LZMAError, zstandard.ZstdError) as err:
+            raise self._damaged(err) from err
+        except OSError as err:
+            if err.errno is not None:
+                raise
+            raise self._damaged(err) from err  # gzip and bz2 say so with an OSError of no number
+        view[: len(data)] = data
+        return len(data)
+
+    def _damaged(self, err: Exception) -> CompressionError:
+        return CompressionError(f"is a damaged {self._compression} stream: {err}", cut=False)
+
+
+class _ZstdFile:
+    """zstandard's reader, which takes a stream cut short for a whole one, with that put right at its end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+
+    def read1(self, size: int, /) -> bytes:
+        data = self._reader.read1(size)
+        if not data and size and not _zstd_frames_are_whole(self._file):
+            raise EOFError
+        return data
+
+
+def _zstd_frames_are_whole(file: BinaryIO) -> bool:
+    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, section 3.1)."""
+    fd = file.fileno()
+    size = os.fstat(fd).st_size
+    position = 0
+    while position < size:
+        head = os.pread(fd, _ZSTD_HEADER_BYTES_MAX, position)
+        if len(head) < _ZSTD_HEADER_BYTES_MIN:
+            return False
+        if head.startswith(_ZSTD_MAGIC):
+            position = _end_of_frame(fd, position, head)
+        else:
+            position += 8 + int.from_bytes(head[4:8], "little")
+    return position == size
+
+
+def _end_of_frame(fd: int, position: int, head: bytes) -> int:
+    has_checksum = bool(head[4] & 0b100)
+    position += zstandard.frame_header_size(head)
+    is_last = False
+    while not is_last:
+        block = os.pread(fd, 3, position)
+        if len(block) < 3:
+            raise EOFError
+        header = int.from_bytes(block, "little")
+        is_last = bool(header & 1)
+        is_rle = header >> 1 & 0b11 == _ZSTD_RLE_BLOCK
+        position += 3 + (1 if is_rle else header >> 3)
+    return position + (4 if has_checksum else 0)
+
+
+def _open_gzip(file: BinaryIO) -> _Source:
+    return gzip.GzipFile(fileobj=file)
+
+
+_MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
+_OPENERS: dict[str, Callable[[BinaryIO], _Source]] = {
+    "gzip": _open_gzip,
+    "bzip2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+    "zstd": _ZstdFile,
+}

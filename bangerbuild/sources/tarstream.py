@@ -1,0 +1,118 @@
+"""The bytes of one tarball, plain or compressed, read forwards and never past its end in silence."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from bangerbuild.errors import SourceError
+from bangerbuild.sources.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
+from bangerbuild.sources.tarheader import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_PIECE_BYTES = 1 << 20
+_CUT_HINT = "it was cut short: fetch or make it again"
+_DAMAGED_HINT = "fetch or make it again"
+
+
+class TarStream:
+    """Exactly as many bytes as are asked for, or a SourceError that says where the archive broke.
+
+    Args:
+        file: the open tarball at its start; stays the caller's to close.
+        written: what messages call the archive.
+    """
+
+    def __init__(self, file: BinaryIO, written: str) -> None:
+        self.written = written
+        self.place = "before its first entry"
+        """Where the reader is, for messages: `after 'etc/motd'`."""
+        self.compression = compression_of(file.read(MAGIC_BYTES))
+        file.seek(0)
+        self._file = decompressed(file, self.compression) if self.compression else file
+
+    def read_some(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end of the archive."""
+        try:
+            return self._file.read(size)
+        except CompressionError as err:
+            raise self._broken(err) from err
+        except OSError as err:
+            raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+
+    def read_exactly(self, size: int) -> bytes:
+        """`size` bytes that must be there."""
+        data = self.read_some(size)
+        if len(data) != size:
+            raise self.cut()
+        return data
+
+    def skip(self, size: int) -> None:
+        """Passes over `size` bytes; seeks where the archive is plain."""
+        if size and self.compression is None:
+            self._file.seek(size - 1, os.SEEK_CUR)
+            self.read_exactly(1)
+            return
+        while size:
+            size -= len(self.read_exactly(min(size, _PIECE_BYTES)))
+
+    def drain(self) -> None:
+        """Reads what follows the archive's end, so that the checksums of a compressed stream are compared."""
+        while self.compression and self.read_some(_PIECE_BYTES):
+            pass
+
+    def cut(self) -> SourceError:
+        """The error for an archive that ends too early."""
+        return SourceError(f"{self.written!r} ends {self.place}", hint=_CUT_HINT)
+
+    def damaged(self, brief: str) -> SourceError:
+        """The error for an archive that can't be read on; `brief` is a predicate."""
+        return SourceError(f"{self.written!r} is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)
+
+    def _broken(self, err: CompressionError) -> SourceError:
+        error = self.cut() if err.cut else self.damaged(err.brief)
+        error.details = f"{self.written!r} {err.brief}"
+        return error
+
+
+class MemberContent(io.RawIOBase):
+    """The data of one member. It reads as many bytes as are asked for while there are any.
+
+    Closed when the next member is asked for: reading on is a ValueError, never another file's data.
+    """
+
+    def __init__(self, stream: TarStream, size: int) -> None:
+        super().__init__()
+        self._stream = stream
+        self._left = size
+        self._padding = -size % BLOCK_BYTES
+
+    def as_file(self) -> BinaryIO:
+        """Itself: the io classes are binary files, though not by name (typing.BinaryIO is nominal)."""
+        return cast("BinaryIO", self)
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self.closed:
+            raise ValueError("the archive has gone on to its next entry")
+        wanted = self._left if size is None or size < 0 else min(size, self._left)
+        data = self._stream.read_exactly(wanted)
+        self._left -= wanted
+        return data
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        view = memoryview(buffer)
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> None:
+        """Passes over what was not read, and closes."""
+        self._stream.skip(self._left + self._padding)
+        self._left = 0
+        self.close()
