@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
 from bangerbuild.disk import clone
-from bangerbuild.errors import BangerError, StoreError
+from bangerbuild.errors import BangerError, SourceError, StoreError
 from bangerbuild.model import Outcome, Record, Result
 from bangerbuild.store import Staged
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bangerbuild.model import Action, Json, Plan, Reporter
+    from bangerbuild.model import Action, Host, Json, Plan, Reporter
     from bangerbuild.store import Store
 
 
@@ -37,14 +37,14 @@ class Limits:
     epoch: int
 
 
-def execute(plan: Plan, store: Store, reporter: Reporter, limits: Limits) -> tuple[Result, ...]:
+def execute(plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Limits) -> tuple[Result, ...]:
     """Do what the plan says; a result for every action, in the plan's order.
 
     Raises:
         KeyboardInterrupt: running programs were ended; what was published stays.
         StoreError: publishing failed; nothing more is started.
     """
-    run = _Run(plan, store, reporter, limits)
+    run = _Run(plan, store, host, reporter, limits)
     with ThreadPoolExecutor(limits.jobs, thread_name_prefix="job") as pool:
         try:
             run.drive(pool)
@@ -77,8 +77,9 @@ class _Finished:
 
 
 class _Run:
-    def __init__(self, plan: Plan, store: Store, reporter: Reporter, limits: Limits) -> None:
+    def __init__(self, plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Limits) -> None:
         self.store = store
+        self.host = host
         self.reporter = reporter
         self.limits = limits
         self.plan = plan
@@ -107,7 +108,8 @@ class _Run:
             if all(self._succeeded(step_id) for step_id in job.needs):
                 for action in job.actions:
                     self.reporter.started(action)
-                self.running[pool.submit(_run_job, job, self.plan, self.store, self.limits.epoch)] = job
+                workspace = _JobWorkspace(self.plan, self.store, self.limits.epoch)
+                self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)
 
@@ -162,15 +164,15 @@ def _jobs(plan: Plan) -> list[_Job]:
     return unique
 
 
-def _run_job(job: _Job, plan: Plan, store: Store, epoch: int) -> _Finished:
+def _run_job(job: _Job, workspace: _JobWorkspace, host: Host) -> _Finished:
     """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
-    workspace = _JobWorkspace(plan, store, epoch)
     finished = _Finished(workspace.staging, None, {}, workspace.warnings)
     records: list[Record] = []
     for action in job.actions:
         begun = time.monotonic()
         try:
             records.extend(workspace.run(action))
+            _check_sources(action, host)
         except (BangerError, OSError) as err:
             finished.failed = action
             finished.error = err if isinstance(err, BangerError) else _from_os_error(err)
@@ -179,6 +181,13 @@ def _run_job(job: _Job, plan: Plan, store: Store, epoch: int) -> _Finished:
             finished.seconds[action.id] = time.monotonic() - begun
     finished.staged = Staged(tuple(records), workspace.staged)
     return finished
+
+
+def _check_sources(action: Action, host: Host) -> None:
+    """A recipe's digests were taken when it was planned; what was read since must be the same."""
+    for source in action.step.sources:
+        if host.digest(source) != action.recipe.sources[source.role]:
+            raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 
 def _from_os_error(err: OSError) -> StoreError:
@@ -222,25 +231,20 @@ class _JobWorkspace:
         self._facts[action.id] = facts
         record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
         if any("{fingerprint}" in output for output in action.step.outputs):
-            exact = Record(
-                f"{action.id}@{action.fingerprint}",
-                action.recipe,
-                action.fingerprint,
-                action.artifacts,
-                facts,
-            )
-            return [record, exact]
+            return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
         return [record]
 
-    def read(self, step_id: str) -> Path:
-        artifact = self._actions[step_id].artifacts[0]
+    def artifact(self, step_id: str) -> str:
+        return self._actions[step_id].artifacts[0]
+
+    def path(self, artifact: str) -> Path:
         return self.staged.get(artifact, self._store.path / artifact)
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         return self._facts[step_id] if step_id in self._facts else self._store.records[step_id].facts
 
-    def stored(self, artifact: str) -> Path:
-        return self._store.path / artifact
+    def is_staged(self, artifact: str) -> bool:
+        return artifact in self.staged
 
     def create(self, artifact: str) -> Path:
         path = self.staging / artifact.replace("/", "%")

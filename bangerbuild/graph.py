@@ -13,7 +13,7 @@ import networkx as nx
 from bangerbuild.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from bangerbuild.model import Json, Step
@@ -137,3 +137,6 @@ def to_json(graph: Graph) -> dict[str, Json]:
             for step in ordered(graph)
         ],
     }
+
+
+RENDERERS: Mapping[str, Callable[[Graph], str]] = {"text": to_text, "dot": to_dot, "mermaid": to_mermaid}

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_problems import Findings
-from bangerbuild.manifest_source import Place, Table
 from bangerbuild.manifest_values import (
     exclude_patterns,
     existing,
@@ -22,6 +20,9 @@ from bangerbuild.spec import FileSync, HostPath, InlineFile, Mount
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
+
+    from bangerbuild.manifest_problems import Findings
+    from bangerbuild.manifest_source import Place, Table
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 _TMPFS_OF_OUR_FSTAB = {"/run": "tmpfs", "/tmp": "tmpfs"}  # noqa: S108  paths in the guest
@@ -75,8 +76,8 @@ def check_visible(entries: Sequence[Entry], *, our_fstab: bool, findings: Findin
     for entry in files:
         over = max((target for target in mounts if is_below(entry.target, target)), key=len, default=None)
         if over is not None and mounts[over] in _IN_MEMORY:
-            message = f"guest path '{entry.target}' is under the {mounts[over]} on '{over}': the guest would never see it"
-            findings.add(entry.place / "guest", message)
+            message = f"guest path '{entry.target}' is under the {mounts[over]} on '{over}'"
+            findings.add(entry.place / "guest", message, "the guest would never see it: put it elsewhere")
 
 
 def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
@@ -84,7 +85,7 @@ def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
         for place in places:
             array = _table_at(place).get(kind, ())
             for index, table in enumerate(array):
-                if table is not None:  # the schema has refused that one
+                if table is not None and table.keys() >= _REQUIRED[kind]:  # else the schema has refused it
                     yield from build(table, place / kind / index, findings)
 
 
@@ -108,7 +109,9 @@ def _file_sync(table: Table, place: Place, findings: Findings) -> Iterator[Entry
     directory = place.document.path.parent
     patterns = tuple(table.get("exclude", ()))
     value = FileSync(
-        host=findings.attempt(place / "host", partial(_host, directory), table["host"], HostPath(directory, "")),
+        host=findings.attempt(
+            place / "host", partial(_host, directory), table["host"], HostPath(directory, "")
+        ),
         guest=target,
         mode=int(table["mode"], 8) if "mode" in table else None,
         owner=_owner(table, place, findings),
@@ -136,6 +139,13 @@ _BUILD: Mapping[str, Callable[[Table, Place, Findings], Iterator[Entry]]] = {
     "file": _inline_file,
     "file_sync": _file_sync,
     "mount": _mount,
+}
+
+
+_REQUIRED: Mapping[str, set[str]] = {
+    "file": {"guest", "content"},
+    "file_sync": {"host", "guest"},
+    "mount": {"source", "target", "fstype"},
 }
 
 

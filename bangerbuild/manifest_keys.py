@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 _MAX_FILE_BYTES = 1 << 20
 _PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File")
 _OPTION = r'[A-Za-z0-9-]+(?:="(?:[^"\\]|\\.)*")?'
-_PUBLIC = re.compile(  # the line of authorized_keys, as sshd(8) describes it; a key's first bytes are zeros
-    rf"(?:{_OPTION}(?:,{_OPTION})*[ \t]+)?(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+[ \t]+AAAA[A-Za-z0-9+/]+={{0,3}}(?:[ \t].*)?"
+_PUBLIC = re.compile(  # a line of authorized_keys, as sshd(8) describes it; a key's first bytes are zeros
+    rf"(?:{_OPTION}(?:,{_OPTION})*[ \t]+)?"
+    r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+[ \t]+AAAA[A-Za-z0-9+/]+={0,3}(?:[ \t].*)?"
 )
 
 
@@ -36,7 +37,11 @@ def public_keys(text: str, directory: Path) -> tuple[str, ...]:
         return (literal,)
     if "\n" in literal:
         raise UnfitError("a literal key is one line", "give each key an entry of its own")
-    if "\0" in literal or not literal or len(literal.split()) > 1 and literal.startswith(("ssh-", "ecdsa-", "sk-")):
+    if (
+        "\0" in literal
+        or not literal
+        or (len(literal.split()) > 1 and literal.startswith(("ssh-", "ecdsa-", "sk-")))
+    ):
         raise UnfitError(f"{quoted(text)} is no public key", 'one looks like "ssh-ed25519 AAAA… you@host"')
     return _keys_in_file(text, directory)
 
@@ -51,7 +56,9 @@ def _keys_in_file(written: str, directory: Path) -> tuple[str, ...]:
     except UnicodeDecodeError as err:
         raise UnfitError(f"{quoted(written)} holds no public key: it is not text") from err
     if _PRIVATE.search(text):
-        raise UnfitError(f"{quoted(written)} is a private key, and the guest must never have it", _public_twin(written))
+        raise UnfitError(
+            f"{quoted(written)} is a private key, and the guest must never have it", _public_twin(written)
+        )
     return _checked(text.splitlines(), written)
 
 
@@ -61,7 +68,9 @@ def _checked(lines: list[str], written: str) -> tuple[str, ...]:
         key = line.strip()
         if key and not key.startswith("#"):
             if not _PUBLIC.fullmatch(key):
-                raise UnfitError(f"line {number} of {quoted(written)} is no public key", _public_twin(written))
+                raise UnfitError(
+                    f"line {number} of {quoted(written)} is no public key", _public_twin(written)
+                )
             keys.append(key)
     if not keys:
         raise UnfitError(f"{quoted(written)} holds no public key")
@@ -69,4 +78,6 @@ def _checked(lines: list[str], written: str) -> tuple[str, ...]:
 
 
 def _public_twin(written: str) -> str | None:
+    if written.endswith(".ppk"):
+        return "export the public key with PuTTYgen"
     return None if written.endswith(".pub") else f"use {written}.pub"

@@ -40,17 +40,14 @@ class MergedVM:
         return Place(self.document, (*self.own.key, *key))
 
     def is_refused(self, *key: str) -> bool:
-        """Whether the schema refused something in that table, so that a key missing from it proves nothing."""
-        return any(
-            self.document.is_refused_below((*level, *key)) for level in (self.own.key, ("defaults",))
-        )
+        """Whether the schema refused something in that table, so that a missing key proves nothing."""
+        return any(self.document.is_refused_below((*level, *key)) for level in (self.own.key, ("defaults",)))
 
 
-def merged_vms(documents: list[Document]) -> Iterator[MergedVM]:
-    """Every VM of every file."""
-    for document in documents:
-        for name in document.tree.get("vm", {}):
-            yield MergedVM(document, name)
+def merged_vms(document: Document) -> Iterator[MergedVM]:
+    """Every VM of one file."""
+    for name in document.tree.get("vm", {}):
+        yield MergedVM(document, name)
 
 
 def _merged(base: Table, over: Table) -> Table:

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv4Address, IPv4Interface, IPv4Network, IPv6Address, NetmaskValueError
+from ipaddress import (
+    AddressValueError,
+    IPv4Address,
+    IPv4Interface,
+    IPv4Network,
+    IPv6Address,
+)
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.manifest_problems import Findings, UnfitError, quoted
@@ -25,8 +31,8 @@ def network(vm: MergedVM, findings: Findings) -> Network:
         address = findings.attempt(vm.place("network", "address"), interface, table["address"], None)
     mode = table.get("mode", "bootstrap" if "address" in table else "none")
     if mode != "none" and "address" not in table and not vm.is_refused("network"):
-        place = vm.own / "network" / "address"
-        findings.add(place, f"mode is '{mode}', but there is no address", "give one, such as 172.16.0.10/24")
+        place = vm.own / "network" / "mode"
+        findings.add(place, f"mode is '{mode}', but there is no address", "give network.address")
     return Network(
         mode=mode,
         address=str(address) if address else None,
@@ -43,12 +49,9 @@ def interface(text: str) -> IPv4Interface:
     address = ipv4(host)
     if not slash:
         raise UnfitError(f"address is '{text}', without a prefix length", f"such as {text}/24")
-    try:
-        if not _PREFIX.fullmatch(prefix):
-            raise NetmaskValueError
-        found = IPv4Interface(text)
-    except NetmaskValueError as err:
-        raise UnfitError(f"address is {quoted(text)}: its prefix length is none of 0 to 32") from err
+    if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
+        raise UnfitError(f"address is {quoted(text)}: its prefix length is none of 0 to 32")
+    found = IPv4Interface(text)
     if address.is_multicast or address.is_unspecified or address.is_loopback:
         raise UnfitError(f"address is '{text}', which is no address for a host")
     if end := _end(found.ip, found.network):

@@ -28,8 +28,8 @@ class UnfitError(ValueError):
 class Findings:
     """What the checks have found so far; all of it is told at once."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self.problems = list(problems)
         self.warnings: list[str] = []
 
     def add(self, place: Place, message: str, hint: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Manifest files as they are read: parsed, with their includes, and able to say on which line a key stands."""
+"""Manifest files as they are read: parsed, with their includes, able to say on which line a key stands."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ class Reader:
         self.documents: dict[Path, Document] = {}
         """By resolved path, in the order they were first named."""
         self.problems: list[Problem] = []
+        self.has_read_all = True
+        """Whether every file was there and parsed; if not, a name that is unknown proves nothing."""
 
     def read(self, path: Path, named_at: Place | None = None, trail: Sequence[Path] = ()) -> None:
         """Reads one file and, through it, all that it includes.
@@ -88,7 +90,7 @@ class Reader:
             trail: the files that lead here by including one another.
         """
         try:
-            if path.resolve() in [step.resolve() for step in trail]:
+            if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
                 document = Document(path, _text(path))
@@ -96,9 +98,13 @@ class Reader:
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
         except OSError as err:
-            self.problems.append(_unreadable(path, err, named_at))
+            self._give_up(_unreadable(path, err, named_at))
         except _NotTomlError as err:
-            self.problems.append(Problem(str(path), err.line, "", str(err)))
+            self._give_up(Problem(str(path), err.line, "", str(err)))
+
+    def _give_up(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        self.has_read_all = False
 
     def _read_includes(self, document: Document, trail: Sequence[Path]) -> None:
         include = document.tree.get("include")
@@ -137,8 +143,10 @@ def _parsed(text: str) -> Table:
         return tomllib.loads(text)
     except RecursionError as err:
         raise _NotTomlError("not TOML that can be read: it is nested too deeply", 0) from err
-    except ValueError as err:  # TOMLDecodeError, and Python's limit on the digits of a number
+    except tomllib.TOMLDecodeError as err:
         raise _NotTomlError(*_what_and_where(str(err), text)) from err
+    except ValueError as err:  # Python's limit on the digits of a number
+        raise _NotTomlError("not TOML that can be read: a number has too many digits", 0) from err
 
 
 def _what_and_where(said: str, text: str) -> tuple[str, int]:
@@ -153,11 +161,10 @@ def _what_and_where(said: str, text: str) -> tuple[str, int]:
     return f"not valid TOML: {said[:1].lower()}{said[1:]}", line
 
 
-def _cycle(path: Path, trail: Sequence[Path], named_at: Place | None) -> Problem:
+def _cycle(path: Path, trail: Sequence[Path], place: Place) -> Problem:
     resolved = [step.resolve() for step in trail]
     round_trip = [*trail[resolved.index(path.resolve()) :], path]
     message = "include cycle: " + " -> ".join(str(step) for step in round_trip)
-    place = named_at or Place(Document(path))
     return place.problem(message, "let one of them go; a file is read once however often it is included")
 
 

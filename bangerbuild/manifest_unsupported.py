@@ -22,27 +22,29 @@ class NotYet:
     """A key that is not supported yet, or one value of it, and what works in its stead."""
 
     key: str
-    """Dotted; `*` is any name, `[]` any table of an array."""
+    """Dotted; `*` is any name."""
     hint: str
     value: object = _ANY_VALUE
 
 
 _OTHER_SOURCE = "use tar, ext4 or directory"
 _IN_THE_VM = "put it into [defaults] or the VM"
+_NO_KERNEL = "leave it out, and name it where you start the VM"
+_NO_WORK = "leave it out, or say work = false"
 _TABLE = (
     NotYet("image.*.rootfs.oci", _OTHER_SOURCE),
     NotYet("image.*.rootfs.url", "download it and use tar or ext4"),
     NotYet("image.*.rootfs.mmdebstrap", "run mmdebstrap and use tar"),
     NotYet("image.*.rootfs.image", _OTHER_SOURCE),
     NotYet("image.*.work_seed", "leave it out: there are no work disks yet"),
-    NotYet("image.*.kernel", "leave it out, and name the kernel where you start the VM"),
-    NotYet("image.*.initrd", "leave it out, and name the initrd where you start the VM"),
-    NotYet("image.*.file", "put it into [defaults] or the VM"),
-    NotYet("image.*.file_sync", "put it into [defaults] or the VM"),
+    NotYet("image.*.kernel", _NO_KERNEL),
+    NotYet("image.*.initrd", _NO_KERNEL),
+    NotYet("image.*.file", _IN_THE_VM),
+    NotYet("image.*.file_sync", _IN_THE_VM),
     NotYet("vm.*.root.format", 'use "snapshot"', value="raw"),
     NotYet("defaults.root.format", 'use "snapshot"', value="raw"),
-    NotYet("vm.*.work", "leave it out, or say work = false"),
-    NotYet("defaults.work", "leave it out, or say work = false"),
+    NotYet("vm.*.work", _NO_WORK),
+    NotYet("defaults.work", _NO_WORK),
     NotYet("vm.*.disk", "leave it out"),
     NotYet("defaults.disk", "leave it out"),
 )

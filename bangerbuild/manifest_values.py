@@ -1,4 +1,4 @@
-"""What single values of a manifest stand for: sizes, paths, names, numbers. Each function takes one or refuses it."""
+"""What single values of a manifest stand for: sizes, paths, names; each function takes one or refuses it."""
 
 from __future__ import annotations
 
@@ -85,6 +85,14 @@ def hostname(text: str) -> str:
         if not _LABEL.fullmatch(label):
             raise UnfitError(f"{quoted(text)} is no host name: {_what_is_wrong_with(label)}")
     return text
+
+
+def default_hostname(name: str) -> str:
+    """The host name of a VM that gives none: its own name."""
+    try:
+        return hostname(name)
+    except UnfitError as err:
+        raise UnfitError(f"the VM's name {err}", "set hostname") from err
 
 
 def tap_name(text: str) -> str:
@@ -186,9 +194,15 @@ def _what_is_wrong_with(label: str) -> str:
 def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
     place = "" if path.written == str(path.path) else f" ({path.path})"
     if path.path.is_symlink() and isinstance(err, FileNotFoundError):
-        return f"{quoted(path.written)} is a symlink to {quoted(str(path.path.readlink()))}, which is not there", None
+        return (
+            f"{quoted(path.written)} is a symlink to {quoted(str(path.path.readlink()))}, which is not there",
+            None,
+        )
     if isinstance(err, FileNotFoundError):
-        return f"{quoted(path.written)} is not there{place}", "paths are relative to the manifest file they stand in"
+        return (
+            f"{quoted(path.written)} is not there{place}",
+            "paths are relative to the manifest file they stand in",
+        )
     return f"{quoted(path.written)} can't be read: {(err.strerror or str(err)).lower()}{place}", None
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from bangerbuild.errors import BangerError
+    from bangerbuild.sources.hostentry import TreeRules
     from bangerbuild.spec import Manifest
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -88,8 +90,8 @@ class Source:
     path: Path
     written: str
     """The path as the manifest has it, for messages."""
-    exclude: tuple[str, ...] = ()
-    keep_owner: bool = False
+    rules: TreeRules | None = None
+    """What of a tree counts; None: a single file, of which only the content does."""
 
 
 @dataclass(frozen=True)
@@ -213,14 +215,14 @@ class View(Protocol):
     def epoch(self) -> int:
         """Seconds since 1970 for every time that we make ourselves (SOURCE_DATE_EPOCH)."""
 
-    def read(self, step_id: str) -> Path:
-        """An input's artifact: staged if this job made it, else published."""
+    def artifact(self, step_id: str) -> str:
+        """The name of an input's artifact, relative to the store."""
+
+    def path(self, artifact: str) -> Path:
+        """Where an artifact is: in staging if this job makes or changes it, else in the store."""
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its run."""
-
-    def stored(self, artifact: str) -> Path:
-        """A published artifact that a record's facts name."""
 
 
 class Workspace(View, Protocol):
@@ -237,6 +239,9 @@ class Workspace(View, Protocol):
     @property
     def staging(self) -> Path:
         """A private directory for this job; removed whatever happens."""
+
+    def is_staged(self, artifact: str) -> bool:
+        """Whether this job makes or changes it."""
 
     def create(self, artifact: str) -> Path:
         """A path in staging, to be written and then published as this artifact; nothing is there yet."""
@@ -308,7 +313,7 @@ class Result:
     id: str
     outcome: Outcome
     seconds: float = 0.0
-    error: BaseException | None = None
+    error: BangerError | None = None
 
 
 class Host(Protocol):
@@ -343,3 +348,10 @@ class Reporter(Protocol):
 
     def warned(self, step_id: str, message: str) -> None:
         """A step has something to say that stops nothing."""
+
+
+class PlanReporter(Reporter, Protocol):
+    """A reporter that is shown the plan before the first step runs."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is made, and nothing is done yet."""

@@ -144,17 +144,17 @@ class PlanView:
     actions: Mapping[str, Action]
     epoch: int
 
-    def read(self, step_id: str) -> Path:
-        """An input's artifact."""
-        return self.store.path / self.actions[step_id].artifacts[0]
+    def artifact(self, step_id: str) -> str:
+        """The name of an input's artifact."""
+        return self.actions[step_id].artifacts[0]
+
+    def path(self, artifact: str) -> Path:
+        """A published artifact."""
+        return self.store.path / artifact
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its last run."""
         return self.store.records[step_id].facts
-
-    def stored(self, artifact: str) -> Path:
-        """A published artifact."""
-        return self.store.path / artifact
 
 
 def _written(step: Step) -> dict[str, str]:

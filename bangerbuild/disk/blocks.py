@@ -1,4 +1,4 @@
-"""What a Filesystem stands on: bytes at offsets, of a raw file here, of a store over its base in `overlay`."""
+"""What a Filesystem stands on: bytes at offsets. A raw file is here, a store over its base in `overlay`."""
 
 from __future__ import annotations
 
@@ -59,7 +59,9 @@ class RawFile:
         """See Blocks."""
         try:
             data = os.pread(self._fd, length, offset)
-            while 0 < len(data) < length and (more := os.pread(self._fd, length - len(data), offset + len(data))):
+            while 0 < len(data) < length and (
+                more := os.pread(self._fd, length - len(data), offset + len(data))
+            ):
                 data += more
         except OSError as err:
             raise FilesystemError(f"cannot read '{self.name}': {err.strerror}", code=err.errno) from err

@@ -9,15 +9,26 @@ from pathlib import Path
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the file open, as text for a message; None if nobody does.
+    """Who has the file open, as text for a message; None if nobody has."""
+    return _refused(path, fcntl.F_WRLCK)
 
-    A write lease (fcntl(2), F_SETLEASE) is granted only to the one opener of a file, loop devices counted,
-    and asking is free of races; it is given back at once. Where the kernel can't say (another user's file,
-    a network filesystem), the loop devices and the processes we may look at are searched.
+
+def writer(path: Path) -> str | None:
+    """Who may be writing to the file, as text for a message; None if nobody may."""
+    return _refused(path, fcntl.F_RDLCK)
+
+
+def _refused(path: Path, lease: int) -> str | None:
+    """Who stands in the way of a lease.
+
+    A write lease (fcntl(2), F_SETLEASE) is granted only to the one opener of a file, a read lease only where
+    nobody has it open for writing; loop devices count, and asking is free of races. It is given back at once.
+    Where the kernel can't say (another user's file, a network filesystem), the loop devices and the processes
+    we may look at are searched.
     """
     with path.open("rb") as file:
         try:
-            fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            fcntl.fcntl(file, fcntl.F_SETLEASE, lease)
         except BlockingIOError:
             return _loop_device(path) or _process(path) or "another program"
         except OSError:

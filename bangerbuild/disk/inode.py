@@ -119,12 +119,12 @@ class Inode:
     extra_bytes = _field(_U16, 0x80)
 
     @classmethod
-    def new(cls, inode_bytes: int, entry_type: EntryType, mode: int, now: int) -> Inode:
-        """An inode with nothing in it, one link (a directory: two), and every time set to now."""
+    def new(cls, inode_bytes: int, entry_type: EntryType, now: int) -> Inode:
+        """An inode with nothing in it, mode 0, one link (a directory: two), and every time set to now."""
         inode = cls(bytearray(inode_bytes))
         if inode_bytes > 128:
             inode.extra_bytes = EXTRA_BYTES
-        inode.full_mode = FORMATS[entry_type] | mode
+        inode.full_mode = FORMATS[entry_type]
         inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
         for offset, extra in ((0x08, 0x8C), (0x0C, 0x84), (0x10, 0x88)):
             inode._put_time(offset, extra, now * NANOSECONDS)
@@ -179,7 +179,7 @@ class Inode:
         return (seconds + ((bits & 3) << 32)) * NANOSECONDS + (bits >> 2)
 
     def _put_time(self, offset: int, extra: int, time_ns: int) -> None:
-        """Seconds as 32 signed bits, then two bits of epoch and the nanoseconds; what doesn't fit is clamped."""
+        """Seconds as 32 signed bits, then two bits of epoch and nanoseconds; what doesn't fit is clamped."""
         reaches = self._reaches(extra)
         last = (1 << 34) - (1 << 31) - 1 if reaches else (1 << 31) - 1
         seconds, nanoseconds = divmod(time_ns, NANOSECONDS)
@@ -206,7 +206,8 @@ class Inode:
         if major < 256 and minor < 256:
             struct.pack_into("<II", self.raw, 0x28, major << 8 | minor, 0)
         else:
-            struct.pack_into("<II", self.raw, 0x28, 0, minor & 0xFF | major << 8 | (minor & ~0xFF) << 12)
+            new = minor & 0xFF | major << 8 | (minor & ~0xFF) << 12
+            struct.pack_into("<II", self.raw, 0x28, 0, new)
 
     @property
     def block_area(self) -> bytes:

@@ -213,7 +213,7 @@ def _keep(error: BaseException) -> int:
     return errno.EIO
 
 
-def _check(code: int, function: Any, arguments: tuple[Any, ...]) -> int:
+def _check(code: int, _function: object, _arguments: object) -> int:
     """Ctypes' errcheck of every function that returns an errcode_t."""
     if (error := getattr(_kept, "error", None)) is not None:
         _kept.error = None
@@ -231,11 +231,11 @@ class _Library:
             setattr(self, name, _bound(library, name, restype, argtypes))
         self.error_message = _bound(com_err, "error_message", c_char_p, (errcode_t,))
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the table gives the types, at run time
         raise AttributeError(f"no signature for {name}")
 
 
-def _bound(library: ctypes.CDLL, name: str, restype: Any, argtypes: tuple[Any, ...]) -> Any:
+def _bound(library: ctypes.CDLL, name: str, restype: Any, argtypes: tuple[Any, ...]) -> Any:  # noqa: ANN401 - ctypes
     try:
         function = getattr(library, name)
     except AttributeError as err:
@@ -311,7 +311,7 @@ _opening: dict[bytes, _Channel] = {}
 _tokens = itertools.count()
 
 
-def _open(name: bytes, flags: int, channel_out: Any) -> int:
+def _open(name: bytes, _flags: int, channel_out: Any) -> int:  # noqa: ANN401 - a ctypes pointer
     channel_out[0] = _opening[name].address
     return 0
 
@@ -355,7 +355,7 @@ def _write_bytes(channel: int, offset: int, count: int, data: int) -> int:
     return 0
 
 
-def _flush(channel: int) -> int:
+def _flush(_channel: int) -> int:
     return 0  # Filesystem flushes once, at its end
 
 
@@ -521,7 +521,7 @@ class Handle:
         return goal
 
     def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
-        """Take at most this many blocks in one run from the goal on: first block and count. Not for bigalloc."""
+        """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
         first, length = self._number64, self._length64
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
         taken = min(length.value, blocks)
@@ -597,7 +597,9 @@ class Handle:
 
     def write_directory_block(self, block: int, data: bytes, directory: int) -> None:
         """Write one block of a directory; its checksum tail, if it has one, is filled in."""
-        self._lib.ext2fs_write_dir_block4(self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory)
+        self._lib.ext2fs_write_dir_block4(
+            self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
+        )
 
     def read_file(self, ino: int, offset: int, length: int) -> bytes:
         """Bytes of a file's content in any form, fewer at its end. Goes block by block."""

@@ -1,8 +1,7 @@
-"""A disk that is a dm-snapshot exception store over a read-only base: what an overlay's Filesystem stands on."""
+"""A disk that is a dm-snapshot exception store over a read-only base: what a VM's root stands on."""
 
 from __future__ import annotations
 
-import errno
 import os
 from typing import TYPE_CHECKING, Self
 
@@ -109,7 +108,7 @@ class SnapshotStore:
         return len(self._slots) + sum(chunk not in self._slots for chunk in self._pending)
 
     def changed_chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Each chunk that the store holds and its bytes, ascending; with the base they make the whole disk."""
+        """Each chunk that the store holds and its bytes, ascending; over the base they make the disk."""
         for chunk in sorted(self._slots.keys() | self._pending.keys()):
             yield chunk, self._chunk(chunk)
 
@@ -121,7 +120,8 @@ class SnapshotStore:
             if chunk not in self._pending and chunk not in self._slots:
                 return self.base.read(offset, length)
             return self._chunk(chunk)[within : within + length]
-        return b"".join(self.base.read(*run) if where is None else where for where, run in self._parts(offset, length))
+        parts = self._parts(offset, length)
+        return b"".join(self.base.read(*run) if own is None else own for own, run in parts)
 
     def _parts(self, offset: int, length: int) -> Iterator[tuple[bytes | None, tuple[int, int]]]:
         """A long read in pieces: bytes of ours, or None and a run (offset, length) of the base."""
@@ -167,15 +167,18 @@ class SnapshotStore:
             return
         self._place_pending()
         pairs = list(self._slots.items())[self._committed :]
-        try:
-            if self._durable and pairs:
-                os.fsync(self._fd)  # data before the pairs that point at it
+        if pairs:
+            self._sync()  # data before the pairs that point at it
             self._write_pairs(pairs)
-            if self._durable:
-                os.fsync(self._fd)
-        except OSError as err:
-            raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
+        self._sync()
         self._committed = len(self._slots)
+
+    def _sync(self) -> None:
+        if self._durable:
+            try:
+                os.fsync(self._fd)
+            except OSError as err:
+                raise SnapshotError(f"cannot sync '{self.name}': {err.strerror}") from err
 
     def _write_pairs(self, pairs: list[tuple[int, int]]) -> None:
         index, per_area = self._committed, self._layout.pairs_per_area
@@ -185,12 +188,12 @@ class SnapshotStore:
             data = snapshot.pack_pairs(here)
             if within == 0:  # an area of its own: no stale bytes may follow its pairs
                 data = data.ljust(self.chunk_bytes, b"\0")
-            os.pwrite(self._fd, data, self._layout.pair_offset(index))
+            self._put(data, self._layout.pair_offset(index))
             index += len(here)
         if index > self._committed and index % per_area == 0:
             area = self._layout.area_chunk(index // per_area)
             if any(self._read_slot(area)):
-                os.pwrite(self._fd, bytes(self.chunk_bytes), area * self.chunk_bytes)
+                self._put(bytes(self.chunk_bytes), area * self.chunk_bytes)
 
     def _place_pending(self) -> None:
         changed = [chunk for chunk in sorted(self._pending) if not self._is_as_base(chunk)]
@@ -222,16 +225,24 @@ class SnapshotStore:
         start = 0
         for i in range(1, len(chunks) + 1):
             run = i - start
-            if i < len(chunks) and run < _PIECE_CHUNKS and self._slots[chunks[i]] == self._slots[chunks[start]] + run:
+            if (
+                i < len(chunks)
+                and run < _PIECE_CHUNKS
+                and self._slots[chunks[i]] == self._slots[chunks[start]] + run
+            ):
                 continue
             data = b"".join(self._pending[chunk] for chunk in chunks[start:i])
-            try:
-                written = os.pwrite(self._fd, data, self._slots[chunks[start]] * size)
-                if written != len(data):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError as err:
-                raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
+            self._put(data, self._slots[chunks[start]] * size)
             start = i
+
+    def _put(self, data: bytes, offset: int) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                written = os.pwrite(self._fd, view, offset)
+                view, offset = view[written:], offset + written
+        except OSError as err:
+            raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
 
     def _is_as_base(self, chunk: int) -> bool:
         return chunk not in self._slots and self._base_chunk(chunk) == self._pending[chunk]

@@ -66,44 +66,79 @@ def resolve(tree: Tree, root: int, path: str, rules: Rules) -> Location | None:
     Raises:
         GuestPathError: it loops, leaves for another disk, goes through what is no directory, or is no path.
     """
-    return _Walk(tree, root, path, rules).run()
+    if not path.startswith("/") or "\0" in path:
+        raise GuestPathError(f"'{path}' is no absolute path")
+    walk = _Walk(tree, path, rules, trail=[(b"", root)], todo=_components(os.fsencode(path)))
+    while walk.todo:
+        name = walk.todo.pop()
+        if name == b"..":
+            del walk.trail[max(1, len(walk.trail) - 1) :]  # the root's parent is the root
+            continue
+        walk.check(name)
+        ino = tree.child(walk.directory, name)
+        if not ino and walk.todo:
+            if rules.make_directory is None:
+                return None
+            walk.trail.append((name, rules.make_directory(walk.directory, name)))
+            continue
+        kind = tree.kind(ino) if ino else None
+        if kind is EntryType.SYMLINK and (walk.todo or rules.follow_last):
+            walk.follow(tree.symlink(ino))
+        elif kind is EntryType.DIRECTORY:
+            walk.trail.append((name, ino))
+        elif walk.todo:
+            raise GuestPathError(f"'{walk.below(name)}' is on the way to '{path}' and is no directory")
+        else:
+            return Location(walk.directory, name, ino, walk.below(name))
+    name, ino = walk.trail[-1]
+    parent = walk.trail[-2][1] if len(walk.trail) > 1 else 0
+    return Location(parent, name, ino, walk.here())
 
 
+@dataclass
 class _Walk:
-    """One path being followed: the components still to come, and the directories come through."""
+    """One path being followed."""
 
-    def __init__(self, tree: Tree, root: int, path: str, rules: Rules) -> None:
-        if not path.startswith("/") or "\0" in path:
-            raise GuestPathError(f"'{path}' is no absolute path")
-        self._tree, self._path, self._rules = tree, path, rules
-        self._todo = _components(os.fsencode(path))[::-1]
-        self._trail = [(b"", root)]
-        self._links = 0
+    tree: Tree
+    path: str
+    rules: Rules
+    trail: list[tuple[bytes, int]]
+    """The directories come through, by name and inode, the root first."""
+    todo: list[bytes]
+    """The components still to come, the next one last."""
+    links: int = 0
 
-    def run(self) -> Location | None:
-        while self._todo:
-            name = self._todo.pop()
-            if name == b"..":
-                del self._trail[1:][-1:], self._trail[max(1, len(self._trail) - 1) :]
-                continue
-            found = self._step(name)
-            if found is not None or not self._trail:
-                return found
-        return Location(0, b"", self._trail[-1][1], self._here())
+    @property
+    def directory(self) -> int:
+        return self.trail[-1][1]
 
-    def _step(self, name: bytes) -> Location | None:
-        """Take one component; the Location if it was the last."""
-        directory = self._trail[-1][1]
-        self._check_mount(name)
+    def here(self) -> str:
+        """The directory reached, without symlinks."""
+        return "/" + "/".join(os.fsdecode(name) for name, _ in self.trail[1:])
+
+    def below(self, name: bytes) -> str:
+        """A name in the directory reached."""
+        return f"{self.here().rstrip('/')}/{os.fsdecode(name)}"
+
+    def check(self, name: bytes) -> None:
+        """Refuse a name no directory can hold, and any name on another disk."""
         if len(name) > MAX_NAME_BYTES:
-            raise GuestPathError(f"'{self._path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most")
-        last = not self._todo
-        ino = self._tree.child(directory, name)
-        if not ino:
-            return self._absent(directory, name, last=last)
-        kind = self._tree.kind(ino)
-        if kind is EntryType.SYMLINK and not (last and not self._rules.follow_last):
-            return self._follow(ino)
-        if last and kind is not EntryType.DIRECTORY:
-            return Location(directory, name, ino, self._below(name))
-        return self._enter(name, ino, kind, last=last)
+            raise GuestPathError(
+                f"'{self.path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most"
+            )
+        if self.rules.foreign_mounts and self.here() in self.rules.foreign_mounts:
+            raise GuestPathError(f"'{self.path}' leads to '{self.below(name)}', which lies on another disk")
+
+    def follow(self, target: bytes) -> None:
+        """Go on where a symlink points."""
+        self.links += 1
+        if self.links > MAX_SYMLINKS:
+            raise GuestPathError(f"'{self.path}' goes through more than {MAX_SYMLINKS} symlinks")
+        if target.startswith(b"/"):
+            del self.trail[1:]
+        self.todo += _components(target)
+
+
+def _components(path: bytes) -> list[bytes]:
+    """The names in a path, the last one first."""
+    return [name for name in reversed(path.split(b"/")) if name not in (b"", b".")]

@@ -103,6 +103,11 @@ def check_chunk_bytes(chunk_bytes: int) -> None:
         raise SnapshotError(f"a chunk of {chunk_bytes} bytes is no power of two of 512-byte sectors")
 
 
+def has_magic(data: bytes) -> bool:
+    """Whether a file that begins like this is meant to be a store, usable or not."""
+    return int.from_bytes(data[:4], "little") == MAGIC
+
+
 def parse_header(data: bytes, name: str) -> Layout:
     """Read a store's first 16 bytes.
 
@@ -152,7 +157,9 @@ def parse_exceptions(
     next_free = layout.next_data_chunk(1)
     for old, new in _pairs(layout, read_chunk, store_chunks, name):
         if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
-            raise SnapshotError(f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}")
+            raise SnapshotError(
+                f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}"
+            )
         if old in chunks or new in taken:
             raise SnapshotError(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
         chunks[old] = new

@@ -23,6 +23,7 @@ _VALID = 1
 _ERRORS = 2
 
 COMPAT_XATTR = 0x8
+INCOMPAT_FILETYPE = 0x2
 INCOMPAT_RECOVER = 0x4
 INCOMPAT_EXTENTS = 0x40
 INCOMPAT_MMP = 0x100
@@ -34,12 +35,14 @@ RO_COMPAT_BIGALLOC = 0x200
 RO_COMPAT_METADATA_CSUM = 0x400
 RO_COMPAT_ORPHAN_PRESENT = 0x10000
 
-# filetype, recover, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir, inline_data, encrypt,
-# casefold
+# filetype, recover, meta_bg, extents, 64bit, mmp, flex_bg, ea_inode, csum_seed, largedir, inline_data,
+# encrypt, casefold
 _KNOWN_INCOMPAT = 0x2 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x200 | 0x400 | 0x2000 | 0x4000 | 0x8000 | 0x30000
 _INCOMPAT_NAMES = {0x1: "compression", 0x8: "journal_dev", 0x1000: "dirdata"}
-# sparse_super, large_file, btree_dir, huge_file, uninit_bg, dir_nlink, extra_isize, bigalloc, metadata_csum, verity
+# sparse_super, large_file, btree_dir, huge_file, uninit_bg, dir_nlink, extra_isize, bigalloc, metadata_csum,
+# verity
 _WRITABLE_RO_COMPAT = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400 | 0x8000
+_QUOTA = 0x100 | 0x2000
 _RO_COMPAT_NAMES = {
     0x80: "has_snapshot",
     0x100: "quota",
@@ -156,13 +159,18 @@ def read_superblock(blocks: Blocks, *, writable: bool, allow_unclean: bool = Fal
 
 def _check_features(name: str, superblock: Superblock, *, writable: bool) -> None:
     if unknown := superblock.incompat & ~_KNOWN_INCOMPAT:
-        raise FilesystemError(f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}")
+        raise FilesystemError(
+            f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}"
+        )
     refused = superblock.ro_compat & ~_WRITABLE_RO_COMPAT & ~RO_COMPAT_ORPHAN_PRESENT
     if writable and refused:
         names = _names(refused, _RO_COMPAT_NAMES)
-        features = names.replace("read-only", "readonly").replace(" ", "")
-        quota = f"tune2fs -O ^{features.replace(',', ',^')} '{name}'" if refused & 0x2100 == refused else None
-        raise FilesystemError(f"'{name}' can't be written: it uses the ext4 features {names}", hint=quota)
+        off = ",".join(f"^{feature}" for feature in names.split(", "))
+        hint = f"tune2fs -O {off} '{name}'" if refused & _QUOTA == refused else None
+        raise FilesystemError(
+            f"'{name}' can't be written: it uses ext4 features that are not kept up to date: {names}",
+            hint=hint,
+        )
 
 
 def _names(bits: int, names: dict[int, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.guest import fstab, identity, names, network, sshd
 from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
@@ -13,10 +13,31 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from bangerbuild.guest.files import GuestChange, GuestView
-    from bangerbuild.spec import VM
+    from bangerbuild.spec import FileSync, GuestDefaults, InlineFile, Mount, Network
 
 
-def changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+class Declared(Protocol):
+    """What a manifest says of the inside of one guest; a `spec.VM` does."""
+
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def guest(self) -> GuestDefaults: ...
+    @property
+    def network(self) -> Network: ...
+    @property
+    def drop_mounts(self) -> tuple[str, ...]: ...
+    @property
+    def authorized_keys(self) -> tuple[str, ...]: ...
+    @property
+    def files(self) -> tuple[InlineFile, ...]: ...
+    @property
+    def file_syncs(self) -> tuple[FileSync, ...]: ...
+    @property
+    def mounts(self) -> tuple[Mount, ...]: ...
+
+
+def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outcome:
     """What every patch of a VM's root makes so, but for the content of file_syncs.
 
     A file or file_sync at the guest path of a default replaces it.
@@ -38,7 +59,7 @@ def changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> Outcome:
     return Outcome.joined((defaults, _yielding(keys, taken), ours))
 
 
-def identity_changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outcome:
     """What is done once, when a root is made from its base, and before `changes`.
 
     A declared host key is written by `changes` after the image's have been removed here.
@@ -48,7 +69,7 @@ def identity_changes(vm: VM, view: GuestView, synced: Collection[str] = ()) -> O
     return _yielding(identity.fresh_identity(view), _taken(vm, synced))
 
 
-def _defaults(vm: VM, view: GuestView) -> Iterator[Outcome]:
+def _defaults(vm: Declared, view: GuestView) -> Iterator[Outcome]:
     """Yield each default that is switched on, with the warnings that belong to it."""
     if vm.guest.hostname:
         yield Outcome((names.hostname_file(vm.hostname),))
@@ -68,14 +89,14 @@ def _defaults(vm: VM, view: GuestView) -> Iterator[Outcome]:
         )
 
 
-def _files(vm: VM, view: GuestView) -> tuple[GuestChange, ...]:
+def _files(vm: Declared, view: GuestView) -> tuple[GuestChange, ...]:
     owners = Owners(view)
     return tuple(
         GuestFile(file.guest, file.content.encode(), file.mode, *owners.ids(file.owner)) for file in vm.files
     )
 
 
-def _overridden(vm: VM, taken: Collection[str]) -> Iterator[str]:
+def _overridden(vm: Declared, taken: Collection[str]) -> Iterator[str]:
     """Yield a warning for each thing that is declared, but that another declaration keeps from happening."""
     if vm.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
         yield f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'"
@@ -85,7 +106,7 @@ def _overridden(vm: VM, taken: Collection[str]) -> Iterator[str]:
         yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
 
 
-def _taken(vm: VM, synced: Collection[str]) -> frozenset[str]:
+def _taken(vm: Declared, synced: Collection[str]) -> frozenset[str]:
     declared = (*(file.guest for file in vm.files), *(sync.guest for sync in vm.file_syncs), *synced)
     return frozenset(map(normal, declared))
 

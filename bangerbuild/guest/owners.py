@@ -64,7 +64,7 @@ def _ids_by_name(table: bytes) -> dict[str, int]:
     for line in table.split(b"\n"):
         name, *rest = os.fsdecode(line).split(":")
         # The first of two lines for one name counts, as it does for getpwnam(3).
-        if len(rest) >= 2 and _is_number(rest[1]) and int(rest[1]) <= MAX_ID:
+        if not name.startswith("#") and len(rest) >= 2 and _is_number(rest[1]) and int(rest[1]) <= MAX_ID:
             ids.setdefault(name, int(rest[1]))
     return ids
 

@@ -46,7 +46,9 @@ def default_acl(text: str) -> bytes:
     lines = (line.split("#", 1)[0].strip() for line in re.split(r"[,\n]", text))
     entries = sorted(_entry(line) for line in lines if line)
     tags = [tag for tag, _, _ in entries]
-    if any(tags.count(tag) != 1 for tag in _BASE) or len({(tag, id_) for tag, id_, _ in entries}) < len(entries):
+    if any(tags.count(tag) != 1 for tag in _BASE) or len({(tag, id_) for tag, id_, _ in entries}) < len(
+        entries
+    ):
         raise Unfit(f"has an ACL that is none: {text!r}")
     if len(entries) > len(_BASE) and _MASK not in tags:
         raise Unfit(f"has an ACL without a mask: {text!r}")

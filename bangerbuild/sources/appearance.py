@@ -9,7 +9,10 @@ HEAD_BYTES = 4096
 
 _AS_EXT4 = "name it with `ext4 = …`"
 _UNPACK = "turn it into a tarball, or unpack it and name the directory with `directory = …`"
-_CONVERT = "convert it with `qemu-img convert -O raw`; a filesystem without partitions is named with `ext4 = …`"
+_CONVERT = (
+    "convert it with `qemu-img convert -O raw`; a filesystem without partitions is named with `ext4 = …`"
+)
+_COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
 
 
@@ -43,13 +46,13 @@ _SIGNATURES = tuple(
         (0, b"PK\x03\x04", "a zip file", _UNPACK),
         (0, b"07070", "a cpio archive", _UNPACK),
         (0, b"!<arch>\n", "an ar archive or a Debian package", _UNPACK),
-        (0, b"\x1f\x8b", "gzip-compressed", "is it a tarball? then name it with `tar = …`, else decompress it"),
-        (0, b"BZh", "bzip2-compressed", "is it a tarball? then name it with `tar = …`, else decompress it"),
-        (0, b"\xfd7zXZ\0", "xz-compressed", "is it a tarball? then name it with `tar = …`, else decompress it"),
-        (0, b"\x28\xb5\x2f\xfd", "zstd-compressed", "is it a tarball? then name it with `tar = …`, else decompress it"),
-        (0, b"\x04\x22\x4d\x18", "lz4-compressed", _DECOMPRESS),
-        (0, b"\x5d\0\0", "lzma-compressed", _DECOMPRESS),
-        (0, b"\x1f\x9d", "compressed with compress", _DECOMPRESS),
+        (0, b"\x1f\x8b", "a gzip stream", _COMPRESSED),
+        (0, b"BZh", "a bzip2 stream", _COMPRESSED),
+        (0, b"\xfd7zXZ\0", "an xz stream", _COMPRESSED),
+        (0, b"\x28\xb5\x2f\xfd", "a zstd stream", _COMPRESSED),
+        (0, b"\x04\x22\x4d\x18", "an lz4 stream", _DECOMPRESS),
+        (0, b"\x5d\0\0", "an lzma stream", _DECOMPRESS),
+        (0, b"\x1f\x9d", "a stream of compress", _DECOMPRESS),
         (0, b"\x7fELF", "an ELF program", "name the root filesystem instead"),
         (0, b"<!DOCTYPE", "a web page", "was the download refused?"),
         (0, b"<html", "a web page", "was the download refused?"),

@@ -8,23 +8,25 @@ kept: owners by number, modes, times to the nanosecond, hard links, devices, ext
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources import pax, sparse
-from bangerbuild.sources.appearance import HEAD_BYTES, appearance
 from bangerbuild.sources.hostfile import opened_file
-from bangerbuild.sources.names import symlink_text, text_of, tree_path
-from bangerbuild.sources.tarheader import BLOCK_BYTES, ZERO_BLOCK, Header, parse_header
+from bangerbuild.sources.names import symlink_text, tree_path
+from bangerbuild.sources.tarheader import BLOCK_BYTES
+from bangerbuild.sources.tarmembers import Member, read_members
 from bangerbuild.sources.tarstream import MemberContent, TarStream
+from bangerbuild.sources.totals import measure
+from bangerbuild.sources.unfit import Unfit
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_EXTENSION_BYTES_MAX = 16 << 20
+    from bangerbuild.sources.totals import Totals
+
 _OLD_GNU_SPARSE = b"S"
 _FILE_TYPES = frozenset({b"0", b"\0", b"7", _OLD_GNU_SPARSE})
 _OTHER_TYPES = {
@@ -37,10 +39,11 @@ _OTHER_TYPES = {
 }
 _REFUSED_TYPES = {
     b"D": "a directory of an incremental backup",
-    b"M": "the continuation of another volume's file",
+    b"M": "the continuation of a file on another volume",
     b"N": "a list of long names of an old GNU tar",
     b"V": "a volume header",
 }
+_VOLUME_KEYS = b"GNU.volume."
 _ID_MAX = 0xFFFFFFFE
 
 
@@ -60,50 +63,123 @@ def open_archive(path: Path, *, written: str | None = None) -> Iterator[Iterator
         yield _entries(TarStream(file, written))
 
 
-@dataclass
-class _Member:
-    """One member with its extended headers, the stream at the start of its data."""
-
-    header: Header
-    block: bytes
-    records: pax.Records
-    sparse_records: list[tuple[bytes, bytes]]
-
-    @property
-    def raw_name(self) -> bytes:
-        return self.records.get(b"GNU.sparse.name") or self.records.get(b"path") or self.header.name
-
-
-@dataclass
-class _Extensions:
-    """What extended headers say of the next member: pax records, and GNU's long names as such."""
-
-    records: pax.Records
-    sparse_records: list[tuple[bytes, bytes]] = field(default_factory=list)
-
-    def take(self, pairs: Iterator[tuple[bytes, bytes]]) -> None:
-        for key, value in pairs:
-            if key in {b"GNU.sparse.offset", b"GNU.sparse.numbytes"}:
-                self.sparse_records.append((key, value))
-            self.records[key] = value
+def measure_archive(path: Path, *, written: str | None = None) -> Totals:
+    """What the tarball at `path` needs of a filesystem; SourceError as `open_archive`."""
+    with open_archive(path, written=written) as entries:
+        return measure(entries)
 
 
 def _entries(stream: TarStream) -> Iterator[Entry]:
-    for member in _members(stream):
-        stream.member = text_of(member.raw_name)
+    for member in read_members(stream):
+        stream.place = f"in the middle of {member.name!r}"
         try:
-            entry, content = _entry(stream, member)
-        except SourceError as err:
-            raise _refusal(stream, err) from err
+            entry, content = _entry(member, stream)
+        except Unfit as err:
+            raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
         yield entry
         if content:
             content.finish()
-    if stream.member is None:
-        raise SourceError(f"{stream.written!r} holds no entries")
+        stream.place = f"after {member.name!r}"
     stream.drain()
 
 
-def _refusal(stream: TarStream, err: SourceError) -> SourceError:
-    if err.brief.startswith(repr(stream.written)):
-        return err
-    return SourceError(f"{stream.written!r} can't be taken: {stream.member!r} {err.brief}", hint=err.hint)
+def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:
+    if any(key.startswith(_VOLUME_KEYS) for key in member.records):
+        raise Unfit("is part of a multi-volume archive")
+    path = tree_path(member.raw_name)
+    type_ = _type(member)
+    if not path and type_ is not EntryType.DIRECTORY:
+        raise Unfit(f"is the top of the tree and a {type_.value}")
+    if type_ is EntryType.FILE:
+        return _file(member, path, stream)
+    return _plain_entry(member, path, type_), None
+
+
+def _type(member: Member) -> EntryType:
+    kind = member.header.type
+    if kind in _FILE_TYPES:  # tar before POSIX had no other way to say that it is a directory
+        is_directory = kind != _OLD_GNU_SPARSE and member.raw_name.endswith(b"/")
+        return EntryType.DIRECTORY if is_directory else EntryType.FILE
+    if kind in _OTHER_TYPES:
+        return _OTHER_TYPES[kind]
+    raise Unfit(f"is {_REFUSED_TYPES.get(kind, f'of the unknown type {kind!r}')}")
+
+
+def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:
+    header, records = member.header, member.records
+    target = ""
+    device = (0, 0)
+    if type_ is EntryType.SYMLINK:
+        target = symlink_text(records.get(b"linkpath") or header.link)
+    elif type_ is EntryType.HARD_LINK:
+        target = tree_path(records.get(b"linkpath") or header.link)
+    elif type_ in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}:
+        device = (
+            member.number(b"SCHILY.devmajor", header.major, "major number"),
+            member.number(b"SCHILY.devminor", header.minor, "minor number"),
+        )
+    return Entry(
+        path,
+        type_,
+        mode=header.mode,
+        uid=_id(member, b"uid", header.uid),
+        gid=_id(member, b"gid", header.gid),
+        mtime_ns=_mtime_ns(member),
+        target=target,
+        device=device,
+        xattrs=pax.xattrs(records) if records else {},
+    )
+
+
+def _file(member: Member, path: str, stream: TarStream) -> tuple[Entry, MemberContent]:
+    stored = member.number(b"size", member.header.size_bytes, "size")
+    size, map_bytes, extents = _layout(member, stored, stream)
+    content = MemberContent(stream, stored - map_bytes)
+    entry = Entry(
+        path,
+        EntryType.FILE,
+        mode=member.header.mode,
+        uid=_id(member, b"uid", member.header.uid),
+        gid=_id(member, b"gid", member.header.gid),
+        mtime_ns=_mtime_ns(member),
+        size_bytes=size,
+        xattrs=pax.xattrs(member.records) if member.records else {},
+        content=content.as_file(),
+        data_extents=extents,
+    )
+    return entry, content
+
+
+def _layout(member: Member, stored: int, stream: TarStream) -> tuple[int, int, sparse.Extents | None]:
+    """(real size, bytes of a map in front of the data, extents); takes the map off the stream."""
+    records = member.records
+    map_bytes = 0
+
+    def read_block() -> bytes:
+        return stream.read_exactly(BLOCK_BYTES)
+
+    if member.header.type == _OLD_GNU_SPARSE:
+        size, pairs = sparse.old_gnu_map(member.block, read_block)
+        return size, 0, sparse.checked(pairs, size, stored)
+    if records.get(b"GNU.sparse.major") == b"1":
+        map_bytes, pairs = sparse.leading_map(stored, read_block)
+    elif b"GNU.sparse.map" in records:
+        pairs = sparse.pax_map(records[b"GNU.sparse.map"])
+    elif b"GNU.sparse.size" in records:
+        pairs = sparse.pax_map(b",".join(member.extensions.sparse_pairs))
+    else:
+        return stored, 0, None
+    size = member.number(b"GNU.sparse.realsize", 0, "size") or member.number(b"GNU.sparse.size", 0, "size")
+    return size, map_bytes, sparse.checked(pairs, size, stored - map_bytes)
+
+
+def _id(member: Member, key: bytes, otherwise: int) -> int:
+    value = member.number(key, otherwise, "owner")
+    if value > _ID_MAX:
+        raise Unfit(f"has an owner that no filesystem holds: {value}")
+    return value
+
+
+def _mtime_ns(member: Member) -> int:
+    value = member.records.get(b"mtime")
+    return pax.mtime_ns(value) if value else member.header.mtime_s * 10**9

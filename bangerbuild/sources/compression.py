@@ -59,7 +59,7 @@ class _Source(Protocol):
 
 
 class _Decompressed(io.RawIOBase):
-    """Translates the libraries' errors. It reads in single steps, so that what comes before damage is seen."""
+    """Translates the libraries' errors; reads in single steps, so that all before the damage is seen."""
 
     def __init__(self, source: _Source, compression: str) -> None:
         super().__init__()
@@ -93,7 +93,9 @@ class _ZstdFile:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self._reader = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True, closefd=False)
+        self._reader = zstandard.ZstdDecompressor().stream_reader(
+            file, read_across_frames=True, closefd=False
+        )
 
     def read1(self, size: int, /) -> bytes:
         data = self._reader.read1(size)
@@ -103,7 +105,7 @@ class _ZstdFile:
 
 
 def _zstd_frames_are_whole(file: BinaryIO) -> bool:
-    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, section 3.1)."""
+    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, 3.1)."""
     fd = file.fileno()
     size = os.fstat(fd).st_size
     position = 0

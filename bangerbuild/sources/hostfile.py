@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import SourceError
+from bangerbuild.sources.sparse import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
     from _typeshed import WriteableBuffer
 
+    from bangerbuild.sources.sparse import Extents
+
 _BUFFER_BYTES = 256 << 10
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_SAME_FIELDS = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
 _READABLE_HINT = "make it readable, or leave it out with `exclude`"
 
 
@@ -72,47 +76,105 @@ def stat_of(path: Path, written: str) -> os.stat_result:
 
 
 class HostContent(io.RawIOBase):
-    """The data of one host file, which must stay as it was seen until the last byte is read.
+    """The data of one host file, which must stay as it was seen until its last byte is read.
 
-    Opened at the first read and closed after the last. It reads as many bytes as are asked for while there
-    are any; `extents` are what it reads, one run after the other.
+    Opened at the first read, and its descriptor let go of after the last. It reads as many bytes as are
+    asked for while there are any. Reading raises SourceError if the file can't be read or has changed.
 
     Args:
-        open_fd: opens the file without following a symlink.
+        open_with: opens the file with the flags it is given.
         seen: what stat said of it.
         written: what messages call it.
-
-    Reading raises SourceError if the file can't be read or has changed.
     """
 
-    def __init__(self, open_fd: Callable[[int], int], seen: os.stat_result, written: str) -> None:
+    def __init__(self, open_with: Callable[[int], int], seen: os.stat_result, written: str) -> None:
         super().__init__()
-        self._open_fd = open_fd
+        self._open_with = open_with
         self._seen = seen
         self._written = written
         self._fd: int | None = None
-        self._extents = [(0, seen.st_size)]
-        self._position = 0
+        self._runs = [(0, seen.st_size)] if seen.st_size else []
 
     def as_file(self) -> BinaryIO:
         """Itself: the io classes are binary files, though not by name (typing.BinaryIO is nominal)."""
         return cast("BinaryIO", self)
 
     def readable(self) -> bool:
+        """True, as the io classes ask for it."""
         return True
 
-    def find_extents(self) -> tuple[tuple[int, int], ...]:
-        """Where the file has data; only that is then read. One run where the filesystem does not tell."""
-        fd = self._opened()
-        self._extents = list(_data_extents(fd, self._seen.st_size))
-        return tuple(self._extents)
+    def skip_holes(self) -> Extents:
+        """Where the file has data, which alone is read from now on. One run if the filesystem can't tell."""
+        extents = data_extents(self._opened(), self._seen.st_size)
+        self._runs = list(extents)
+        return extents
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that is left if it is negative."""
         if self.closed:
-            return b"" if not self._extents else self._refuse_late_read()
+            raise ValueError("the walk has gone on to its next entry")
+        left = sum(length for _, length in self._runs) if size is None or size < 0 else size
         pieces = []
-        left = -1 if size is None or size < 0 else size
-        while left and self._extents:
+        while left and self._runs:
             pieces.append(self._read_piece(left))
-            left -= len(pieces[-1]) if left > 0 else 0
+            left -= len(pieces[-1])
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """The next bytes, as many as fit; returns how many they are."""
+        view = memoryview(buffer)
+        data = self.read(len(view))
+        view[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        """Lets go of the descriptor; reading on is a ValueError."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+        super().close()
+
+    def _read_piece(self, limit: int) -> bytes:
+        offset, length = self._runs[0]
+        fd = self._opened()
+        try:
+            data = os.pread(fd, min(length, limit), offset)
+        except OSError as err:
+            raise unreadable(err, self._written) from err
+        if not data:
+            raise changed(self._written)
+        self._runs[:1] = [(offset + len(data), length - len(data))] if len(data) < length else []
+        if not self._runs:
+            self._check_same(fd)
+            os.close(fd)
+            self._fd = None
+        return data
+
+    def _opened(self) -> int:
+        if self._fd is None:
+            try:
+                self._fd = self._open_with(_OPEN_FLAGS)
+            except OSError as err:
+                raise unreadable(err, self._written) from err
+            self._check_same(self._fd)
+        return self._fd
+
+    def _check_same(self, fd: int) -> None:
+        now = os.fstat(fd)
+        if any(getattr(now, name) != getattr(self._seen, name) for name in _SAME_FIELDS):
+            raise changed(self._written)
+
+
+def data_extents(fd: int, size: int) -> Extents:
+    """Where an open file of `size` bytes has data; one run if the filesystem can't tell holes."""
+    extents = []
+    position = 0
+    try:
+        while position < size:
+            start = os.lseek(fd, position, os.SEEK_DATA)
+            position = min(os.lseek(fd, start, os.SEEK_HOLE), size)
+            extents.append((start, position - start))
+    except OSError as err:
+        if err.errno != errno.ENXIO:  # ENXIO: only a hole is left
+            return ((0, size),)
+    return joined(extents)

@@ -1,6 +1,6 @@
-"""Extended tar headers: pax records, and what they say of times, owners and extended attributes.
+r"""Extended tar headers: pax records, and what they say of times, owners and extended attributes.
 
-A record is `LENGTH KEY=VALUE\\n`, its length in decimal and counting itself (POSIX `pax`). Every function
+A record is `LENGTH KEY=VALUE\n`, its length in decimal and counting itself (POSIX `pax`). Every function
 raises Unfit; the caller knows the entry.
 """
 
@@ -11,9 +11,9 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from bangerbuild.sources.unfit import Unfit
 from bangerbuild.sources.acl import access_acl, default_acl
 from bangerbuild.sources.names import text_of
+from bangerbuild.sources.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

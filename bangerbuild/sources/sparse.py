@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.sources.unfit import Unfit
 from bangerbuild.sources import pax
 from bangerbuild.sources.tarheader import BLOCK_BYTES, parse_number
+from bangerbuild.sources.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -44,7 +44,9 @@ def parse_header(block: bytes) -> Header:
     Raises:
         Unfit: its checksum or a number is wrong.
     """
-    name, mode, uid, gid, size, mtime, checksum, type_, link, magic, _, major, minor, prefix = _FIELDS.unpack(block)
+    name, mode, uid, gid, size, mtime, checksum, type_, link, magic, _, major, minor, prefix = _FIELDS.unpack(
+        block
+    )
     if parse_number(checksum) not in _checksums(block):
         raise Unfit("has a header with a wrong checksum")
     name = _text(name)

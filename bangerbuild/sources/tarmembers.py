@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.sources.tarstream import TarStream
 
+_NUMBER_MAX = (1 << 63) - 1
 _EXTENSION_BYTES_MAX = 16 << 20
 _PAX, _PAX_OF_SOLARIS, _PAX_GLOBAL = b"x", b"X", b"g"
 _LONG_FIELDS = {b"L": b"path", b"K": b"linkpath"}
@@ -52,10 +53,27 @@ class Member:
     extensions: Extensions
 
     @property
+    def records(self) -> dict[bytes, bytes]:
+        """The pax records that hold for it."""
+        return self.extensions.records
+
+    @property
     def raw_name(self) -> bytes:
         """The name as it stands in the archive."""
-        records = self.extensions.records
-        return records.get(b"GNU.sparse.name") or records.get(b"path") or self.header.name
+        return self.records.get(b"GNU.sparse.name") or self.records.get(b"path") or self.header.name
+
+    @property
+    def name(self) -> str:
+        """The name as messages show it."""
+        return text_of(self.raw_name)
+
+    def number(self, key: bytes, otherwise: int, what: str) -> int:
+        """The decimal number of a record, else the header's; Unfit if it is damaged or out of range."""
+        value = self.records.get(key)
+        found = pax.number(value, what) if value else otherwise
+        if not 0 <= found <= _NUMBER_MAX:
+            raise Unfit(f"has a damaged {what}: {found}")
+        return found
 
 
 def read_members(stream: TarStream) -> Iterator[Member]:
@@ -151,8 +169,3 @@ class _MemberReader:
             return SourceError(f"{stream.written!r} is no tarball but {look.what}{inside}", hint=hint)
         nothing = "holds no entries" if head.count(0) == len(head) else "is no tarball"
         return SourceError(f"{stream.written!r} {nothing}{inside}")
-
-
-def member_name(member: Member) -> str:
-    """The name as messages show it."""
-    return text_of(member.raw_name)

@@ -32,6 +32,7 @@ class TarStream:
         """Where the reader is, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES))
         file.seek(0)
+        self._size_bytes = os.fstat(file.fileno()).st_size
         self._file = decompressed(file, self.compression) if self.compression else file
 
     def read_some(self, size: int) -> bytes:
@@ -45,16 +46,20 @@ class TarStream:
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes that must be there."""
-        data = self.read_some(size)
-        if len(data) != size:
+        pieces = []
+        while size > 0 and (data := self.read_some(min(size, _PIECE_BYTES))):
+            pieces.append(data)
+            size -= len(data)
+        if size:
             raise self.cut()
-        return data
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, size: int) -> None:
         """Passes over `size` bytes; seeks where the archive is plain."""
-        if size and self.compression is None:
-            self._file.seek(size - 1, os.SEEK_CUR)
-            self.read_exactly(1)
+        if self.compression is None:
+            if self._file.tell() + size > self._size_bytes:
+                raise self.cut()
+            self._file.seek(size, os.SEEK_CUR)
             return
         while size:
             size -= len(self.read_exactly(min(size, _PIECE_BYTES)))
@@ -95,9 +100,11 @@ class MemberContent(io.RawIOBase):
         return cast("BinaryIO", self)
 
     def readable(self) -> bool:
+        """True, as the io classes ask for it."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
+        """The next `size` bytes, fewer only at the end; all that is left if it is negative."""
         if self.closed:
             raise ValueError("the archive has gone on to its next entry")
         wanted = self._left if size is None or size < 0 else min(size, self._left)
@@ -106,6 +113,7 @@ class MemberContent(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """The next bytes, as many as fit; returns how many they are."""
         view = memoryview(buffer)
         data = self.read(len(view))
         view[: len(data)] = data

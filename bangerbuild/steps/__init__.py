@@ -1,0 +1,31 @@
+"""The registry of step kinds: a new kind is a file here, a line below, a part of the schema, and tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.steps.image_rootfs import ImageRootfs
+from bangerbuild.steps.root_overlay import RootOverlay
+from bangerbuild.steps.root_patch import RootPatch
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Step
+    from bangerbuild.spec import Manifest
+
+KINDS: dict[str, type[Step]] = {
+    "image-rootfs": ImageRootfs,
+    "root-overlay": RootOverlay,
+    "root-patch": RootPatch,
+}
+
+
+def declare(manifest: Manifest) -> list[Step]:
+    """Every step that the manifest asks for: image by image, then VM by VM."""
+    steps = [step for kind in KINDS.values() for step in kind.declare(manifest)]
+    owners = {
+        f"{table}.{name}": number
+        for number, (table, name) in enumerate(
+            [*(("image", name) for name in manifest.images), *(("vm", name) for name in manifest.vms)]
+        )
+    }
+    return sorted(steps, key=lambda step: owners[".".join(step.id.split(".")[:2])])

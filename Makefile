@@ -1,0 +1,37 @@
+# Each target sets up what it needs first and says what it installs.
+
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -n auto --dist loadfile
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test quick check bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+demo: ## build a VM from examples/vms/demo and show each command with its output (under a minute)
+	@tools/setup demo
+	@tools/demo
+
+test: ## everything: lint, types, all tests, two machines booted under QEMU
+	@tools/setup test
+	@$(MAKE) --no-print-directory check
+	$(PYTEST)
+
+quick: ## the same, but nothing is installed with apt: tests skip what this machine lacks
+	@tools/setup quick
+	@$(MAKE) --no-print-directory check
+	$(PYTEST)
+
+check:
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: ## the benchmark programs; figures for this machine
+	@tools/setup test
+	@for program in bench/*.py; do echo "$$program"; $(BIN)/python "$$program" || exit 1; done
+
+clean: ## remove what was built; .venv and .cache (the Debian tarballs) stay
+	rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""`python -m bangerbuild`."""
+
+from bangerbuild.cli import main
+
+main()

@@ -1,0 +1,140 @@
+"""Reading inside any disk that the tool makes, for `ls` and `cat`."""
+
+from __future__ import annotations
+
+import stat
+import time
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from bangerbuild import store
+from bangerbuild.disk import in_use, snapshot
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.errors import BusyError, GuestPathError, UsageError
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.inode import Stat
+
+TYPE_BITS = {
+    EntryType.FILE: stat.S_IFREG,
+    EntryType.DIRECTORY: stat.S_IFDIR,
+    EntryType.SYMLINK: stat.S_IFLNK,
+    EntryType.CHARACTER_DEVICE: stat.S_IFCHR,
+    EntryType.BLOCK_DEVICE: stat.S_IFBLK,
+    EntryType.FIFO: stat.S_IFIFO,
+    EntryType.SOCKET: stat.S_IFSOCK,
+}
+
+
+@contextmanager
+def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[Filesystem]:
+    """The filesystem on a raw disk, or on a snapshot over its base, to be read.
+
+    Args:
+        disk: the file.
+        base: the image under a snapshot; None: the one that the store's record names.
+        warn: is told that a journal was not replayed, so that what is read may be old.
+
+    Raises:
+        BusyError: somebody may be writing to it.
+        UsageError: a base is needed and not known, or given and not needed.
+    """
+    _check_readable(disk)
+    with ExitStack() as stack:
+        blocks = _blocks(disk, base, stack)
+        filesystem = stack.enter_context(Filesystem(blocks, allow_unclean=True))
+        if not filesystem.superblock.is_clean:
+            warn(f"'{disk}' was not shut down cleanly: what is read here may be old")
+        yield filesystem
+
+
+def _check_readable(disk: Path) -> None:
+    if not disk.exists():
+        raise UsageError(f"there is no disk '{disk}'", hint="`bangerbuild plan -v` lists the artifacts")
+    holder = in_use.writer(disk) if disk.is_file() else None
+    if holder:
+        raise BusyError(f"'{disk}' is in use by {holder}", hint="shut the VM down first")
+
+
+def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
+    if not _is_store(disk):
+        if base is not None:
+            raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
+        return stack.enter_context(RawFile(disk))
+    under = stack.enter_context(RawFile(base or _recorded_base(disk)))
+    return stack.enter_context(SnapshotStore(under, disk))
+
+
+def _is_store(disk: Path) -> bool:
+    with disk.open("rb") as file:
+        return snapshot.has_magic(file.read(snapshot.HEADER_BYTES))
+
+
+def _recorded_base(disk: Path) -> Path:
+    """The image that the record of a store's overlay names."""
+    path = disk.parent.resolve() / disk.name
+    for top in path.parents:
+        if not (top / "state.db").exists():
+            continue
+        artifact = str(path.relative_to(top))
+        for record in store.read(top).records.values():
+            if artifact in record.artifacts and "base" in record.facts:
+                return top / str(record.facts["base"])
+    raise UsageError(
+        f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
+    )
+
+
+def content(filesystem: Filesystem, path: str) -> Iterator[bytes]:
+    """A file's content in pieces, symlinks followed inside the guest.
+
+    Raises:
+        GuestPathError: it is not there, or is no regular file.
+    """
+    pieces = filesystem.read_chunks(path)
+    if pieces is None:
+        raise _not_there(filesystem, path)
+    yield from pieces
+
+
+def listing(filesystem: Filesystem, path: str, *, in_full: bool) -> Iterator[str]:
+    """The names in a directory, or the one name of something else; a line for each.
+
+    Raises:
+        GuestPathError: it is not there.
+    """
+    found = filesystem.stat(path)
+    if found is None:
+        raise _not_there(filesystem, path)
+    if found.type is not EntryType.DIRECTORY:
+        yield _line(path, filesystem.stat(path, follow=False) or found) if in_full else path
+        return
+    for name in filesystem.listdir(path) or ():
+        if name in {".", ".."}:
+            continue
+        there = filesystem.stat(f"{path.rstrip('/')}/{name}", follow=False)
+        yield _line(name, there) if in_full and there else name
+
+
+def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:
+    return GuestPathError(
+        f"'{path}' is not there in '{filesystem.name}'",
+        hint="`bangerbuild ls DISK /` lists the top directory",
+    )
+
+
+def _line(name: str, found: Stat) -> str:
+    """As `ls -ln` has it, times in UTC."""
+    mode = stat.filemode(TYPE_BITS[found.type] | found.mode)
+    is_device = found.type in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}
+    size = f"{found.device[0]}, {found.device[1]}" if is_device else str(found.size_bytes)
+    changed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(found.mtime_ns // 10**9))
+    arrow = f" -> {found.target}" if found.type is EntryType.SYMLINK else ""
+    return f"{mode} {found.links:>3} {found.uid:>5} {found.gid:>5} {size:>10} {changed} {name}{arrow}"

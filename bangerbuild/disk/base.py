@@ -1,0 +1,59 @@
+"""One base parsed once for all overlays on it: descriptors and bitmaps are copied, not read again."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Self
+
+from bangerbuild.disk.libext2fs import Handle, open_handle
+from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.superblock import read_superblock
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from bangerbuild.disk.blocks import Blocks
+
+
+class ParsedBase:
+    """The parsed filesystem of a base, for `Filesystem(store, parsed=…)`; used by any number of threads.
+
+    Args:
+        blocks: the base; stays the caller's, open, and unchanged for as long as this is used.
+
+    Raises:
+        FilesystemError: it holds no filesystem that could be written.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self.superblock = read_superblock(blocks, writable=True)
+        self._lock = threading.Lock()
+        self._handle = open_handle(blocks, writable=False, now=1)
+        try:
+            self._handle.read_bitmaps()
+            self._handle.drop_inode_cache()  # it would be shared, and overlays differ in their inodes
+        except BaseException:
+            self._handle.abandon()
+            raise
+
+    def fits(self, blocks: Blocks) -> bool:
+        """Whether a disk is still the same as the base: a store on it without any exception."""
+        return isinstance(blocks, SnapshotStore) and blocks.base is self.blocks and not blocks.exceptions
+
+    def handle_on(self, blocks: Blocks, now: int) -> Handle:
+        """A writable handle on a disk that fits; it must be closed before this is."""
+        with self._lock:
+            return self._handle.duplicate(blocks, now=now)
+
+    def close(self) -> None:
+        """Free what was parsed, once no handle made from it is open any more."""
+        self._handle.abandon()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

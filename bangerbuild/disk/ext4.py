@@ -1,0 +1,413 @@
+"""One ext2, ext3 or ext4 filesystem, by guest paths: read, write, replace, remove.
+
+Read this first; `resolve` says where a path leads, `nodes` makes and frees inodes, `content` moves bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+from io import BytesIO
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
+
+from bangerbuild.disk import libext2fs
+from bangerbuild.disk.content import read_content
+from bangerbuild.disk.inode import Stat, stat_of
+from bangerbuild.disk.nodes import Nodes
+from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.disk.walk import walk
+from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from types import TracebackType
+    from typing import BinaryIO
+
+    from bangerbuild.disk.base import ParsedBase
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.tree import Entry
+
+ROOT_INO = 2
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _names_its_path(
+    method: Callable[Concatenate[Filesystem, str, _P], _R],
+) -> Callable[Concatenate[Filesystem, str, _P], _R]:
+    """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
+
+    @functools.wraps(method)
+    def wrapped(self: Filesystem, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(self, path, *args, **kwargs)
+        except FilesystemError as err:
+            if type(err) is not FilesystemError or err.code is None or path in err.brief:
+                raise
+            raise FilesystemError(
+                f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
+            ) from err
+
+    return wrapped
+
+
+class Filesystem:
+    """An open filesystem; a context manager that writes at its clean end and abandons after an exception.
+
+    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
+    always stay inside; the last component is followed only where a method says so.
+
+    Args:
+        blocks: the disk; stays the caller's and open. Flushed at the clean end.
+        writable: whether it may be changed.
+        now: seconds since 1970 for every time that is set; 0 counts as 1.
+        allow_unclean: read one with errors or an unreplayed journal as it stands.
+        foreign_mounts: guest mount points of other disks; a path that leads below one is an error.
+        parsed: what is known of the base if the disk is a fresh store on it: saves parsing it again.
+
+    Raises:
+        FilesystemError: the disk holds no filesystem, or one that can't be read or written as asked.
+    """
+
+    def __init__(  # noqa: PLR0913 - independent choices, each by its name
+        self,
+        blocks: Blocks,
+        *,
+        writable: bool = False,
+        now: int = 1,
+        allow_unclean: bool = False,
+        foreign_mounts: frozenset[str] = frozenset(),
+        parsed: ParsedBase | None = None,
+    ) -> None:
+        if parsed is not None and writable and parsed.fits(blocks):
+            self.superblock = parsed.superblock
+            self._handle = parsed.handle_on(blocks, now)
+        else:
+            self.superblock = read_superblock(blocks, writable=writable, allow_unclean=allow_unclean)
+            self._handle = _open(blocks, writable=writable, now=now)
+        self.blocks = blocks
+        self.name = blocks.name
+        self.writable = writable
+        self.foreign_mounts = foreign_mounts
+        self.nodes = Nodes(self._handle, blocks, self.superblock, now)
+        self._open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.abandon()
+
+    def close(self) -> None:
+        """Write what is in memory, flush the blocks; a second call does nothing."""
+        if self._open:
+            self._open = False
+            if not self.writable:
+                self._handle.abandon()
+                return
+            self._handle.close()
+            self.blocks.flush()
+
+    def abandon(self) -> None:
+        """Let go without writing what is still in memory."""
+        if self._open:
+            self._open = False
+            self._handle.abandon()
+
+    # reading
+
+    def _find(self, path: str, *, follow: bool) -> Location | None:
+        rules = Rules(follow_last=follow, foreign_mounts=self.foreign_mounts)
+        found = resolve(self.nodes, ROOT_INO, path, rules)
+        return found if found is not None and found.ino else None
+
+    @_names_its_path
+    def stat(self, path: str, *, follow: bool = True) -> Stat | None:
+        """What is there; None if nothing is."""
+        found = self._find(path, follow=follow)
+        return self._stat(found.ino) if found else None
+
+    def _stat(self, ino: int) -> Stat | None:
+        return stat_of(ino, self.nodes.inode(ino), self.nodes.target)
+
+    def exists(self, path: str) -> bool:
+        """Whether something of any type is there, at the end of symlinks."""
+        return self.stat(path) is not None
+
+    @_names_its_path
+    def read(self, path: str) -> bytes | None:
+        """The content of a regular file, symlinks followed; None only where nothing is there.
+
+        Raises:
+            GuestPathError: something else than a regular file is there.
+        """
+        chunks = self.read_chunks(path)
+        return None if chunks is None else b"".join(chunks)
+
+    @_names_its_path
+    def read_chunks(self, path: str) -> Iterator[bytes] | None:
+        """The same in pieces of at most 1 MiB, read as they are asked for."""
+        found = self._find(path, follow=True)
+        if found is None:
+            return None
+        inode = self.nodes.inode(found.ino)
+        if inode.type is not EntryType.FILE:
+            raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
+        self.nodes.refuse_encrypted(inode, path)
+        return read_content(self._handle, self.blocks, found.ino, inode)
+
+    @_names_its_path
+    def listdir(self, path: str) -> list[str] | None:
+        """The names in a directory, sorted; None if nothing is there.
+
+        Raises:
+            GuestPathError: something else than a directory is there.
+        """
+        found = self._find(path, follow=True)
+        if found is None:
+            return None
+        if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
+            raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
+        names = (entry.name for entry in self._handle.entries(found.ino))
+        return sorted(name.decode(errors="surrogateescape") for name in names)
+
+    def walk(self) -> Iterator[Entry]:
+        """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""
+        return walk(self.nodes, ROOT_INO)
+
+    @_names_its_path
+    def get_xattrs(self, path: str, *, follow: bool = True) -> dict[str, bytes]:
+        """All extended attributes by full name, POSIX ACLs in the kernel's form.
+
+        Raises:
+            GuestPathError: nothing is there.
+        """
+        return self.nodes.xattrs(self._existing(path, follow=follow).ino)
+
+    def _existing(self, path: str, *, follow: bool) -> Location:
+        found = self._find(path, follow=follow)
+        if found is None:
+            raise GuestPathError(f"'{path}' is not there in '{self.name}'")
+        return found
+
+    # writing
+
+    def _target(self, path: str) -> Location:
+        """Where a name is to be made; missing parents are, 0755 of root."""
+        rules = Rules(make_directory=self.nodes.make_parent, foreign_mounts=self.foreign_mounts)
+        found = resolve(self.nodes, ROOT_INO, path, rules)
+        if found is None:  # pragma: no cover - only without make_directory
+            raise GuestPathError(f"'{path}' has no parent")
+        return found
+
+    def _clear(self, path: str) -> Location:
+        """Where a name is to be made, with whatever else stood there gone."""
+        found = self._target(path)
+        if found.ino:
+            if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
+                raise GuestPathError(f"'{path}' is a directory in '{self.name}'")
+            self.nodes.drop_name(found.directory, found.name, found.ino)
+        return found
+
+    @_names_its_path
+    def write_file(  # noqa: PLR0913 - all that a file is, each by its name
+        self,
+        path: str,
+        content: bytes | BinaryIO,
+        *,
+        size_bytes: int | None = None,
+        mode: int = 0o644,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Write a regular file with exactly this content, in a new inode.
+
+        Args:
+            path: a symlink, hard link or special file there is replaced, its other names untouched.
+            content: bytes, or a stream that is read once from where it stands.
+            size_bytes: how much of a stream is the content.
+            mode: permission bits.
+            uid: owner.
+            gid: group.
+            mtime_ns: None is `now`.
+            xattrs: by full name.
+
+        Raises:
+            GuestPathError: a directory is there, or the path leads nowhere.
+            SourceError: the stream is too short.
+        """
+        stream, size = (
+            (BytesIO(content), len(content)) if isinstance(content, bytes) else (content, size_bytes)
+        )
+        if size is None:
+            raise ValueError("a stream's size_bytes must be given")
+        place = self._clear(path)
+        inode = self.nodes.new(EntryType.FILE, mode, uid, gid, mtime_ns)
+        ino = self.nodes.claim(place.directory, inode)
+        self.nodes.write_content(ino, inode, stream, size, path)
+        self._finish(place, ino, EntryType.FILE, xattrs)
+
+    def _finish(self, place: Location, ino: int, kind: EntryType, xattrs: Mapping[str, bytes] | None) -> None:
+        for name in sorted(xattrs or {}):
+            self.nodes.set_xattr(ino, name, (xattrs or {})[name])
+        self.nodes.add_name(place.directory, place.name, ino, kind)
+
+    @_names_its_path
+    def make_directory(  # noqa: PLR0913 - all that a directory is, each by its name
+        self,
+        path: str,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """Make a directory; one that is there keeps its owner, mode and all else.
+
+        Raises:
+            GuestPathError: something else is there, or the path leads nowhere.
+        """
+        place = self._target(path)
+        if place.ino:
+            if self.nodes.kind(place.ino) is not EntryType.DIRECTORY:
+                raise GuestPathError(f"'{path}' is in the way in '{self.name}': it is no directory")
+            return
+        inode = self.nodes.new(EntryType.DIRECTORY, mode, uid, gid, mtime_ns)
+        ino = self.nodes.make_directory(place.directory, place.name, inode)
+        for name in sorted(xattrs or {}):
+            self.nodes.set_xattr(ino, name, (xattrs or {})[name])
+
+    @_names_its_path
+    def make_symlink(
+        self, path: str, target: str, *, uid: int = 0, gid: int = 0, mtime_ns: int | None = None
+    ) -> None:
+        """Make a symlink with exactly this text; what stands there is replaced as in `write_file`."""
+        text = target.encode(errors="surrogateescape")
+        if not 0 < len(text) < self.superblock.block_bytes or b"\0" in text:
+            raise GuestPathError(f"'{path}' can't be a symlink of {len(text)} bytes")
+        place = self._clear(path)
+        inode = self.nodes.new(EntryType.SYMLINK, 0o777, uid, gid, mtime_ns)
+        ino = self.nodes.claim(place.directory, inode)
+        self.nodes.write_target(ino, inode, text)
+        self._finish(place, ino, EntryType.SYMLINK, None)
+
+    @_names_its_path
+    def make_node(  # noqa: PLR0913 - all that a node is, each by its name
+        self,
+        path: str,
+        kind: EntryType,
+        *,
+        mode: int = 0o600,
+        device: tuple[int, int] = (0, 0),
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int | None = None,
+    ) -> None:
+        """Make a device, fifo or socket; what stands there is replaced as in `write_file`."""
+        place = self._clear(path)
+        inode = self.nodes.new(kind, mode, uid, gid, mtime_ns)
+        if kind in (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE):
+            inode.device = device
+        ino = self.nodes.claim(place.directory, inode)
+        self.nodes.save(ino, inode)
+        self._finish(place, ino, kind, None)
+
+    @_names_its_path
+    def link(self, path: str, existing: str) -> None:
+        """Make a further name of what is at `existing`; what stands at `path` is replaced.
+
+        Raises:
+            GuestPathError: nothing or a directory is at `existing`, or it has all the links it can have.
+        """
+        source = self._existing(existing, follow=False)
+        kind = self.nodes.kind(source.ino)
+        if kind is None or kind is EntryType.DIRECTORY:
+            raise GuestPathError(f"'{existing}' is a directory in '{self.name}' and can have one name only")
+        found = self._target(path)
+        if found.ino == source.ino:
+            return
+        self.nodes.count_link(source.ino)
+        place = self._clear(path)
+        self.nodes.add_name(place.directory, place.name, source.ino, kind)
+
+    @_names_its_path
+    def remove(self, path: str, *, recursive: bool = False) -> bool:
+        """Take a name away, and with its last name the file; the last component is never followed.
+
+        Args:
+            path: nothing there is no error.
+            recursive: a directory goes with all that is in it; otherwise it must be empty.
+
+        Returns:
+            Whether something was there.
+
+        Raises:
+            GuestPathError: it is the root, or a directory that is not empty.
+        """
+        found = self._find(path, follow=False)
+        if found is None:
+            return False
+        if not found.directory:
+            raise GuestPathError(f"'{path}' is the root of '{self.name}' and stays")
+        if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
+            if not recursive and self._handle.entries(found.ino):
+                raise GuestPathError(f"'{path}' is a directory in '{self.name}' that is not empty")
+            self.nodes.drop_directory(found.directory, found.name, found.ino)
+        else:
+            self.nodes.drop_name(found.directory, found.name, found.ino)
+        return True
+
+    @_names_its_path
+    def set_attributes(  # noqa: PLR0913 - all that may change, each by its name
+        self,
+        path: str,
+        *,
+        mode: int | None = None,
+        uid: int | None = None,
+        gid: int | None = None,
+        mtime_ns: int | None = None,
+        follow: bool = True,
+    ) -> None:
+        """Change what is given and leave the rest.
+
+        Raises:
+            GuestPathError: nothing is there.
+        """
+        ino = self._existing(path, follow=follow).ino
+        inode = self.nodes.inode(ino)
+        for field, value in (("mode", mode), ("uid", uid), ("gid", gid), ("mtime_ns", mtime_ns)):
+            if value is not None:
+                setattr(inode, field, value)
+        inode.set_ctime(self.nodes.now)
+        self.nodes.save(ino, inode)
+
+    @_names_its_path
+    def set_xattr(self, path: str, name: str, value: bytes, *, follow: bool = True) -> None:
+        """Set one extended attribute by its full name, a POSIX ACL in the kernel's form."""
+        self.nodes.set_xattr(self._existing(path, follow=follow).ino, name, value)
+
+    @_names_its_path
+    def remove_xattr(self, path: str, name: str, *, follow: bool = True) -> None:
+        """Remove one extended attribute; that it is not there is no error."""
+        self.nodes.remove_xattr(self._existing(path, follow=follow).ino, name)
+
+
+def _open(blocks: Blocks, *, writable: bool, now: int) -> libext2fs.Handle:
+    try:
+        return libext2fs.open_handle(blocks, writable=writable, now=now)
+    except FilesystemError as err:
+        if err.code is None:
+            raise
+        raise FilesystemError(
+            f"cannot open '{blocks.name}': {err.brief}", hint=f"e2fsck -f '{blocks.name}'", code=err.code
+        ) from err

@@ -1,0 +1,325 @@
+"""The inodes of an open filesystem: making, filling, naming and freeing them.
+
+Everything here goes by inode number; paths are `ext4`'s business.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import superblock as sb
+from bangerbuild.disk.attributes import ACL_NAMES, INLINE_DATA, acl_from_disk, check_name
+from bangerbuild.disk.content import allocate, attach, pieces, read_content, write_extents
+from bangerbuild.disk.directory import DIRECTORY, dots, pack_blocks
+from bangerbuild.disk.inode import (
+    CASEFOLD_FL,
+    ENCRYPT_FL,
+    FILE_TYPES,
+    INLINE_DATA_FL,
+    Inode,
+)
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
+from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.libext2fs import Handle
+    from bangerbuild.disk.superblock import Superblock
+
+MAX_LINKS = 65000
+FAST_SYMLINK_BYTES = 60
+_DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
+
+
+class Nodes:
+    """The inodes of one open filesystem; also the Tree that paths are resolved in.
+
+    Args:
+        handle: libext2fs's; the caller opens and closes it.
+        blocks: the disk under it.
+        superblock: as it was when opened.
+        now: seconds since 1970 for every time that is set.
+    """
+
+    def __init__(self, handle: Handle, blocks: Blocks, superblock: Superblock, now: int) -> None:
+        self.handle = handle
+        self.blocks = blocks
+        self.superblock = superblock
+        self.now = now or 1
+        self._writes_extents = superblock.has_extents and not superblock.ro_compat & sb.RO_COMPAT_BIGALLOC
+        self._sectors_per_block = handle.cluster_blocks * handle.block_size // 512
+        self._children: dict[tuple[int, bytes], int] = {}
+        self._facts: dict[int, tuple[EntryType | None, int]] = {}
+        self._blanks = {kind: Inode.new(handle.inode_size, kind, self.now).raw for kind in FILE_TYPES}
+
+    # the Tree
+
+    def child(self, directory: int, name: bytes) -> int:
+        """The inode that a name in a directory stands for; 0 if there is none."""
+        ino = self._children.get((directory, name), 0)
+        if not ino and (ino := self.handle.lookup(directory, name)):
+            self._children[directory, name] = ino
+        return ino
+
+    def kind(self, ino: int) -> EntryType | None:
+        """What an inode is."""
+        return self._facts_of(ino)[0]
+
+    def _facts_of(self, ino: int) -> tuple[EntryType | None, int]:
+        """What of an inode stays the same while it lives: its type, and how its names are kept."""
+        facts = self._facts.get(ino)
+        if facts is None:
+            inode = self.inode(ino)
+            facts = self._facts[ino] = (inode.type, inode.flags & (ENCRYPT_FL | CASEFOLD_FL))
+        return facts
+
+    def symlink(self, ino: int) -> bytes:
+        """A symlink's text."""
+        return self.target(ino, self.inode(ino))
+
+    # reading
+
+    def inode(self, ino: int) -> Inode:
+        """An inode as it stands on disk."""
+        return Inode(self.handle.read_inode(ino))
+
+    def target(self, ino: int, inode: Inode) -> bytes:
+        """A symlink's text."""
+        self.refuse_encrypted(inode, f"inode {ino}")
+        size = inode.size_bytes
+        if (
+            size < FAST_SYMLINK_BYTES
+            and not inode.flags & INLINE_DATA_FL
+            and not self.handle.has_blocks(inode.raw)
+        ):
+            return inode.block_area[:size]
+        return b"".join(read_content(self.handle, self.blocks, ino, inode))
+
+    def refuse_encrypted(self, inode: Inode, name: str) -> None:
+        """Raise where content or names are encrypted: without the key they are noise."""
+        if inode.flags & ENCRYPT_FL:
+            raise FilesystemError(f"'{name}' in '{self.blocks.name}' is encrypted")
+
+    def xattrs(self, ino: int) -> dict[str, bytes]:
+        """All extended attributes, POSIX ACLs in the kernel's form."""
+        try:
+            found = self.handle.xattrs(ino)
+        except FilesystemError as err:
+            if err.code == MISSING_EA_FEATURE:
+                return {}
+            raise
+        found.pop(INLINE_DATA, None)
+        return {name: acl_from_disk(value) if name in ACL_NAMES else value for name, value in found.items()}
+
+    # making
+
+    def new(self, kind: EntryType, mode: int, uid: int, gid: int, mtime_ns: int | None) -> Inode:
+        """An inode in memory, with no number yet."""
+        inode = Inode(self._blanks[kind].copy())
+        inode.mode = mode
+        if uid or gid:
+            inode.uid, inode.gid = uid, gid
+        if mtime_ns is not None:
+            inode.mtime_ns = mtime_ns
+        return inode
+
+    def claim(self, near: int, inode: Inode) -> int:
+        """Take a free number for an inode, close to its directory."""
+        ino = self.handle.new_inode(near, inode.full_mode)
+        self.handle.count_inode(ino, 1, directory=inode.type is EntryType.DIRECTORY)
+        self._facts.pop(ino, None)
+        return ino
+
+    def save(self, ino: int, inode: Inode) -> None:
+        """Write an inode."""
+        self.handle.write_inode(ino, inode.raw)
+
+    def write_content(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
+        """Give a new inode its content, without holes, and write it."""
+        self.handle.set_size(inode.raw, size)
+        if not self._writes_extents:
+            self._write_by_library(ino, inode, content, size, name)
+            return
+        count = -(-size // self.handle.block_size)
+        runs = allocate(self.handle, self.handle.block_goal(ino), 0, count) if count else []
+        write_extents(self.handle, self.blocks, runs, pieces(content, size, name))
+        attach(self.handle, ino, inode, runs)
+        self.save(ino, inode)
+
+    def _write_by_library(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
+        """The slow way: block by block, for block maps and bigalloc."""
+        if self.superblock.has_extents:
+            inode.set_extents([])
+        inode.size_bytes = 0
+        self.save(ino, inode)
+        offset = 0
+        for piece in pieces(content, size, name):
+            self.handle.write_file(ino, offset, piece)
+            offset += len(piece)
+        written = self.inode(ino)  # size, blocks and block map are libext2fs's; the times stay ours
+        for part in (slice(0x08, 0x14), slice(0x84, 0x90)):
+            written.raw[part] = inode.raw[part]
+        self.save(ino, written)
+
+    def write_target(self, ino: int, inode: Inode, text: bytes) -> None:
+        """Give a new symlink its text and write it: in the inode, or in a block of its own."""
+        inode.size_bytes = len(text)
+        if len(text) < FAST_SYMLINK_BYTES:
+            inode.block_area = text
+        else:
+            block = self.give_block(ino, inode)
+            self.blocks.write(block * self.handle.block_size, text.ljust(self.handle.block_size, b"\0"))
+        self.save(ino, inode)
+
+    def give_block(self, ino: int, inode: Inode) -> int:
+        """Take the first and only block of a new inode."""
+        block = self.handle.allocate_block(self.handle.block_goal(ino))
+        inode.sectors = self._sectors_per_block
+        if self.superblock.has_extents:
+            inode.set_extents([(0, block, 1)])
+        else:
+            inode.block_area = block.to_bytes(4, "little")
+        return block
+
+    def make_directory(self, parent: int, name: bytes, inode: Inode) -> int:
+        """Make a directory under a name that is free; the parent gains a link."""
+        self._refuse_foreign_names(parent)
+        self._count_subdirectory(parent)
+        ino = self.claim(parent, inode)
+        block = self.give_block(ino, inode)
+        inode.size_bytes = self.handle.block_size
+        self.save(ino, inode)
+        file_type = DIRECTORY if self.superblock.incompat & sb.INCOMPAT_FILETYPE else 0
+        names = dots(ino, parent, file_type)
+        data = next(pack_blocks(self.handle.block_size, names, checksum=self.has_checksums))
+        self.handle.write_directory_block(block, data, ino)
+        self.handle.link(parent, name, ino, FILE_TYPES[EntryType.DIRECTORY])
+        return ino
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether directory blocks end in a checksum."""
+        return bool(self.superblock.ro_compat & sb.RO_COMPAT_METADATA_CSUM)
+
+    def make_parent(self, parent: int, name: bytes) -> int:
+        """Make a missing parent: 0755 of root."""
+        return self.make_directory(parent, name, self.new(EntryType.DIRECTORY, 0o755, 0, 0, None))
+
+    def _count_subdirectory(self, parent: int) -> None:
+        """One more link for a `..`; from 65,000 on, ext4 counts 1, which means many."""
+        above = self.inode(parent)
+        if above.links == 1:
+            return
+        above.links += 1
+        if above.links >= MAX_LINKS:
+            if not self.superblock.ro_compat & sb.RO_COMPAT_DIR_NLINK:
+                raise GuestPathError(
+                    f"a directory in '{self.blocks.name}' has all the subdirectories it can have"
+                )
+            above.links = 1
+        self.save(parent, above)
+
+    def _refuse_foreign_names(self, directory: int) -> None:
+        flags = self._facts_of(directory)[1]
+        if flags:
+            kind = "an encrypted" if flags & ENCRYPT_FL else "a case-folding"
+            raise GuestPathError(f"'{self.blocks.name}': names can't be written into {kind} directory")
+
+    def add_name(self, directory: int, name: bytes, ino: int, kind: EntryType) -> None:
+        """Give an inode a name that is free; counts no link."""
+        self._refuse_foreign_names(directory)
+        self.handle.link(directory, name, ino, FILE_TYPES[kind])
+
+    def count_link(self, ino: int) -> None:
+        """One more name for a file.
+
+        Raises:
+            GuestPathError: it has 65,000.
+        """
+        inode = self.inode(ino)
+        if inode.links >= MAX_LINKS:
+            raise GuestPathError(
+                f"a file in '{self.blocks.name}' has {MAX_LINKS} names already; there can't be more"
+            )
+        inode.links += 1
+        self.save(ino, inode)
+
+    def set_xattr(self, ino: int, name: str, value: bytes) -> None:
+        """Set one extended attribute.
+
+        Raises:
+            FilesystemError: ext4 has no such namespace, or the inode no room.
+        """
+        check_name(name)
+        try:
+            self.handle.set_xattr(ino, name, value)
+        except FilesystemError as err:
+            if err.code != EA_NO_SPACE:
+                raise
+            raise FilesystemError(
+                f"no room for the attribute '{name}' of {len(value)} bytes", code=err.code
+            ) from err
+
+    def remove_xattr(self, ino: int, name: str) -> None:
+        """Remove one extended attribute, if it is there."""
+        check_name(name)
+        self.handle.remove_xattr(ino, name)
+
+    # freeing
+
+    def drop_name(self, directory: int, name: bytes, ino: int) -> None:
+        """Take a name of a file away, and with the last one the file."""
+        self._refuse_foreign_names(directory)
+        self.handle.unlink(directory, name, ino)
+        self._children.pop((directory, name), None)
+        inode = self.inode(ino)
+        if inode.links > 1:
+            inode.links -= 1
+            inode.set_ctime(self.now)
+            self.save(ino, inode)
+        else:
+            self.free(ino, inode)
+
+    def drop_directory(self, parent: int, name: bytes, ino: int) -> None:
+        """Take a directory away with all that is in it, deepest first, without recursion."""
+        pending = [(parent, name, ino, iter(self.handle.entries(ino)))]
+        while pending:
+            above, own_name, own, left = pending[-1]
+            entry = next(left, None)
+            if entry is None:
+                pending.pop()
+                self._drop_empty(above, own_name, own)
+            elif self.kind(entry.ino) is EntryType.DIRECTORY:
+                pending.append((own, entry.name, entry.ino, iter(self.handle.entries(entry.ino))))
+            else:
+                self.drop_name(own, entry.name, entry.ino)
+
+    def _drop_empty(self, parent: int, name: bytes, ino: int) -> None:
+        self._refuse_foreign_names(parent)
+        self.handle.unlink(parent, name, ino)
+        self._children.pop((parent, name), None)
+        above = self.inode(parent)  # an inline directory's entries are in its inode
+        if above.links > 2:  # 1 stays: too many to be counted
+            above.links -= 1
+            self.save(parent, above)
+        self.free(ino, self.inode(ino))
+
+    def free(self, ino: int, inode: Inode) -> None:
+        """Give an inode without names back, and all that it holds."""
+        directory = inode.type is EntryType.DIRECTORY
+        if self.superblock.incompat & sb.INCOMPAT_EA_INODE:
+            for name in [name for name in self.handle.xattrs(ino) if name != INLINE_DATA]:
+                self.handle.remove_xattr(ino, name)  # values may lie in inodes of their own
+            inode = self.inode(ino)
+        if inode.xattr_block:
+            self.handle.free_xattr_block(ino, inode.raw)
+        if self.handle.has_blocks(inode.raw):
+            self.handle.free_blocks(ino, inode.raw)
+        self._facts.pop(ino, None)
+        gone = Inode(bytearray(self.handle.inode_size))
+        gone.dtime = self.now
+        self.save(ino, gone)
+        self.handle.count_inode(ino, -1, directory=directory)

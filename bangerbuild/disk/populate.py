@@ -1,0 +1,306 @@
+"""Writing a whole tree into a freshly made, empty ext4, as it streams by.
+
+`ext2fs_link` searches a directory from its start for every name, and `ext2fs_file_write` goes block by block.
+Here files get their blocks in one go and are written in large pieces, one behind the other; names are kept in
+memory, and each directory is written once, at the end.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from bangerbuild.disk import superblock as sb
+from bangerbuild.disk.content import allocate, attach, pieces, write_extents
+from bangerbuild.disk.directory import Name, dots, pack_blocks
+from bangerbuild.disk.inode import FILE_TYPES, Inode
+from bangerbuild.disk.nodes import MAX_LINKS, Nodes
+from bangerbuild.disk.resolve import MAX_NAME_BYTES
+from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.tree import Entry
+
+ROOT_INO = 2
+_DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
+
+
+def populate(fs: Filesystem, entries: Iterable[Entry]) -> None:
+    """Write a tree into an empty filesystem.
+
+    Args:
+        fs: writable, in extent format, with at most `lost+found` in it.
+        entries: as an archive gives them. A later entry of a name wins, as `tar x` has it: a directory
+            named again changes its attributes, anything else is replaced. A directory that is never named is
+            0755 of root. An empty path is the root itself.
+
+    Raises:
+        SourceError: an entry that no filesystem can hold, or that contradicts an earlier one.
+        FilesystemError: the filesystem is not as it must be, or is full; the message names the entry.
+    """
+    tree = _NewTree(fs.nodes)
+    for entry in entries:
+        try:
+            tree.put(entry)
+        except FilesystemError as err:
+            if err.code is None:
+                raise
+            raise FilesystemError(
+                f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
+            ) from err
+    tree.finish()
+
+
+class _Leaf(NamedTuple):
+    """A name of anything but a directory."""
+
+    ino: int
+    file_type: int
+
+
+@dataclass(slots=True)
+class _Directory:
+    """A directory whose blocks are not written yet."""
+
+    ino: int
+    inode: Inode
+    parent: int
+    names: dict[bytes, _Leaf | _Directory] = field(default_factory=dict)
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+    own_blocks: bool = False
+    """It came with the filesystem and has blocks already."""
+
+
+class _NewTree:
+    """The tree while it grows: files on disk, directories in memory."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._handle = nodes.handle
+        _check_usable(nodes)
+        self._goal = self._handle.block_goal(ROOT_INO)
+        self._links: dict[int, int] = {}
+        """How many names a file has, where it is not one."""
+        self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
+        self._directories = {"": self._root}
+        self._adopt_lost_and_found()
+
+    def _adopt_lost_and_found(self) -> None:
+        for entry in self._handle.entries(ROOT_INO):
+            own = self._handle.entries(entry.ino) if entry.name == b"lost+found" else [entry]
+            if own:
+                raise FilesystemError(
+                    f"'{self._nodes.blocks.name}' is not empty: it holds '{os.fsdecode(own[0].name)}'"
+                )
+            kept = _Directory(entry.ino, self._nodes.inode(entry.ino), ROOT_INO, own_blocks=True)
+            self._root.names[entry.name] = kept
+            self._directories["lost+found"] = kept
+
+    def put(self, entry: Entry) -> None:
+        """Take in one entry."""
+        if not entry.path:
+            self._put_directory(entry, self._root)
+            return
+        above, _, name = entry.path.rpartition("/")
+        raw = _checked_name(name, entry)
+        parent = self._directories.get(above) or self._make_parents(above, entry)
+        there = parent.names.get(raw)
+        if entry.type is EntryType.DIRECTORY:
+            if not isinstance(there, _Directory):
+                self._drop(there)
+                there = self._new_directory(parent, entry.path, raw)
+            self._put_directory(entry, there)
+            return
+        if isinstance(there, _Directory):
+            self._drop_directory(entry, there)
+            there = None
+        leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(parent, entry)
+        if there != leaf:
+            self._drop(there)
+        parent.names[raw] = leaf
+
+    def _make_parents(self, path: str, entry: Entry) -> _Directory:
+        """Directories that no entry has named yet, 0755 of root; one may still name them."""
+        if (known := self._directories.get(path)) is not None:
+            return known
+        above, _, name = path.rpartition("/")
+        parent = self._make_parents(above, entry)
+        raw = _checked_name(name, entry)
+        if raw in parent.names:
+            raise SourceError(f"'{entry.path}' lies below '{path}', which is no directory")
+        return self._new_directory(parent, path, raw)
+
+    def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
+        inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
+        made = _Directory(self._nodes.claim(parent.ino, inode), inode, parent.ino)
+        parent.names[name] = self._directories[path] = made
+        return made
+
+    def _put_directory(self, entry: Entry, directory: _Directory) -> None:
+        if entry.type is not EntryType.DIRECTORY:
+            raise SourceError(f"the top of the tree is a {entry.type.value}, not a directory")
+        inode = directory.inode
+        inode.mode, inode.uid, inode.gid = entry.mode, entry.uid, entry.gid
+        inode.mtime_ns = entry.mtime_ns
+        directory.xattrs = entry.xattrs
+
+    def _put_leaf(self, parent: _Directory, entry: Entry) -> _Leaf:
+        inode = self._nodes.new(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime_ns)
+        ino = self._nodes.claim(parent.ino, inode)
+        if entry.type is EntryType.FILE:
+            self._put_content(ino, inode, entry)
+        elif entry.type is EntryType.SYMLINK:
+            self._nodes.write_target(ino, inode, self._target_of(entry))
+        else:
+            if entry.type in _DEVICES:
+                inode.device = entry.device
+            self._nodes.save(ino, inode)
+        self._set_xattrs(ino, entry.xattrs)
+        return _Leaf(ino, FILE_TYPES[entry.type])
+
+    def _target_of(self, entry: Entry) -> bytes:
+        text = os.fsencode(entry.target)
+        if not 0 < len(text) < self._handle.block_size or b"\0" in text:
+            raise SourceError(f"'{entry.path}' is a symlink of {len(text)} bytes, which no filesystem takes")
+        return text
+
+    def _put_content(self, ino: int, inode: Inode, entry: Entry) -> None:
+        self._handle.set_size(inode.raw, entry.size_bytes)
+        runs = []
+        for first, count in (stretches := _stretches(entry, self._handle.block_size)):
+            runs += allocate(self._handle, self._goal, first, count)
+            self._goal = runs[-1].first + runs[-1].blocks
+        if runs:
+            content = _aligned_content(entry, stretches, self._handle.block_size)
+            write_extents(self._handle, self._nodes.blocks, runs, content)
+        attach(self._handle, ino, inode, runs)
+        self._nodes.save(ino, inode)
+
+    def _set_xattrs(self, ino: int, xattrs: Mapping[str, bytes]) -> None:
+        for name in sorted(xattrs):
+            self._nodes.set_xattr(ino, name, xattrs[name])
+
+    def _link_of(self, entry: Entry) -> _Leaf:
+        above, _, name = entry.target.rpartition("/")
+        directory = self._directories.get(above)
+        leaf = directory.names.get(os.fsencode(name)) if directory else None
+        if not isinstance(leaf, _Leaf):
+            what = "is not there yet" if leaf is None else "is a directory"
+            raise SourceError(f"'{entry.path}' is a hard link to '{entry.target}', which {what}")
+        if entry.path != entry.target:
+            self._links[leaf.ino] = self._links.get(leaf.ino, 1) + 1
+            if self._links[leaf.ino] > MAX_LINKS:
+                raise SourceError(f"'{entry.path}' would be name {MAX_LINKS + 1} of '{entry.target}'")
+        return leaf
+
+    def _drop(self, leaf: _Leaf | _Directory | None) -> None:
+        """Take a name's inode away, if it was the last."""
+        if leaf is None:
+            return
+        left = self._links.get(leaf.ino, 1) - 1
+        self._links[leaf.ino] = left
+        if not left:
+            del self._links[leaf.ino]
+            self._nodes.free(leaf.ino, self._nodes.inode(leaf.ino))
+
+    def _drop_directory(self, entry: Entry, directory: _Directory) -> None:
+        """Make way for something else under a directory's name."""
+        if directory.names or directory.own_blocks:
+            raise SourceError(f"'{entry.path}' is a {entry.type.value}, but a directory was there before")
+        del self._directories[entry.path]
+        self._handle.count_inode(directory.ino, -1, directory=True)
+
+    def finish(self) -> None:
+        """Write the directories, and the link counts that turned out not to be one."""
+        for directory in self._directories.values():
+            if directory.own_blocks and directory is not self._root and not directory.names:
+                self._nodes.save(directory.ino, directory.inode)
+            else:
+                self._write_directory(directory)
+            self._set_xattrs(directory.ino, directory.xattrs)
+        for ino, links in self._links.items():
+            inode = self._nodes.inode(ino)
+            inode.links = links
+            self._nodes.save(ino, inode)
+
+    def _write_directory(self, directory: _Directory) -> None:
+        handle, inode, ino = self._handle, directory.inode, directory.ino
+        if directory.own_blocks:
+            handle.free_blocks(ino, inode.raw)
+            inode.sectors = 0
+        names = [*dots(ino, directory.parent), *(_packed(name, at) for name, at in directory.names.items())]
+        packed = list(pack_blocks(handle.block_size, names, checksum=self._nodes.has_checksums))
+        below = 2 + sum(isinstance(at, _Directory) for at in directory.names.values())
+        inode.links = below if below < MAX_LINKS else 1
+        inode.size_bytes = len(packed) * handle.block_size
+        runs = allocate(handle, self._goal, 0, len(packed))
+        self._goal = runs[-1].first + runs[-1].blocks
+        attach(handle, ino, inode, runs)
+        self._nodes.save(ino, inode)  # before its blocks: their checksums take its generation from it
+        blocks = (run.first + i for run in runs for i in range(run.blocks))
+        for block, data in zip(blocks, packed, strict=True):
+            handle.write_directory_block(block, data, ino)
+
+
+def _check_usable(nodes: Nodes) -> None:
+    superblock = nodes.superblock
+    special = superblock.ro_compat & sb.RO_COMPAT_BIGALLOC
+    if not superblock.has_extents or not superblock.incompat & sb.INCOMPAT_FILETYPE or special:
+        raise FilesystemError(
+            f"'{nodes.blocks.name}' can't be filled: it must have extent and filetype, not bigalloc"
+        )
+
+
+def _checked_name(name: str, entry: Entry) -> bytes:
+    raw = os.fsencode(name)
+    if raw in (b"", b".", b"..") or b"\0" in raw:
+        raise SourceError(f"'{entry.path}' holds '{name}', which is no name for a file")
+    if len(raw) > MAX_NAME_BYTES:
+        raise SourceError(f"'{entry.path}' has a name of {len(raw)} bytes; {MAX_NAME_BYTES} is the most")
+    return raw
+
+
+def _packed(name: bytes, at: _Leaf | _Directory) -> Name:
+    return Name(name, at.ino, at.file_type if isinstance(at, _Leaf) else FILE_TYPES[EntryType.DIRECTORY])
+
+
+def _stretches(entry: Entry, block_bytes: int) -> list[tuple[int, int]]:
+    """The parts of a file that need blocks, as (first block, count)."""
+    if entry.data_extents is None:
+        return [(0, -(-entry.size_bytes // block_bytes))] if entry.size_bytes else []
+    found: list[tuple[int, int]] = []
+    end = 0
+    for offset, length in entry.data_extents:
+        if offset < end or length < 0 or offset + length > entry.size_bytes:
+            raise SourceError(f"'{entry.path}' has data from {offset} on where there can't be any")
+        end = offset + length
+        first, last = offset // block_bytes, -(-end // block_bytes)
+        if found and first <= sum(found[-1]):
+            found[-1] = (found[-1][0], max(last, sum(found[-1])) - found[-1][0])
+        elif length:
+            found.append((first, last - first))
+    return found
+
+
+def _aligned_content(entry: Entry, stretches: list[tuple[int, int]], block_bytes: int) -> Iterator[bytes]:
+    """An entry's content with the holes inside its stretches filled with zeros."""
+    if entry.content is None:
+        raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
+    if entry.data_extents is None:
+        yield from pieces(entry.content, entry.size_bytes, entry.path)
+        return
+    extents = iter([*entry.data_extents, (1 << 63, 0)])
+    offset, length = next(extents)
+    for first, count in stretches:
+        at, end = first * block_bytes, (first + count) * block_bytes
+        while offset < end:
+            yield bytes(offset - at)
+            yield from pieces(entry.content, length, entry.path)
+            at = offset + length
+            offset, length = next(extents)
+        yield bytes(end - at)

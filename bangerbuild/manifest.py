@@ -1,0 +1,106 @@
+"""Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
+
+The rooms behind this door: `manifest_source` reads, `manifest_schema` checks the form, `manifest_unsupported`
+refuses what is not built yet, `manifest_merge`, `manifest_entries`, `manifest_vm`, `manifest_network` and
+`manifest_image` make typed values, `manifest_checks` compares them with one another.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild import manifest_checks, manifest_schema, manifest_unsupported
+from bangerbuild.errors import ManifestError
+from bangerbuild.manifest_image import images
+from bangerbuild.manifest_merge import MergedVM, merged_vms
+from bangerbuild.manifest_problems import Findings
+from bangerbuild.manifest_schema import schema, schema_text
+from bangerbuild.manifest_source import Document, Place, Reader
+from bangerbuild.manifest_values import host_path, parse_size
+from bangerbuild.manifest_vm import VMs
+from bangerbuild.spec import VM, HostPath, Image, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bangerbuild.errors import Problem
+
+__all__ = ["DEFAULT_MANIFEST", "load", "parse_size", "schema", "schema_text"]
+
+DEFAULT_MANIFEST = Path("vm.toml")
+_DEFAULT_STORE = "build"
+
+
+def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None) -> Manifest:
+    """Loads one manifest of one or several files.
+
+    Args:
+        paths: the files, which act as one that includes them; the first may have `[store]`.
+        store: the store's directory, instead of the manifest's.
+
+    Raises:
+        ManifestError: there are problems; it holds all of them, by file and line.
+    """
+    reader = Reader()
+    for path in paths or (DEFAULT_MANIFEST,):
+        reader.read(path)
+    documents = list(reader.documents.values())
+    findings = Findings(reader.problems)
+    _check_files(documents, findings)
+    found_images = _images(documents, findings)
+    vms = _vms(documents, findings)
+    if reader.has_read_all:
+        manifest_checks.check_images([merged for merged, _ in vms], documents, findings)
+    manifest_checks.check_unique(vms, findings)
+    directory = _store(documents, store, findings)
+    if findings.problems:
+        raise ManifestError(_in_order(findings.problems, documents))
+    files = tuple(document.path for document in documents)
+    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, tuple(findings.warnings))
+
+
+def _check_files(documents: Sequence[Document], findings: Findings) -> None:
+    for document in documents:
+        findings.problems += manifest_schema.check(document)
+        findings.problems += manifest_unsupported.check(document)
+    manifest_checks.check_store(documents, findings)
+    manifest_checks.check_names(documents, findings)
+
+
+def _images(documents: Sequence[Document], findings: Findings) -> dict[str, Image]:
+    found: dict[str, Image] = {}
+    for document in documents:
+        found |= images(document, findings)
+    return found
+
+
+def _vms(documents: Sequence[Document], findings: Findings) -> list[tuple[MergedVM, VM]]:
+    """Every VM, merged and typed; of two with one name the last."""
+    found: dict[str, tuple[MergedVM, VM]] = {}
+    for document in documents:
+        vms = VMs(document, findings)
+        for merged in merged_vms(document):
+            found[merged.name] = merged, vms.build(merged)
+    return list(found.values())
+
+
+def _store(documents: Sequence[Document], given: Path | None, findings: Findings) -> Path:
+    if given is None and documents:
+        first = documents[0]
+        written = first.tree.get("store", {}).get("path", _DEFAULT_STORE)
+        place = Place(first, ("store", "path"))
+        read = partial(host_path, directory=first.path.parent)
+        given = findings.attempt(place, read, written, HostPath(Path(), written)).path
+    path = (given or Path(_DEFAULT_STORE)).absolute()
+    return path.resolve() if ".." in path.parts else path  # fit to be shown; symlinks before `..` count
+
+
+def _in_order(problems: Sequence[Problem], documents: Sequence[Document]) -> tuple[Problem, ...]:
+    """Each problem once, by file in the order of reading, then by line.
+
+    One that stands in the defaults is found again for every VM.
+    """
+    rank = {str(document.path): index for index, document in enumerate(documents)}
+    return tuple(sorted(set(problems), key=lambda p: (rank.get(p.file, -1), p.line, p.key, p.message)))

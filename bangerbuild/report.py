@@ -1,0 +1,189 @@
+"""What people and programs see of a plan and of its execution. Makes text; only `cli` prints it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.model import Outcome, ReasonCode, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from bangerbuild.errors import BangerError, Problem
+    from bangerbuild.model import Action, Json, Plan, Reason, Result
+
+DIFF_LINES = 40
+"""Lines of one file's diff that are shown to a person; JSON has them all."""
+VALUE_LENGTH = 60
+UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+
+
+def size(size_bytes: int) -> str:
+    """A size to read: `16 GiB`, `1.5 MiB`, `512 bytes`."""
+    for unit, name in UNITS:
+        if size_bytes >= unit:
+            return f"{size_bytes / unit:.1f}".removesuffix(".0") + f" {name}"
+    return f"{size_bytes} bytes"
+
+
+def reason(value: Reason) -> str:
+    """One reason in words."""
+    return REASONS[value.code](value.facts)
+
+
+def _sized(facts: Mapping[str, Json]) -> str:
+    return f"{size(cast('int', facts['old']))} -> {size(cast('int', facts['new']))}"
+
+
+def _recipe_changed(facts: Mapping[str, Json]) -> str:
+    key = str(facts["key"])
+    if "old" not in facts:
+        return f"{key} changed"
+    old, new = facts["old"], facts["new"]
+    if old is None or new is None:
+        value = new if old is None else old
+        shown = "" if isinstance(value, dict) else f": {_value(value)}"
+        return f"{key} {'added' if old is None else 'removed'}{shown}"
+    if key.endswith(("size", "size_bytes", "capacity")) and isinstance(old, int) and isinstance(new, int):
+        return f"{key}: {size(old)} -> {size(new)}"
+    return f"{key}: {_value(old)} -> {_value(new)}"
+
+
+def _value(value: Json) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_value, value)) or "none"
+    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+    return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 3]}..."
+
+
+REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
+    ReasonCode.MISSING: lambda _: "missing",
+    ReasonCode.RECIPE_CHANGED: _recipe_changed,
+    ReasonCode.SOURCE_CHANGED: lambda facts: f"{facts['path']} changed",
+    ReasonCode.INPUT_CHANGED: lambda facts: f"{facts['id']} changed",
+    ReasonCode.TOOL_CHANGED: lambda facts: (
+        f"{facts['tool']} {facts['old']} -> {facts['new']}, kept all the same"
+    ),
+    ReasonCode.ARTIFACT_MODIFIED: lambda facts: f"{facts['path']} was changed by someone else",
+    ReasonCode.FILE_DIFFERS: lambda facts: f"{facts['guest']} differs in the guest",
+    ReasonCode.FILE_UNDECLARED: lambda facts: f"{facts['guest']} left the manifest",
+    ReasonCode.SIZE_GROW: _sized,
+    ReasonCode.SIZE_SHRINK: lambda facts: f"{_sized(facts)}: a disk can't shrink and keep its data",
+    ReasonCode.GUEST_WROTE: lambda _: "the guest has written to it since it was built",
+    ReasonCode.BASE_BEHIND: lambda facts: f"stays on the old {facts['id']}",
+    ReasonCode.BASE_UNKNOWN: lambda _: "no record says which base it stands on",
+    ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
+    ReasonCode.INTERRUPTED: lambda _: "interrupted before",
+    ReasonCode.FORCED: lambda _: "--replace",
+}
+
+
+def plan_lines(plan: Plan, *, kept: bool = False, diffs: bool = True) -> Iterator[str]:
+    """A plan to read: a line for each step that isn't simply kept, its reasons, its diffs, and the sum."""
+    shown = [action for action in plan.actions if kept or action.verb is not Verb.KEEP or action.reasons]
+    width = max((len(action.id) for action in shown), default=0)
+    for action in shown:
+        yield from _action_lines(action, width)
+        if diffs:
+            yield from _diff_lines(action)
+    yield plan_sum(plan)
+
+
+def _action_lines(action: Action, width: int) -> Iterator[str]:
+    first, *more = [*map(reason, action.reasons)] or [""]
+    yield f"  {action.verb.value:<7} {action.id:<{width}}  {first}".rstrip()
+    for line in more:
+        yield f"  {'':<7} {'':<{width}}  {line}"
+    if action.verb is Verb.BLOCKED:
+        yield f"  {'':<7} `apply --replace {action.id}` discards what is in it"
+
+
+def _diff_lines(action: Action) -> Iterator[str]:
+    for diff in action.diffs:
+        if diff.text is None:
+            yield f"          {diff.guest}: {diff.note}"
+            continue
+        lines = diff.text.splitlines()[3:]  # after both names and the first hunk's position
+        yield f"          --- {diff.guest}"
+        yield from (f"          {line}" for line in lines[:DIFF_LINES])
+        if len(lines) > DIFF_LINES:
+            yield f"          ... {len(lines) - DIFF_LINES} more lines"
+
+
+def plan_sum(plan: Plan) -> str:
+    """The last line of a plan: `Plan: 1 to create, 1 blocked, 9 kept.`."""
+    counts = plan.counts()
+    parts = [f"{counts[verb]} to {verb.value}" for verb in PENDING if counts[verb]]
+    parts += [f"{counts[Verb.BLOCKED]} blocked"] if counts[Verb.BLOCKED] else []
+    if not parts:
+        return f"Nothing to do: {counts[Verb.KEEP]} kept."
+    return f"Plan: {', '.join([*parts, f'{counts[Verb.KEEP]} kept'])}."
+
+
+def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
+    """The last line of an apply: `3 done, 1 blocked, 9 kept in 0.4 s`."""
+    counts = plan.counts()
+    outcomes = [result.outcome for result in results]
+    in_use = sum(action.in_use for action in plan.actions)
+    skipped = outcomes.count(Outcome.SKIPPED) - counts[Verb.KEEP] - counts[Verb.BLOCKED] - in_use
+    numbers = {
+        "done": outcomes.count(Outcome.DONE),
+        "failed": outcomes.count(Outcome.FAILED),
+        "skipped": skipped,
+        "in use": in_use,
+        "blocked": counts[Verb.BLOCKED],
+        "kept": counts[Verb.KEEP],
+    }
+    shown = [f"{number} {name}" for name, number in numbers.items() if number] or ["nothing to do"]
+    return f"{', '.join(shown)} in {seconds:.1f} s"
+
+
+def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:
+    """The document that `plan --json` and `apply --json` print."""
+    by_id = {result.id: result for result in results or ()}
+    failed = sum(result.outcome is Outcome.FAILED for result in by_id.values())
+    return {
+        "format": 1,
+        "store": str(plan.store),
+        "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
+        "summary": {**{verb.value: count for verb, count in plan.counts().items()}, "failed": failed},
+    }
+
+
+def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
+    document: dict[str, Json] = {
+        "id": action.id,
+        "kind": action.step.kind,
+        "action": action.verb.value,
+        "artifacts": list(action.artifacts),
+        "fingerprint": action.fingerprint,
+        "reasons": [value.to_json() for value in action.reasons],
+        "needs": list(action.step.inputs),
+    }
+    if action.diffs:
+        document["diffs"] = [diff.to_json() for diff in action.diffs]
+    if result is not None:
+        document |= {"result": result.outcome.value, "seconds": round(result.seconds, 6)}
+        if result.error is not None:
+            document["error"] = result.error.brief
+    return document
+
+
+def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
+    """Problems of a manifest, each `file:line: key: message`, which editors know how to jump to."""
+    for problem in problems:
+        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
+        key = f"{problem.key}: " if problem.key else ""
+        yield f"{place}: {key}{problem.message}"
+        if problem.hint:
+            yield f"  hint: {problem.hint}"
+
+
+def error_lines(error: BangerError) -> Iterator[str]:
+    """An error to read: brief, details, hint."""
+    yield f"error: {error.brief}"
+    if error.details:
+        yield from (f"  {line}" for line in error.details.splitlines())
+    if error.hint:
+        yield f"  hint: {error.hint}"

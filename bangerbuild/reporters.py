@@ -1,0 +1,130 @@
+"""Reporters: nothing, a line per step, or a live display on a terminal. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from bangerbuild import report
+from bangerbuild.model import Outcome, Verb
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import Progress, TaskID
+
+    from bangerbuild.model import Action, Plan, PlanReporter, Result
+
+
+@contextlib.contextmanager
+def reporter(*, quiet: bool, verbose: bool) -> Iterator[PlanReporter]:
+    """The reporter that fits: live on a terminal, plain lines in a pipe, warnings only if quiet."""
+    if quiet:
+        yield Quiet()
+    elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        with _live(verbose=verbose) as live:
+            yield live
+    else:
+        yield Plain(verbose=verbose)
+
+
+def _print(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+class Quiet:
+    """Says nothing but warnings."""
+
+    def planned(self, plan: Plan) -> None:
+        """See PlanReporter."""
+
+    def started(self, action: Action) -> None:
+        """See Reporter."""
+
+    def finished(self, action: Action, result: Result) -> None:
+        """See Reporter."""
+
+    def warned(self, step_id: str, message: str) -> None:
+        """See Reporter."""
+        _print(f"warning: {step_id}: {message}")
+
+
+class Plain(Quiet):
+    """One line for each step that ended."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._width = 0
+
+    def planned(self, plan: Plan) -> None:
+        """Say at once what will not be done."""
+        self._width = max((len(action.id) for action in plan.actions if action.pending), default=0)
+        for line in still_lines(plan, verbose=self._verbose):
+            _print(line)
+
+    def finished(self, action: Action, result: Result) -> None:
+        """See Reporter."""
+        _print(result_line(action, result, self._width))
+
+
+class Live(Plain):
+    """Lines for steps that ended above a line for each that runs."""
+
+    def __init__(self, progress: Progress, *, verbose: bool) -> None:
+        super().__init__(verbose=verbose)
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._total: TaskID | None = None
+
+    def planned(self, plan: Plan) -> None:
+        """See PlanReporter."""
+        super().planned(plan)
+        pending = sum(action.pending for action in plan.actions)
+        if pending:
+            self._total = self._progress.add_task("apply", total=pending)
+
+    def started(self, action: Action) -> None:
+        """See Reporter."""
+        self._tasks[action.id] = self._progress.add_task(f"{action.verb.value} {action.id}", total=None)
+
+    def finished(self, action: Action, result: Result) -> None:
+        """See Reporter."""
+        if action.id in self._tasks:
+            self._progress.remove_task(self._tasks.pop(action.id))
+        if self._total is not None:
+            self._progress.advance(self._total)
+        super().finished(action, result)
+
+
+@contextlib.contextmanager
+def _live(*, verbose: bool) -> Iterator[Live]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True, highlight=False)
+    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
+        yield Live(progress, verbose=verbose)
+
+
+def result_line(action: Action, result: Result, width: int) -> str:
+    """How one step ended: `  create  vm.web.root  missing  0.02 s`."""
+    why = ", ".join(map(report.reason, action.reasons))
+    if result.outcome is Outcome.DONE:
+        return f"  {action.verb.value:<7} {action.id:<{width}}  {result.seconds:.2f} s  {why}".rstrip()
+    return f"  {result.outcome.value:<7} {action.id:<{width}}"
+
+
+def still_lines(plan: Plan, *, verbose: bool) -> Iterator[str]:
+    """What is left as it is: blocked, in use; with `verbose` what is kept too."""
+    for action in plan.actions:
+        why = ", ".join(map(report.reason, action.reasons))
+        if action.verb is Verb.BLOCKED:
+            yield f"  blocked {action.id}  {why}"
+            yield f"          `bangerbuild apply --replace {action.id}` discards what is in it"
+        elif action.in_use:
+            yield f"  in use  {action.id}  {why}; left as it is"
+        elif action.verb is Verb.KEEP and verbose:
+            yield f"  keep    {action.id}  {why}".rstrip()

@@ -1,0 +1,71 @@
+"""`image.X.rootfs`: the shared root image, made from a tarball, a directory or an ext4 file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import image_source
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.spec import ImageSource, Manifest
+
+
+@dataclass(frozen=True)
+class ImageRootfs:
+    """One immutable image; with its fingerprint in the path, another recipe never touches its bytes."""
+
+    kind: ClassVar[str] = "image-rootfs"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+    changes: ClassVar[None] = None
+    inputs: ClassVar[tuple[str, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = image_source.TOOLS
+
+    name: str = field(metadata={"recipe": False})
+    rootfs: ImageSource
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each image."""
+        for image in manifest.images.values():
+            yield cls(image.name, image.rootfs)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"image.{self.name}.rootfs"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"images/{self.name}/{{fingerprint}}/rootfs.ext4",)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """See Step."""
+        return (image_source.host_source("rootfs", self.rootfs),)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """A changed recipe makes a new image beside the old one; a missing or damaged image is made again."""
+        if situation.record is None or situation.missing:
+            return Verdict(Verb.CREATE, (*situation.changes, Reason(ReasonCode.MISSING)))
+        if situation.changes:
+            return Verdict(Verb.CREATE, situation.changes)
+        if situation.modified():
+            path = situation.record.artifacts[0]
+            return Verdict(Verb.REPLACE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": path}),))
+        return Verdict(Verb.KEEP)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # an image is never updated
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
+        return image_source.build(self.rootfs, target, workspace)

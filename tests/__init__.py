@@ -1,0 +1,1 @@
+"""The tests; each one's name is its sentence."""

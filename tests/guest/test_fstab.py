@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bangerbuild.guest.fstab import MARK, TMPFS, fstab, with_tmpfs
+from bangerbuild.spec import Mount
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TMPFS_LINES = (
+    b"tmpfs /run tmpfs defaults,nodev,nosuid,mode=0755 0 0\n"
+    b"tmpfs /tmp tmpfs defaults,nodev,nosuid,mode=1777 0 0\n"
+)
+IMAGE = b"""\
+# /etc/fstab: static file system information.
+UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /     ext4   errors=remount-ro 0 1
+
+/dev/vdb1\t/home\text4\tdefaults\t0 2
+  /dev/vdb2 /var/ ext4 defaults 0 2
+/dev/vdb3 /var/lib ext4 defaults 0 2
+#/dev/vdb4 /home ext4 defaults 0 2
+/dev/sda2 none swap sw 0 0
+tmpfs /tmp tmpfs size=1g 0 0
+\xff\xfe /latin\xe91 auto noauto 0 0\r
+"""
+
+
+def test_dropped_and_rewritten_targets_go_and_every_other_line_stays_byte_for_byte() -> None:
+    assert fstab(IMAGE, ("/home", "/var"), TMPFS) == (
+        b"# /etc/fstab: static file system information.\n"
+        b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /     ext4   errors=remount-ro 0 1\n"
+        b"\n"
+        b"/dev/vdb3 /var/lib ext4 defaults 0 2\n"
+        b"#/dev/vdb4 /home ext4 defaults 0 2\n"
+        b"/dev/sda2 none swap sw 0 0\n"
+        b"\xff\xfe /latin\xe91 auto noauto 0 0\r\n" + MARK + TMPFS_LINES
+    )
+
+
+def test_an_empty_fstab_gets_our_lines_alone() -> None:
+    assert fstab(b"", ("/home",), TMPFS) == MARK + TMPFS_LINES
+
+
+def test_an_image_line_without_an_end_gets_one_before_ours_follow() -> None:
+    assert fstab(b"proc /proc proc defaults 0 0", (), TMPFS).startswith(b"proc /proc proc defaults 0 0\n#")
+
+
+def test_without_mounts_no_mark_is_left() -> None:
+    assert fstab(b"a /b c\nd /e f\n", ("/b",), ()) == b"d /e f\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "target"),
+    [
+        (rb"/dev/vdb /my\040disk ext4", "/my disk"),
+        (rb"/dev/vdb /back\134slash ext4", "/back\\slash"),
+        (b"/dev/vdb //srv///data/ ext4", "/srv/data"),
+        (b"/dev/vdb /srv/data ext4", "/srv/data/"),
+        (b"/dev/vdb \t /srv", "/srv"),
+        (b"/dev/vdb /caf\xc3\xa9 ext4", "/café"),
+        (rb"/dev/vdb /caf\303\251 ext4", "/café"),
+    ],
+)
+def test_targets_are_compared_by_what_they_mean(line: bytes, target: str) -> None:
+    assert fstab(line + b"\n", (target,), ()) == b""
+
+
+@pytest.mark.parametrize(
+    "line", [b"# /srv /srv ext4\n", b"  #/x /srv ext4\n", b"/srv\n", b" \t\n", b"/x /srv/sub a\n"]
+)
+def test_a_comment_a_blank_line_and_another_target_are_no_match(line: bytes) -> None:
+    assert fstab(line, ("/srv",), ()) == line
+
+
+def test_a_declared_mount_wins_over_the_default_at_its_target() -> None:
+    declared = Mount("tmpfs", "/tmp/", "tmpfs", ("size=4g",))
+    assert with_tmpfs((declared,)) == (TMPFS[0], declared)
+
+
+def test_a_declared_mount_is_one_line_of_six_fields() -> None:
+    mount = Mount("LABEL=data", "/data", "ext4", ("noatime", "nodev"), dump=1, fsck_pass=2)
+    assert fstab(b"", (), (mount,)) == MARK + b"LABEL=data /data ext4 noatime,nodev 1 2\n"
+
+
+def test_a_mount_without_options_has_defaults_in_their_place() -> None:
+    assert fstab(b"", (), (Mount("a", "/b", "c", ()),)) == MARK + b"a /b c defaults 0 0\n"
+
+
+def test_blanks_and_backslashes_are_escaped_and_a_source_never_makes_a_comment() -> None:
+    mount = Mount("#a b", "/c\td\\e#", "9p", ("x= y",))
+    assert fstab(b"", (), (mount,)) == MARK + rb"\043a\040b /c\011d\134e# 9p x=\040y 0 0" + b"\n"
+
+
+# Names that a manifest may hold; libmount takes some sources (`UUID=…`, quotes) for more than names.
+NAME = st.text(
+    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters="=\"',"),
+    min_size=1,
+)
+WORD = st.from_regex(r"[a-z0-9]{1,8}", fullmatch=True)
+
+
+def findmnt(program: str, table: Path) -> list[dict[str, Any]]:
+    command = [program, "--tab-file", str(table), "--list", "--json", "-o", "SOURCE,TARGET,FSTYPE,OPTIONS"]
+    parsed: dict[str, list[dict[str, Any]]] = json.loads(
+        subprocess.check_output(command, text=True, errors="replace")
+    )
+    return parsed["filesystems"]
+
+
+def test_findmnt_reads_back_what_was_declared(tool: Callable[[str], str], tmp_path: Path) -> None:
+    odd = Mount("#host dir\\x", "/a b\\c\t#d/é", "9p", ("trans=virtio", "ro"))
+    table = tmp_path / "fstab"
+    table.write_bytes(fstab(IMAGE, ("/home", "/var"), with_tmpfs((odd,))))
+    entries = {entry["target"]: entry for entry in findmnt(tool("findmnt"), table)}
+    assert not {"/home", "/var"} & set(entries)
+    assert entries["/run"]["options"] == "defaults,nodev,nosuid,mode=0755"
+    assert entries["/tmp"]["options"] == "defaults,nodev,nosuid,mode=1777"
+    assert entries[odd.target] == {
+        "source": odd.source,
+        "target": odd.target,
+        "fstype": "9p",
+        "options": "trans=virtio,ro",
+    }
+
+
+LINE = st.binary(max_size=40).map(lambda text: text.replace(b"\n", b"") + b".")  # never our mark
+TARGET = st.sampled_from(["/home", "/var", "/srv data", "/run", "/", "/x/y"])
+
+
+def as_line(target: str, blank: bytes, slashes: str) -> bytes:
+    escaped = (target + slashes).replace(" ", r"\040").encode()
+    return blank + b"/dev/vdx" + (blank or b" ") + escaped + b" ext4 defaults 0 2"
+
+
+MOUNT_LINE = st.builds(
+    as_line, TARGET, st.sampled_from([b"", b" ", b"\t "]), st.sampled_from(["", "/", "//"])
+)
+FSTAB = st.lists(LINE | MOUNT_LINE).map(b"\n".join)
+MOUNTS = st.lists(st.builds(Mount, NAME, NAME.map("/".__add__), WORD, st.lists(WORD).map(tuple)))
+
+
+@given(FSTAB, st.lists(TARGET), MOUNTS)
+def test_applied_to_its_own_result_it_changes_nothing(
+    image: bytes, drop: list[str], mounts: list[Mount]
+) -> None:
+    once = fstab(image, drop, mounts)
+    assert fstab(once, drop, mounts) == once
+
+
+@given(st.lists(LINE.filter(lambda line: b"/" not in line and b"\\" not in line)), st.lists(TARGET))
+def test_lines_that_mount_nothing_stay_whatever_bytes_they_hold(lines: list[bytes], drop: list[str]) -> None:
+    image = b"".join(line + b"\n" for line in lines)
+    assert fstab(image, drop, TMPFS) == image + MARK + TMPFS_LINES
+
+
+@given(st.lists(st.tuples(TARGET, st.sampled_from(["", "/"]))), st.sets(TARGET))
+def test_exactly_the_dropped_targets_go(entries: list[tuple[str, str]], drop: set[str]) -> None:
+    lines = [(target, as_line(target, b"", slash) + b"\n") for target, slash in entries]
+    image = b"".join(line for _, line in lines)
+    assert fstab(image, drop, ()) == b"".join(line for target, line in lines if target not in drop)
+
+
+@given(MOUNTS)
+def test_every_mount_is_six_fields_without_blanks_in_them(mounts: list[Mount]) -> None:
+    lines = fstab(b"", (), mounts).split(b"\n")[1:-1]
+    assert all(re.fullmatch(rb"[^ \t#][^ \t]*( [^ \t]+){3} \d \d", line) for line in lines)
+    assert len(lines) == len(mounts)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import pytest
+
+from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
+from bangerbuild.guest.sshd import authorized_keys, drop_in, include_line, reads_drop_ins_first
+from tests.guest.view import DictView, guest, written
+
+DEBIAN = b"""\
+
+# This is the sshd server system-wide configuration file.  \xe9
+
+Include /etc/ssh/sshd_config.d/*.conf
+
+#Port 22
+UsePAM yes
+"""
+
+
+def test_the_drop_in_holds_the_five_settings() -> None:
+    text = written(drop_in())["/etc/ssh/sshd_config.d/00-bangerbuild.conf"].decode()
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+        "PermitRootLogin prohibit-password",
+        "PubkeyAuthentication yes",
+        "PasswordAuthentication no",
+        "KbdInteractiveAuthentication no",
+        "AuthorizedKeysFile /root/.ssh/authorized_keys",
+    ]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        DEBIAN,
+        b"include /etc/ssh/sshd_config.d/*.conf",
+        b" \tINCLUDE\t/etc/ssh/sshd_config.d/*.conf # all of them\r\n",
+        b'Include "/etc/ssh/sshd_config.d/*.conf"\n',
+        b'"Include" /etc/ssh/sshd_config.d/*.conf\n',
+        b"Include=/etc/ssh/sshd_config.d/*.conf\n",
+        b"Include = sshd_config.d/*.conf\n",
+        b"Include /etc/ssh/sshd_config.d/* /etc/other.conf\n",
+        b"Include /etc/ssh/*.d/[0-9]*.conf\n",
+    ],
+)
+def test_an_include_of_the_directory_before_all_settings_is_found(config: bytes) -> None:
+    assert reads_drop_ins_first(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        b"",
+        b"# only a comment\n",
+        b"#Include /etc/ssh/sshd_config.d/*.conf\n",
+        b"PermitRootLogin yes\nInclude /etc/ssh/sshd_config.d/*.conf\n",
+        b"Match User git\n  Include /etc/ssh/sshd_config.d/*.conf\n",
+        b"Include /etc/ssh/other.conf\nInclude /etc/ssh/sshd_config.d/*.conf\n",
+        b"Include /etc/ssh/other.conf /etc/ssh/sshd_config.d/*.conf\n",
+        b"Include /etc/ssh/sshd_config.d/50-*.conf\n",
+        b"Include /etc/ssh/*\n",
+        b"Include /etc/ssh/sshd_config.d\n",
+        b"Include # /etc/ssh/sshd_config.d/*.conf\n",
+        b'Include "/etc/ssh/sshd_config.d/*.conf\n',
+        b"IncludeX /etc/ssh/sshd_config.d/*.conf\n",
+    ],
+)
+def test_anything_else_does_not_count_as_reading_the_directory_first(config: bytes) -> None:
+    assert not reads_drop_ins_first(config)
+
+
+def test_an_sshd_config_that_reads_the_directory_first_is_left_alone() -> None:
+    assert include_line(guest({"/etc/ssh/sshd_config": DEBIAN})) == Outcome()
+
+
+def test_an_image_without_sshd_config_gets_none() -> None:
+    assert include_line(guest()) == Outcome()
+
+
+def test_a_missing_include_goes_first_with_a_warning_and_all_other_bytes_stay() -> None:
+    old = b"\xe9 # odd\r\nPermitRootLogin yes\nInclude /etc/ssh/sshd_config.d/*.conf"
+    outcome = include_line(guest({"/etc/ssh/sshd_config": old}))
+    new = b"Include /etc/ssh/sshd_config.d/*.conf\n" + old
+    assert outcome.changes == (GuestFile("/etc/ssh/sshd_config", new, mode=0o644),)
+    [warning] = outcome.warnings
+    assert "/etc/ssh/sshd_config" in warning
+    assert reads_drop_ins_first(new)
+
+
+def test_the_rewritten_sshd_config_keeps_its_mode() -> None:
+    view = DictView({"/etc/ssh/sshd_config": b"Port 22\n"}, modes={"/etc/ssh/sshd_config": 0o600})
+    [change] = include_line(view).changes
+    assert isinstance(change, GuestFile)
+    assert change.mode == 0o600
+
+
+def test_keys_stand_one_a_line_in_a_chain_that_strict_modes_accepts() -> None:
+    keys = ("ssh-ed25519 AAAA me@host", "ssh-rsa BBBB caf\udce9")
+    assert authorized_keys(keys).changes == (
+        GuestDirectory("/root", 0o700, 0, 0),
+        GuestDirectory("/root/.ssh", 0o700, 0, 0),
+        GuestFile(
+            "/root/.ssh/authorized_keys", b"ssh-ed25519 AAAA me@host\nssh-rsa BBBB caf\xe9\n", mode=0o600
+        ),
+    )

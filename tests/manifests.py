@@ -1,0 +1,115 @@
+"""Manifests that several tests read."""
+
+from __future__ import annotations
+
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBmJQdNVdGsPVVYvTLVVUTDoDiVIcTjOGYUFDSkvAnwA me@host"
+"""A literal public key."""
+
+MINIMAL = """\
+[image.debian.rootfs]
+tar = "root.tar"
+
+[vm.web]
+image = "debian"
+"""
+
+EVERYTHING = f"""\
+include = ["images.toml"]
+
+[store]
+path = "build"
+
+[defaults]
+vcpus = 2
+memory = "1GiB"
+
+[image.bookworm]
+kernel = "vmlinuz"
+initrd = {{ guest = "/boot/initrd.img-*" }}
+cmdline = "console=ttyS0 reboot=k panic=1"
+rootfs = {{ tar = "bookworm.tar.zst", size = "2GiB" }}
+work_seed = {{ directory = "skel", size = "256MiB", owner = "keep" }}
+[[image.bookworm.file]]
+guest = "/etc/motd"
+content = "hello"
+[[image.bookworm.file_sync]]
+host = "tree"
+guest = "/opt/tree"
+
+[image.a]
+kernel = {{ url = "https://example.org/vmlinuz", sha256 = "{"0" * 64}" }}
+rootfs = {{ ext4 = "disk.ext4" }}
+[image.b]
+rootfs = {{ oci = "docker://registry.example/name:tag" }}
+[image.c]
+rootfs = {{ url = "https://example.org/x.tar", sha256 = "{"aB" * 32}" }}
+[image.d]
+rootfs = {{ mmdebstrap = {{ suite = "bookworm", packages = ["ssh"], mirror = "https://deb.example" }} }}
+[image.e]
+rootfs = {{ image = "bookworm" }}
+
+[vm.web]
+image = "bookworm"
+vcpus = 2
+memory = 1073741824
+hostname = "web"
+ssh_authorized_keys = ["~/.ssh/id_ed25519.pub"]
+drop_mounts = ["/home", "/var"]
+
+[vm.web.root]
+format = "snapshot"
+size = "8GiB"
+on_new_base = "block"
+
+[vm.web.work]
+size = "16GiB"
+mount = "/root"
+
+[vm.web.guest]
+hostname = true
+hosts = true
+resolv_conf = true
+sshd = true
+network = true
+fstab = true
+identity = true
+
+[vm.web.network]
+address = "172.16.0.10/24"
+gateway = "172.16.0.1"
+dns = ["1.1.1.1"]
+mac = "06:00:ac:10:00:0a"
+tap = "tap-web"
+mode = "bootstrap"
+
+[[vm.web.file]]
+guest = "/etc/app.conf"
+content = "port = 80\\n"
+mode = "0644"
+owner = "root:root"
+
+[[vm.web.file_sync]]
+host = "~/.gitconfig"
+guest = "~/.gitconfig"
+mode = "0600"
+owner = "root:root"
+exclude = ["*.pyc", ".git"]
+
+[[vm.web.mount]]
+source = "tmpfs"
+target = "/scratch"
+fstype = "tmpfs"
+options = ["size=1g", "nodev"]
+dump = 0
+pass = 0
+
+[[vm.web.disk]]
+name = "data"
+size = "10GiB"
+mount = "/data"
+
+[vm.other]
+image = "a"
+work = false
+"""
+"""Every key of the language, each at least once; much of it stands for files that are not there."""

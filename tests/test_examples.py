@@ -1,0 +1,86 @@
+"""The manifests under examples/vms/: each is valid, is planned, and builds."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.need import need
+
+if TYPE_CHECKING:
+    from tests.conftest import CommandLine
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "vms"
+MANIFESTS = sorted(path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("vm.toml"))
+
+GUEST_FILES = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n",
+    "etc/group": "root:x:0:\nwww-data:x:33:\n",
+    "etc/fstab": "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",
+    "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
+    "etc/nginx/nginx.conf": "include /etc/nginx/sites-enabled/*;\n",
+    "usr/lib/systemd/systemd": "",
+}
+"""As much of a Debian as the examples ask for."""
+
+
+def write_tarball(target: Path) -> None:
+    """A stand-in for what mmdebstrap makes; its sbin/init names systemd."""
+    with tarfile.open(target, "w") as archive:
+        for name, content in GUEST_FILES.items():
+            entry = tarfile.TarInfo(f"./{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content.encode()))
+        init = tarfile.TarInfo("./sbin/init")
+        init.type, init.linkname = tarfile.SYMTYPE, "../usr/lib/systemd/systemd"
+        archive.addfile(init)
+
+
+@pytest.fixture(params=MANIFESTS, ids=str)
+def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A copy of an example's directory, together with the files its comments say how to make."""
+    relative: Path = request.param
+    directory = tmp_path / relative.parent
+    shutil.copytree(EXAMPLES / relative.parent, directory)
+    if (directory / "make-rootfs").exists():
+        need("busybox", "busybox-static")
+        subprocess.run(["./make-rootfs", "rootfs"], cwd=directory, check=True)
+    else:
+        write_tarball(directory / "bookworm.tar")
+    return directory
+
+
+def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
+    done = cli("plan", "--json", cwd=directory)
+    assert done.returncode == 0, done.stderr
+    document: dict[str, Any] = json.loads(done.stdout)
+    return document
+
+
+def test_there_are_examples() -> None:
+    assert {path.parent.name for path in MANIFESTS} >= {"demo", "debian-web", "two-vms"}
+
+
+def test_an_example_is_valid_and_without_warnings(cli: CommandLine, example: Path) -> None:
+    done = cli("validate", cwd=example)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_plan_of_an_example_is_to_create_everything(cli: CommandLine, example: Path) -> None:
+    plan = planned(cli, example)
+    assert {action["action"] for action in plan["actions"]} == {"create"}
+    assert plan["summary"]["create"] == len(plan["actions"])
+
+
+def test_an_example_builds_and_is_current_afterwards(cli: CommandLine, example: Path) -> None:
+    need("mke2fs", "e2fsprogs")
+    done = cli("apply", cwd=example)
+    assert done.returncode == 0, done.stderr
+    assert {action["action"] for action in planned(cli, example)["actions"]} == {"keep"}

@@ -1,0 +1,145 @@
+"""Single values: what each stands for, and that any other is refused rather than guessed at."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bangerbuild.manifest import parse_size, schema
+from bangerbuild.manifest_network import interface, mac_address
+from bangerbuild.manifest_problems import UnfitError
+from bangerbuild.manifest_values import guest_path, host_path, hostname, is_below, mount_target
+
+UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+SIZE_PATTERN = schema()["$defs"]["size"]["pattern"]
+
+
+@pytest.mark.parametrize(
+    ("size", "size_bytes"),
+    [
+        ("512MiB", 512 << 20),
+        ("2GiB", 2 << 30),
+        ("10G", 10 << 30),
+        ("1K", 1024),
+        ("3TiB", 3 << 40),
+        (4096, 4096),
+    ],
+)
+def test_a_size_is_1024_based(size: str | int, size_bytes: int) -> None:
+    assert parse_size(size) == size_bytes
+
+
+@pytest.mark.parametrize(
+    "size", ["", "2", "2 GiB", "2gib", "1.5G", "2GB", "-1G", "0G", "+1G", "٣G", 0, -1, "2G\n"]
+)
+def test_what_is_no_size_is_refused(size: str | int) -> None:
+    with pytest.raises(UnfitError, match="is no size"):
+        parse_size(size)
+
+
+@given(number=st.integers(1, 2**20), unit=st.sampled_from("KMGT"), suffix=st.sampled_from(["", "iB"]))
+def test_any_number_and_unit_are_a_size_up_to_1_eib(number: int, unit: str, suffix: str) -> None:
+    assert parse_size(f"{number}{unit}{suffix}") == number * UNITS[unit]
+
+
+@given(st.from_regex(SIZE_PATTERN, fullmatch=True))
+def test_every_size_of_the_schema_is_read_or_too_large(text: str) -> None:
+    try:
+        assert parse_size(text) > 0
+    except UnfitError as err:
+        assert "is more than any disk holds" in str(err)
+
+
+@given(st.text(max_size=8))
+def test_no_other_text_is_a_size(text: str) -> None:
+    if not re.fullmatch(SIZE_PATTERN, text) or text.endswith("\n"):
+        with pytest.raises(UnfitError):
+            parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [("/etc/x", "/etc/x"), ("~/x", "/root/x"), ("~", "/root"), ("/a b/~", "/a b/~"), ("/..x/.y", "/..x/.y")],
+)
+def test_a_guest_path_is_absolute_and_its_tilde_is_root(text: str, path: str) -> None:
+    assert guest_path(text) == path
+
+
+@given(st.text(alphabet="/.~ab\0\n", max_size=12))
+def test_a_guest_path_that_is_taken_has_only_plain_components(text: str) -> None:
+    try:
+        path = guest_path(text)
+    except UnfitError:
+        return
+    assert path.startswith("/")
+    assert not {"", ".", ".."} & set(path[1:].split("/"))
+    assert "\0" not in path
+
+
+def test_the_root_itself_may_be_mounted_but_is_no_file() -> None:
+    assert mount_target("/") == "/"
+    with pytest.raises(UnfitError):
+        guest_path("/")
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "below"),
+    [
+        ("/run", "/run", True),
+        ("/run/x", "/run", True),
+        ("/runx", "/run", False),
+        ("/a", "/", True),
+        ("/", "/a", False),
+    ],
+)
+def test_a_path_is_below_a_directory_by_whole_components(path: str, directory: str, *, below: bool) -> None:
+    assert is_below(path, directory) is below
+
+
+@pytest.mark.parametrize("name", ["a", "web", "WEB-1", "1.2.3", "a" * 63, ".".join(["a" * 49] * 5) + ".abc"])
+def test_a_host_name_of_rfc_1123_is_taken(name: str) -> None:
+    assert hostname(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "a.", ".a", "-a", "a-", "a_b", "a b", "é", "a\n", "a" * 64, "a." * 126 + "ab"]
+)
+def test_any_other_host_name_is_refused(name: str) -> None:
+    with pytest.raises(UnfitError):
+        hostname(name)
+
+
+@given(st.ip_addresses(v=4), st.integers(0, 32))
+def test_an_address_is_taken_unless_no_host_may_have_it(address: object, prefix: int) -> None:
+    text = f"{address}/{prefix}"
+    expected = IPv4Interface(text)
+    network = expected.network
+    ends = {network.network_address, network.broadcast_address} if prefix <= 30 else set()
+    is_special = expected.ip.is_multicast or expected.ip.is_loopback or expected.ip.is_unspecified
+    if expected.ip in ends or is_special:
+        with pytest.raises(UnfitError):
+            interface(text)
+    else:
+        assert interface(text) == expected
+
+
+@given(st.text(alphabet="0123456789./:ab ", max_size=20))
+def test_any_other_address_is_refused(text: str) -> None:
+    try:
+        assert str(interface(text)) == text or text.rpartition("/")[2].startswith("0")
+    except UnfitError as err:
+        assert str(err)
+
+
+def test_a_mac_address_is_written_in_lower_case() -> None:
+    assert mac_address("06:00:AC:10:00:0A") == "06:00:ac:10:00:0a"
+
+
+def test_a_host_path_keeps_what_was_written_and_its_own_dots() -> None:
+    path = host_path("../a", Path("/x/y"))
+    assert (path.path, path.written) == (Path("/x/y/../a"), "../a")
