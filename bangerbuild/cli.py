@@ -302,9 +302,8 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
     from bangerbuild import browse
 
     with browse.opened(disk, base, warn=_warn) as filesystem:
-        stdout = click.get_binary_stream("stdout")
         for piece in browse.content(filesystem, guest_path):
-            stdout.write(piece)
+            sys.stdout.buffer.write(piece)
 
 
 def _warn(message: str) -> None:

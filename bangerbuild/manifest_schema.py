@@ -129,7 +129,7 @@ def _unknown(table: dict[str, Any], shape: dict[str, Any]) -> list[str]:
 
 def _unknown_key(place: Place, name: str, shape: dict[str, Any]) -> Problem:
     if kind := shape.get("x-names"):
-        expected = "1 to 63 lower-case letters, digits, '-' and '_', the first one a letter or a digit"
+        expected = "at most 63 of a-z, 0-9 and, not first, '-' and '_'"
         return place.problem(f"{quoted(name)} is no name for {_ARTICLES[kind]}: give {expected}")
     known = shape.get("properties", {})
     hint = near(name, known) or f"known here: {', '.join(sorted(known))}"

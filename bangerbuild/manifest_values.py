@@ -188,7 +188,7 @@ def _what_is_wrong_with(label: str) -> str:
         return "one of its labels is empty"
     if len(label) > 63:
         return "one of its labels is longer than 63 characters"
-    return "only letters, digits and hyphens, none of them at an end, are allowed between its dots"
+    return "its labels are letters, digits and inner hyphens"
 
 
 def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import subprocess
 import sys
@@ -28,8 +27,6 @@ from bangerbuild.spec import (
     TarSource,
 )
 from tests.manifests import KEY, MINIMAL
-
-Load = "Callable[[str], Manifest]"
 
 FULL_VM = """\
 [image.debian.rootfs]
@@ -466,8 +463,8 @@ def test_a_host_name_that_linux_does_not_take_gets_a_warning() -> None:
 
 def test_nothing_is_written_while_loading(directory: Path) -> None:
     path = write("vm.toml", FULL_VM)
-    before = sorted(os.listdir(directory))
+    before = sorted(directory.rglob("*"))
     load([path])
     with pytest.raises(ManifestError):
         load([path, Path("missing.toml")])
-    assert sorted(os.listdir(directory)) == before
+    assert sorted(directory.rglob("*")) == before

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Skipped = Callable[[str, EntryType], None]
     Found = tuple[Entry, os.stat_result]
 
+__all__ = ["TreeRules", "file_with_stat", "read_file_entry", "walk_directory", "walk_with_stat"]
+
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STAT_BLOCK_BYTES = 512
 
@@ -125,9 +127,11 @@ class _Walk:
             if stat.S_ISDIR(found.st_mode):
                 yield self._enter(name, level.fd, path)
             elif entry := self._entry(name, level.fd, path, found):
-                yield entry, found
-                if entry.content:
-                    entry.content.close()
+                try:
+                    yield entry, found
+                finally:  # a walk that is given up too: the content opens by the number of a descriptor
+                    if entry.content:
+                        entry.content.close()
 
     def close(self) -> None:
         while self.levels:

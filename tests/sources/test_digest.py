@@ -5,7 +5,6 @@ import os
 import shutil
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from bangerbuild.sources.directory import TreeRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 RULES = TreeRules()
 HOUR_NS = 3600 * 10**9
@@ -90,6 +90,11 @@ def test_a_digest_reached_through_a_symlink_is_the_same(top: Path, tmp_path: Pat
     assert tree_digest(top, RULES) == tree_digest(tmp_path / "here", RULES)
 
 
+def relink(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("other")
+
+
 CHANGES: dict[str, Callable[[Path], object]] = {
     "content": lambda top: (top / "other").write_text("OTHER"),
     "name": lambda top: (top / "other").rename(top / "another"),
@@ -100,8 +105,8 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "hard link": lambda top: (top / "new").hardlink_to(top / "other"),
     "fifo": lambda top: os.mkfifo(top / "new"),
     "attribute": lambda top: os.setxattr(top / "other", "user.x", b"y"),
-    "symlink text": lambda top: [(top / "link").unlink(), (top / "link").symlink_to("other")],
-    "symlink for a file": lambda top: [(top / "other").unlink(), (top / "other").symlink_to("other")],
+    "symlink text": lambda top: relink(top / "link"),
+    "symlink for a file": lambda top: relink(top / "other"),
     "removal": lambda top: (top / "link").unlink(),
 }
 

@@ -42,6 +42,17 @@ def contents(top: Path, rules: TreeRules = ALL) -> dict[str, bytes]:
     }
 
 
+WAITING: list[Iterator[Entry]] = []
+"""Walks that are not over: a content is only good for as long as its walk stands still."""
+
+
+def read_file(top: Path) -> BinaryIO:
+    """The content of the one file in `top`."""
+    walk = walk_directory(top, ALL)
+    WAITING.append(walk)
+    return next(entry.content for entry in walk if entry.content)
+
+
 def test_entries_come_sorted_by_bytes_and_depth_first(top: Path) -> None:
     for name in ("b/x", "b/a", "a", "b-c", "é", "B"):
         (top / name).parent.mkdir(exist_ok=True)
@@ -124,7 +135,7 @@ def test_contents_read_whole_and_in_pieces(top: Path) -> None:
     (top / "file").write_bytes(data)
 
     assert contents(top) == {"file": data}
-    content = next(entry.content for entry in walk_directory(top, ALL) if entry.content)
+    content = read_file(top)
     pieces = list(iter(lambda: content.read(1000), b""))
     assert b"".join(pieces) == data
     assert {len(piece) for piece in pieces[:-1]} == {1000}
@@ -332,7 +343,7 @@ def test_a_file_that_changes_before_it_is_read_is_told(top: Path, change: str) -
     else:
         path.write_text({"longer": "content!", "shorter": "con"}.get(change, "CONTENT"))
 
-    with pytest.raises(SourceError, match="(changed|vanished or was replaced) while it was read"):
+    with pytest.raises(SourceError, match=r"(changed|vanished or was replaced) while it was read"):
         content.read()
 
 
@@ -347,16 +358,6 @@ def test_a_file_that_changes_while_it_is_read_is_told(top: Path, size: int) -> N
 
     with pytest.raises(SourceError, match="changed while it was read"):
         content.read()
-
-
-def read_file(top: Path) -> BinaryIO:
-    """The content of the one file in `top`, its walk kept waiting."""
-    walk = walk_directory(top, ALL)
-    WAITING.append(walk)
-    return next(entry.content for entry in walk if entry.content)
-
-
-WAITING: list[Iterator[Entry]] = []
 
 
 def test_no_descriptor_stays_open_after_a_walk_or_a_part_of_one(top: Path) -> None:
@@ -374,7 +375,6 @@ def test_no_descriptor_stays_open_after_a_walk_or_a_part_of_one(top: Path) -> No
     reading.content.read(1)
     assert open_descriptors() > before
     part.close()  # type: ignore[attr-defined] # it is a generator
-    reading.content.close()
 
     assert open_descriptors() == before
 
@@ -415,6 +415,15 @@ def test_messages_name_what_is_below_the_top_as_it_was_written(top: Path) -> Non
         next(walk)
 
 
+def test_content_of_an_entry_gone_by_is_refused(top: Path) -> None:
+    (top / "file").write_text("x")
+    content = [entry.content for entry in walk_directory(top, ALL)][1]
+
+    assert content is not None
+    with pytest.raises(ValueError, match="next entry"):
+        content.read()
+
+
 def test_a_single_file_is_an_entry_with_an_empty_path(top: Path) -> None:
     (top / "real").write_text("dot")
     (top / "real").chmod(0o640)
@@ -430,7 +439,7 @@ def test_a_single_file_is_an_entry_with_an_empty_path(top: Path) -> None:
 
 @pytest.mark.parametrize("name", ["socket", "fifo", ".", "missing"])
 def test_a_single_file_that_is_none_is_told(specials: Path, name: str) -> None:
-    with pytest.raises(SourceError, match="is no regular file|is a directory|is not there"):
+    with pytest.raises(SourceError, match=r"is no regular file|is a directory|is not there"):
         read_file_entry(specials / name, ALL)
 
 
