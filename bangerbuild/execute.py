@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Action, Host, Json, Plan, Reporter
     from bangerbuild.store import Store
+
+
+BATCH_JOBS = 64
+"""Finished jobs are published together, because a sync costs about the same for one as for many."""
+HOLD_SECONDS = 0.1
+"""How long a finished job waits for company while others run."""
 
 
 @dataclass(frozen=True)
@@ -84,39 +91,49 @@ class _Run:
         self.limits = limits
         self.plan = plan
         self.results: dict[str, Result] = {}
-        self.waiting = _jobs(plan)
+        self.waiting = deque(_jobs(plan))
         self.running: dict[Future[_Finished], _Job] = {}
+        self.held: list[tuple[_Job, _Finished]] = []
+        self.actions = {action.id: action for action in plan.actions}
         self.stopped = False
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
         """Start jobs as they become ready and publish them as they finish, until none is left."""
         while True:
             self._start(pool)
-            if not self.running:
+            if not self.running and not self.held:
                 return
-            done, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            self._finish([(self.running.pop(future), future.result()) for future in done])
+            done = self._wait()
+            if not done or not self.running or len(self.held) >= BATCH_JOBS:
+                self._publish()
+
+    def _wait(self) -> set[Future[_Finished]]:
+        """The jobs that finished; none if they take long and others are held to be published."""
+        done, _ = wait(self.running, HOLD_SECONDS if self.held else None, FIRST_COMPLETED)
+        self.held += [(self.running.pop(future), future.result()) for future in done]
+        return done
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
-        pending = {action.id for job in (*self.waiting, *self.running.values()) for action in job.actions}
-        for job in list(self.waiting):
-            if len(self.running) >= self.limits.jobs or self.stopped:
-                return
-            if job.needs & pending:
+        blocked: list[_Job] = []
+        while self.waiting and len(self.running) < self.limits.jobs and not self.stopped:
+            job = self.waiting.popleft()
+            if not self.results.keys() >= job.needs:
+                blocked.append(job)
                 continue
-            self.waiting.remove(job)
             if all(self._succeeded(step_id) for step_id in job.needs):
                 for action in job.actions:
                     self.reporter.started(action)
-                workspace = _JobWorkspace(self.plan, self.store, self.limits.epoch)
+                workspace = _JobWorkspace(self.actions, self.store, self.limits.epoch)
                 self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)
+        self.waiting.extendleft(reversed(blocked))
 
     def _succeeded(self, step_id: str) -> bool:
         return self.results[step_id].outcome is Outcome.DONE
 
-    def _finish(self, finished: Sequence[tuple[_Job, _Finished]]) -> None:
+    def _publish(self) -> None:
+        finished, self.held = self.held, []
         try:
             self.store.publish([end.staged for _, end in finished if end.staged])
             for job, end in finished:
@@ -200,13 +217,13 @@ def _from_os_error(err: OSError) -> StoreError:
 class _JobWorkspace:
     """The `Workspace` of one job; its steps share the staged files."""
 
-    def __init__(self, plan: Plan, store: Store, epoch: int) -> None:
+    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int) -> None:
         self.epoch = epoch
         self.staging = store.stage()
         self.staged: dict[str, Path] = {}
         self.warnings: list[tuple[str, str]] = []
         self._store = store
-        self._actions = {action.id: action for action in plan.actions}
+        self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}
         self._current: Action | None = None
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.disk import clone
+from bangerbuild.disk import clone, durable
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.fingerprint import canonical_json, recipe_from_json, recipe_to_json
 from bangerbuild.model import Record
@@ -167,7 +167,8 @@ class Store:
             StoreError: nothing is published that no record or intent describes.
         """
         try:
-            stamped = [(job, {path: _finish(file) for path, file in job.files.items()}) for job in batch]
+            stamped = [(job, {path: _stamp(file) for path, file in job.files.items()}) for job in batch]
+            durable.sync([file for job in batch for file in job.files.values()], self.path)
             self._write_intents(stamped)
             self._rename([pair for job in batch for pair in job.files.items()])
             self._confirm(stamped)
@@ -193,13 +194,12 @@ class Store:
 
     def _rename(self, files: Sequence[tuple[str, Path]]) -> None:
         targets = [(staged, self.path / artifact) for artifact, staged in files]
-        parents = {target.parent for _, target in targets}
-        for parent in sorted(parents):
-            parent.mkdir(parents=True, exist_ok=True)
+        changed = {target.parent for _, target in targets}
+        for parent in sorted(changed):
+            changed |= _made(parent)
         for staged, target in targets:
             staged.rename(target)
-        for directory in parents.union(*(_inside(parent, self.path) for parent in parents)):
-            _sync_directory(directory)
+        durable.sync(changed, self.path)
 
     def _confirm(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
         with self._writer() as database:
@@ -358,31 +358,20 @@ def _sweep(staging: Path) -> None:
         shutil.rmtree(path)
 
 
-def _finish(file: Path) -> Stamp:
-    """Sync a staged file and stamp it; see the module's docstring for the mtime."""
+def _stamp(file: Path) -> Stamp:
+    """Stamp a staged file; see the module's docstring for the mtime."""
     digest = clone.digest(file)
     milliseconds = time.time_ns() // 1_000_000
     os.utime(file, ns=(milliseconds * 1_000_000, milliseconds * 1_000_000))
-    fd = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-        status = os.fstat(fd)
-    finally:
-        os.close(fd)
+    status = file.stat()
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, digest)
 
 
-def _sync_directory(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _inside(path: Path, top: Path) -> list[Path]:
-    """The directories above `path`, up to and with `top`."""
-    return [above for above in path.parents if above.is_relative_to(top)]
+def _made(directory: Path) -> set[Path]:
+    """Make a directory and those above it that are missing; the directories that got a new name in them."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return {path.parent for path in missing}
 
 
 def _stamp_to_json(stamp: Stamp) -> list[Json]:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.manifest import parse_size, schema
-from bangerbuild.manifest_network import interface, mac_address
-from bangerbuild.manifest_problems import UnfitError
-from bangerbuild.manifest_values import guest_path, host_path, hostname, is_below, mount_target
+from bangerbuild.manifest.network import interface, mac_address
+from bangerbuild.manifest.problems import UnfitError
+from bangerbuild.manifest.values import guest_path, host_path, hostname, is_below, mount_target
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE_PATTERN = schema()["$defs"]["size"]["pattern"]

@@ -11,12 +11,12 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.toml_lines import dotted, key_lines
+from bangerbuild.manifest.toml_lines import dotted, key_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.toml_lines import Key
+    from bangerbuild.manifest.toml_lines import Key
 
 ODD = '''\
 # a comment with [brackets] and "quotes"

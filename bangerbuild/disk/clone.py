@@ -121,19 +121,19 @@ def digest(path: Path) -> str:
 
 
 def _pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
-    """Every piece that is not all zeros, once, with its index."""
+    """Every piece that is not all zeros, once, with its index; of holes only what shares a piece with data."""
     buffer = memoryview(bytearray(PIECE_BYTES))
     zeros = bytes(DIGEST_PIECE_BYTES)
     done = 0
     for start, length in data_extents(fd):
         position = max(done, start - start % DIGEST_PIECE_BYTES)
-        while position < start + length:
-            count = os.preadv(fd, [buffer], position)
+        done = -(-(start + length) // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES
+        while position < done:
+            count = os.preadv(fd, [buffer[: done - position]], position)
+            if count == 0:
+                return
             for offset in range(0, count, DIGEST_PIECE_BYTES):
                 piece = buffer[offset : min(offset + DIGEST_PIECE_BYTES, count)]
                 if piece != zeros[: len(piece)]:
                     yield (position + offset) // DIGEST_PIECE_BYTES, piece
-            if count == 0:
-                return
             position += count
-        done = position

@@ -53,6 +53,9 @@ MISSING_EA_FEATURE = _BASE + 164
 NO_SPACE = frozenset({BLOCK_ALLOC_FAIL, INODE_ALLOC_FAIL, errno.ENOSPC})
 
 _RW = 0x01
+_DIRTY = 0x04
+_INODE_BITMAP_DIRTY = 0x10
+_BLOCK_BITMAP_DIRTY = 0x20
 _64BITS = 0x20000
 _INSTALL = "apt install e2fsprogs"
 _OLDEST = (1, 46)
@@ -166,6 +169,14 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_free": (None, (c_void_p,)),
     "ext2fs_free_inode_cache": (None, (c_void_p,)),
     "ext2fs_read_bitmaps": (errcode_t, (c_void_p,)),
+    "ext2fs_get_block_bitmap_range2": (errcode_t, (c_void_p, c_uint64, c_size_t, c_void_p)),
+    "ext2fs_get_inode_bitmap_range2": (errcode_t, (c_void_p, c_uint64, c_size_t, c_void_p)),
+    "ext2fs_block_bitmap_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_inode_bitmap_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_block_bitmap_loc": (c_uint64, (c_void_p, c_uint32)),
+    "ext2fs_inode_bitmap_loc": (c_uint64, (c_void_p, c_uint32)),
+    "ext2fs_blocks_count": (c_uint64, (c_void_p,)),
+    "ext2fs_group_desc_csum_set": (None, (c_void_p, c_uint32)),
     "ext2fs_read_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
     "ext2fs_write_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
     "ext2fs_new_inode": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p, c_void_p)),
@@ -406,6 +417,21 @@ def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
     return handle
 
 
+@dataclass(frozen=True)
+class _Bitmap:
+    """One of the two kinds of bitmaps: where its bits begin, and how they are dealt out to groups."""
+
+    kind: str
+    first: int
+    group_bits: int
+    groups: int
+    dirty: int
+    """The flag that says it has to be written."""
+
+
+_MOST_BITS = 1 << 29
+"""Above (2 TiB in blocks of 4 KiB), bitmaps are not kept twice in memory to find out which ones changed."""
+
 _DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the name follows
 
 
@@ -431,9 +457,10 @@ class Handle:
         self.head = _Filsys.from_address(pointer.value or 0)
         self.block_size: int = self.head.blocksize
         self.cluster_blocks = 1 << self.head.cluster_ratio_bits
-        raw = ctypes.string_at(self.head.super, 1024)
-        revision = int.from_bytes(raw[76:80], "little")
-        self.inode_size = int.from_bytes(raw[88:90], "little") if revision else 128
+        (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
+        self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
+        self._bitmaps: tuple[_Bitmap, ...] = ()
+        self._as_read: tuple[bytes, ...] = ()
         self._inode_type = c_char * self.inode_size
         self._number32 = c_uint32()
         self._number64 = c_uint64()
@@ -454,6 +481,7 @@ class Handle:
         handle.head.io = handle.head.image_io = channel.address
         handle.head.flags |= _RW
         handle.head.now = now or 1
+        handle._bitmaps, handle._as_read = self._bitmaps, self._as_read
         return handle
 
     def drop_inode_cache(self) -> None:
@@ -465,6 +493,50 @@ class Handle:
     def read_bitmaps(self) -> None:
         """Load the block and inode bitmaps, which every allocation needs."""
         self._lib.ext2fs_read_bitmaps(self._fs)
+        first_block, group_blocks, group_inodes = struct.unpack_from("<I8xI4xI", self.superblock(), 0x14)
+        groups: int = self.head.group_desc_count
+        if self.cluster_blocks > 1 or groups * group_blocks > _MOST_BITS:
+            return
+        self._bitmaps = (
+            _Bitmap("block", first_block, group_blocks, groups, _BLOCK_BITMAP_DIRTY),
+            _Bitmap("inode", 1, group_inodes, groups, _INODE_BITMAP_DIRTY),
+        )
+        self._as_read = tuple(self._bits(bitmap) for bitmap in self._bitmaps)
+
+    def _bits(self, bitmap: _Bitmap) -> bytes:
+        bits = bitmap.group_bits * bitmap.groups
+        buffer = ctypes.create_string_buffer(bits // 8)
+        get = getattr(self._lib, f"ext2fs_get_{bitmap.kind}_bitmap_range2")
+        get(getattr(self.head, f"{bitmap.kind}_map"), bitmap.first, bits, buffer)
+        return buffer.raw
+
+    def _write_changed_bitmaps(self) -> None:
+        """Write the bitmaps of the groups that changed; libext2fs would write those of all groups."""
+        for bitmap, as_read in zip(self._bitmaps, self._as_read, strict=True):
+            if not self.head.flags & bitmap.dirty:
+                continue
+            bits, size = self._bits(bitmap), bitmap.group_bits // 8
+            for group in range(bitmap.groups):
+                part = slice(group * size, (group + 1) * size)
+                if bits[part] != as_read[part]:
+                    self._write_bitmap(bitmap, group, bits[part])
+            self.head.flags = self.head.flags & ~bitmap.dirty | _DIRTY
+
+    def _write_bitmap(self, bitmap: _Bitmap, group: int, bits: bytes) -> None:
+        if group == bitmap.groups - 1 and bitmap.kind == "block":
+            bits = self._padded(bits, bitmap)
+        data = ctypes.create_string_buffer(bits.ljust(self.block_size, b"\xff"), self.block_size)
+        getattr(self._lib, f"ext2fs_{bitmap.kind}_bitmap_csum_set")(self._fs, group, data, len(bits))
+        self._lib.ext2fs_group_desc_csum_set(self._fs, group)
+        block = getattr(self._lib, f"ext2fs_{bitmap.kind}_bitmap_loc")(self._fs, group)
+        self._channel.blocks.write(block * self.block_size, data.raw)
+
+    def _padded(self, bits: bytes, bitmap: _Bitmap) -> bytes:
+        """The last group's block bitmap, with what lies beyond the filesystem's end marked as used."""
+        blocks = self._lib.ext2fs_blocks_count(self.head.super)
+        used = (blocks - bitmap.first) % bitmap.group_bits or bitmap.group_bits
+        padding = (1 << bitmap.group_bits) - (1 << used)
+        return (int.from_bytes(bits, "little") | padding).to_bytes(len(bits), "little")
 
     def superblock(self) -> bytes:
         """The superblock as it now stands in memory, 1024 bytes."""
@@ -477,6 +549,7 @@ class Handle:
     def close(self) -> None:
         """Write what is in memory and free the handle, which must not be used any more, failed or not."""
         try:
+            self._write_changed_bitmaps()
             self._lib.ext2fs_close2(self._fs, 0)
         except BaseException:
             self.abandon()

@@ -85,7 +85,7 @@ class _Decompressed(io.RawIOBase):
         return len(data)
 
     def _damaged(self, err: Exception) -> CompressionError:
-        return CompressionError(f"is a damaged {self._compression} stream: {err}", cut=False)
+        return CompressionError(f"is a {self._compression} stream that does not decompress: {err}", cut=False)
 
 
 class _ZstdFile:

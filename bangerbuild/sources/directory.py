@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     Skipped = Callable[[str, EntryType], None]
     Found = tuple[Entry, os.stat_result]
 
-__all__ = ["TreeRules", "file_with_stat", "read_file_entry", "walk_directory", "walk_with_stat"]
-
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _STAT_BLOCK_BYTES = 512
 

@@ -135,10 +135,13 @@ class _MemberReader:
         """Whether it was an extended header, which is then in `extensions` or among the global records."""
         if header.type in _LONG_FIELDS:
             extensions.records[_LONG_FIELDS[header.type]] = self._payload(header).split(b"\0", 1)[0]
-        elif header.type in {_PAX, _PAX_OF_SOLARIS, _PAX_GLOBAL}:
-            self._take_records(self._payload(header), extensions)
-            if header.type == _PAX_GLOBAL:
-                self._globals = dict(extensions.records)
+        elif header.type in {_PAX, _PAX_OF_SOLARIS}:
+            self._take_records(header, extensions)
+        elif header.type == _PAX_GLOBAL:
+            found = Extensions({})
+            self._take_records(header, found)
+            self._globals |= found.records
+            extensions.records |= found.records
         else:
             return False
         return True
@@ -150,7 +153,8 @@ class _MemberReader:
         self._stream.skip(-header.size_bytes % BLOCK_BYTES)
         return data
 
-    def _take_records(self, data: bytes, extensions: Extensions) -> None:
+    def _take_records(self, header: Header, extensions: Extensions) -> None:
+        data = self._payload(header)
         try:
             extensions.take(data)
         except Unfit as err:

@@ -78,7 +78,10 @@ class TarStream:
         return SourceError(f"{self.written!r} is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)
 
     def _broken(self, err: CompressionError) -> SourceError:
-        error = self.cut() if err.cut else self.damaged(err.brief)
+        if err.cut:
+            error = self.cut()
+        else:
+            error = SourceError(f"{self.written!r} can't be read {self.place}", hint=_DAMAGED_HINT)
         error.details = f"{self.written!r} {err.brief}"
         return error
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.sources.archive import open_archive
-from tests.need import need
+from tests.need import lacking, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +47,16 @@ def read_all(archive: Path) -> list[tuple[Entry, bytes]]:
 def entries_of(archive: Path) -> dict[str, Entry]:
     """Every entry by its path, without content."""
     return {entry.path: entry for entry, _ in read_all(archive)}
+
+
+def set_xattr(path: Path, name: str, value: bytes) -> None:
+    """Sets an attribute, or skips the test where the filesystem holds none."""
+    try:
+        os.setxattr(path, name, value)
+    except OSError as err:
+        if err.errno != errno.ENOTSUP:
+            raise
+        lacking("the temporary directory's filesystem holds no extended attributes")
 
 
 def header(

@@ -11,7 +11,8 @@ import pytest
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.digest import MemoryDigestCache, file_digest, stat_key, tree_digest
-from bangerbuild.sources.directory import TreeRules
+from bangerbuild.sources.hostentry import TreeRules
+from tests.sources.tarmaking import set_xattr
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,7 +105,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
     "new directory": lambda top: (top / "new").mkdir(),
     "hard link": lambda top: (top / "new").hardlink_to(top / "other"),
     "fifo": lambda top: os.mkfifo(top / "new"),
-    "attribute": lambda top: os.setxattr(top / "other", "user.x", b"y"),
+    "attribute": lambda top: set_xattr(top / "other", "user.x", b"y"),
     "symlink text": lambda top: relink(top / "link"),
     "symlink for a file": lambda top: relink(top / "other"),
     "removal": lambda top: (top / "link").unlink(),

@@ -13,10 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.directory import TreeRules, read_file_entry, walk_directory
+from bangerbuild.sources.directory import read_file_entry, walk_directory
+from bangerbuild.sources.hostentry import TreeRules
 from bangerbuild.sources.totals import measure
 from bangerbuild.tree import Entry, EntryType
 from tests.need import lacking, need
+from tests.sources.tarmaking import set_xattr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -166,11 +168,11 @@ def test_a_file_that_is_all_hole_yields_nothing(top: Path) -> None:
 
 def test_xattrs_and_acls_worth_taking_are_taken(top: Path) -> None:
     (top / "file").touch()
-    os.setxattr(top / "file", "user.note", b"hi")
+    set_xattr(top / "file", "user.note", b"hi")
     acl = "u::rw-,u:1234:rw-,g::r--,m::rw-,o::---"
     subprocess.run([need("setfacl", "acl"), "--set", acl, str(top / "file")], check=True)
     if os.geteuid() == 0:
-        os.setxattr(top / "file", "trusted.host", b"stays")
+        set_xattr(top / "file", "trusted.host", b"stays")
 
     xattrs = by_path(top)["file"].xattrs
 
@@ -281,7 +283,8 @@ WALK = """
 import sys
 from pathlib import Path
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.directory import TreeRules, walk_directory
+from bangerbuild.sources.directory import walk_directory
+from bangerbuild.sources.hostentry import TreeRules
 try:
     for entry in walk_directory(Path(sys.argv[1]), TreeRules(exclude=tuple(sys.argv[2:]))):
         entry.content and entry.content.read()
@@ -303,7 +306,7 @@ def by_unprivileged(top: Path, exclude: str | None = None) -> str:
 
 
 def python_path() -> dict[str, str]:
-    return {"PYTHONPATH": str(Path(__file__).parents[2])}
+    return {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, sys.path)])}
 
 
 def test_a_file_that_vanishes_before_it_is_read_is_told(top: Path) -> None:

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest_problems import near, quoted
-from bangerbuild.manifest_source import Document, Place
+from bangerbuild.manifest.problems import near, quoted
+from bangerbuild.manifest.source import Document, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     from bangerbuild.errors import Problem
-    from bangerbuild.toml_lines import Key
+    from bangerbuild.manifest.toml_lines import Key
 
-_SHIPPED = Path(__file__).with_name("manifest.schema.json")
-_IN_CHECKOUT = Path(__file__).parent.parent / "schemas" / "manifest.schema.json"
+_SHIPPED = Path(__file__).parents[1] / "manifest.schema.json"
+_IN_CHECKOUT = Path(__file__).parents[2] / "schemas" / "manifest.schema.json"
 _PUT_IN = {"$ref", "$defs"}
 _TYPE_WORDS = {
     "string": "text",

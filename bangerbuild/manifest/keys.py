@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_problems import UnfitError, quoted
-from bangerbuild.manifest_values import existing, host_path
+from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.values import existing, host_path
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,7 +16,7 @@ _PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File")
 _OPTION = r'[A-Za-z0-9-]+(?:="(?:[^"\\]|\\.)*")?'
 _PUBLIC = re.compile(  # a line of authorized_keys, as sshd(8) describes it; a key's first bytes are zeros
     rf"(?:{_OPTION}(?:,{_OPTION})*[ \t]+)?"
-    r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+[ \t]+AAAA[A-Za-z0-9+/]+={0,3}(?:[ \t].*)?"
+    r"(?:ssh|ecdsa|sk)-[A-Za-z0-9@.-]+[ \t]+AAAA[A-Za-z0-9+/]+={0,3}(?:[ \t][^\0\r\n]*)?"
 )
 
 
@@ -59,7 +59,7 @@ def _keys_in_file(written: str, directory: Path) -> tuple[str, ...]:
         raise UnfitError(
             f"{quoted(written)} is a private key, and the guest must never have it", _public_twin(written)
         )
-    return _checked(text.splitlines(), written)
+    return _checked(text.split("\n"), written)
 
 
 def _checked(lines: list[str], written: str) -> tuple[str, ...]:

@@ -1,8 +1,8 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
-The rooms behind this door: `manifest_source` reads, `manifest_schema` checks the form, `manifest_unsupported`
-refuses what is not built yet, `manifest_merge`, `manifest_entries`, `manifest_vm`, `manifest_network` and
-`manifest_image` make typed values, `manifest_checks` compares them with one another.
+The rooms behind this door: `source` reads, `form` checks against the schema, `unsupported`
+refuses what is not built yet, `merge`, `entries`, `vm`, `network` and
+`image` make typed values, `checks` compares them with one another.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import manifest_checks, manifest_schema, manifest_unsupported
 from bangerbuild.errors import ManifestError
-from bangerbuild.manifest_image import images
-from bangerbuild.manifest_merge import MergedVM, merged_vms
-from bangerbuild.manifest_problems import Findings
-from bangerbuild.manifest_schema import schema, schema_text
-from bangerbuild.manifest_source import Document, Place, Reader
-from bangerbuild.manifest_values import host_path, parse_size
-from bangerbuild.manifest_vm import VMs
+from bangerbuild.manifest import checks, form, unsupported
+from bangerbuild.manifest.form import schema, schema_text
+from bangerbuild.manifest.image import images
+from bangerbuild.manifest.merge import MergedVM, merged_vms
+from bangerbuild.manifest.problems import Findings
+from bangerbuild.manifest.source import Document, Place, Reader
+from bangerbuild.manifest.values import host_path, parse_size
+from bangerbuild.manifest.vm import VMs
 from bangerbuild.spec import VM, HostPath, Image, Manifest
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     found_images = _images(documents, findings)
     vms = _vms(documents, findings)
     if reader.has_read_all:
-        manifest_checks.check_images([merged for merged, _ in vms], documents, findings)
-    manifest_checks.check_unique(vms, findings)
+        checks.check_images([merged for merged, _ in vms], documents, findings)
+    checks.check_unique(vms, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
         raise ManifestError(_in_order(findings.problems, documents))
@@ -63,10 +63,10 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
 
 def _check_files(documents: Sequence[Document], findings: Findings) -> None:
     for document in documents:
-        findings.problems += manifest_schema.check(document)
-        findings.problems += manifest_unsupported.check(document)
-    manifest_checks.check_store(documents, findings)
-    manifest_checks.check_names(documents, findings)
+        findings.problems += form.check(document)
+        findings.problems += unsupported.check(document)
+    checks.check_store(documents, findings)
+    checks.check_names(documents, findings)
 
 
 def _images(documents: Sequence[Document], findings: Findings) -> dict[str, Image]:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_entries import check_visible, level, overridden
-from bangerbuild.manifest_keys import public_keys
-from bangerbuild.manifest_network import network
-from bangerbuild.manifest_problems import Findings, UnfitError
-from bangerbuild.manifest_source import Document, Place
-from bangerbuild.manifest_values import default_hostname, hostname, memory_size, mount_target, store_capacity
+from bangerbuild.manifest.entries import check_visible, level, overridden
+from bangerbuild.manifest.keys import public_keys
+from bangerbuild.manifest.network import network
+from bangerbuild.manifest.problems import Findings, UnfitError
+from bangerbuild.manifest.source import Document, Place
+from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target, store_capacity
 from bangerbuild.spec import VM, FileSync, GuestDefaults, InlineFile, Mount, Root
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.manifest_merge import MergedVM
+    from bangerbuild.manifest.merge import MergedVM
 
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_values import (
+from bangerbuild.manifest.values import (
     exclude_patterns,
     existing,
     guest_path,
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from bangerbuild.manifest_problems import Findings
-    from bangerbuild.manifest_source import Place, Table
+    from bangerbuild.manifest.problems import Findings
+    from bangerbuild.manifest.source import Place, Table
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 _TMPFS_OF_OUR_FSTAB = {"/run": "tmpfs", "/tmp": "tmpfs"}  # noqa: S108  paths in the guest

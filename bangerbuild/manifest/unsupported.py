@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest_source import Document, Place
-from bangerbuild.toml_lines import dotted
+from bangerbuild.manifest.source import Document, Place
+from bangerbuild.manifest.toml_lines import dotted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.errors import Problem
-    from bangerbuild.toml_lines import Key
+    from bangerbuild.manifest.toml_lines import Key
 
 _ANY_VALUE = object()
 

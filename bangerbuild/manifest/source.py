@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import Problem
-from bangerbuild.toml_lines import Key, dotted, key_lines
+from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

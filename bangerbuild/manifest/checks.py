@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_problems import Findings, near
-from bangerbuild.manifest_source import Document, Place
+from bangerbuild.manifest.problems import Findings, near
+from bangerbuild.manifest.source import Document, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from bangerbuild.manifest_merge import MergedVM
+    from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.spec import VM
 
 _SHOWN_VMS = 3

@@ -12,12 +12,12 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest_problems import Findings, UnfitError, quoted
-from bangerbuild.manifest_values import tap_name
+from bangerbuild.manifest.problems import Findings, UnfitError, quoted
+from bangerbuild.manifest.values import tap_name
 from bangerbuild.spec import Network
 
 if TYPE_CHECKING:
-    from bangerbuild.manifest_merge import MergedVM
+    from bangerbuild.manifest.merge import MergedVM
 
 _SMALLEST_WITH_BROADCAST = 30  # a /31 or /32 has neither a network nor a broadcast address (RFC 3021)
 _PREFIX = re.compile(r"[0-9]{1,2}")

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from bangerbuild.manifest_problems import UnfitError, quoted
+from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.spec import HostPath
 
 MIB = 1 << 20
@@ -207,13 +207,10 @@ def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
 
 
 def _sort(found: os.stat_result) -> str:
-    for is_sort, word in _SORTS:
-        if is_sort(found.st_mode):
-            return word
-    return "thing of an unknown sort"
+    return next(word for is_sort, word in _SORTS if is_sort(found.st_mode))
 
 
-_SORTS = (
+_SORTS = (  # all there are on Linux
     (stat.S_ISREG, "file"),
     (stat.S_ISDIR, "directory"),
     (stat.S_ISSOCK, "socket"),

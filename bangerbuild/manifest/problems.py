@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from bangerbuild.errors import Problem
-    from bangerbuild.manifest_source import Place
+    from bangerbuild.manifest.source import Place
 
 A = TypeVar("A")
 T = TypeVar("T")

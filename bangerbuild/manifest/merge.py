@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest_source import Document, Place, Table
+from bangerbuild.manifest.source import Document, Place, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENTRY_KINDS = ("file", "file_sync", "mount", "disk")
-"""Arrays of tables: appended rather than replaced, by `manifest_entries`."""
+"""Arrays of tables: appended rather than replaced, by `entries`."""
 
 
 class MergedVM:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest_source import Document, Place, Table
-from bangerbuild.manifest_values import existing, host_path, parse_size
+from bangerbuild.manifest.source import Document, Place, Table
+from bangerbuild.manifest.values import existing, host_path, parse_size
 from bangerbuild.spec import DirectorySource, Ext4Source, HostPath, Image, ImageSource, TarSource
 
 if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
-    from bangerbuild.manifest_problems import Findings
+    from bangerbuild.manifest.problems import Findings
 
 _SOURCES = ("tar", "ext4", "directory", "oci", "url", "mmdebstrap", "image")
 _GOES_WITH = {"owner": "directory", "sha256": "url"}

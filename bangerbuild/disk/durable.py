@@ -1,0 +1,37 @@
+"""Making files and names survive a power loss: one by one, or a whole filesystem at once for many."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bangerbuild.process import Command, run
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from pathlib import Path
+
+FEW = 8
+"""From more on, one syncfs(2), which writes back the whole filesystem, costs less than an fsync each."""
+
+
+def sync(paths: Collection[Path], filesystem: Path) -> None:
+    """Wait until these files and directories, all on the filesystem of that path, are on the disk.
+
+    Raises:
+        OSError: one of them could not be written.
+        ToolError: the filesystem could not be written.
+    """
+    if len(paths) > FEW:
+        run(Command(("sync", "--file-system", str(filesystem))))
+        return
+    for path in paths:
+        _sync_one(path)
+
+
+def _sync_one(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,1 @@
+"""Tests of bangerbuild.disk, judged by e2fsprogs."""

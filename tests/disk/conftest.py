@@ -1,0 +1,27 @@
+"""A fresh filesystem for each test, made once for all."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.disk.ext4_tools import make_ext4
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty 64 MiB ext4 in blocks of 4 KiB, not to be written."""
+    return make_ext4(tmp_path_factory.mktemp("blank") / "blank.ext4")
+
+
+@pytest.fixture
+def disk(blank: Path, tmp_path: Path) -> Path:
+    """A copy of it of the test's own."""
+    path = tmp_path / "disk.ext4"
+    subprocess.run(["cp", "--sparse=always", blank, path], check=True)
+    return path

@@ -1,0 +1,85 @@
+"""mke2fs, e2fsck and debugfs for tests: another program's word on what our engine wrote."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.need import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.disk.overlay import SnapshotStore
+
+NOW = 1_700_000_000
+MKE2FS_CONF = """\
+[defaults]
+    base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+    blocksize = 4096
+    inode_size = 256
+    inode_ratio = 16384
+[fs_types]
+    ext2 = {
+    }
+    ext3 = {
+        features = has_journal
+    }
+    ext4 = {
+        features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+    }
+"""
+
+
+def make_ext4(path: Path, *options: str, size: str = "64M") -> Path:
+    """A new filesystem in a sparse file, the same bytes each time; ext4 unless the options name a type."""
+    conf = path.with_suffix(".conf")
+    conf.write_text(MKE2FS_CONF)
+    with path.open("wb") as file:
+        file.truncate(int(size[:-1]) << (20 if size.endswith("M") else 30))
+    uuid = "11111111-2222-3333-4444-555555555555"
+    fixed = ["-q", "-F", "-U", uuid, "-E", f"hash_seed={uuid},lazy_itable_init=1"]
+    kind = [] if "-t" in options else ["-t", "ext4"]
+    environment = {**os.environ, "MKE2FS_CONFIG": str(conf), "E2FSPROGS_FAKE_TIME": str(NOW)}
+    command = [need("mke2fs", "e2fsprogs"), *fixed, *kind, *options, path]
+    subprocess.run(command, env=environment, check=True)
+    conf.unlink()
+    return path
+
+
+def assert_clean(path: Path) -> None:
+    """E2fsck finds nothing to say."""
+    done = subprocess.run([need("e2fsck", "e2fsprogs"), "-fn", path], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def debugfs(path: Path, request: str) -> bytes:
+    """What debugfs answers to one request."""
+    command = [need("debugfs", "e2fsprogs"), "-R", request, path]
+    return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def change_superblock(path: Path, **fields: int) -> None:
+    """Set superblock fields behind e2fsprogs' back, and the checksum with them."""
+    requests = [f"set_super_value {name} {value}" for name, value in fields.items()]
+    for request in requests:
+        subprocess.run(
+            [need("debugfs", "e2fsprogs"), "-w", "-R", request, path], capture_output=True, check=True
+        )
+
+
+def merge(base: Path, store: SnapshotStore, target: Path) -> Path:
+    """The disk that a store and its base make together, as a raw file."""
+    with base.open("rb") as source, target.open("wb") as merged:
+        while piece := source.read(1 << 20):
+            if piece.strip(b"\0"):
+                merged.write(piece)
+            else:
+                merged.seek(len(piece), os.SEEK_CUR)
+        merged.truncate(source.tell())
+        for chunk, data in store.changed_chunks():
+            merged.seek(chunk * store.chunk_bytes)
+            merged.write(data)
+        merged.truncate(source.tell())
+    return target

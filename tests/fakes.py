@@ -1,0 +1,144 @@
+"""Stand-ins for a host, a reporter and steps: a step's whole work is to write a few bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild import execute, graph, plan, store
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bangerbuild.errors import BangerError
+    from bangerbuild.model import Action, FileDiff, Json, Plan, Result, Situation, Source, View, Workspace
+    from bangerbuild.spec import Manifest
+
+EPOCH = 946_684_800
+
+
+@dataclass(frozen=True)
+class FakeStep:
+    """Makes its outputs of its text and of what its inputs hold; `changes` appends its text in place."""
+
+    kind: ClassVar[str] = "fake"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+
+    id: str = field(metadata={"recipe": False})
+    inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    outputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    text: str = ""
+    changes: str | None = field(default=None, metadata={"recipe": False})
+    sources: tuple[Source, ...] = field(default=(), metadata={"recipe": False})
+    tools: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    diffs: tuple[FileDiff, ...] = field(default=(), metadata={"recipe": False})
+    error: BangerError | None = field(default=None, metadata={"recipe": False})
+    """Raised by `run`, once its outputs are half-made."""
+    during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
+    """Called by `run` before it ends."""
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        yield from ()
+
+    def judge(self, situation: Situation) -> Verdict:
+        if situation.missing or situation.record is None:
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+        if situation.changes:
+            return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, situation.changes)
+        return Verdict(Verb.KEEP)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:
+        return self.diffs
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        if self.changes:
+            with workspace.edit(workspace.artifact(self.changes)).open("a") as file:
+                file.write(self.text)
+        else:
+            content = "".join(
+                workspace.path(workspace.artifact(step_id)).read_text() for step_id in self.inputs
+            )
+            for output in self.outputs:
+                artifact = output.format(fingerprint=workspace.fingerprint)
+                workspace.create(artifact).write_text(content + self.text)
+        if self.during:
+            self.during(workspace)
+        if self.error:
+            raise self.error
+        return {"text": self.text}
+
+
+@dataclass(frozen=True)
+class FakeDisk(FakeStep):
+    """A step whose artifact a guest may hold open."""
+
+    exclusive: ClassVar[bool] = True
+
+
+@dataclass
+class FakeHost:
+    """Digests, versions and holders as a test says."""
+
+    digests: dict[str, str] = field(default_factory=dict)
+    """By role; a role that is not here has a digest made of its name."""
+    versions: dict[str, str] = field(default_factory=dict)
+    holders: dict[str, str] = field(default_factory=dict)
+    """By file name."""
+
+    def digest(self, source: Source) -> str:
+        return self.digests.get(source.role, f"digest of {source.role}")
+
+    def version(self, tool: str) -> str:
+        return self.versions.get(tool, "1")
+
+    def holder(self, path: Path) -> str | None:
+        return self.holders.get(path.name)
+
+
+@dataclass
+class RecordingReporter:
+    """Remembers what it was told, in order: `("started", "a")`, `("done", "a")`, `("warning", "a: …")`."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+
+    def planned(self, plan: Plan) -> None:
+        self.events.append(("planned", ""))
+
+    def started(self, action: Action) -> None:
+        self.events.append(("started", action.id))
+
+    def finished(self, action: Action, result: Result) -> None:
+        self.events.append((result.outcome.value, action.id))
+
+    def warned(self, step_id: str, message: str) -> None:
+        self.events.append(("warning", f"{step_id}: {message}"))
+
+
+def planned(
+    steps: Sequence[FakeStep], path: Path, host: FakeHost | None = None, forced: Sequence[str] = ()
+) -> Plan:
+    """The plan of these steps for the store at `path`, which is only read."""
+    made = graph.build(steps)
+    return plan.make(made, store.read(path), host or FakeHost(), epoch=EPOCH, forced=frozenset(forced))
+
+
+def built(
+    steps: Sequence[FakeStep],
+    path: Path,
+    host: FakeHost | None = None,
+    *,
+    forced: Sequence[str] = (),
+    reporter: RecordingReporter | None = None,
+    jobs: int = 2,
+    keep_going: bool = False,
+) -> tuple[Result, ...]:
+    """Plan these steps for the store at `path` and do it."""
+    host = host or FakeHost()
+    limits = execute.Limits(jobs, keep_going, EPOCH)
+    with store.writing(path, timeout_seconds=0) as opened:
+        made = plan.make(graph.build(steps), opened, host, epoch=EPOCH, forced=frozenset(forced))
+        return execute.execute(made, opened, host, reporter or RecordingReporter(), limits)
