@@ -14,6 +14,7 @@ from bangerbuild.errors import UsageError
 from bangerbuild.host import LocalHost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from bangerbuild.graph import Graph
@@ -36,16 +37,21 @@ class Request:
     replace: tuple[str, ...] = ()
 
 
-def load_graph(request: Request) -> tuple[Manifest, Graph]:
-    """The manifest and the checked graph of its steps, restricted to the targets."""
+def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest, Graph]:
+    """The manifest and the checked graph of its steps, restricted to the targets.
+
+    `warn` is told what is odd about the manifest, but no error.
+    """
     loaded = manifest.load(request.manifests, store=request.store)
+    for message in loaded.warnings:
+        warn(message)
     whole = graph.build(steps.declare(loaded))
     return loaded, graph.restrict(whole, request.targets) if request.targets else whole
 
 
-def make_plan(request: Request) -> Plan:
+def make_plan(request: Request, warn: Callable[[str], None]) -> Plan:
     """What `apply` would do; nothing is written."""
-    loaded, wanted = load_graph(request)
+    loaded, wanted = load_graph(request, warn)
     return _plan(wanted, request, store.read(loaded.store))
 
 
@@ -61,7 +67,9 @@ class Manner:
     """How long to wait for another writer of the store."""
 
 
-def apply(request: Request, manner: Manner, reporter: PlanReporter) -> tuple[Plan, tuple[Result, ...]]:
+def apply(
+    request: Request, manner: Manner, reporter: PlanReporter, warn: Callable[[str], None]
+) -> tuple[Plan, tuple[Result, ...]]:
     """Bring the store to what the manifests declare.
 
     Raises:
@@ -69,7 +77,7 @@ def apply(request: Request, manner: Manner, reporter: PlanReporter) -> tuple[Pla
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
-    loaded, wanted = load_graph(request)
+    loaded, wanted = load_graph(request, warn)
     with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
         made = _plan(wanted, request, opened)
         reporter.planned(made)

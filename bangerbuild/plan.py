@@ -10,15 +10,16 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph as graphs
+from bangerbuild.errors import BangerError
 from bangerbuild.fingerprint import differences, fingerprint, step_fields, tool_differences
-from bangerbuild.model import Action, Plan, Reason, ReasonCode, Recipe, Situation, Verb, Verdict
+from bangerbuild.model import Action, FileDiff, Plan, Reason, ReasonCode, Recipe, Situation, Verb, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import FileDiff, Host, Json, Record, Step
+    from bangerbuild.model import Host, Json, Record, Step
     from bangerbuild.store import Store
 
 
@@ -54,7 +55,8 @@ class _Planner:
         record = self._record(step, recipe)
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
-        holder = self._holder(step, artifacts, busy=bool(changes) or step.id in self.forced)
+        settled = record is not None and not changes and step.id not in self.forced
+        holder = None if settled else self._holder(step, artifacts)
         situation = Situation(
             record=record,
             changes=changes,
@@ -62,8 +64,7 @@ class _Planner:
             modified=lambda: self._modified(artifacts, may_read=holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
         )
-        verdict = self._forced(step, situation) if step.id in self.forced else step.judge(situation)
-        return self._decided(step, recipe, situation, verdict, holder)
+        return self._decided(step, recipe, situation, self._verdict(step, situation), holder)
 
     def _recipe(self, step: Step) -> Recipe:
         return Recipe(
@@ -91,9 +92,9 @@ class _Planner:
             return record.artifacts
         return tuple(output.format(fingerprint=fingerprint(recipe)) for output in step.outputs)
 
-    def _holder(self, step: Step, artifacts: tuple[str, ...], *, busy: bool) -> str | None:
-        """Who has the disk open; asked only if something must be done to a disk that can't be shared."""
-        if not busy or not step.exclusive:
+    def _holder(self, step: Step, artifacts: tuple[str, ...]) -> str | None:
+        """Who has the disk open, if it can't be shared; asked only where something must be done to it."""
+        if not step.exclusive:
             return None
         present = [self.store.path / artifact for artifact in artifacts if self.store.exists(artifact)]
         return next((holder for path in present if (holder := self.host.holder(path))), None)
@@ -101,8 +102,18 @@ class _Planner:
     def _modified(self, artifacts: tuple[str, ...], *, may_read: bool) -> bool:
         return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
 
+    def _verdict(self, step: Step, situation: Situation) -> Verdict:
+        if self._on_unknown_disk(step):
+            return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
+        return self._forced(step, situation) if step.id in self.forced else step.judge(situation)
+
+    def _on_unknown_disk(self, step: Step) -> bool:
+        """Whether it would change a disk that stays and of which nothing is remembered, its base included."""
+        disk = self.actions[step.changes] if step.changes else None
+        return disk is not None and disk.verb is Verb.BLOCKED and disk.id not in self.store.records
+
     def _forced(self, step: Step, situation: Situation) -> Verdict:
-        if situation.missing:
+        if situation.missing or (step.changes and situation.record is None):
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
@@ -133,7 +144,11 @@ class _Planner:
         return action if action.in_use else replace(action, diffs=self._preview(action.step))
 
     def _preview(self, step: Step) -> tuple[FileDiff, ...]:
-        return step.preview(PlanView(self.store, self.actions, self.epoch))
+        """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
+        try:
+            return step.preview(PlanView(self.store, self.actions, self.epoch))
+        except BangerError as err:
+            return (FileDiff("/", note=f"can't be compared now: {err.brief}"),)
 
 
 @dataclass(frozen=True)

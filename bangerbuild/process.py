@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import selectors
 import shlex
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """Debian keeps the filesystem tools out of an ordinary user's PATH."""
+
+DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
+"""In front of a command: the kernel ends it when the thread that waits for it is gone, `kill -9` included."""
 
 RUNNING: set[subprocess.Popen[bytes]] = set()
 
@@ -74,12 +78,12 @@ def run(command: Command) -> Completed:
     """Run a program without input and wait for it.
 
     It gets a process group of its own, and the whole group is ended when it goes past its time or its output,
-    or when this program is interrupted.
+    or when this program is interrupted. It dies with this program.
 
     Raises:
-        ToolError: it is missing, went past a limit, or ended with a code that is not `ok`.
+        ToolError: it is missing, can't be started, went past a limit, or ended with a code that is not `ok`.
     """
-    argv = [find(command.argv[0]), *command.argv[1:]]
+    argv = [*_die_with_parent(), find(command.argv[0]), *command.argv[1:]]
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
     completed = _watch(command, argv, environment)
     if completed.code not in command.ok:
@@ -89,23 +93,43 @@ def run(command: Command) -> Completed:
     return completed
 
 
+@lru_cache
+def _die_with_parent() -> tuple[str, ...]:
+    """Nothing where util-linux's setpriv is missing, or only busybox's is there."""
+    program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
+    prefix = (program or "", *DIE_WITH_PARENT[1:])
+    if program is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+        return ()
+    return prefix
+
+
 def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
-    process = subprocess.Popen(
-        argv,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
-    with process, _running(process):
+    deadline = math.inf if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
+    with _started(command, argv, environment) as process, _running(process):
         try:
-            output = _collect(command, cast("IO[bytes]", process.stdout).fileno())
-            code = process.wait()
+            output = _collect(command, cast("IO[bytes]", process.stdout).fileno(), deadline)
+            code = process.wait(_left(deadline))
+        except subprocess.TimeoutExpired as err:
+            _end(process)
+            raise _too_slow(command) from err
         except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             raise
     return Completed(code, output.decode(errors="replace"))
+
+
+def _started(command: Command, argv: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as err:
+        raise ToolError(f"'{command}' can't be started: {(err.strerror or str(err)).lower()}") from err
 
 
 @contextlib.contextmanager
@@ -120,20 +144,31 @@ def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def end_all() -> None:
     """End every program that any thread of ours waits for."""
     for process in tuple(RUNNING):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        _end(process)
 
 
-def _collect(command: Command, fd: int) -> bytes:
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the program and all that it started."""
+    with contextlib.suppress(ProcessLookupError):  # it came to its end by itself
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _left(deadline: float) -> float | None:
+    return None if deadline == math.inf else max(0.0, deadline - time.monotonic())
+
+
+def _too_slow(command: Command) -> ToolError:
+    return ToolError(f"'{command}' did not end within {command.timeout_seconds:g} s")
+
+
+def _collect(command: Command, fd: int, deadline: float) -> bytes:
     """All that the program prints, until it closes its output."""
-    deadline = None if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
     output = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while True:
-            remaining = None if deadline is None else deadline - time.monotonic()
-            if not selector.select(remaining):
-                raise ToolError(f"'{command}' did not end within {command.timeout_seconds:g} s")
+            if not selector.select(_left(deadline)):
+                raise _too_slow(command)
             piece = os.read(fd, 1 << 16)
             if not piece:
                 return bytes(output)

@@ -5,9 +5,10 @@
     .locks/      flock(2) files: a lock dies with its holder
 
 An artifact is made in staging, then published: its intent is committed, it is renamed into place, the record
-is committed and the intent withdrawn. A reader that meets an intent looks at the artifact: if it is the one
-the intent speaks of, the rename took place and the intent's record holds; else the old record does. So there
-is no instant at which a kill leaves an artifact that no record describes.
+is committed and the intent withdrawn. A reader that meets an intent looks at the artifact: if its inode (or,
+in a copied store, its digest) is the one the intent speaks of, the rename took place and the intent's record
+holds; else the old record does. So there is no instant at which a kill leaves an artifact that no record
+describes, not even if a guest has written to it since.
 
 A stamp is what `stat` says of an artifact as it was published. Its mtime is set to whole milliseconds, which
 the kernel's clock never gives by itself, so that a write in the same tick still shows.
@@ -97,12 +98,21 @@ class Store:
         return store
 
     def _settle(self, intent: dict[str, dict[str, Json]]) -> None:
-        """Take an interrupted publication for done if its renames took place."""
+        """Take an interrupted publication for done if its renames took place.
+
+        A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime.
+        """
         stamps = {path: Stamp(*cast("list[int]", stamp)) for path, stamp in intent["stamps"].items()}  # type: ignore[arg-type] # the digest is text; JSON keeps the order
-        if all(self._is(path, stamp) for path, stamp in stamps.items()):
+        if all(self._is_inode(path, stamp) or self._is(path, stamp) for path, stamp in stamps.items()):
             self.stamps |= stamps
             for step_id, body in intent["records"].items():
                 self.records[step_id] = _record_from_json(step_id, cast("dict[str, Json]", body))
+
+    def _is_inode(self, artifact: str, stamp: Stamp) -> bool:
+        try:
+            return (self.path / artifact).stat().st_ino == stamp.inode
+        except FileNotFoundError:
+            return False
 
     def _is(self, artifact: str, stamp: Stamp) -> bool:
         try:
@@ -212,11 +222,11 @@ class Store:
             self._write_digests(database)
 
     def _write_digests(self, database: sqlite3.Connection) -> None:
+        """Jobs may put further ones meanwhile, so each is taken out as it is written."""
+        taken = [self._new_digests.popitem() for _ in range(len(self._new_digests))]
         database.executemany(
-            "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)",
-            [(key, *value) for key, value in self._new_digests.items()],
+            "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", [(key, *value) for key, value in taken]
         )
-        self._new_digests.clear()
 
     @contextlib.contextmanager
     def _writer(self) -> Iterator[sqlite3.Connection]:
@@ -237,6 +247,8 @@ def read(path: Path) -> Store:
         if not database_path.exists():
             return Store(path, None)
         with contextlib.closing(_connect_read_only(database_path)) as database:
+            if _is_unborn(database):
+                return Store(path, None)
             _check_format(database, path)
             return Store.loaded(path, database, writable=False)
     except (OSError, sqlite3.Error) as err:
@@ -274,10 +286,12 @@ def _open(path: Path, timeout_seconds: float, stack: contextlib.ExitStack) -> St
     for directory in (path, path / ".staging", path / ".locks"):
         directory.mkdir(mode=0o700, parents=directory == path, exist_ok=True)
     stack.enter_context(_locked(path / ".locks" / "store", timeout_seconds))
-    _sweep(path / ".staging")
+    is_ours = (path / "state.db").exists()
     database = stack.enter_context(contextlib.closing(_connect(path)))
     store = Store.loaded(path, database, writable=True)
     _persist_settled(database, store)
+    if is_ours:  # what another program keeps under that name stays
+        _sweep(path / ".staging")
     return store
 
 
@@ -286,10 +300,18 @@ def _connect(path: Path) -> sqlite3.Connection:
     (path / "state.db").chmod(0o600)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    if database.execute("PRAGMA user_version").fetchone() == (0,):
+    if _is_unborn(database):
         database.executescript(f"BEGIN; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
     _check_format(database, path)
     return database
+
+
+def _is_unborn(database: sqlite3.Connection) -> bool:
+    """Whether its maker has not come to writing the schema yet, or never will."""
+    return (
+        database.execute("PRAGMA user_version").fetchone() == (0,)
+        and not database.execute("SELECT EXISTS (SELECT * FROM sqlite_schema)").fetchone()[0]
+    )
 
 
 def _check_format(database: sqlite3.Connection, path: Path) -> None:

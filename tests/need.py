@@ -11,6 +11,13 @@ import pytest
 SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 """Where mke2fs and its kin lie; an ordinary Debian user's PATH does not name them."""
 
+PACKAGES = {
+    **dict.fromkeys(("debugfs", "dumpe2fs", "e2fsck", "mke2fs", "resize2fs"), "e2fsprogs"),
+    "findmnt": "util-linux",
+    "systemd-analyze": "systemd",
+}
+"""Where a program's package has another name."""
+
 
 def lacking(reason: str) -> NoReturn:
     """Skip the test and say why; under `CI=true`, where everything has to be there, fail it."""
@@ -26,4 +33,6 @@ def find_tool(name: str) -> str | None:
 
 def need(name: str, package: str | None = None) -> str:
     """The absolute path of a program the test can't do without."""
-    return find_tool(name) or lacking(f"no {name} here: apt-get install {package or name}")
+    return find_tool(name) or lacking(
+        f"no {name} here: apt-get install {package or PACKAGES.get(name, name)}"
+    )

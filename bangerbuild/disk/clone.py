@@ -36,6 +36,8 @@ NO_REFLINK = {
 def clone(source: Path, target: Path) -> bool:
     """Make `target`, which must not exist, a copy of `source`; whether the two share their blocks.
 
+    The copy is the caller's alone: 0600, whatever the original's mode and the umask are.
+
     Raises:
         OSError: `target` is then removed.
     """
@@ -60,9 +62,11 @@ def sparse_copy(source: Path, target: Path) -> None:
 
 @contextlib.contextmanager
 def _copying(source: Path, target: Path) -> Iterator[tuple[int, int]]:
-    with source.open("rb") as reader, target.open("xb") as writer:
+    with source.open("rb") as reader:
+        target.touch(0o600, exist_ok=False)
         try:
-            yield reader.fileno(), writer.fileno()
+            with target.open("r+b") as writer:
+                yield reader.fileno(), writer.fileno()
         except OSError:
             target.unlink()
             raise
@@ -121,7 +125,7 @@ def digest(path: Path) -> str:
 
 
 def _pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
-    """Every piece that is not all zeros, once, with its index; of holes only what shares a piece with data."""
+    """Every piece that is not all zeros, once, with its index; of holes what shares a piece with data."""
     buffer = memoryview(bytearray(PIECE_BYTES))
     zeros = bytes(DIGEST_PIECE_BYTES)
     done = 0

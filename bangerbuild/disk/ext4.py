@@ -34,7 +34,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-def _names_its_path(
+def _reads(
     method: Callable[Concatenate[Filesystem, str, _P], _R],
 ) -> Callable[Concatenate[Filesystem, str, _P], _R]:
     """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
@@ -49,6 +49,27 @@ def _names_its_path(
             raise FilesystemError(
                 f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
             ) from err
+
+    return wrapped
+
+
+def _changes(
+    method: Callable[Concatenate[Filesystem, str, _P], _R],
+) -> Callable[Concatenate[Filesystem, str, _P], _R]:
+    """The same; and after a change that broke off half-way, nothing may be written any more."""
+    named = _reads(method)
+
+    @functools.wraps(method)
+    def wrapped(self: Filesystem, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        if not self.writable:
+            raise FilesystemError(f"'{self.name}' is open for reading only")
+        try:
+            return named(self, path, *args, **kwargs)
+        except GuestPathError:  # raised before anything is half done
+            raise
+        except BaseException:
+            self._spoiled = True
+            raise
 
     return wrapped
 
@@ -93,6 +114,7 @@ class Filesystem:
         self.foreign_mounts = foreign_mounts
         self.nodes = Nodes(self._handle, blocks, self.superblock, now)
         self._open = True
+        self._spoiled = False
 
     def __enter__(self) -> Self:
         return self
@@ -106,12 +128,17 @@ class Filesystem:
             self.abandon()
 
     def close(self) -> None:
-        """Write what is in memory, flush the blocks; a second call does nothing."""
+        """Write what is in memory, flush the blocks; a second call does nothing.
+
+        Raises:
+            FilesystemError: it can't be written, or a change failed before: then nothing more is written.
+        """
+        if not self.writable or self._spoiled:
+            self.abandon()
+        if self._spoiled:
+            raise FilesystemError(f"a change to '{self.name}' broke off, so it is not written")
         if self._open:
             self._open = False
-            if not self.writable:
-                self._handle.abandon()
-                return
             self._handle.close()
             self.blocks.flush()
 
@@ -128,7 +155,7 @@ class Filesystem:
         found = resolve(self.nodes, ROOT_INO, path, rules)
         return found if found is not None and found.ino else None
 
-    @_names_its_path
+    @_reads
     def stat(self, path: str, *, follow: bool = True) -> Stat | None:
         """What is there; None if nothing is."""
         found = self._find(path, follow=follow)
@@ -141,7 +168,7 @@ class Filesystem:
         """Whether something of any type is there, at the end of symlinks."""
         return self.stat(path) is not None
 
-    @_names_its_path
+    @_reads
     def read(self, path: str) -> bytes | None:
         """The content of a regular file, symlinks followed; None only where nothing is there.
 
@@ -151,7 +178,7 @@ class Filesystem:
         chunks = self.read_chunks(path)
         return None if chunks is None else b"".join(chunks)
 
-    @_names_its_path
+    @_reads
     def read_chunks(self, path: str) -> Iterator[bytes] | None:
         """The same in pieces of at most 1 MiB, read as they are asked for."""
         found = self._find(path, follow=True)
@@ -163,7 +190,7 @@ class Filesystem:
         self.nodes.refuse_encrypted(inode, path)
         return read_content(self._handle, self.blocks, found.ino, inode)
 
-    @_names_its_path
+    @_reads
     def listdir(self, path: str) -> list[str] | None:
         """The names in a directory, sorted; None if nothing is there.
 
@@ -182,7 +209,7 @@ class Filesystem:
         """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""
         return walk(self.nodes, ROOT_INO)
 
-    @_names_its_path
+    @_reads
     def get_xattrs(self, path: str, *, follow: bool = True) -> dict[str, bytes]:
         """All extended attributes by full name, POSIX ACLs in the kernel's form.
 
@@ -210,13 +237,16 @@ class Filesystem:
     def _clear(self, path: str) -> Location:
         """Where a name is to be made, with whatever else stood there gone."""
         found = self._target(path)
+        self._refuse_directory(found, path)
         if found.ino:
-            if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
-                raise GuestPathError(f"'{path}' is a directory in '{self.name}'")
             self.nodes.drop_name(found.directory, found.name, found.ino)
         return found
 
-    @_names_its_path
+    def _refuse_directory(self, found: Location, path: str) -> None:
+        if found.ino and self.nodes.kind(found.ino) is EntryType.DIRECTORY:
+            raise GuestPathError(f"'{path}' is a directory in '{self.name}'")
+
+    @_changes
     def write_file(  # noqa: PLR0913 - all that a file is, each by its name
         self,
         path: str,
@@ -261,7 +291,7 @@ class Filesystem:
             self.nodes.set_xattr(ino, name, (xattrs or {})[name])
         self.nodes.add_name(place.directory, place.name, ino, kind)
 
-    @_names_its_path
+    @_changes
     def make_directory(  # noqa: PLR0913 - all that a directory is, each by its name
         self,
         path: str,
@@ -287,7 +317,7 @@ class Filesystem:
         for name in sorted(xattrs or {}):
             self.nodes.set_xattr(ino, name, (xattrs or {})[name])
 
-    @_names_its_path
+    @_changes
     def make_symlink(
         self, path: str, target: str, *, uid: int = 0, gid: int = 0, mtime_ns: int | None = None
     ) -> None:
@@ -301,7 +331,7 @@ class Filesystem:
         self.nodes.write_target(ino, inode, text)
         self._finish(place, ino, EntryType.SYMLINK, None)
 
-    @_names_its_path
+    @_changes
     def make_node(  # noqa: PLR0913 - all that a node is, each by its name
         self,
         path: str,
@@ -322,7 +352,7 @@ class Filesystem:
         self.nodes.save(ino, inode)
         self._finish(place, ino, kind, None)
 
-    @_names_its_path
+    @_changes
     def link(self, path: str, existing: str) -> None:
         """Make a further name of what is at `existing`; what stands at `path` is replaced.
 
@@ -336,11 +366,12 @@ class Filesystem:
         found = self._target(path)
         if found.ino == source.ino:
             return
+        self._refuse_directory(found, path)
         self.nodes.count_link(source.ino)
         place = self._clear(path)
         self.nodes.add_name(place.directory, place.name, source.ino, kind)
 
-    @_names_its_path
+    @_changes
     def remove(self, path: str, *, recursive: bool = False) -> bool:
         """Take a name away, and with its last name the file; the last component is never followed.
 
@@ -367,7 +398,7 @@ class Filesystem:
             self.nodes.drop_name(found.directory, found.name, found.ino)
         return True
 
-    @_names_its_path
+    @_changes
     def set_attributes(  # noqa: PLR0913 - all that may change, each by its name
         self,
         path: str,
@@ -391,12 +422,12 @@ class Filesystem:
         inode.set_ctime(self.nodes.now)
         self.nodes.save(ino, inode)
 
-    @_names_its_path
+    @_changes
     def set_xattr(self, path: str, name: str, value: bytes, *, follow: bool = True) -> None:
         """Set one extended attribute by its full name, a POSIX ACL in the kernel's form."""
         self.nodes.set_xattr(self._existing(path, follow=follow).ino, name, value)
 
-    @_names_its_path
+    @_changes
     def remove_xattr(self, path: str, name: str, *, follow: bool = True) -> None:
         """Remove one extended attribute; that it is not there is no error."""
         self.nodes.remove_xattr(self._existing(path, follow=follow).ino, name)

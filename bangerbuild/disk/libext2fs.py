@@ -54,6 +54,7 @@ NO_SPACE = frozenset({BLOCK_ALLOC_FAIL, INODE_ALLOC_FAIL, errno.ENOSPC})
 
 _RW = 0x01
 _DIRTY = 0x04
+_ZEROED_AT_ONCE = 64
 _INODE_BITMAP_DIRTY = 0x10
 _BLOCK_BITMAP_DIRTY = 0x20
 _64BITS = 0x20000
@@ -86,6 +87,7 @@ _Open = CFUNCTYPE(errcode_t, c_char_p, c_int, POINTER(c_void_p))
 _OnChannel = CFUNCTYPE(errcode_t, c_void_p)
 _SetBlockSize = CFUNCTYPE(errcode_t, c_void_p, c_int)
 _Transfer = CFUNCTYPE(errcode_t, c_void_p, c_ulong, c_int, c_void_p)
+_Zero = CFUNCTYPE(errcode_t, c_void_p, c_uint64, c_uint64)
 _Transfer64 = CFUNCTYPE(errcode_t, c_void_p, c_uint64, c_int, c_void_p)
 
 
@@ -108,7 +110,7 @@ class _IoManager(Structure):
         ("write_blk64", _Transfer64),
         ("discard", c_void_p),
         ("cache_readahead", c_void_p),
-        ("zeroout", c_void_p),
+        ("zeroout", _Zero),
         ("reserved", c_long * 14),
     )
 
@@ -242,6 +244,12 @@ class _Library:
             setattr(self, name, _bound(library, name, restype, argtypes))
         self.error_message = _bound(com_err, "error_message", c_char_p, (errcode_t,))
 
+    def version(self) -> str:
+        """Such as `1.47.0`."""
+        text = c_char_p()
+        self.ext2fs_get_library_version(byref(text), None)
+        return (text.value or b"").decode()
+
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the table gives the types, at run time
         raise AttributeError(f"no signature for {name}")
 
@@ -266,18 +274,29 @@ def _shared_object(name: str) -> ctypes.CDLL:
         raise LibraryError(f"{name} can't be loaded: {err}", hint=_INSTALL) from err
 
 
+_loading = threading.Lock()
+
+
+def load() -> _Library:
+    """Both libraries, loaded once for all threads.
+
+    Raises:
+        LibraryError: one is missing or too old; the hint names the package.
+    """
+    with _loading:
+        return _load("libext2fs.so.2", "libcom_err.so.2")
+
+
 @functools.cache
-def load(library: str = "libext2fs.so.2", com_err: str = "libcom_err.so.2") -> _Library:
-    """Load both libraries, once.
+def _load(library: str, com_err: str) -> _Library:
+    """Load both libraries.
 
     Raises:
         LibraryError: one is missing or too old; the hint names the package.
     """
     loaded = _Library(_shared_object(library), _shared_object(com_err))
     loaded.initialize_ext2_error_table()
-    text = c_char_p()
-    loaded.ext2fs_get_library_version(byref(text), None)
-    check_version((text.value or b"").decode())
+    check_version(loaded.version())
     return loaded
 
 
@@ -290,9 +309,7 @@ def check_version(text: str) -> None:
 
 def version() -> str:
     """The loaded library's own version, such as `1.47.0`."""
-    text = c_char_p()
-    load().ext2fs_get_library_version(byref(text), None)
-    return (text.value or b"").decode()
+    return load().version()
 
 
 def error_text(code: int) -> str:
@@ -366,6 +383,18 @@ def _write_bytes(channel: int, offset: int, count: int, data: int) -> int:
     return 0
 
 
+def _zero(channel: int, block: int, count: int) -> int:
+    """Without it, libext2fs would zero blocks from a buffer that all threads share."""
+    try:
+        known = _channels[channel]
+        for at in range(block, block + count, _ZEROED_AT_ONCE):
+            blocks = min(_ZEROED_AT_ONCE, block + count - at)
+            known.blocks.write(at * known.block_size, bytes(blocks * known.block_size))
+    except BaseException as error:  # noqa: BLE001 - raised again by _check, once C has returned
+        return _keep(error)
+    return 0
+
+
 def _flush(_channel: int) -> int:
     return 0  # Filesystem flushes once, at its end
 
@@ -383,6 +412,7 @@ _manager = _IoManager(
     write_byte=_Transfer(_write_bytes),
     read_blk64=_Transfer64(_read),
     write_blk64=_Transfer64(_write),
+    zeroout=_Zero(_zero),
 )
 _manager_address = ctypes.addressof(_manager)
 

@@ -21,6 +21,10 @@ MKE2FS_CONF = """\
     inode_size = 256
     inode_ratio = 16384
 [fs_types]
+    small = {
+    }
+    big = {
+    }
     ext2 = {
     }
     ext3 = {
@@ -58,6 +62,12 @@ def debugfs(path: Path, request: str) -> bytes:
     """What debugfs answers to one request."""
     command = [need("debugfs", "e2fsprogs"), "-R", request, path]
     return subprocess.run(command, capture_output=True, check=True).stdout
+
+
+def debugfs_errors(path: Path, request: str) -> bytes:
+    """What debugfs complains of at one request."""
+    command = [need("debugfs", "e2fsprogs"), "-R", request, path]
+    return subprocess.run(command, capture_output=True, check=True).stderr
 
 
 def change_superblock(path: Path, **fields: int) -> None:
