@@ -52,7 +52,7 @@ def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest,
 def make_plan(request: Request, warn: Callable[[str], None]) -> Plan:
     """What `apply` would do; nothing is written."""
     loaded, wanted = load_graph(request, warn)
-    return _plan(wanted, request, store.read(loaded.store))
+    return _plan(wanted, _forced(wanted, request), store.read(loaded.store), epoch())
 
 
 @dataclass(frozen=True)
@@ -78,16 +78,20 @@ def apply(
         StoreError: the store can't be written; what was published before stays whole.
     """
     loaded, wanted = load_graph(request, warn)
+    forced = _forced(wanted, request)
+    limits = execute.Limits(jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch())
     with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
-        made = _plan(wanted, request, opened)
+        made = _plan(wanted, forced, opened, limits.epoch)
         reporter.planned(made)
-        limits = execute.Limits(jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch())
-        return made, execute.execute(made, opened, LocalHost(opened, epoch()), reporter, limits)
+        return made, execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
 
 
-def _plan(wanted: Graph, request: Request, opened: Store) -> Plan:
-    forced = {step_id for name in request.replace for step_id in graph.matching(wanted, name)}
-    return plan.make(wanted, opened, LocalHost(opened, epoch()), epoch=epoch(), forced=frozenset(forced))
+def _forced(wanted: Graph, request: Request) -> frozenset[str]:
+    return frozenset(step_id for name in request.replace for step_id in graph.matching(wanted, name))
+
+
+def _plan(wanted: Graph, forced: frozenset[str], opened: Store, seconds: int) -> Plan:
+    return plan.make(wanted, opened, LocalHost(opened, seconds), epoch=seconds, forced=forced)
 
 
 def epoch() -> int:

@@ -12,7 +12,7 @@ from bangerbuild.disk import in_use, snapshot
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
-from bangerbuild.errors import BusyError, GuestPathError, UsageError
+from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -46,9 +46,12 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
         BusyError: somebody may be writing to it.
         UsageError: a base is needed and not known, or given and not needed.
     """
-    _check_readable(disk)
     with ExitStack() as stack:
-        blocks = _blocks(disk, base, stack)
+        try:
+            _check_readable(disk)
+            blocks = _blocks(disk, base, stack)
+        except OSError as err:
+            raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err
         filesystem = stack.enter_context(Filesystem(blocks, allow_unclean=True))
         if not filesystem.superblock.is_clean:
             warn(f"'{disk}' was not shut down cleanly: what is read here may be old")
@@ -58,6 +61,8 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
 def _check_readable(disk: Path) -> None:
     if not disk.exists():
         raise UsageError(f"there is no disk '{disk}'", hint="`bangerbuild plan -v` lists the artifacts")
+    if not (disk.is_file() or disk.is_block_device()):
+        raise UsageError(f"'{disk}' is no disk: neither a regular file nor a block device")
     holder = in_use.writer(disk) if disk.is_file() else None
     if holder:
         raise BusyError(f"'{disk}' is in use by {holder}", hint="shut the VM down first")
@@ -110,7 +115,7 @@ def listing(filesystem: Filesystem, path: str, *, in_full: bool) -> Iterator[str
     Raises:
         GuestPathError: it is not there.
     """
-    found = filesystem.stat(path)
+    found = filesystem.stat(path) or filesystem.stat(path, follow=False)
     if found is None:
         raise _not_there(filesystem, path)
     if found.type is not EntryType.DIRECTORY:

@@ -38,12 +38,12 @@ EXIT_INTERRUPTED = 130
 def main() -> None:
     """Run the command line and exit with its code."""
     signal.signal(signal.SIGTERM, _interrupt)
+    _open_closed_streams()
     code = _guarded()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader went away (`| head`): say nothing, and keep the interpreter from trying again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
     if code == EXIT_INTERRUPTED:
         sys.stderr.flush()
         os._exit(code)  # threads may still be at work in staging; nobody waits for them
@@ -52,6 +52,29 @@ def main() -> None:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) leads nowhere, and not into the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            lowest_free = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest_free, mode))
+
+
+def _print(text: str | bytes, *, newline: bool = True) -> bool:
+    """Print a result; whether anybody still reads. An exit code does not hang on that (`| head`)."""
+    try:
+        click.echo(text, nl=newline)
+    except BrokenPipeError:
+        _drop_output()
+        return False
+    return True
+
+
+def _drop_output() -> None:
+    """Let stdout lead nowhere, so that what is still in its buffer can be flushed without an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _guarded() -> int:
@@ -68,8 +91,6 @@ def _guarded() -> int:
     except (KeyboardInterrupt, click.Abort):
         _say(["interrupted: what was finished stays, the rest is made by the next `bangerbuild apply`"])
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        return 0
     return int(code or 0)
 
 
@@ -129,7 +150,9 @@ def _plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--offline", is_flag=True, help="Never use the network."),
             click.option("--locked", is_flag=True, help="Fail if the lock file would have to change."),
             click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
-            click.option("-v", "--verbose", is_flag=True, help="Kept steps too."),
+            click.option(
+                "-v", "--verbose", is_flag=True, help="Kept steps too; in a plan also each artifact."
+            ),
         )
     ):
         function = option(function)
@@ -149,7 +172,7 @@ def _plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="SECONDS",
     help="How long to wait for another apply on the same store.",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Errors only.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -167,14 +190,14 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     request = _request(**wanted)
     if dry_run:
-        _print_plan(flow.make_plan(request), as_json=as_json, verbose=verbose)
+        _print_plan(flow.make_plan(request, _warn), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
     manner = flow.Manner(
         jobs or len(os.sched_getaffinity(0)), keep_going=keep_going, lock_seconds=lock_timeout
     )
     with reporter(quiet=quiet, verbose=verbose) as telling:
-        plan, results = flow.apply(request, manner, telling)
+        plan, results = flow.apply(request, manner, telling, _warn)
     _print_results(plan, results, as_json=as_json, quiet=quiet, seconds=time.monotonic() - begun)
     return _exit_code(plan, results)
 
@@ -188,7 +211,7 @@ def _print_results(
     if as_json:
         _print_json(report.plan_json(plan, results))
     elif not quiet:
-        click.echo(report.result_sum(plan, results, seconds))
+        _print(report.result_sum(plan, results, seconds))
 
 
 def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
@@ -213,7 +236,7 @@ def plan(
     """Print what apply would do, and why; change nothing."""
     from bangerbuild import apply as flow
 
-    made = flow.make_plan(_request(**wanted))
+    made = flow.make_plan(_request(**wanted), _warn)
     _print_plan(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
@@ -223,8 +246,9 @@ def _print_plan(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True)
     if as_json:
         _print_json(report.plan_json(plan))
         return
-    for line in report.plan_lines(plan, kept=verbose, diffs=diffs):
-        click.echo(line)
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line in report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured):
+        _print(line)
 
 
 @cli.command()
@@ -233,7 +257,7 @@ def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a 
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import apply as flow
 
-    flow.load_graph(_request(**wanted))
+    flow.load_graph(_request(**wanted), _warn)
 
 
 @cli.command()
@@ -250,11 +274,11 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
     from bangerbuild import apply as flow
     from bangerbuild import graph as graphs
 
-    _, made = flow.load_graph(_request(**wanted))
+    _, made = flow.load_graph(_request(**wanted), _warn)
     if form == "json":
         _print_json(graphs.to_json(made))
         return
-    click.echo(graphs.RENDERERS[form](made), nl=False)
+    _print(graphs.RENDERERS[form](made), newline=False)
 
 
 @cli.command()
@@ -262,7 +286,7 @@ def schema() -> None:
     """Print the manifest's JSON Schema, for editors."""
     from bangerbuild import manifest
 
-    click.echo(manifest.schema_text(), nl=False)
+    _print(manifest.schema_text(), newline=False)
 
 
 def _disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -287,23 +311,31 @@ def _disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
 @_disk_arguments
 @click.option("-l", "--long", "in_full", is_flag=True, help="Modes, owners, sizes and times too.")
 def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
-    """List a directory inside a disk: a raw ext4, or a snapshot over its base."""
+    """List what is in a directory of a disk.
+
+    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    """
     from bangerbuild import browse
 
     with browse.opened(disk, base, warn=_warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            click.echo(os.fsencode(line))
+            if not _print(os.fsencode(line)):
+                break
 
 
 @cli.command()
 @_disk_arguments
 def cat(disk: Path, guest_path: str, base: Path | None) -> None:
-    """Print a file inside a disk: a raw ext4, or a snapshot over its base."""
+    """Print a file that is on a disk.
+
+    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    """
     from bangerbuild import browse
 
     with browse.opened(disk, base, warn=_warn) as filesystem:
         for piece in browse.content(filesystem, guest_path):
-            sys.stdout.buffer.write(piece)
+            if not _print(piece, newline=False):
+                break
 
 
 def _warn(message: str) -> None:
@@ -316,8 +348,8 @@ def doctor() -> int:
     from bangerbuild import doctor as examination
 
     findings = examination.examine()
-    for finding in findings:
-        click.echo(examination.line(finding))
+    for line in examination.lines(findings):
+        _print(line)
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
 
 
@@ -341,4 +373,4 @@ def _request(  # noqa: PLR0913  # one parameter for each option
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    click.echo(json.dumps(document, indent=2))
+    _print(json.dumps(document, indent=2))

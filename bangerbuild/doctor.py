@@ -15,7 +15,7 @@ from bangerbuild.disk import libext2fs
 from bangerbuild.errors import BangerError, ToolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,12 @@ def _kvm() -> Finding:
     return Finding("KVM", str(device) if usable else None, needed=False, purpose="runs VMs fast", hint=hint)
 
 
-def line(finding: Finding) -> str:
-    """One finding to read."""
-    mark = "ok     " if finding.found else "MISSING" if finding.needed else "absent "
-    text = f"{mark} {finding.name:<19} {finding.found or '':<24} {finding.purpose}"
-    return f"{text}\n        {finding.hint}" if finding.hint and not finding.found else text
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """The findings to read, in columns; the way out below what is not there."""
+    names = max(len(finding.name) for finding in findings)
+    places = max(len(finding.found or "") for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.found else "MISSING" if finding.needed else "absent "
+        yield f"{mark} {finding.name:<{names}}  {finding.found or '':<{places}}  {finding.purpose}"
+        if finding.hint and not finding.found:
+            yield f"        {finding.hint}"

@@ -11,21 +11,24 @@ import shutil
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
-from bangerbuild.disk import clone
-from bangerbuild.errors import BangerError, SourceError, StoreError
-from bangerbuild.model import Outcome, Record, Result
+from bangerbuild.errors import BangerError, BusyError, SourceError, StoreError
+from bangerbuild.model import Outcome, Result
 from bangerbuild.store import Staged
+from bangerbuild.workspace import JobWorkspace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import TypeAlias
 
-    from bangerbuild.model import Action, Host, Json, Plan, Reporter
+    from bangerbuild.model import Action, Host, Plan, Record, Reporter
     from bangerbuild.store import Store
+
+    _Look: TypeAlias = tuple[int, int, int]
 
 
 BATCH_JOBS = 64
@@ -52,13 +55,14 @@ def execute(plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Li
         StoreError: publishing failed; nothing more is started.
     """
     run = _Run(plan, store, host, reporter, limits)
-    with ThreadPoolExecutor(limits.jobs, thread_name_prefix="job") as pool:
-        try:
-            run.drive(pool)
-        except BaseException:
-            process.end_all()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    pool = ThreadPoolExecutor(limits.jobs, thread_name_prefix="job")
+    try:
+        run.drive(pool)
+    except BaseException as err:
+        process.end_all()
+        pool.shutdown(wait=not isinstance(err, KeyboardInterrupt), cancel_futures=True)
+        raise
+    pool.shutdown()
     return tuple(run.results.get(action.id, Result(action.id, Outcome.SKIPPED)) for action in plan.actions)
 
 
@@ -95,6 +99,7 @@ class _Run:
         self.running: dict[Future[_Finished], _Job] = {}
         self.held: list[tuple[_Job, _Finished]] = []
         self.actions = {action.id: action for action in plan.actions}
+        self.disks = _disks(plan, store)
         self.stopped = False
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
@@ -110,7 +115,9 @@ class _Run:
     def _wait(self) -> set[Future[_Finished]]:
         """The jobs that finished; none if they take long and others are held to be published."""
         done, _ = wait(self.running, HOLD_SECONDS if self.held else None, FIRST_COMPLETED)
-        self.held += [(self.running.pop(future), future.result()) for future in done]
+        ended = [(self.running.pop(future), future.result()) for future in done]
+        self.stopped |= not self.limits.keep_going and any(end.failed for _, end in ended)
+        self.held += ended
         return done
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
@@ -123,7 +130,7 @@ class _Run:
             if all(self._succeeded(step_id) for step_id in job.needs):
                 for action in job.actions:
                     self.reporter.started(action)
-                workspace = _JobWorkspace(self.actions, self.store, self.limits.epoch)
+                workspace = JobWorkspace(self.actions, self.store, self.limits.epoch)
                 self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)
@@ -135,12 +142,32 @@ class _Run:
     def _publish(self) -> None:
         finished, self.held = self.held, []
         try:
+            for job, end in finished:
+                self._check_disks(job, end)
             self.store.publish([end.staged for _, end in finished if end.staged])
             for job, end in finished:
                 self._report(job, end)
         finally:
             for _, end in finished:
                 shutil.rmtree(end.staging, ignore_errors=True)
+
+    def _check_disks(self, job: _Job, end: _Finished) -> None:
+        """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""
+        for artifact, path in end.staged.files.items() if end.staged else ():
+            if artifact in self.disks and (error := self._disk_error(artifact)):
+                end.staged, end.failed, end.error = None, job.actions[0], error
+                self.stopped |= not self.limits.keep_going
+                path.unlink()
+                return
+
+    def _disk_error(self, artifact: str) -> BusyError | None:
+        path = self.store.path / artifact
+        if _look(path) != self.disks[artifact]:
+            return BusyError(f"'{artifact}' was changed by someone else meanwhile", hint="run it again")
+        holder = self.host.holder(path) if self.disks[artifact] else None
+        if holder:
+            return BusyError(f"'{artifact}' is in use by {holder} now", hint="shut the VM down first")
+        return None
 
     def _report(self, job: _Job, end: _Finished) -> None:
         for step_id, message in end.warnings:
@@ -151,7 +178,6 @@ class _Run:
                 self._result(action, Result(action.id, Outcome.DONE, seconds))
             elif action is end.failed:
                 self._result(action, Result(action.id, Outcome.FAILED, seconds, end.error))
-                self.stopped = not self.limits.keep_going
             else:
                 self._skip([action])
 
@@ -165,6 +191,7 @@ class _Run:
 
 
 def _jobs(plan: Plan) -> list[_Job]:
+    actions = {action.id: action for action in plan.actions}
     jobs: dict[str, _Job] = {}
     for action in plan.actions:
         if not action.pending:
@@ -176,12 +203,44 @@ def _jobs(plan: Plan) -> list[_Job]:
     unique = list({id(job): job for job in jobs.values()}.values())
     for job in unique:
         own = {action.id for action in job.actions}
-        inputs = {step_id for action in job.actions for step_id in action.step.inputs}
-        job.needs = {step_id for step_id in inputs if step_id in jobs} - own
+        job.needs = {step_id for action in job.actions for step_id in _pending_inputs(action, actions)} - own
     return unique
 
 
-def _run_job(job: _Job, workspace: _JobWorkspace, host: Host) -> _Finished:
+def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[str]:
+    """The inputs that this plan runs, those included that a kept input stands on and that are made again."""
+    for step_id in action.step.inputs:
+        source = actions[step_id]
+        if source.pending:
+            yield step_id
+        else:
+            yield from (
+                below
+                for below in _pending_inputs(source, actions)
+                if source.recipe.inputs.get(below) == actions[below].fingerprint
+            )
+
+
+def _disks(plan: Plan, store: Store) -> dict[str, _Look | None]:
+    """How the disks look that guests may write and that this plan replaces or changes."""
+    return {
+        artifact: _look(store.path / artifact)
+        for action in plan.actions
+        if action.pending and action.step.exclusive
+        for artifact in action.artifacts
+    }
+
+
+def _look(path: Path) -> _Look | None:
+    """What tells that nobody has written to a file; None if it isn't there."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
     """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
     finished = _Finished(workspace.staging, None, {}, workspace.warnings)
     records: list[Record] = []
@@ -212,67 +271,3 @@ def _from_os_error(err: OSError) -> StoreError:
     error = StoreError(f"{place}{(err.strerror or str(err)).lower()}")
     error.__cause__ = err
     return error
-
-
-class _JobWorkspace:
-    """The `Workspace` of one job; its steps share the staged files."""
-
-    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int) -> None:
-        self.epoch = epoch
-        self.staging = store.stage()
-        self.staged: dict[str, Path] = {}
-        self.warnings: list[tuple[str, str]] = []
-        self._store = store
-        self._actions = actions
-        self._facts: dict[str, Mapping[str, Json]] = {}
-        self._current: Action | None = None
-
-    @property
-    def _action(self) -> Action:
-        if self._current is None:
-            raise RuntimeError("no step is running in this workspace")
-        return self._current
-
-    @property
-    def fingerprint(self) -> str:
-        return self._action.fingerprint
-
-    @property
-    def pristine(self) -> bool:
-        return self._action.pristine
-
-    def run(self, action: Action) -> list[Record]:
-        """Run one step; what the store shall remember of it."""
-        self._current = action
-        facts = action.step.run(self)
-        self._facts[action.id] = facts
-        record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
-        if any("{fingerprint}" in output for output in action.step.outputs):
-            return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
-        return [record]
-
-    def artifact(self, step_id: str) -> str:
-        return self._actions[step_id].artifacts[0]
-
-    def path(self, artifact: str) -> Path:
-        return self.staged.get(artifact, self._store.path / artifact)
-
-    def facts(self, step_id: str) -> Mapping[str, Json]:
-        return self._facts[step_id] if step_id in self._facts else self._store.records[step_id].facts
-
-    def is_staged(self, artifact: str) -> bool:
-        return artifact in self.staged
-
-    def create(self, artifact: str) -> Path:
-        path = self.staging / artifact.replace("/", "%")
-        path.unlink(missing_ok=True)
-        self.staged[artifact] = path
-        return path
-
-    def edit(self, artifact: str) -> Path:
-        if artifact not in self.staged:
-            clone.clone(self._store.path / artifact, self.create(artifact))
-        return self.staged[artifact]
-
-    def warn(self, message: str) -> None:
-        self.warnings.append((self._action.id, message))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import process
 from bangerbuild.disk import in_use, libext2fs, tools
-from bangerbuild.errors import ToolError
+from bangerbuild.errors import StoreError, ToolError
 from bangerbuild.sources import digest
 
 if TYPE_CHECKING:
@@ -47,8 +47,15 @@ class LocalHost:
         return self._versions[tool]
 
     def holder(self, path: Path) -> str | None:
-        """See Host."""
-        return in_use.holder(path)
+        """See Host.
+
+        Raises:
+            StoreError: the disk can't be opened, as one that belongs to somebody else.
+        """
+        try:
+            return in_use.holder(path)
+        except OSError as err:
+            raise StoreError(f"'{path}': {(err.strerror or str(err)).lower()}") from err
 
 
 def e2fsprogs_version() -> str:

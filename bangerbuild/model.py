@@ -216,7 +216,10 @@ class View(Protocol):
         """Seconds since 1970 for every time that we make ourselves (SOURCE_DATE_EPOCH)."""
 
     def artifact(self, step_id: str) -> str:
-        """The name of an input's artifact, relative to the store."""
+        """The name of an input's first artifact, relative to the store."""
+
+    def artifacts(self, step_id: str) -> tuple[str, ...]:
+        """The names of all its artifacts."""
 
     def path(self, artifact: str) -> Path:
         """Where an artifact is: in staging if this job makes or changes it, else in the store."""

@@ -161,7 +161,11 @@ class PlanView:
 
     def artifact(self, step_id: str) -> str:
         """The name of an input's artifact."""
-        return self.actions[step_id].artifacts[0]
+        return self.artifacts(step_id)[0]
+
+    def artifacts(self, step_id: str) -> tuple[str, ...]:
+        """The names of all its artifacts."""
+        return self.actions[step_id].artifacts
 
     def path(self, artifact: str) -> Path:
         """A published artifact."""

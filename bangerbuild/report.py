@@ -17,6 +17,15 @@ DIFF_LINES = 40
 VALUE_LENGTH = 60
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
+COLOURS = {
+    Verb.CREATE: GREEN,
+    Verb.ADOPT: GREEN,
+    Verb.UPDATE: YELLOW,
+    Verb.GROW: YELLOW,
+    Verb.REPLACE: RED,
+    Verb.BLOCKED: RED,
+}
 
 
 def size(size_bytes: int) -> str:
@@ -79,53 +88,90 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
 }
 
 
-def plan_lines(plan: Plan, *, kept: bool = False, diffs: bool = True) -> Iterator[str]:
-    """A plan to read: a line for each step that isn't simply kept, its reasons, its diffs, and the sum."""
-    shown = [action for action in plan.actions if kept or action.verb is not Verb.KEEP or action.reasons]
+def plan_lines(
+    plan: Plan, *, in_full: bool = False, diffs: bool = True, coloured: bool = False
+) -> Iterator[str]:
+    """A plan to read: a line for each step that isn't simply kept, its reasons, its diffs, and the sum.
+
+    Args:
+        plan: what is shown.
+        in_full: kept steps too, and the artifacts of every step.
+        diffs: what patches would change in guests.
+        coloured: for a terminal.
+    """
+    shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
     width = max((len(action.id) for action in shown), default=0)
     for action in shown:
-        yield from _action_lines(action, width)
+        yield from _action_lines(action, width, in_full=in_full, coloured=coloured)
         if diffs:
-            yield from _diff_lines(action)
+            yield from _diff_lines(action, coloured=coloured)
     yield plan_sum(plan)
 
 
-def _action_lines(action: Action, width: int) -> Iterator[str]:
-    first, *more = [*map(reason, action.reasons)] or [""]
-    yield f"  {action.verb.value:<7} {action.id:<{width}}  {first}".rstrip()
+def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) -> Iterator[str]:
+    own = action.artifacts if in_full and action.step.changes is None else ()
+    first, *more = [*map(reason, action.reasons), *own] or [""]
+    verb = _painted(f"{action.verb.value:<7}", COLOURS.get(action.verb) if coloured else None)
+    yield f"  {verb} {action.id:<{width}}  {first}".rstrip()
     for line in more:
         yield f"  {'':<7} {'':<{width}}  {line}"
-    if action.verb is Verb.BLOCKED:
-        yield f"  {'':<7} `apply --replace {action.id}` discards what is in it"
+    if discards := discard_hint(action):
+        yield f"  {'':<7} {discards}"
 
 
-def _diff_lines(action: Action) -> Iterator[str]:
+def discard_hint(action: Action) -> str | None:
+    """How to get past a blocked step, at a price; the disk is named, not the patch that it holds up."""
+    if action.verb is not Verb.BLOCKED or action.step.changes is not None:
+        return None
+    return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+
+
+def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
     for diff in action.diffs:
         if diff.text is None:
             yield f"          {diff.guest}: {diff.note}"
             continue
         lines = diff.text.splitlines()[3:]  # after both names and the first hunk's position
         yield f"          --- {diff.guest}"
-        yield from (f"          {line}" for line in lines[:DIFF_LINES])
+        for line in lines[:DIFF_LINES]:
+            colour = {"-": RED, "+": GREEN}.get(line[:1]) if coloured else None
+            yield f"          {_painted(line, colour)}"
         if len(lines) > DIFF_LINES:
             yield f"          ... {len(lines) - DIFF_LINES} more lines"
 
 
+def _painted(text: str, colour: str | None) -> str:
+    return f"{colour}{text}{PLAIN}" if colour else text
+
+
 def plan_sum(plan: Plan) -> str:
     """The last line of a plan: `Plan: 1 to create, 1 blocked, 9 kept.`."""
-    counts = plan.counts()
-    parts = [f"{counts[verb]} to {verb.value}" for verb in PENDING if counts[verb]]
-    parts += [f"{counts[Verb.BLOCKED]} blocked"] if counts[Verb.BLOCKED] else []
-    if not parts:
-        return f"Nothing to do: {counts[Verb.KEEP]} kept."
-    return f"Plan: {', '.join([*parts, f'{counts[Verb.KEEP]} kept'])}."
+    numbers = {f"to {verb.value}": _number(plan, verb, in_use=False) for verb in PENDING}
+    numbers |= {"in use": _in_use(plan), "blocked": plan.counts()[Verb.BLOCKED]}
+    kept = plan.counts()[Verb.KEEP]
+    if not any(numbers.values()):
+        return f"Nothing to do: {kept} kept."
+    return f"Plan: {_counted(numbers | {'kept': kept})}."
+
+
+def _number(plan: Plan, verb: Verb, *, in_use: bool) -> int:
+    return sum(action.verb is verb and action.in_use == in_use for action in plan.actions)
+
+
+def _in_use(plan: Plan) -> int:
+    """Steps left as they are because of who holds their disk; a blocked one counts as blocked."""
+    return sum(_number(plan, verb, in_use=True) for verb in PENDING)
+
+
+def _counted(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{number} {name}" for name, number in numbers.items() if number)
 
 
 def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
     """The last line of an apply: `3 done, 1 blocked, 9 kept in 0.4 s`."""
     counts = plan.counts()
     outcomes = [result.outcome for result in results]
-    in_use = sum(action.in_use for action in plan.actions)
+    in_use = _in_use(plan)
     skipped = outcomes.count(Outcome.SKIPPED) - counts[Verb.KEEP] - counts[Verb.BLOCKED] - in_use
     numbers = {
         "done": outcomes.count(Outcome.DONE),
@@ -135,8 +181,7 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
         "blocked": counts[Verb.BLOCKED],
         "kept": counts[Verb.KEEP],
     }
-    shown = [f"{number} {name}" for name, number in numbers.items() if number] or ["nothing to do"]
-    return f"{', '.join(shown)} in {seconds:.1f} s"
+    return f"{_counted(numbers) or 'nothing to do'} in {seconds:.1f} s"
 
 
 def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:

@@ -60,8 +60,9 @@ class Plain(Quiet):
 
     def planned(self, plan: Plan) -> None:
         """Say at once what will not be done."""
-        self._width = max((len(action.id) for action in plan.actions if action.pending), default=0)
-        for line in still_lines(plan, verbose=self._verbose):
+        said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
+        self._width = max((len(action.id) for action in said), default=0)
+        for line in still_lines(plan, self._width, verbose=self._verbose):
             _print(line)
 
     def finished(self, action: Action, result: Result) -> None:
@@ -110,21 +111,29 @@ def _live(*, verbose: bool) -> Iterator[Live]:
 
 
 def result_line(action: Action, result: Result, width: int) -> str:
-    """How one step ended: `  create  vm.web.root  missing  0.02 s`."""
-    why = ", ".join(map(report.reason, action.reasons))
+    """How one step ended: `  create  vm.web.root    0.02 s  missing`."""
     if result.outcome is Outcome.DONE:
-        return f"  {action.verb.value:<7} {action.id:<{width}}  {result.seconds:.2f} s  {why}".rstrip()
-    return f"  {result.outcome.value:<7} {action.id:<{width}}"
+        return _line(action.verb.value, action, width, f"{result.seconds:6.2f} s  {_why(action)}")
+    if result.error is not None:
+        return _line(result.outcome.value, action, width, result.error.brief)
+    return _line(result.outcome.value, action, width, "goes with what failed")
 
 
-def still_lines(plan: Plan, *, verbose: bool) -> Iterator[str]:
+def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
     """What is left as it is: blocked, in use; with `verbose` what is kept too."""
     for action in plan.actions:
-        why = ", ".join(map(report.reason, action.reasons))
         if action.verb is Verb.BLOCKED:
-            yield f"  blocked {action.id}  {why}"
-            yield f"          `bangerbuild apply --replace {action.id}` discards what is in it"
+            yield _line("blocked", action, width, _why(action))
+            yield from (f"          {hint}" for hint in [report.discard_hint(action)] if hint)
         elif action.in_use:
-            yield f"  in use  {action.id}  {why}; left as it is"
+            yield _line("in use", action, width, f"{_why(action)}; left as it is")
         elif action.verb is Verb.KEEP and verbose:
-            yield f"  keep    {action.id}  {why}".rstrip()
+            yield _line("keep", action, width, _why(action))
+
+
+def _line(word: str, action: Action, width: int, text: str) -> str:
+    return f"  {word:<7} {action.id:<{width}}  {text}".rstrip()
+
+
+def _why(action: Action) -> str:
+    return ", ".join(map(report.reason, action.reasons))

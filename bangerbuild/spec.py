@@ -53,21 +53,62 @@ ImageSource = Ext4Source | TarSource | DirectorySource
 
 
 @dataclass(frozen=True)
+class HostBoot:
+    """A kernel or initrd that is a file of the host."""
+
+    path: HostPath
+
+
+@dataclass(frozen=True)
+class GuestBoot:
+    """A kernel or initrd taken out of the image's own root filesystem."""
+
+    pattern: str
+    """An absolute guest path whose last component may be a glob; the newest version that matches is taken."""
+
+
+BootSource = HostBoot | GuestBoot
+
+
+@dataclass(frozen=True)
 class Image:
     """`[image.NAME]`."""
 
     name: str
     rootfs: ImageSource
+    work_seed: ImageSource | None = None
+    kernel: BootSource | None = None
+    initrd: BootSource | None = None
     cmdline: str | None = None
 
 
 @dataclass(frozen=True)
 class Root:
-    """`[vm.NAME.root]`: the exception store over the shared image."""
+    """`[vm.NAME.root]`: the exception store over the shared image, or a raw clone of it."""
 
-    capacity_bytes: int | None = None
-    """The store file's size; None: room for every block of the image."""
+    format: Literal["snapshot", "raw"] = "snapshot"
+    size_bytes: int | None = None
+    """A snapshot's capacity (None: room for every block of the image), or a clone's size (None: the image's)."""
     on_new_base: Literal["block", "keep"] = "block"
+
+
+@dataclass(frozen=True)
+class Work:
+    """`[vm.NAME.work]`: the disk that holds /root."""
+
+    size_bytes: int | None = None
+    """None: the seed's."""
+    mount: str = "/root"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """`[[vm.NAME.disk]]`: a further data disk, made empty."""
+
+    name: str
+    """Also its label, so at most 16 bytes."""
+    size_bytes: int
+    mount: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +186,8 @@ class VM:
     """Public keys, one line each, read from their files."""
     drop_mounts: tuple[str, ...] = ("/home", "/var")
     root: Root = field(default_factory=Root)
+    work: Work | None = None
+    disks: tuple[Disk, ...] = ()
     guest: GuestDefaults = field(default_factory=GuestDefaults)
     network: Network = field(default_factory=Network)
     files: tuple[InlineFile, ...] = ()

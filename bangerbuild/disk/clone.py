@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FICLONE = 0x40049409
 """linux/fs.h: _IOW(0x94, 9, int)."""
 
+COPY_BYTES = 1 << 30
 PIECE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
 NO_REFLINK = {
@@ -31,6 +32,7 @@ NO_REFLINK = {
     errno.EPERM,
     errno.EACCES,
 }
+NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 def clone(source: Path, target: Path) -> bool:
@@ -87,11 +89,20 @@ def _copy_data(reader: int, writer: int) -> None:
     for start, length in data_extents(reader):
         position = start
         while position < start + length:
-            wanted = min(start + length - position, 1 << 30)
-            copied = os.copy_file_range(reader, writer, wanted, position, position)
+            copied = _copy_piece(reader, writer, position, start + length - position)
             if copied == 0:
                 raise OSError(errno.EIO, "the file became shorter while it was copied")
             position += copied
+
+
+def _copy_piece(reader: int, writer: int, position: int, limit: int) -> int:
+    """How many bytes were copied; through memory between two types of filesystem."""
+    try:
+        return os.copy_file_range(reader, writer, min(limit, COPY_BYTES), position, position)
+    except OSError as err:
+        if err.errno not in NO_COPY:
+            raise
+    return os.pwrite(writer, os.pread(reader, min(limit, PIECE_BYTES), position), position)
 
 
 def data_extents(fd: int) -> Iterator[tuple[int, int]]:

@@ -95,18 +95,17 @@ def write_extents(handle: Handle, blocks: Blocks, runs: list[Run], content: Iter
         runs: where the content goes, in its order.
         content: bytes for all runs, but for less than a block at the end.
     """
-    piece = next(content, b"")
-    if len(runs) == 1 and 0 <= runs[0].blocks * handle.block_size - len(piece) < handle.block_size:
-        blocks.write(
-            runs[0].first * handle.block_size, piece.ljust(runs[0].blocks * handle.block_size, b"\0")
-        )
+    first, more = next(content, b""), next(content, None)
+    if len(runs) == 1 and more is None:
+        length = runs[0].blocks * handle.block_size
+        blocks.write(runs[0].first * handle.block_size, first.ljust(length, b"\0"))
         return
-    buffer = bytearray(piece)
+    buffer = bytearray(first + (more or b""))
     for run in runs:
         offset, left = run.first * handle.block_size, run.blocks * handle.block_size
         while left:
             wanted = min(left, PIECE_BYTES)
-            while len(buffer) < wanted and (piece := next(content, b"")):
+            while len(buffer) < wanted and (piece := next(content, None)) is not None:
                 buffer += piece
             data = bytes(buffer[:wanted]).ljust(wanted, b"\0")
             del buffer[:wanted]

@@ -252,7 +252,7 @@ def _check_usable(nodes: Nodes) -> None:
     special = superblock.ro_compat & sb.RO_COMPAT_BIGALLOC
     if not superblock.has_extents or not superblock.incompat & sb.INCOMPAT_FILETYPE or special:
         raise FilesystemError(
-            f"'{nodes.blocks.name}' can't be filled: it must have extent and filetype, not bigalloc"
+            f"'{nodes.blocks.name}' can't be filled: it needs extent and filetype, not bigalloc"
         )
 
 

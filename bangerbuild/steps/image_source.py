@@ -37,6 +37,8 @@ TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 MIB = 1 << 20
 JOURNAL_BYTES = 64 * MIB
 """The most that mke2fs takes for the journal of a filesystem of the sizes in question."""
+LEAST_BYTES = MIB
+"""Below, mke2fs has no room for its own tables."""
 HEADROOM_BYTES = 64 * MIB
 SIZE_STEP_BYTES = 16 * MIB
 BYTES_PER_INODE = 256
@@ -66,9 +68,9 @@ def build(source: ImageSource, target: Path, workspace: Workspace) -> Mapping[st
 
 def _clone(source: Ext4Source, target: Path, epoch: int) -> None:
     path = source.path.path
-    with RawFile(path) as blocks, Filesystem(blocks, now=epoch):
-        pass  # opening is the check that it is an ext4, and one that may be copied now
-    size = path.stat().st_size
+    with RawFile(path) as blocks:
+        blocks.name, size = source.path.written, blocks.size_bytes
+        Filesystem(blocks, now=epoch).abandon()  # says whether it is an ext4, and one that may be copied now
     wanted = source.size_bytes or size
     if wanted < size:
         raise SourceError(
@@ -77,6 +79,7 @@ def _clone(source: Ext4Source, target: Path, epoch: int) -> None:
         )
     clone.clone(path, target)
     if wanted > size:
+        _check(source, target)  # preening would mend some errors without a word
         run(tools.e2fsck_preen(target, epoch=epoch))
         os.truncate(target, wanted)
         run(tools.resize2fs(target, size_bytes=wanted, epoch=epoch))
@@ -87,8 +90,8 @@ def _check(source: ImageSource, target: Path) -> None:
     if checked.code != 0:
         raise FilesystemError(
             f"the filesystem in '{source.path.written}' has errors",
-            details=checked.output.strip(),
-            hint=f"e2fsck -f {source.path.written}",
+            details=checked.output.replace(str(target), source.path.written).strip(),
+            hint=f"e2fsck -f '{source.path.written}'" if isinstance(source, Ext4Source) else None,
         )
 
 
@@ -112,13 +115,29 @@ def _fill(source: TarSource | DirectorySource, target: Path, workspace: Workspac
     with (
         _entries(source, workspace.epoch) as entries,
         RawFile(target, writable=True, durable=False) as blocks,
-        Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem,
     ):
+        blocks.name = f"image of {source.path.written}"  # its place in staging says nothing to a user
+        with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
+            _populate(filesystem, entries, source)
+
+
+def _populate(filesystem: Filesystem, entries: Iterator[Entry], source: TarSource | DirectorySource) -> None:
+    try:
         populate(filesystem, entries)
+    except FilesystemError as err:
+        if source.size_bytes is None:
+            raise
+        hint = "make `size` larger, or leave it out"
+        raise FilesystemError(err.brief, details=err.details, hint=err.hint or hint, code=err.code) from err
 
 
 def _geometry(source: TarSource | DirectorySource, epoch: int) -> tools.Geometry:
     if source.size_bytes is not None:
+        if source.size_bytes < LEAST_BYTES:
+            raise SourceError(
+                f"'{source.path.written}' does not fit in {source.size_bytes} bytes",
+                hint="make `size` larger, or leave it out",
+            )
         return tools.Geometry(source.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES)
     with _entries(source, epoch) as entries:
         return needed(measure(entries))

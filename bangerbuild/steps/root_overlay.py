@@ -37,7 +37,7 @@ class RootOverlay:
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM."""
         for vm in manifest.vms.values():
-            yield cls(vm.name, vm.image, vm.root.capacity_bytes, vm.root.on_new_base)
+            yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base)
 
     @property
     def id(self) -> str:

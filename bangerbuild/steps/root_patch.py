@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.files import Outcome
 from bangerbuild.guest.owners import Owners
-from bangerbuild.model import Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import patching
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.guest.files import GuestView
-    from bangerbuild.model import FileDiff, Json, Situation, View, Workspace
+    from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.spec import FileSync, GuestDefaults, InlineFile, Manifest, Mount, Network
 
 
@@ -85,20 +86,29 @@ class RootPatch:
 
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
-        if situation.disk_verb is Verb.CREATE or situation.record is None:
+        if situation.disk_verb is Verb.CREATE:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.disk_verb is Verb.REPLACE:
             input_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
             others = tuple(reason for reason in situation.changes if reason != input_changed)
             return Verdict(Verb.UPDATE, (input_changed, *others))
+        if situation.record is None:
+            unknown = situation.disk_verb is Verb.BLOCKED
+            verb, code = (
+                (Verb.BLOCKED, ReasonCode.BASE_UNKNOWN) if unknown else (Verb.UPDATE, ReasonCode.MISSING)
+            )
+            return Verdict(verb, (Reason(code),))
         return Verdict(Verb.UPDATE, situation.changes) if situation.changes else Verdict(Verb.KEEP)
 
     def preview(self, view: View) -> tuple[FileDiff, ...]:
-        """See Step."""
-        with self._opened(view, writable=False) as disk, self._image(view) as image:
-            now = patching.GuestNow(image, disk)
-            wanted = defaults.changes(self, now, tuple(self._synced_paths()))
-            return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
+        """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
+        try:
+            with self._opened(view, writable=False) as disk, self._image(view) as image:
+                now = patching.GuestNow(image, disk)
+                wanted = defaults.changes(self, now, tuple(self._synced_paths()))
+                return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
+        except BangerError as err:
+            return (FileDiff("/", note=f"can't be compared: {err.brief}"),)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
@@ -134,13 +144,14 @@ class RootPatch:
 
     @contextmanager
     def _opened(self, view: View, *, writable: bool) -> Iterator[Filesystem]:
-        path = view.path(view.artifact(self.changes))
+        artifact = view.artifact(self.changes)
         with (
             RawFile(self._base(view)) as base,
-            SnapshotStore(base, path, writable=writable, durable=False) as blocks,
-            Filesystem(blocks, writable=writable, now=view.epoch) as disk,
+            SnapshotStore(base, view.path(artifact), writable=writable, durable=False) as blocks,
         ):
-            yield disk
+            blocks.name = artifact  # what a user knows it by, not its place in staging
+            with Filesystem(blocks, writable=writable, now=view.epoch, allow_unclean=not writable) as disk:
+                yield disk
 
     @contextmanager
     def _image(self, view: View) -> Iterator[Filesystem]:

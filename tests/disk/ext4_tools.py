@@ -54,7 +54,9 @@ def make_ext4(path: Path, *options: str, size: str = "64M") -> Path:
 
 def assert_clean(path: Path) -> None:
     """E2fsck finds nothing to say."""
-    done = subprocess.run([need("e2fsck", "e2fsprogs"), "-fn", path], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [need("e2fsck", "e2fsprogs"), "-fn", path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 

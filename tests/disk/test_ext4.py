@@ -175,18 +175,27 @@ def test_extended_attributes_come_and_go_and_acls_keep_the_kernels_form(disk: Pa
         fs.write_file("/f", b"x", xattrs={"system.posix_acl_access": acl, "user.a": b""})
         fs.set_xattr("/f", "trusted.b", b"2" * 900)
         fs.set_xattr("/f", "user.a", b"1")
-        assert fs.get_xattrs("/f") == {"system.posix_acl_access": acl, "user.a": b"1", "trusted.b": b"2" * 900}
+        assert fs.get_xattrs("/f") == {
+            "system.posix_acl_access": acl,
+            "user.a": b"1",
+            "trusted.b": b"2" * 900,
+        }
         fs.remove_xattr("/f", "trusted.b")
         fs.remove_xattr("/f", "user.none")
         assert set(fs.get_xattrs("/f")) == {"system.posix_acl_access", "user.a"}
     assert_clean(disk)
     assert b"user.a" in debugfs(disk, "ea_list /f")
-    assert b"user:1000:r--" in debugfs(disk, "ea_list /f") or b"posix_acl_access" in debugfs(disk, "ea_list /f")
+    assert b"user:1000:r--" in debugfs(disk, "ea_list /f") or b"posix_acl_access" in debugfs(
+        disk, "ea_list /f"
+    )
 
 
 def test_an_attribute_without_room_is_named_and_the_disk_is_not_written(disk: Path) -> None:
     before = disk.read_bytes()
-    with pytest.raises(FilesystemError, match=r"no room for the attribute 'user\.big' of 5000 bytes"), opened(disk) as fs:
+    with (
+        pytest.raises(FilesystemError, match=r"no room for the attribute 'user\.big' of 5000 bytes"),
+        opened(disk) as fs,
+    ):
         fs.write_file("/f", b"x", xattrs={"user.big": b"v" * 5000})
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
         assert fs.stat("/f") is None
@@ -241,10 +250,16 @@ def test_a_file_in_many_pieces_is_written_and_read(disk: Path) -> None:
 
 def test_a_full_guest_is_one_plain_message_with_a_code(tmp_path: Path) -> None:
     path = make_ext4(tmp_path / "small.ext4", "-N", "64", size="8M")
-    with pytest.raises(FilesystemError, match="'/big' in .*: no space left in the guest filesystem") as caught, opened(path) as fs:
+    with (
+        pytest.raises(FilesystemError, match="'/big' in .*: no space left in the guest filesystem") as caught,
+        opened(path) as fs,
+    ):
         fs.write_file("/big", bytes(20 << 20))
     assert caught.value.code not in (None, errno.EIO)
-    with pytest.raises(FilesystemError, match="'/f53' in .*: no space left in the guest filesystem"), opened(path) as fs:
+    with (
+        pytest.raises(FilesystemError, match="'/f53' in .*: no space left in the guest filesystem"),
+        opened(path) as fs,
+    ):
         for i in range(100):
             fs.write_file(f"/f{i}", b"")
 
@@ -253,7 +268,10 @@ def test_a_full_guest_leaves_base_and_store_as_they_were(tmp_path: Path) -> None
     path = make_ext4(tmp_path / "small.ext4", size="8M")
     before = path.read_bytes()
     with RawFile(path) as base, SnapshotStore.create(base, tmp_path / "s.cow") as store:
-        with pytest.raises(FilesystemError, match="no space left"), Filesystem(store, writable=True, now=NOW) as fs:
+        with (
+            pytest.raises(FilesystemError, match="no space left"),
+            Filesystem(store, writable=True, now=NOW) as fs,
+        ):
             fs.write_file("/a", b"a")
             fs.write_file("/big", bytes(20 << 20))
     with RawFile(path) as base, SnapshotStore(base, tmp_path / "s.cow") as store:
@@ -262,13 +280,19 @@ def test_a_full_guest_leaves_base_and_store_as_they_were(tmp_path: Path) -> None
 
 
 def test_a_change_that_broke_off_keeps_the_rest_from_being_written(disk: Path) -> None:
-    with pytest.raises(FilesystemError, match="a change to .* broke off, so it is not written"), opened(disk) as fs:
-        with pytest.raises(FilesystemError, match="ext4 keeps no attribute"):
-            fs.write_file("/f", b"x", xattrs={"odd.name": b""})
+    with (
+        pytest.raises(FilesystemError, match="a change to .* broke off, so it is not written"),
+        opened(disk) as fs,pytest.raises(FilesystemError, match="ext4 keeps no attribute")
+    ):
+        fs.write_file("/f", b"x", xattrs={"odd.name": b""})
 
 
 def test_a_filesystem_opened_for_reading_is_not_changed(disk: Path) -> None:
-    with RawFile(disk) as blocks, Filesystem(blocks) as fs, pytest.raises(FilesystemError, match="for reading only"):
+    with (
+        RawFile(disk) as blocks,
+        Filesystem(blocks) as fs,
+        pytest.raises(FilesystemError, match="for reading only"),
+    ):
         fs.write_file("/f", b"x")
 
 
@@ -335,7 +359,12 @@ def test_a_walk_meets_every_name_once_with_all_that_is_known(disk: Path) -> None
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
         entries = {}
         for entry in fs.walk():
-            entries[entry.path] = (entry.type, entry.target, entry.content.read() if entry.content else None, entry)
+            entries[entry.path] = (
+                entry.type,
+                entry.target,
+                entry.content.read() if entry.content else None,
+                entry,
+            )
     assert list(entries) == ["", "a", "b", "b/file", "b/link", "dev", "lost+found"]
     assert entries["a"][:3] == (EntryType.FILE, "", b"content")
     assert entries["b/file"][:3] == (EntryType.HARD_LINK, "a", None)
@@ -356,7 +385,9 @@ def test_holes_and_unwritten_blocks_read_as_zeros(disk: Path, tmp_path: Path) ->
         capture_output=True,
     )
     subprocess.run(
-        [need("debugfs", "e2fsprogs"), "-w", "-R", "fallocate sparse 10 400", disk], check=True, capture_output=True
+        [need("debugfs", "e2fsprogs"), "-w", "-R", "fallocate sparse 10 400", disk],
+        check=True,
+        capture_output=True,
     )
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
         assert fs.read("/sparse") == (tmp_path / "sparse").read_bytes()
@@ -424,17 +455,17 @@ def test_any_order_of_changes_leaves_a_clean_disk_with_what_a_dict_would_hold(
         for kind, where, size in operations:
             above = ["/".join(where.split("/")[:i]) for i in range(2, len(where.split("/")))]
             content = bytes([size % 251]) * size
-            blocked = any(model.get(parent, None) is not None for parent in above)
+            blocked = any(model.get(parent) is not None for parent in above)
             try:
                 if kind == "write":
                     fs.write_file(where, content)
                     assert not blocked
-                    model.update({parent: None for parent in above})
+                    model.update(dict.fromkeys(above))
                     model[where] = content
                 elif kind == "mkdir":
                     fs.make_directory(where)
                     assert not blocked
-                    model.update({parent: None for parent in [*above, where]})
+                    model.update(dict.fromkeys([*above, where]))
                 else:
                     removed = fs.remove(where, recursive=True)
                     assert removed == (where in model)

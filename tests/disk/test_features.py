@@ -12,7 +12,15 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import EntryType
-from tests.disk.ext4_tools import NOW, assert_clean, change_superblock, debugfs, debugfs_errors, make_ext4, merge
+from tests.disk.ext4_tools import (
+    NOW,
+    assert_clean,
+    change_superblock,
+    debugfs,
+    debugfs_errors,
+    make_ext4,
+    merge,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +202,10 @@ def test_an_unreplayed_journal_does_not_keep_anyone_from_reading_who_says_so(dis
 )
 def test_a_file_that_is_no_ext4_is_told_for_what_it_is(content: bytes, kind: str, tmp_path: Path) -> None:
     (tmp_path / "disk").write_bytes(content)
-    with RawFile(tmp_path / "disk") as blocks, pytest.raises(FilesystemError, match=f"no ext4 filesystem: {kind}"):
+    with (
+        RawFile(tmp_path / "disk") as blocks,
+        pytest.raises(FilesystemError, match=f"no ext4 filesystem: {kind}"),
+    ):
         Filesystem(blocks)
 
 

@@ -71,7 +71,10 @@ def unpack(block: bytes) -> list[tuple[bytes, int]]:
     """The names in a directory block, read without our packer."""
     found, at = [], 0
     while at < len(block):
-        ino, length = int.from_bytes(block[at : at + 4], "little"), int.from_bytes(block[at + 4 : at + 6], "little")
+        ino, length = (
+            int.from_bytes(block[at : at + 4], "little"),
+            int.from_bytes(block[at + 4 : at + 6], "little"),
+        )
         assert length % 4 == 0 or length == 65535
         assert length >= 8 + block[at + 6]
         if ino:

@@ -59,7 +59,9 @@ def pairs_of(path: Path) -> dict[int, int]:
 
 @given(
     chunk_bytes=st.sampled_from([512, 4096]),
-    writes=st.lists(st.tuples(st.integers(0, BASE_BYTES - 1), st.binary(min_size=1, max_size=6000)), max_size=12),
+    writes=st.lists(
+        st.tuples(st.integers(0, BASE_BYTES - 1), st.binary(min_size=1, max_size=6000)), max_size=12
+    ),
     limit=st.sampled_from([0, 2000, 1 << 20]),
     reopen=st.booleans(),
 )
@@ -127,7 +129,9 @@ def test_nothing_refers_to_new_chunks_before_the_commit(base: MemoryBlocks, tmp_
         assert store.read(0, 4) == CONTENT[:4]
 
 
-def test_a_store_that_is_exactly_full_is_followed_by_an_empty_area(base: MemoryBlocks, tmp_path: Path) -> None:
+def test_a_store_that_is_exactly_full_is_followed_by_an_empty_area(
+    base: MemoryBlocks, tmp_path: Path
+) -> None:
     path = tmp_path / "s.cow"
     with SnapshotStore.create(base, path, chunk_bytes=512, capacity_bytes=35 * 512) as store:
         store.write(0, b"\1" * 32 * 512)
@@ -137,14 +141,18 @@ def test_a_store_that_is_exactly_full_is_followed_by_an_empty_area(base: MemoryB
         assert store.exceptions == 32
 
 
-def test_a_store_without_the_area_behind_a_full_one_counts_as_full(base: MemoryBlocks, tmp_path: Path) -> None:
+def test_a_store_without_the_area_behind_a_full_one_counts_as_full(
+    base: MemoryBlocks, tmp_path: Path
+) -> None:
     with SnapshotStore.create(base, tmp_path / "s.cow", chunk_bytes=512, capacity_bytes=34 * 512) as store:
         store.write(0, b"\1" * 32 * 512)
         with pytest.raises(SnapshotError, match="is full"):
             store.commit()
 
 
-def test_stale_bytes_where_a_new_area_begins_do_not_become_exceptions(base: MemoryBlocks, tmp_path: Path) -> None:
+def test_stale_bytes_where_a_new_area_begins_do_not_become_exceptions(
+    base: MemoryBlocks, tmp_path: Path
+) -> None:
     path = tmp_path / "s.cow"
     with SnapshotStore.create(base, path, chunk_bytes=512) as store:
         with path.open("r+b") as file:
@@ -160,13 +168,17 @@ def test_stale_bytes_where_a_new_area_begins_do_not_become_exceptions(base: Memo
         assert store.exceptions == 33
 
 
-def test_a_full_store_says_what_it_needs_and_refers_to_nothing_new(base: MemoryBlocks, tmp_path: Path) -> None:
+def test_a_full_store_says_what_it_needs_and_refers_to_nothing_new(
+    base: MemoryBlocks, tmp_path: Path
+) -> None:
     path = tmp_path / "s.cow"
     with SnapshotStore.create(base, path, capacity_bytes=4 * 4096) as store:
         store.write(0, b"a")
         store.commit()
         store.write(4096, b"b" * 4096 * 3)
-        with pytest.raises(SnapshotError, match=r"its 16384 bytes are too few, at least 24576 are needed") as caught:
+        with pytest.raises(
+            SnapshotError, match=r"its 16384 bytes are too few, at least 24576 are needed"
+        ) as caught:
             store.commit()
     assert caught.value.hint == "give the store a larger size"
     assert pairs_of(path) == {0: 2}
@@ -194,7 +206,10 @@ def test_a_new_store_is_sparse_and_readable_by_its_owner_alone(base: MemoryBlock
 
 
 def test_writing_beyond_the_end_is_refused(base: MemoryBlocks, tmp_path: Path) -> None:
-    with SnapshotStore.create(base, tmp_path / "s.cow") as store, pytest.raises(FilesystemError, match="ends before"):
+    with (
+        SnapshotStore.create(base, tmp_path / "s.cow") as store,
+        pytest.raises(FilesystemError, match="ends before"),
+    ):
         store.write(BASE_BYTES - 1, b"xy")
 
 
@@ -215,7 +230,10 @@ def test_a_store_written_by_a_kernel_is_read_and_appended_to(
         store.commit()
     assert pairs_of(tmp_path / "s.cow") == {1: 3, 0: 2, 2: 4}
     with SnapshotStore(base, tmp_path / "s.cow") as store:
-        assert store.read(2 * size, 10) == CONTENT[2 * size : 2 * size + 5] + b"C" + CONTENT[2 * size + 6 : 2 * size + 10]
+        assert (
+            store.read(2 * size, 10)
+            == CONTENT[2 * size : 2 * size + 5] + b"C" + CONTENT[2 * size + 6 : 2 * size + 10]
+        )
 
 
 def test_the_same_writes_give_the_same_bytes(base: MemoryBlocks, tmp_path: Path) -> None:

@@ -45,7 +45,9 @@ class MemoryTree:
         return self.child(directory, name)
 
 
-def find(root: dict[str, Node], path: str, *, follow: bool = False, mounts: frozenset[str] = frozenset()) -> Location | None:
+def find(
+    root: dict[str, Node], path: str, *, follow: bool = False, mounts: frozenset[str] = frozenset()
+) -> Location | None:
     return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, foreign_mounts=mounts))
 
 
@@ -159,7 +161,9 @@ def test_forty_symlinks_are_followed_and_one_more_is_a_loop() -> None:
 
 
 def test_a_file_on_the_way_is_named() -> None:
-    with pytest.raises(GuestPathError, match="'/etc/passwd' is on the way to '/link/passwd/x' and is no directory"):
+    with pytest.raises(
+        GuestPathError, match="'/etc/passwd' is on the way to '/link/passwd/x' and is no directory"
+    ):
         find({"link": "etc", "etc": {"passwd": None}}, "/link/passwd/x")
 
 

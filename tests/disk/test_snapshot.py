@@ -20,7 +20,9 @@ def store_bytes(layout: Layout, pairs: list[tuple[int, int]], chunks: int) -> by
     struct.pack_into("<4I", data, 0, 0x70416E53, 1, 1, layout.chunk_bytes // 512)
     for index, (old, new) in enumerate(pairs):
         area, within = divmod(index, per_area)
-        struct.pack_into("<2Q", data, (1 + area * (per_area + 1)) * layout.chunk_bytes + within * 16, old, new)
+        struct.pack_into(
+            "<2Q", data, (1 + area * (per_area + 1)) * layout.chunk_bytes + within * 16, old, new
+        )
     return data
 
 
@@ -33,7 +35,9 @@ def parse(layout: Layout, data: bytes, base_chunks: int = 1 << 20) -> snapshot.E
 
 def slots(layout: Layout, count: int) -> list[int]:
     per_area = layout.chunk_bytes // 16
-    return [1 + area * (per_area + 1) + 1 + i for area in range(count // per_area + 1) for i in range(per_area)][:count]
+    return [
+        1 + area * (per_area + 1) + 1 + i for area in range(count // per_area + 1) for i in range(per_area)
+    ][:count]
 
 
 @given(chunk_bytes=CHUNK_SIZES, count=st.integers(0, 600), data=st.data())
@@ -50,7 +54,9 @@ def test_every_exception_of_a_store_is_read_back(chunk_bytes: int, count: int, d
 
 
 @given(base_bytes=st.integers(1, 1 << 50), chunk_bytes=CHUNK_SIZES)
-def test_a_store_of_full_capacity_has_a_place_for_every_chunk_of_its_base(base_bytes: int, chunk_bytes: int) -> None:
+def test_a_store_of_full_capacity_has_a_place_for_every_chunk_of_its_base(
+    base_bytes: int, chunk_bytes: int
+) -> None:
     layout = Layout(chunk_bytes)
     chunks = -(-base_bytes // chunk_bytes)
     last_area = chunks // layout.pairs_per_area
@@ -63,7 +69,7 @@ def test_a_store_of_full_capacity_has_a_place_for_every_chunk_of_its_base(base_b
 
 
 def test_the_header_is_what_the_kernel_expects() -> None:
-    assert snapshot.pack_header(4096).hex() == "536e4170" "01000000" "01000000" "08000000"
+    assert snapshot.pack_header(4096).hex() == "536e4170010000000100000008000000"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +83,9 @@ def test_the_header_is_what_the_kernel_expects() -> None:
         ((0x70416E53, 1, 1, 1 << 31), "a chunk size of"),
     ],
 )
-def test_a_header_that_cannot_be_used_is_refused_in_plain_words(fields: tuple[int, ...], message: str) -> None:
+def test_a_header_that_cannot_be_used_is_refused_in_plain_words(
+    fields: tuple[int, ...], message: str
+) -> None:
     with pytest.raises(SnapshotError, match=message):
         snapshot.parse_header(struct.pack("<4I", *fields), "s.cow")
 
@@ -98,7 +106,9 @@ def test_a_file_shorter_than_a_header_is_no_store() -> None:
         ([(0, 2), (0, 3)], "is there twice"),
     ],
 )
-def test_a_pair_that_points_where_no_data_can_be_is_damage(pairs: list[tuple[int, int]], message: str) -> None:
+def test_a_pair_that_points_where_no_data_can_be_is_damage(
+    pairs: list[tuple[int, int]], message: str
+) -> None:
     data = bytes(store_bytes(Layout(4096), pairs, 50 if pairs != [(0, 258)] else 300))
     with pytest.raises(SnapshotError, match=message):
         parse(Layout(4096), data, base_chunks=50)

@@ -17,7 +17,7 @@ from bangerbuild.guest.network import bootstrap
 from bangerbuild.guest.network_scripts import OPENRC_SCRIPT, SCRIPT, SCRIPT_PATH
 from bangerbuild.spec import Network
 from tests.guest.view import guest, written
-from tests.need import find_tool
+from tests.need import need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,10 +75,7 @@ CHECKERS = {**SHELLS, "busybox": ["busybox", "sh"]}
 
 def shell_command(name: str) -> list[str]:
     program, *arguments = CHECKERS[name]
-    path = find_tool(program)
-    if path is None:
-        pytest.skip(f"no {program} here to run the script with")
-    return [path, *arguments]
+    return [need(program), *arguments]
 
 
 @pytest.fixture(params=SHELLS)

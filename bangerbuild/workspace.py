@@ -1,0 +1,105 @@
+"""The `Workspace` of one job: its private staging directory, in front of the store."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import clone
+from bangerbuild.model import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.model import Action, Json
+    from bangerbuild.store import Store
+
+
+class JobWorkspace:
+    """See Workspace; the steps of a job share the staged files.
+
+    Args:
+        actions: of the whole plan, by id.
+        store: only read, but for the new directory in its staging, which the caller removes.
+        epoch: the time for all that we make ourselves.
+
+    Raises:
+        StoreError: there can be no staging directory.
+    """
+
+    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int) -> None:
+        self.epoch = epoch
+        self.staging = store.stage()
+        self.staged: dict[str, Path] = {}
+        self.warnings: list[tuple[str, str]] = []
+        self._store = store
+        self._actions = actions
+        self._facts: dict[str, Mapping[str, Json]] = {}
+        self._current: Action | None = None
+
+    @property
+    def _action(self) -> Action:
+        if self._current is None:
+            raise RuntimeError("no step is running in this workspace")
+        return self._current
+
+    @property
+    def fingerprint(self) -> str:
+        """See Workspace."""
+        return self._action.fingerprint
+
+    @property
+    def pristine(self) -> bool:
+        """See Workspace. Asked of the store once more: a VM may have run since the plan was made."""
+        return self._action.pristine and not any(
+            self._store.exists(artifact) and self._store.modified(artifact)
+            for artifact in self._action.artifacts
+            if not self.is_staged(artifact)
+        )
+
+    def run(self, action: Action) -> list[Record]:
+        """Run one step; what the store shall remember of it."""
+        self._current = action
+        facts = action.step.run(self)
+        self._facts[action.id] = facts
+        record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
+        if any("{fingerprint}" in output for output in action.step.outputs):
+            return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
+        return [record]
+
+    def artifact(self, step_id: str) -> str:
+        """See View."""
+        return self._actions[step_id].artifacts[0]
+
+    def path(self, artifact: str) -> Path:
+        """See View."""
+        return self.staged.get(artifact, self._store.path / artifact)
+
+    def facts(self, step_id: str) -> Mapping[str, Json]:
+        """See View."""
+        return self._facts[step_id] if step_id in self._facts else self._store.records[step_id].facts
+
+    def is_staged(self, artifact: str) -> bool:
+        """See Workspace."""
+        return artifact in self.staged
+
+    def create(self, artifact: str) -> Path:
+        """See Workspace."""
+        path = self.staging / artifact.replace("/", "%")
+        path.unlink(missing_ok=True)
+        self.staged[artifact] = path
+        return path
+
+    def edit(self, artifact: str) -> Path:
+        """See Workspace."""
+        if artifact not in self.staged:
+            published = self._store.path / artifact
+            clone.clone(published, self.create(artifact))
+            shutil.copymode(published, self.staged[artifact])
+        return self.staged[artifact]
+
+    def warn(self, message: str) -> None:
+        """See Workspace."""
+        self.warnings.append((self._action.id, message))
