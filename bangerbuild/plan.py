@@ -36,7 +36,7 @@ def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozense
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
-    planner = _Planner(store, host, epoch, forced)
+    planner = _Planner(store, host, epoch, forced, _guests(store))
     for step in graphs.ordered(graph):
         planner.actions[step.id] = planner.action(step)
     return Plan(store.path, tuple(planner.actions.values()))
@@ -48,6 +48,8 @@ class _Planner:
     host: Host
     epoch: int
     forced: frozenset[str]
+    guests: frozenset[str]
+    """Artifacts that hold what a guest has written, from before our last change of them."""
     actions: dict[str, Action] = field(default_factory=dict)
 
     def action(self, step: Step) -> Action:
@@ -100,7 +102,10 @@ class _Planner:
         return next((holder for path in present if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: tuple[str, ...], *, may_read: bool) -> bool:
-        return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
+        return any(
+            artifact in self.guests or self.store.modified(artifact, may_read=may_read)
+            for artifact in artifacts
+        )
 
     def _verdict(self, step: Step, situation: Situation) -> Verdict:
         if self._on_unknown_disk(step):
@@ -174,6 +179,16 @@ class PlanView:
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its last run."""
         return self.store.records[step_id].facts
+
+
+def _guests(store: Store) -> frozenset[str]:
+    """What was patched after a guest had written to it: its stamp fits, and it is a guest's all the same."""
+    return frozenset(
+        artifact
+        for record in store.records.values()
+        if record.facts.get("pristine") is False
+        for artifact in record.artifacts
+    )
 
 
 def _written(step: Step) -> dict[str, str]:

@@ -71,7 +71,11 @@ class JobWorkspace:
 
     def artifact(self, step_id: str) -> str:
         """See View."""
-        return self._actions[step_id].artifacts[0]
+        return self.artifacts(step_id)[0]
+
+    def artifacts(self, step_id: str) -> tuple[str, ...]:
+        """See View."""
+        return self._actions[step_id].artifacts
 
     def path(self, artifact: str) -> Path:
         """See View."""

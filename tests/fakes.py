@@ -41,7 +41,7 @@ class FakeStep:
     """Called by `run` before it ends."""
 
     @classmethod
-    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
     def judge(self, situation: Situation) -> Verdict:
@@ -51,7 +51,7 @@ class FakeStep:
             return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, situation.changes)
         return Verdict(Verb.KEEP)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # the test says what it shows
         return self.diffs
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -105,7 +105,7 @@ class RecordingReporter:
 
     events: list[tuple[str, str]] = field(default_factory=list)
 
-    def planned(self, plan: Plan) -> None:
+    def planned(self, plan: Plan) -> None:  # noqa: ARG002  # that it was told is what counts
         self.events.append(("planned", ""))
 
     def started(self, action: Action) -> None:

@@ -74,7 +74,7 @@ class VMs:
         if "size" in table:
             place = vm.place("root", "size")
             capacity = self._findings.attempt(place, store_capacity, table["size"], None)
-        return Root(capacity, table.get("on_new_base", Root.on_new_base))
+        return Root("snapshot", capacity, table.get("on_new_base", Root.on_new_base))
 
     def _drop_mounts(self, vm: MergedVM) -> tuple[str, ...]:
         place = vm.place("drop_mounts")

@@ -282,7 +282,8 @@ def test_a_full_guest_leaves_base_and_store_as_they_were(tmp_path: Path) -> None
 def test_a_change_that_broke_off_keeps_the_rest_from_being_written(disk: Path) -> None:
     with (
         pytest.raises(FilesystemError, match="a change to .* broke off, so it is not written"),
-        opened(disk) as fs,pytest.raises(FilesystemError, match="ext4 keeps no attribute")
+        opened(disk) as fs,
+        pytest.raises(FilesystemError, match="ext4 keeps no attribute"),
     ):
         fs.write_file("/f", b"x", xattrs={"odd.name": b""})
 

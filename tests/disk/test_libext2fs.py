@@ -8,7 +8,7 @@ import pytest
 
 from bangerbuild.disk import libext2fs
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.libext2fs import open_handle
+from bangerbuild.disk.libext2fs import channel, layouts, library, open_handle
 from bangerbuild.errors import FilesystemError, LibraryError
 from tests.disk.ext4_tools import NOW, debugfs
 from tests.need import lacking, need
@@ -40,45 +40,45 @@ def test_the_layouts_are_those_of_the_installed_headers(tmp_path: Path) -> None:
         lacking("no headers of libext2fs here: apt-get install libext2fs-dev")
     assert done.returncode == 0, done.stderr
     printed = subprocess.run([tmp_path / "layout"], capture_output=True, text=True, check=True).stdout
-    head = libext2fs._Filsys
+    head = layouts.Filsys
     assert [int(number) for number in printed.split()] == [
-        ctypes.sizeof(libext2fs._IoChannel),
-        ctypes.sizeof(libext2fs._IoManager),
-        libext2fs._IoManager.zeroout.offset,
-        ctypes.sizeof(libext2fs._Extent),
+        ctypes.sizeof(layouts.IoChannel),
+        ctypes.sizeof(layouts.IoManager),
+        layouts.IoManager.zeroout.offset,
+        ctypes.sizeof(layouts.Extent),
         head.now.offset,
         head.icache.offset,
         head.image_io.offset,
         head.cluster_ratio_bits.offset,
-        libext2fs.MAGIC_IO_CHANNEL,
-        libext2fs.MAGIC_IO_MANAGER,
-        libext2fs.DIR_NO_SPACE,
-        libext2fs.FILE_NOT_FOUND,
-        libext2fs.MISSING_EA_FEATURE,
+        channel.MAGIC_IO_CHANNEL,
+        channel.MAGIC_IO_MANAGER,
+        library.DIR_NO_SPACE,
+        library.FILE_NOT_FOUND,
+        library.MISSING_EA_FEATURE,
     ]
 
 
 def test_a_missing_library_names_the_package() -> None:
     with pytest.raises(LibraryError, match=r"libnone\.so\.9 can't be loaded") as caught:
-        libext2fs._load("libnone.so.9", "libcom_err.so.2")
+        library._load("libnone.so.9", "libcom_err.so.2")
     assert caught.value.hint == "apt install e2fsprogs"
 
 
 def test_a_library_without_a_function_is_too_old() -> None:
     with pytest.raises(LibraryError, match="libext2fs is too old: it has no ext2fs_open2") as caught:
-        libext2fs._load("libcom_err.so.2", "libcom_err.so.2")
+        library._load("libcom_err.so.2", "libcom_err.so.2")
     assert caught.value.hint == "version 1.46 or newer: apt install e2fsprogs"
 
 
 @pytest.mark.parametrize("text", ["1.45.7", "1.9", "0.5b-WIP", ""])
 def test_a_version_below_1_46_is_refused(text: str) -> None:
     with pytest.raises(LibraryError, match="is too old"):
-        libext2fs.check_version(text)
+        library.check_version(text)
 
 
 @pytest.mark.parametrize("text", ["1.46.5", "1.47.0", "1.47.3-rc2", "2.0"])
 def test_a_version_from_1_46_on_is_taken(text: str) -> None:
-    libext2fs.check_version(text)
+    library.check_version(text)
 
 
 def test_the_loaded_library_tells_its_version() -> None:
@@ -91,7 +91,7 @@ def test_every_code_that_is_not_zero_is_an_error_with_the_librarys_text(disk: Pa
         with pytest.raises(FilesystemError, match="Illegal inode number") as caught:
             handle.read_inode(1 << 30)
         handle.abandon()
-    assert caught.value.code == libext2fs._BASE + 41
+    assert caught.value.code == library.CODE_BASE + 41
 
 
 def test_a_disk_opened_for_reading_is_not_written_by_the_library(disk: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_disk_opened_for_reading_is_not_written_by_the_library(disk: Path) -> 
 
 
 def test_no_channel_is_left_behind(disk: Path) -> None:
-    before = dict(libext2fs._channels)
+    before = dict(channel._channels)
     with RawFile(disk, writable=True, durable=False) as blocks:
         open_handle(blocks, writable=True, now=NOW).close()
         open_handle(blocks, writable=True, now=NOW).abandon()
@@ -113,8 +113,8 @@ def test_no_channel_is_left_behind(disk: Path) -> None:
         file.write(bytes(1024))
     with RawFile(disk) as blocks, pytest.raises(FilesystemError):
         open_handle(blocks, writable=False, now=NOW)
-    assert libext2fs._channels == before
-    assert not libext2fs._opening
+    assert channel._channels == before
+    assert not channel._opening
 
 
 def test_times_are_the_callers_even_where_the_environment_says_otherwise(

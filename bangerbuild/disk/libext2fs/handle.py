@@ -1,0 +1,318 @@
+"""One open `ext2_filsys`, and the functions of libext2fs as its methods."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import struct
+from ctypes import byref, c_char, c_uint, c_uint32, c_uint64, c_void_p
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
+from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
+from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
+from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, FILE_NOT_FOUND, Library, load
+from bangerbuild.errors import FilesystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bangerbuild.disk.blocks import Blocks
+
+_RW = 0x01
+_64BITS = 0x20000
+_DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the name follows
+
+
+@dataclass(frozen=True, slots=True)
+class DirectoryEntry:
+    """A name in a directory as it stands on disk; `file_type` is EXT2_FT_*, 0 if not recorded."""
+
+    name: bytes
+    ino: int
+    file_type: int
+
+
+def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
+    """Open the ext2, ext3 or ext4 filesystem on a disk, with its bitmaps if it is to be written.
+
+    Args:
+        blocks: the disk; stays the caller's and open.
+        writable: whether it may be changed.
+        now: seconds since 1970 for every time that libext2fs sets; 0 would mean the clock, so it counts as 1.
+
+    Raises:
+        FilesystemError: libext2fs can't open it.
+    """
+    library = load()
+    channel = Channel(blocks)
+    pointer = c_void_p()
+    try:
+        with opening(channel) as token:
+            flags = _64BITS | (_RW if writable else 0)
+            library.ext2fs_open2(token, None, flags, 0, 0, MANAGER_ADDRESS, byref(pointer))
+    except BaseException:
+        channel.forget()
+        raise
+    handle = Handle(library, pointer, channel)
+    handle.head.now = now or 1
+    try:
+        if writable:
+            handle.read_bitmaps()
+    except BaseException:
+        handle.abandon()
+        raise
+    return handle
+
+
+class Handle:
+    """One open `ext2_filsys`, its functions as methods. Inodes are whole, in bytearrays of `inode_size`.
+
+    Every method raises FilesystemError with libext2fs's code and text, or what the Blocks raised.
+    """
+
+    def __init__(self, library: Library, pointer: c_void_p, channel: Channel) -> None:
+        self._lib = library
+        self._fs = pointer
+        self._channel = channel
+        self.head = Filsys.from_address(pointer.value or 0)
+        self.block_size: int = self.head.blocksize
+        self.cluster_blocks = 1 << self.head.cluster_ratio_bits
+        (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
+        self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
+        self._bitmaps: tuple[Bitmap, ...] = ()
+        self._inode_type = c_char * self.inode_size
+        self._number32 = c_uint32()
+        self._number64 = c_uint64()
+        self._length64 = c_uint64()
+
+    def duplicate(self, blocks: Blocks, *, now: int) -> Handle:
+        """A writable handle of its own on other blocks with the same content, without parsing anything again.
+
+        This handle must stay open for as long, as the copied bitmaps refer to it, and its inode cache must
+        have been dropped. Calls for one handle must not overlap.
+        """
+        pointer = c_void_p()
+        self._lib.ext2fs_dup_handle(self._fs, byref(pointer))
+        channel = Channel(blocks)
+        channel.block_size = channel.struct.block_size = self.block_size
+        channel.struct.app_data = pointer.value
+        handle = Handle(self._lib, pointer, channel)
+        handle.head.io = handle.head.image_io = channel.address
+        handle.head.flags |= _RW
+        handle.head.now = now or 1
+        handle._bitmaps = self._bitmaps
+        return handle
+
+    def drop_inode_cache(self) -> None:
+        """Forget cached inodes; a later read makes a new cache."""
+        if self.head.icache:
+            self._lib.ext2fs_free_inode_cache(self.head.icache)
+            self.head.icache = None
+
+    def read_bitmaps(self) -> None:
+        """Load the block and inode bitmaps, which every allocation needs."""
+        self._lib.ext2fs_read_bitmaps(self._fs)
+        if self.cluster_blocks == 1:
+            self._bitmaps = remember_bitmaps(self._lib, self.head, self.superblock())
+
+    def superblock(self) -> bytes:
+        """The superblock as it now stands in memory, 1024 bytes."""
+        return ctypes.string_at(self.head.super, 1024)
+
+    def group_descriptors(self) -> bytes:
+        """All group descriptors as they now stand in memory."""
+        return ctypes.string_at(self.head.group_desc, self.head.desc_blocks * self.block_size)
+
+    def close(self) -> None:
+        """Write what is in memory and free the handle, which must not be used any more, failed or not."""
+        try:
+            for bitmap in self._bitmaps:
+                write_changed(self._lib, self._fs, self.head, bitmap, self._channel.blocks)
+            self._lib.ext2fs_close2(self._fs, 0)
+        except BaseException:
+            self.abandon()
+            raise
+        self._fs = c_void_p()
+
+    def abandon(self) -> None:
+        """Free the handle without writing anything."""
+        self._lib.ext2fs_free(self._fs)
+        self._fs = c_void_p()
+
+    def read_inode(self, ino: int) -> bytearray:
+        """An inode's bytes."""
+        raw = bytearray(self.inode_size)
+        self._lib.ext2fs_read_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
+        return raw
+
+    def write_inode(self, ino: int, raw: bytearray) -> None:
+        """Write an inode's bytes; the checksum is set on the way."""
+        self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
+
+    def new_inode(self, near: int, mode: int) -> int:
+        """The number of a free inode in the group of `near`, or behind it; not yet taken."""
+        self._lib.ext2fs_new_inode(self._fs, near, mode, None, byref(self._number32))
+        return self._number32.value
+
+    def count_inode(self, ino: int, change: int, *, directory: bool) -> None:
+        """Take (1) or free (-1) an inode in bitmap and counters."""
+        self._lib.ext2fs_inode_alloc_stats2(self._fs, ino, change, int(directory))
+
+    def set_size(self, raw: bytearray, size_bytes: int) -> None:
+        """Set an inode's size, and in the superblock what a file of 2 GiB needs."""
+        self._lib.ext2fs_inode_size_set(self._fs, self._inode_type.from_buffer(raw), size_bytes)
+
+    def has_blocks(self, raw: bytearray) -> bool:
+        """Whether an inode's block area holds blocks: no fast symlink, device or inline data."""
+        return bool(self._lib.ext2fs_inode_has_valid_blocks2(self._fs, self._inode_type.from_buffer(raw)))
+
+    def block_goal(self, ino: int) -> int:
+        """Where the blocks of a new inode want to lie."""
+        goal: int = self._lib.ext2fs_find_inode_goal(self._fs, ino, None, 0)
+        return goal
+
+    def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
+        """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
+        first, length = self._number64, self._length64
+        self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
+        taken = min(length.value, blocks)
+        self._lib.ext2fs_block_alloc_stats_range(self._fs, first.value, taken, 1)
+        return first.value, taken
+
+    def allocate_block(self, goal: int) -> int:
+        """Take one block, with bigalloc the cluster that it begins."""
+        self._lib.ext2fs_new_block2(self._fs, goal, None, byref(self._number64))
+        block = self._number64.value
+        self._lib.ext2fs_block_alloc_stats2(self._fs, block, 1)
+        return block
+
+    def free_run(self, first: int, blocks: int) -> None:
+        """Give blocks back that no inode refers to. Not for bigalloc."""
+        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, -1)
+
+    def free_blocks(self, ino: int, raw: bytearray) -> None:
+        """Give all blocks of an inode back; the inode is written."""
+        self._lib.ext2fs_punch(self._fs, ino, self._inode_type.from_buffer(raw), None, 0, (1 << 64) - 1)
+
+    def free_xattr_block(self, ino: int, raw: bytearray) -> None:
+        """Let go of an inode's block of attributes, which other inodes may share."""
+        self._lib.ext2fs_free_ext_attr(self._fs, ino, self._inode_type.from_buffer(raw))
+
+    def insert_extents(self, ino: int, raw: bytearray, extents: list[tuple[int, int, int]]) -> None:
+        """Append (logical block, first block, count) to an inode's extent tree; the inode is written."""
+        tree = c_void_p()
+        self._lib.ext2fs_extent_open2(self._fs, ino, self._inode_type.from_buffer(raw), byref(tree))
+        try:
+            for logical, first, count in extents:
+                extent = Extent(pblk=first, lblk=logical, len=count, flags=0)
+                self._lib.ext2fs_extent_insert(tree, 1, byref(extent))  # EXT2_EXTENT_INSERT_AFTER
+        finally:
+            self._lib.ext2fs_extent_free(tree)
+
+    def lookup(self, directory: int, name: bytes) -> int:
+        """The inode that a name in a directory stands for; 0 if there is no such name."""
+        try:
+            self._lib.ext2fs_lookup(self._fs, directory, name, len(name), None, byref(self._number32))
+        except FilesystemError as err:
+            if err.code == FILE_NOT_FOUND:
+                return 0
+            raise
+        return self._number32.value
+
+    def link(self, directory: int, name: bytes, ino: int, file_type: int) -> None:
+        """Add a name to a directory, which grows if it must. The name must not be there; counts no link."""
+        try:
+            self._lib.ext2fs_link(self._fs, directory, name, ino, file_type)
+        except FilesystemError as err:
+            if err.code != DIR_NO_SPACE:
+                raise
+            self._lib.ext2fs_expand_dir(self._fs, directory)
+            self._lib.ext2fs_link(self._fs, directory, name, ino, file_type)
+
+    def unlink(self, directory: int, name: bytes, ino: int) -> None:
+        """Take a name out of a directory; counts no link."""
+        self._lib.ext2fs_unlink(self._fs, directory, name, ino, 0)
+
+    def entries(self, directory: int) -> list[DirectoryEntry]:
+        """All names in a directory but `.` and `..`, in the order they stand there."""
+        found: list[DirectoryEntry] = []
+
+        def visit(_dir: int, kind: int, at: int, *_rest: int) -> int:
+            if kind > 2:  # DIRENT_DOT_DOT_FILE
+                ino, _, length, file_type = _DIRENT.unpack(ctypes.string_at(at, _DIRENT.size))
+                found.append(DirectoryEntry(ctypes.string_at(at + _DIRENT.size, length), ino, file_type))
+            return 0
+
+        self._lib.ext2fs_dir_iterate2(self._fs, directory, 0, None, DirVisitor(visit), None)
+        return found
+
+    def write_directory_block(self, block: int, data: bytes, directory: int) -> None:
+        """Write one block of a directory; its checksum tail, if it has one, is filled in."""
+        self._lib.ext2fs_write_dir_block4(
+            self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
+        )
+
+    def read_file(self, ino: int, offset: int, length: int) -> bytes:
+        """Bytes of a file's content in any form, fewer at its end. Goes block by block."""
+        return self._with_file(ino, 0, functools.partial(self._read_at, offset=offset, length=length))
+
+    def _read_at(self, file: c_void_p, *, offset: int, length: int) -> bytes:
+        buffer = ctypes.create_string_buffer(length)
+        got = c_uint()
+        self._lib.ext2fs_file_llseek(file, offset, 0, None)
+        self._lib.ext2fs_file_read(file, buffer, length, byref(got))
+        return buffer.raw[: got.value]
+
+    def write_file(self, ino: int, offset: int, data: bytes) -> None:
+        """Write into a file's content, allocating as needed; the inode is written. Goes block by block."""
+        self._with_file(ino, 1, functools.partial(self._write_at, offset=offset, data=data))
+
+    def _write_at(self, file: c_void_p, *, offset: int, data: bytes) -> bytes:
+        self._lib.ext2fs_file_llseek(file, offset, 0, None)
+        self._lib.ext2fs_file_write(file, data, len(data), None)
+        return b""
+
+    def grow_file(self, ino: int, size_bytes: int) -> None:
+        """Set a file's size to more than it holds: a hole at its end; the inode is written."""
+        self._with_file(ino, 1, lambda file: bytes(self._lib.ext2fs_file_set_size2(file, size_bytes)))
+
+    def _with_file(self, ino: int, flags: int, use: Callable[[c_void_p], bytes]) -> bytes:
+        file = c_void_p()
+        self._lib.ext2fs_file_open(self._fs, ino, flags, byref(file))
+        try:
+            return use(file)
+        finally:
+            self._lib.ext2fs_file_close(file)
+
+    def xattrs(self, ino: int) -> dict[str, bytes]:
+        """An inode's attributes by full name, in the order and form they have on disk."""
+        found: dict[str, bytes] = {}
+
+        def visit(name: bytes, value: int, length: int, _data: int) -> int:
+            found[name.decode(errors="surrogateescape")] = ctypes.string_at(value, length) if length else b""
+            return 0
+
+        visitor = XattrVisitor(visit)
+        self._with_xattrs(ino, lambda handle: self._lib.ext2fs_xattrs_iterate(handle, visitor, None))
+        return found
+
+    def set_xattr(self, ino: int, name: str, value: bytes) -> None:
+        """Set one attribute, POSIX ACLs in the kernel's form; the inode is written."""
+        key = name.encode(errors="surrogateescape")
+        self._with_xattrs(ino, lambda handle: self._lib.ext2fs_xattr_set(handle, key, value, len(value)))
+
+    def remove_xattr(self, ino: int, name: str) -> None:
+        """Remove one attribute; the inode is written."""
+        key = name.encode(errors="surrogateescape")
+        self._with_xattrs(ino, lambda handle: self._lib.ext2fs_xattr_remove(handle, key))
+
+    def _with_xattrs(self, ino: int, use: Callable[[c_void_p], int]) -> None:
+        handle = c_void_p()
+        self._lib.ext2fs_xattrs_open(self._fs, ino, byref(handle))
+        try:
+            self._lib.ext2fs_xattrs_read(handle)
+            use(handle)
+        finally:
+            self._lib.ext2fs_xattrs_close(byref(handle))

@@ -1,0 +1,184 @@
+"""Loading libext2fs and libcom_err: the table of signatures, and errors for every code that is not zero."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import functools
+import re
+import threading
+from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
+from typing import Any
+
+from bangerbuild.disk.libext2fs.layouts import DirVisitor, XattrVisitor, errcode_t
+from bangerbuild.errors import FilesystemError, LibraryError
+
+CODE_BASE = 2133571328
+"""EXT2_ET_BASE of `ext2fs/ext2_err.h`."""
+DIR_NO_SPACE = CODE_BASE + 38
+BLOCK_ALLOC_FAIL = CODE_BASE + 72
+INODE_ALLOC_FAIL = CODE_BASE + 73
+FILE_NOT_FOUND = CODE_BASE + 76
+EA_NO_SPACE = CODE_BASE + 163
+MISSING_EA_FEATURE = CODE_BASE + 164
+NO_SPACE = frozenset({BLOCK_ALLOC_FAIL, INODE_ALLOC_FAIL, errno.ENOSPC})
+
+_INSTALL = "apt install e2fsprogs"
+_OLDEST = (1, 46)
+
+_SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "ext2fs_open2": (errcode_t, (c_char_p, c_char_p, c_int, c_int, c_uint, c_void_p, c_void_p)),
+    "ext2fs_dup_handle": (errcode_t, (c_void_p, c_void_p)),
+    "ext2fs_close2": (errcode_t, (c_void_p, c_int)),
+    "ext2fs_flush2": (errcode_t, (c_void_p, c_int)),
+    "ext2fs_free": (None, (c_void_p,)),
+    "ext2fs_free_inode_cache": (None, (c_void_p,)),
+    "ext2fs_read_bitmaps": (errcode_t, (c_void_p,)),
+    "ext2fs_get_block_bitmap_range2": (errcode_t, (c_void_p, c_uint64, c_size_t, c_void_p)),
+    "ext2fs_get_inode_bitmap_range2": (errcode_t, (c_void_p, c_uint64, c_size_t, c_void_p)),
+    "ext2fs_block_bitmap_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_inode_bitmap_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_block_bitmap_loc": (c_uint64, (c_void_p, c_uint32)),
+    "ext2fs_inode_bitmap_loc": (c_uint64, (c_void_p, c_uint32)),
+    "ext2fs_blocks_count": (c_uint64, (c_void_p,)),
+    "ext2fs_group_desc_csum_set": (None, (c_void_p, c_uint32)),
+    "ext2fs_read_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_write_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_new_inode": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p, c_void_p)),
+    "ext2fs_inode_alloc_stats2": (None, (c_void_p, c_uint32, c_int, c_int)),
+    "ext2fs_inode_size_set": (errcode_t, (c_void_p, c_void_p, c_uint64)),
+    "ext2fs_inode_has_valid_blocks2": (c_int, (c_void_p, c_void_p)),
+    "ext2fs_find_inode_goal": (c_uint64, (c_void_p, c_uint32, c_void_p, c_uint64)),
+    "ext2fs_new_range": (errcode_t, (c_void_p, c_int, c_uint64, c_uint64, c_void_p, c_void_p, c_void_p)),
+    "ext2fs_new_block2": (errcode_t, (c_void_p, c_uint64, c_void_p, c_void_p)),
+    "ext2fs_block_alloc_stats2": (None, (c_void_p, c_uint64, c_int)),
+    "ext2fs_block_alloc_stats_range": (None, (c_void_p, c_uint64, c_uint32, c_int)),
+    "ext2fs_punch": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p, c_uint64, c_uint64)),
+    "ext2fs_extent_open2": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p)),
+    "ext2fs_extent_insert": (errcode_t, (c_void_p, c_int, c_void_p)),
+    "ext2fs_extent_free": (None, (c_void_p,)),
+    "ext2fs_file_open": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p)),
+    "ext2fs_file_llseek": (errcode_t, (c_void_p, c_uint64, c_int, c_void_p)),
+    "ext2fs_file_read": (errcode_t, (c_void_p, c_void_p, c_uint, c_void_p)),
+    "ext2fs_file_write": (errcode_t, (c_void_p, c_void_p, c_uint, c_void_p)),
+    "ext2fs_file_set_size2": (errcode_t, (c_void_p, c_uint64)),
+    "ext2fs_file_close": (errcode_t, (c_void_p,)),
+    "ext2fs_lookup": (errcode_t, (c_void_p, c_uint32, c_char_p, c_int, c_void_p, c_void_p)),
+    "ext2fs_link": (errcode_t, (c_void_p, c_uint32, c_char_p, c_uint32, c_int)),
+    "ext2fs_unlink": (errcode_t, (c_void_p, c_uint32, c_char_p, c_uint32, c_int)),
+    "ext2fs_expand_dir": (errcode_t, (c_void_p, c_uint32)),
+    "ext2fs_dir_iterate2": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p, DirVisitor, c_void_p)),
+    "ext2fs_write_dir_block4": (errcode_t, (c_void_p, c_uint64, c_void_p, c_int, c_uint32)),
+    "ext2fs_xattrs_open": (errcode_t, (c_void_p, c_uint32, c_void_p)),
+    "ext2fs_xattrs_read": (errcode_t, (c_void_p,)),
+    "ext2fs_xattrs_iterate": (errcode_t, (c_void_p, XattrVisitor, c_void_p)),
+    "ext2fs_xattr_set": (errcode_t, (c_void_p, c_char_p, c_void_p, c_size_t)),
+    "ext2fs_xattr_remove": (errcode_t, (c_void_p, c_char_p)),
+    "ext2fs_xattrs_close": (errcode_t, (c_void_p,)),
+    "ext2fs_free_ext_attr": (errcode_t, (c_void_p, c_uint32, c_void_p)),
+    "ext2fs_get_library_version": (c_int, (c_void_p, c_void_p)),
+    "initialize_ext2_error_table": (None, ()),
+}
+
+_kept = threading.local()
+"""The exception of a callback, on its way around the C code that can't carry it."""
+
+
+def keep(error: BaseException) -> int:
+    """Hold a callback's exception back until its C function has returned; gives what the callback returns."""
+    _kept.error = error
+    return errno.EIO
+
+
+def _check(code: int, _function: object, _arguments: object) -> int:
+    """Ctypes' errcheck of every function that returns an errcode_t."""
+    if (error := getattr(_kept, "error", None)) is not None:
+        _kept.error = None
+        raise error
+    if code:
+        raise FilesystemError(error_text(code), code=code)
+    return code
+
+
+class Library:
+    """The loaded functions, one attribute for each row of the table."""
+
+    def __init__(self, library: ctypes.CDLL, com_err: ctypes.CDLL) -> None:
+        for name, (restype, argtypes) in _SIGNATURES.items():
+            setattr(self, name, _bound(library, name, restype, argtypes))
+        self.error_message = _bound(com_err, "error_message", c_char_p, (errcode_t,))
+
+    def version(self) -> str:
+        """Such as `1.47.0`."""
+        text = c_char_p()
+        self.ext2fs_get_library_version(byref(text), None)
+        return (text.value or b"").decode()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - the table gives the types, at run time
+        raise AttributeError(f"no signature for {name}")
+
+
+def _bound(library: ctypes.CDLL, name: str, restype: Any, argtypes: tuple[Any, ...]) -> Any:  # noqa: ANN401 - ctypes
+    try:
+        function = getattr(library, name)
+    except AttributeError as err:
+        raise LibraryError(
+            f"libext2fs is too old: it has no {name}", hint=f"version 1.46 or newer: {_INSTALL}"
+        ) from err
+    function.restype, function.argtypes = restype, argtypes
+    if restype is errcode_t:
+        function.errcheck = _check
+    return function
+
+
+def _shared_object(name: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(name)
+    except OSError as err:
+        raise LibraryError(f"{name} can't be loaded: {err}", hint=_INSTALL) from err
+
+
+_loading = threading.Lock()
+
+
+def load() -> Library:
+    """Both libraries, loaded once for all threads.
+
+    Raises:
+        LibraryError: one is missing or too old; the hint names the package.
+    """
+    with _loading:
+        return _load("libext2fs.so.2", "libcom_err.so.2")
+
+
+@functools.cache
+def _load(library: str, com_err: str) -> Library:
+    """Load both libraries.
+
+    Raises:
+        LibraryError: one is missing or too old; the hint names the package.
+    """
+    loaded = Library(_shared_object(library), _shared_object(com_err))
+    loaded.initialize_ext2_error_table()
+    check_version(loaded.version())
+    return loaded
+
+
+def check_version(text: str) -> None:
+    """Refuse a libext2fs older than 1.46, whose struct layouts and directory index code differ."""
+    numbers = re.match(r"(\d+)\.(\d+)", text)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) < _OLDEST:
+        raise LibraryError(f"libext2fs {text} is too old", hint=f"version 1.46 or newer: {_INSTALL}")
+
+
+def version() -> str:
+    """The loaded library's own version, such as `1.47.0`."""
+    return load().version()
+
+
+def error_text(code: int) -> str:
+    """What libcom_err says to a code."""
+    if code in NO_SPACE:
+        return "no space left in the guest filesystem"
+    text: bytes = load().error_message(code)
+    return text.decode(errors="replace")
