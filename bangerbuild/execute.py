@@ -98,6 +98,7 @@ class _Run:
         self.waiting = deque(_jobs(plan))
         self.running: dict[Future[_Finished], _Job] = {}
         self.held: list[tuple[_Job, _Finished]] = []
+        self.said: set[str] = set()
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
         self.stopped = False
@@ -171,7 +172,9 @@ class _Run:
 
     def _report(self, job: _Job, end: _Finished) -> None:
         for step_id, message in end.warnings:
-            self.reporter.warned(step_id, message)
+            if message not in self.said:  # what holds for every disk is said for the first
+                self.reporter.warned(step_id, message)
+            self.said.add(message)
         for action in job.actions:
             seconds = end.seconds.get(action.id, 0.0)
             if end.failed is None:
@@ -255,7 +258,7 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
             return finished
         finally:
             finished.seconds[action.id] = time.monotonic() - begun
-    finished.staged = Staged(tuple(records), workspace.staged)
+    finished.staged = Staged(tuple(records), workspace.staged, frozenset(workspace.guests))
     return finished
 
 

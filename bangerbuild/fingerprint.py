@@ -100,9 +100,19 @@ def _field_differences(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iter
 
 def _changed(key: str, old: Json, new: Json) -> Reason:
     """A digest says nothing to a reader, and stands for what may be secret: only the key is named."""
-    if any(isinstance(side, str) and side.startswith("sha256:") for side in (old, new)):
+    if _is_digest(old) or _is_digest(new):
         return Reason(ReasonCode.RECIPE_CHANGED, {"key": key})
-    return Reason(ReasonCode.RECIPE_CHANGED, {"key": key, "old": old, "new": new})
+    return Reason(ReasonCode.RECIPE_CHANGED, {"key": key, "old": _shown(old), "new": _shown(new)})
+
+
+def _shown(value: Json) -> Json:
+    if isinstance(value, dict):
+        return {key: part for key, part in value.items() if not _is_digest(part)}
+    return value
+
+
+def _is_digest(value: Json) -> bool:
+    return isinstance(value, str) and value.startswith("sha256:")
 
 
 def _unequal(

@@ -236,6 +236,10 @@ class Workspace(View, Protocol):
         """Of the recipe that is being made."""
 
     @property
+    def verb(self) -> Verb:
+        """What the plan says of this step."""
+
+    @property
     def pristine(self) -> bool:
         """Whether no guest has changed the disk since we last wrote it, so that it may be made anew."""
 
@@ -243,8 +247,8 @@ class Workspace(View, Protocol):
     def staging(self) -> Path:
         """A private directory for this job; removed whatever happens."""
 
-    def is_staged(self, artifact: str) -> bool:
-        """Whether this job makes or changes it."""
+    def is_new(self, artifact: str) -> bool:
+        """Whether this job makes it, and does not change a copy of what was there."""
 
     def create(self, artifact: str) -> Path:
         """A path in staging, to be written and then published as this artifact; nothing is there yet."""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+NEW = {Verb.CREATE, Verb.REPLACE}
+
+
 def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozenset[str] = frozenset()) -> Plan:
     """The plan for these steps.
 
@@ -36,7 +39,7 @@ def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozense
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
-    planner = _Planner(store, host, epoch, forced, _guests(store))
+    planner = _Planner(store, host, epoch, forced)
     for step in graphs.ordered(graph):
         planner.actions[step.id] = planner.action(step)
     return Plan(store.path, tuple(planner.actions.values()))
@@ -48,8 +51,6 @@ class _Planner:
     host: Host
     epoch: int
     forced: frozenset[str]
-    guests: frozenset[str]
-    """Artifacts that hold what a guest has written, from before our last change of them."""
     actions: dict[str, Action] = field(default_factory=dict)
 
     def action(self, step: Step) -> Action:
@@ -102,23 +103,10 @@ class _Planner:
         return next((holder for path in present if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: tuple[str, ...], *, may_read: bool) -> bool:
-        return any(
-            artifact in self.guests or self.store.modified(artifact, may_read=may_read)
-            for artifact in artifacts
-        )
+        return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
 
     def _verdict(self, step: Step, situation: Situation) -> Verdict:
-        if self._on_unknown_disk(step):
-            return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
-        return self._forced(step, situation) if step.id in self.forced else step.judge(situation)
-
-    def _on_unknown_disk(self, step: Step) -> bool:
-        """Whether it would change a disk that stays and of which nothing is remembered, its base included."""
-        disk = self.actions[step.changes] if step.changes else None
-        return disk is not None and disk.verb is Verb.BLOCKED and disk.id not in self.store.records
-
-    def _forced(self, step: Step, situation: Situation) -> Verdict:
-        if situation.missing or (step.changes and situation.record is None):
+        if step.id not in self.forced or situation.missing or (step.changes and situation.record is None):
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
@@ -133,7 +121,7 @@ class _Planner:
             reasons += tool_differences(record.recipe, recipe)
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
-        changes_disk = step.changes is not None and situation.disk_verb is Verb.KEEP
+        stays_there = situation.disk_verb in {Verb.KEEP, Verb.GROW}
         action = Action(
             step=step,
             verb=verdict.verb,
@@ -141,9 +129,9 @@ class _Planner:
             recipe=stays.recipe if stays else recipe,
             fingerprint=stays.fingerprint if stays else fingerprint(recipe),
             artifacts=self._artifacts(step, stays, recipe),
-            pristine=not (verdict.verb is Verb.UPDATE and changes_disk and situation.modified()),
+            pristine=situation.disk_verb in NEW or verdict.verb is not Verb.UPDATE or not situation.modified(),
         )
-        return self._previewed(action) if action.verb is Verb.UPDATE and changes_disk else action
+        return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _previewed(self, action: Action) -> Action:
         return action if action.in_use else replace(action, diffs=self._preview(action.step))
@@ -179,16 +167,6 @@ class PlanView:
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its last run."""
         return self.store.records[step_id].facts
-
-
-def _guests(store: Store) -> frozenset[str]:
-    """What was patched after a guest had written to it: its stamp fits, and it is a guest's all the same."""
-    return frozenset(
-        artifact
-        for record in store.records.values()
-        if record.facts.get("pristine") is False
-        for artifact in record.artifacts
-    )
 
 
 def _written(step: Step) -> dict[str, str]:

@@ -32,6 +32,7 @@ PACKAGES = {
     "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
     "resize2fs": "e2fsprogs",
+    "tune2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
 }
 

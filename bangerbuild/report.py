@@ -52,17 +52,21 @@ def _recipe_changed(facts: Mapping[str, Json]) -> str:
     old, new = facts["old"], facts["new"]
     if old is None or new is None:
         value = new if old is None else old
-        shown = "" if isinstance(value, dict) else f": {_value(value)}"
+        shown = "" if isinstance(value, dict) else f": {_value(key, value)}"
         return f"{key} {'added' if old is None else 'removed'}{shown}"
-    if key.endswith(("size", "size_bytes", "capacity")) and isinstance(old, int) and isinstance(new, int):
-        return f"{key}: {size(old)} -> {size(new)}"
-    return f"{key}: {_value(old)} -> {_value(new)}"
+    return f"{key}: {_value(key, old)} -> {_value(key, new)}"
 
 
-def _value(value: Json) -> str:
+def _value(key: str, value: Json) -> str:
+    """A value as the manifest would have it."""
     if isinstance(value, list):
-        return ", ".join(map(_value, value)) or "none"
-    text = {True: "true", False: "false"}[value] if isinstance(value, bool) else str(value)
+        return ", ".join(_value(key, item) for item in value) or "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        name = key.rpartition(".")[2]
+        return f"{value:04o}" if name == "mode" else size(value) if name.startswith("size") else str(value)
+    text = str(value)
     return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 3]}..."
 
 
@@ -72,7 +76,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.SOURCE_CHANGED: lambda facts: f"{facts['path']} changed",
     ReasonCode.INPUT_CHANGED: lambda facts: f"{facts['id']} changed",
     ReasonCode.TOOL_CHANGED: lambda facts: (
-        f"{facts['tool']} {facts['old']} -> {facts['new']}, kept all the same"
+        f"{facts['tool']} {facts['old'] or 'none'} -> {facts['new'] or 'none'}, kept all the same"
     ),
     ReasonCode.ARTIFACT_MODIFIED: lambda facts: f"{facts['path']} was changed by someone else",
     ReasonCode.FILE_DIFFERS: lambda facts: f"{facts['guest']} differs in the guest",
@@ -188,11 +192,13 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
     """The document that `plan --json` and `apply --json` print."""
     by_id = {result.id: result for result in results or ()}
     failed = sum(result.outcome is Outcome.FAILED for result in by_id.values())
+    counts = plan.counts()
+    counts[Verb.KEEP] = counts.pop(Verb.KEEP)  # what is done comes first
     return {
         "format": 1,
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
-        "summary": {**{verb.value: count for verb, count in plan.counts().items()}, "failed": failed},
+        "summary": {**{verb.value: count for verb, count in counts.items()}, "failed": failed},
     }
 
 

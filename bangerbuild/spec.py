@@ -1,4 +1,4 @@
-"""The typed manifest: what `manifest.py` loads and what steps are declared from. Frozen, plain, picklable.
+"""The typed manifest: what `manifest` loads and what steps are declared from. Frozen, plain, picklable.
 
 Sizes are bytes. A `HostPath` keeps what the user wrote beside what it stands for: messages show the one, the
 program opens the other. Guest paths are absolute; `~` has become `/root`.
@@ -88,7 +88,11 @@ class Root:
 
     format: Literal["snapshot", "raw"] = "snapshot"
     size_bytes: int | None = None
-    """A snapshot's capacity (None: room for every block of the image), or a clone's size (None: the image's)."""
+    """A snapshot's capacity (None: room for every block of the image).
+
+    Or a raw root's size: None, the image's; else a multiple of 4096, no less than the image's
+    as far as that is known beforehand.
+    """
     on_new_base: Literal["block", "keep"] = "block"
 
 
@@ -97,7 +101,7 @@ class Work:
     """`[vm.NAME.work]`: the disk that holds /root."""
 
     size_bytes: int | None = None
-    """None: the seed's."""
+    """None: the seed's, and there is one. Else a multiple of 4096."""
     mount: str = "/root"
 
 
@@ -187,6 +191,7 @@ class VM:
     drop_mounts: tuple[str, ...] = ("/home", "/var")
     root: Root = field(default_factory=Root)
     work: Work | None = None
+    """None: no work disk. It is there if the image has a seed or a size is given, unless `work = false`."""
     disks: tuple[Disk, ...] = ()
     guest: GuestDefaults = field(default_factory=GuestDefaults)
     network: Network = field(default_factory=Network)

@@ -43,8 +43,9 @@ FORMAT = 1
 LOCK_POLL_SECONDS = 0.05
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE stamps (path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT)
-    WITHOUT ROWID;
+CREATE TABLE stamps (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT, guest INTEGER
+) WITHOUT ROWID;
 CREATE TABLE intents (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
 CREATE TABLE digests (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
@@ -58,6 +59,8 @@ class Stamp:
     mtime_ns: int
     inode: int
     digest: str
+    guest: bool = False
+    """Whether it holds what a guest has written: then it stays the guest's, whatever we change in it."""
 
     def fits(self, status: os.stat_result) -> bool:
         """Whether `stat` still says the same, so that the digest need not be asked."""
@@ -70,6 +73,8 @@ class Staged:
 
     records: tuple[Record, ...]
     files: Mapping[str, Path]
+    guests: frozenset[str] = frozenset()
+    """Those of the files that hold what a guest has written."""
 
 
 class Store:
@@ -89,7 +94,7 @@ class Store:
         store = cls(path, database if writable else None)
         for step_id, body in database.execute("SELECT id, body FROM records"):
             store.records[step_id] = _record_from_json(step_id, json.loads(body))
-        for artifact, *stamp in database.execute("SELECT path, size, mtime_ns, inode, digest FROM stamps"):
+        for artifact, *stamp in database.execute("SELECT * FROM stamps"):
             store.stamps[artifact] = Stamp(*stamp)
         for key, stamp, digest in database.execute("SELECT key, stamp, digest FROM digests"):
             store._digests[key] = (stamp, digest)
@@ -131,7 +136,7 @@ class Store:
             raise _store_error(err, self.path / artifact) from err
 
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
-        """Whether an artifact's bytes differ from those last published.
+        """Whether a guest, or anyone else, has changed an artifact since we last made it ourselves.
 
         A `stat` that differs proves nothing, so the digest decides, but for a file that may not be read.
 
@@ -140,9 +145,11 @@ class Store:
         """
         stamp = self.stamps.get(artifact)
         try:
+            if stamp is None or stamp.guest:
+                return True
             if may_read:
-                return stamp is None or not self._is(artifact, stamp)
-            return stamp is None or not stamp.fits((self.path / artifact).stat())
+                return not self._is(artifact, stamp)
+            return not stamp.fits((self.path / artifact).stat())
         except OSError as err:
             raise _store_error(err, self.path / artifact) from err
 
@@ -177,7 +184,7 @@ class Store:
             StoreError: nothing is published that no record or intent describes.
         """
         try:
-            stamped = [(job, {path: _stamp(file) for path, file in job.files.items()}) for job in batch]
+            stamped = [(job, _stamps(job)) for job in batch]
             durable.sync([file for job in batch for file in job.files.values()], self.path)
             self._write_intents(stamped)
             self._rename([pair for job in batch for pair in job.files.items()])
@@ -341,7 +348,7 @@ def _write_records(database: sqlite3.Connection, records: Iterable[Record]) -> N
 
 def _write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
     database.executemany(
-        "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)",
         [(path, *cast("list[int]", _stamp_to_json(stamp))) for path, stamp in stamps.items()],
     )
 
@@ -380,13 +387,17 @@ def _sweep(staging: Path) -> None:
         shutil.rmtree(path)
 
 
-def _stamp(file: Path) -> Stamp:
+def _stamps(job: Staged) -> dict[str, Stamp]:
+    return {path: _stamp(file, guest=path in job.guests) for path, file in job.files.items()}
+
+
+def _stamp(file: Path, *, guest: bool) -> Stamp:
     """Stamp a staged file; see the module's docstring for the mtime."""
     digest = clone.digest(file)
     milliseconds = time.time_ns() // 1_000_000
     os.utime(file, ns=(milliseconds * 1_000_000, milliseconds * 1_000_000))
     status = file.stat()
-    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, digest)
+    return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, digest, guest)
 
 
 def _made(directory: Path) -> set[Path]:
@@ -397,7 +408,7 @@ def _made(directory: Path) -> set[Path]:
 
 
 def _stamp_to_json(stamp: Stamp) -> list[Json]:
-    return [stamp.size, stamp.mtime_ns, stamp.inode, stamp.digest]
+    return [stamp.size, stamp.mtime_ns, stamp.inode, stamp.digest, stamp.guest]
 
 
 def _record_to_json(record: Record) -> dict[str, Json]:

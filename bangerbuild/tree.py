@@ -53,3 +53,15 @@ class Entry:
     """Full names, such as `security.capability`; POSIX ACLs in the kernel's binary form."""
     content: BinaryIO | None = None
     data_extents: tuple[tuple[int, int], ...] | None = None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a guest mounts a disk, and where it mounts others that a path on this one must not lead onto."""
+
+    mount_point: str = "/"
+    others: frozenset[str] = frozenset()
+
+
+ALONE = Place()
+"""A disk that is its guest's only one, or that is looked at by itself."""

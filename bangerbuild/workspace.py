@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bangerbuild.model import Action, Json
+    from bangerbuild.model import Action, Json, Verb
     from bangerbuild.store import Store
 
 
@@ -33,6 +33,8 @@ class JobWorkspace:
         self.epoch = epoch
         self.staging = store.stage()
         self.staged: dict[str, Path] = {}
+        self.guests: set[str] = set()
+        self.new: set[str] = set()
         self.warnings: list[tuple[str, str]] = []
         self._store = store
         self._actions = actions
@@ -51,12 +53,17 @@ class JobWorkspace:
         return self._action.fingerprint
 
     @property
+    def verb(self) -> Verb:
+        """See Workspace."""
+        return self._action.verb
+
+    @property
     def pristine(self) -> bool:
         """See Workspace. Asked of the store once more: a VM may have run since the plan was made."""
         return self._action.pristine and not any(
             self._store.exists(artifact) and self._store.modified(artifact)
             for artifact in self._action.artifacts
-            if not self.is_staged(artifact)
+            if artifact not in self.staged
         )
 
     def run(self, action: Action) -> list[Record]:
@@ -85,15 +92,17 @@ class JobWorkspace:
         """See View."""
         return self._facts[step_id] if step_id in self._facts else self._store.records[step_id].facts
 
-    def is_staged(self, artifact: str) -> bool:
+    def is_new(self, artifact: str) -> bool:
         """See Workspace."""
-        return artifact in self.staged
+        return artifact in self.new
 
     def create(self, artifact: str) -> Path:
         """See Workspace."""
         path = self.staging / artifact.replace("/", "%")
         path.unlink(missing_ok=True)
         self.staged[artifact] = path
+        self.guests.discard(artifact)
+        self.new.add(artifact)
         return path
 
     def edit(self, artifact: str) -> Path:
@@ -102,6 +111,9 @@ class JobWorkspace:
             published = self._store.path / artifact
             clone.clone(published, self.create(artifact))
             shutil.copymode(published, self.staged[artifact])
+            self.new.discard(artifact)
+            if self._store.modified(artifact):
+                self.guests.add(artifact)
         return self.staged[artifact]
 
     def warn(self, message: str) -> None:

@@ -1,6 +1,7 @@
 """Every mistake in a manifest that is told by line: the text, and the one problem it gives.
 
-Read in a directory that `tests/test_manifest_problems.py` furnishes.
+Those about disks, seeds and kernels are in `tests/bad_disks.py`. All are read in a directory that
+`tests/test_manifest_problems.py` furnishes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 IMAGE = 'image.debian.rootfs.tar = "root.tar"\n'
+KERNEL = IMAGE + 'image.debian.kernel.guest = "/boot/vmlinuz-*"\n'
 WEB = IMAGE + '[vm.web]\nimage = "debian"\n'
 LONG_LABEL = f'hostname = "{"a" * 64}"'
 LONG_HOSTNAME = f'hostname = "{".".join(["a" * 50] * 5)}"'
@@ -1271,40 +1273,28 @@ sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
         "'sha256' goes with 'url' only, not with 'tar'",
     ),
     bad(
-        'not yet work_seed.tar = "root.tar"',
-        """\
-[image.a]
-rootfs.tar = "root.tar"
-work_seed.tar = "root.tar"
-""",
-        3,
-        "image.a.work_seed",
-        "image.a.work_seed is not supported yet",
-        "leave it out: there are no work disks yet",
+        "not yet a seed from a container image",
+        IMAGE + 'image.debian.work_seed.oci = "oci:a:b"',
+        2,
+        "image.debian.work_seed.oci",
+        "image.debian.work_seed.oci is not supported yet",
+        "use tar, ext4 or directory",
     ),
     bad(
-        'not yet kernel = "k"',
-        """\
-[image.a]
-rootfs.tar = "root.tar"
-kernel = "k"
-""",
-        3,
-        "image.a.kernel",
-        "image.a.kernel is not supported yet",
-        "leave it out, and name it where you start the VM",
+        "not yet a kernel to download",
+        IMAGE + 'image.debian.kernel = { url = "https://x/y", sha256 = "' + "0" * 64 + '" }',
+        2,
+        "image.debian.kernel.url",
+        "image.debian.kernel.url is not supported yet",
+        "download it and give its path",
     ),
     bad(
-        'not yet initrd.guest = "/x"',
-        """\
-[image.a]
-rootfs.tar = "root.tar"
-initrd.guest = "/x"
-""",
+        "not yet an initrd to download",
+        KERNEL + 'image.debian.initrd.url = "https://x/y"',
         3,
-        "image.a.initrd",
-        "image.a.initrd is not supported yet",
-        "leave it out, and name it where you start the VM",
+        "image.debian.initrd.url",
+        "image.debian.initrd.url is not supported yet",
+        "download it and give its path",
     ),
     bad(
         'not yet file = [{ guest = "/a", content = "" }]',
@@ -1329,63 +1319,6 @@ file_sync = [{ guest = "/a", host = "tree" }]
         "image.a.file_sync",
         "image.a.file_sync is not supported yet",
         "put it into [defaults] or the VM",
-    ),
-    bad(
-        'not yet root.format = "raw"',
-        WEB + 'root.format = "raw"',
-        4,
-        "vm.web.root.format",
-        "vm.web.root.format = 'raw' is not supported yet",
-        'use "snapshot"',
-    ),
-    bad(
-        'not yet d root.format = "raw"',
-        """\
-[defaults]
-root.format = "raw"
-""",
-        2,
-        "defaults.root.format",
-        "defaults.root.format = 'raw' is not supported yet",
-        'use "snapshot"',
-    ),
-    bad(
-        'not yet work.size = "1GiB"',
-        WEB + 'work.size = "1GiB"',
-        4,
-        "vm.web.work",
-        "vm.web.work is not supported yet",
-        "leave it out, or say work = false",
-    ),
-    bad(
-        'not yet d work.size = "1GiB"',
-        """\
-[defaults]
-work.size = "1GiB"
-""",
-        2,
-        "defaults.work",
-        "defaults.work is not supported yet",
-        "leave it out, or say work = false",
-    ),
-    bad(
-        'not yet disk = [{ name = "d", size = "1G" }]',
-        WEB + 'disk = [{ name = "d", size = "1G" }]',
-        4,
-        "vm.web.disk",
-        "vm.web.disk is not supported yet",
-        "leave it out",
-    ),
-    bad(
-        'not yet d disk = [{ name = "d", size = "1G" }]',
-        """\
-[defaults]
-disk = [{ name = "d", size = "1G" }]
-""",
-        2,
-        "defaults.disk",
-        "defaults.disk is not supported yet",
-        "leave it out",
     ),
     bad(
         "a key without a value",

@@ -13,7 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.errors import BangerError
-    from bangerbuild.model import Action, FileDiff, Json, Plan, Result, Situation, Source, View, Workspace
+    from bangerbuild.model import (
+        Action,
+        FileDiff,
+        Json,
+        Plan,
+        Result,
+        Situation,
+        Source,
+        Step,
+        View,
+        Workspace,
+    )
     from bangerbuild.spec import Manifest
 
 EPOCH = 946_684_800
@@ -119,7 +130,7 @@ class RecordingReporter:
 
 
 def planned(
-    steps: Sequence[FakeStep], path: Path, host: FakeHost | None = None, forced: Sequence[str] = ()
+    steps: Sequence[Step], path: Path, host: FakeHost | None = None, forced: Sequence[str] = ()
 ) -> Plan:
     """The plan of these steps for the store at `path`, which is only read."""
     made = graph.build(steps)
@@ -127,7 +138,7 @@ def planned(
 
 
 def built(
-    steps: Sequence[FakeStep],
+    steps: Sequence[Step],
     path: Path,
     host: FakeHost | None = None,
     *,

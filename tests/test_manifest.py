@@ -14,9 +14,12 @@ from bangerbuild.manifest import load
 from bangerbuild.spec import (
     VM,
     DirectorySource,
+    Disk,
     Ext4Source,
     FileSync,
+    GuestBoot,
     GuestDefaults,
+    HostBoot,
     HostPath,
     Image,
     InlineFile,
@@ -25,6 +28,7 @@ from bangerbuild.spec import (
     Network,
     Root,
     TarSource,
+    Work,
 )
 from tests.manifests import KEY, MINIMAL
 
@@ -108,7 +112,7 @@ def test_a_minimal_manifest_gets_every_default(directory: Path) -> None:
                 vcpus=1,
                 memory_bytes=512 << 20,
                 drop_mounts=("/home", "/var"),
-                root=Root(None, "block"),
+                root=Root("snapshot", None, "block"),
                 network=Network(mode="none", mac=None, tap=None),
             )
         },
@@ -124,7 +128,7 @@ def test_every_key_of_a_vm_arrives(directory: Path) -> None:
         vcpus=2,
         memory_bytes=1 << 30,
         drop_mounts=("/srv",),
-        root=Root(8 << 30, "keep"),
+        root=Root("snapshot", 8 << 30, "keep"),
         guest=GuestDefaults(sshd=False),
         network=Network(
             mode="cmdline",
@@ -195,6 +199,40 @@ def test_an_image_keeps_its_command_line() -> None:
     assert loaded(text).images["a"].cmdline == "console=ttyS0"
 
 
+def test_a_seed_is_a_source_like_any_other() -> None:
+    seed = '{ directory = "tree", size = "256MiB", owner = "keep" }'
+    text = f'[image.a]\nrootfs.tar = "root.tar"\nwork_seed = {seed}'
+    assert loaded(text).images["a"].work_seed == DirectorySource(
+        HostPath(Path.cwd() / "tree", "tree"), 256 << 20, keep_owner=True
+    )
+
+
+def test_a_kernel_and_an_initrd_are_files_of_the_host() -> None:
+    write("vmlinuz", "")
+    write("boot/initrd.img", "")
+    image = loaded(
+        '[image.a]\nrootfs.tar = "root.tar"\nkernel = "vmlinuz"\ninitrd = "boot/initrd.img"'
+    ).images["a"]
+    assert image.kernel == HostBoot(HostPath(Path.cwd() / "vmlinuz", "vmlinuz"))
+    assert image.initrd == HostBoot(HostPath(Path.cwd() / "boot/initrd.img", "boot/initrd.img"))
+
+
+def test_a_kernel_and_an_initrd_are_patterns_in_the_guest() -> None:
+    image = loaded("""
+[image.a]
+rootfs.tar = "root.tar"
+kernel.guest = "/boot/vmlinuz-*"
+initrd.guest = "~/initrd-?.img"
+""").images["a"]
+    assert (image.kernel, image.initrd) == (GuestBoot("/boot/vmlinuz-*"), GuestBoot("/root/initrd-?.img"))
+
+
+@pytest.mark.parametrize("cmdline", ["", "rootfstype=ext4 rootwait", "x.root=1", "console=ttyS0"])
+def test_a_command_line_without_a_root_device_is_kept_as_it_is(cmdline: str) -> None:
+    text = f'[image.a]\nrootfs.tar = "root.tar"\ncmdline = "{cmdline}"'
+    assert loaded(text).images["a"].cmdline == cmdline
+
+
 def test_an_image_and_a_vm_may_have_one_name() -> None:
     manifest = loaded('[image.web.rootfs]\ntar = "root.tar"\n[vm.web]\nimage = "web"')
     assert manifest.vms["web"].image == "web"
@@ -203,6 +241,122 @@ def test_an_image_and_a_vm_may_have_one_name() -> None:
 def test_a_source_may_be_a_symlink() -> None:
     Path("link").symlink_to("root.tar")
     assert loaded('[image.a.rootfs]\ntar = "link"').images["a"].rootfs.path.path == Path.cwd() / "link"
+
+
+# --- disks
+
+
+SEED = '[image.seeded]\nrootfs.tar = "root.tar"\nwork_seed = { tar = "root.tar", size = "256MiB" }\n'
+
+
+@pytest.mark.parametrize("size", ["2GiB", "256MiB"])
+def test_a_raw_root_has_the_size_of_its_image_or_a_larger_one(size: str) -> None:
+    text = (
+        f'[image.a.rootfs]\ntar = "root.tar"\nsize = "256MiB"\n[vm.web]\nimage = "a"\nroot.size = "{size}"\n'
+    )
+    root = loaded(text + 'root.format = "raw"').vms["web"].root
+    assert root == Root("raw", {"2GiB": 2 << 30, "256MiB": 256 << 20}[size], "block")
+
+
+def test_a_raw_root_may_keep_its_base() -> None:
+    root = vm('[vm.web]\nimage = "debian"\nroot = { format = "raw", on_new_base = "keep" }').root
+    assert root == Root("raw", None, "keep")
+
+
+def test_a_snapshot_may_be_smaller_than_its_image() -> None:
+    text = '[image.a.rootfs]\ntar = "root.tar"\nsize = "2GiB"\n[vm.web]\nimage = "a"\nroot.size = "2MiB"'
+    assert loaded(text).vms["web"].root == Root("snapshot", 2 << 20)
+
+
+@pytest.mark.parametrize(
+    ("image", "keys", "work"),
+    [
+        ("debian", "", None),
+        ("debian", "work = false", None),
+        ("debian", 'work.size = "1GiB"', Work(1 << 30, "/root")),
+        ("debian", 'work = { size = "1GiB", mount = "/srv" }', Work(1 << 30, "/srv")),
+        ("seeded", "", Work(None, "/root")),
+        ("seeded", "work = {}", Work(None, "/root")),
+        ("seeded", 'work.mount = "~/work"', Work(None, "/root/work")),
+        ("seeded", 'work.size = "256MiB"', Work(256 << 20, "/root")),
+        ("seeded", 'work.size = "16G"', Work(16 << 30, "/root")),
+        ("seeded", "work = false", None),
+    ],
+)
+def test_a_work_disk_is_there_if_there_is_a_seed_or_a_size(image: str, keys: str, work: Work | None) -> None:
+    assert vm(f'{SEED}[vm.web]\nimage = "{image}"\n{keys}').work == work
+
+
+def test_the_seed_may_be_that_of_an_included_file() -> None:
+    write("images.toml", SEED)
+    assert loaded('include = ["images.toml"]\n[vm.web]\nimage = "seeded"').vms["web"].work == Work()
+
+
+def test_a_mount_point_in_the_defaults_makes_no_work_disk() -> None:
+    vms = loaded(
+        SEED
+        + """\
+[image.debian]
+rootfs.tar = "root.tar"
+[defaults]
+work.mount = "/srv"
+[vm.without]
+image = "debian"
+[vm.with]
+image = "seeded"
+"""
+    ).vms
+    assert (vms["without"].work, vms["with"].work) == (None, Work(None, "/srv"))
+
+
+def test_a_vm_may_leave_out_or_take_up_the_work_disk_of_the_defaults() -> None:
+    without = '[defaults]\nwork.size = "1GiB"\n[vm.web]\nimage = "debian"\nwork = false'
+    taken = '[defaults]\nwork = false\n[vm.web]\nimage = "debian"\nwork.size = "1GiB"'
+    assert (vm(without).work, vm(taken).work) == (None, Work(1 << 30))
+
+
+def test_data_disks_come_in_the_order_given_after_those_of_the_defaults() -> None:
+    found = vm("""
+[[defaults.disk]]
+name = "log"
+size = "16MiB"
+mount = "/var/log"
+[[defaults.disk]]
+name = "data"
+size = "1GiB"
+mount = "/data"
+[vm.web]
+image = "debian"
+[[vm.web.disk]]
+name = "sixteen-letters-"
+size = 1073741824
+mount = "~/x"
+[[vm.web.disk]]
+name = "data"
+size = "2GiB"
+mount = "/data/own"
+""")
+    assert found.disks == (
+        Disk("log", 16 << 20, "/var/log"),
+        Disk("sixteen-letters-", 1 << 30, "/root/x"),
+        Disk("data", 2 << 30, "/data/own"),
+    )
+
+
+def test_a_disk_may_take_the_place_of_the_default_tmpfs_and_files_lie_on_it() -> None:
+    found = vm("""
+[vm.web]
+image = "debian"
+file = [{ guest = "/tmp/a", content = "" }]
+disk = [{ name = "tmp", size = "1GiB", mount = "/tmp" }, { name = "b", size = "1GiB", mount = "/tmp/b" }]
+""")
+    assert [disk.mount for disk in found.disks] == ["/tmp", "/tmp/b"]
+    assert found.files[0].guest == "/tmp/a"
+
+
+def test_a_work_disk_may_lie_below_run_where_our_fstab_mounts_no_tmpfs() -> None:
+    text = '[vm.web]\nimage = "debian"\nguest.fstab = false\nwork = { size = "1GiB", mount = "/run/work" }'
+    assert vm(text).work == Work(1 << 30, "/run/work")
 
 
 # --- network
@@ -261,10 +415,6 @@ guest.hosts = true
 def test_an_empty_list_replaces_that_of_the_defaults() -> None:
     text = '[defaults]\nimage = "debian"\ndrop_mounts = ["/a"]\n[vm.web]\ndrop_mounts = []'
     assert vm(text).drop_mounts == ()
-
-
-def test_no_work_disk_in_the_vm_replaces_nothing_and_is_fine() -> None:
-    assert vm('[vm.web]\nimage = "debian"\nwork = false').name == "web"
 
 
 def test_arrays_of_tables_are_appended_after_those_of_the_file() -> None:
@@ -458,6 +608,25 @@ def test_a_host_name_that_linux_does_not_take_gets_a_warning() -> None:
     manifest = loaded(MINIMAL + f'hostname = "{name}"')
     assert manifest.warnings == (
         "vm.web: its host name is 68 characters long, and Linux takes no more than 64",
+    )
+
+
+@pytest.mark.parametrize("vcpus", [3, 31, 33, 34])
+def test_a_number_of_vcpus_that_firecracker_does_not_take_gets_a_warning(vcpus: int) -> None:
+    assert loaded(MINIMAL + f"vcpus = {vcpus}").warnings == (
+        f"vm.web.vcpus is {vcpus}, and Firecracker takes 1 or an even number, at most 32",
+    )
+
+
+@pytest.mark.parametrize("vcpus", [1, 2, 32])
+def test_a_number_of_vcpus_that_firecracker_takes_gets_none(vcpus: int) -> None:
+    assert loaded(MINIMAL + f"vcpus = {vcpus}").warnings == ()
+
+
+def test_a_warning_about_the_defaults_is_given_once_for_all_vms() -> None:
+    manifest = loaded("[defaults]\nvcpus = 3\n" + MINIMAL + '[vm.other]\nimage = "debian"')
+    assert manifest.warnings == (
+        "defaults.vcpus is 3, and Firecracker takes 1 or an even number, at most 32",
     )
 
 

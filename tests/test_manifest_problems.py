@@ -15,6 +15,7 @@ from bangerbuild.errors import ManifestError, Problem
 from bangerbuild.manifest import load
 from bangerbuild.manifest.keys import public_keys
 from bangerbuild.manifest.problems import UnfitError
+from tests.bad_disks import BAD_DISKS
 from tests.bad_manifests import BAD, WEB, Bad
 from tests.manifests import EVERYTHING, KEY, MINIMAL
 
@@ -28,8 +29,9 @@ PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH P
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The current directory, with what the manifests of these tests name: the good and the bad."""
     monkeypatch.chdir(tmp_path)
-    for name in ("root.tar", "disk.ext4"):
-        Path(name).touch()
+    Path("root.tar").touch()
+    Path("disk.ext4").touch()
+    os.truncate("disk.ext4", 64 << 20)
     Path("tree").mkdir()
     Path("dangling").symlink_to("nowhere")
     Path("loop").symlink_to("loop")
@@ -61,7 +63,7 @@ def problems_of(text: str) -> tuple[Problem, ...]:
     return problems(write("vm.toml", text))
 
 
-@pytest.mark.parametrize("bad", BAD, ids=[bad.what for bad in BAD])
+@pytest.mark.parametrize("bad", [*BAD, *BAD_DISKS], ids=lambda bad: bad.what)
 def test_a_mistake_is_told_once_with_its_line_and_key(bad: Bad) -> None:
     message = bad.message.replace("{cwd}", str(Path.cwd()))
     assert problems_of(bad.text) == (Problem("vm.toml", bad.line, bad.key, message, bad.hint),)
@@ -181,7 +183,7 @@ def test_mistakes_of_form_and_of_sense_are_told_in_one_go_by_line() -> None:
 tarr = "root.tar"
 [image.b]
 rootfs.tar = "gone.tar"
-kernel = "vmlinuz"
+kernel.url = "https://example.org/vmlinuz"
 [vm.web]
 image = "c"
 memory = "much"
@@ -198,7 +200,7 @@ network = { address = "10.0.0.1", mode = 1 }
     assert [(problem.line, problem.message) for problem in found] == [
         (2, "unknown key 'tarr'"),
         (4, f"'gone.tar' is not there ({Path.cwd() / 'gone.tar'})"),
-        (5, "image.b.kernel is not supported yet"),
+        (5, "image.b.kernel.url is not supported yet"),
         (7, "unknown image 'c'"),
         (8, "memory is 'much': give a number of bytes or a size such as \"2GiB\""),
         (9, "'content' is missing"),
@@ -229,8 +231,9 @@ def test_a_mistake_in_the_defaults_is_told_once_for_all_vms() -> None:
 
 
 def test_the_whole_language_is_understood_and_what_is_not_built_yet_refused() -> None:
-    for name in ("bookworm.tar.zst", "disk.ext4", "images.toml"):
+    for name in ("bookworm.tar.zst", "images.toml", "vmlinuz"):
         write(name, "")
+    Path("skel").mkdir()
     (Path.home() / ".ssh").mkdir(exist_ok=True)
     (Path.home() / ".ssh/id_ed25519.pub").write_text(KEY)
     (Path.home() / ".gitconfig").touch()
@@ -239,20 +242,62 @@ def test_the_whole_language_is_understood_and_what_is_not_built_yet_refused() ->
     assert [problem.key for problem in found if not problem.message.endswith("is not supported yet")] == []
     assert sorted(problem.key for problem in found) == sorted(
         [
-            "image.bookworm.kernel",
-            "image.bookworm.initrd",
-            "image.bookworm.work_seed",
             "image.bookworm.file",
             "image.bookworm.file_sync",
-            "image.a.kernel",
+            "image.a.kernel.url",
             "image.b.rootfs.oci",
             "image.c.rootfs.url",
             "image.d.rootfs.mmdebstrap",
             "image.e.rootfs.image",
-            "vm.web.work",
-            "vm.web.disk",
         ]
     )
+
+
+def test_nothing_is_said_of_a_vms_disks_where_its_image_is_not_known() -> None:
+    found = problems_of("""\
+[image.refused]
+rootfs.tar = "root.tar"
+work_seed = 5
+[image.later]
+rootfs.tar = "root.tar"
+work_seed.oci = "oci:a:b"
+[vm.a]
+image = "refused"
+work.mount = "/a"
+[vm.b]
+image = "later"
+work.mount = "/b"
+[vm.c]
+image = "gone"
+work.mount = "/c"
+""")
+    assert [problem.key for problem in found] == [
+        "image.refused.work_seed",
+        "image.later.work_seed.oci",
+        "vm.c.image",
+    ]
+
+
+def test_what_the_schema_refuses_of_a_disk_hides_no_other_mistake() -> None:
+    found = problems_of(
+        WEB
+        + """\
+[[vm.web.disk]]
+name = "Data"
+size = "1GiB"
+mount = "/a"
+[[vm.web.disk]]
+name = "root"
+size = "1MiB"
+mount = "/"
+"""
+    )
+    assert [problem.key for problem in found] == [
+        "vm.web.disk[0].name",
+        "vm.web.disk[1].name",
+        "vm.web.disk[1].size",
+        "vm.web.disk[1].mount",
+    ]
 
 
 def test_each_bad_item_of_a_list_is_told() -> None:

@@ -13,7 +13,17 @@ from hypothesis import strategies as st
 from bangerbuild.manifest import parse_size, schema
 from bangerbuild.manifest.network import interface, mac_address
 from bangerbuild.manifest.problems import UnfitError
-from bangerbuild.manifest.values import guest_path, host_path, hostname, is_below, mount_target
+from bangerbuild.manifest.values import (
+    BLOCK_BYTES,
+    MIN_DISK_BYTES,
+    disk_size,
+    guest_path,
+    host_path,
+    hostname,
+    is_below,
+    mount_target,
+    size_text,
+)
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE_PATTERN = schema()["$defs"]["size"]["pattern"]
@@ -62,6 +72,39 @@ def test_no_other_text_is_a_size(text: str) -> None:
     if not re.fullmatch(SIZE_PATTERN, text) or text.endswith("\n"):
         with pytest.raises(UnfitError):
             parse_size(text)
+
+
+@given(st.integers(1, 2**40), st.sampled_from([1, *UNITS.values()]))
+def test_a_size_is_shown_as_a_manifest_would_give_it(number: int, unit: int) -> None:
+    size_bytes = min(number * unit, 2**60)
+    text = size_text(size_bytes)
+    assert parse_size(int(text.removesuffix(" bytes")) if text.endswith(" bytes") else text) == size_bytes
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(1 << 20, "1MiB"), (1536 << 20, "1536MiB"), (1 << 40, "1TiB"), (1000, "1000 bytes")],
+)
+def test_a_size_is_shown_in_the_largest_unit_that_fits(size_bytes: int, text: str) -> None:
+    assert size_text(size_bytes) == text
+
+
+@given(st.integers(MIN_DISK_BYTES, 2**59))
+def test_a_disk_of_whole_blocks_is_taken_and_of_any_other_the_nearest_is_named(size_bytes: int) -> None:
+    if size_bytes % BLOCK_BYTES == 0:
+        assert disk_size(size_bytes) == size_bytes
+        return
+    with pytest.raises(UnfitError, match="not a multiple of 4096") as caught:
+        disk_size(size_bytes)
+    nearest = int((caught.value.hint or "").removeprefix("the nearest is "))
+    assert disk_size(nearest) == nearest
+    assert abs(nearest - size_bytes) <= BLOCK_BYTES // 2
+
+
+@pytest.mark.parametrize("size", [4096, "15MiB", MIN_DISK_BYTES - 1])
+def test_a_disk_that_ext4_has_no_room_on_is_refused(size: str | int) -> None:
+    with pytest.raises(UnfitError, match="too small a disk"):
+        disk_size(size)
 
 
 @pytest.mark.parametrize(

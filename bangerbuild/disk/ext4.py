@@ -1,6 +1,7 @@
 """One ext2, ext3 or ext4 filesystem, by guest paths: read, write, replace, remove.
 
-Read this first; `resolve` says where a path leads, `nodes` makes and frees inodes, `content` moves bytes.
+Read this first; `reading` is its other half, `resolve` says where a path leads, `nodes` makes and frees
+inodes, `content` moves bytes.
 """
 
 from __future__ import annotations
@@ -10,54 +11,30 @@ from io import BytesIO
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from bangerbuild.disk import libext2fs
-from bangerbuild.disk.content import read_content
-from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.nodes import Nodes
+from bangerbuild.disk.reading import ROOT_INO, Reader, names_path
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.disk.walk import walk
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import ALONE, EntryType, Place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from types import TracebackType
     from typing import BinaryIO
 
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.tree import Entry
-
-ROOT_INO = 2
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-
-
-def _reads(
-    method: Callable[Concatenate[Filesystem, str, _P], _R],
-) -> Callable[Concatenate[Filesystem, str, _P], _R]:
-    """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
-
-    @functools.wraps(method)
-    def wrapped(self: Filesystem, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(self, path, *args, **kwargs)
-        except FilesystemError as err:
-            if type(err) is not FilesystemError or err.code is None or path in err.brief:
-                raise
-            raise FilesystemError(
-                f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
-            ) from err
-
-    return wrapped
 
 
 def _changes(
     method: Callable[Concatenate[Filesystem, str, _P], _R],
 ) -> Callable[Concatenate[Filesystem, str, _P], _R]:
     """The same; and after a change that broke off half-way, nothing may be written any more."""
-    named = _reads(method)
+    named = names_path(method)
 
     @functools.wraps(method)
     def wrapped(self: Filesystem, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -74,7 +51,7 @@ def _changes(
     return wrapped
 
 
-class Filesystem:
+class Filesystem(Reader):
     """An open filesystem; a context manager that writes at its clean end and abandons after an exception.
 
     Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
@@ -85,7 +62,7 @@ class Filesystem:
         writable: whether it may be changed.
         now: seconds since 1970 for every time that is set; 0 counts as 1.
         allow_unclean: read one with errors or an unreplayed journal as it stands.
-        foreign_mounts: guest mount points of other disks; a path that leads below one is an error.
+        place: where the guest mounts the disk; paths are the guest's, and one that leads off it is an error.
         parsed: what is known of the base if the disk is a fresh store on it: saves parsing it again.
 
     Raises:
@@ -99,7 +76,7 @@ class Filesystem:
         writable: bool = False,
         now: int = 1,
         allow_unclean: bool = False,
-        foreign_mounts: frozenset[str] = frozenset(),
+        place: Place = ALONE,
         parsed: ParsedBase | None = None,
     ) -> None:
         if parsed is not None and writable and parsed.fits(blocks):
@@ -111,7 +88,7 @@ class Filesystem:
         self.blocks = blocks
         self.name = blocks.name
         self.writable = writable
-        self.foreign_mounts = foreign_mounts
+        self.place = place
         self.nodes = Nodes(self._handle, blocks, self.superblock, now)
         self._open = True
         self._spoiled = False
@@ -148,90 +125,14 @@ class Filesystem:
             self._open = False
             self._handle.abandon()
 
-    # reading
-
-    def _find(self, path: str, *, follow: bool) -> Location | None:
-        rules = Rules(follow_last=follow, foreign_mounts=self.foreign_mounts)
-        found = resolve(self.nodes, ROOT_INO, path, rules)
-        return found if found is not None and found.ino else None
-
-    @_reads
-    def stat(self, path: str, *, follow: bool = True) -> Stat | None:
-        """What is there; None if nothing is."""
-        found = self._find(path, follow=follow)
-        return self._stat(found.ino) if found else None
-
-    def _stat(self, ino: int) -> Stat | None:
-        return stat_of(ino, self.nodes.inode(ino), self.nodes.target)
-
-    def exists(self, path: str) -> bool:
-        """Whether something of any type is there, at the end of symlinks."""
-        return self.stat(path) is not None
-
-    @_reads
-    def read(self, path: str) -> bytes | None:
-        """The content of a regular file, symlinks followed; None only where nothing is there.
-
-        Raises:
-            GuestPathError: something else than a regular file is there.
-        """
-        chunks = self.read_chunks(path)
-        return None if chunks is None else b"".join(chunks)
-
-    @_reads
-    def read_chunks(self, path: str) -> Iterator[bytes] | None:
-        """The same in pieces of at most 1 MiB, read as they are asked for."""
-        found = self._find(path, follow=True)
-        if found is None:
-            return None
-        inode = self.nodes.inode(found.ino)
-        if inode.type is not EntryType.FILE:
-            raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
-        self.nodes.refuse_encrypted(inode, path)
-        return read_content(self._handle, self.blocks, found.ino, inode)
-
-    @_reads
-    def listdir(self, path: str) -> list[str] | None:
-        """The names in a directory, sorted; None if nothing is there.
-
-        Raises:
-            GuestPathError: something else than a directory is there.
-        """
-        found = self._find(path, follow=True)
-        if found is None:
-            return None
-        if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
-            raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
-        names = (entry.name for entry in self._handle.entries(found.ino))
-        return sorted(name.decode(errors="surrogateescape") for name in names)
-
-    def walk(self) -> Iterator[Entry]:
-        """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""
-        return walk(self.nodes, ROOT_INO)
-
-    @_reads
-    def get_xattrs(self, path: str, *, follow: bool = True) -> dict[str, bytes]:
-        """All extended attributes by full name, POSIX ACLs in the kernel's form.
-
-        Raises:
-            GuestPathError: nothing is there.
-        """
-        return self.nodes.xattrs(self._existing(path, follow=follow).ino)
-
-    def _existing(self, path: str, *, follow: bool) -> Location:
-        found = self._find(path, follow=follow)
-        if found is None:
-            raise GuestPathError(f"'{path}' is not there in '{self.name}'")
-        return found
-
-    # writing
-
     def _target(self, path: str) -> Location:
         """Where a name is to be made; missing parents are, 0755 of root."""
-        rules = Rules(make_directory=self.nodes.make_parent, foreign_mounts=self.foreign_mounts)
+        rules = Rules(make_directory=self.nodes.make_parent, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
         if found is None:  # pragma: no cover - only without make_directory
             raise GuestPathError(f"'{path}' has no parent")
+        if found.directory:
+            self.nodes.refuse_foreign_names(found.directory)
         return found
 
     def _clear(self, path: str) -> Location:

@@ -11,6 +11,7 @@ bytes and more, as far as extra_isize reaches.
 
 from __future__ import annotations
 
+import functools
 import stat
 import struct
 from dataclasses import dataclass
@@ -121,16 +122,7 @@ class Inode:
     @classmethod
     def new(cls, inode_bytes: int, entry_type: EntryType, now: int) -> Inode:
         """An inode with nothing in it, mode 0, one link (a directory: two), and every time set to now."""
-        inode = cls(bytearray(inode_bytes))
-        if inode_bytes > 128:
-            inode.extra_bytes = EXTRA_BYTES
-        inode.full_mode = FORMATS[entry_type]
-        inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
-        for offset, extra in ((0x08, 0x8C), (0x0C, 0x84), (0x10, 0x88)):
-            inode._put_time(offset, extra, now * NANOSECONDS)
-        if inode_bytes > 128:
-            inode._put_time(0x90, 0x94, now * NANOSECONDS)
-        return inode
+        return cls(bytearray(_blank(inode_bytes, entry_type, now)))
 
     @property
     def type(self) -> EntryType | None:
@@ -166,6 +158,12 @@ class Inode:
     @mtime_ns.setter
     def mtime_ns(self, value: int) -> None:
         self._put_time(0x10, 0x88, value)
+
+    def set_times(self, now: int) -> None:
+        """Every time, that of its making included, in seconds."""
+        created = ((0x90, 0x94),) if self._reaches(0x94) else ()
+        for offset, extra in ((0x08, 0x8C), (0x0C, 0x84), (0x10, 0x88), *created):
+            self._put_time(offset, extra, now * NANOSECONDS)
 
     def set_ctime(self, now: int) -> None:
         """When the inode last changed, in seconds."""
@@ -225,6 +223,17 @@ class Inode:
         _U16.pack_into(header, 2, len(extents))
         packed = (_EXTENT.pack(at, count, first >> 32, first & 0xFFFFFFFF) for at, first, count in extents)
         self.block_area = bytes(header) + b"".join(packed)
+
+
+@functools.lru_cache(maxsize=64)
+def _blank(inode_bytes: int, entry_type: EntryType, now: int) -> bytes:
+    inode = Inode(bytearray(inode_bytes))
+    if inode_bytes > 128:
+        inode.extra_bytes = EXTRA_BYTES
+    inode.full_mode = FORMATS[entry_type]
+    inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
+    inode.set_times(now)
+    return bytes(inode.raw)
 
 
 def stat_of(ino: int, inode: Inode, read_target: Callable[[int, Inode], bytes]) -> Stat | None:

@@ -53,7 +53,6 @@ class Nodes:
         self._sectors_per_block = handle.cluster_blocks * handle.block_size // 512
         self._children: dict[tuple[int, bytes], int] = {}
         self._facts: dict[int, tuple[EntryType | None, int]] = {}
-        self._blanks = {kind: Inode.new(handle.inode_size, kind, self.now).raw for kind in FILE_TYPES}
 
     # the Tree
 
@@ -118,7 +117,7 @@ class Nodes:
 
     def new(self, kind: EntryType, mode: int, uid: int, gid: int, mtime_ns: int | None) -> Inode:
         """An inode in memory, with no number yet."""
-        inode = Inode(self._blanks[kind].copy())
+        inode = Inode.new(self.handle.inode_size, kind, self.now)
         inode.mode = mode
         if uid or gid:
             inode.uid, inode.gid = uid, gid
@@ -186,7 +185,7 @@ class Nodes:
 
     def make_directory(self, parent: int, name: bytes, inode: Inode) -> int:
         """Make a directory under a name that is free; the parent gains a link."""
-        self._refuse_foreign_names(parent)
+        self.refuse_foreign_names(parent)
         self._count_subdirectory(parent)
         ino = self.claim(parent, inode)
         block = self.give_block(ino, inode)
@@ -222,7 +221,8 @@ class Nodes:
             above.links = 1
         self.save(parent, above)
 
-    def _refuse_foreign_names(self, directory: int) -> None:
+    def refuse_foreign_names(self, directory: int) -> None:
+        """Raise where names are encrypted or folded: ours would not be found there."""
         flags = self._facts_of(directory)[1]
         if flags:
             kind = "an encrypted" if flags & ENCRYPT_FL else "a case-folding"
@@ -230,7 +230,6 @@ class Nodes:
 
     def add_name(self, directory: int, name: bytes, ino: int, kind: EntryType) -> None:
         """Give an inode a name that is free; counts no link."""
-        self._refuse_foreign_names(directory)
         self.handle.link(directory, name, ino, FILE_TYPES[kind])
 
     def count_link(self, ino: int) -> None:
@@ -272,7 +271,7 @@ class Nodes:
 
     def drop_name(self, directory: int, name: bytes, ino: int) -> None:
         """Take a name of a file away, and with the last one the file."""
-        self._refuse_foreign_names(directory)
+        self.refuse_foreign_names(directory)
         self.handle.unlink(directory, name, ino)
         self._children.pop((directory, name), None)
         inode = self.inode(ino)
@@ -293,12 +292,16 @@ class Nodes:
                 pending.pop()
                 self._drop_empty(above, own_name, own)
             elif self.kind(entry.ino) is EntryType.DIRECTORY:
+                if any(entry.ino == open_ino for _, _, open_ino, _ in pending):
+                    raise FilesystemError(
+                        f"'{self.blocks.name}' is damaged: directory {entry.ino} is inside itself"
+                    )
                 pending.append((own, entry.name, entry.ino, iter(self.handle.entries(entry.ino))))
             else:
                 self.drop_name(own, entry.name, entry.ino)
 
     def _drop_empty(self, parent: int, name: bytes, ino: int) -> None:
-        self._refuse_foreign_names(parent)
+        self.refuse_foreign_names(parent)
         self.handle.unlink(parent, name, ino)
         self._children.pop((parent, name), None)
         above = self.inode(parent)  # an inline directory's entries are in its inode

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bangerbuild.errors import GuestPathError
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import ALONE, EntryType, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,8 +53,8 @@ class Rules:
     """Whether a symlink at the end is followed too."""
     make_directory: Callable[[int, bytes], int] | None = None
     """Makes a missing parent and gives its inode; None: a missing parent ends the search."""
-    foreign_mounts: frozenset[str] = frozenset()
-    """Mount points of other disks; a path that leads below one is an error."""
+    place: Place = ALONE
+    """Where the guest mounts this disk; a path that leads onto another disk is an error."""
 
 
 def resolve(tree: Tree, root: int, path: str, rules: Rules) -> Location | None:
@@ -68,11 +68,12 @@ def resolve(tree: Tree, root: int, path: str, rules: Rules) -> Location | None:
     """
     if not path.startswith("/") or "\0" in path:
         raise GuestPathError(f"'{path}' is no absolute path")
-    walk = _Walk(tree, path, rules, trail=[(b"", root)], todo=_components(os.fsencode(path)))
+    walk = _Walk(tree, path, rules, trail=[(b"", root)], todo=[])
+    walk.enter(os.fsencode(path))
     while walk.todo:
         name = walk.todo.pop()
         if name == b"..":
-            del walk.trail[max(1, len(walk.trail) - 1) :]  # the root's parent is the root
+            walk.leave()
             continue
         walk.check(name)
         ino = tree.child(walk.directory, name)
@@ -114,7 +115,8 @@ class _Walk:
 
     def here(self) -> str:
         """The directory reached, without symlinks."""
-        return "/" + "/".join(os.fsdecode(name) for name, _ in self.trail[1:])
+        below = "/".join(os.fsdecode(name) for name, _ in self.trail[1:])
+        return f"{self.rules.place.mount_point.rstrip('/')}/{below}".rstrip("/") or "/"
 
     def below(self, name: bytes) -> str:
         """A name in the directory reached."""
@@ -126,7 +128,7 @@ class _Walk:
             raise GuestPathError(
                 f"'{self.path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most"
             )
-        if self.rules.foreign_mounts and self.here() in self.rules.foreign_mounts:
+        if self.rules.place.others and self.here() in self.rules.place.others:
             raise GuestPathError(f"'{self.path}' leads to '{self.below(name)}', which lies on another disk")
 
     def follow(self, target: bytes) -> None:
@@ -135,8 +137,27 @@ class _Walk:
         if self.links > MAX_SYMLINKS:
             raise GuestPathError(f"'{self.path}' goes through more than {MAX_SYMLINKS} symlinks")
         if target.startswith(b"/"):
-            del self.trail[1:]
-        self.todo += _components(target)
+            self.enter(target)
+        else:
+            self.todo += _components(target)
+
+    def enter(self, path: bytes) -> None:
+        """Go on at an absolute path: at the top of this disk, with what comes below its mount point."""
+        del self.trail[1:]
+        components, mount = _components(path), _components(os.fsencode(self.rules.place.mount_point))
+        if mount and components[-len(mount) :] != mount:
+            raise self._outside(os.fsdecode(path))
+        self.todo += components[: len(components) - len(mount)]
+
+    def leave(self) -> None:
+        """Go up; the parent of the guest's root is the root."""
+        if len(self.trail) > 1:
+            del self.trail[-1]
+        elif self.rules.place.mount_point != "/":
+            raise self._outside(f"{self.rules.place.mount_point}/..")
+
+    def _outside(self, place: str) -> GuestPathError:
+        return GuestPathError(f"'{self.path}' leads to '{place}', which lies on another disk")
 
 
 def _components(path: bytes) -> list[bytes]:

@@ -120,6 +120,11 @@ def resize2fs(path: Path, *, size_bytes: int, epoch: int) -> Command:
     return Command(("resize2fs", str(path), f"{size_bytes // 512}s"), env=_times(epoch))
 
 
+def tune2fs_label(path: Path, label: str, *, epoch: int) -> Command:
+    """Name a filesystem; the label has at most 16 bytes."""
+    return Command(("tune2fs", "-L", label, str(path)), env=_times(epoch))
+
+
 def _times(epoch: int) -> dict[str, str]:
     """What tells e2fsprogs, before and from 1.47.1 on, which time to take for now."""
     return {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import stat_of
+from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
     Inodes of no known type are left out.
     """
     first_names: dict[int, str] = {}
+    directories: set[int] = set()
     pending = [("", root)]
     while pending:
         path, ino = pending.pop()
@@ -51,6 +53,9 @@ def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
             continue
         yield entry
         if entry.type is EntryType.DIRECTORY:
+            if ino in directories:
+                raise FilesystemError(f"'{nodes.blocks.name}' is damaged: directory {ino} has two names")
+            directories.add(ino)
             nodes.refuse_encrypted(nodes.inode(ino), path or "/")
             names = sorted(nodes.handle.entries(ino), key=lambda entry: entry.name, reverse=True)
             prefix = f"{path}/" if path else ""

@@ -10,13 +10,24 @@ from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     from bangerbuild.guest.files import GuestChange, GuestView
     from bangerbuild.spec import FileSync, GuestDefaults, InlineFile, Mount, Network
 
 
-class Declared(Protocol):
+class DeclaredFiles(Protocol):
+    """What a manifest puts on one disk of a guest."""
+
+    @property
+    def authorized_keys(self) -> tuple[str, ...]: ...
+    @property
+    def files(self) -> tuple[InlineFile, ...]: ...
+    @property
+    def file_syncs(self) -> tuple[FileSync, ...]: ...
+
+
+class Declared(DeclaredFiles, Protocol):
     """What a manifest says of the inside of one guest; a `spec.VM` does."""
 
     @property
@@ -27,12 +38,6 @@ class Declared(Protocol):
     def network(self) -> Network: ...
     @property
     def drop_mounts(self) -> tuple[str, ...]: ...
-    @property
-    def authorized_keys(self) -> tuple[str, ...]: ...
-    @property
-    def files(self) -> tuple[InlineFile, ...]: ...
-    @property
-    def file_syncs(self) -> tuple[FileSync, ...]: ...
     @property
     def mounts(self) -> tuple[Mount, ...]: ...
 
@@ -53,10 +58,23 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outc
         FilesystemError: a file of the guest that is there and can't be read.
     """
     taken = _taken(vm, synced)
-    defaults = Outcome.joined(_yielding(part, taken) for part in _defaults(vm, view))
-    keys = sshd.authorized_keys(vm.authorized_keys) if vm.authorized_keys else Outcome()
-    ours = Outcome(_files(vm, view), tuple(_overridden(vm, taken)))
-    return Outcome.joined((defaults, _yielding(keys, taken), ours))
+    defaults = (_yielding(part, taken) for part in _defaults(vm, view))
+    unmounted = Outcome(warnings=tuple(_unmounted(vm, taken)))
+    return Outcome.joined((*defaults, unmounted, own_changes(vm, view, synced)))
+
+
+def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+    """The keys and files that are declared for one disk, but for the content of file_syncs.
+
+    Raises:
+        SourceError: an owner that the guest does not know.
+    """
+    taken = _taken(declared, synced)
+    keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else Outcome()
+    unused: tuple[str, ...] = ()
+    if declared.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
+        unused = (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
+    return Outcome.joined((_yielding(keys, taken), Outcome(_files(declared, view), unused)))
 
 
 def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outcome:
@@ -84,29 +102,35 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[Outcome]:
         yield network.bootstrap(vm.network, view)
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
+        yield Outcome(tuple(_mount_points(mounts, view)))
         yield Outcome(
             (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
         )
 
 
-def _files(vm: Declared, view: GuestView) -> tuple[GuestChange, ...]:
+def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDirectory]:
+    """Yield the directories to mount on that the image lacks; not every init makes them."""
+    for mount in mounts:
+        if mount.target.startswith("/") and not view.exists(mount.target):
+            yield GuestDirectory(mount.target)
+
+
+def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:
     owners = Owners(view)
     return tuple(
         GuestFile(file.guest, file.content.encode(), file.mode, *owners.ids(file.owner)) for file in vm.files
     )
 
 
-def _overridden(vm: Declared, taken: Collection[str]) -> Iterator[str]:
-    """Yield a warning for each thing that is declared, but that another declaration keeps from happening."""
-    if vm.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
-        yield f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'"
+def _unmounted(vm: Declared, taken: Collection[str]) -> Iterator[str]:
+    """Yield a warning where another declaration keeps the declared mounts from being written."""
     if vm.mounts and not vm.guest.fstab:
         yield "the declared mounts are not written: guest.fstab is false"
     elif vm.mounts and fstab.PATH in taken:
         yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
 
 
-def _taken(vm: Declared, synced: Collection[str]) -> frozenset[str]:
+def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:
     declared = (*(file.guest for file in vm.files), *(sync.guest for sync in vm.file_syncs), *synced)
     return frozenset(map(normal, declared))
 

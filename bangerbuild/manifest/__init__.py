@@ -1,8 +1,8 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
-The rooms behind this door: `source` reads, `form` checks against the schema, `unsupported`
-refuses what is not built yet, `merge`, `entries`, `vm`, `network` and
-`image` make typed values, `checks` compares them with one another.
+The rooms behind this door: `source` reads, `form` checks against the schema, `unsupported` refuses what is
+not built yet; `image` and `boot` make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed
+VMs; `mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import ManifestError
 from bangerbuild.manifest import checks, form, unsupported
 from bangerbuild.manifest.form import schema, schema_text
-from bangerbuild.manifest.image import images
+from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.source import Document, Place, Reader
@@ -23,7 +23,7 @@ from bangerbuild.manifest.vm import VMs
 from bangerbuild.spec import VM, HostPath, Image, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from bangerbuild.errors import Problem
 
@@ -50,7 +50,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     findings = Findings(reader.problems)
     _check_files(documents, findings)
     found_images = _images(documents, findings)
-    vms = _vms(documents, findings)
+    vms = _vms(documents, found_images, findings)
     if reader.has_read_all:
         checks.check_images([merged for merged, _ in vms], documents, findings)
     checks.check_unique(vms, findings)
@@ -58,7 +58,8 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     if findings.problems:
         raise ManifestError(_in_order(findings.problems, documents))
     files = tuple(document.path for document in documents)
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, tuple(findings.warnings))
+    warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
+    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings)
 
 
 def _check_files(documents: Sequence[Document], findings: Findings) -> None:
@@ -72,15 +73,17 @@ def _check_files(documents: Sequence[Document], findings: Findings) -> None:
 def _images(documents: Sequence[Document], findings: Findings) -> dict[str, Image]:
     found: dict[str, Image] = {}
     for document in documents:
-        found |= images(document, findings)
+        found |= images_of(document, findings)
     return found
 
 
-def _vms(documents: Sequence[Document], findings: Findings) -> list[tuple[MergedVM, VM]]:
+def _vms(
+    documents: Sequence[Document], images: Mapping[str, Image], findings: Findings
+) -> list[tuple[MergedVM, VM]]:
     """Every VM, merged and typed; of two with one name the last."""
     found: dict[str, tuple[MergedVM, VM]] = {}
     for document in documents:
-        vms = VMs(document, findings)
+        vms = VMs(document, images, findings)
         for merged in merged_vms(document):
             found[merged.name] = merged, vms.build(merged)
     return list(found.values())

@@ -1,4 +1,4 @@
-"""`[[file]]`, `[[file_sync]]` and `[[mount]]`: on the level of a file and of a VM, and which of them wins."""
+"""`[[file]]`, `[[file_sync]]`, `[[mount]]` and `[[disk]]`: a file's and a VM's, and which of them wins."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bangerbuild.manifest.values import (
+    MIN_DISK_BYTES,
+    disk_mount,
+    disk_name,
+    disk_size,
     exclude_patterns,
     existing,
     guest_path,
     host_path,
-    is_below,
     mount_target,
     owner,
 )
-from bangerbuild.spec import FileSync, HostPath, InlineFile, Mount
+from bangerbuild.spec import Disk, FileSync, HostPath, InlineFile, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,10 +27,8 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.manifest.source import Place, Table
 
-_IN_MEMORY = {"tmpfs", "ramfs"}
-_TMPFS_OF_OUR_FSTAB = {"/run": "tmpfs", "/tmp": "tmpfs"}  # noqa: S108  paths in the guest
-_FSTAB = "/etc/fstab"
 _OWNER = "root:root"
+_WHAT = {"guest": "guest path", "target": "mount target", "name": "disk name"}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,10 @@ class Entry:
 
     place: Place
     key: str
-    """The key that names `target`: `guest` or `target`."""
+    """The key that names `target`: `guest`, `target` or `name`."""
     target: str
-    """The guest path or mount point: what may be there once on each level."""
-    value: InlineFile | FileSync | Mount
+    """The guest path, mount point or disk name: what may be there once on each level."""
+    value: InlineFile | FileSync | Mount | Disk
 
 
 def level(places: Sequence[Place], findings: Findings) -> tuple[Entry, ...]:
@@ -48,8 +49,7 @@ def level(places: Sequence[Place], findings: Findings) -> tuple[Entry, ...]:
     for entry in _entries(places, findings):
         first = found.setdefault((entry.key, entry.target), entry)
         if first is not entry:
-            what = "mount target" if entry.key == "target" else "guest path"
-            message = f"{what} '{entry.target}' is given twice, first in {first.place}"
+            message = f"{_WHAT[entry.key]} '{entry.target}' is given twice, first in {first.place}"
             findings.add(entry.place / entry.key, message)
     return tuple(found.values())
 
@@ -58,26 +58,6 @@ def overridden(shared: Sequence[Entry], own: Sequence[Entry]) -> tuple[Entry, ..
     """A file's entries and a VM's: the VM's own win."""
     taken = {(entry.key, entry.target) for entry in own}
     return (*(entry for entry in shared if (entry.key, entry.target) not in taken), *own)
-
-
-def check_visible(entries: Sequence[Entry], *, our_fstab: bool, findings: Findings) -> None:
-    """Finds files that a tmpfs would hide from the guest.
-
-    Args:
-        entries: all of a VM's.
-        our_fstab: whether the default fstab is written, with its tmpfs on `/run` and `/tmp`.
-        findings: takes the problems.
-    """
-    files = [entry for entry in entries if not isinstance(entry.value, Mount)]
-    if any(entry.target == _FSTAB for entry in files):
-        our_fstab = False
-    mounts = dict(_TMPFS_OF_OUR_FSTAB) if our_fstab else {}
-    mounts |= {entry.target: entry.value.fstype for entry in entries if isinstance(entry.value, Mount)}
-    for entry in files:
-        over = max((target for target in mounts if is_below(entry.target, target)), key=len, default=None)
-        if over is not None and mounts[over] in _IN_MEMORY:
-            message = f"guest path '{entry.target}' is under the {mounts[over]} on '{over}'"
-            findings.add(entry.place / "guest", message, "the guest would never see it: put it elsewhere")
 
 
 def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
@@ -135,10 +115,19 @@ def _mount(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
         yield Entry(place, "target", target, value)
 
 
+def _disk(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+    name = findings.attempt(place / "name", disk_name, table["name"], "")
+    size_bytes = findings.attempt(place / "size", disk_size, table["size"], MIN_DISK_BYTES)
+    mount = findings.attempt(place / "mount", disk_mount, table["mount"], "")
+    if name and mount:
+        yield Entry(place, "name", name, Disk(name, size_bytes, mount))
+
+
 _BUILD: Mapping[str, Callable[[Table, Place, Findings], Iterator[Entry]]] = {
     "file": _inline_file,
     "file_sync": _file_sync,
     "mount": _mount,
+    "disk": _disk,
 }
 
 
@@ -146,6 +135,7 @@ _REQUIRED: Mapping[str, set[str]] = {
     "file": {"guest", "content"},
     "file_sync": {"host", "guest"},
     "mount": {"source", "target", "fstype"},
+    "disk": {"name", "size", "mount"},
 }
 
 

@@ -1,12 +1,14 @@
-"""`[image.NAME]`: exactly one source for its root filesystem, and that one there."""
+"""`[image.NAME]`: exactly one source for each of its filesystems, and that one there."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bangerbuild.manifest.boot import boot_source, check_boot
+from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.source import Document, Place, Table
-from bangerbuild.manifest.values import existing, host_path, parse_size
+from bangerbuild.manifest.values import existing, host_path, parse_size, size_text
 from bangerbuild.spec import DirectorySource, Ext4Source, HostPath, Image, ImageSource, TarSource
 
 if TYPE_CHECKING:
@@ -16,21 +18,44 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.problems import Findings
 
 _SOURCES = ("tar", "ext4", "directory", "oci", "url", "mmdebstrap", "image")
+_FILESYSTEMS = ("rootfs", "work_seed")
 _GOES_WITH = {"owner": "directory", "sha256": "url"}
 
 
 def images(document: Document, findings: Findings) -> dict[str, Image]:
-    """The images of one file; without those that have a problem."""
+    """The images of one file; those of whose filesystems too little is known are left out.
+
+    What a VM's own keys mean depends on its image: nothing is said of them where the image is not known.
+    """
     found = {}
     for name, table in document.tree.get("image", {}).items():
         place = Place(document, ("image", name))
-        for filesystem in ("rootfs", "work_seed"):
-            if filesystem in table:
-                _check_sources(table[filesystem], place / filesystem, findings)
-        rootfs = _source(table.get("rootfs", {}), place / "rootfs", findings)
-        if rootfs:
-            found[name] = Image(name, rootfs, table.get("cmdline"))
+        image = _image(name, table, place, findings)
+        if image and not document.is_refused_below(place.key):
+            found[name] = image
     return found
+
+
+def known_size(source: ImageSource) -> int | None:
+    """The size in bytes that a filesystem will have, where that can be told before it is made."""
+    if source.size_bytes is None and isinstance(source, Ext4Source):
+        return _file_size(source.path)
+    return source.size_bytes
+
+
+def _image(name: str, table: Table, place: Place, findings: Findings) -> Image | None:
+    sources = {key: _checked_source(table, key, place, findings) for key in _FILESYSTEMS if key in table}
+    check_boot(table, place, findings)
+    kernel, initrd = (boot_source(table, key, place, findings) for key in ("kernel", "initrd"))
+    rootfs = sources.get("rootfs")
+    if rootfs is None or None in sources.values():
+        return None
+    return Image(name, rootfs, sources.get("work_seed"), kernel, initrd, table.get("cmdline"))
+
+
+def _checked_source(table: Table, key: str, place: Place, findings: Findings) -> ImageSource | None:
+    _check_sources(table[key], place / key, findings)
+    return _source(table[key], place / key, findings)
 
 
 def _check_sources(table: Table, place: Place, findings: Findings) -> None:
@@ -45,14 +70,15 @@ def _check_sources(table: Table, place: Place, findings: Findings) -> None:
 
 
 def _source(table: Table, place: Place, findings: Findings) -> ImageSource | None:
-    """The source of a root filesystem; None if there is none of those that can be built."""
+    """The source of a filesystem; None if there is none of those that can be built."""
     size_bytes = None
     if "size" in table:
         size_bytes = findings.attempt(place / "size", parse_size, table["size"], None)
     if "tar" in table:
         return TarSource(_host(table, "tar", place, findings), size_bytes)
     if "ext4" in table:
-        return Ext4Source(_host(table, "ext4", place, findings), size_bytes)
+        path = _host(table, "ext4", place, findings)
+        return Ext4Source(path, findings.attempt(place / "size", partial(_grown, path), size_bytes, None))
     if "directory" in table:
         keep_owner = table.get("owner") == "keep"
         return DirectorySource(_host(table, "directory", place, findings), size_bytes, keep_owner)
@@ -65,6 +91,25 @@ def _host(table: Table, key: str, place: Place, findings: Findings) -> HostPath:
     return findings.attempt(
         place / key, partial(_named, directory, sort), table[key], HostPath(directory, "")
     )
+
+
+def _grown(path: HostPath, size_bytes: int | None) -> int | None:
+    """The size of a clone, which is never smaller than what it is cloned from."""
+    least_bytes = _file_size(path)
+    if size_bytes is not None and least_bytes is not None and size_bytes < least_bytes:
+        message = (
+            f"size is {size_text(size_bytes)}, smaller than {quoted(path.written)}: {size_text(least_bytes)}"
+        )
+        raise UnfitError(message, "make it larger, or leave size out")
+    return size_bytes
+
+
+def _file_size(path: HostPath) -> int | None:
+    """None if it is no file that can be looked at; that has been told."""
+    try:
+        return path.path.stat().st_size if path.path.is_file() else None
+    except OSError:
+        return None
 
 
 def _named(directory: Path, sort: Literal["file", "directory"], text: str) -> HostPath:

@@ -39,6 +39,10 @@ class MergedVM:
             return Place(self.document, ("defaults", *key))
         return Place(self.document, (*self.own.key, *key))
 
+    def has_own(self, key: str) -> bool:
+        """Whether the VM's own table has that key."""
+        return key in self._own
+
     def is_refused(self, *key: str) -> bool:
         """Whether the schema refused something in that table, so that a missing key proves nothing."""
         return any(self.document.is_refused_below((*level, *key)) for level in (self.own.key, ("defaults",)))

@@ -13,11 +13,15 @@ from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.spec import HostPath
 
 MIB = 1 << 20
+BLOCK_BYTES = 4096
 MIN_STORE_BYTES = MIB
 """The smallest exception store: its header, one area's metadata, and chunks to keep a patch in."""
+MIN_DISK_BYTES = 16 * MIB
+"""The smallest disk that is made or grown: below, little is left beside ext4's own journal."""
 _MAX_SIZE_BYTES = 1 << 60
 _MAX_ID = (1 << 32) - 2  # the last one stands for "unchanged" in chown(2)
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_DISKS_OF_EVERY_VM = ("root", "work")
 _SIZE = re.compile(r"([1-9][0-9]{0,18})([KMGT])(?:iB)?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _MAX_HOSTNAME = 253
@@ -58,6 +62,36 @@ def store_capacity(value: str | int) -> int:
     return size_bytes
 
 
+def disk_size(value: str | int) -> int:
+    """The size in bytes of a disk with a filesystem of its own: whole blocks of ext4."""
+    size_bytes = parse_size(value)
+    if size_bytes < MIN_DISK_BYTES:
+        raise UnfitError(
+            f"size is {quoted(value)}, too small a disk", f"give at least {size_text(MIN_DISK_BYTES)}"
+        )
+    if rest := size_bytes % BLOCK_BYTES:
+        down, up = size_bytes - rest, size_bytes - rest + BLOCK_BYTES
+        nearest = down if rest * 2 < BLOCK_BYTES and down >= MIN_DISK_BYTES else up
+        message = f"size is {quoted(value)}, which is not a multiple of {BLOCK_BYTES}"
+        raise UnfitError(message, f"the nearest is {nearest}")
+    return size_bytes
+
+
+def size_text(size_bytes: int) -> str:
+    """A size as a manifest would give it, in the largest unit that it is a whole number of."""
+    for unit in reversed(_UNITS):
+        if size_bytes % _UNITS[unit] == 0:
+            return f"{size_bytes // _UNITS[unit]}{unit}iB"
+    return f"{size_bytes} bytes"
+
+
+def disk_name(text: str) -> str:
+    """A data disk's name; the schema has seen to its form."""
+    if text in _DISKS_OF_EVERY_VM:
+        raise UnfitError(f"'{text}' is the name of the VM's own {text} disk", "name it otherwise")
+    return text
+
+
 def guest_path(text: str) -> str:
     """The absolute path that a guest path stands for; `~` is `/root`."""
     if text == "/":
@@ -70,6 +104,13 @@ def mount_target(text: str) -> str:
     if "\n" in text:
         raise UnfitError(f"{quoted(text)} is no mount target: a line of fstab can't hold a line break")
     return "/" if text == "/" else _absolute(text)
+
+
+def disk_mount(text: str) -> str:
+    """The absolute path of the mount point of a disk."""
+    if text == "/":
+        raise UnfitError("'/' is where the root disk is mounted", "mount it elsewhere")
+    return mount_target(text)
 
 
 def is_below(path: str, directory: str) -> bool:

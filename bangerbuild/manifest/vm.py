@@ -4,46 +4,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest.entries import check_visible, level, overridden
+from bangerbuild.manifest.disks import root, work
+from bangerbuild.manifest.entries import level, overridden
 from bangerbuild.manifest.keys import public_keys
+from bangerbuild.manifest.mounts import check_targets, check_visible, mount_points
 from bangerbuild.manifest.network import network
 from bangerbuild.manifest.problems import Findings, UnfitError
 from bangerbuild.manifest.source import Document, Place
-from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target, store_capacity
-from bangerbuild.spec import VM, FileSync, GuestDefaults, InlineFile, Mount, Root
+from bangerbuild.manifest.toml_lines import dotted
+from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target
+from bangerbuild.spec import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.spec import Image
 
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
+_MAX_FIRECRACKER_VCPUS = 32
 
 
 class VMs:
     """Builds the VMs of one file; what they share is read and checked once."""
 
-    def __init__(self, document: Document, findings: Findings) -> None:
+    def __init__(self, document: Document, images: Mapping[str, Image], findings: Findings) -> None:
         self._directory: Path = document.path.parent
+        self._images = images
         self._findings = findings
         self._shared = level((Place(document), Place(document, ("defaults",))), findings)
         self._keys: dict[str, tuple[str, ...] | UnfitError] = {}
 
     def build(self, vm: MergedVM) -> VM:
         """One VM; with problems in the findings, one that must not be used."""
+        image = self._images.get(vm.get("image", ""))
         entries = overridden(self._shared, level((vm.own,), self._findings))
         guest = GuestDefaults(**vm.table("guest"))
-        check_visible(entries, our_fstab=guest.fstab, findings=self._findings)
+        work_disk = work(vm, image, self._findings)
+        points = mount_points(entries, work_disk, vm.place("work", "mount"))
+        check_targets(points, self._findings)
+        check_visible(entries, points, our_fstab=guest.fstab, findings=self._findings)
         values = [entry.value for entry in entries]
         return VM(
             name=vm.name,
             image=vm.get("image", ""),
             hostname=self._hostname(vm),
-            vcpus=vm.get("vcpus", VM.vcpus),
+            vcpus=self._vcpus(vm),
             memory_bytes=self._memory(vm),
             authorized_keys=self._authorized_keys(vm),
             drop_mounts=self._drop_mounts(vm),
-            root=self._root(vm),
+            root=root(vm, image, self._findings),
+            work=work_disk,
+            disks=tuple(value for value in values if isinstance(value, Disk)),
             guest=guest,
             network=network(vm, self._findings),
             files=tuple(value for value in values if isinstance(value, InlineFile)),
@@ -64,17 +77,18 @@ class VMs:
             )
         return name
 
+    def _vcpus(self, vm: MergedVM) -> int:
+        vcpus: int = vm.get("vcpus", VM.vcpus)
+        if (vcpus > 1 and vcpus % 2) or vcpus > _MAX_FIRECRACKER_VCPUS:
+            key = dotted(vm.place("vcpus").key)
+            self._findings.warnings.append(
+                f"{key} is {vcpus}, and Firecracker takes 1 or an even number, at most 32"
+            )
+        return vcpus
+
     def _memory(self, vm: MergedVM) -> int:
         given = vm.get("memory", VM.memory_bytes)
         return self._findings.attempt(vm.place("memory"), memory_size, given, VM.memory_bytes)
-
-    def _root(self, vm: MergedVM) -> Root:
-        table = vm.table("root")
-        capacity = None
-        if "size" in table:
-            place = vm.place("root", "size")
-            capacity = self._findings.attempt(place, store_capacity, table["size"], None)
-        return Root("snapshot", capacity, table.get("on_new_base", Root.on_new_base))
 
     def _drop_mounts(self, vm: MergedVM) -> tuple[str, ...]:
         place = vm.place("drop_mounts")

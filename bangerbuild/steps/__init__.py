@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.steps.data_disk import DataDisk
+from bangerbuild.steps.data_patch import DataPatch
+from bangerbuild.steps.image_initrd import ImageInitrd
+from bangerbuild.steps.image_kernel import ImageKernel
 from bangerbuild.steps.image_rootfs import ImageRootfs
+from bangerbuild.steps.image_work_seed import ImageWorkSeed
+from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized
 from bangerbuild.steps.root_overlay import RootOverlay
 from bangerbuild.steps.root_patch import RootPatch
+from bangerbuild.steps.root_raw import RootRaw
+from bangerbuild.steps.work_disk import WorkDisk
+from bangerbuild.steps.work_patch import WorkPatch
 
 if TYPE_CHECKING:
     from bangerbuild.model import Step
@@ -14,8 +23,17 @@ if TYPE_CHECKING:
 
 KINDS: dict[str, type[Step]] = {
     "image-rootfs": ImageRootfs,
+    "image-kernel": ImageKernel,
+    "image-initrd": ImageInitrd,
+    "image-work-seed": ImageWorkSeed,
+    "image-work-seed-sized": ImageWorkSeedSized,
     "root-overlay": RootOverlay,
+    "root-raw": RootRaw,
     "root-patch": RootPatch,
+    "work-disk": WorkDisk,
+    "work-patch": WorkPatch,
+    "data-disk": DataDisk,
+    "data-patch": DataPatch,
 }
 
 

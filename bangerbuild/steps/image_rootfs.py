@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
-from bangerbuild.steps import image_source
+from bangerbuild.steps import image_source, images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
     from bangerbuild.spec import ImageSource, Manifest
 
 
@@ -51,15 +50,8 @@ class ImageRootfs:
         return (image_source.host_source("rootfs", self.rootfs),)
 
     def judge(self, situation: Situation) -> Verdict:
-        """A changed recipe makes a new image beside the old one; a missing or damaged image is made again."""
-        if situation.record is None or situation.missing:
-            return Verdict(Verb.CREATE, (*situation.changes, Reason(ReasonCode.MISSING)))
-        if situation.changes:
-            return Verdict(Verb.CREATE, situation.changes)
-        if situation.modified():
-            path = situation.record.artifacts[0]
-            return Verdict(Verb.REPLACE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": path}),))
-        return Verdict(Verb.KEEP)
+        """See `images.judge`."""
+        return images.judge(situation)
 
     def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # an image is never updated
         """See Step."""

@@ -6,8 +6,8 @@ judged by `e2fsck -fn` once, here, because libext2fs opens and writes many a dam
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import clone, tools
@@ -22,15 +22,20 @@ from bangerbuild.sources.directory import walk_directory
 from bangerbuild.sources.hostentry import TreeRules
 from bangerbuild.sources.totals import measure
 from bangerbuild.spec import DirectorySource, Ext4Source, TarSource
+from bangerbuild.steps import disks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
+    from typing import TypeAlias
 
     from bangerbuild.model import Json, Workspace
     from bangerbuild.sources.totals import Totals
     from bangerbuild.spec import ImageSource
     from bangerbuild.tree import Entry
+
+    Adapt: TypeAlias = Callable[[Iterator[Entry]], Iterator[Entry]]
 
 WORDS: Mapping[type, str] = {TarSource: "tar", DirectorySource: "directory", Ext4Source: "ext4"}
 TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
@@ -50,8 +55,27 @@ def host_source(table: str, source: ImageSource) -> Source:
     return Source(f"{table}.{WORDS[type(source)]}", source.path.path, source.path.written, rules)
 
 
-def build(source: ImageSource, target: Path, workspace: Workspace) -> Mapping[str, Json]:
+def as_is(entries: Iterator[Entry]) -> Iterator[Entry]:
+    """The entries of a source, unchanged."""
+    return entries
+
+
+def build(
+    source: ImageSource,
+    target: Path,
+    workspace: Workspace,
+    *,
+    label: str = "",
+    adapt: Adapt = as_is,
+) -> Mapping[str, Json]:
     """Write the image to `target`, which does not exist; facts to remember.
+
+    Args:
+        source: a tree, or an ext4.
+        target: the file to be made.
+        workspace: of the step.
+        label: what the filesystem is called; empty: as the source has it.
+        adapt: what becomes of a tree's entries on the way.
 
     Raises:
         SourceError: the source can't be read, or holds what can't be taken.
@@ -59,9 +83,11 @@ def build(source: ImageSource, target: Path, workspace: Workspace) -> Mapping[st
     """
     if isinstance(source, Ext4Source):
         _clone(source, target, workspace.epoch)
+        if label:
+            run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
     else:
-        _fill(source, target, workspace)
-    _check(source, target)
+        fill(source_tree(source, adapt, workspace.epoch), target, workspace, label=label)
+    check(target, source.path.written)
     target.chmod(0o444)
     return {"size_bytes": target.stat().st_size}
 
@@ -79,67 +105,80 @@ def _clone(source: Ext4Source, target: Path, epoch: int) -> None:
         )
     clone.clone(path, target)
     if wanted > size:
-        _check(source, target)  # preening would mend some errors without a word
-        run(tools.e2fsck_preen(target, epoch=epoch))
-        os.truncate(target, wanted)
-        run(tools.resize2fs(target, size_bytes=wanted, epoch=epoch))
+        check(target, source.path.written)  # preening would mend some errors without a word
+        disks.grow(target, wanted, epoch)
 
 
-def _check(source: ImageSource, target: Path) -> None:
+def check(target: Path, written: str) -> None:
+    """Have e2fsck judge an image, once, when it is made.
+
+    Raises:
+        FilesystemError: it has errors.
+    """
     checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
     if checked.code != 0:
         raise FilesystemError(
-            f"the filesystem in '{source.path.written}' has errors",
-            details=checked.output.replace(str(target), source.path.written).strip(),
-            hint=f"e2fsck -f '{source.path.written}'" if isinstance(source, Ext4Source) else None,
+            f"the filesystem in '{written}' has errors",
+            details=checked.output.replace(str(target), written).strip(),
+            hint=f"e2fsck -f '{written}'",
         )
 
 
-@contextmanager
-def _entries(source: TarSource | DirectorySource, epoch: int) -> Iterator[Iterator[Entry]]:
-    if isinstance(source, TarSource):
-        with open_archive(source.path.path, written=source.path.written) as entries:
-            yield entries
-    else:
-        rules = TreeRules(keep_owner=source.keep_owner, mtime_s=epoch)
-        yield walk_directory(source.path.path, rules, written=source.path.written)
+@dataclass(frozen=True)
+class Tree:
+    """A source of entries that can be walked more than once."""
+
+    written: str
+    """What messages call it."""
+    size_bytes: int | None
+    """Of the filesystem; None: what the content needs, and headroom."""
+    entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
 
 
-def _fill(source: TarSource | DirectorySource, target: Path, workspace: Workspace) -> None:
-    skeleton = workspace.staging / "skeleton.ext4"
-    geometry = _geometry(source, workspace.epoch)
-    run(tools.mke2fs(skeleton, geometry, fingerprint=workspace.fingerprint, epoch=workspace.epoch))
-    # mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
-    clone.sparse_copy(skeleton, target)
-    skeleton.unlink()
-    with (
-        _entries(source, workspace.epoch) as entries,
-        RawFile(target, writable=True, durable=False) as blocks,
-    ):
-        blocks.name = f"image of {source.path.written}"  # its place in staging says nothing to a user
+def source_tree(source: TarSource | DirectorySource, adapt: Adapt, epoch: int) -> Tree:
+    """A tarball or directory as a tree, adapted on the way."""
+    path, written = source.path.path, source.path.written
+
+    @contextmanager
+    def entries() -> Iterator[Iterator[Entry]]:
+        if isinstance(source, TarSource):
+            with open_archive(path, written=written) as stream:
+                yield adapt(stream)
+        else:
+            rules = TreeRules(keep_owner=source.keep_owner, mtime_s=epoch)
+            yield adapt(walk_directory(path, rules, written=written))
+
+    return Tree(written, source.size_bytes, entries)
+
+
+def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> None:
+    """Write a tree into a fresh ext4 at `target`, which does not exist."""
+    disks.make_empty(target, replace(_geometry(tree), label=label), workspace)
+    with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
+        blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
         with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
-            _populate(filesystem, entries, source)
+            _populate(filesystem, entries, tree)
 
 
-def _populate(filesystem: Filesystem, entries: Iterator[Entry], source: TarSource | DirectorySource) -> None:
+def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> None:
     try:
         populate(filesystem, entries)
     except FilesystemError as err:
-        if source.size_bytes is None:
+        if tree.size_bytes is None:
             raise
         hint = "make `size` larger, or leave it out"
         raise FilesystemError(err.brief, details=err.details, hint=err.hint or hint, code=err.code) from err
 
 
-def _geometry(source: TarSource | DirectorySource, epoch: int) -> tools.Geometry:
-    if source.size_bytes is not None:
-        if source.size_bytes < LEAST_BYTES:
+def _geometry(tree: Tree) -> tools.Geometry:
+    if tree.size_bytes is not None:
+        if tree.size_bytes < LEAST_BYTES:
             raise SourceError(
-                f"'{source.path.written}' does not fit in {source.size_bytes} bytes",
+                f"'{tree.written}' does not fit in {tree.size_bytes} bytes",
                 hint="make `size` larger, or leave it out",
             )
-        return tools.Geometry(source.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES)
-    with _entries(source, epoch) as entries:
+        return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES)
+    with tree.entries() as entries:
         return needed(measure(entries))
 
 

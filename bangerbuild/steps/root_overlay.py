@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import roots
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,9 +34,10 @@ class RootOverlay:
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
-        """One for each VM."""
+        """One for each VM whose root is a snapshot."""
         for vm in manifest.vms.values():
-            yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base)
+            if vm.root.format == "snapshot":
+                yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base)
 
     @property
     def id(self) -> str:
@@ -55,28 +55,22 @@ class RootOverlay:
         return (f"vms/{self.name}/root.cow",)
 
     def judge(self, situation: Situation) -> Verdict:
-        """Made anew as long as it is ours; a guest's is kept or blocked."""
+        """See `roots.judge`; a store of which nothing is known stands on nobody knows what."""
         if situation.missing:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.record is None:
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
-        if not situation.changes:
-            return Verdict(Verb.KEEP)
-        behind = all(reason.code is ReasonCode.INPUT_CHANGED for reason in situation.changes)
-        if behind and self.on_new_base == "keep":
-            return Verdict(Verb.KEEP, (Reason(ReasonCode.BASE_BEHIND, {"id": self.inputs[0]}),))
-        if situation.modified():
-            return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE)))
-        return Verdict(Verb.REPLACE, situation.changes)
+        return roots.judge(situation, self.inputs[0], self.on_new_base, self.capacity_bytes)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # an overlay is never updated
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
         """See Step."""
         return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
+        if workspace.verb is Verb.GROW:
+            facts = {**workspace.facts(self.id), "declared_bytes": self.capacity_bytes}
+            return roots.grow(workspace, self.outputs[0], facts)
         base = workspace.artifact(self.inputs[0])
-        target = workspace.create(self.outputs[0])
-        with RawFile(workspace.path(base)) as blocks:
-            SnapshotStore.create(blocks, target, capacity_bytes=self.capacity_bytes, durable=False).close()
-        return {"base": base, "capacity_bytes": self.capacity_bytes}
+        facts = {"format": "snapshot", "base": base, "declared_bytes": self.capacity_bytes}
+        return roots.make(workspace, self.outputs[0], facts)

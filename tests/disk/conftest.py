@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.disk.ext4_tools import make_ext4
+from tests.disk.ext4_tools import clone, make_ext4
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,5 +22,5 @@ def blank(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def disk(blank: Path, tmp_path: Path) -> Path:
     """A copy of it of the test's own."""
     path = tmp_path / "disk.ext4"
-    subprocess.run(["cp", "--sparse=always", blank, path], check=True)
+    clone(blank, path)
     return path

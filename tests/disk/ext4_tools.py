@@ -46,7 +46,7 @@ def make_ext4(path: Path, *options: str, size: str = "64M") -> Path:
     fixed = ["-q", "-F", "-U", uuid, "-E", f"hash_seed={uuid},lazy_itable_init=1"]
     kind = [] if "-t" in options else ["-t", "ext4"]
     environment = {**os.environ, "MKE2FS_CONFIG": str(conf), "E2FSPROGS_FAKE_TIME": str(NOW)}
-    command = [need("mke2fs", "e2fsprogs"), *fixed, *kind, *options, path]
+    command = [need("mke2fs", "e2fsprogs"), *fixed, *kind, *options, str(path)]
     subprocess.run(command, env=environment, check=True)
     conf.unlink()
     return path
@@ -55,30 +55,34 @@ def make_ext4(path: Path, *options: str, size: str = "64M") -> Path:
 def assert_clean(path: Path) -> None:
     """E2fsck finds nothing to say."""
     done = subprocess.run(
-        [need("e2fsck", "e2fsprogs"), "-fn", path], capture_output=True, text=True, check=False
+        [need("e2fsck", "e2fsprogs"), "-fn", str(path)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def debugfs(path: Path, request: str) -> bytes:
     """What debugfs answers to one request."""
-    command = [need("debugfs", "e2fsprogs"), "-R", request, path]
+    command = [need("debugfs", "e2fsprogs"), "-R", request, str(path)]
     return subprocess.run(command, capture_output=True, check=True).stdout
 
 
 def debugfs_errors(path: Path, request: str) -> bytes:
     """What debugfs complains of at one request."""
-    command = [need("debugfs", "e2fsprogs"), "-R", request, path]
+    command = [need("debugfs", "e2fsprogs"), "-R", request, str(path)]
     return subprocess.run(command, capture_output=True, check=True).stderr
 
 
 def change_superblock(path: Path, **fields: int) -> None:
     """Set superblock fields behind e2fsprogs' back, and the checksum with them."""
-    requests = [f"set_super_value {name} {value}" for name, value in fields.items()]
-    for request in requests:
-        subprocess.run(
-            [need("debugfs", "e2fsprogs"), "-w", "-R", request, path], capture_output=True, check=True
-        )
+    for name, value in fields.items():
+        request = f"set_super_value {name} {value}"
+        command = [need("debugfs", "e2fsprogs"), "-w", "-R", request, str(path)]
+        subprocess.run(command, capture_output=True, check=True)
+
+
+def clone(source: Path, target: Path) -> None:
+    """A sparse copy."""
+    subprocess.run([need("cp", "coreutils"), "--sparse=always", source, target], check=True)
 
 
 def merge(base: Path, store: SnapshotStore, target: Path) -> Path:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import io
-import random
 import subprocess
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
-from bangerbuild.tree import EntryType
-from tests.disk.ext4_tools import NOW, assert_clean, debugfs, make_ext4
+from bangerbuild.tree import ALONE, EntryType, Place
+from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, make_ext4
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -26,11 +26,16 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 
 
+def noise(seed: int, length: int) -> bytes:
+    """Bytes that look like chance and are the same each time."""
+    return hashlib.shake_256(bytes([seed])).digest(length)
+
+
 @contextmanager
-def opened(path: Path, *, foreign_mounts: frozenset[str] = frozenset()) -> Iterator[Filesystem]:
+def opened(path: Path, place: Place = ALONE) -> Iterator[Filesystem]:
     with (
         RawFile(path, writable=True, durable=False) as blocks,
-        Filesystem(blocks, writable=True, now=NOW, foreign_mounts=foreign_mounts) as fs,
+        Filesystem(blocks, writable=True, now=NOW, place=place) as fs,
     ):
         yield fs
 
@@ -46,7 +51,7 @@ def test_a_file_is_read_through_symlinks_and_none_only_where_nothing_is(disk: Pa
         assert fs.exists("/hosts")
         assert not fs.exists("/dangling")
         assert fs.stat("/dangling", follow=False) is not None
-        with pytest.raises(GuestPathError, match="'/etc' in .* is no regular file"):
+        with pytest.raises(GuestPathError, match=r"'/etc' in .* is no regular file"):
             fs.read("/etc")
 
 
@@ -91,15 +96,13 @@ def test_a_directory_at_the_target_is_an_error_that_changes_nothing(disk: Path) 
         fs.write_file("/d/inside", b"x")
     with opened(disk) as fs:
         fs.write_file("/f", b"x")
-        for attempt in (
-            lambda: fs.write_file("/d", b"y"),
-            lambda: fs.make_symlink("/d", "y"),
-            lambda: fs.link("/d", "/f"),
-            lambda: fs.write_file("/", b"y"),
-            lambda: fs.write_file("/d/..", b"y"),
-        ):
+        for path in ("/d", "/", "/d/.."):
             with pytest.raises(GuestPathError, match="is a directory"):
-                attempt()
+                fs.write_file(path, b"y")
+        with pytest.raises(GuestPathError, match="is a directory"):
+            fs.make_symlink("/d", "y")
+        with pytest.raises(GuestPathError, match="is a directory"):
+            fs.link("/d", "/f")
     assert_clean(disk)
     assert debugfs(disk, "cat /d/inside") == b"x"
 
@@ -136,7 +139,7 @@ def test_a_path_never_leaves_the_guest(disk: Path, tmp_path: Path) -> None:
 
 
 def test_a_path_below_another_disks_mount_point_is_refused(disk: Path) -> None:
-    with opened(disk, foreign_mounts=frozenset({"/root"})) as fs:
+    with opened(disk, Place(others=frozenset({"/root"}))) as fs:
         fs.make_directory("/root")
         with pytest.raises(GuestPathError, match="lies on another disk"):
             fs.write_file("/root/x", b"x")
@@ -155,7 +158,7 @@ def test_removal_gives_everything_back(disk: Path) -> None:
         fs.make_symlink("/keep/tree/slow", "x" * 100)
         fs.link("/keep/other", "/keep/tree/a/b/file")
     with opened(disk) as fs:
-        with pytest.raises(GuestPathError, match="is a directory in .* that is not empty"):
+        with pytest.raises(GuestPathError, match=r"is a directory in .* that is not empty"):
             fs.remove("/keep/tree")
         assert fs.remove("/keep/tree", recursive=True)
         assert len(fs.read("/keep/other") or b"") == 3_000_000
@@ -169,7 +172,8 @@ def test_removal_gives_everything_back(disk: Path) -> None:
 
 def test_extended_attributes_come_and_go_and_acls_keep_the_kernels_form(disk: Path) -> None:
     acl = bytes.fromhex(
-        "02000000 0100 0600 ffffffff 0200 0400 e8030000 0400 0400 ffffffff 1000 0600 ffffffff 2000 0400 ffffffff"
+        "02000000 0100 0600 ffffffff 0200 0400 e8030000 0400 0400 ffffffff"
+        "1000 0600 ffffffff 2000 0400 ffffffff"
     )
     with opened(disk) as fs:
         fs.write_file("/f", b"x", xattrs={"system.posix_acl_access": acl, "user.a": b""})
@@ -191,7 +195,6 @@ def test_extended_attributes_come_and_go_and_acls_keep_the_kernels_form(disk: Pa
 
 
 def test_an_attribute_without_room_is_named_and_the_disk_is_not_written(disk: Path) -> None:
-    before = disk.read_bytes()
     with (
         pytest.raises(FilesystemError, match=r"no room for the attribute 'user\.big' of 5000 bytes"),
         opened(disk) as fs,
@@ -199,7 +202,6 @@ def test_an_attribute_without_room_is_named_and_the_disk_is_not_written(disk: Pa
         fs.write_file("/f", b"x", xattrs={"user.big": b"v" * 5000})
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
         assert fs.stat("/f") is None
-    assert len(before) == disk.stat().st_size
 
 
 def test_attributes_change_without_touching_the_content(disk: Path) -> None:
@@ -216,7 +218,7 @@ def test_attributes_change_without_touching_the_content(disk: Path) -> None:
 
 
 def test_content_comes_from_a_stream_and_one_too_short_is_told(disk: Path) -> None:
-    content = random.Random(1).randbytes(3_333_333)
+    content = noise(1, 3_333_333)
     with opened(disk) as fs:
         fs.write_file("/f", io.BytesIO(content + b"more"), size_bytes=len(content))
         fs.write_file("/empty", io.BytesIO(b""), size_bytes=0)
@@ -229,7 +231,7 @@ def test_content_comes_from_a_stream_and_one_too_short_is_told(disk: Path) -> No
 
 
 def test_a_file_in_many_pieces_is_written_and_read(disk: Path) -> None:
-    content = random.Random(2).randbytes(20_000_000)
+    content = noise(2, 20_000_000)
     with opened(disk) as fs:
         for i in range(3500):
             fs.write_file(f"/d/{i}", b"x" * 9000)
@@ -251,29 +253,35 @@ def test_a_file_in_many_pieces_is_written_and_read(disk: Path) -> None:
 def test_a_full_guest_is_one_plain_message_with_a_code(tmp_path: Path) -> None:
     path = make_ext4(tmp_path / "small.ext4", "-N", "64", size="8M")
     with (
-        pytest.raises(FilesystemError, match="'/big' in .*: no space left in the guest filesystem") as caught,
+        pytest.raises(
+            FilesystemError, match=r"'/big' in .*: no space left in the guest filesystem"
+        ) as caught,
         opened(path) as fs,
     ):
         fs.write_file("/big", bytes(20 << 20))
     assert caught.value.code not in (None, errno.EIO)
     with (
-        pytest.raises(FilesystemError, match="'/f53' in .*: no space left in the guest filesystem"),
+        pytest.raises(FilesystemError, match=r"'/f53' in .*: no space left in the guest filesystem"),
         opened(path) as fs,
     ):
-        for i in range(100):
-            fs.write_file(f"/f{i}", b"")
+        fill_inodes(fs)
+
+
+def fill_inodes(fs: Filesystem) -> None:
+    for i in range(100):
+        fs.write_file(f"/f{i}", b"")
 
 
 def test_a_full_guest_leaves_base_and_store_as_they_were(tmp_path: Path) -> None:
     path = make_ext4(tmp_path / "small.ext4", size="8M")
     before = path.read_bytes()
     with RawFile(path) as base, SnapshotStore.create(base, tmp_path / "s.cow") as store:
-        with (
-            pytest.raises(FilesystemError, match="no space left"),
-            Filesystem(store, writable=True, now=NOW) as fs,
-        ):
-            fs.write_file("/a", b"a")
+        fs = Filesystem(store, writable=True, now=NOW)
+        fs.write_file("/a", b"a")
+        with pytest.raises(FilesystemError, match="no space left"):
             fs.write_file("/big", bytes(20 << 20))
+        with pytest.raises(FilesystemError, match="broke off"):
+            fs.close()
     with RawFile(path) as base, SnapshotStore(base, tmp_path / "s.cow") as store:
         assert store.exceptions == 0
     assert path.read_bytes() == before
@@ -281,7 +289,7 @@ def test_a_full_guest_leaves_base_and_store_as_they_were(tmp_path: Path) -> None
 
 def test_a_change_that_broke_off_keeps_the_rest_from_being_written(disk: Path) -> None:
     with (
-        pytest.raises(FilesystemError, match="a change to .* broke off, so it is not written"),
+        pytest.raises(FilesystemError, match=r"a change to .* broke off, so it is not written"),
         opened(disk) as fs,
         pytest.raises(FilesystemError, match="ext4 keeps no attribute"),
     ):
@@ -422,9 +430,9 @@ class Broken(RawFile):
 
 def test_an_exception_in_a_callback_comes_out_as_it_was(disk: Path) -> None:
     with (
-        Broken(disk, writable=True) as blocks,
+        Broken(disk, writable=True) as broken,
         pytest.raises(OSError, match="the cable is out"),
-        Filesystem(blocks, writable=True, now=NOW) as fs,
+        Filesystem(broken, writable=True, now=NOW) as fs,
     ):
         fs.write_file("/a/b/c/d", bytes(10_000))
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
@@ -450,7 +458,7 @@ def test_any_order_of_changes_leaves_a_clean_disk_with_what_a_dict_would_hold(
     blank: Path, tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, str, int]]
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "disk.ext4"
-    subprocess.run(["cp", "--sparse=always", blank, path], check=True)
+    clone(blank, path)
     model: dict[str, bytes | None] = {"/lost+found": None}
     with opened(path) as fs:
         for kind, where, size in operations:

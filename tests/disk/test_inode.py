@@ -50,7 +50,8 @@ def test_owners_above_65535_and_modes_do_not_disturb_each_other(uid: int, gid: i
 def test_an_acl_on_disk_becomes_the_kernels_form() -> None:
     disk = bytes.fromhex("01000000 0100 0600 0200 0400 e8030000 0400 0400 1000 0600 2000 0400")
     kernel = bytes.fromhex(
-        "02000000 0100 0600 ffffffff 0200 0400 e8030000 0400 0400 ffffffff 1000 0600 ffffffff 2000 0400 ffffffff"
+        "02000000 0100 0600 ffffffff 0200 0400 e8030000 0400 0400 ffffffff"
+        "1000 0600 ffffffff 2000 0400 ffffffff"
     )
     assert acl_from_disk(disk) == kernel
 

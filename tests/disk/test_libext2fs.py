@@ -23,8 +23,10 @@ PROGRAM = r"""
 int main(void) {
     printf("%zu %zu %zu %zu\n", sizeof(struct struct_io_channel), sizeof(struct struct_io_manager),
            offsetof(struct struct_io_manager, zeroout), sizeof(struct ext2fs_extent));
-    printf("%zu %zu %zu %zu\n", offsetof(struct struct_ext2_filsys, now), offsetof(struct struct_ext2_filsys, icache),
-           offsetof(struct struct_ext2_filsys, image_io), offsetof(struct struct_ext2_filsys, cluster_ratio_bits));
+    printf("%zu\n", offsetof(struct struct_ext2_filsys, now));
+    printf("%zu %zu %zu\n", offsetof(struct struct_ext2_filsys, icache),
+           offsetof(struct struct_ext2_filsys, image_io),
+           offsetof(struct struct_ext2_filsys, cluster_ratio_bits));
     printf("%ld %ld %ld %ld %ld\n", EXT2_ET_MAGIC_IO_CHANNEL, EXT2_ET_MAGIC_IO_MANAGER, EXT2_ET_DIR_NO_SPACE,
            EXT2_ET_FILE_NOT_FOUND, EXT2_ET_MISSING_EA_FEATURE);
     return 0;
@@ -34,7 +36,7 @@ int main(void) {
 
 def test_the_layouts_are_those_of_the_installed_headers(tmp_path: Path) -> None:
     (tmp_path / "layout.c").write_text(PROGRAM)
-    build = [need("cc", "gcc"), "-o", tmp_path / "layout", tmp_path / "layout.c"]
+    build = [need("cc", "gcc"), "-o", str(tmp_path / "layout"), str(tmp_path / "layout.c")]
     done = subprocess.run(build, capture_output=True, text=True, check=False)
     if "ext2fs/ext2fs.h: No such file" in done.stderr:
         lacking("no headers of libext2fs here: apt-get install libext2fs-dev")
@@ -98,7 +100,7 @@ def test_a_disk_opened_for_reading_is_not_written_by_the_library(disk: Path) -> 
     with RawFile(disk) as blocks:
         handle = open_handle(blocks, writable=False, now=NOW)
         raw = handle.read_inode(2)
-        with pytest.raises(FilesystemError, match="read-only|read only"):
+        with pytest.raises(FilesystemError, match=r"[Rr]ead-only|read only"):
             handle.write_inode(2, raw)
         handle.abandon()
 

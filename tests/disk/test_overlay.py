@@ -38,7 +38,7 @@ class MemoryBlocks:
         return data
 
     def write(self, offset: int, data: bytes) -> None:
-        raise AssertionError("the base was written")
+        raise AssertionError(f"the base was written: {len(data)} bytes at {offset}")
 
     def flush(self) -> None:
         raise AssertionError("the base was flushed")
@@ -78,8 +78,8 @@ def test_any_writes_are_read_back_now_and_after_reopening(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlay, "PENDING_LIMIT_BYTES", limit)
         store = SnapshotStore.create(base, path, chunk_bytes=chunk_bytes, durable=False)
-        for offset, data in writes:
-            data = data[: BASE_BYTES - offset]
+        for offset, drawn in writes:
+            data = drawn[: BASE_BYTES - offset]
             store.write(offset, data)
             expected[offset : offset + len(data)] = data
             if reopen:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.errors import GuestPathError
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import EntryType, Place
 
 Node = dict[str, "Node"] | str | None
 """A directory, a symlink's text, or None for a file."""
@@ -48,53 +48,48 @@ class MemoryTree:
 def find(
     root: dict[str, Node], path: str, *, follow: bool = False, mounts: frozenset[str] = frozenset()
 ) -> Location | None:
-    return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, foreign_mounts=mounts))
+    return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=Place(others=mounts)))
 
 
-class Absent(Exception):
+class AbsentError(Exception):
     """The model's word for a parent that is not there."""
 
 
-class Bad(Exception):
+class BadError(Exception):
     """The model's word for a path that leads nowhere."""
 
 
-def model(root: dict[str, Node], path: str, *, follow: bool) -> str:
-    """Where a path leads, by textbook recursion over text; raises Absent or Bad."""
-    budget = 40
+def names(path: str) -> list[str]:
+    return [part for part in path.split("/") if part not in ("", ".")]
 
-    def walk(at: tuple[str, ...], rest: list[str]) -> tuple[str, ...]:
-        nonlocal budget
-        node: Node = root
-        for part in at:
-            assert isinstance(node, dict)
-            node = node[part]
-        if not rest:
-            return at
-        name, rest = rest[0], rest[1:]
-        if name in ("", "."):
-            return walk(at, rest)
-        if name == "..":
-            return walk(at[:-1], rest)
+
+def node_at(root: dict[str, Node], at: tuple[str, ...]) -> Node:
+    node: Node = root
+    for part in at:
         assert isinstance(node, dict)
-        remaining = [part for part in rest if part not in ("", ".")]
-        if name not in node:
-            if remaining:
-                raise Absent
-            return (*at, name)
-        there = node[name]
-        if isinstance(there, str) and (remaining or follow):
-            budget -= 1
-            if budget < 0:
-                raise Bad
-            return walk(() if there.startswith("/") else at, [*there.split("/"), *rest])
-        if isinstance(there, dict):
-            return walk((*at, name), rest)
-        if remaining:
-            raise Bad
-        return (*at, name)
+        node = node[part]
+    return node
 
-    return "/" + "/".join(walk((), path.split("/")))
+
+def model(root: dict[str, Node], at: tuple[str, ...], rest: list[str], follow: bool, budget: int = 40) -> str:  # noqa: FBT001 - recursion is shorter so
+    """Where a path leads, by textbook recursion over text; raises AbsentError or BadError."""
+    if not rest:
+        return "/" + "/".join(at)
+    name, rest = rest[0], rest[1:]
+    if name == "..":
+        return model(root, at[:-1], rest, follow, budget)
+    here = node_at(root, at)
+    if not isinstance(here, dict):
+        raise BadError
+    if name not in here and rest:
+        raise AbsentError
+    there = here.get(name)
+    if isinstance(there, str) and (rest or follow):
+        if not budget:
+            raise BadError
+        start = () if there.startswith("/") else at
+        return model(root, start, [*names(there), *rest], follow, budget - 1)
+    return model(root, (*at, name), rest, follow, budget) if rest else "/" + "/".join((*at, name))
 
 
 NAMES = st.sampled_from(["a", "b", "c"])
@@ -108,10 +103,10 @@ NODES: st.SearchStrategy[Node] = st.recursive(
 @given(root=st.dictionaries(NAMES, NODES, max_size=3), path=PATHS, follow=st.booleans())
 def test_paths_lead_where_a_simple_model_says(root: dict[str, Node], path: str, follow: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
     try:
-        expected: str | None = model(root, "/" + path, follow=follow)
-    except Absent:
+        expected: str | None = model(root, (), names(path), follow)
+    except AbsentError:
         expected = None
-    except Bad:
+    except BadError:
         with pytest.raises(GuestPathError):
             find(root, "/" + path, follow=follow)
         return

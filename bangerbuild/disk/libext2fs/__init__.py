@@ -1,8 +1,8 @@
 """libext2fs through ctypes, and nothing else here imports ctypes.
 
-Everything libext2fs reads or writes passes through an I/O manager of our own (`channel`). ctypes releases the
-interpreter's lock during a call, so filesystems in several threads run side by side; one handle belongs to one
-thread at a time.
+Everything libext2fs reads or writes passes through an I/O manager of our own (`channel`). ctypes releases
+the interpreter's lock during a call, so filesystems in several threads run side by side; one handle belongs
+to one thread at a time.
 """
 
 from bangerbuild.disk.libext2fs.handle import DirectoryEntry, Handle, open_handle

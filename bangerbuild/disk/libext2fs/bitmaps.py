@@ -1,14 +1,14 @@
 """Which bitmaps changed since they were read, and writing those alone.
 
-libext2fs writes the bitmaps of all groups as soon as one bit of one has changed: on a full disk of 64 GiB, 1024
-blocks for ten small files.
+libext2fs writes the bitmaps of all groups as soon as one bit of one has changed: on a full disk of 64 GiB,
+1024 blocks for ten small files.
 """
 
 from __future__ import annotations
 
 import ctypes
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,11 +46,11 @@ def remember_bitmaps(library: Library, head: Filsys, superblock: bytes) -> tuple
     groups = head.group_desc_count
     if groups * group_blocks > _MOST_BITS:
         return ()
-    kinds = (
-        ("block", first_block, group_blocks, groups, _BLOCK_BITMAP_DIRTY),
-        ("inode", 1, group_inodes, groups, _INODE_BITMAP_DIRTY),
+    empty = (
+        Bitmap("block", first_block, group_blocks, groups, _BLOCK_BITMAP_DIRTY),
+        Bitmap("inode", 1, group_inodes, groups, _INODE_BITMAP_DIRTY),
     )
-    return tuple(Bitmap(*kind, _bits(library, head, Bitmap(*kind))) for kind in kinds)
+    return tuple(replace(bitmap, as_read=_bits(library, head, bitmap)) for bitmap in empty)
 
 
 def _bits(library: Library, head: Filsys, bitmap: Bitmap) -> bytes:

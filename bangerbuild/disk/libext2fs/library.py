@@ -80,8 +80,14 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "initialize_ext2_error_table": (None, ()),
 }
 
-_kept = threading.local()
-"""The exception of a callback, on its way around the C code that can't carry it."""
+
+class _Kept(threading.local):
+    """The exception of a callback, on its way around the C code that can't carry it; one for each thread."""
+
+    error: BaseException | None = None
+
+
+_kept = _Kept()
 
 
 def keep(error: BaseException) -> int:
@@ -92,7 +98,7 @@ def keep(error: BaseException) -> int:
 
 def _check(code: int, _function: object, _arguments: object) -> int:
     """Ctypes' errcheck of every function that returns an errcode_t."""
-    if (error := getattr(_kept, "error", None)) is not None:
+    if (error := _kept.error) is not None:
         _kept.error = None
         raise error
     if code:

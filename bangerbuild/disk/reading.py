@@ -1,0 +1,145 @@
+"""Reading an open filesystem by guest paths: the half of `ext4.Filesystem` that changes nothing."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+
+from bangerbuild.disk.content import read_content
+from bangerbuild.disk.inode import Stat, stat_of
+from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.walk import walk
+from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from bangerbuild.disk.inode import Inode
+    from bangerbuild.disk.nodes import Nodes
+    from bangerbuild.tree import Entry, Place
+
+ROOT_INO = 2
+MOST_AT_ONCE_BYTES = 256 << 20
+"""What `read` takes into memory: a guest can make a file of any size out of nothing."""
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_F = TypeVar("_F", bound="Reader")
+
+
+def names_path(
+    method: Callable[Concatenate[_F, str, _P], _R],
+) -> Callable[Concatenate[_F, str, _P], _R]:
+    """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
+
+    @functools.wraps(method)
+    def wrapped(self: _F, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(self, path, *args, **kwargs)
+        except FilesystemError as err:
+            if type(err) is not FilesystemError or err.code is None or path in err.brief:
+                raise
+            raise FilesystemError(
+                f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
+            ) from err
+
+    return wrapped
+
+
+class Reader:
+    """What can be asked of an open filesystem.
+
+    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
+    always stay inside.
+    """
+
+    name: str
+    nodes: Nodes
+    place: Place
+
+    def _find(self, path: str, *, follow: bool) -> Location | None:
+        rules = Rules(follow_last=follow, place=self.place)
+        found = resolve(self.nodes, ROOT_INO, path, rules)
+        return found if found is not None and found.ino else None
+
+    @names_path
+    def stat(self, path: str, *, follow: bool = True) -> Stat | None:
+        """What is there; None if nothing is."""
+        found = self._find(path, follow=follow)
+        return self._stat(found.ino) if found else None
+
+    def _stat(self, ino: int) -> Stat | None:
+        return stat_of(ino, self.nodes.inode(ino), self.nodes.target)
+
+    def exists(self, path: str) -> bool:
+        """Whether something of any type is there, at the end of symlinks."""
+        return self.stat(path) is not None
+
+    @names_path
+    def read(self, path: str) -> bytes | None:
+        """The content of a regular file, symlinks followed; None only where nothing is there.
+
+        Raises:
+            GuestPathError: something else than a regular file is there.
+            FilesystemError: it can't be read, or is larger than 256 MiB.
+        """
+        found = self._file(path)
+        if found is None:
+            return None
+        ino, inode = found
+        if inode.size_bytes > MOST_AT_ONCE_BYTES:
+            raise FilesystemError(
+                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once"
+            )
+        return b"".join(read_content(self.nodes.handle, self.nodes.blocks, ino, inode))
+
+    @names_path
+    def read_chunks(self, path: str) -> Iterator[bytes] | None:
+        """The same in pieces of at most 1 MiB, read as they are asked for."""
+        found = self._file(path)
+        return None if found is None else read_content(self.nodes.handle, self.nodes.blocks, *found)
+
+    def _file(self, path: str) -> tuple[int, Inode] | None:
+        found = self._find(path, follow=True)
+        if found is None:
+            return None
+        inode = self.nodes.inode(found.ino)
+        if inode.type is not EntryType.FILE:
+            raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
+        self.nodes.refuse_encrypted(inode, path)
+        return found.ino, inode
+
+    @names_path
+    def listdir(self, path: str) -> list[str] | None:
+        """The names in a directory, sorted; None if nothing is there.
+
+        Raises:
+            GuestPathError: something else than a directory is there.
+        """
+        found = self._find(path, follow=True)
+        if found is None:
+            return None
+        if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
+            raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
+        names = (entry.name for entry in self.nodes.handle.entries(found.ino))
+        return sorted(name.decode(errors="surrogateescape") for name in names)
+
+    def walk(self) -> Iterator[Entry]:
+        """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""
+        return walk(self.nodes, ROOT_INO)
+
+    @names_path
+    def get_xattrs(self, path: str, *, follow: bool = True) -> dict[str, bytes]:
+        """All extended attributes by full name, POSIX ACLs in the kernel's form.
+
+        Raises:
+            GuestPathError: nothing is there.
+        """
+        return self.nodes.xattrs(self._existing(path, follow=follow).ino)
+
+    def _existing(self, path: str, *, follow: bool) -> Location:
+        found = self._find(path, follow=follow)
+        if found is None:
+            raise GuestPathError(f"'{path}' is not there in '{self.name}'")
+        return found

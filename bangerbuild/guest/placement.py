@@ -1,0 +1,50 @@
+"""Which of a VM's disks a guest path lands on: the one whose mount point is its longest prefix."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.guest.paths import normal
+from bangerbuild.spec import Mount
+from bangerbuild.tree import Place
+
+if TYPE_CHECKING:
+    from bangerbuild.spec import VM
+
+ROOT = "/"
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The mount points of a VM's disks but the root's, by label: the work disk first, then data disks."""
+
+    mount_points: dict[str, str]
+
+    @classmethod
+    def of(cls, vm: VM) -> Placement:
+        """As the VM is declared."""
+        work = {WORK_LABEL: normal(vm.work.mount)} if vm.work else {}
+        return cls(work | {disk.name: normal(disk.mount) for disk in vm.disks})
+
+    def lands_on(self, path: str, mount_point: str) -> bool:
+        """Whether a guest path lands on the disk mounted there."""
+        path = normal(path)
+        prefixes = [
+            point for point in self.mount_points.values() if path == point or path.startswith(f"{point}/")
+        ]
+        return max(prefixes, key=len, default=ROOT) == mount_point
+
+    def place(self, mount_point: str) -> Place:
+        """What a path on the disk mounted there has to keep to."""
+        return Place(mount_point, frozenset(self.mount_points.values()) - {mount_point})
+
+    def fstab(self) -> tuple[Mount, ...]:
+        """A line for each disk, by label: device letters shift."""
+        return tuple(
+            Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)
+            for label, target in self.mount_points.items()
+        )
+
+
+WORK_LABEL = "work"

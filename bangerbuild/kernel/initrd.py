@@ -1,0 +1,34 @@
+"""Whether a file is an initrd: a cpio archive, or anything the kernel can decompress (lib/decompress.c)."""
+
+from __future__ import annotations
+
+from bangerbuild.sources.appearance import appearance
+from bangerbuild.sources.unfit import Unfit
+
+HEAD_BYTES = 4096
+"""How much of a file `check` wants to see."""
+_MAGICS = (
+    b"0707",  # cpio, with early microcode in front as well
+    b"\x1f\x8b",
+    b"BZh",
+    b"\xfd7zXZ\0",
+    b"\x28\xb5\x2f\xfd",
+    b"\x02\x21\x4c\x18",
+    b"\x5d\0\0",
+    b"\x89LZO",
+)
+
+
+def check(head: bytes) -> None:
+    """See that a file which begins with `head` can be an initrd.
+
+    Raises:
+        Unfit: it can't.
+    """
+    if not head:
+        raise Unfit("is no initrd: it is empty")
+    if not head.lstrip(b"\0").startswith(_MAGICS):  # the kernel skips zeros too
+        seen = appearance(head)
+        is_kernel = head.startswith(b"HdrS", 0x202)
+        what = "a kernel" if is_kernel else seen.what if seen else None
+        raise Unfit(f"is no initrd: it looks like {what}" if what else "is no initrd")

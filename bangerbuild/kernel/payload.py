@@ -1,0 +1,113 @@
+"""The payload of a bzImage, unpacked: an ELF file, compressed in one of several ways, and its plain size.
+
+The last four bytes are that size, little-endian: of gzip they are part of its own trailer, all else has them
+behind its end. Source: arch/x86/boot/compressed/{Makefile,mkpiggy.c}, lib/decompress.c.
+"""
+
+from __future__ import annotations
+
+import io
+import lzma
+import os
+from typing import TYPE_CHECKING
+
+from bangerbuild.kernel import lz4
+from bangerbuild.sources.compression import CompressionError, decompressed
+from bangerbuild.sources.unfit import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
+
+LIMIT_BYTES = 512 << 20
+"""No kernel is that large; what unpacks to more was made to fill the disk."""
+PIECE_BYTES = 1 << 20
+ELF_MAGIC = b"\x7fELF"
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def plain(payload: bytes) -> Iterator[bytes]:
+    """The plain bytes of a payload, in pieces.
+
+    Raises:
+        Unfit: its compressor is not known, it is damaged or cut short, or there is no end to it.
+    """
+    if payload.startswith(ELF_MAGIC):
+        yield payload
+        return
+    read = _reader(payload)
+    body = payload if payload.startswith(_GZIP_MAGIC) else payload[:-4]
+    size_bytes = 0
+    try:
+        for piece in limited(read(body)):
+            size_bytes += len(piece)
+            yield piece
+    except CompressionError as err:
+        raise Unfit(f"has a payload that {err.brief}") from err
+    stated = int.from_bytes(payload[-4:], "little")
+    if size_bytes != stated:
+        raise Unfit(f"has a damaged payload: it unpacks to {size_bytes} bytes and states {stated}")
+
+
+def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The same pieces, up to the size that a kernel can have.
+
+    Raises:
+        Unfit: there are more.
+    """
+    left = LIMIT_BYTES
+    for piece in pieces:
+        left -= len(piece)
+        if left < 0:
+            raise Unfit(f"is no kernel: it unpacks to more than {LIMIT_BYTES >> 20} MiB")
+        yield piece
+
+
+def pieces_of(file: BinaryIO) -> Iterator[bytes]:
+    """What a file holds from where it stands."""
+    while piece := file.read(PIECE_BYTES):
+        yield piece
+
+
+def _reader(payload: bytes) -> Callable[[bytes], Iterator[bytes]]:
+    for magic, name, read in _COMPRESSORS:
+        if payload.startswith(magic):
+            if read is None:
+                raise Unfit(f"has a payload compressed with {name}, which can't be unpacked here", hint=_HINT)
+            return read
+    begin = payload[:4].hex(" ")
+    raise Unfit(f"has a payload of an unknown compressor: it begins with '{begin}'", hint=_HINT)
+
+
+def _streamed(name: str) -> Callable[[bytes], Iterator[bytes]]:
+    def read(data: bytes) -> Iterator[bytes]:
+        # The end of a zstd stream is told by seeking in its file.
+        with os.fdopen(os.memfd_create("payload"), "w+b") as file:
+            file.write(data)
+            file.seek(0)
+            yield from pieces_of(decompressed(file, name))
+
+    return read
+
+
+def _lzma(data: bytes) -> Iterator[bytes]:
+    try:
+        with lzma.LZMAFile(io.BytesIO(data), format=lzma.FORMAT_ALONE) as file:
+            while piece := file.read1(PIECE_BYTES):
+                yield piece
+    except EOFError as err:
+        raise CompressionError("is an lzma stream cut short", cut=True) from err
+    except lzma.LZMAError as err:
+        raise CompressionError(f"is an lzma stream that does not decompress: {err}", cut=False) from err
+
+
+_HINT = "unpack it elsewhere and name the vmlinux, or build it with CONFIG_KERNEL_ZSTD"
+_COMPRESSORS: tuple[tuple[bytes, str, Callable[[bytes], Iterator[bytes]] | None], ...] = (
+    (_GZIP_MAGIC, "gzip", _streamed("gzip")),
+    (b"BZh", "bzip2", _streamed("bzip2")),
+    (b"\xfd7zXZ\0", "xz", _streamed("xz")),
+    (b"\x28\xb5\x2f\xfd", "zstd", _streamed("zstd")),
+    (lz4.MAGIC, "lz4", lz4.legacy_blocks),
+    (b"\x5d\0\0", "lzma", _lzma),
+    (b"\x89LZO\0\r\n\x1a\n", "lzo", None),
+)

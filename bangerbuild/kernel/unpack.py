@@ -1,0 +1,112 @@
+"""A kernel file, whatever its form, to the plain kernel that Firecracker boots."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bangerbuild.errors import SourceError
+from bangerbuild.kernel import bzimage, payload, vmlinux
+from bangerbuild.sources.appearance import appearance
+from bangerbuild.sources.compression import CompressionError, decompressed
+from bangerbuild.sources.hostfile import opened_file
+from bangerbuild.sources.unfit import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import BinaryIO
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_ARM64_HEAD_BYTES = 64
+_EFI_ZBOOT_MAGIC = b"zimg"
+_HINT = "name a bzImage (a distribution's vmlinuz) or an ELF vmlinux; for arm64, an Image"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is known of a kernel once it is unpacked."""
+
+    release: str | None
+    """What `uname -r` will say."""
+    architecture: Literal["x86_64", "aarch64"]
+
+
+def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
+    """Write the plain kernel of a bzImage, an ELF vmlinux or an arm64 Image to `target`.
+
+    Args:
+        kernel: the file; an arm64 Image may be compressed with gzip.
+        target: made, or left half-made if an error is raised.
+        written: what messages call the file.
+
+    Raises:
+        SourceError: it is no kernel, is damaged or cut short, or its compressor is not known.
+    """
+    try:
+        with opened_file(kernel, written) as file:
+            head = file.read(bzimage.HEAD_BYTES)
+            header = bzimage.read_header(head)
+            pieces = _payload(file, header) if header else _whole(file, head)
+            _write(payload.limited(pieces), target)
+        return _judged(target, header)
+    except Unfit as err:
+        raise SourceError(f"{written!r} {err.brief}", hint=err.hint or _HINT) from err
+
+
+def _payload(file: BinaryIO, header: bzimage.Header) -> Iterator[bytes]:
+    if header.payload_bytes > payload.LIMIT_BYTES:
+        raise Unfit(f"states a payload of {header.payload_bytes} bytes, more than any kernel has")
+    file.seek(header.payload_offset)
+    data = file.read(header.payload_bytes)
+    if len(data) < header.payload_bytes:
+        end = header.payload_offset + header.payload_bytes
+        raise Unfit(f"is cut short: its payload ends at byte {end}, the file at {file.seek(0, io.SEEK_END)}")
+    yield from payload.plain(data)
+
+
+def _whole(file: BinaryIO, head: bytes) -> Iterator[bytes]:
+    file.seek(0)
+    if head.startswith(payload.ELF_MAGIC) or vmlinux.is_arm64_image(head):
+        yield from payload.pieces_of(file)
+    elif head.startswith(_GZIP_MAGIC) and vmlinux.is_arm64_image(_unzipped_head(head)):
+        try:
+            yield from payload.pieces_of(decompressed(file, "gzip"))
+        except CompressionError as err:
+            raise Unfit(err.brief) from err
+    else:
+        raise _no_kernel(head)
+
+
+def _unzipped_head(head: bytes) -> bytes:
+    try:
+        return gzip.GzipFile(fileobj=io.BytesIO(head)).read(_ARM64_HEAD_BYTES)
+    except (EOFError, OSError, zlib.error):
+        return b""
+
+
+def _no_kernel(head: bytes) -> Unfit:
+    if not head:
+        return Unfit("is no kernel: it is empty")
+    if head.startswith(_EFI_ZBOOT_MAGIC, 4):
+        return Unfit("is a kernel in a compressed EFI image (CONFIG_EFI_ZBOOT), which can't be unpacked here")
+    seen = appearance(head)
+    return Unfit(f"is no kernel: it looks like {seen.what}" if seen else "is no kernel")
+
+
+def _write(pieces: Iterator[bytes], target: Path) -> None:
+    with target.open("wb") as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+def _judged(target: Path, header: bzimage.Header | None) -> Kernel:
+    with target.open("rb") as file:
+        is_arm64 = header is None and vmlinux.is_arm64_image(file.read(_ARM64_HEAD_BYTES))
+    if not is_arm64:
+        vmlinux.check_elf(target)
+    release = header.release if header else None
+    return Kernel(release or vmlinux.release_of(target), "aarch64" if is_arm64 else "x86_64")

@@ -1,0 +1,44 @@
+"""The versions in the names of kernels and initrds, and how they compare.
+
+As Debian compares versions (deb-version(7)): digits by their value, `~` before everything, even the end.
+What names a flavour (`-cloud-amd64`, `-generic`) is no part of the version: neither is newer.
+"""
+
+from __future__ import annotations
+
+import re
+
+_VERSION = re.compile(r"(?<!\w)[0-9].*|[0-9]+\.[0-9].*")
+_SUFFIX = re.compile(r"\.(?:img|gz|xz|zst|bz2|lz4|lzma|cpio|efi)$")
+_FLAVOUR = re.compile(r"(?:-(?!rc[0-9]|trunk)[A-Za-z][\w.+]*)+$|\.(?:x86_64|aarch64)(?:\+\w+)?$")
+_EARLY = re.compile(r"-(?=rc[0-9]|trunk)")
+_PART = re.compile(r"([^0-9]*)([0-9]*)")
+
+Key = tuple[tuple[tuple[int, ...], int], ...]
+
+
+def version_in(name: str) -> str | None:
+    """The release in a file's name, `6.1.0-9-amd64` of `initrd.img-6.1.0-9-amd64`; None if it has none."""
+    found = _VERSION.search(name)
+    return _SUFFIX.sub("", found[0]) if found else None
+
+
+def release_key(release: str) -> Key:
+    """What releases are sorted by, the newest last; the same for flavours of one version."""
+    return debian_key(_EARLY.sub("~", _FLAVOUR.sub("", release)))
+
+
+def debian_key(version: str) -> Key:
+    """What versions sort by as dpkg compares them (without epochs)."""
+    parts = [(_order(text), int(digits or 0)) for text, digits in _PART.findall(version)]
+    return (*parts, (_order(""), 0))
+
+
+def _order(text: str) -> tuple[int, ...]:
+    """`~`, then the end, then letters, then all else."""
+    return (*(-1 if sign == "~" else ord(sign) + 256 * (not sign.isalpha()) for sign in text), 0)
+
+
+def names_release(name: str, release: str) -> bool:
+    """Whether a file's name holds exactly this release, and not that of a longer name."""
+    return re.search(rf"(?<![\w.+~]){re.escape(release)}(?![\w+~-]|\.[0-9])", name) is not None

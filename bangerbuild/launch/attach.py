@@ -1,0 +1,192 @@
+"""`attach.sh` and `detach.sh`: what of a VM needs root, the device of a snapshot root.
+
+    image     loop device, read-only ┐
+                                     ├ snapshot ← root.dev
+    root.cow  loop device            ┘
+
+The scripts know the device by what it stands on (sysfs), not by its name: the store may have been moved, or
+copied, since. A loop device is held open, and told to end as soon as nobody holds it, before anything stands on
+it: it ends with the script or with the snapshot, whatever becomes of either (`loop_clr_fd` in
+drivers/block/loop.c).
+
+Where a root is a disk of its own, both scripts say so and do nothing.
+"""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from bangerbuild.launch import shell
+
+if TYPE_CHECKING:
+    from bangerbuild.launch.machine import Machine
+
+ATTACH_COMMENT = """\
+Sets up the root disk of the VM {name}, a snapshot of its image, and leaves it as root.dev.
+Needs root. Does nothing where that is done already.
+"""
+
+DETACH_COMMENT = """\
+Takes down what attach.sh sets up for the VM {name}. Needs root. Does nothing where nothing is set up.
+"""
+
+RAW = """\
+#!/bin/sh
+# The root of the VM {name} is a disk of its own.
+echo "{path} needs no device: there is nothing to {verb}"
+"""
+
+COMMON = """\
+PATH=$PATH:/usr/sbin:/sbin
+export LC_ALL=C
+
+fail() {
+    printf '%s: %s\\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# The loop devices, such as loop3, that stand on the file $1.
+loops_on() {
+    [ -n "$1" ] || return 0
+    for backing in /sys/block/loop*/loop/backing_file; do
+        case $(cat "$backing" 2>/dev/null) in
+        "$1" | "$1 (deleted)")
+            loop=${backing%/loop/backing_file}
+            printf '%s\\n' "${loop##*/}"
+            ;;
+        esac
+    done
+}
+
+# The names of the device-mapper devices that stand on root.cow.
+devices() {
+    for loop in $(loops_on "$cow"); do
+        for name in "/sys/block/$loop/holders"/*/dm/name; do
+            if [ -e "$name" ]; then
+                cat "$name"
+            fi
+        done
+    done
+}
+
+# Ends the loop devices that a killed attach.sh left: nothing stands on them, and they don't end by themselves.
+sweep() {
+    for loop in $(loops_on "$cow") $(loops_on "$base"); do
+        if [ "$(cat "/sys/block/$loop/loop/autoclear" 2>/dev/null)" = 0 ] &&
+            [ -z "$(ls "/sys/block/$loop/holders" 2>/dev/null)" ]; then
+            losetup -d "/dev/$loop" || :
+        fi
+    done
+}
+
+undo() {
+    exec 8<&- 9<&-
+    for name in $(devices); do
+        dmsetup remove --retry "$name" || fail "root.dev is in use: shut the VM down, or unmount it"
+    done
+    # Without a table it stands on nothing: dmsetup was killed while it made it.
+    if [ -z "$(dmsetup table "$device" 2>/dev/null)" ]; then
+        dmsetup remove "$device" 2>/dev/null || :
+    fi
+    sweep
+    tries=0
+    while loops=$(loops_on "$cow") && [ -n "$loops" ]; do
+        tries=$((tries + 1))
+        [ "$tries" -le 10 ] || fail "root.cow is held by" $loops
+        sleep 1
+    done
+    rm -f root.dev
+}
+
+for tool in losetup dmsetup blockdev flock; do
+    command -v "$tool" >/dev/null || fail "there is no $tool here: it comes with util-linux or dmsetup"
+done
+[ "$(id -u)" -eq 0 ] || fail "needs root"
+[ -e /dev/loop-control ] || modprobe loop || fail "this kernel has no loop devices"
+
+cow=$(readlink -f root.cow)
+base=$(readlink -f "$image") || base=
+device=bangerbuild-$vm-$(pwd -P | sha256sum | cut -c 1-8)
+
+# One at a time on this machine: two could take the same loop device, or each sweep the other's away.
+exec 7</dev/loop-control
+flock 7
+"""
+
+ATTACH = """\
+
+# Puts the file $2 on a free loop device, with the option $1, and leaves the device's path in $loop.
+put_on_loop() {
+    tries=0
+    error=
+    until loop=$(losetup -f) && error=$(losetup ${1:+"$1"} "$loop" "$2" 2>&1); do
+        tries=$((tries + 1))
+        [ "$tries" -lt 10 ] || fail "no loop device for '$2': $error"
+    done
+}
+
+# Makes root.dev of the device $1, for the owner of root.cow to use.
+link() {
+    chown "$(stat -L -c %u:%g root.cow)" "/dev/mapper/$1"
+    chmod 600 "/dev/mapper/$1"
+    if [ "$(readlink root.dev)" != "/dev/mapper/$1" ]; then
+        rm -f root.dev
+        ln -s "/dev/mapper/$1" root.dev
+    fi
+}
+
+attached=$(devices)
+if [ -n "$attached" ] && [ -n "$(dmsetup table "$attached" 2>/dev/null)" ]; then
+    link "$attached"
+    exit
+fi
+undo
+[ -f "$base" ] || fail "the image '$image' is not there"
+# The kernel takes what has no header for a new store, and would forget what is in it.
+head -c 4 root.cow | grep -q '^SnAp' || fail "root.cow is no snapshot store"
+
+trap undo EXIT
+trap 'exit 1' HUP INT TERM
+put_on_loop -r "$base"
+exec 8<"$loop"
+losetup -d "$loop" # when nobody has it open any more
+base_loop=$loop
+put_on_loop '' "$cow"
+exec 9<"$loop"
+losetup -d "$loop"
+sectors=$(blockdev --getsz "$base_loop")
+dmsetup create "$device" --table "0 $sectors snapshot $base_loop $loop P 8" ||
+    fail "root.cow can't be attached; the kernel's log may tell why"
+case $(dmsetup status "$device") in
+*Invalid* | *Overflow* | *failed*)
+    fail "root.cow has become invalid: the store overflowed or failed, and its data is gone"
+    ;;
+esac
+link "$device"
+trap - EXIT
+"""
+
+DETACH = """\
+
+undo
+"""
+
+
+def attach_script(machine: Machine) -> str:
+    """The text of attach.sh."""
+    if machine.base is None:
+        return RAW.format(name=machine.name, path=machine.root.path, verb="attach")
+    return _script(ATTACH_COMMENT, machine.name, machine.base, ATTACH)
+
+
+def detach_script(machine: Machine) -> str:
+    """The text of detach.sh."""
+    if machine.base is None:
+        return RAW.format(name=machine.name, path=machine.root.path, verb="detach")
+    return _script(DETACH_COMMENT, machine.name, machine.base, DETACH)
+
+
+def _script(comment: str, name: str, base: str, body: str) -> str:
+    values = f"vm={quote(name)}\nimage={quote(base)}\n"
+    return f"{shell.head(comment.format(name=name))}{values}{COMMON}{body}"

@@ -1,0 +1,83 @@
+"""A VM as whoever starts it sees it: processors, memory, drives in their order, a network card.
+
+Every path is relative to the VM's directory in the store, so that a store can be moved or copied.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bangerbuild.spec import Network
+
+ATTACHED_ROOT = "root.dev"
+"""The symlink that attach.sh makes to a snapshot root's device."""
+
+
+@dataclass(frozen=True)
+class Drive:
+    """A raw disk. The guest finds the first as /dev/vda, the second as /dev/vdb."""
+
+    name: str
+    """`root`, `work` or the data disk's own."""
+    path: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """A network card and the addresses its guest gives it."""
+
+    mac: str
+    tap: str | None = None
+    """The host's device; None: the VM has no card, unless QEMU is told to give it one."""
+    address: str | None = None
+    """IPv4 with prefix length."""
+    gateway: str | None = None
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What a VM with a kernel of its own starts with."""
+
+    kernel: str
+    """As the distribution packs it, for QEMU."""
+    vmlinux: str
+    """Unpacked, for Firecracker and cloud-hypervisor."""
+    initrd: str | None
+    cmdline: str
+    """Without `root=`, which Firecracker adds itself."""
+    vcpus: int
+    memory_mib: int
+    card: Card
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A VM's drives and, if its image has a kernel, all else it takes to start it."""
+
+    name: str
+    drives: tuple[Drive, ...]
+    """The root first, then the work disk, then data disks as they were declared."""
+    base: str | None
+    """The image under a snapshot root; None: the root is a disk of its own."""
+    boot: Boot | None = None
+
+    @property
+    def root(self) -> Drive:
+        """The disk that is mounted on /."""
+        return self.drives[0]
+
+
+def card(name: str, network: Network) -> Card:
+    """The card of the VM of this name. Without a declared MAC address it has one made of the name.
+
+    So it is the same at every start and under every VMM, and a DHCP server knows the guest again.
+    """
+    return Card(network.mac or _mac(name), network.tap, network.address, network.gateway)
+
+
+def _mac(name: str) -> str:
+    """06:01 is locally administered, and beside the 06:00 of those made of an address."""
+    return ":".join(("06", "01", *(f"{byte:02x}" for byte in hashlib.sha256(name.encode()).digest()[:4])))

@@ -1,0 +1,128 @@
+"""`qemu.sh`: a q35 machine with KVM where it can be used, else TCG, and its network by the user's choice.
+
+q35 and not microvm: distribution kernels find its PCI devices with the modules they have in every initrd.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Interface
+from itertools import chain
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from bangerbuild.launch import cmdline, shell
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.launch.machine import Boot, Card, Machine
+
+COMMENT = """\
+Starts the VM {name} under QEMU, with KVM where it can be used. The serial console is on this terminal:
+Ctrl-A X ends QEMU. Arguments are passed on to it; paths among them are relative to this directory.
+
+BANGERBUILD_NET chooses the network:
+{tap}  user   QEMU's own, which needs no device on the host; options of -netdev user may follow, such as
+         user,hostfwd=tcp:127.0.0.1:2222-:22
+  none   no network card{default}
+"""
+
+TAP_COMMENT = "  tap    the tap device {tap} (default)\n"
+
+TAP_CASE = """\
+tap)
+    if ! [ -e {device} ]; then
+        echo "qemu.sh: there is no tap device {tap}; BANGERBUILD_NET=user does without" >&2
+    fi
+    set -- -netdev {netdev} "$@"
+    ;;
+"""
+
+NETWORK = """\
+
+net=${{BANGERBUILD_NET:-{default}}}
+case $net in
+{tap_case}user | user,*)
+    set -- -netdev {user}"${{net#user}}" "$@"
+    ;;
+none) ;;
+*)
+    echo "qemu.sh: BANGERBUILD_NET is '$net', and not one of {choices}" >&2
+    exit 3
+    ;;
+esac
+if [ "$net" != none ]; then
+    set -- -device {device} "$@"
+fi
+"""
+
+WIDEST_PREFIX = 24
+"""The user-mode network has a host and a name server besides the guest: there is room for them here."""
+
+
+def script(machine: Machine, boot: Boot) -> str:
+    """The file's text."""
+    parts = (
+        shell.head(_comment(machine.name, boot.card)),
+        shell.attached_check(machine),
+        _network(boot.card),
+        "\n",
+        shell.command("qemu-system-x86_64", _options(machine, boot)),
+    )
+    return "".join(parts)
+
+
+def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
+    yield "-name", machine.name
+    yield "-machine", "q35,accel=kvm:tcg"
+    yield "-cpu", "max"
+    yield "-smp", str(boot.vcpus)
+    yield "-m", f"{boot.memory_mib}M"
+    yield "-nodefaults", "-no-reboot", "-display", "none", "-serial", "mon:stdio"
+    yield "-device", "virtio-rng-pci"
+    yield "-kernel", boot.kernel
+    if boot.initrd:
+        yield "-initrd", boot.initrd
+    yield "-append", cmdline.with_root(boot.cmdline)
+    for drive in machine.drives:
+        # The format is never guessed: a guest could write the header of another into its disk.
+        yield "-drive", f"file={drive.path},format=raw,if=virtio"
+
+
+def _comment(name: str, card: Card) -> str:
+    if card.tap is None:
+        return COMMENT.format(name=name, tap="", default=" (default)")
+    return COMMENT.format(name=name, tap=TAP_COMMENT.format(tap=card.tap), default="")
+
+
+def _network(card: Card) -> str:
+    return NETWORK.format(
+        default="tap" if card.tap else "none",
+        tap_case=_tap_case(card.tap) if card.tap else "",
+        user=quote(f"user,id=net0{user_network(card)}"),
+        choices="tap, user and none" if card.tap else "user and none",
+        device=quote(f"virtio-net-pci,netdev=net0,mac={card.mac},romfile="),
+    )
+
+
+def _tap_case(tap: str) -> str:
+    netdev = quote(f"tap,id=net0,ifname={tap},script=no,downscript=no")
+    return TAP_CASE.format(tap=tap, device=quote(f"/sys/class/net/{tap}"), netdev=netdev)
+
+
+def user_network(card: Card) -> str:
+    """Options of `-netdev user` for a guest that sets its address itself, each with a comma before it.
+
+    The gateway is QEMU's, and the guest the first that its DHCP server would serve: so it is the one that
+    connections are forwarded to.
+    """
+    if card.address is None:
+        return ""
+    guest = IPv4Interface(card.address)
+    wide = IPv4Interface((guest.ip, min(guest.network.prefixlen, WIDEST_PREFIX))).network
+    gateway = IPv4Address(card.gateway) if card.gateway else None
+    # A host within the guest's own network if there is one: the guest may know no way out of it.
+    free = (ip for ip in chain(guest.network.hosts(), wide.hosts()) if ip not in {guest.ip, gateway})
+    host = gateway or next(free)
+    server = next(ip for ip in free if ip != host)
+    return f",net={wide},host={host},dns={server},dhcpstart={guest.ip}"

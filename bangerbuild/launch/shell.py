@@ -1,0 +1,44 @@
+"""What the launch scripts have in common: POSIX sh, run from any directory, also through a symlink."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import TYPE_CHECKING
+
+from bangerbuild.launch.machine import ATTACHED_ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from bangerbuild.launch.machine import Machine
+
+HEAD = """\
+#!/bin/sh
+{comment}set -eu
+cd -P -- "$(dirname -- "$(readlink -f -- "$0")")"
+"""
+
+ATTACHED = f"""\
+
+if ! [ -e {ATTACHED_ROOT} ]; then
+    echo "${{0##*/}}: there is no {ATTACHED_ROOT}: run attach.sh first, as root" >&2
+    exit 1
+fi
+"""
+
+
+def head(comment: str) -> str:
+    """The first lines: a comment, and the way into the script's own directory."""
+    lines = (f"# {line}".rstrip() for line in comment.splitlines())
+    return HEAD.format(comment="".join(f"{line}\n" for line in lines))
+
+
+def attached_check(machine: Machine) -> str:
+    """Lines that end the script with a word on what to do where a snapshot root has no device yet."""
+    return ATTACHED if machine.root.path == ATTACHED_ROOT else ""
+
+
+def command(program: str, options: Iterable[Sequence[str]]) -> str:
+    """Lines that become this program: one option with its values on each, the script's arguments last."""
+    lines = [f"exec {program}", *(" ".join(map(quote, option)) for option in options), '"$@"']
+    return " \\\n    ".join(lines) + "\n"

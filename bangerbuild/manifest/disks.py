@@ -1,0 +1,70 @@
+"""`[vm.NAME.root]` and `[vm.NAME.work]`: what a VM's disks are, beside the image they start from."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bangerbuild.manifest.image import known_size
+from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.values import disk_mount, disk_size, size_text, store_capacity
+from bangerbuild.spec import Root, Work
+
+if TYPE_CHECKING:
+    from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.manifest.problems import Findings
+    from bangerbuild.spec import Image, ImageSource
+
+
+def root(vm: MergedVM, image: Image | None, findings: Findings) -> Root:
+    """A VM's root disk.
+
+    Args:
+        vm: the VM.
+        image: the VM's; None if it has a problem.
+        findings: takes the problems.
+    """
+    table = vm.table("root")
+    disk_format = table.get("format", Root.format)
+    size_bytes = None
+    if "size" in table:
+        start = image.rootfs if image else None
+        grown = partial(_size_from, start, f"image '{vm.get('image', '')}'")
+        read = grown if disk_format == "raw" else store_capacity
+        size_bytes = findings.attempt(vm.place("root", "size"), read, table["size"], None)
+    return Root(disk_format, size_bytes, table.get("on_new_base", Root.on_new_base))
+
+
+def work(vm: MergedVM, image: Image | None, findings: Findings) -> Work | None:
+    """A VM's work disk: there if its image has a seed, or if a size is given; `false` is none in any case.
+
+    A `mount` alone makes no disk. From the defaults it is for those VMs that have one; in the VM's own table,
+    it is a problem.
+    """
+    table = vm.get("work", {})
+    seed = image.work_seed if image else None
+    if table is False:
+        return None
+    if "size" not in table and seed is None:
+        if image and vm.has_own("work") and not vm.is_refused("work"):
+            message = f"a work disk without a size, and image '{image.name}' has no work_seed"
+            findings.add(vm.own / "work", message, "give work.size")
+        return None
+    size_bytes = None
+    if "size" in table:
+        read = partial(_size_from, seed, f"the work_seed of image '{vm.get('image', '')}'")
+        size_bytes = findings.attempt(vm.place("work", "size"), read, table["size"], None)
+    place = vm.place("work", "mount")
+    return Work(size_bytes, findings.attempt(place, disk_mount, table.get("mount", Work.mount), Work.mount))
+
+
+def _size_from(start: ImageSource | None, what: str, value: str | int) -> int:
+    """The size of a disk that starts as a clone, and so is no smaller than what it is cloned from."""
+    size_bytes = disk_size(value)
+    least_bytes = known_size(start) if start else None
+    if least_bytes and size_bytes < least_bytes:
+        raise UnfitError(
+            f"size is {quoted(value)}, smaller than {what}: {size_text(least_bytes)}",
+            "make it larger, or leave size out",
+        )
+    return size_bytes

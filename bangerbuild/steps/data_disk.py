@@ -1,0 +1,68 @@
+"""`vm.X.disk.NAME`: a further data disk, made empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.disk import tools
+from bangerbuild.model import Verb
+from bangerbuild.steps import disks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.spec import Manifest
+
+
+@dataclass(frozen=True)
+class DataDisk:
+    """One data disk. It is the guest's from the moment it is published: only ever patched or grown."""
+
+    kind: ClassVar[str] = "data-disk"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = True
+    changes: ClassVar[None] = None
+    inputs: ClassVar[tuple[str, ...]] = ()
+    sources: ClassVar[tuple[Source, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+
+    vm: str = field(metadata={"recipe": False})
+    name: str = field(metadata={"recipe": False})
+    size_bytes: int = field(metadata={"key": "size"})
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each data disk of each VM."""
+        for vm in manifest.vms.values():
+            for disk in vm.disks:
+                yield cls(vm.name, disk.name, disk.size_bytes)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"vm.{self.vm}.disk.{self.name}"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"vms/{self.vm}/{self.name}.ext4",)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """See `disks.judge`."""
+        return disks.judge(situation, self.size_bytes)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        artifact = self.outputs[0]
+        if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
+            geometry = tools.Geometry(self.size_bytes, label=self.name)
+            disks.make_empty(workspace.create(artifact), geometry, workspace)
+        else:
+            disks.change(workspace, artifact, self.size_bytes)
+        return disks.facts(workspace.path(artifact))

@@ -1,0 +1,153 @@
+"""What every patch of a disk is: declared files, keys and host trees, written all together."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from bangerbuild.errors import BangerError
+from bangerbuild.guest import defaults
+from bangerbuild.guest.owners import Owners
+from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.steps import disks, patching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.guest.files import GuestView, Outcome
+    from bangerbuild.model import Json, Situation, View, Workspace
+    from bangerbuild.spec import FileSync, InlineFile
+    from bangerbuild.tree import Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskPatch(ABC):
+    """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
+
+    kind: ClassVar[str]
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = True
+    outputs: ClassVar[tuple[str, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = ("libext2fs", "SOURCE_DATE_EPOCH")
+
+    name: str = field(metadata={"recipe": False})
+    image: str = field(metadata={"recipe": False})
+    place: Place = field(metadata={"recipe": False})
+    authorized_keys: tuple[str, ...] = field(default=(), metadata={"key": "ssh_authorized_keys"})
+    files: tuple[InlineFile, ...] = field(default=(), metadata={"key": "file"})
+    file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
+
+    @property
+    @abstractmethod
+    def changes(self) -> str:
+        """See Step: the disk."""
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"{self.changes}.patch"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step. The image is read for users and groups, only where a file is owned by name."""
+        owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
+        by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
+        return (self.changes, f"image.{self.image}.rootfs") if by_name else (self.changes,)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """See Step."""
+        return tuple(
+            Source(f"file_sync[{sync.guest}]", sync.host.path, sync.host.written, patching.rules(sync))
+            for sync in self.file_syncs
+        )
+
+    def judge(self, situation: Situation) -> Verdict:
+        """A new disk is patched as part of its making; an existing one is updated in place."""
+        if situation.disk_verb is Verb.CREATE:
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+        if situation.disk_verb is Verb.REPLACE:
+            input_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
+            others = tuple(reason for reason in situation.changes if reason != input_changed)
+            return Verdict(Verb.UPDATE, (input_changed, *others))
+        if situation.record is None:
+            return Verdict(Verb.UPDATE, (Reason(ReasonCode.MISSING),))
+        return Verdict(Verb.UPDATE, situation.changes) if situation.changes else Verdict(Verb.KEEP)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:
+        """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
+        try:
+            with (
+                disks.opened(view, self.changes, self.place, writable=False) as disk,
+                self._guest(view, disk, fresh=False) as now,
+            ):
+                wanted = self.wanted(now, tuple(self._synced_paths()), fresh=False)
+                return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
+        except BangerError as err:
+            return (FileDiff("/", note=f"can't be compared: {err.brief}"),)
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        fresh = self.stage(workspace)
+        with (
+            disks.opened(workspace, self.changes, self.place, writable=True) as disk,
+            self._guest(workspace, disk, fresh=fresh) as now,
+        ):
+            wanted = self.wanted(now, tuple(self._synced_paths()), fresh=fresh)
+            patching.make(disk, wanted.changes)
+            patching.sync(disk, self._synced(now, workspace.warn))
+        for warning in wanted.warnings:
+            workspace.warn(warning)
+        return {}
+
+    def stage(self, workspace: Workspace) -> bool:
+        """Put the disk to be patched into staging; whether it is as its image has it."""
+        artifact = workspace.artifact(self.changes)
+        if not workspace.is_new(artifact):
+            workspace.edit(artifact)
+        return False
+
+    def wanted(self, now: GuestView, synced: Collection[str], *, fresh: bool) -> Outcome:  # noqa: ARG002  # a root's
+        """What the disk shall get, but for the content of file_syncs."""
+        return defaults.own_changes(self, now, synced)
+
+    @contextmanager
+    def _guest(self, view: View, disk: Filesystem, *, fresh: bool) -> Iterator[GuestView]:
+        """What `wanted` may read of the guest."""
+        image = self._image(view)
+        if fresh or image is None:
+            yield patching.GuestNow(disk, disk)
+        else:
+            with disks.opened_image(view, image) as filesystem:
+                yield self.guest_now(filesystem, disk)
+
+    def guest_now(self, image: Filesystem, disk: Filesystem) -> GuestView:  # noqa: ARG002  # a root's
+        """The guest as this disk's patch may read it."""
+        return patching.GuestNow(image, image)
+
+    def _image(self, view: View) -> str | None:
+        """The image that the guest stands on, where it has to be read."""
+        base = view.facts(self.changes).get("base")
+        if base is not None:
+            return str(base)
+        return view.artifact(self.inputs[1]) if len(self.inputs) > 1 else None
+
+    def _synced_paths(self) -> Iterator[str]:
+        """Every guest path that a file_sync writes; the trees are walked, no content is read."""
+        for sync in self.file_syncs:
+            for entry in patching.host_tree(sync, _ignore):
+                yield patching.guest_path(sync, entry.path)
+
+    def _synced(self, now: GuestView, warn: Callable[[str], None]) -> Iterator[patching.Synced]:
+        owners = Owners(now)
+        for sync in self.file_syncs:
+            uid, gid = owners.ids(sync.owner)
+            for entry in patching.host_tree(sync, warn):
+                yield patching.placed(sync, replace(entry, uid=uid, gid=gid))
+
+
+def _ignore(_message: str) -> None:
+    pass

@@ -1,0 +1,131 @@
+"""What steps that make or patch disks share: opening, making, growing, and the verdict on a guest's disk.
+
+A disk's record remembers, as facts, its `format` (`snapshot`, `raw`), its `base` (the image under a snapshot,
+or the one that a raw root was cloned from; other disks have none) and its `file_bytes`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.disk import clone, tools
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.errors import FilesystemError
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.process import run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.model import Json, Situation, View, Workspace
+    from bangerbuild.tree import Place
+
+TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
+NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and XFS can): disks are copied"
+
+
+@contextmanager
+def opened(view: View, disk_id: str, place: Place, *, writable: bool) -> Iterator[Filesystem]:
+    """The filesystem on a disk of this plan, whatever its format; paths in it are the guest's."""
+    artifact, facts = view.artifact(disk_id), view.facts(disk_id)
+    with ExitStack() as stack:
+        blocks: Blocks
+        if facts["format"] == "snapshot":
+            under = stack.enter_context(RawFile(base_path(view, disk_id)))
+            path = view.path(artifact)
+            blocks = stack.enter_context(SnapshotStore(under, path, writable=writable, durable=False))
+        else:
+            blocks = stack.enter_context(RawFile(view.path(artifact), writable=writable, durable=False))
+        blocks.name = artifact  # what a user knows it by, not its place in staging
+        yield stack.enter_context(
+            Filesystem(
+                blocks,
+                writable=writable,
+                now=view.epoch,
+                allow_unclean=not writable,
+                place=place,
+            )
+        )
+
+
+@contextmanager
+def opened_image(view: View, artifact: str) -> Iterator[Filesystem]:
+    """The filesystem of an image."""
+    with RawFile(view.path(artifact)) as blocks, Filesystem(blocks, now=view.epoch) as image:
+        yield image
+
+
+def base_path(view: View, disk_id: str) -> Path:
+    """Where the image is that a root stands on."""
+    return view.path(cast("str", view.facts(disk_id)["base"]))
+
+
+def judge(situation: Situation, size_bytes: int | None) -> Verdict:
+    """What is done about a disk that is a guest's from the moment it is published: made, adopted, grown.
+
+    What it was first filled with no longer counts. `size_bytes` is the declared size; None: any.
+    """
+    if situation.missing:
+        return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+    if situation.record is None:
+        return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
+    return judge_size(cast("int", situation.record.facts["file_bytes"]), size_bytes)
+
+
+def judge_size(old: int, new: int | None) -> Verdict:
+    """Whether a disk keeps its size, grows, or can't shrink."""
+    if new is None or new == old:
+        return Verdict(Verb.KEEP)
+    sizes = {"old": old, "new": new}
+    if new < old:
+        return Verdict(Verb.BLOCKED, (Reason(ReasonCode.SIZE_SHRINK, dict(sizes)),))
+    return Verdict(Verb.GROW, (Reason(ReasonCode.SIZE_GROW, dict(sizes)),))
+
+
+def change(workspace: Workspace, artifact: str, size_bytes: int | None) -> None:
+    """Take a guest's disk over into this store's care, and grow it to its declared size.
+
+    Raises:
+        FilesystemError: what is there is no ext4 in good order, or is larger than declared.
+    """
+    path = workspace.edit(artifact)
+    old = path.stat().st_size
+    with RawFile(path) as blocks:
+        blocks.name = artifact
+        Filesystem(blocks, now=workspace.epoch).abandon()  # says what is wrong with it
+    if size_bytes is not None and size_bytes < old:
+        raise FilesystemError(
+            f"'{artifact}' has {old} bytes, and the manifest wants {size_bytes}: a disk can't shrink",
+            hint="give it at least that size in the manifest, or move the file away",
+        )
+    if size_bytes is not None and size_bytes > old:
+        grow(path, size_bytes, workspace.epoch)
+
+
+def facts(path: Path) -> dict[str, Json]:
+    """What is remembered of a disk that stands on nothing."""
+    return {"format": "raw", "file_bytes": path.stat().st_size}
+
+
+def make_empty(path: Path, geometry: tools.Geometry, workspace: Workspace) -> None:
+    """Make a disk with an empty ext4 that allocates next to nothing.
+
+    mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
+    """
+    skeleton = workspace.staging / "skeleton.ext4"
+    run(tools.mke2fs(skeleton, geometry, fingerprint=workspace.fingerprint, epoch=workspace.epoch))
+    clone.sparse_copy(skeleton, path)
+    skeleton.unlink()
+
+
+def grow(path: Path, size_bytes: int, epoch: int) -> None:
+    """Grow the filesystem in a private copy of a disk, its journal replayed first."""
+    run(tools.e2fsck_preen(path, epoch=epoch))
+    os.truncate(path, size_bytes)
+    run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))

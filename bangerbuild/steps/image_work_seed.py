@@ -1,0 +1,100 @@
+"""`image.X.work_seed`: what a new work disk starts as, made from the same sources as a root image."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.sources.flatten import NESTED, flattened
+from bangerbuild.spec import Ext4Source
+from bangerbuild.steps import image_source, images
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.spec import ImageSource, Manifest
+    from bangerbuild.tree import Entry
+
+LABEL = "work"
+
+
+@dataclass(frozen=True)
+class ImageWorkSeed:
+    """One seed; a `root` directory at its top becomes the top, so that it holds what /root shall hold."""
+
+    kind: ClassVar[str] = "image-work-seed"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+    changes: ClassVar[None] = None
+    inputs: ClassVar[tuple[str, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = image_source.TOOLS
+
+    name: str = field(metadata={"recipe": False})
+    work_seed: ImageSource
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each image that has a seed."""
+        for image in manifest.images.values():
+            if image.work_seed is not None:
+                yield cls(image.name, image.work_seed)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"image.{self.name}.work_seed"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"images/{self.name}/{{fingerprint}}/work-seed.ext4",)
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """See Step."""
+        return (image_source.host_source("work_seed", self.work_seed),)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """See `images.judge`."""
+        return images.judge(situation)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # a seed is never updated
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
+        facts = image_source.build(self.work_seed, target, workspace, label=LABEL, adapt=flattened)
+        if isinstance(self.work_seed, Ext4Source) and _is_nested(target):
+            self._flatten(target, workspace)
+        return facts
+
+    def _flatten(self, target: Path, workspace: Workspace) -> None:
+        """Write an ext4 that holds a `root` directory anew, as a tree of the same size."""
+        nested = target.rename(workspace.staging / "nested.ext4")
+        tree = image_source.Tree(
+            self.work_seed.path.written, nested.stat().st_size, lambda: _flattened_disk(nested)
+        )
+        image_source.fill(tree, target, workspace, label=LABEL)
+        image_source.check(target, tree.written)
+        target.chmod(0o444)
+        nested.unlink()
+
+
+def _is_nested(path: Path) -> bool:
+    with RawFile(path) as blocks, Filesystem(blocks) as seed:
+        found = seed.stat(f"/{NESTED}", follow=False)
+        return found is not None and found.type is EntryType.DIRECTORY
+
+
+@contextmanager
+def _flattened_disk(path: Path) -> Iterator[Iterator[Entry]]:
+    with RawFile(path) as blocks, Filesystem(blocks) as seed:
+        yield flattened(entry for entry in seed.walk() if entry.path != "lost+found")

@@ -1,0 +1,91 @@
+"""`image.X.work_seed@SIZE`: the seed grown once to a size, for all work disks that want that size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.disk import clone
+from bangerbuild.errors import SourceError
+from bangerbuild.steps import disks, images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.spec import Manifest
+
+UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
+
+
+def size_name(size_bytes: int) -> str:
+    """A size as it stands in a step's id: `16GiB`, in the largest unit that divides it."""
+    for unit, name in UNITS:
+        if size_bytes % unit == 0:
+            return f"{size_bytes // unit}{name}"
+    return str(size_bytes)
+
+
+@dataclass(frozen=True)
+class ImageWorkSeedSized:
+    """One seed at one size."""
+
+    kind: ClassVar[str] = "image-work-seed-sized"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+    changes: ClassVar[None] = None
+    sources: ClassVar[tuple[Source, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+
+    name: str = field(metadata={"recipe": False})
+    size_bytes: int = field(metadata={"key": "size"})
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each size that a VM wants of an image's seed."""
+        wanted = {
+            (vm.image, vm.work.size_bytes)
+            for vm in manifest.vms.values()
+            if vm.work and vm.work.size_bytes and manifest.images[vm.image].work_seed
+        }
+        for name, size_bytes in sorted(wanted):
+            yield cls(name, size_bytes)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"image.{self.name}.work_seed@{size_name(self.size_bytes)}"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"image.{self.name}.work_seed",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"images/{self.name}/{{fingerprint}}/work-seed@{size_name(self.size_bytes)}.ext4",)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """See `images.judge`."""
+        return images.judge(situation)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # a seed is never updated
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        seed = workspace.path(workspace.artifact(self.inputs[0]))
+        seed_bytes = seed.stat().st_size
+        if seed_bytes > self.size_bytes:
+            raise SourceError(
+                f"the work_seed of image '{self.name}' has {seed_bytes} bytes, more than {self.size_bytes}",
+                hint="give `size` under [vm.NAME.work] at least the seed's, or the seed a smaller one",
+            )
+        target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
+        clone.clone(seed, target)
+        if self.size_bytes > seed_bytes:
+            disks.grow(target, self.size_bytes, workspace.epoch)
+        target.chmod(0o444)
+        return {"size_bytes": self.size_bytes}

@@ -1,0 +1,37 @@
+"""What steps that make immutable artifacts share: an image's disks, its kernel and its initrd."""
+
+from __future__ import annotations
+
+import posixpath
+from typing import TYPE_CHECKING
+
+from bangerbuild.model import Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.spec import HostBoot
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Situation
+    from bangerbuild.spec import BootSource
+
+
+def judge(situation: Situation) -> Verdict:
+    """A changed recipe makes a new artifact beside the old one; a missing or damaged one is made again."""
+    if situation.record is None or situation.missing:
+        return Verdict(Verb.CREATE, (*situation.changes, Reason(ReasonCode.MISSING)))
+    if situation.changes:
+        return Verdict(Verb.CREATE, situation.changes)
+    if situation.modified():
+        path = _common(situation.record.artifacts)
+        return Verdict(Verb.REPLACE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": path}),))
+    return Verdict(Verb.KEEP)
+
+
+def _common(artifacts: tuple[str, ...]) -> str:
+    """The artifact; of several, which lie together, their directory: nobody says which was changed."""
+    return artifacts[0] if len(artifacts) == 1 else posixpath.commonpath(artifacts)
+
+
+def boot_sources(key: str, source: BootSource) -> tuple[Source, ...]:
+    """What of a `kernel` or `initrd` is read on the host."""
+    if isinstance(source, HostBoot):
+        return (Source(key, source.path.path, source.path.written),)
+    return ()

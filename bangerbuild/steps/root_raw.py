@@ -1,0 +1,85 @@
+"""`vm.X.root` as a disk of its own: a clone of the VM's image, grown to its size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import disks, roots
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.spec import Manifest
+
+
+@dataclass(frozen=True)
+class RootRaw:
+    """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
+
+    kind: ClassVar[str] = "root-raw"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = True
+    changes: ClassVar[None] = None
+    sources: ClassVar[tuple[Source, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+
+    name: str = field(metadata={"recipe": False})
+    image: str = field(metadata={"recipe": False})
+    """Its content counts, as an input."""
+    size_bytes: int | None = field(metadata={"key": "root.size"})
+    on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each VM whose root is raw."""
+        for vm in manifest.vms.values():
+            if vm.root.format == "raw":
+                yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"vm.{self.name}.root"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"image.{self.image}.rootfs",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"vms/{self.name}/root.ext4",)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """See `roots.judge`; one of which nothing is known may be a guest's and is taken over as it is."""
+        if situation.missing:
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+        if situation.record is None:
+            return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
+        return roots.judge(situation, self.inputs[0], self.on_new_base, self.size_bytes)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        if workspace.verb is Verb.GROW:
+            facts = {**workspace.facts(self.id), "declared_bytes": self.size_bytes}
+            return roots.grow(workspace, self.outputs[0], facts)
+        base = workspace.artifact(self.inputs[0])
+        if workspace.verb is Verb.ADOPT:
+            disks.change(workspace, self.outputs[0], self.size_bytes)
+            size_bytes = workspace.path(self.outputs[0]).stat().st_size
+            return {
+                "format": "raw",
+                "base": base,
+                "declared_bytes": self.size_bytes,
+                "file_bytes": size_bytes,
+            }
+        facts = {"format": "raw", "base": base, "declared_bytes": self.size_bytes}
+        return roots.make(workspace, self.outputs[0], facts)

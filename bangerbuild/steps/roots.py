@@ -1,0 +1,95 @@
+"""Making a VM's root from its image, in either format: what both root steps and the root patch share."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.disk import clone
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.errors import FilesystemError
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import disks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bangerbuild.model import Json, Situation, Workspace
+
+
+def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
+    base, target = workspace.path(cast("str", facts["base"])), workspace.create(artifact)
+    _MAKERS[cast("str", facts["format"])](
+        base, target, cast("int | None", facts["declared_bytes"]), workspace
+    )
+    return {**facts, "file_bytes": target.stat().st_size}
+
+
+def grow(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Grow a root in staging to `declared_bytes`; its new facts."""
+    path, size_bytes = workspace.edit(artifact), cast("int", facts["declared_bytes"])
+    _GROWERS[cast("str", facts["format"])](path, size_bytes, workspace.epoch)
+    return {**facts, "file_bytes": size_bytes}
+
+
+def _make_snapshot(base: Path, target: Path, size_bytes: int | None, _workspace: Workspace) -> None:
+    with RawFile(base) as blocks:
+        SnapshotStore.create(blocks, target, capacity_bytes=size_bytes, durable=False).close()
+
+
+def _grow_snapshot(path: Path, size_bytes: int, _epoch: int) -> None:
+    """Give the store room for more chunks; what is in it stays where it is."""
+    os.truncate(path, size_bytes)
+
+
+def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Workspace) -> None:
+    base_bytes = base.stat().st_size
+    size_bytes = size_bytes or base_bytes
+    if size_bytes < base_bytes:
+        raise FilesystemError(
+            f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
+            hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
+        )
+    if not clone.clone(base, target):
+        workspace.warn(disks.NO_REFLINK)
+    target.chmod(0o600)
+    if size_bytes > base_bytes:
+        disks.grow(target, size_bytes, workspace.epoch)
+
+
+_MAKERS: Mapping[str, Callable[[Path, Path, int | None, Workspace], None]] = {
+    "snapshot": _make_snapshot,
+    "raw": _make_raw,
+}
+_GROWERS: Mapping[str, Callable[[Path, int, int], None]] = {"snapshot": _grow_snapshot, "raw": disks.grow}
+
+
+def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int | None) -> Verdict:
+    """What is done about a recorded root: made anew while it is ours; a guest's is kept, grown or blocked.
+
+    Args:
+        situation: with a record and nothing missing.
+        image_id: the step whose artifact it stands on.
+        on_new_base: what becomes of a guest's root when that changes.
+        size_bytes: as declared; None: any.
+    """
+    record, changes = situation.record, situation.changes
+    if record is None or not changes:
+        return Verdict(Verb.KEEP)
+    if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
+        return _judge_base(situation, image_id, on_new_base)
+    verdict = disks.judge_size(cast("int", record.facts["file_bytes"]), size_bytes)
+    if verdict.verb is Verb.BLOCKED and not situation.modified():
+        return Verdict(Verb.REPLACE, verdict.reasons)
+    return verdict
+
+
+def _judge_base(situation: Situation, image_id: str, on_new_base: str) -> Verdict:
+    if not situation.modified():
+        return Verdict(Verb.REPLACE, situation.changes)
+    if on_new_base == "keep":
+        return Verdict(Verb.KEEP, (Reason(ReasonCode.BASE_BEHIND, {"id": image_id}),))
+    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE)))

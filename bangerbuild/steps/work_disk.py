@@ -1,0 +1,99 @@
+"""`vm.X.work`: the disk that holds /root, cloned from the image's seed or made empty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.disk import clone, tools
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.model import Verb
+from bangerbuild.steps import disks
+from bangerbuild.steps.image_work_seed import LABEL
+from bangerbuild.steps.image_work_seed_sized import size_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.spec import VM, Image, Manifest
+
+HOME = "/root"
+
+
+@dataclass(frozen=True)
+class WorkDisk:
+    """One VM's work disk. It is the guest's from the moment it is published: only ever patched or grown."""
+
+    kind: ClassVar[str] = "work-disk"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = True
+    changes: ClassVar[None] = None
+    sources: ClassVar[tuple[Source, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+
+    name: str = field(metadata={"recipe": False})
+    size_bytes: int | None = field(metadata={"key": "work.size"})
+    mount: str = field(metadata={"recipe": False})
+    inputs: tuple[str, ...] = field(metadata={"recipe": False})
+    """The seed at the wanted size; none: the disk is made empty."""
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each VM that has a work disk."""
+        for vm in manifest.vms.values():
+            if vm.work:
+                seed = _seed(vm, manifest.images[vm.image])
+                yield cls(vm.name, vm.work.size_bytes, vm.work.mount, seed)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"vm.{self.name}.work"
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"vms/{self.name}/work.ext4",)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """See `disks.judge`: a changed seed shapes new work disks only."""
+        return disks.judge(situation, self.size_bytes)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        artifact = self.outputs[0]
+        if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
+            self._make(workspace.create(artifact), workspace)
+        else:
+            disks.change(workspace, artifact, self.size_bytes)
+        return disks.facts(workspace.path(artifact))
+
+    def _make(self, target: Path, workspace: Workspace) -> None:
+        if self.inputs:
+            if not clone.clone(workspace.path(workspace.artifact(self.inputs[0])), target):
+                workspace.warn(disks.NO_REFLINK)
+            target.chmod(0o600)
+            return
+        size_bytes = self.size_bytes or 0  # the manifest gives a size where there is no seed
+        disks.make_empty(target, tools.Geometry(size_bytes, label=LABEL), workspace)
+        if self.mount == HOME:
+            with (
+                RawFile(target, writable=True, durable=False) as blocks,
+                Filesystem(blocks, writable=True, now=workspace.epoch) as disk,
+            ):
+                disk.set_attributes("/", mode=0o700)
+
+
+def _seed(vm: VM, image: Image) -> tuple[str, ...]:
+    if image.work_seed is None:
+        return ()
+    size_bytes = vm.work.size_bytes if vm.work else None
+    seed = f"image.{image.name}.work_seed"
+    return (f"{seed}@{size_name(size_bytes)}" if size_bytes else seed,)

@@ -1,0 +1,371 @@
+"""What people read of a plan, its execution and its errors; what programs read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bangerbuild import report
+from bangerbuild.errors import Problem, SourceError
+from bangerbuild.model import Action, FileDiff, Outcome, Plan, Reason, ReasonCode, Recipe, Result, Verb
+from tests.fakes import FakeDisk
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Json
+
+RECIPE = Recipe("fake", {}, {}, {}, {})
+SUMMARY_KEYS = ["create", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
+
+
+def action(
+    step_id: str,
+    verb: Verb,
+    *reasons: Reason,
+    diffs: tuple[FileDiff, ...] = (),
+    artifacts: tuple[str, ...] = ("vms/web/root.cow",),
+    needs: tuple[str, ...] = (),
+) -> Action:
+    disk = step_id.removesuffix(".patch") if step_id.endswith(".patch") else None
+    step = FakeDisk(step_id, inputs=needs, changes=disk)
+    return Action(step, verb, reasons, RECIPE, "f00d", artifacts, diffs=diffs)
+
+
+def because(code: ReasonCode, **facts: Json) -> Reason:
+    return Reason(code, facts)
+
+
+def changed(key: str, **sides: Json) -> Reason:
+    return because(ReasonCode.RECIPE_CHANGED, key=key, **sides)
+
+
+MISSING = because(ReasonCode.MISSING)
+IN_USE = because(ReasonCode.IN_USE, holder="qemu (process 7)")
+WROTE = because(ReasonCode.GUEST_WROTE)
+DIFF = FileDiff(
+    "/etc/resolv.conf",
+    "--- /etc/resolv.conf\n+++ /etc/resolv.conf\n@@ -1 +1 @@\n-nameserver 1.1.1.1\n+nameserver 9.9.9.9\n",
+)
+
+PLAN = Plan(
+    Path("/home/me/build"),
+    (
+        action("image.deb.rootfs", Verb.KEEP, artifacts=("images/deb/f00d/rootfs.ext4",)),
+        action("vm.db.root", Verb.CREATE, MISSING, needs=("image.deb.rootfs",)),
+        action(
+            "vm.web.root.patch",
+            Verb.UPDATE,
+            changed("network.dns", old=["1.1.1.1"], new=["9.9.9.9"]),
+            diffs=(DIFF, FileDiff("/root/.ssh/id", note="changes (contents not shown)")),
+        ),
+        action(
+            "vm.web.work",
+            Verb.GROW,
+            because(ReasonCode.SIZE_GROW, old=16 << 30, new=32 << 30),
+            artifacts=("vms/web/work.ext4",),
+        ),
+        action(
+            "vm.old.root",
+            Verb.BLOCKED,
+            because(ReasonCode.INPUT_CHANGED, id="image.deb.rootfs"),
+            WROTE,
+            artifacts=("vms/old/root.cow",),
+        ),
+    ),
+)
+
+
+def text(plan: Plan, **options: bool) -> str:
+    return "\n".join(report.plan_lines(plan, **options))
+
+
+def test_a_plan_reads_as_what_is_done_to_which_step_and_why() -> None:
+    assert text(PLAN) == (
+        "  create  vm.db.root         missing\n"
+        "  update  vm.web.root.patch  network.dns: 1.1.1.1 -> 9.9.9.9\n"
+        "          --- /etc/resolv.conf\n"
+        "          -nameserver 1.1.1.1\n"
+        "          +nameserver 9.9.9.9\n"
+        "          /root/.ssh/id: changes (contents not shown)\n"
+        "  grow    vm.web.work        16 GiB -> 32 GiB\n"
+        "  blocked vm.old.root        image.deb.rootfs changed\n"
+        "                             the guest has written to it since it was built\n"
+        "          `bangerbuild apply --replace vm.old.root` discards what is in it\n"
+        "Plan: 1 to create, 1 to update, 1 to grow, 1 blocked, 1 kept."
+    )
+
+
+def test_the_diffs_of_a_plan_can_be_left_out() -> None:
+    assert "nameserver" not in text(PLAN, diffs=False)
+    assert "/root/.ssh/id" not in text(PLAN, diffs=False)
+
+
+def test_a_plan_in_full_shows_kept_steps_and_where_each_artifact_lies() -> None:
+    assert text(PLAN, in_full=True, diffs=False) == (
+        "  keep    image.deb.rootfs   images/deb/f00d/rootfs.ext4\n"
+        "  create  vm.db.root         missing\n"
+        "                             vms/web/root.cow\n"
+        "  update  vm.web.root.patch  network.dns: 1.1.1.1 -> 9.9.9.9\n"
+        "  grow    vm.web.work        16 GiB -> 32 GiB\n"
+        "                             vms/web/work.ext4\n"
+        "  blocked vm.old.root        image.deb.rootfs changed\n"
+        "                             the guest has written to it since it was built\n"
+        "                             vms/old/root.cow\n"
+        "          `bangerbuild apply --replace vm.old.root` discards what is in it\n"
+        "Plan: 1 to create, 1 to update, 1 to grow, 1 blocked, 1 kept."
+    )
+
+
+def test_a_plan_in_colours_is_the_same_text_with_colours_around_verbs_and_changed_lines() -> None:
+    coloured = text(PLAN, coloured=True)
+    assert "\x1b[32mcreate \x1b[0m" in coloured
+    assert "\x1b[31m-nameserver 1.1.1.1\x1b[0m" in coloured
+    for code in ("\x1b[31m", "\x1b[32m", "\x1b[33m", "\x1b[0m"):
+        coloured = coloured.replace(code, "")
+    assert coloured == text(PLAN)
+
+
+def test_a_kept_step_with_something_to_say_is_shown() -> None:
+    tool = because(ReasonCode.TOOL_CHANGED, tool="mke2fs", old="1", new="2")
+    plan = Plan(Path("/b"), (action("a", Verb.KEEP, tool), action("b", Verb.KEEP)))
+    assert text(plan) == "  keep    a  mke2fs 1 -> 2, kept all the same\nNothing to do: 2 kept."
+
+
+def test_a_plan_of_nothing_says_so() -> None:
+    assert text(Plan(Path("/b"), ())) == "Nothing to do: 0 kept."
+
+
+def test_a_step_that_is_left_because_its_disk_is_in_use_is_not_counted_as_to_be_done() -> None:
+    plan = Plan(Path("/b"), (action("vm.a.root.patch", Verb.UPDATE, MISSING, IN_USE),))
+    assert report.plan_sum(plan) == "Plan: 1 in use."
+
+
+def test_a_blocked_disk_that_is_in_use_counts_once_as_blocked() -> None:
+    plan = Plan(Path("/b"), (action("a", Verb.BLOCKED, WROTE, IN_USE),))
+    assert report.plan_sum(plan) == "Plan: 1 blocked."
+    assert report.result_sum(plan, [Result("a", Outcome.SKIPPED)], 0.04) == "1 blocked in 0.0 s"
+
+
+def test_a_blocked_patch_names_no_way_out_of_its_own_for_its_disk_has_it() -> None:
+    blocked = [action("vm.a.root", Verb.BLOCKED), action("vm.a.root.patch", Verb.BLOCKED)]
+    assert [report.discard_hint(one) for one in blocked] == [
+        "`bangerbuild apply --replace vm.a.root` discards what is in it",
+        None,
+    ]
+
+
+def test_a_long_diff_is_cut_and_says_by_how_much() -> None:
+    lines = "".join(f"+line {number}\n" for number in range(report.DIFF_LINES + 5))
+    diff = FileDiff("/a", f"--- /a\n+++ /a\n@@ -0,0 +1,45 @@\n{lines}")
+    shown = text(Plan(Path("/b"), (action("a", Verb.UPDATE, MISSING, diffs=(diff,)),))).splitlines()
+    assert shown[-3:] == ["          +line 39", "          ... 5 more lines", "Plan: 1 to update."]
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [
+        (because(ReasonCode.MISSING), "missing"),
+        (changed("hostname", old="a", new="b"), "hostname: a -> b"),
+        (changed("file[/a].content"), "file[/a].content changed"),
+        (changed("guest.sshd", old=True, new=False), "guest.sshd: true -> false"),
+        (changed("network.dns", old=["1"], new=[]), "network.dns: 1 -> none"),
+        (changed("network.gateway", old=None, new="1"), "network.gateway added: 1"),
+        (changed("network.gateway", old="1", new=None), "network.gateway removed: 1"),
+        (changed("mount[/x]", old=None, new={"target": "/x"}), "mount[/x] added"),
+        (
+            changed("rootfs.size_bytes", old=1 << 30, new=3 << 29),
+            "rootfs.size_bytes: 1 GiB -> 1.5 GiB",
+        ),
+        (changed("root.size", old=None, new=8 << 30), "root.size added: 8 GiB"),
+        (
+            changed("file[/a].mode", old=0o644, new=0o600),
+            "file[/a].mode: 0644 -> 0600",
+        ),
+        (changed("k", old="x" * 99, new="y"), f"k: {'x' * 57}... -> y"),
+        (because(ReasonCode.SOURCE_CHANGED, path="~/a"), "~/a changed"),
+        (because(ReasonCode.INPUT_CHANGED, id="image.a.rootfs"), "image.a.rootfs changed"),
+        (because(ReasonCode.TOOL_CHANGED, tool="t", old=None, new="2"), "t none -> 2, kept all the same"),
+        (because(ReasonCode.ARTIFACT_MODIFIED, path="x"), "x was changed by someone else"),
+        (because(ReasonCode.FILE_DIFFERS, guest="/a"), "/a differs in the guest"),
+        (because(ReasonCode.FILE_UNDECLARED, guest="/a"), "/a left the manifest"),
+        (because(ReasonCode.SIZE_GROW, old=1024, new=2048), "1 KiB -> 2 KiB"),
+        (
+            because(ReasonCode.SIZE_SHRINK, old=2 << 30, new=1 << 30),
+            "2 GiB -> 1 GiB: a disk can't shrink and keep its data",
+        ),
+        (because(ReasonCode.GUEST_WROTE), "the guest has written to it since it was built"),
+        (because(ReasonCode.BASE_BEHIND, id="image.a.rootfs"), "stays on the old image.a.rootfs"),
+        (because(ReasonCode.BASE_UNKNOWN), "no record says which base it stands on"),
+        (IN_USE, "in use by qemu (process 7)"),
+        (because(ReasonCode.INTERRUPTED), "interrupted before"),
+        (because(ReasonCode.FORCED), "--replace"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)  # fmt: skip
+def test_a_reason_reads_as(reason: Reason, said: str) -> None:
+    assert report.reason(reason) == said
+
+
+@pytest.mark.parametrize("code", ReasonCode)
+def test_every_reason_has_words(code: ReasonCode) -> None:
+    assert code in report.REASONS
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "said"),
+    [
+        (0, "0 bytes"),
+        (512, "512 bytes"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (16 << 20, "16 MiB"),
+        (1 << 40, "1 TiB"),
+    ],
+)
+def test_a_size_reads_as(size_bytes: int, said: str) -> None:
+    assert report.size(size_bytes) == said
+
+
+@given(st.integers(0, 1 << 60))
+def test_a_size_is_said_to_within_a_twentieth_of_its_unit(size_bytes: int) -> None:
+    number, unit = report.size(size_bytes).split()
+    factor = {name: size for size, name in report.UNITS}.get(unit, 1)
+    assert abs(float(number) * factor - size_bytes) <= factor / 20
+
+
+RESULTS = (
+    Result("image.deb.rootfs", Outcome.SKIPPED),
+    Result("vm.db.root", Outcome.DONE, 0.25),
+    Result("vm.web.root.patch", Outcome.FAILED, 0.5, SourceError("'~/a' can't be read")),
+    Result("vm.web.work", Outcome.SKIPPED),
+    Result("vm.old.root", Outcome.SKIPPED),
+)
+
+
+def test_an_apply_ends_with_what_became_of_every_step() -> None:
+    assert report.result_sum(PLAN, RESULTS, 0.44) == (
+        "1 done, 1 failed, 1 skipped, 1 blocked, 1 kept in 0.4 s"
+    )
+
+
+def test_an_apply_of_nothing_says_so() -> None:
+    assert report.result_sum(Plan(Path("/b"), ()), (), 0.0) == "nothing to do in 0.0 s"
+
+
+def test_an_apply_that_left_a_held_disk_counts_it() -> None:
+    plan = Plan(Path("/b"), (action("vm.a.root.patch", Verb.UPDATE, MISSING, IN_USE),))
+    assert report.result_sum(plan, [Result("vm.a.root.patch", Outcome.SKIPPED)], 0) == "1 in use in 0.0 s"
+
+
+def test_the_plan_document_has_these_keys_and_values() -> None:
+    document = report.plan_json(replace(PLAN, actions=PLAN.actions[1:3]))
+    assert document == {
+        "format": 1,
+        "store": "/home/me/build",
+        "actions": [
+            {
+                "id": "vm.db.root",
+                "kind": "fake",
+                "action": "create",
+                "artifacts": ["vms/web/root.cow"],
+                "fingerprint": "f00d",
+                "reasons": [{"code": "missing"}],
+                "needs": ["image.deb.rootfs"],
+            },
+            {
+                "id": "vm.web.root.patch",
+                "kind": "fake",
+                "action": "update",
+                "artifacts": ["vms/web/root.cow"],
+                "fingerprint": "f00d",
+                "reasons": [
+                    {"code": "recipe-changed", "key": "network.dns", "old": ["1.1.1.1"], "new": ["9.9.9.9"]}
+                ],
+                "needs": [],
+                "diffs": [
+                    {"guest": "/etc/resolv.conf", "diff": DIFF.text, "note": None},
+                    {"guest": "/root/.ssh/id", "diff": None, "note": "changes (contents not shown)"},
+                ],
+            },
+        ],
+        "summary": {
+            "create": 1,
+            "adopt": 0,
+            "update": 1,
+            "grow": 0,
+            "replace": 0,
+            "blocked": 0,
+            "keep": 0,
+            "failed": 0,
+        },
+    }
+
+
+def test_the_summary_has_exactly_the_promised_keys_in_their_order() -> None:
+    summary = report.plan_json(PLAN)["summary"]
+    assert isinstance(summary, dict)
+    assert list(summary) == SUMMARY_KEYS
+    assert summary == dict(zip(SUMMARY_KEYS, [1, 0, 1, 1, 0, 1, 1, 0], strict=True))
+
+
+def test_the_document_of_an_apply_adds_what_became_of_every_step() -> None:
+    document = report.plan_json(PLAN, RESULTS)
+    actions = document["actions"]
+    assert isinstance(actions, list)
+    ends = [
+        {key: item.get(key) for key in ("result", "seconds", "error")}
+        for item in actions
+        if isinstance(item, dict)
+    ]
+    assert ends == [
+        {"result": "skipped", "seconds": 0.0, "error": None},
+        {"result": "done", "seconds": 0.25, "error": None},
+        {"result": "failed", "seconds": 0.5, "error": "'~/a' can't be read"},
+        {"result": "skipped", "seconds": 0.0, "error": None},
+        {"result": "skipped", "seconds": 0.0, "error": None},
+    ]
+    assert document["summary"] == {**dict(zip(SUMMARY_KEYS, [1, 0, 1, 1, 0, 1, 1, 1], strict=True))}
+
+
+def test_only_what_failed_has_an_error_key() -> None:
+    actions = report.plan_json(PLAN, RESULTS)["actions"]
+    assert isinstance(actions, list)
+    assert [isinstance(item, dict) and "error" in item for item in actions] == [
+        False, False, True, False, False,
+    ]  # fmt: skip
+
+
+def test_the_document_is_plain_json() -> None:
+    document = report.plan_json(PLAN, RESULTS)
+    assert json.loads(json.dumps(document)) == document
+
+
+def test_a_problem_reads_as_file_line_key_and_message_as_editors_jump_to_it() -> None:
+    problems = [
+        Problem("vm.toml", 3, "vm.web.imgae", "unknown key", "did you mean 'image'?"),
+        Problem("vm.toml", 0, "", "can't be read"),
+    ]
+    assert list(report.problem_lines(problems)) == [
+        "vm.toml:3: vm.web.imgae: unknown key",
+        "  hint: did you mean 'image'?",
+        "vm.toml: can't be read",
+    ]
+
+
+def test_an_error_reads_as_brief_details_and_the_way_out() -> None:
+    error = SourceError("'a' can't be read", details="one\ntwo", hint="chmod +r a")
+    assert list(report.error_lines(error)) == [
+        "error: 'a' can't be read",
+        "  one",
+        "  two",
+        "  hint: chmod +r a",
+    ]
+
+
+def test_an_error_without_more_to_say_is_one_line() -> None:
+    assert list(report.error_lines(SourceError("'a' can't be read"))) == ["error: 'a' can't be read"]

@@ -1,0 +1,139 @@
+"""Reporters: which one fits, and what each writes to stderr."""
+
+from __future__ import annotations
+
+import io
+from contextlib import redirect_stderr
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild import reporters
+from bangerbuild.errors import SourceError
+from bangerbuild.model import Action, Outcome, Plan, Reason, ReasonCode, Recipe, Result, Verb
+from tests.fakes import FakeDisk
+
+if TYPE_CHECKING:
+    from bangerbuild.model import PlanReporter
+
+
+def action(step_id: str, verb: Verb, *codes: ReasonCode) -> Action:
+    facts = {ReasonCode.IN_USE: {"holder": "qemu (process 7)"}}
+    reasons = tuple(Reason(code, facts.get(code, {})) for code in codes)
+    return Action(FakeDisk(step_id), verb, reasons, Recipe("fake", {}, {}, {}, {}), "f00d", ("x",))
+
+
+IMAGE = action("image.deb.rootfs", Verb.KEEP)
+ROOT = action("vm.web.root", Verb.CREATE, ReasonCode.MISSING)
+HELD = action("vm.db.root", Verb.UPDATE, ReasonCode.FORCED, ReasonCode.IN_USE)
+OLD = action("vm.old.root", Verb.BLOCKED, ReasonCode.GUEST_WROTE)
+PLAN = Plan(Path("/build"), (IMAGE, ROOT, HELD, OLD))
+FAILED = Result("vm.web.root", Outcome.FAILED, 0.2, SourceError("'~/a' can't be read", hint="chmod +r ~/a"))
+
+
+def run(telling: PlanReporter) -> None:
+    """A plan of which one step is done and another fails."""
+    telling.planned(PLAN)
+    telling.started(ROOT)
+    telling.warned("vm.web.root", "a socket is skipped")
+    telling.finished(ROOT, Result("vm.web.root", Outcome.DONE, 1.5))
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def capable_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+
+def chosen(stream: io.StringIO, *, quiet: bool = False) -> str:
+    with redirect_stderr(stream), reporters.reporter(quiet=quiet, verbose=False) as telling:
+        return type(telling).__name__
+
+
+def test_a_pipe_gets_plain_lines() -> None:
+    assert chosen(io.StringIO()) == "Plain"
+
+
+def test_a_terminal_gets_a_live_display() -> None:
+    assert chosen(Terminal()) == "Live"
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    assert chosen(Terminal()) == "Plain"
+
+
+def test_who_asks_for_quiet_gets_it_on_a_terminal_too() -> None:
+    assert chosen(Terminal(), quiet=True) == "Quiet"
+
+
+def test_quiet_says_nothing_but_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    run(reporters.Quiet())
+    assert capsys.readouterr() == ("", "warning: vm.web.root: a socket is skipped\n")
+
+
+def test_plain_says_what_is_left_and_then_a_line_for_each_step_that_ended(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(reporters.Plain(verbose=False))
+    assert capsys.readouterr().err == (
+        "  in use  vm.db.root   --replace, in use by qemu (process 7); left as it is\n"
+        "  blocked vm.old.root  the guest has written to it since it was built\n"
+        "          `bangerbuild apply --replace vm.old.root` discards what is in it\n"
+        "warning: vm.web.root: a socket is skipped\n"
+        "  create  vm.web.root    1.50 s  missing\n"
+    )
+
+
+def test_plain_says_what_is_kept_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    reporters.Plain(verbose=True).planned(Plan(Path("/build"), (IMAGE, ROOT)))
+    assert capsys.readouterr().err == "  keep    image.deb.rootfs\n"
+
+
+def test_a_failed_step_is_told_with_its_error_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    telling = reporters.Plain(verbose=False)
+    telling.planned(Plan(Path("/build"), (ROOT,)))
+    telling.finished(ROOT, FAILED)
+    assert capsys.readouterr().err == "  failed  vm.web.root  '~/a' can't be read\n"
+
+
+def test_a_skipped_step_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    reporters.Plain(verbose=False).finished(ROOT, Result("vm.web.root", Outcome.SKIPPED))
+    assert capsys.readouterr().err == "  skipped vm.web.root  goes with what failed\n"
+
+
+def test_live_leaves_the_same_lines_behind_as_plain(capsys: pytest.CaptureFixture[str]) -> None:
+    run(reporters.Plain(verbose=False))
+    plain = capsys.readouterr().err.splitlines()
+    with redirect_stderr(Terminal()) as screen, reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        run(telling)
+    assert len(plain) == 5
+    assert all(line in screen.getvalue() for line in plain)
+    assert capsys.readouterr().out == ""
+
+
+def test_live_shows_a_step_while_it_runs_and_not_after() -> None:
+    with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        telling.planned(PLAN)
+        telling.started(ROOT)
+        assert [task.description for task in telling._progress.tasks] == ["apply", "create vm.web.root"]
+        telling.finished(ROOT, Result("vm.web.root", Outcome.DONE, 1.5))
+        assert [(task.description, task.completed, task.total) for task in telling._progress.tasks] == [
+            ("apply", 1, 1)
+        ]
+
+
+def test_live_shows_no_bar_where_nothing_is_done() -> None:
+    with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        telling.planned(Plan(Path("/build"), (IMAGE,)))
+        assert telling._progress.tasks == []

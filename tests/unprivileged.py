@@ -1,0 +1,21 @@
+"""Programs run as a user who may not write everywhere, even where root runs the tests."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+from tests.conftest import PROJECT
+from tests.need import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program without root's privileges; file modes count for it as for anybody."""
+    if os.geteuid() == 0:
+        command = [need("setpriv", "util-linux"), "--bounding-set=-all", "--inh-caps=-all", *command]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
