@@ -51,8 +51,14 @@ def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest,
 
 def make_plan(request: Request, warn: Callable[[str], None]) -> Plan:
     """What `apply` would do; nothing is written."""
+    return look(request, warn)[0]
+
+
+def look(request: Request, warn: Callable[[str], None]) -> tuple[Plan, Store]:
+    """The plan and the store it was made for; nothing is written."""
     loaded, wanted = load_graph(request, warn)
-    return _plan(wanted, _forced(wanted, request), store.read(loaded.store), epoch())
+    opened = store.read(loaded.store)
+    return _plan(wanted, _forced(wanted, request), opened, epoch()), opened
 
 
 @dataclass(frozen=True)

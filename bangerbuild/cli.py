@@ -253,6 +253,24 @@ def _print_plan(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True)
 
 @cli.command()
 @_manifest_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
+    """Print each artifact's state, size and base, and the VMs that no manifest declares."""
+    from bangerbuild import apply as flow
+    from bangerbuild import status as statuses
+
+    plan, found = flow.look(_request(**wanted), _warn)
+    examined = statuses.examine(plan, found)
+    if as_json:
+        artifacts = [one.to_json() for one in examined]
+        _print_json({"format": 1, "store": str(plan.store), "artifacts": artifacts})
+        return
+    for line in statuses.lines(examined):
+        click.echo(line)
+
+
+@cli.command()
+@_manifest_options
 def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import apply as flow

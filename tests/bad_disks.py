@@ -108,6 +108,13 @@ BAD_DISKS = [
         "'sha256' goes with 'url' only",
     ),
     bad(
+        "a kernel with an address that is none",
+        IMAGE + f'image.debian.kernel = {{ url = 5, sha256 = "{"0" * 64}" }}',
+        2,
+        "image.debian.kernel.url",
+        'url is 5: give an address such as "https://…"',
+    ),
+    bad(
         "an initrd without a kernel",
         IMAGE + 'image.debian.initrd.guest = "/initrd.img"',
         2,
@@ -190,6 +197,27 @@ image = "a"
         "vm.web.work.size",
         "size is '63MiB', smaller than the work_seed of image 'debian': 64MiB",
         "make it larger, or leave size out",
+    ),
+    bad(
+        "a work disk larger than the file of its seed but not than the seed's declared size",
+        IMAGE
+        + """\
+image.debian.work_seed = { ext4 = "disk.ext4", size = "1GiB" }
+[vm.web]
+image = "debian"
+work.size = "128MiB"
+""",
+        5,
+        "vm.web.work.size",
+        "size is '128MiB', smaller than the work_seed of image 'debian': 1GiB",
+        "make it larger, or leave size out",
+    ),
+    bad(
+        "a work disk with a size that is none",
+        WEB + 'work.size = "large"',
+        4,
+        "vm.web.work.size",
+        "size is 'large': give a number of bytes or a size such as \"2GiB\"",
     ),
     bad(
         "a work disk of neither size nor seed",

@@ -23,10 +23,11 @@ def named(name: str) -> Finding:
 
 
 def test_findings_stand_in_columns() -> None:
-    assert list(doctor.lines([FOUND, Finding("qemu-system-x86_64", "/usr/bin/qemu", needed=False, purpose="boots")])) == [
+    qemu = Finding("qemu-system-x86_64", "/usr/bin/qemu", needed=False, purpose="boots")
+    assert list(doctor.lines([FOUND, qemu])) == [
         "ok      e2fsprogs           1.47.0         makes and checks ext4",
         "ok      qemu-system-x86_64  /usr/bin/qemu  boots",
-    ]  # fmt: skip
+    ]
 
 
 def test_what_is_needed_and_missing_stands_out_with_the_command_that_installs_it() -> None:
@@ -72,18 +73,17 @@ def test_a_library_too_old_is_told_with_the_reason(monkeypatch: pytest.MonkeyPat
     assert (found.purpose, found.hint) == ("libext2fs is 1.42, and 1.45 is needed", "apt install libext2fs2")
 
 
+JOIN = "add yourself to the group kvm: usermod -aG kvm USER"
+
+
 @pytest.mark.parametrize(
-    ("there", "usable", "found", "hint"),
-    [
-        (True, True, "/dev/kvm", "add yourself to the group kvm: usermod -aG kvm USER"),
-        (True, False, None, "add yourself to the group kvm: usermod -aG kvm USER"),
-        (False, False, None, None),
-    ],
+    ("device", "found", "hint"),
+    [("usable", "/dev/kvm", JOIN), ("another's", None, JOIN), ("not there", None, None)],
 )
 def test_kvm_is_of_use_only_to_who_may_open_it(
-    monkeypatch: pytest.MonkeyPatch, there: bool, usable: bool, found: str | None, hint: str | None
+    monkeypatch: pytest.MonkeyPatch, device: str, found: str | None, hint: str | None
 ) -> None:
-    monkeypatch.setattr(Path, "exists", lambda _path: there)
-    monkeypatch.setattr("os.access", lambda _path, _mode: usable)
+    monkeypatch.setattr(Path, "exists", lambda _path: device != "not there")
+    monkeypatch.setattr("os.access", lambda _path, _mode: device == "usable")
     kvm = doctor._kvm()
     assert (kvm.found, kvm.needed, kvm.hint) == (found, False, hint)

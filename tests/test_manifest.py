@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import subprocess
 import sys
@@ -186,6 +187,12 @@ def test_each_source_keeps_its_path_and_size(rootfs: str, kind: type, size_bytes
     assert isinstance(source, kind)
     assert source.size_bytes == size_bytes
     assert source.path.path == Path.cwd() / source.path.written
+
+
+def test_a_filesystem_may_be_taken_at_the_size_it_has() -> None:
+    os.truncate("disk.ext4", 64 << 20)
+    source = loaded('[image.a.rootfs]\next4 = "disk.ext4"\nsize = "64MiB"').images["a"].rootfs
+    assert source.size_bytes == 64 << 20
 
 
 def test_a_directory_source_may_keep_its_owners() -> None:

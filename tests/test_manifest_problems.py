@@ -278,6 +278,28 @@ work.mount = "/c"
     ]
 
 
+def test_a_kernel_by_path_and_by_address_is_told_as_two_sources() -> None:
+    found = problems_of('[image.a]\nrootfs.tar = "root.tar"\nkernel = { guest = "/a", url = "https://x/y" }')
+    assert [problem.message for problem in found] == [
+        "more than one source: guest and url",
+        "image.a.kernel.url is not supported yet",
+    ]
+
+
+def test_disks_without_a_fit_name_or_mount_point_are_not_compared() -> None:
+    found = problems_of(
+        WEB
+        + 'disk = [{ name = "root", size = "1G", mount = "/a" }, { name = "work", size = "1G", mount = "/a" },\n'
+        + '{ name = "a", size = "1G", mount = "/" }, { name = "b", size = "1G", mount = "/" }]'
+    )
+    assert [problem.key for problem in found] == [
+        "vm.web.disk[0].name",
+        "vm.web.disk[1].name",
+        "vm.web.disk[2].mount",
+        "vm.web.disk[3].mount",
+    ]
+
+
 def test_what_the_schema_refuses_of_a_disk_hides_no_other_mistake() -> None:
     found = problems_of(
         WEB

@@ -89,6 +89,10 @@ class Nodes:
         """A symlink's text."""
         self.refuse_encrypted(inode, f"inode {ino}")
         size = inode.size_bytes
+        if size > self.handle.block_size:
+            raise FilesystemError(
+                f"'{self.blocks.name}' is damaged: inode {ino} is a symlink of {size} bytes"
+            )
         if (
             size < FAST_SYMLINK_BYTES
             and not inode.flags & INLINE_DATA_FL

@@ -12,9 +12,10 @@ _VERSION = re.compile(r"(?<!\w)[0-9].*|[0-9]+\.[0-9].*")
 _SUFFIX = re.compile(r"\.(?:img|gz|xz|zst|bz2|lz4|lzma|cpio|efi)$")
 _FLAVOUR = re.compile(r"(?:-(?!rc[0-9]|trunk)[A-Za-z][\w.+]*)+$|\.(?:x86_64|aarch64)(?:\+\w+)?$")
 _EARLY = re.compile(r"-(?=rc[0-9]|trunk)")
-_PART = re.compile(r"([^0-9]*)([0-9]*)")
+_PIECE = re.compile(r"([^0-9]*)([0-9]*)")
 
-Key = tuple[tuple[tuple[int, ...], int], ...]
+PartKey = tuple[tuple[tuple[int, ...], int], ...]
+Key = tuple[PartKey, ...]
 
 
 def version_in(name: str) -> str | None:
@@ -29,9 +30,13 @@ def release_key(release: str) -> Key:
 
 
 def debian_key(version: str) -> Key:
-    """What versions sort by as dpkg compares them (without epochs)."""
-    parts = [(_order(text), int(digits or 0)) for text, digits in _PART.findall(version)]
-    return (*parts, (_order(""), 0))
+    """What versions sort by as dpkg compares them (without epochs): upstream's version, then the revision."""
+    return tuple(_part_key(part) for part in version.split("-"))
+
+
+def _part_key(part: str) -> PartKey:
+    pieces = [(_order(text), int(digits or 0)) for text, digits in _PIECE.findall(part)]
+    return (*pieces, (_order(""), 0))
 
 
 def _order(text: str) -> tuple[int, ...]:

@@ -4,9 +4,9 @@
                                      ├ snapshot ← root.dev
     root.cow  loop device            ┘
 
-The scripts know the device by what it stands on (sysfs), not by its name: the store may have been moved, or
-copied, since. A loop device is held open, and told to end as soon as nobody holds it, before anything stands on
-it: it ends with the script or with the snapshot, whatever becomes of either (`loop_clr_fd` in
+The scripts know the device by what it stands on (sysfs), not by its name: the store may have been moved or
+copied since. Before anything stands on a loop device, the script holds it open and tells it to end as soon as
+nobody does: so it ends with the script or with the snapshot, whatever becomes of either (`loop_clr_fd` in
 drivers/block/loop.c).
 
 Where a root is a disk of its own, both scripts say so and do nothing.
@@ -70,7 +70,7 @@ devices() {
     done
 }
 
-# Ends the loop devices that a killed attach.sh left: nothing stands on them, and they don't end by themselves.
+# Ends the loop devices a killed attach.sh left: nothing stands on them, and they never end by themselves.
 sweep() {
     for loop in $(loops_on "$cow") $(loops_on "$base"); do
         if [ "$(cat "/sys/block/$loop/loop/autoclear" 2>/dev/null)" = 0 ] &&
@@ -93,7 +93,7 @@ undo() {
     tries=0
     while loops=$(loops_on "$cow") && [ -n "$loops" ]; do
         tries=$((tries + 1))
-        [ "$tries" -le 10 ] || fail "root.cow is held by" $loops
+        [ "$tries" -le 10 ] || fail "root.cow is held by $loops"
         sleep 1
     done
     rm -f root.dev

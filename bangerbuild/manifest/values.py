@@ -70,8 +70,7 @@ def disk_size(value: str | int) -> int:
             f"size is {quoted(value)}, too small a disk", f"give at least {size_text(MIN_DISK_BYTES)}"
         )
     if rest := size_bytes % BLOCK_BYTES:
-        down, up = size_bytes - rest, size_bytes - rest + BLOCK_BYTES
-        nearest = down if rest * 2 < BLOCK_BYTES and down >= MIN_DISK_BYTES else up
+        nearest = size_bytes - rest + (BLOCK_BYTES if rest * 2 >= BLOCK_BYTES else 0)
         message = f"size is {quoted(value)}, which is not a multiple of {BLOCK_BYTES}"
         raise UnfitError(message, f"the nearest is {nearest}")
     return size_bytes

@@ -11,6 +11,7 @@ from bangerbuild.steps.image_kernel import ImageKernel
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from bangerbuild.steps.image_work_seed import ImageWorkSeed
 from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized
+from bangerbuild.steps.launch import Launch
 from bangerbuild.steps.root_overlay import RootOverlay
 from bangerbuild.steps.root_patch import RootPatch
 from bangerbuild.steps.root_raw import RootRaw
@@ -34,6 +35,7 @@ KINDS: dict[str, type[Step]] = {
     "work-patch": WorkPatch,
     "data-disk": DataDisk,
     "data-patch": DataPatch,
+    "launch": Launch,
 }
 
 

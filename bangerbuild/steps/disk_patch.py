@@ -67,15 +67,20 @@ class DiskPatch(ABC):
 
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
+        disk_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
+        others = tuple(reason for reason in situation.changes if reason != disk_changed)
         if situation.disk_verb is Verb.CREATE:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.disk_verb is Verb.REPLACE:
-            input_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
-            others = tuple(reason for reason in situation.changes if reason != input_changed)
-            return Verdict(Verb.UPDATE, (input_changed, *others))
+            return Verdict(Verb.UPDATE, (disk_changed, *others))
         if situation.record is None:
-            return Verdict(Verb.UPDATE, (Reason(ReasonCode.MISSING),))
-        return Verdict(Verb.UPDATE, situation.changes) if situation.changes else Verdict(Verb.KEEP)
+            return self._judge_unpatched(situation)
+        return Verdict(Verb.UPDATE, others) if others else Verdict(Verb.KEEP)
+
+    def _judge_unpatched(self, situation: Situation) -> Verdict:
+        if situation.disk_verb is Verb.BLOCKED:  # nothing is known of the disk, not even its base
+            return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
+        return Verdict(Verb.UPDATE, (Reason(ReasonCode.MISSING),))
 
     def preview(self, view: View) -> tuple[FileDiff, ...]:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""

@@ -1,0 +1,146 @@
+"""`vm.X.launch`: the files that start a VM, and those that attach its root."""
+
+from __future__ import annotations
+
+import posixpath
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Self, cast
+
+from bangerbuild.launch import cmdline, files, machine
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.spec import VM, Image, Manifest, Network
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Start:
+    """What of a VM counts where its image has a kernel."""
+
+    vcpus: int
+    memory_bytes: int = field(metadata={"key": "memory"})
+    cmdline: str
+    hostname: str | None
+    """Only where the kernel is told."""
+    network: Network
+
+    @classmethod
+    def of(cls, vm: VM, image: Image) -> Self:
+        """Without what would change no file: only `ip=` has a hostname and name servers."""
+        line = image.cmdline if image.cmdline is not None else cmdline.DEFAULT
+        if vm.network.mode == "cmdline":
+            return cls(vm.vcpus, vm.memory_bytes, line, vm.hostname, vm.network)
+        return cls(vm.vcpus, vm.memory_bytes, line, None, replace(vm.network, dns=()))
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One VM's launch files: the tool's own, written anew whenever they are not what they should be."""
+
+    kind: ClassVar[str] = "launch"
+    format: ClassVar[int] = 1
+    exclusive: ClassVar[bool] = False
+    changes: ClassVar[None] = None
+    sources: ClassVar[tuple[Source, ...]] = ()
+    tools: ClassVar[tuple[str, ...]] = ()
+
+    name: str = field(metadata={"recipe": False})
+    image: str = field(metadata={"recipe": False})
+    """What of it is named in the files counts, as inputs."""
+    work: bool
+    disks: tuple[str, ...] = field(metadata={"key": "disk"})
+    start: Start | None
+    """None: the image has no kernel."""
+    initrd: bool = field(metadata={"recipe": False})
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each VM."""
+        for vm in manifest.vms.values():
+            image = manifest.images[vm.image]
+            start = Start.of(vm, image) if image.kernel else None
+            disks = tuple(disk.name for disk in vm.disks)
+            initrd = start is not None and image.initrd is not None
+            yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd)
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"vm.{self.name}.launch"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        boot = (f"image.{self.image}.kernel", f"image.{self.image}.initrd")[: 1 + self.initrd]
+        return (*self._disks().values(), *(boot if self.start else ()))
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return tuple(f"{self._directory}/{name}" for name in files.names(kernel=self.start is not None))
+
+    def judge(self, situation: Situation) -> Verdict:
+        """No guest writes them, so what is not as it should be is written anew, a user's edits included."""
+        if situation.missing:
+            return Verdict(Verb.CREATE, (*situation.changes, Reason(ReasonCode.MISSING)))
+        if situation.changes:
+            return Verdict(Verb.UPDATE, situation.changes)
+        if situation.modified():
+            return Verdict(Verb.UPDATE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": self._directory}),))
+        return Verdict(Verb.KEEP)
+
+    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # they are no guest files
+        """See Step."""
+        return ()
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        for file in files.files(self._machine(workspace)):
+            target = workspace.create(f"{self._directory}/{file.name}")
+            target.write_text(file.content, encoding="utf-8")
+            target.chmod(file.mode)
+        return {}
+
+    @property
+    def _directory(self) -> str:
+        return f"vms/{self.name}"
+
+    def _disks(self) -> dict[str, str]:
+        """Each disk's name and the step that makes it, in the order in which the guest finds them."""
+        vm = f"vm.{self.name}"
+        work = {"work": f"{vm}.work"} if self.work else {}
+        return {"root": f"{vm}.root"} | work | {name: f"{vm}.disk.{name}" for name in self.disks}
+
+    def _machine(self, view: View) -> machine.Machine:
+        drives = [
+            machine.Drive(name, self._relative(view.artifact(step_id)))
+            for name, step_id in self._disks().items()
+        ]
+        base = None
+        # What is there decides, not what is declared: a root that a guest has written to stays as it is.
+        if drives[0].path == "root.cow":
+            base = self._relative(cast("str", view.facts(f"vm.{self.name}.root")["base"]))
+            drives[0] = machine.Drive("root", machine.ATTACHED_ROOT)
+        boot = self._boot(self.start, view) if self.start else None
+        return machine.Machine(self.name, tuple(drives), base, boot)
+
+    def _boot(self, start: Start, view: View) -> machine.Boot:
+        kernel, vmlinux = view.artifacts(f"image.{self.image}.kernel")
+        initrd = view.artifact(f"image.{self.image}.initrd") if self.initrd else None
+        return machine.Boot(
+            kernel=self._relative(kernel),
+            vmlinux=self._relative(vmlinux),
+            initrd=self._relative(initrd) if initrd else None,
+            cmdline=cmdline.with_network(start.cmdline, start.network, start.hostname or self.name),
+            vcpus=start.vcpus,
+            memory_mib=start.memory_bytes // MIB,
+            card=machine.card(self.name, start.network),
+        )
+
+    def _relative(self, artifact: str) -> str:
+        return posixpath.relpath(artifact, self._directory)

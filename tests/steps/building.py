@@ -1,0 +1,255 @@
+"""A project directory with a manifest, built in process; and disks as other programs see them."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import struct
+import subprocess
+import tarfile
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bangerbuild import apply, store
+from bangerbuild.apply import Manner, Request
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.overlay import SnapshotStore
+from tests.disk.ext4_tools import assert_clean, debugfs
+from tests.fakes import RecordingReporter
+from tests.need import need
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.errors import BangerError
+    from bangerbuild.model import Action, Json, Plan, Reason, Result, Step
+
+ROOTFS_BYTES = 24 << 20
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBmJQdNVdGsPVVYvTLVVUTDoDiVIcTjOGYUFDSkvAnwA me@host"
+
+DEBIAN: Mapping[str, str | bytes] = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n",
+    "etc/group": "root:x:0:\nwww-data:x:33:\n",
+    "etc/fstab": "# the image's own\nLABEL=old / ext4 defaults 0 1\n/dev/sdb /home ext4 defaults 0 2\n",
+    "etc/hostname": "image\n",
+    "etc/machine-id": "0123456789abcdef0123456789abcdef\n",
+    "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\nPermitRootLogin yes\n",
+    "etc/ssh/ssh_host_rsa_key": "the image's private key\n",
+    "etc/ssh/ssh_host_rsa_key.pub": "the image's public key\n",
+    "usr/lib/systemd/systemd": b"\x7fELF",
+    "usr/sbin/sshd": b"\x7fELF",
+}
+"""As much of a Debian as the patches look at."""
+
+
+def write_tar(target: Path, files: Mapping[str, str | bytes], links: Mapping[str, str] | None = None) -> Path:
+    """A tarball of files and symlinks, all root's."""
+    with tarfile.open(target, "w") as archive:
+        for name, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        for name, to in (links or {}).items():
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, to
+            archive.addfile(entry)
+    return target
+
+
+@dataclass
+class Project:
+    """A directory with a `vm.toml` and what it names."""
+
+    directory: Path
+    warnings: list[str] = field(default_factory=list)
+    """Of the last apply."""
+
+    @property
+    def store(self) -> Path:
+        return self.directory / "build"
+
+    def write(self, manifest: str) -> None:
+        (self.directory / "vm.toml").write_text(manifest)
+
+    def request(self, *replace: str) -> Request:
+        return Request((self.directory / "vm.toml",), replace=replace)
+
+    def plan(self) -> dict[str, Action]:
+        """The plan's actions by their ids."""
+        return by_id(apply.make_plan(self.request(), self.warnings.append))
+
+    def apply(self, *replace: str, keep_going: bool = True) -> dict[str, Result]:
+        """Build; the results by their ids."""
+        reporter = RecordingReporter()
+        manner = Manner(jobs=2, keep_going=keep_going, lock_seconds=0)
+        _, results = apply.apply(self.request(*replace), manner, reporter, self.warnings.append)
+        self.warnings = [text for event, text in reporter.events if event == "warning"]
+        return {result.id: result for result in results}
+
+    def build(self, *replace: str) -> None:
+        """Build, and nothing may fail."""
+        errors = [result.error.brief for result in self.apply(*replace).values() if result.error]
+        assert errors == []
+
+    def error(self, step_id: str) -> BangerError:
+        """Build; the error of the step that has to fail."""
+        error = self.apply()[step_id].error
+        assert error is not None, f"{step_id} did not fail"
+        return error
+
+    def image(self, name: str = "debian") -> Path:
+        """The newest rootfs of an image."""
+        return self.store / store.read(self.store).records[f"image.{name}.rootfs"].artifacts[0]
+
+    def cow(self, vm: str = "web") -> Path:
+        return self.store / "vms" / vm / "root.cow"
+
+    def base(self, vm: str = "web") -> Path:
+        """The image that a VM's record names."""
+        return self.store / str(store.read(self.store).records[f"vm.{vm}.root"].facts["base"])
+
+    def guest(self, vm: str = "web") -> Disk:
+        """What a VM's root looks like once its store is merged into its base."""
+        target = self.directory / f"{vm}-merged.ext4"
+        target.unlink(missing_ok=True)
+        return Disk(merge(self.base(vm), self.cow(vm), target))
+
+    def as_guest(self, vm: str = "web") -> GuestSession:
+        """A guest that writes to its root."""
+        return GuestSession(self.base(vm), self.cow(vm))
+
+
+class GuestSession:
+    """Writes to a store as a running guest does, in place; used in a with block."""
+
+    def __init__(self, base: Path, cow: Path) -> None:
+        self._base = RawFile(base)
+        self._store = SnapshotStore(self._base, cow, writable=True)
+        self._disk = Filesystem(self._store, writable=True, now=1_700_000_000)
+
+    def __enter__(self) -> Filesystem:
+        return self._disk
+
+    def __exit__(self, *_: object) -> None:
+        self._disk.close()
+        self._store.close()
+        self._base.close()
+
+
+def by_id(plan: Plan) -> dict[str, Action]:
+    return {action.id: action for action in plan.actions}
+
+
+def reasons(action: Action) -> list[dict[str, Json]]:
+    """An action's reasons as `plan --json` shows them."""
+    return [reason.to_json() for reason in action.reasons]
+
+
+def merge(base: Path, cow: Path, target: Path) -> Path:
+    """Base and store put together as the kernel does (drivers/md/dm-snap-persistent.c), by another parser."""
+    subprocess.run([need("cp", "coreutils"), "--sparse=always", base, target], check=True)
+    target.chmod(0o600)
+    with cow.open("rb") as store_file, target.open("r+b") as merged:
+        magic, valid, version, sectors = struct.unpack("<4I", store_file.read(16))
+        assert (magic, valid, version) == (0x70416E53, 1, 1)
+        size = sectors * 512
+        area = 1
+        while area:
+            pairs = struct.iter_unpack("<2Q", os.pread(store_file.fileno(), size, area * size))
+            area += size // 16 + 1
+            for old, new in pairs:
+                if new == 0:
+                    area = 0
+                    break
+                os.pwrite(merged.fileno(), os.pread(store_file.fileno(), size, new * size), old * size)
+        merged.truncate(base.stat().st_size)
+    return target
+
+
+@dataclass(frozen=True)
+class Found:
+    """What debugfs says of an inode."""
+
+    type: str
+    mode: str
+    owner: str
+    links: int
+    size: int
+    target: str | None
+    mtime: int
+
+
+class Disk:
+    """A raw ext4 seen by e2fsprogs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def assert_clean(self) -> None:
+        assert_clean(self.path)
+
+    def read(self, guest: str) -> bytes:
+        assert self.exists(guest), f"{guest} is not there"
+        return debugfs(self.path, f'cat "{guest}"')
+
+    def text(self, guest: str) -> str:
+        return self.read(guest).decode()
+
+    def exists(self, guest: str) -> bool:
+        return b"Inode:" in debugfs(self.path, f'stat "{guest}"')
+
+    def names(self, guest: str) -> set[str]:
+        """The names in a directory, but for `.` and `..`."""
+        lines = debugfs(self.path, f'ls -p "{guest}"').decode().splitlines()
+        return {line.split("/")[5] for line in lines if line} - {".", "..", ""}
+
+    def stat(self, guest: str) -> Found:
+        """The inode under that name itself."""
+        said = debugfs(self.path, f'stat "{guest}"').decode()
+        assert "Inode:" in said, f"{guest} is not there"
+
+        def one(pattern: str) -> str:
+            found = re.search(pattern, said)
+            assert found is not None, said
+            return found[1]
+
+        target = re.search(r'Fast link dest: "(.*)"', said)
+        return Found(
+            type=one(r"Type: (\w+)"),
+            mode=one(r"Mode: +(\d+)"),
+            owner=":".join((one(r"User: +(\d+)"), one(r"Group: +(\d+)"))),
+            links=int(one(r"Links: (\d+)")),
+            size=int(one(r"Size: (\d+)")),
+            target=target[1] if target else None,
+            mtime=int(one(r"mtime: 0x([0-9a-f]+)"), 16),
+        )
+
+    def superblock(self, field: str) -> str:
+        """What debugfs calls so, such as `Free blocks`."""
+        (line,) = [
+            line
+            for line in debugfs(self.path, "stats -h").decode().splitlines()
+            if line.startswith(f"{field}:")
+        ]
+        return line.split(":", 1)[1].strip()
+
+    def dump(self, to: Path) -> Path:
+        """The whole tree, put into a directory of the host by debugfs."""
+        to.mkdir()
+        subprocess.run(
+            [need("debugfs"), "-R", f"rdump / {to}", str(self.path)], check=True, capture_output=True
+        )
+        return to
+
+
+def kinds(steps: list[Step]) -> list[str]:
+    """The ids of declared steps."""
+    return [step.id for step in steps]
+
+
+def codes(given: tuple[Reason, ...]) -> list[str]:
+    return [reason.code.value for reason in given]
