@@ -18,7 +18,7 @@ from bangerbuild import process
 from bangerbuild.errors import BangerError, BusyError, SourceError, StoreError
 from bangerbuild.model import Outcome, Result
 from bangerbuild.store import Staged
-from bangerbuild.workspace import JobWorkspace
+from bangerbuild.workspace import JobWorkspace, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -58,11 +58,17 @@ def execute(plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Li
     pool = ThreadPoolExecutor(limits.jobs, thread_name_prefix="job")
     try:
         run.drive(pool)
-    except BaseException as err:
+    except KeyboardInterrupt:
         process.end_all()
-        pool.shutdown(wait=not isinstance(err, KeyboardInterrupt), cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # threads may still use what is shared: it stays open
+        raise
+    except BaseException:
+        process.end_all()
+        pool.shutdown(cancel_futures=True)
+        run.shared.close()
         raise
     pool.shutdown()
+    run.shared.close()
     return tuple(run.results.get(action.id, Result(action.id, Outcome.SKIPPED)) for action in plan.actions)
 
 
@@ -99,6 +105,7 @@ class _Run:
         self.running: dict[Future[_Finished], _Job] = {}
         self.held: list[tuple[_Job, _Finished]] = []
         self.said: set[str] = set()
+        self.shared = Shared()
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
         self.stopped = False
@@ -131,7 +138,7 @@ class _Run:
             if all(self._succeeded(step_id) for step_id in job.needs):
                 for action in job.actions:
                     self.reporter.started(action)
-                workspace = JobWorkspace(self.actions, self.store, self.limits.epoch)
+                workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
                 self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)

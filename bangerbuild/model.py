@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Self
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from bangerbuild.sources.hostentry import TreeRules
     from bangerbuild.spec import Manifest
 
+T = TypeVar("T")
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
@@ -255,6 +257,9 @@ class Workspace(View, Protocol):
 
     def edit(self, artifact: str) -> Path:
         """A private copy of an artifact, to be changed and then published in its place."""
+
+    def shared(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """What all jobs of a run share: made by the first that asks, closed when the run ends."""
 
     def warn(self, message: str) -> None:
         """Say something that deserves attention but stops nothing."""

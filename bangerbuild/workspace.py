@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import shutil
+import threading
+from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone
+from bangerbuild.errors import StoreError
 from bangerbuild.model import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Verb
     from bangerbuild.store import Store
+
+
+T = TypeVar("T")
+
+
+class Shared:
+    """What the jobs of one run share, each thing made once, in whatever thread asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._made: dict[str, object] = {}
+        self._stack = ExitStack()
+
+    def get(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """What the key stands for, which is open until the run ends."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = self._stack.enter_context(make())
+            return cast("T", self._made[key])
+
+    def close(self) -> None:
+        """Close everything, once no job runs any more."""
+        self._stack.close()
 
 
 class JobWorkspace:
@@ -24,12 +51,14 @@ class JobWorkspace:
         actions: of the whole plan, by id.
         store: only read, but for the new directory in its staging, which the caller removes.
         epoch: the time for all that we make ourselves.
+        shared: what the jobs of the run share.
 
     Raises:
         StoreError: there can be no staging directory.
     """
 
-    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int) -> None:
+    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
+        self.shared = shared.get
         self.epoch = epoch
         self.staging = store.stage()
         self.staged: dict[str, Path] = {}
@@ -90,7 +119,14 @@ class JobWorkspace:
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """See View."""
-        return self._facts[step_id] if step_id in self._facts else self._store.records[step_id].facts
+        if step_id in self._facts:
+            return self._facts[step_id]
+        if step_id not in self._store.records:
+            raise StoreError(
+                f"nothing is known of '{step_id}'",
+                hint=f"bangerbuild apply --replace {step_id} (WHATEVER IS IN IT is lost)",
+            )
+        return self._store.records[step_id].facts
 
     def is_new(self, artifact: str) -> bool:
         """See Workspace."""

@@ -102,13 +102,12 @@ def test_the_reporter_is_shown_the_plan_before_the_first_step_runs(manifest: Pat
     assert reporter.events[:2] == [("planned", ""), ("started", "image.small.rootfs")]
 
 
-@pytest.mark.parametrize("option", ["targets", "replace"])
+@pytest.mark.parametrize("wanted", [Request((), targets=("vm.wbe",)), Request((), replace=("vm.wbe",))])
 def test_a_name_that_stands_for_nothing_is_refused_and_nothing_is_touched(
-    manifest: Path, option: str
+    manifest: Path, wanted: Request
 ) -> None:
-    request = replace(Request((manifest,)), **{option: ("vm.wbe",)})
     with pytest.raises(UsageError, match=r"no step is called 'vm\.wbe'"):
-        apply.apply(request, AT_ONCE, RecordingReporter(), ignore)
+        apply.apply(replace(wanted, manifests=(manifest,)), AT_ONCE, RecordingReporter(), ignore)
     assert not (manifest.parent / "build").exists()
 
 

@@ -42,6 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # mechanisms: know nothing of steps or manifests
     "guest": {"errors", "spec", "tree"},
     "kernel": {"errors", "sources", "tree"},
+    "launch": set(),
     "sources": {"errors", "tree"},
     "disk": {"errors", "process", "tree"},
     "process": {"errors"},

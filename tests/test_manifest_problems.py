@@ -289,8 +289,12 @@ def test_a_kernel_by_path_and_by_address_is_told_as_two_sources() -> None:
 def test_disks_without_a_fit_name_or_mount_point_are_not_compared() -> None:
     found = problems_of(
         WEB
-        + 'disk = [{ name = "root", size = "1G", mount = "/a" }, { name = "work", size = "1G", mount = "/a" },\n'
-        + '{ name = "a", size = "1G", mount = "/" }, { name = "b", size = "1G", mount = "/" }]'
+        + """\
+disk = [
+  { name = "root", size = "1G", mount = "/a" }, { name = "work", size = "1G", mount = "/a" },
+  { name = "a", size = "1G", mount = "/" }, { name = "b", size = "1G", mount = "/" },
+]
+"""
     )
     assert [problem.key for problem in found] == [
         "vm.web.disk[0].name",

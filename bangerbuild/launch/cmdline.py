@@ -38,7 +38,6 @@ def _ip(network: Network, interface: IPv4Interface, hostname: str) -> str:
 def _with(cmdline: str, name: str, value: str) -> str:
     """A parameter that the command line has already stays as it is; what follows `--` is init's."""
     kernel, dashes, init = f" {cmdline} ".partition(" -- ")
-    words = kernel.split()
-    if not any(word.startswith(f"{name}=") for word in words):
-        words.append(f"{name}={value}")
-    return f"{' '.join(words)}{dashes}{init}".rstrip()
+    if not any(word.startswith(f"{name}=") for word in kernel.split()):
+        kernel = f"{kernel.rstrip()} {name}={value}"
+    return f"{kernel}{dashes}{init}".strip()

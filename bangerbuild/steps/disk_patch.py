@@ -86,7 +86,7 @@ class DiskPatch(ABC):
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with (
-                disks.opened(view, self.changes, self.place, writable=False) as disk,
+                disks.opened(view, self.changes, self.place) as disk,
                 self._guest(view, disk, fresh=False) as now,
             ):
                 wanted = self.wanted(now, tuple(self._synced_paths()), fresh=False)
@@ -98,7 +98,7 @@ class DiskPatch(ABC):
         """See Step."""
         fresh = self.stage(workspace)
         with (
-            disks.opened(workspace, self.changes, self.place, writable=True) as disk,
+            disks.opened_to_write(workspace, self.changes, self.place) as disk,
             self._guest(workspace, disk, fresh=fresh) as now,
         ):
             wanted = self.wanted(now, tuple(self._synced_paths()), fresh=fresh)

@@ -11,6 +11,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import clone, tools
+from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
@@ -31,27 +32,44 @@ NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and
 
 
 @contextmanager
-def opened(view: View, disk_id: str, place: Place, *, writable: bool) -> Iterator[Filesystem]:
-    """The filesystem on a disk of this plan, whatever its format; paths in it are the guest's."""
-    artifact, facts = view.artifact(disk_id), view.facts(disk_id)
+def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
+    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's."""
+    artifact = view.artifact(disk_id)
     with ExitStack() as stack:
         blocks: Blocks
-        if facts["format"] == "snapshot":
-            under = stack.enter_context(RawFile(base_path(view, disk_id)))
-            path = view.path(artifact)
-            blocks = stack.enter_context(SnapshotStore(under, path, writable=writable, durable=False))
+        if view.facts(disk_id)["format"] == "snapshot":
+            under = stack.enter_context(RawFile(_base_path(view, disk_id)))
+            blocks = stack.enter_context(SnapshotStore(under, view.path(artifact)))
         else:
-            blocks = stack.enter_context(RawFile(view.path(artifact), writable=writable, durable=False))
-        blocks.name = artifact  # what a user knows it by, not its place in staging
+            blocks = stack.enter_context(RawFile(view.path(artifact)))
+        blocks.name = artifact  # what a user knows it by
+        yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
+
+
+@contextmanager
+def opened_to_write(workspace: Workspace, disk_id: str, place: Place) -> Iterator[Filesystem]:
+    """The same in staging, to be written. What is parsed of a base is shared by all stores on it."""
+    artifact = workspace.artifact(disk_id)
+    path = workspace.path(artifact)
+    with ExitStack() as stack:
+        parsed: ParsedBase | None = None
+        blocks: Blocks
+        if workspace.facts(disk_id)["format"] == "snapshot":
+            base = _base_path(workspace, disk_id)
+            parsed = workspace.shared(str(base), lambda: _parsed(base))
+            blocks = stack.enter_context(SnapshotStore(parsed.blocks, path, writable=True, durable=False))
+        else:
+            blocks = stack.enter_context(RawFile(path, writable=True, durable=False))
+        blocks.name = artifact  # not its place in staging
         yield stack.enter_context(
-            Filesystem(
-                blocks,
-                writable=writable,
-                now=view.epoch,
-                allow_unclean=not writable,
-                place=place,
-            )
+            Filesystem(blocks, writable=True, now=workspace.epoch, place=place, parsed=parsed)
         )
+
+
+@contextmanager
+def _parsed(base: Path) -> Iterator[ParsedBase]:
+    with RawFile(base) as blocks, ParsedBase(blocks) as parsed:
+        yield parsed
 
 
 @contextmanager
@@ -61,7 +79,7 @@ def opened_image(view: View, artifact: str) -> Iterator[Filesystem]:
         yield image
 
 
-def base_path(view: View, disk_id: str) -> Path:
+def _base_path(view: View, disk_id: str) -> Path:
     """Where the image is that a root stands on."""
     return view.path(cast("str", view.facts(disk_id)["base"]))
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.resolve import Location, Rules, resolve
@@ -76,11 +76,11 @@ def model(root: dict[str, Node], at: tuple[str, ...], rest: list[str], follow: b
     if not rest:
         return "/" + "/".join(at)
     name, rest = rest[0], rest[1:]
-    if name == "..":
-        return model(root, at[:-1], rest, follow, budget)
     here = node_at(root, at)
     if not isinstance(here, dict):
         raise BadError
+    if name == "..":
+        return model(root, at[:-1], rest, follow, budget)
     if name not in here and rest:
         raise AbsentError
     there = here.get(name)
@@ -100,6 +100,7 @@ NODES: st.SearchStrategy[Node] = st.recursive(
 )
 
 
+@settings(max_examples=3000, deadline=None)
 @given(root=st.dictionaries(NAMES, NODES, max_size=3), path=PATHS, follow=st.booleans())
 def test_paths_lead_where_a_simple_model_says(root: dict[str, Node], path: str, follow: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
     try:

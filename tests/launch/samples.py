@@ -25,7 +25,9 @@ WEB = Machine(
 )
 """A snapshot root, a work disk, a data disk, a kernel with its initrd, and a network."""
 
-PLAIN_BOOT = Boot(f"{IMAGE}/aa/vmlinuz", f"{IMAGE}/aa/vmlinux", None, "quiet", 1, 512, Card("06:01:00:00:00:01"))
+PLAIN_BOOT = Boot(
+    f"{IMAGE}/aa/vmlinuz", f"{IMAGE}/aa/vmlinux", None, "quiet", 1, 512, Card("06:01:00:00:00:01")
+)
 PLAIN = Machine("plain", (Drive("root", "root.ext4"),), None, PLAIN_BOOT)
 """A raw root, a kernel that needs no initrd, and no network."""
 

@@ -51,3 +51,10 @@ def test_a_declared_ip_parameter_stays() -> None:
 @pytest.mark.parametrize("network", [Network("bootstrap", "172.16.0.10/24"), Network()])
 def test_the_other_modes_tell_the_kernel_nothing(network: Network) -> None:
     assert cmdline.with_network("quiet", network, "web") == "quiet"
+
+
+def test_what_was_declared_is_kept_to_the_letter() -> None:
+    assert (
+        cmdline.with_root('dyndbg="file a.c +p;  file b.c"')
+        == 'dyndbg="file a.c +p;  file b.c" root=/dev/vda rw'
+    )

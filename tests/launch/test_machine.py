@@ -11,3 +11,4 @@ def test_the_card_is_as_declared() -> None:
 
 def test_a_card_without_a_declared_address_has_a_mac_of_the_vms_own() -> None:
     macs = {name: card(name, Network(tap="tap0")).mac for name in ("web", "db")}
+    assert macs == {"web": "06:01:4b:5e:57:f6", "db": "06:01:7b:dc:25:d1"}

@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.launch import cloud_hypervisor
+from tests.launch.running import Directory
+from tests.launch.samples import PLAIN, PLAIN_BOOT, WEB, WEB_BOOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WEB_SCRIPT = """\
+#!/bin/sh
+# Starts the VM web under cloud-hypervisor. The serial console is on this terminal.
+# Arguments are passed on to cloud-hypervisor; paths among them are relative to this directory.
+set -eu
+cd -P -- "$(dirname -- "$(readlink -f -- "$0")")"
+
+if ! [ -e root.dev ]; then
+    echo "${0##*/}: there is no root.dev: run attach.sh first, as root" >&2
+    exit 1
+fi
+
+exec cloud-hypervisor \\
+    --cpus boot=2 \\
+    --memory size=1024M \\
+    --kernel ../../images/bookworm/aa/vmlinux \\
+    --initramfs ../../images/bookworm/bb/initrd.img \\
+    --cmdline 'console=ttyS0 reboot=k panic=1 root=/dev/vda rw' \\
+    --disk path=root.dev,image_type=raw path=work.ext4,image_type=raw path=my-data.ext4,image_type=raw \\
+    --net tap=tap-web,mac=06:00:ac:10:00:0a \\
+    --serial tty \\
+    --console off \\
+    "$@"
+"""
+
+
+def test_a_vm_with_everything_has_every_option() -> None:
+    assert cloud_hypervisor.script(WEB, WEB_BOOT) == WEB_SCRIPT
+
+
+def test_a_vm_with_the_least_has_neither_initrd_nor_network_card(tmp_path: Path) -> None:
+    store = Directory.make(tmp_path)
+    script = store.write("cloud-hypervisor.sh", cloud_hypervisor.script(PLAIN, PLAIN_BOOT))
+    started = store.run(script, program="cloud-hypervisor", cwd=tmp_path)
+    assert started.code == 0
+    assert started.argv == (
+        *("--cpus", "boot=1", "--memory", "size=512M"),
+        *("--kernel", "../../images/bookworm/aa/vmlinux", "--cmdline", "quiet root=/dev/vda rw"),
+        *("--disk", "path=root.ext4,image_type=raw", "--serial", "tty", "--console", "off"),
+    )
+
+
+def test_it_starts_in_the_vms_directory_with_the_arguments_it_was_given(tmp_path: Path) -> None:
+    store = Directory.make(tmp_path)
+    store.write("cloud-hypervisor.sh", cloud_hypervisor.script(WEB, WEB_BOOT))
+    link = tmp_path / "start"
+    link.symlink_to(store.path / "cloud-hypervisor.sh")
+    started = store.run(link, "--log-file", "two words", program="cloud-hypervisor", cwd=tmp_path)
+    assert started.directory == str(store.path)
+    assert started.argv[-2:] == ("--log-file", "two words")
+
+
+def test_a_snapshot_root_that_is_not_attached_is_said_so(tmp_path: Path) -> None:
+    store = Directory.make(tmp_path)
+    (store.path / "root.dev").unlink()
+    script = store.write("cloud-hypervisor.sh", cloud_hypervisor.script(WEB, WEB_BOOT))
+    started = store.run(script, program="cloud-hypervisor", cwd=tmp_path)
+    assert (started.code, started.argv) == (1, ())
+    assert started.stderr == "cloud-hypervisor.sh: there is no root.dev: run attach.sh first, as root\n"

@@ -1,0 +1,78 @@
+"""Every script as other programs read it: shells, and shellcheck."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.launch.files import files
+from tests.launch.samples import DISKS_ONLY, PLAIN, WEB
+from tests.need import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.launch.machine import Machine
+
+SCRIPTS = [
+    pytest.param(file.content, id=f"{machine.name}-{file.name}")
+    for machine in (WEB, PLAIN, DISKS_ONLY)
+    for file in files(machine)
+    if file.name.endswith(".sh")
+]
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+@pytest.mark.parametrize("shell", ["dash", "busybox"])
+def test_a_script_is_posix_shell(text: str, shell: str) -> None:
+    command = [need(shell), *(["sh"] if shell == "busybox" else []), "-n"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("text", SCRIPTS)
+def test_shellcheck_has_nothing_to_say_about_a_script(text: str) -> None:
+    command = [need("shellcheck"), "--shell=sh", "--severity=style", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("machine", "modes"),
+    [
+        (
+            WEB,
+            {
+                "attach.sh": 0o755,
+                "detach.sh": 0o755,
+                "firecracker.json": 0o644,
+                "cloud-hypervisor.sh": 0o755,
+                "qemu.sh": 0o755,
+            },
+        ),
+        (DISKS_ONLY, {"attach.sh": 0o755, "detach.sh": 0o755}),
+    ],
+)
+def test_only_a_vm_with_a_kernel_has_more_than_attach_and_detach(
+    machine: Machine, modes: dict[str, int]
+) -> None:
+    assert {file.name: file.mode for file in files(machine)} == modes
+
+
+def test_the_same_machine_gives_the_same_text_and_no_absolute_path_of_the_store() -> None:
+    assert files(WEB) == files(WEB)
+    assert not any(" /home" in file.content or "/build/" in file.content for file in files(WEB))
+
+
+@pytest.mark.parametrize("name", ["attach.sh", "detach.sh"])
+def test_a_raw_root_needs_nothing_attached_and_its_scripts_say_so(tmp_path: Path, name: str) -> None:
+    (text,) = (file.content for file in files(PLAIN) if file.name == name)
+    (tmp_path / name).write_text(text)
+    command = [need("dash"), name]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    verb = name.removesuffix(".sh")
+    said = f"root.ext4 needs no device: there is nothing to {verb}\n"
+    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,0 +1,108 @@
+"""An image with a kernel and an initrd, declared as typed values and built in process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bangerbuild import execute, graph, plan, store
+from bangerbuild.host import LocalHost
+from bangerbuild.spec import VM, DirectorySource, HostBoot, HostPath, Image, Manifest, Network
+from bangerbuild.steps.image_initrd import ImageInitrd
+from bangerbuild.steps.image_kernel import ImageKernel
+from bangerbuild.steps.image_rootfs import ImageRootfs
+from tests.fakes import EPOCH, RecordingReporter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.errors import BangerError
+    from bangerbuild.model import Action, Json, Result, Step
+    from bangerbuild.spec import BootSource
+
+ROOTFS_BYTES = 48 << 20
+
+
+@dataclass
+class BootImage:
+    """One image `x` whose root filesystem is the directory `tree`."""
+
+    directory: Path
+    kernel: BootSource | None = None
+    initrd: BootSource | None = None
+    cmdline_vms: tuple[str, ...] = ()
+    warnings: list[str] = field(default_factory=list)
+    """Of the last build."""
+
+    @property
+    def boot(self) -> Path:
+        """The guest's /boot."""
+        path = self.directory / "tree" / "boot"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @property
+    def store(self) -> Path:
+        return self.directory / "build"
+
+    def host(self, name: str, content: bytes) -> HostBoot:
+        """A kernel or initrd beside the manifest."""
+        (self.directory / name).write_bytes(content)
+        return HostBoot(HostPath(self.directory / name, name))
+
+    def manifest(self) -> Manifest:
+        _ = self.boot
+        rootfs = DirectorySource(HostPath(self.directory / "tree", "tree"), ROOTFS_BYTES)
+        images = {
+            "x": Image("x", rootfs, kernel=self.kernel, initrd=self.initrd),
+            "bare": Image("bare", rootfs),
+        }
+        network = Network("cmdline", "10.0.0.2/24")
+        vms = {name: VM(name, "x", name, network=network) for name in self.cmdline_vms}
+        vms["other"] = VM("other", "bare", "other", network=network)
+        return Manifest(self.store, images, vms)
+
+    def steps(self) -> list[Step]:
+        """What is declared of image `x`."""
+        manifest = self.manifest()
+        kinds: tuple[type[Step], ...] = (ImageRootfs, ImageKernel, ImageInitrd)
+        declared = [step for kind in kinds for step in kind.declare(manifest)]
+        return [step for step in declared if step.id != "image.bare.rootfs"]
+
+    def plan(self) -> dict[str, Action]:
+        opened = store.read(self.store)
+        made = plan.make(graph.build(self.steps()), opened, LocalHost(opened, EPOCH), epoch=EPOCH)
+        return {action.id: action for action in made.actions}
+
+    def apply(self) -> dict[str, Result]:
+        reporter = RecordingReporter()
+        limits = execute.Limits(jobs=2, keep_going=True, epoch=EPOCH)
+        with store.writing(self.store, timeout_seconds=0) as opened:
+            host = LocalHost(opened, EPOCH)
+            made = plan.make(graph.build(self.steps()), opened, host, epoch=EPOCH)
+            results = execute.execute(made, opened, host, reporter, limits)
+        self.warnings = [text for event, text in reporter.events if event == "warning"]
+        return {result.id: result for result in results}
+
+    def build(self) -> None:
+        """Build, and nothing may fail."""
+        assert [result.error.brief for result in self.apply().values() if result.error] == []
+
+    def error(self, step_id: str) -> BangerError:
+        """Build; the error of the step that has to fail, and that must have left nothing behind."""
+        error = self.apply()[step_id].error
+        assert error is not None, f"{step_id} did not fail"
+        assert "\n" not in error.brief
+        assert step_id not in store.read(self.store).records
+        assert not list((self.store / ".staging").iterdir())
+        return error
+
+    def artifact(self, step_id: str, number: int = 0) -> Path:
+        return self.store / store.read(self.store).records[step_id].artifacts[number]
+
+    def facts(self, step_id: str) -> dict[str, Json]:
+        return dict(store.read(self.store).records[step_id].facts)
+
+    def published(self) -> set[str]:
+        """The names of all artifacts."""
+        return {path.name for path in (self.store / "images").rglob("*") if path.is_file()}

@@ -1,0 +1,339 @@
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild import manifest, store
+from bangerbuild.errors import SnapshotError
+from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
+from bangerbuild.steps.root_overlay import RootOverlay
+from tests.disk.ext4_tools import assert_clean
+from tests.steps.building import DEBIAN, codes, write_tar
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.steps.building import Project
+
+MIB = 1 << 20
+CHUNK = 4096
+IMAGE = '[image.debian.rootfs]\ntar = "root.tar"\nsize = "24MiB"\n'
+WEB = f'{IMAGE}[vm.web]\nimage = "debian"\n'
+BARE = (
+    f"{WEB}[vm.web.guest]\nhostname = false\nhosts = false\nsshd = false\n"
+    "network = false\nfstab = false\nidentity = false\n"
+)
+ID, PATCH, BASE = "vm.web.root", "vm.web.root.patch", "image.debian.rootfs"
+
+
+def new_base(project: Project) -> None:
+    """The image's source is another one from now on."""
+    write_tar(project.directory / "root.tar", {**DEBIAN, "etc/motd": "a new base\n"})
+
+
+def write_as_guest(project: Project, text: bytes = b"precious\n") -> None:
+    with project.as_guest() as disk:
+        disk.write_file("/root.txt", text)
+
+
+def verbs(project: Project) -> dict[str, str]:
+    """What is to be done about the image, the root and its patch."""
+    actions = project.plan()
+    return {step_id: actions[step_id].verb.value for step_id in (BASE, ID, PATCH)}
+
+
+# as it is declared
+
+
+def test_each_vm_has_a_root_on_its_image(debian: Project) -> None:
+    debian.write(f'{WEB}[vm.db]\nimage = "debian"\nroot.size = "8MiB"\nroot.on_new_base = "keep"\n')
+    steps = list(RootOverlay.declare(manifest.load((debian.directory / "vm.toml",))))
+    assert [
+        (step.id, step.inputs, step.outputs, step.capacity_bytes, step.on_new_base) for step in steps
+    ] == [
+        (ID, (BASE,), ("vms/web/root.cow",), None, "block"),
+        ("vm.db.root", (BASE,), ("vms/db/root.cow",), 8 * MIB, "keep"),
+    ]
+
+
+# what should be done
+
+RECORD = Record(ID, Recipe("root-overlay", {}, {}, {}, {}), "f", ("vms/web/root.cow",), {})
+OTHER_BASE = Reason(ReasonCode.INPUT_CHANGED, {"id": BASE})
+MISSING, UNKNOWN = Reason(ReasonCode.MISSING), Reason(ReasonCode.BASE_UNKNOWN)
+
+
+def situation(
+    *changes: Reason, record: Record | None = RECORD, missing: bool = False, modified: bool = False
+) -> Situation:
+    return Situation(record=record, changes=changes, missing=missing, modified=lambda: modified)
+
+
+@pytest.mark.parametrize(
+    ("given", "on_new_base", "verdict"),
+    [
+        (situation(), "block", Verdict(Verb.KEEP)),
+        (situation(modified=True), "block", Verdict(Verb.KEEP)),
+        (situation(record=None, missing=True), "block", Verdict(Verb.CREATE, (MISSING,))),
+        (situation(missing=True), "block", Verdict(Verb.CREATE, (MISSING,))),
+        (situation(record=None), "block", Verdict(Verb.BLOCKED, (UNKNOWN,))),
+        (situation(OTHER_BASE), "block", Verdict(Verb.REPLACE, (OTHER_BASE,))),
+        (
+            situation(OTHER_BASE, modified=True),
+            "block",
+            Verdict(Verb.BLOCKED, (OTHER_BASE, Reason(ReasonCode.GUEST_WROTE))),
+        ),
+        (
+            situation(OTHER_BASE, modified=True),
+            "keep",
+            Verdict(Verb.KEEP, (Reason(ReasonCode.BASE_BEHIND, {"id": BASE}),)),
+        ),
+    ],
+)
+def test_a_root_is_made_anew_as_long_as_no_guest_has_written_to_it(
+    given: Situation, on_new_base: str, verdict: Verdict
+) -> None:
+    step = RootOverlay("web", "debian", None, on_new_base)  # type: ignore[arg-type]  # one of the two words
+    assert step.judge(given) == verdict
+
+
+# the file
+
+
+def test_a_new_store_has_room_for_every_block_of_its_base_and_takes_none_of_it(debian: Project) -> None:
+    debian.write(BARE)
+    debian.build()
+    chunks = debian.image().stat().st_size // CHUNK
+    areas = chunks // (CHUNK // 16) + 1
+    found = debian.cow().stat()
+    assert found.st_size == (1 + areas + chunks) * CHUNK
+    assert found.st_blocks * 512 <= 4 * CHUNK
+
+
+def test_a_store_is_a_valid_persistent_one_of_4_kib_chunks(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    with debian.cow().open("rb") as file:
+        assert struct.unpack("<4I", file.read(16)) == (0x70416E53, 1, 1, 8)
+
+
+def test_an_overlay_that_nothing_is_patched_into_is_its_base(debian: Project) -> None:
+    debian.write(BARE)
+    debian.build()
+    guest = debian.guest()
+    guest.assert_clean()
+    for name in DEBIAN:
+        assert guest.read(f"/{name}") == guest_bytes(name)
+
+
+def guest_bytes(name: str) -> bytes:
+    content = DEBIAN[name]
+    return content.encode() if isinstance(content, str) else content
+
+
+def test_a_store_has_the_size_that_was_asked_for(debian: Project) -> None:
+    debian.write(f'{WEB}root.size = "2MiB"\n')
+    debian.build()
+    assert debian.cow().stat().st_size == 2 * MIB
+    debian.guest().assert_clean()
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_a_store_is_its_owners_alone_whatever_the_umask(debian: Project, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        debian.write(WEB)
+        debian.build()
+    finally:
+        os.umask(before)
+    assert debian.cow().stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_store_that_is_too_small_for_its_patch_is_an_error_that_says_how_large_it_must_be(
+    debian: Project,
+) -> None:
+    text = os.urandom(1 << 20).hex()
+    debian.write(f'{WEB}root.size = "1MiB"\nfile = [{{ guest = "/big", content = "{text}" }}]\n')
+    error = debian.error(PATCH)
+    assert isinstance(error, SnapshotError)
+    assert error.brief.startswith("'vms/web/root.cow' is full: its 1048576 bytes are too few")
+    assert error.hint is not None
+    assert not debian.cow().exists()
+
+
+def test_the_vms_of_one_image_share_its_bytes_which_never_change(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    before = debian.image().read_bytes(), debian.image().stat().st_mtime_ns
+    debian.write(f'{WEB}[vm.db]\nimage = "debian"\n')
+    debian.build()
+    write_as_guest(debian)
+    assert (debian.image().read_bytes(), debian.image().stat().st_mtime_ns) == before
+    assert debian.base("web") == debian.base("db") == debian.image()
+    for vm in ("web", "db"):
+        debian.guest(vm).assert_clean()
+        assert debian.guest(vm).text("/etc/hostname") == f"{vm}\n"
+
+
+# a new base
+
+
+def test_a_root_that_no_guest_has_touched_follows_its_image(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    old = debian.base()
+    before = old.read_bytes()
+    new_base(debian)
+    assert verbs(debian) == {BASE: "create", ID: "replace", PATCH: "update"}
+    debian.build()
+    assert debian.base() != old
+    assert debian.guest().text("/etc/motd") == "a new base\n"
+    assert old.read_bytes() == before
+
+
+def test_a_root_that_a_guest_has_written_to_stays_on_its_base_and_is_blocked(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    old, before = debian.base(), debian.cow().read_bytes()
+    new_base(debian)
+    action = debian.plan()[ID]
+    assert (action.verb, codes(action.reasons)) == (Verb.BLOCKED, ["input-changed", "guest-wrote"])
+    debian.build()
+    assert (debian.base(), debian.cow().read_bytes()) == (old, before)
+    assert debian.guest().read("/root.txt") == b"precious\n"
+
+
+def test_a_blocked_root_is_patched_where_it_stands(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    old = debian.base()
+    new_base(debian)
+    debian.write(f'{WEB}hostname = "renamed"\n')
+    assert verbs(debian) == {BASE: "create", ID: "blocked", PATCH: "update"}
+    debian.build()
+    guest = debian.guest()
+    guest.assert_clean()
+    assert debian.base() == old
+    assert guest.text("/etc/hostname") == "renamed\n"
+    assert guest.read("/root.txt") == b"precious\n"
+    assert not guest.exists("/etc/motd")
+
+
+def test_what_a_guest_wrote_is_not_forgotten_by_patching_it(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    for number in range(3):
+        debian.write(f'{WEB}hostname = "name{number}"\n')
+        debian.build()
+        assert debian.guest().read("/root.txt") == b"precious\n"
+    new_base(debian)
+    assert verbs(debian)[ID] == "blocked"
+    debian.build()
+    assert debian.guest().read("/root.txt") == b"precious\n"
+
+
+def test_a_root_may_be_told_to_keep_its_old_base(debian: Project) -> None:
+    debian.write(f'{WEB}root.on_new_base = "keep"\n')
+    debian.build()
+    write_as_guest(debian)
+    old = debian.base()
+    new_base(debian)
+    action = debian.plan()[ID]
+    assert (action.verb, codes(action.reasons)) == (Verb.KEEP, ["base-behind"])
+    debian.build()
+    assert debian.base() == old
+    assert debian.guest().read("/root.txt") == b"precious\n"
+
+
+def test_a_blocked_root_is_made_anew_only_if_that_is_asked_for(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    new_base(debian)
+    debian.build()
+    debian.build(ID)
+    guest = debian.guest()
+    guest.assert_clean()
+    assert not guest.exists("/root.txt")
+    assert guest.text("/etc/motd") == "a new base\n"
+    assert verbs(debian) == {BASE: "keep", ID: "keep", PATCH: "keep"}
+
+
+# what users do to a store
+
+
+def test_a_deleted_root_is_made_again_with_its_patch(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    before = debian.cow().read_bytes()
+    debian.cow().unlink()
+    assert verbs(debian) == {BASE: "keep", ID: "create", PATCH: "create"}
+    debian.build()
+    assert debian.cow().read_bytes() == before
+
+
+def test_a_deleted_image_is_made_again_under_the_overlays_that_stand_on_it(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    before = debian.image().read_bytes(), debian.cow().read_bytes()
+    shutil.rmtree(debian.store / "images")
+    assert verbs(debian) == {BASE: "create", ID: "keep", PATCH: "keep"}
+    debian.build()
+    assert (debian.image().read_bytes(), debian.cow().read_bytes()) == before
+    debian.guest().assert_clean()
+
+
+def test_a_deleted_image_is_made_before_an_overlay_on_it_is_patched(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    shutil.rmtree(debian.store / "images")
+    debian.write(f'{WEB}hostname = "renamed"\n')
+    (diff,) = debian.plan()[PATCH].diffs
+    assert "can't be compared" in str(diff.note)
+    debian.build()
+    guest = debian.guest()
+    guest.assert_clean()
+    assert guest.text("/etc/hostname") == "renamed\n"
+    assert guest.read("/root.txt") == b"precious\n"
+
+
+def test_a_root_of_which_nothing_is_recorded_is_left_alone(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    before = debian.cow().read_bytes()
+    for file in debian.store.glob("state.db*"):
+        file.unlink()
+    actions = debian.plan()
+    assert {step_id: codes(actions[step_id].reasons) for step_id in (ID, PATCH)} == {
+        ID: ["base-unknown"],
+        PATCH: ["base-unknown"],
+    }
+    results = debian.apply()
+    assert {step_id: results[step_id].outcome for step_id in (ID, PATCH)} == {
+        ID: Outcome.SKIPPED,
+        PATCH: Outcome.SKIPPED,
+    }
+    assert debian.cow().read_bytes() == before
+    debian.build(ID)
+    assert verbs(debian) == {BASE: "keep", ID: "keep", PATCH: "keep"}
+    assert not debian.guest().exists("/root.txt")
+
+
+def test_a_moved_store_goes_on_as_if_nothing_had_happened(debian: Project, tmp_path: Path) -> None:
+    debian.write(WEB)
+    debian.build()
+    debian.store.rename(tmp_path / "moved")
+    debian.write(f'[store]\npath = "moved"\n{WEB}')
+    assert verbs(debian) == {BASE: "keep", ID: "keep", PATCH: "keep"}
+    base = store.read(tmp_path / "moved").records[ID].facts["base"]
+    assert_clean(tmp_path / "moved" / str(base))
