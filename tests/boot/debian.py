@@ -1,4 +1,4 @@
-"""Debian as the boot tests need it: two tarballs made by mmdebstrap, cached between tests and runs."""
+"""Debian as the boot tests need it: tarballs made by mmdebstrap, cached between tests and runs."""
 
 from __future__ import annotations
 
@@ -45,6 +45,11 @@ ROOTFS = Recipe(
     "rootfs", "minbase", ("systemd", "systemd-sysv", "openssh-server", "udev", "dbus", "iproute2")
 )
 """A Debian that systemd boots and sshd listens on; it has no kernel and no modules."""
+
+BOOTABLE = Recipe(
+    "bootable", ROOTFS.variant, (*ROOTFS.packages, "linux-image-cloud-amd64", "initramfs-tools", "zstd")
+)
+"""The same with a kernel, its modules and the initrd that its installation makes."""
 
 KERNEL = Recipe("kernel", "extract", ("linux-image-cloud-amd64", "busybox-static", "dmsetup"))
 """The kernel with its modules and what the initrd runs; unpacked only, nothing is installed anywhere."""

@@ -149,7 +149,7 @@ def test_an_empty_or_missing_directory_is_told(guest: Tree) -> None:
 
 def test_a_file_in_the_directorys_place_is_told(guest: Tree) -> None:
     guest.files("kernels")
-    with pytest.raises(GuestPathError, match="'/kernels' in '.*' is no directory"):
+    with pytest.raises(GuestPathError, match=r"'/kernels' in '.*' is no directory"):
         guest.kernel("/kernels/vmlinuz-*")
 
 

@@ -51,10 +51,12 @@ def test_a_configuration_that_is_not_whole_is_none(tmp_path: Path, damage: bytes
     assert embedded(tmp_path / "vmlinux") is None
 
 
-def test_a_configuration_that_ends_early_is_none_rather_than_one_that_lacks_options(tmp_path: Path) -> None:
+def test_a_damaged_configuration_is_none_rather_than_one_that_lacks_options(tmp_path: Path) -> None:
     image = elf(config="".join(f"CONFIG_{number}=y\n" for number in range(5000)))
     start, end = image.index(b"IKCFG_ST"), image.index(b"IKCFG_ED")
     (tmp_path / "vmlinux").write_bytes(image[: (start + end) // 2] + image[end:])
+    assert embedded(tmp_path / "vmlinux") is None
+    (tmp_path / "vmlinux").write_bytes(image[: start + 20] + b"\xff" * 60 + image[start + 80 :])
     assert embedded(tmp_path / "vmlinux") is None
 
 

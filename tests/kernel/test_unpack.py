@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 import subprocess
 from typing import TYPE_CHECKING
@@ -203,6 +204,16 @@ def test_a_payload_that_unpacks_to_another_size_than_it_states_is_refused(
     image = bzimage(packed(plain, compressor)[:-4] + struct.pack("<I", 77))
     said = f"'boot/vmlinuz' has a damaged payload: it unpacks to {len(plain)} bytes and states 77"
     assert complaint(tmp_path, image) == said
+
+
+@pytest.mark.parametrize(
+    ("compressor", "at"), [("gzip", 12), ("bzip2", 12), ("xz", 40), ("zstd", 12), ("lz4", 8), ("lzma", 13)]
+)
+def test_a_payload_with_damaged_bytes_does_not_decompress(tmp_path: Path, compressor: str, at: int) -> None:
+    whole = bytearray(packed(elf(), compressor))
+    whole[at : at + 8] = b"\xff" * 8
+    said = f"'boot/vmlinuz' has a payload that is an? {compressor} stream that does not decompress: "
+    assert re.match(said, complaint(tmp_path, bzimage(bytes(whole))))
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)

@@ -32,11 +32,8 @@ def test_only_an_image_with_a_kernel_has_the_step(image: BootImage) -> None:
 
 def test_what_only_shapes_warnings_is_no_part_of_the_recipe(image: BootImage) -> None:
     image.kernel, image.initrd, image.cmdline_vms = PATTERN, PATTERN, ("web",)
-    assert [dict(step_fields(step)) for step in image.steps() if step.id == ID] == [
-        {"kernel.pattern": "/boot/vmlinuz-*"}
-    ] or [dict(step_fields(step)) for step in image.steps() if step.id == ID] == [
-        {"kernel.guest": "/boot/vmlinuz-*"}
-    ]
+    fields = [step_fields(step) for step in image.steps() if step.id == ID]
+    assert [list(given.values()) for given in fields] == [["/boot/vmlinuz-*"]]
 
 
 def test_a_hosts_kernel_is_published_as_it_is_and_unpacked_and_then_kept(image: BootImage) -> None:
@@ -162,12 +159,15 @@ def test_debians_kernel_out_of_a_guest_wants_an_initrd_and_ignores_ip(image: Boo
 
     assert readelf(image.artifact(ID, 1), "-h")
     assert image.facts(ID)["release"] == str(image.facts(ID)["guest"]).removeprefix("/boot/vmlinuz-")
-    assert image.warnings == [
+    root, ip = image.warnings
+    assert root == (
         f"{ID}: this kernel can't reach its root disk: it has no CONFIG_VIRTIO_BLK, CONFIG_VIRTIO_PCI, "
-        "CONFIG_VIRTIO_MMIO built in, and no initrd is declared that could bring it as modules",
+        "CONFIG_VIRTIO_MMIO built in, and no initrd is declared that could bring it as modules"
+    )
+    assert ip == (
         f"{ID}: this kernel has no CONFIG_IP_PNP, so network mode 'cmdline' does nothing in vm.web, vm.db; "
-        "'bootstrap' does without",
-    ]
+        "'bootstrap' does without"
+    )
 
 
 def test_modules_are_enough_with_an_initrd(image: BootImage) -> None:
@@ -232,7 +232,7 @@ def test_two_kernels_of_one_version_are_both_named(image: BootImage) -> None:
             bzimage(b"\xde\xad\xbe\xef"),
             "has a payload of an unknown compressor: it begins with 'de ad be ef'",
         ),
-        (bzimage(elf())[:4000], "is cut short: its payload ends at byte 7046, the file at 4000"),
+        (bzimage(elf())[:4000], "is cut short: its payload ends at byte 7024, the file at 4000"),
     ],
 )
 def test_a_kernel_that_is_none_is_named_and_nothing_published(
