@@ -40,10 +40,11 @@ class Placement:
         return Place(mount_point, frozenset(self.mount_points.values()) - {mount_point})
 
     def fstab(self) -> tuple[Mount, ...]:
-        """A line for each disk, by label: device letters shift."""
+        """A line for each disk, by label because device letters shift; one that holds another's goes first."""
+        by_depth = sorted(self.mount_points.items(), key=lambda point: point[1].count("/"))
         return tuple(
             Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)
-            for label, target in self.mount_points.items()
+            for label, target in by_depth
         )
 
 

@@ -39,6 +39,11 @@ class Start:
 
 
 @dataclass(frozen=True)
+class NoKernel:
+    """Nothing of a VM counts where its image has none: somebody else starts it."""
+
+
+@dataclass(frozen=True)
 class Launch:
     """One VM's launch files: the tool's own, written anew whenever they are not what they should be."""
 
@@ -54,8 +59,7 @@ class Launch:
     """What of it is named in the files counts, as inputs."""
     work: bool
     disks: tuple[str, ...] = field(metadata={"key": "disk"})
-    start: Start | None
-    """None: the image has no kernel."""
+    start: Start | NoKernel = field(metadata={"key": ""})
     initrd: bool = field(metadata={"recipe": False})
 
     @classmethod
@@ -63,9 +67,9 @@ class Launch:
         """One for each VM."""
         for vm in manifest.vms.values():
             image = manifest.images[vm.image]
-            start = Start.of(vm, image) if image.kernel else None
+            start = Start.of(vm, image) if image.kernel else NoKernel()
             disks = tuple(disk.name for disk in vm.disks)
-            initrd = start is not None and image.initrd is not None
+            initrd = image.kernel is not None and image.initrd is not None
             yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd)
 
     @property
@@ -77,12 +81,12 @@ class Launch:
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
         boot = (f"image.{self.image}.kernel", f"image.{self.image}.initrd")[: 1 + self.initrd]
-        return (*self._disks().values(), *(boot if self.start else ()))
+        return (*self._disks().values(), *(boot if self._has_kernel else ()))
 
     @property
     def outputs(self) -> tuple[str, ...]:
         """See Step."""
-        return tuple(f"{self._directory}/{name}" for name in files.names(kernel=self.start is not None))
+        return tuple(f"{self._directory}/{name}" for name in files.names(kernel=self._has_kernel))
 
     def judge(self, situation: Situation) -> Verdict:
         """No guest writes them, so what is not as it should be is written anew, a user's edits included."""
@@ -107,6 +111,10 @@ class Launch:
         return {}
 
     @property
+    def _has_kernel(self) -> bool:
+        return isinstance(self.start, Start)
+
+    @property
     def _directory(self) -> str:
         return f"vms/{self.name}"
 
@@ -126,7 +134,7 @@ class Launch:
         if drives[0].path == "root.cow":
             base = self._relative(cast("str", view.facts(f"vm.{self.name}.root")["base"]))
             drives[0] = machine.Drive("root", machine.ATTACHED_ROOT)
-        boot = self._boot(self.start, view) if self.start else None
+        boot = self._boot(self.start, view) if isinstance(self.start, Start) else None
         return machine.Machine(self.name, tuple(drives), base, boot)
 
     def _boot(self, start: Start, view: View) -> machine.Boot:
