@@ -255,7 +255,10 @@ def _print_plan(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True)
 @_manifest_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print each artifact's state, size and base, and the VMs that no manifest declares."""
+    """Print the state, size and base of each artifact.
+
+    Those of VMs that no manifest declares are listed too.
+    """
     from bangerbuild import apply as flow
     from bangerbuild import status as statuses
 
@@ -266,7 +269,7 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         _print_json({"format": 1, "store": str(plan.store), "artifacts": artifacts})
         return
     for line in statuses.lines(examined):
-        click.echo(line)
+        _print(line)
 
 
 @cli.command()

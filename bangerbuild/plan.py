@@ -15,7 +15,7 @@ from bangerbuild.fingerprint import differences, fingerprint, step_fields, tool_
 from bangerbuild.model import Action, FileDiff, Plan, Reason, ReasonCode, Recipe, Situation, Verb, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from bangerbuild.graph import Graph
@@ -55,7 +55,7 @@ class _Planner:
 
     def action(self, step: Step) -> Action:
         recipe = self._recipe(step)
-        record = self._record(step, recipe)
+        record = self.store.record(step.id, fingerprint(recipe))
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
         settled = record is not None and not changes and step.id not in self.forced
@@ -64,7 +64,7 @@ class _Planner:
             record=record,
             changes=changes,
             missing=not all(self.store.exists(artifact) for artifact in artifacts),
-            modified=lambda: self._modified(artifacts, may_read=holder is None),
+            modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
         )
         return self._decided(step, recipe, situation, self._verdict(step, situation), holder)
@@ -79,21 +79,17 @@ class _Planner:
             | {tool: self.host.version(tool) for tool in step.tools},
         )
 
-    def _record(self, step: Step, recipe: Recipe) -> Record | None:
-        """The record of exactly this recipe if its artifact is still there, else of the step's last run.
-
-        Artifacts that carry their fingerprint in their path stay when the recipe changes, and hold again
-        when it changes back.
-        """
-        exact = self.store.records.get(f"{step.id}@{fingerprint(recipe)}")
-        return exact or self.store.records.get(step.id)
-
     def _artifacts(self, step: Step, record: Record | None, recipe: Recipe) -> tuple[str, ...]:
         if step.changes:
             return self.actions[step.changes].artifacts
         if record is not None:
             return record.artifacts
         return tuple(output.format(fingerprint=fingerprint(recipe)) for output in step.outputs)
+
+    def _at_stake(self, step: Step, artifacts: tuple[str, ...]) -> frozenset[str]:
+        """The disks that a new one would take the place of: one may lie where the old one does not."""
+        there = filter(self.store.exists, step.outputs if step.exclusive else ())
+        return frozenset((*artifacts, *there))
 
     def _holder(self, step: Step, artifacts: tuple[str, ...]) -> str | None:
         """Who has the disk open, if it can't be shared; asked only where something must be done to it."""
@@ -102,10 +98,15 @@ class _Planner:
         present = [self.store.path / artifact for artifact in artifacts if self.store.exists(artifact)]
         return next((holder for path in present if (holder := self.host.holder(path))), None)
 
-    def _modified(self, artifacts: tuple[str, ...], *, may_read: bool) -> bool:
+    def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:
         return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
 
     def _verdict(self, step: Step, situation: Situation) -> Verdict:
+        for disk in (self.actions[step_id] for step_id in step.inputs):
+            if disk.verb is Verb.BLOCKED and disk.id not in self.store.records:
+                # The disk stays, and nothing is known of it: not even a launch config can name its base.
+                reasons = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
+                return Verdict(Verb.BLOCKED, tuple(reasons))
         if step.id not in self.forced or situation.missing or (step.changes and situation.record is None):
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
@@ -129,7 +130,9 @@ class _Planner:
             recipe=stays.recipe if stays else recipe,
             fingerprint=stays.fingerprint if stays else fingerprint(recipe),
             artifacts=self._artifacts(step, stays, recipe),
-            pristine=situation.disk_verb in NEW or verdict.verb is not Verb.UPDATE or not situation.modified(),
+            pristine=situation.disk_verb in NEW
+            or verdict.verb is not Verb.UPDATE
+            or not situation.modified(),
         )
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
@@ -165,8 +168,9 @@ class PlanView:
         return self.store.path / artifact
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
-        """What an input remembers of its last run."""
-        return self.store.records[step_id].facts
+        """What an input remembers of the run that made what it has now."""
+        record = self.store.record(step_id, self.actions[step_id].fingerprint)
+        return record.facts if record else {}
 
 
 def _written(step: Step) -> dict[str, str]:

@@ -124,8 +124,8 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
 
 
 def discard_hint(action: Action) -> str | None:
-    """How to get past a blocked step, at a price; the disk is named, not the patch that it holds up."""
-    if action.verb is not Verb.BLOCKED or action.step.changes is not None:
+    """How to get past a blocked step, at a price; the disk is named, not what it holds up."""
+    if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
         return None
     return f"`bangerbuild apply --replace {action.id}` discards what is in it"
 

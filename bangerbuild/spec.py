@@ -63,7 +63,7 @@ class HostBoot:
 class GuestBoot:
     """A kernel or initrd taken out of the image's own root filesystem."""
 
-    pattern: str
+    pattern: str = field(metadata={"key": "guest"})
     """An absolute guest path whose last component may be a glob; the newest version that matches is taken."""
 
 

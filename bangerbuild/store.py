@@ -128,6 +128,14 @@ class Store:
             stamp.size == status.st_size and clone.digest(self.path / artifact) == stamp.digest
         )
 
+    def record(self, step_id: str, fingerprint: str) -> Record | None:
+        """What is remembered of a step's run with this fingerprint if it is kept apart, else of its last run.
+
+        Artifacts that carry their fingerprint in their path stay when the recipe changes, and hold again
+        when it changes back.
+        """
+        return self.records.get(f"{step_id}@{fingerprint}") or self.records.get(step_id)
+
     def exists(self, artifact: str) -> bool:
         """Whether there is an artifact of that name."""
         try:

@@ -10,7 +10,7 @@ import pytest
 from bangerbuild import apply, store
 from bangerbuild.apply import Manner, Request
 from bangerbuild.errors import BusyError, ManifestError, UsageError
-from bangerbuild.model import Outcome, Plan, Verb
+from bangerbuild.model import Outcome, Plan
 from tests.fakes import RecordingReporter
 
 if TYPE_CHECKING:
@@ -92,8 +92,13 @@ def test_a_target_brings_only_what_it_needs(manifest: Path) -> None:
 def test_what_is_to_be_replaced_may_be_named_by_all_above_it(manifest: Path) -> None:
     applied(manifest)
     plan = made_plan(manifest, forced=("vm.db",))
-    assert {action.id for action in plan.actions if action.verb is Verb.REPLACE} == {"vm.db.root"}
-    assert verbs(plan)["vm.web.root"] == "keep"
+    assert verbs(plan) == {
+        "image.small.rootfs": "keep",
+        "vm.web.root": "keep",
+        "vm.web.root.patch": "keep",
+        "vm.db.root": "replace",
+        "vm.db.root.patch": "update",
+    }
 
 
 def test_the_reporter_is_shown_the_plan_before_the_first_step_runs(manifest: Path) -> None:

@@ -22,10 +22,22 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"cli"},
-    "cli": {"apply", "browse", "doctor", "errors", "graph", "manifest", "model", "report", "reporters"},
+    "cli": {
+        "apply",
+        "browse",
+        "doctor",
+        "errors",
+        "graph",
+        "manifest",
+        "model",
+        "report",
+        "reporters",
+        "status",
+    },
     "apply": {"errors", "execute", "graph", "host", "manifest", "plan", "steps", "store"},
     "reporters": {"model", "report"},
     "report": {"model"},
+    "status": {"model", "report"},
     "doctor": {"disk", "errors", "host", "process"},
     "browse": {"disk", "errors", "store", "tree"},
     # the heart: sees steps, never a kind of step
@@ -38,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "host": {"disk", "errors", "process", "sources"},
     # what is made
     "manifest": {"errors", "spec"},
-    "steps": {"disk", "errors", "guest", "kernel", "model", "process", "sources", "spec", "tree"},
+    "steps": {"disk", "errors", "guest", "kernel", "launch", "model", "process", "sources", "spec", "tree"},
     # mechanisms: know nothing of steps or manifests
     "guest": {"errors", "spec", "tree"},
     "kernel": {"errors", "sources", "tree"},

@@ -290,6 +290,14 @@ class TestBlocked:
             "vm.web.root.patch": ("blocked", [{"code": "base-unknown"}]),
         }
 
+    def test_what_reads_a_disk_of_which_nothing_is_known_is_held_up_with_it(self, tmp_path: Path) -> None:
+        (tmp_path / "vms/web").mkdir(parents=True)
+        (tmp_path / "vms/web/root.cow").touch()
+        disk = RootOverlay("web", "deb", None, "block")
+        script = FakeStep("vm.web.launch", inputs=("vm.web.root",), outputs=("vms/web/qemu.sh",))
+        made = planned((BASE, disk, script), tmp_path, FakeHost(holders={"root.cow": "qemu (process 7)"}))
+        assert shape(made)["vm.web.launch"] == ("blocked", [{"code": "base-unknown"}])
+
 
 class TestPreview:
     DIFF = FileDiff("/etc/hostname", note="changes")

@@ -64,5 +64,5 @@ class DataDisk:
             geometry = tools.Geometry(self.size_bytes, label=self.name)
             disks.make_empty(workspace.create(artifact), geometry, workspace)
         else:
-            disks.change(workspace, artifact, self.size_bytes)
+            disks.change(workspace, artifact, self.size_bytes, label=self.name)
         return disks.facts(workspace.path(artifact))

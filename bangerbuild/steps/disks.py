@@ -106,8 +106,8 @@ def judge_size(old: int, new: int | None) -> Verdict:
     return Verdict(Verb.GROW, (Reason(ReasonCode.SIZE_GROW, dict(sizes)),))
 
 
-def change(workspace: Workspace, artifact: str, size_bytes: int | None) -> None:
-    """Take a guest's disk over into this store's care, and grow it to its declared size.
+def change(workspace: Workspace, artifact: str, size_bytes: int | None, *, label: str = "") -> None:
+    """Take a guest's disk over into this store's care, named as fstab has it, and grow it to its size.
 
     Raises:
         FilesystemError: what is there is no ext4 in good order, or is larger than declared.
@@ -116,12 +116,15 @@ def change(workspace: Workspace, artifact: str, size_bytes: int | None) -> None:
     old = path.stat().st_size
     with RawFile(path) as blocks:
         blocks.name = artifact
-        Filesystem(blocks, now=workspace.epoch).abandon()  # says what is wrong with it
+        with Filesystem(blocks, now=workspace.epoch) as disk:  # says what is wrong with it
+            relabel = label not in {"", disk.superblock.label}
     if size_bytes is not None and size_bytes < old:
         raise FilesystemError(
             f"'{artifact}' has {old} bytes, and the manifest wants {size_bytes}: a disk can't shrink",
             hint="give it at least that size in the manifest, or move the file away",
         )
+    if relabel:
+        run(tools.tune2fs_label(path, label, epoch=workspace.epoch))
     if size_bytes is not None and size_bytes > old:
         grow(path, size_bytes, workspace.epoch)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import roots
+from bangerbuild.steps.roots import FORMAT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ class RootOverlay:
     """Its content counts, as an input."""
     capacity_bytes: int | None = field(metadata={"key": "root.size"})
     on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
+    disk_format: Literal["snapshot"] = field(default="snapshot", metadata={"key": FORMAT_KEY})
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:

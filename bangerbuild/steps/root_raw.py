@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import disks, roots
+from bangerbuild.steps.roots import FORMAT_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ class RootRaw:
     """Its content counts, as an input."""
     size_bytes: int | None = field(metadata={"key": "root.size"})
     on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
+    disk_format: Literal["raw"] = field(default="raw", metadata={"key": FORMAT_KEY})
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import clone
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Json, Situation, Workspace
+
+FORMAT_KEY = "root.format"
+"""Where the manifest says which of the two a root is; a change of it is a change of the recipe."""
 
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
@@ -79,17 +83,25 @@ def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int
     record, changes = situation.record, situation.changes
     if record is None or not changes:
         return Verdict(Verb.KEEP)
-    if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
-        return _judge_base(situation, image_id, on_new_base)
+    if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
+        return _judge_other(situation)
     verdict = disks.judge_size(cast("int", record.facts["file_bytes"]), size_bytes)
+    if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
+        return _judge_base(situation, image_id, on_new_base, verdict)
     if verdict.verb is Verb.BLOCKED and not situation.modified():
         return Verdict(Verb.REPLACE, verdict.reasons)
     return verdict
 
 
-def _judge_base(situation: Situation, image_id: str, on_new_base: str) -> Verdict:
+def _judge_other(situation: Situation) -> Verdict:
+    """A root of another base or format takes this one's place unless a guest has written to it."""
     if not situation.modified():
         return Verdict(Verb.REPLACE, situation.changes)
-    if on_new_base == "keep":
-        return Verdict(Verb.KEEP, (Reason(ReasonCode.BASE_BEHIND, {"id": image_id}),))
     return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE)))
+
+
+def _judge_base(situation: Situation, image_id: str, on_new_base: str, resized: Verdict) -> Verdict:
+    verdict = _judge_other(situation)
+    if verdict.verb is Verb.BLOCKED and on_new_base == "keep":
+        return replace(resized, reasons=(*resized.reasons, Reason(ReasonCode.BASE_BEHIND, {"id": image_id})))
+    return verdict

@@ -72,7 +72,7 @@ class WorkDisk:
         if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
             self._make(workspace.create(artifact), workspace)
         else:
-            disks.change(workspace, artifact, self.size_bytes)
+            disks.change(workspace, artifact, self.size_bytes, label=LABEL)
         return disks.facts(workspace.path(artifact))
 
     def _make(self, target: Path, workspace: Workspace) -> None:
