@@ -7,6 +7,7 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 
 from __future__ import annotations
 
+import errno
 import shutil
 import time
 from collections import deque
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 BATCH_JOBS = 64
 """Finished jobs are published together, because a sync costs about the same for one as for many."""
+FULL = {errno.ENOSPC, errno.EDQUOT}
 HOLD_SECONDS = 0.1
 """How long a finished job waits for company while others run."""
 
@@ -152,7 +154,8 @@ class _Run:
         try:
             for job, end in finished:
                 self._check_disks(job, end)
-            self.store.publish([end.staged for _, end in finished if end.staged])
+            if ready := [end.staged for _, end in finished if end.staged]:
+                self.store.publish(ready)
             for job, end in finished:
                 self._report(job, end)
         finally:
@@ -261,7 +264,8 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
             _check_sources(action, host)
         except (BangerError, OSError) as err:
             finished.failed = action
-            finished.error = err if isinstance(err, BangerError) else _from_os_error(err)
+            finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
+            shutil.rmtree(workspace.staging, ignore_errors=True)  # the disk may be full: others need the room
             return finished
         finally:
             finished.seconds[action.id] = time.monotonic() - begun
@@ -276,8 +280,10 @@ def _check_sources(action: Action, host: Host) -> None:
             raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 
-def _from_os_error(err: OSError) -> StoreError:
-    place = f"'{err.filename}': " if err.filename else ""
-    error = StoreError(f"{place}{(err.strerror or str(err)).lower()}")
+def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:
+    """An error without a name comes of a disk that is written: they all lie in the store."""
+    place = err.filename or workspace.staging.parents[1]
+    hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
+    error = StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
     error.__cause__ = err
     return error

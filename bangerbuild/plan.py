@@ -55,7 +55,7 @@ class _Planner:
 
     def action(self, step: Step) -> Action:
         recipe = self._recipe(step)
-        record = self.store.record(step.id, fingerprint(recipe))
+        record = self._record(step, recipe)
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
         settled = record is not None and not changes and step.id not in self.forced
@@ -78,6 +78,13 @@ class _Planner:
             tools={f"bangerbuild {step.kind}": str(step.format)}
             | {tool: self.host.version(tool) for tool in step.tools},
         )
+
+    def _record(self, step: Step, recipe: Recipe) -> Record | None:
+        """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
+        record = self.store.record(step.id, fingerprint(recipe))
+        if record and record.recipe.kind != step.kind and not any(map(self.store.exists, record.artifacts)):
+            return None
+        return record
 
     def _artifacts(self, step: Step, record: Record | None, recipe: Recipe) -> tuple[str, ...]:
         if step.changes:
@@ -105,8 +112,8 @@ class _Planner:
         for disk in (self.actions[step_id] for step_id in step.inputs):
             if disk.verb is Verb.BLOCKED and disk.id not in self.store.records:
                 # The disk stays, and nothing is known of it: not even a launch config can name its base.
-                reasons = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
-                return Verdict(Verb.BLOCKED, tuple(reasons))
+                causes = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
+                return Verdict(Verb.BLOCKED, tuple(causes))
         if step.id not in self.forced or situation.missing or (step.changes and situation.record is None):
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
@@ -117,6 +124,8 @@ class _Planner:
     ) -> Action:
         record = situation.record
         stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
+        if record and verdict.verb is Verb.GROW:  # on what it was made from
+            recipe = replace(recipe, inputs=record.recipe.inputs)
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
             reasons += tool_differences(record.recipe, recipe)

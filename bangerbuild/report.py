@@ -71,7 +71,7 @@ def _value(key: str, value: Json) -> str:
 
 
 REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
-    ReasonCode.MISSING: lambda _: "missing",
+    ReasonCode.MISSING: lambda facts: "no record of it" if facts.get("record") else "missing",
     ReasonCode.RECIPE_CHANGED: _recipe_changed,
     ReasonCode.SOURCE_CHANGED: lambda facts: f"{facts['path']} changed",
     ReasonCode.INPUT_CHANGED: lambda facts: f"{facts['id']} changed",

@@ -294,7 +294,8 @@ def writing(path: Path, *, timeout_seconds: float) -> Iterator[Store]:
         except (OSError, sqlite3.Error) as err:
             raise _store_error(err, path) from err
         yield store
-        store.flush()
+        with contextlib.suppress(StoreError):  # what is lost is hashed again; the work itself is done
+            store.flush()
 
 
 def _open(path: Path, timeout_seconds: float, stack: contextlib.ExitStack) -> Store:

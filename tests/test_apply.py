@@ -168,3 +168,23 @@ def test_another_time_is_another_tool_and_changes_nothing_that_is_built(
     plan = made_plan(manifest)
     assert verbs(plan) == dict.fromkeys(STEPS, "keep")
     assert {reason.code.value for action in plan.actions for reason in action.reasons} == {"tool-changed"}
+
+
+def test_an_image_whose_recipe_comes_back_is_kept_beside_the_newer_one(manifest: Path) -> None:
+    applied(manifest)
+    (manifest.parent / "tree/new").touch()
+    applied(manifest)
+    (manifest.parent / "tree/new").unlink()
+    assert verbs(made_plan(manifest))["image.small.rootfs"] == "keep"
+    assert len(list((manifest.parent / "build/images/small").iterdir())) == 2
+
+
+def test_an_image_that_somebody_wrote_to_is_made_anew(manifest: Path) -> None:
+    applied(manifest)
+    (image,) = (manifest.parent / "build/images").rglob("rootfs.ext4")
+    image.chmod(0o644)
+    with image.open("r+b") as file:
+        file.truncate(1 << 20)
+    plan = made_plan(manifest)
+    assert verbs(plan)["image.small.rootfs"] == "replace"
+    assert [reason.code.value for reason in plan.actions[0].reasons] == ["artifact-modified"]

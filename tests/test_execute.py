@@ -11,7 +11,7 @@ from bangerbuild import graph, plan, process, store
 from bangerbuild.errors import BusyError, FilesystemError, SourceError, StoreError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.process import Command
-from bangerbuild.workspace import JobWorkspace
+from bangerbuild.workspace import JobWorkspace, Shared
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
 
 if TYPE_CHECKING:
@@ -528,7 +528,7 @@ def test_a_disk_that_was_pristine_when_planned_and_is_not_now_is_not_pristine(pa
     seen: list[bool] = []
     steps = [disk("root"), patch("root", "more;", during=lambda workspace: seen.append(workspace.pristine))]
     with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH)
+        workspace = JobWorkspace(actions, opened, EPOCH, Shared())
         workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])
     assert seen == [False]
 

@@ -24,7 +24,6 @@ from bangerbuild.fingerprint import (
 from bangerbuild.model import Reason, ReasonCode, Recipe
 from bangerbuild.spec import FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network, TarSource
 from bangerbuild.steps.image_rootfs import ImageRootfs
-from bangerbuild.steps.root_patch import RootPatch
 from tests.fakes import FakeStep
 
 if TYPE_CHECKING:
@@ -42,10 +41,24 @@ RECIPE = Recipe(
     tools={"e2fsprogs": "1.47.0"},
 )
 
-PATCH = RootPatch(
-    name="web",
-    hostname="web",
-    guest=GuestDefaults(),
+
+@dataclass(frozen=True)
+class Patch(FakeStep):
+    """A step whose fields are of every sort there is."""
+
+    name: str = field(default="web", metadata={"recipe": False})
+    hostname: str = "web"
+    guest: GuestDefaults = field(default_factory=GuestDefaults)
+    network: Network = field(default_factory=Network)
+    drop_mounts: tuple[str, ...] = ()
+    authorized_keys: tuple[str, ...] = field(default=(), metadata={"key": "ssh_authorized_keys"})
+    files: tuple[InlineFile, ...] = field(default=(), metadata={"key": "file"})
+    file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
+    mounts: tuple[Mount, ...] = field(default=(), metadata={"key": "mount"})
+
+
+PATCH = Patch(
+    "vm.web.root.patch",
     network=Network("bootstrap", "10.0.0.2/24", dns=("1.1.1.1",)),
     drop_mounts=("/home",),
     authorized_keys=("ssh-ed25519 AAAA",),
@@ -74,7 +87,7 @@ def turned(part: Mapping[str, T]) -> dict[str, T]:
     return dict(reversed(list(part.items())))
 
 
-def of(step: RootPatch) -> str:
+def of(step: Patch) -> str:
     return fingerprint(replace(RECIPE, fields=step_fields(step)))
 
 
@@ -134,6 +147,7 @@ def test_every_part_of_a_recipe_counts(part: str) -> None:
 
 def test_a_step_s_fields_stand_under_their_manifest_keys() -> None:
     assert step_fields(PATCH) == {
+        "text": "",
         "hostname": "web",
         "guest.hostname": True,
         "guest.hosts": True,
@@ -176,6 +190,7 @@ def test_a_step_s_fields_stand_under_their_manifest_keys() -> None:
 @pytest.mark.parametrize(
     "changed",
     [
+        replace(PATCH, text="x"),
         replace(PATCH, hostname="db"),
         replace(PATCH, guest=GuestDefaults(sshd=False)),
         replace(PATCH, network=replace(PATCH.network, gateway="10.0.0.1")),
@@ -192,7 +207,7 @@ def test_a_step_s_fields_stand_under_their_manifest_keys() -> None:
         name for name in PATCH.__dataclass_fields__ if getattr(step, name) != getattr(PATCH, name)
     ),
 )
-def test_a_change_of_any_field_changes_the_fingerprint(changed: RootPatch) -> None:
+def test_a_change_of_any_field_changes_the_fingerprint(changed: Patch) -> None:
     assert of(changed) != of(PATCH)
 
 

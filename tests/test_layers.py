@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the heart: sees steps, never a kind of step
     "plan": {"errors", "fingerprint", "graph", "model"},
     "execute": {"errors", "model", "process", "store", "workspace"},
-    "workspace": {"disk", "model"},
+    "workspace": {"disk", "errors", "model"},
     "graph": {"errors"},
     "fingerprint": {"model", "spec"},
     "store": {"disk", "errors", "fingerprint", "model"},

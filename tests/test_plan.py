@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -19,21 +19,14 @@ from bangerbuild.model import (
     Reason,
     ReasonCode,
     Recipe,
-    Record,
     Situation,
     Source,
     Verb,
     Verdict,
 )
-from bangerbuild.spec import DirectorySource, GuestDefaults, HostPath, Network
-from bangerbuild.steps.image_rootfs import ImageRootfs
-from bangerbuild.steps.root_overlay import RootOverlay
-from bangerbuild.steps.root_patch import RootPatch
 from tests.fakes import FakeDisk, FakeHost, FakeStep, built, planned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bangerbuild.model import Json, Step, View
 
 SEED = Source("tar", Path("/seed.tar"), "seed.tar")
@@ -275,28 +268,40 @@ class TestBlocked:
         assert of(made, "vm.web.root").fingerprint == of(before, "vm.web.root").fingerprint
         assert of(made, "vm.web.root.patch").pending
 
-    def test_force_on_the_patch_alone_does_not_unblock_a_disk_of_which_nothing_is_known(
-        self, tmp_path: Path
-    ) -> None:
-        """What would a patch be written over? Only the disk itself can be made anew."""
+    class Unknown(FakeDisk):
+        """A disk whose base only its record can tell."""
+
+        def judge(self, situation: Situation) -> Verdict:
+            if situation.missing or situation.record:
+                return super().judge(situation)
+            return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
+
+    @pytest.fixture
+    def unknown(self, tmp_path: Path) -> Unknown:
+        """Such a disk, and no record of it."""
         (tmp_path / "vms/web").mkdir(parents=True)
         (tmp_path / "vms/web/root.cow").touch()
-        disk = RootOverlay("web", "deb", None, "block")
-        patch = RootPatch("web", "web", GuestDefaults(), Network(), (), (), (), (), ())
-        made = planned((BASE, disk, patch), tmp_path, forced=["vm.web.root.patch"])
+        return self.Unknown(ROOT.id, ROOT.inputs, ROOT.outputs)
+
+    @pytest.mark.parametrize("forced", [[], ["vm.web.root.patch"]])
+    def test_what_changes_or_reads_a_disk_of_which_nothing_is_known_is_held_up_with_it(
+        self, tmp_path: Path, unknown: Unknown, forced: list[str]
+    ) -> None:
+        script = FakeStep("vm.web.launch", inputs=("vm.web.root",), outputs=("vms/web/qemu.sh",))
+        made = planned((BASE, unknown, PATCH, script), tmp_path, forced=forced)
         assert shape(made) == {
             "image.deb.rootfs": ("create", [{"code": "missing"}]),
             "vm.web.root": ("blocked", [{"code": "base-unknown"}]),
             "vm.web.root.patch": ("blocked", [{"code": "base-unknown"}]),
+            "vm.web.launch": ("blocked", [{"code": "base-unknown"}]),
         }
 
-    def test_what_reads_a_disk_of_which_nothing_is_known_is_held_up_with_it(self, tmp_path: Path) -> None:
-        (tmp_path / "vms/web").mkdir(parents=True)
-        (tmp_path / "vms/web/root.cow").touch()
-        disk = RootOverlay("web", "deb", None, "block")
-        script = FakeStep("vm.web.launch", inputs=("vm.web.root",), outputs=("vms/web/qemu.sh",))
-        made = planned((BASE, disk, script), tmp_path, FakeHost(holders={"root.cow": "qemu (process 7)"}))
-        assert shape(made)["vm.web.launch"] == ("blocked", [{"code": "base-unknown"}])
+    def test_replacing_a_disk_of_which_nothing_is_known_patches_it_as_a_new_one(
+        self, tmp_path: Path, unknown: Unknown
+    ) -> None:
+        made = shape(planned((BASE, unknown, PATCH), tmp_path, forced=["vm.web.root", "vm.web.root.patch"]))
+        assert made["vm.web.root"] == ("replace", [{"code": "forced"}])
+        assert made["vm.web.root.patch"] == ("create", [{"code": "missing"}])
 
 
 class TestPreview:
@@ -399,165 +404,3 @@ def test_planning_writes_nothing_into_a_store(tmp_path: Path) -> None:
     before = everything(tmp_path)
     planned((BASE, ROOT, replace(PATCH, text="new")), tmp_path, FakeHost(digests={"tar": "new"}))
     assert everything(tmp_path) == before
-
-
-# What each kind says, case by case.
-
-OVERLAY = RootOverlay("web", "deb", None, "block")
-FOLLOWER = replace(OVERLAY, on_new_base="keep")
-IMAGE = ImageRootfs("deb", DirectorySource(HostPath(Path("/tree"), "tree")))
-ROOT_PATCH = RootPatch("web", "web", GuestDefaults(), Network(), (), (), (), (), ())
-RECORD = Record("x", Recipe("x", {}, {}, {}, {}), "aa", ("images/deb/aa/rootfs.ext4",))
-NEW_BASE = Reason(ReasonCode.INPUT_CHANGED, {"id": "image.deb.rootfs"})
-NEW_ROOT = Reason(ReasonCode.INPUT_CHANGED, {"id": "vm.web.root"})
-NEW_SIZE = Reason(ReasonCode.RECIPE_CHANGED, {"key": "root.size", "old": 1, "new": 2})
-NEW_NAME = Reason(ReasonCode.RECIPE_CHANGED, {"key": "hostname", "old": "a", "new": "b"})
-MISSED = Reason(ReasonCode.MISSING)
-WROTE = Reason(ReasonCode.GUEST_WROTE)
-DAMAGED = Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": "images/deb/aa/rootfs.ext4"})
-
-Touched = Literal["as made", "written", "not asked"]
-
-
-def situation(
-    record: Record | None = RECORD,
-    changes: Sequence[Reason] = (),
-    *,
-    missing: bool = False,
-    disk: Touched = "not asked",
-    disk_verb: Verb | None = None,
-) -> Situation:
-    def modified() -> bool:
-        assert disk != "not asked", "reading all of a disk is no part of this verdict"
-        return disk == "written"
-
-    return Situation(record, tuple(changes), missing, modified, disk_verb)
-
-
-@pytest.mark.parametrize(
-    ("step", "found", "verdict"),
-    [
-        pytest.param(
-            OVERLAY, situation(None, missing=True), Verdict(Verb.CREATE, (MISSED,)), id="never made"
-        ),
-        pytest.param(
-            OVERLAY, situation(missing=True), Verdict(Verb.CREATE, (MISSED,)), id="gone"
-        ),
-        pytest.param(
-            OVERLAY,
-            situation(None),
-            Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),)),
-            id="there, but no record says on which base",
-        ),
-        pytest.param(OVERLAY, situation(), Verdict(Verb.KEEP), id="current"),
-        pytest.param(
-            OVERLAY,
-            situation(changes=[NEW_BASE], disk="as made"),
-            Verdict(Verb.REPLACE, (NEW_BASE,)),
-            id="a new base under a root of ours",
-        ),
-        pytest.param(
-            OVERLAY,
-            situation(changes=[NEW_BASE], disk="written"),
-            Verdict(Verb.BLOCKED, (NEW_BASE, WROTE)),
-            id="a new base under a guest's root",
-        ),
-        pytest.param(
-            FOLLOWER,
-            situation(changes=[NEW_BASE], disk="written"),
-            Verdict(Verb.KEEP, (Reason(ReasonCode.BASE_BEHIND, {"id": "image.deb.rootfs"}),)),
-            id="a new base that a guest's root need not follow",
-        ),
-        pytest.param(
-            OVERLAY,
-            situation(changes=[NEW_SIZE], disk="as made"),
-            Verdict(Verb.REPLACE, (NEW_SIZE,)),
-            id="another capacity of a root of ours",
-        ),
-        pytest.param(
-            OVERLAY,
-            situation(changes=[NEW_SIZE], disk="written"),
-            Verdict(Verb.BLOCKED, (NEW_SIZE, WROTE)),
-            id="another capacity of a guest's root",
-        ),
-        pytest.param(
-            FOLLOWER,
-            situation(changes=[NEW_SIZE, NEW_BASE], disk="written"),
-            Verdict(Verb.BLOCKED, (NEW_SIZE, NEW_BASE, WROTE)),
-            id="to keep the old base is no answer to another capacity",
-        ),
-    ],
-)  # fmt: skip
-def test_a_root_overlay_is_judged(step: RootOverlay, found: Situation, verdict: Verdict) -> None:
-    assert step.judge(found) == verdict
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict"),
-    [
-        pytest.param(
-            situation(None, missing=True), Verdict(Verb.CREATE, (MISSED,)), id="never made"
-        ),
-        pytest.param(situation(missing=True), Verdict(Verb.CREATE, (MISSED,)), id="gone"),
-        pytest.param(situation(disk="as made"), Verdict(Verb.KEEP), id="current"),
-        pytest.param(
-            situation(changes=[NEW_NAME]),
-            Verdict(Verb.CREATE, (NEW_NAME,)),
-            id="another recipe makes another image beside the old one",
-        ),
-        pytest.param(
-            situation(disk="written"),
-            Verdict(Verb.REPLACE, (DAMAGED,)),
-            id="an image that somebody wrote to",
-        ),
-    ],
-)  # fmt: skip
-def test_an_image_is_judged(found: Situation, verdict: Verdict) -> None:
-    assert IMAGE.judge(found) == verdict
-
-
-@pytest.mark.parametrize(
-    ("found", "verdict"),
-    [
-        pytest.param(
-            situation(None, disk_verb=Verb.CREATE), Verdict(Verb.CREATE, (MISSED,)), id="a new disk"
-        ),
-        pytest.param(
-            situation(changes=[NEW_NAME], disk_verb=Verb.CREATE),
-            Verdict(Verb.CREATE, (MISSED,)),
-            id="a new disk where one was lost",
-        ),
-        pytest.param(
-            situation(None, disk_verb=Verb.KEEP), Verdict(Verb.UPDATE, (MISSED,)), id="never patched"
-        ),
-        pytest.param(
-            situation(None, disk_verb=Verb.BLOCKED),
-            Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),)),
-            id="on a disk of which nothing is known",
-        ),
-        pytest.param(situation(disk_verb=Verb.KEEP), Verdict(Verb.KEEP), id="current"),
-        pytest.param(
-            situation(changes=[NEW_NAME], disk_verb=Verb.KEEP),
-            Verdict(Verb.UPDATE, (NEW_NAME,)),
-            id="changed",
-        ),
-        pytest.param(
-            situation(changes=[NEW_NAME], disk_verb=Verb.BLOCKED),
-            Verdict(Verb.UPDATE, (NEW_NAME,)),
-            id="changed, on a blocked disk that stays",
-        ),
-        pytest.param(situation(disk_verb=Verb.BLOCKED), Verdict(Verb.KEEP), id="current on a blocked disk"),
-        pytest.param(
-            situation(disk_verb=Verb.REPLACE),
-            Verdict(Verb.UPDATE, (NEW_ROOT,)),
-            id="unchanged, on a disk that is made anew",
-        ),
-        pytest.param(
-            situation(changes=[NEW_NAME, NEW_ROOT], disk_verb=Verb.REPLACE),
-            Verdict(Verb.UPDATE, (NEW_ROOT, NEW_NAME)),
-            id="changed, on a disk that is made anew",
-        ),
-    ],
-)  # fmt: skip
-def test_a_root_patch_is_judged(found: Situation, verdict: Verdict) -> None:
-    assert ROOT_PATCH.judge(found) == verdict

@@ -170,6 +170,7 @@ def test_a_long_diff_is_cut_and_says_by_how_much() -> None:
     ("reason", "said"),
     [
         (because(ReasonCode.MISSING), "missing"),
+        (because(ReasonCode.MISSING, record=True), "no record of it"),
         (changed("hostname", old="a", new="b"), "hostname: a -> b"),
         (changed("file[/a].content"), "file[/a].content changed"),
         (changed("guest.sshd", old=True, new=False), "guest.sshd: true -> false"),

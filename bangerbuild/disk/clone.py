@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ FICLONE = 0x40049409
 
 COPY_BYTES = 1 << 30
 PIECE_BYTES = 1 << 20
+HOLE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
 NO_REFLINK = {
     errno.EOPNOTSUPP,
@@ -118,6 +120,13 @@ def data_extents(fd: int) -> Iterator[tuple[int, int]]:
             raise
         position = os.lseek(fd, start, os.SEEK_HOLE)
         yield start, position - start
+
+
+def keeps_holes(directory: Path) -> bool:
+    """Whether files in a directory can have holes that can be found; not so on FAT and some networks."""
+    with tempfile.TemporaryFile(dir=directory) as file:
+        os.ftruncate(file.fileno(), HOLE_BYTES)
+        return not any(data_extents(file.fileno()))
 
 
 def digest(path: Path) -> str:

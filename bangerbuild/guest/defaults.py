@@ -109,10 +109,15 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[Outcome]:
 
 
 def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDirectory]:
-    """Yield the directories to mount on that the image lacks; not every init makes them."""
-    for mount in mounts:
-        if mount.target.startswith("/") and not view.exists(mount.target):
-            yield GuestDirectory(mount.target)
+    """Yield the directories to mount on that the image lacks; not every init makes them.
+
+    One that lies in another mount is that filesystem's affair.
+    """
+    targets = [normal(mount.target) for mount in mounts if mount.target.startswith("/")]
+    for target in targets:
+        inside = any(target.startswith(f"{other}/") for other in targets if other != "/")
+        if not inside and not view.exists(target):
+            yield GuestDirectory(target)
 
 
 def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:

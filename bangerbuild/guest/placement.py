@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,12 +36,18 @@ class Placement:
         ]
         return max(prefixes, key=len, default=ROOT) == mount_point
 
+    def inside(self, vm: VM, mount_point: str) -> tuple[str, ...]:
+        """Where other filesystems are mounted in that disk, so that it has to have directories there."""
+        targets = {*self.mount_points.values(), *(normal(mount.target) for mount in vm.mounts)}
+        held = sorted(target for target in targets - {mount_point} if target.startswith("/"))
+        return tuple(target for target in held if self.lands_on(posixpath.dirname(target), mount_point))
+
     def place(self, mount_point: str) -> Place:
         """What a path on the disk mounted there has to keep to."""
         return Place(mount_point, frozenset(self.mount_points.values()) - {mount_point})
 
     def fstab(self) -> tuple[Mount, ...]:
-        """A line for each disk, by label because device letters shift; one that holds another's goes first."""
+        """A line for each disk, by label as device letters shift; one that holds another goes first."""
         by_depth = sorted(self.mount_points.items(), key=lambda point: point[1].count("/"))
         return tuple(
             Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)

@@ -80,10 +80,23 @@ sweep() {
     done
 }
 
+# Removes the device $1. Whoever looks at every new device, as udev does, is waited for.
+remove() {
+    tries=0
+    until error=$(dmsetup remove "$1" 2>&1); do
+        tries=$((tries + 1))
+        if [ "$tries" -ge 3 ]; then
+            printf '%s\\n' "$error" >&2
+            fail "root.dev is in use: shut the VM down, or unmount it"
+        fi
+        sleep 1
+    done
+}
+
 undo() {
     exec 8<&- 9<&-
     for name in $(devices); do
-        dmsetup remove --retry "$name" || fail "root.dev is in use: shut the VM down, or unmount it"
+        remove "$name"
     done
     # Without a table it stands on nothing: dmsetup was killed while it made it.
     if [ -z "$(dmsetup table "$device" 2>/dev/null)" ]; then
@@ -93,7 +106,7 @@ undo() {
     tries=0
     while loops=$(loops_on "$cow") && [ -n "$loops" ]; do
         tries=$((tries + 1))
-        [ "$tries" -le 10 ] || fail "root.cow is held by $loops"
+        [ "$tries" -le 5 ] || fail "root.cow is held by $loops"
         sleep 1
     done
     rm -f root.dev
@@ -158,7 +171,8 @@ losetup -d "$loop"
 sectors=$(blockdev --getsz "$base_loop")
 dmsetup create "$device" --table "0 $sectors snapshot $base_loop $loop P 8" ||
     fail "root.cow can't be attached; the kernel's log may tell why"
-case $(dmsetup status "$device") in
+status=$(dmsetup status "$device")
+case $status in
 *Invalid* | *Overflow* | *failed*)
     fail "root.cow has become invalid: the store overflowed or failed, and its data is gone"
     ;;

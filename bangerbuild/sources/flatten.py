@@ -21,8 +21,12 @@ def flattened(entries: Iterable[Entry]) -> Iterator[Entry]:
         SourceError: while iterating: a name stands both in `root` and beside it.
     """
     places: dict[str, bool] = {}
+    has_top = False
     for entry in entries:
         path, is_nested = _moved(entry)
+        if has_top and not entry.path:
+            continue  # tar keeps no order: the old top may come after `root`
+        has_top |= not path and entry.path == NESTED
         name = path.partition("/")[0]
         if name and places.setdefault(name, is_nested) != is_nested:
             raise SourceError(

@@ -39,6 +39,7 @@ class DataPatch(DiskPatch):
                     authorized_keys=vm.authorized_keys if placement.lands_on(AUTHORIZED_KEYS, mount) else (),
                     files=tuple(file for file in vm.files if placement.lands_on(file.guest, mount)),
                     file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, mount)),
+                    mount_points=placement.inside(vm, mount),
                 )
 
     @property

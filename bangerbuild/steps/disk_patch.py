@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
+from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.owners import Owners
 from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import disks, patching
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestView, Outcome
+    from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.spec import FileSync, InlineFile
     from bangerbuild.tree import Place
@@ -39,6 +40,8 @@ class DiskPatch(ABC):
     authorized_keys: tuple[str, ...] = field(default=(), metadata={"key": "ssh_authorized_keys"})
     files: tuple[InlineFile, ...] = field(default=(), metadata={"key": "file"})
     file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
+    mount_points: tuple[str, ...] = ()
+    """Directories on this disk that others are mounted on; the root patch makes its own."""
 
     @property
     @abstractmethod
@@ -85,10 +88,10 @@ class DiskPatch(ABC):
     def preview(self, view: View) -> tuple[FileDiff, ...]:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
-            with (
-                disks.opened(view, self.changes, self.place) as disk,
-                self._guest(view, disk, fresh=False) as now,
-            ):
+            with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
+                image = self._image(view)
+                known = stack.enter_context(disks.opened_image(view, image)) if image else disk
+                now = self.guest_now(patching.ImageView(known), disk)
                 wanted = self.wanted(now, tuple(self._synced_paths()), fresh=False)
                 return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
         except BangerError as err:
@@ -97,10 +100,10 @@ class DiskPatch(ABC):
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         fresh = self.stage(workspace)
-        with (
-            disks.opened_to_write(workspace, self.changes, self.place) as disk,
-            self._guest(workspace, disk, fresh=fresh) as now,
-        ):
+        image = self._image(workspace)
+        with disks.opened_to_write(workspace, self.changes, self.place) as disk:
+            known = disks.shared_view(workspace, image) if image else patching.ImageView(disk)
+            now = self.guest_now(known, disk)
             wanted = self.wanted(now, tuple(self._synced_paths()), fresh=fresh)
             patching.make(disk, wanted.changes)
             patching.sync(disk, self._synced(now, workspace.warn))
@@ -117,21 +120,12 @@ class DiskPatch(ABC):
 
     def wanted(self, now: GuestView, synced: Collection[str], *, fresh: bool) -> Outcome:  # noqa: ARG002  # a root's
         """What the disk shall get, but for the content of file_syncs."""
-        return defaults.own_changes(self, now, synced)
+        points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
+        return Outcome.joined((Outcome(points), defaults.own_changes(self, now, synced)))
 
-    @contextmanager
-    def _guest(self, view: View, disk: Filesystem, *, fresh: bool) -> Iterator[GuestView]:
-        """What `wanted` may read of the guest."""
-        image = self._image(view)
-        if fresh or image is None:
-            yield patching.GuestNow(disk, disk)
-        else:
-            with disks.opened_image(view, image) as filesystem:
-                yield self.guest_now(filesystem, disk)
-
-    def guest_now(self, image: Filesystem, disk: Filesystem) -> GuestView:  # noqa: ARG002  # a root's
+    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:  # noqa: ARG002  # a root's
         """The guest as this disk's patch may read it."""
-        return patching.GuestNow(image, image)
+        return image
 
     def _image(self, view: View) -> str | None:
         """The image that the guest stands on, where it has to be read."""

@@ -18,6 +18,7 @@ from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.process import run
+from bangerbuild.steps import patching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
 NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and XFS can): disks are copied"
+NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
 
 
 @contextmanager
@@ -70,6 +72,17 @@ def opened_to_write(workspace: Workspace, disk_id: str, place: Place) -> Iterato
 def _parsed(base: Path) -> Iterator[ParsedBase]:
     with RawFile(base) as blocks, ParsedBase(blocks) as parsed:
         yield parsed
+
+
+def shared_view(workspace: Workspace, artifact: str) -> patching.ImageView:
+    """An image to be asked by all jobs of a run."""
+    return workspace.shared(f"view of {artifact}", lambda: _viewed(workspace.path(artifact)))
+
+
+@contextmanager
+def _viewed(image: Path) -> Iterator[patching.ImageView]:
+    with RawFile(image) as blocks, Filesystem(blocks) as filesystem:
+        yield patching.ImageView(filesystem)
 
 
 @contextmanager
@@ -139,10 +152,23 @@ def make_empty(path: Path, geometry: tools.Geometry, workspace: Workspace) -> No
 
     mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
     """
+    _check_holes(workspace)
     skeleton = workspace.staging / "skeleton.ext4"
     run(tools.mke2fs(skeleton, geometry, fingerprint=workspace.fingerprint, epoch=workspace.epoch))
     clone.sparse_copy(skeleton, path)
     skeleton.unlink()
+
+
+def make_clone(source: Path, target: Path, workspace: Workspace) -> None:
+    """Make a disk as a copy of another; said if it takes more room than it would have to."""
+    _check_holes(workspace)
+    if not clone.clone(source, target):
+        workspace.warn(NO_REFLINK)
+
+
+def _check_holes(workspace: Workspace) -> None:
+    if not clone.keeps_holes(workspace.staging):
+        workspace.warn(NO_HOLES)
 
 
 def grow(path: Path, size_bytes: int, epoch: int) -> None:

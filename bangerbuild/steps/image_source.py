@@ -133,6 +133,8 @@ class Tree:
     size_bytes: int | None
     """Of the filesystem; None: what the content needs, and headroom."""
     entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
+    inodes: int | None = None
+    """How many a filesystem of that size must have at least; None: as many as are usual."""
 
 
 def source_tree(source: TarSource | DirectorySource, adapt: Adapt, epoch: int) -> Tree:
@@ -177,7 +179,7 @@ def _geometry(tree: Tree) -> tools.Geometry:
                 f"'{tree.written}' does not fit in {tree.size_bytes} bytes",
                 hint="make `size` larger, or leave it out",
             )
-        return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES)
+        return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES, tree.inodes)
     with tree.entries() as entries:
         return needed(measure(entries))
 

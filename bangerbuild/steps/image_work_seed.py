@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.sources.flatten import NESTED, flattened
+from bangerbuild.sources.totals import measure
 from bangerbuild.spec import Ext4Source
 from bangerbuild.steps import image_source, images
 from bangerbuild.tree import EntryType
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from bangerbuild.tree import Entry
 
 LABEL = "work"
+BYTES_PER_INODE = 16384
+"""As mke2fs has it by itself."""
+SPARE_INODES = 16
+"""More than those that every filesystem has reserved."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,11 @@ class ImageWorkSeed:
     def _flatten(self, target: Path, workspace: Workspace) -> None:
         """Write an ext4 that holds a `root` directory anew, as a tree of the same size."""
         nested = target.rename(workspace.staging / "nested.ext4")
+        size_bytes = nested.stat().st_size
+        with _flattened_disk(nested) as entries:
+            inodes = max(measure(entries).inodes + SPARE_INODES, size_bytes // BYTES_PER_INODE)
         tree = image_source.Tree(
-            self.work_seed.path.written, nested.stat().st_size, lambda: _flattened_disk(nested)
+            self.work_seed.path.written, size_bytes, lambda: _flattened_disk(nested), inodes
         )
         image_source.fill(tree, target, workspace, label=LABEL)
         image_source.check(target, tree.written)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.disk import clone
 from bangerbuild.errors import SourceError
 from bangerbuild.steps import disks, images
 
@@ -84,7 +83,7 @@ class ImageWorkSeedSized:
                 hint="give `size` under [vm.NAME.work] at least the seed's, or the seed a smaller one",
             )
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        clone.clone(seed, target)
+        disks.make_clone(seed, target, workspace)
         if self.size_bytes > seed_bytes:
             disks.grow(target, self.size_bytes, workspace.epoch)
         target.chmod(0o444)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import re
+import threading
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 
 DIFF_BYTES = 1 << 20
 """Larger files are not compared line by line."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+"""A guest's file must not speak to the terminal that its diff is shown on."""
 
 
 @dataclass(frozen=True)
@@ -222,9 +227,10 @@ def _content_difference(change: GuestFile, old: bytes) -> FileDiff:
 
 
 def _lines(content: bytes) -> list[str]:
-    if b"\0" in content:
-        raise UnicodeDecodeError("utf-8", content, 0, 1, "a NUL byte is no text")
-    return content.decode().splitlines(keepends=True)
+    text = content.decode()
+    if _CONTROL.search(text):
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "control characters are no text")
+    return list(StringIO(text, newline="\n"))
 
 
 def _attribute_note(found: Stat | None, mode: int, uid: int, gid: int) -> str | None:
@@ -243,13 +249,48 @@ def _noted(path: str, note: str | None) -> Iterator[FileDiff]:
         yield FileDiff(path, note=note)
 
 
-class GuestNow:
-    """The guest as a patch may read it: its image, but for the users and groups that the disk has now.
+class ImageView:
+    """An image as a patch may read it, each thing once: one serves all the VMs that stand on the image.
 
-    The image's fstab and sshd_config are what a patch adds to; on the disk they hold what it added before.
+    Threads take turns. The image is never written, so what was read stays true.
     """
 
-    def __init__(self, image: Filesystem, disk: Filesystem) -> None:
+    def __init__(self, image: Filesystem) -> None:
+        self._image = image
+        self._lock = threading.Lock()
+        self._stats: dict[str, Stat | None] = {}
+        self._contents: dict[str, bytes | None] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """See GuestView."""
+        with self._lock:
+            if path not in self._contents:
+                self._contents[path] = self._image.read(path)
+            return self._contents[path]
+
+    def exists(self, path: str) -> bool:
+        """See GuestView."""
+        return self._stat(path) is not None
+
+    def mode(self, path: str) -> int | None:
+        """See GuestView."""
+        found = self._stat(path)
+        return found.mode if found else None
+
+    def _stat(self, path: str) -> Stat | None:
+        with self._lock:
+            if path not in self._stats:
+                self._stats[path] = self._image.stat(path)
+            return self._stats[path]
+
+
+class RootView:
+    """A root as its patch may read it: its image, but for the users and groups that the root has now.
+
+    The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
+    """
+
+    def __init__(self, image: ImageView, disk: Filesystem) -> None:
         self._image = image
         self._disk = disk
 
@@ -263,5 +304,4 @@ class GuestNow:
 
     def mode(self, path: str) -> int | None:
         """See GuestView."""
-        found = self._image.stat(path)
-        return found.mode if found else None
+        return self._image.mode(path)

@@ -88,6 +88,6 @@ class RootPatch(DiskPatch):
         identity = defaults.identity_changes(self, now, synced) if fresh else Outcome()
         return Outcome.joined((identity, defaults.changes(self, now, synced)))
 
-    def guest_now(self, image: Filesystem, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
         """The image, but for the users and groups that the root has now."""
-        return patching.GuestNow(image, disk)
+        return patching.RootView(image, disk)

@@ -6,7 +6,6 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
@@ -57,9 +56,7 @@ def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Works
             f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
             hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
         )
-    if not clone.clone(base, target):
-        workspace.warn(disks.NO_REFLINK)
-    target.chmod(0o600)
+    disks.make_clone(base, target, workspace)
     if size_bytes > base_bytes:
         disks.grow(target, size_bytes, workspace.epoch)
 

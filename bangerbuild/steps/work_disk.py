@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.disk import clone, tools
+from bangerbuild.disk import tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.model import Verb
@@ -77,9 +77,7 @@ class WorkDisk:
 
     def _make(self, target: Path, workspace: Workspace) -> None:
         if self.inputs:
-            if not clone.clone(workspace.path(workspace.artifact(self.inputs[0])), target):
-                workspace.warn(disks.NO_REFLINK)
-            target.chmod(0o600)
+            disks.make_clone(workspace.path(workspace.artifact(self.inputs[0])), target, workspace)
             return
         size_bytes = self.size_bytes or 0  # the manifest gives a size where there is no seed
         disks.make_empty(target, tools.Geometry(size_bytes, label=LABEL), workspace)

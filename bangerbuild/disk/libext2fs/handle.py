@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
-from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, FILE_NOT_FOUND, Library, load
+from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -213,13 +213,9 @@ class Handle:
 
     def lookup(self, directory: int, name: bytes) -> int:
         """The inode that a name in a directory stands for; 0 if there is no such name."""
-        try:
-            self._lib.ext2fs_lookup(self._fs, directory, name, len(name), None, byref(self._number32))
-        except FilesystemError as err:
-            if err.code == FILE_NOT_FOUND:
-                return 0
-            raise
-        return self._number32.value
+        found = self._number32
+        code = self._lib.ext2fs_lookup(self._fs, directory, name, len(name), None, byref(found))
+        return found.value if code == 0 else 0
 
     def link(self, directory: int, name: bytes, ino: int, file_type: int) -> None:
         """Add a name to a directory, which grows if it must. The name must not be there; counts no link."""

@@ -96,6 +96,11 @@ def keep(error: BaseException) -> int:
     return errno.EIO
 
 
+def _check_found(code: int, function: object, arguments: object) -> int:
+    """The same where "not found" is an answer; an exception for each would cost more than the search."""
+    return code if code == FILE_NOT_FOUND and _kept.error is None else _check(code, function, arguments)
+
+
 def _check(code: int, _function: object, _arguments: object) -> int:
     """Ctypes' errcheck of every function that returns an errcode_t."""
     if (error := _kept.error) is not None:
@@ -133,7 +138,7 @@ def _bound(library: ctypes.CDLL, name: str, restype: Any, argtypes: tuple[Any, .
         ) from err
     function.restype, function.argtypes = restype, argtypes
     if restype is errcode_t:
-        function.errcheck = _check
+        function.errcheck = _check_found if name == "ext2fs_lookup" else _check
     return function
 
 

@@ -1,0 +1,177 @@
+"""The same input gives the same bytes, wherever, whenever and by whomever it is built."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bangerbuild.disk import clone
+from tests.conftest import PROJECT
+from tests.disk.ext4_tools import make_ext4
+from tests.steps.building import DEBIAN, KEY, Project, codes, write_tar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MANIFEST = f"""\
+[image.tar.rootfs]
+tar = "root.tar"
+
+[image.directory.rootfs]
+directory = "tree"
+size = "24MiB"
+
+[image.ext4.rootfs]
+ext4 = "disk.ext4"
+size = "48MiB"
+
+[vm.web]
+image = "tar"
+hostname = "web.example.org"
+ssh_authorized_keys = ["{KEY}"]
+network = {{ address = "172.16.0.10/24", gateway = "172.16.0.1", dns = ["1.1.1.1"] }}
+file = [{{ guest = "/srv/new/app.conf", content = "port = 80\\n", mode = "0640", owner = "www-data:33" }}]
+file_sync = [{{ host = "tree", guest = "/srv/tree" }}]
+mount = [{{ source = "tmpfs", target = "/scratch", fstype = "tmpfs" }}]
+
+[vm.db]
+image = "directory"
+
+[vm.old]
+image = "ext4"
+"""
+
+
+def furnish(directory: Path, *, reverse: bool = False) -> Path:
+    """The same project, its files written in one order or the other."""
+    directory.mkdir(parents=True)
+    write_tar(directory / "root.tar", DEBIAN, {"etc/resolv.conf": "/run/resolv.conf"})
+    make_ext4(directory / "disk.ext4", size="32M")
+    tree = directory / "tree"
+    tree.mkdir()
+    names = [f"file{number}" for number in range(30)]
+    for name in reversed(names) if reverse else names:
+        (tree / name).write_text(name * 100)
+        (tree / name).chmod(0o644)
+    (tree / "sub").mkdir()
+    (tree / "sub" / "link").symlink_to("../file1")
+    for path in (tree, tree / "sub"):
+        path.chmod(0o755)
+    (directory / "vm.toml").write_text(MANIFEST)
+    (directory / "vm.toml").chmod(0o644)
+    return directory
+
+
+def build(directory: Path, *options: str, umask: int = 0o022, **environment: str) -> dict[str, str]:
+    """Build in a process of its own; every artifact with its mode and digest, launch files included."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bangerbuild", "apply", *options],
+        cwd=directory,
+        env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
+        umask=umask,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    store = directory / "build"
+    paths = [path for top in ("images", "vms") for path in (store / top).rglob("*") if path.is_file()]
+    return {
+        str(path.relative_to(store)): f"{path.stat().st_mode & 0o7777:04o} {clone.digest(path)}"
+        for path in paths
+    }
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What a build gives in plain surroundings."""
+    return build(furnish(tmp_path_factory.mktemp("reference") / "project"), "-j1")
+
+
+def test_the_reference_holds_what_the_manifest_asks_for(reference: dict[str, str]) -> None:
+    assert sum(name.endswith("/rootfs.ext4") for name in reference) == 3
+    assert {name for name in reference if name.endswith(".cow")} == {
+        f"vms/{vm}/root.cow" for vm in ("web", "db", "old")
+    }
+
+
+ELSEWHERE: dict[str, dict[str, Any]] = {
+    "an open umask": {"umask": 0o000},
+    "a tight umask": {"umask": 0o077},
+    "another time zone": {"TZ": "Asia/Tokyo"},
+    "another home": {"HOME": "/"},
+    "another language": {"LANG": "tr_TR.UTF-8", "LC_ALL": "C"},
+    "another hash seed": {"PYTHONHASHSEED": "12345"},
+    "e2fsprogs' own settings": {
+        "MKE2FS_CONFIG": "/nowhere",
+        "E2FSPROGS_FAKE_TIME": "77",
+        "E2FSCK_TIME": "77",
+    },
+    "the default time, said aloud": {"SOURCE_DATE_EPOCH": "946684800"},
+}
+
+
+@pytest.mark.parametrize("surroundings", ELSEWHERE)
+def test_the_bytes_and_modes_do_not_depend_on_the_surroundings(
+    tmp_path: Path, reference: dict[str, str], surroundings: str
+) -> None:
+    directory = furnish(tmp_path / "another" / "place")
+    assert build(directory, "-j2", **ELSEWHERE[surroundings]) == reference
+
+
+def test_the_bytes_do_not_depend_on_the_order_or_the_times_of_the_hosts_files(
+    tmp_path: Path, reference: dict[str, str]
+) -> None:
+    directory = furnish(tmp_path / "project", reverse=True)
+    for number, path in enumerate(sorted(directory.rglob("*"))):
+        os.utime(path, (number, number), follow_symlinks=False)
+    assert build(directory) == reference
+
+
+def test_a_rebuild_in_the_same_place_gives_the_same_bytes(tmp_path: Path, reference: dict[str, str]) -> None:
+    directory = furnish(tmp_path / "project")
+    build(directory)
+    shutil.rmtree(directory / "build")
+    assert build(directory) == reference
+
+
+def test_another_time_gives_other_bytes_to_what_is_new(tmp_path: Path, reference: dict[str, str]) -> None:
+    built = build(furnish(tmp_path / "project"), SOURCE_DATE_EPOCH="1700000000")
+    assert built.keys() != reference.keys()
+    assert built["vms/web/root.cow"] != reference["vms/web/root.cow"]
+
+
+def test_another_time_keeps_what_is_there_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project = Project(furnish(tmp_path / "project"))
+    before = build(project.directory)
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    actions = project.plan()
+    assert {action.verb.value for action in actions.values()} == {"keep"}
+    assert codes(actions["image.tar.rootfs"].reasons) == ["tool-changed"]
+    assert codes(actions["vm.web.root.patch"].reasons) == ["tool-changed"]
+    assert build(project.directory, SOURCE_DATE_EPOCH="1700000000") == before
+
+
+UPDATES: dict[str, Callable[[Path], object]] = {
+    "a file of a tree": lambda directory: (directory / "tree" / "file3").write_text("new"),
+    "the manifest": lambda directory: (directory / "vm.toml").write_text(MANIFEST.replace("80", "8080")),
+    "the tarball": lambda directory: write_tar(directory / "root.tar", {**DEBIAN, "new": "file"}),
+}
+
+
+@pytest.mark.parametrize("update", UPDATES)
+def test_an_update_gives_the_bytes_of_a_build_from_nothing(tmp_path: Path, update: str) -> None:
+    updated, fresh = furnish(tmp_path / "updated"), furnish(tmp_path / "fresh")
+    build(updated)
+    UPDATES[update](updated)
+    UPDATES[update](fresh)
+    made = build(fresh)
+    assert {name: digest for name, digest in build(updated).items() if name in made} == made
