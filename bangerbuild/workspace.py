@@ -28,7 +28,7 @@ class Shared:
     """What the jobs of one run share, each thing made once, in whatever thread asks first."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._made: dict[str, object] = {}
         self._stack = ExitStack()
 

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 class ParsedBase:
     """The parsed filesystem of a base, for `Filesystem(store, parsed=…)`; used by any number of threads.
 
+    It may be the base as some changes leave it, so that stores which all get them start with the outcome.
+
     Args:
-        blocks: the base; stays the caller's, open, and unchanged for as long as this is used.
+        blocks: the base, or a store over it that holds the changes; stays the caller's, open, and unchanged
+            for as long as this is used.
 
     Raises:
         FilesystemError: it holds no filesystem that could be written.
@@ -27,6 +30,10 @@ class ParsedBase:
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
+        self.base: Blocks = blocks
+        self.chunks: dict[int, bytes] | None = None
+        if isinstance(blocks, SnapshotStore):
+            self.base, self.chunks = blocks.base, dict(blocks.changed_chunks())
         self.superblock = read_superblock(blocks, writable=True)
         self._lock = threading.Lock()
         self._handle = open_handle(blocks, writable=False, now=1)
@@ -38,8 +45,10 @@ class ParsedBase:
             raise
 
     def fits(self, blocks: Blocks) -> bool:
-        """Whether a disk is still the same as the base: a store on it without any exception."""
-        return isinstance(blocks, SnapshotStore) and blocks.base is self.blocks and not blocks.exceptions
+        """Whether a disk is as it was parsed: a store over the base that holds the changes and no more."""
+        if not isinstance(blocks, SnapshotStore) or blocks.base is not self.base:
+            return False
+        return blocks.started_with is self.chunks and blocks.exceptions == len(self.chunks or ())
 
     def handle_on(self, blocks: Blocks, now: int) -> Handle:
         """A writable handle on a disk that fits; it must be closed before this is."""

@@ -9,7 +9,7 @@ from bangerbuild.disk import snapshot
 from bangerbuild.errors import FilesystemError, SnapshotError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -43,6 +43,7 @@ class SnapshotStore:
         self.writable = writable
         self._durable = durable
         self._pending: dict[int, bytes] = {}
+        self.started_with: Mapping[int, bytes] | None = None
         self.size_bytes = base.size_bytes
         self._fd = _open_store(self.name, os.O_RDWR if writable else os.O_RDONLY)
         try:
@@ -101,6 +102,17 @@ class SnapshotStore:
         self._slots = found.chunks
         self._next_free = found.next_free
         self._committed = len(found.chunks)
+
+    def start_with(self, chunks: Mapping[int, bytes]) -> None:
+        """Have an empty store hold these chunks, as if they had been written; they are shared, not copied.
+
+        Raises:
+            ValueError: the store is not empty, or the chunks are of another size.
+        """
+        if self.exceptions or any(len(data) != self.chunk_bytes for data in chunks.values()):
+            raise ValueError("only an empty store can start with chunks, and only with chunks of its size")
+        self._pending.update(chunks)
+        self.started_with = chunks
 
     @property
     def exceptions(self) -> int:

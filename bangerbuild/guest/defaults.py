@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bangerbuild.guest import fstab, identity, names, network, sshd
+from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
 from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
@@ -14,6 +14,19 @@ if TYPE_CHECKING:
 
     from bangerbuild.guest.files import GuestChange, GuestView
     from bangerbuild.spec import FileSync, GuestDefaults, InlineFile, Mount, Network
+
+
+OWN_PATHS = frozenset(
+    {
+        names.HOSTNAME,
+        names.HOSTS,
+        names.RESOLV_CONF,
+        fstab.PATH,
+        network_scripts.CONF_PATH,
+        sshd.AUTHORIZED_KEYS,
+    }
+)
+"""Where the defaults write what differs from VM to VM."""
 
 
 class DeclaredFiles(Protocol):
@@ -61,6 +74,16 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outc
     defaults = (_yielding(part, taken) for part in _defaults(vm, view))
     unmounted = Outcome(warnings=tuple(_unmounted(vm, taken)))
     return Outcome.joined((*defaults, unmounted, own_changes(vm, view, synced)))
+
+
+def split(
+    vm: Declared, wanted: Outcome, synced: Collection[str] = ()
+) -> tuple[tuple[GuestChange, ...], Outcome]:
+    """What VMs with one image and the same switches get alike; and the rest, to be made after it."""
+    own = _taken(vm, synced) | OWN_PATHS
+    alike = tuple(c for c in wanted.changes if not isinstance(c, GuestDirectory) and c.path not in own)
+    rest = tuple(c for c in wanted.changes if isinstance(c, GuestDirectory) or c.path in own)
+    return alike, Outcome(rest, wanted.warnings)
 
 
 def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str] = ()) -> Outcome:

@@ -9,19 +9,23 @@ from bangerbuild.guest.files import GuestFile
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+HOSTNAME = "/etc/hostname"
+HOSTS = "/etc/hosts"
+RESOLV_CONF = "/etc/resolv.conf"
+
 
 def hostname_file(hostname: str) -> GuestFile:
     """`/etc/hostname`, hostname(5)."""
-    return GuestFile("/etc/hostname", f"{hostname}\n".encode())
+    return GuestFile(HOSTNAME, f"{hostname}\n".encode())
 
 
 def hosts_file(hostname: str) -> GuestFile:
     """`/etc/hosts`, hosts(5): the loopback, and this machine by its full name and its first label."""
     label = hostname.partition(".")[0]
     names = hostname if label == hostname else f"{hostname} {label}"
-    return GuestFile("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 {names}\n".encode())
+    return GuestFile(HOSTS, f"127.0.0.1 localhost\n127.0.1.1 {names}\n".encode())
 
 
 def resolv_conf_file(servers: Sequence[str]) -> GuestFile:
     """`/etc/resolv.conf`, resolv.conf(5). The image's own is often a link into `/run`: it is replaced."""
-    return GuestFile("/etc/resolv.conf", "".join(f"nameserver {server}\n" for server in servers).encode())
+    return GuestFile(RESOLV_CONF, "".join(f"nameserver {server}\n" for server in servers).encode())

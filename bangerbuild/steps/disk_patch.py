@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
-from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.owners import Owners
 from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import disks, patching
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.files import GuestView, Outcome
     from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.spec import FileSync, InlineFile
     from bangerbuild.tree import Place
@@ -89,52 +88,48 @@ class DiskPatch(ABC):
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
-                image = self._image(view)
+                image = self.image_artifact(view)
                 known = stack.enter_context(disks.opened_image(view, image)) if image else disk
                 now = self.guest_now(patching.ImageView(known), disk)
-                wanted = self.wanted(now, tuple(self._synced_paths()), fresh=False)
+                wanted = self.wanted(now, tuple(self.synced_paths()))
                 return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
         except BangerError as err:
             return (FileDiff("/", note=f"can't be compared: {err.brief}"),)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
-        fresh = self.stage(workspace)
-        image = self._image(workspace)
+        """See Step. What is changed is in staging: a copy of the disk, or one that this job has made."""
+        if not workspace.is_new(workspace.artifact(self.changes)):
+            workspace.edit(workspace.artifact(self.changes))
+        image = self.image_artifact(workspace)
         with disks.opened_to_write(workspace, self.changes, self.place) as disk:
             known = disks.shared_view(workspace, image) if image else patching.ImageView(disk)
             now = self.guest_now(known, disk)
-            wanted = self.wanted(now, tuple(self._synced_paths()), fresh=fresh)
-            patching.make(disk, wanted.changes)
-            patching.sync(disk, self._synced(now, workspace.warn))
-        for warning in wanted.warnings:
-            workspace.warn(warning)
+            self.write(disk, now, self.wanted(now, tuple(self.synced_paths())), workspace)
         return {}
 
-    def stage(self, workspace: Workspace) -> bool:
-        """Put the disk to be patched into staging; whether it is as its image has it."""
-        artifact = workspace.artifact(self.changes)
-        if not workspace.is_new(artifact):
-            workspace.edit(artifact)
-        return False
+    def write(self, disk: Filesystem, now: GuestView, wanted: Outcome, workspace: Workspace) -> None:
+        """Make the changes, then copy what the file_syncs bring."""
+        patching.make(disk, wanted.changes)
+        patching.sync(disk, self._synced(now, workspace.warn))
+        for warning in wanted.warnings:
+            workspace.warn(warning)
 
-    def wanted(self, now: GuestView, synced: Collection[str], *, fresh: bool) -> Outcome:  # noqa: ARG002  # a root's
+    def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
         """What the disk shall get, but for the content of file_syncs."""
-        points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
-        return Outcome.joined((Outcome(points), defaults.own_changes(self, now, synced)))
+        return defaults.own_changes(self, now, synced)
 
     def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:  # noqa: ARG002  # a root's
         """The guest as this disk's patch may read it."""
         return image
 
-    def _image(self, view: View) -> str | None:
+    def image_artifact(self, view: View) -> str | None:
         """The image that the guest stands on, where it has to be read."""
         base = view.facts(self.changes).get("base")
         if base is not None:
             return str(base)
         return view.artifact(self.inputs[1]) if len(self.inputs) > 1 else None
 
-    def _synced_paths(self) -> Iterator[str]:
+    def synced_paths(self) -> Iterator[str]:
         """Every guest path that a file_sync writes; the trees are walked, no content is read."""
         for sync in self.file_syncs:
             for entry in patching.host_tree(sync, _ignore):

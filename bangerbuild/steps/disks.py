@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.guest.files import GuestChange
     from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.tree import Place
 
@@ -49,29 +50,62 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
 
 
 @contextmanager
-def opened_to_write(workspace: Workspace, disk_id: str, place: Place) -> Iterator[Filesystem]:
-    """The same in staging, to be written. What is parsed of a base is shared by all stores on it."""
+def opened_to_write(
+    workspace: Workspace, disk_id: str, place: Place, first: tuple[GuestChange, ...] = ()
+) -> Iterator[Filesystem]:
+    """The same in staging, to be written, with the changes of `first` already made.
+
+    What is parsed of a base is shared by all stores on it, and so are those changes: they are made once.
+    """
     artifact = workspace.artifact(disk_id)
     path = workspace.path(artifact)
     with ExitStack() as stack:
-        parsed: ParsedBase | None = None
-        blocks: Blocks
         if workspace.facts(disk_id)["format"] == "snapshot":
-            base = _base_path(workspace, disk_id)
-            parsed = workspace.shared(str(base), lambda: _parsed(base))
-            blocks = stack.enter_context(SnapshotStore(parsed.blocks, path, writable=True, durable=False))
+            parsed = _parsed(workspace, _base_path(workspace, disk_id), first)
+            store = stack.enter_context(SnapshotStore(parsed.base, path, writable=True, durable=False))
+            if parsed.chunks is not None:
+                store.start_with(parsed.chunks)
+            disk = _filesystem(store, artifact, place, workspace.epoch, parsed)
+            yield stack.enter_context(disk)
         else:
-            blocks = stack.enter_context(RawFile(path, writable=True, durable=False))
-        blocks.name = artifact  # not its place in staging
-        yield stack.enter_context(
-            Filesystem(blocks, writable=True, now=workspace.epoch, place=place, parsed=parsed)
-        )
+            raw = stack.enter_context(RawFile(path, writable=True, durable=False))
+            disk = stack.enter_context(_filesystem(raw, artifact, place, workspace.epoch))
+            patching.make(disk, first)
+            yield disk
+
+
+def _filesystem(
+    blocks: Blocks, artifact: str, place: Place, epoch: int, parsed: ParsedBase | None = None
+) -> Filesystem:
+    blocks.name = artifact  # what a user knows it by, not its place in staging
+    return Filesystem(blocks, writable=True, now=epoch, place=place, parsed=parsed)
+
+
+def _parsed(workspace: Workspace, base: Path, first: tuple[GuestChange, ...]) -> ParsedBase:
+    parsed = workspace.shared(f"parsed {base}", lambda: _parse(base))
+    if not first:
+        return parsed
+    key = f"parsed {base} with {first!r}"
+    return workspace.shared(key, lambda: _parse_changed(parsed, first, workspace))
 
 
 @contextmanager
-def _parsed(base: Path) -> Iterator[ParsedBase]:
+def _parse(base: Path) -> Iterator[ParsedBase]:
     with RawFile(base) as blocks, ParsedBase(blocks) as parsed:
         yield parsed
+
+
+@contextmanager
+def _parse_changed(
+    base: ParsedBase, first: tuple[GuestChange, ...], workspace: Workspace
+) -> Iterator[ParsedBase]:
+    path = workspace.staging / "first.cow"
+    with SnapshotStore.create(base.blocks, path, durable=False) as store:
+        path.unlink()  # the open file is enough
+        with Filesystem(store, writable=True, now=workspace.epoch, parsed=base) as disk:
+            patching.make(disk, first)
+        with ParsedBase(store) as changed:
+            yield changed
 
 
 def shared_view(workspace: Workspace, artifact: str) -> patching.ImageView:

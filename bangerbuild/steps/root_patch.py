@@ -9,15 +9,15 @@ from bangerbuild.guest import defaults
 from bangerbuild.guest.files import Outcome
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.steps import patching, roots
+from bangerbuild.steps import disks, patching, roots
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.files import GuestView
-    from bangerbuild.model import Workspace
+    from bangerbuild.model import Json, Workspace
     from bangerbuild.spec import GuestDefaults, Manifest, Mount, Network
 
 
@@ -69,24 +69,28 @@ class RootPatch(DiskPatch):
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
 
-    def stage(self, workspace: Workspace) -> bool:
-        """Put the root into staging; whether it is as its image has it.
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step. A root that no guest has written to is made anew, and gets its identity.
 
-        What no guest has written to is made anew: the same bytes then, whatever was declared before.
+        The same bytes then, whatever was declared before. What all VMs of an image get alike comes first,
+        because it is done once for them all.
         """
         artifact = workspace.artifact(self.changes)
-        if workspace.is_new(artifact):
-            return True
-        if workspace.pristine:
+        if not workspace.is_new(artifact):
+            if not workspace.pristine:
+                return super().run(workspace)
             roots.make(workspace, artifact, workspace.facts(self.changes))
-            return True
-        workspace.edit(artifact)
-        return False
+        now = disks.shared_view(workspace, str(workspace.facts(self.changes)["base"]))
+        synced = tuple(self.synced_paths())
+        identity = defaults.identity_changes(self, now, synced)
+        alike, own = defaults.split(self, Outcome.joined((identity, self.wanted(now, synced))), synced)
+        with disks.opened_to_write(workspace, self.changes, self.place, alike) as disk:
+            self.write(disk, now, own, workspace)
+        return {}
 
-    def wanted(self, now: GuestView, synced: Collection[str], *, fresh: bool) -> Outcome:
-        """The guest's identity, once; then its defaults and what is declared."""
-        identity = defaults.identity_changes(self, now, synced) if fresh else Outcome()
-        return Outcome.joined((identity, defaults.changes(self, now, synced)))
+    def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
+        """The guest's defaults, and what is declared."""
+        return defaults.changes(self, now, synced)
 
     def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
         """The image, but for the users and groups that the root has now."""

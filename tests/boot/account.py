@@ -9,6 +9,7 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from tests.need import need
 
@@ -33,12 +34,28 @@ class Account:
 
     def bangerbuild(self, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[bytes]:
         """Run the command line as this user; the caller judges the exit code."""
-        return self._start("-m", "bangerbuild", *map(str, arguments), cwd=cwd)
+        return self._python("-m", "bangerbuild", *map(str, arguments), cwd=cwd)
+
+    def start(
+        self, command: list[str], *, cwd: Path, variables: dict[str, str], output: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Start a program as this user, with more variables and without input; the caller ends it."""
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env=os.environ | {"HOME": str(self.home)} | variables,
+            user=self.uid,
+            group=self.uid,
+            extra_groups=self._groups,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
     def can_start(self) -> bool:
         """Whether interpreter, libraries and project are within this user's reach."""
         try:
-            return self._start("-c", "import bangerbuild, click, zstandard", cwd=self.home).returncode == 0
+            return self._python("-c", "import bangerbuild, click, zstandard", cwd=self.home).returncode == 0
         except OSError:  # the interpreter lies in a directory closed to this user
             return False
 
@@ -49,7 +66,11 @@ class Account:
             command = [need("chown", "coreutils"), "--recursive", "--no-dereference", owner, str(directory)]
             subprocess.run(command, check=True)
 
-    def _start(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    @property
+    def _groups(self) -> list[int] | None:
+        return None if self.uid is None else []
+
+    def _python(self, *arguments: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
         libraries = (str(PROJECT), sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))
         environment = os.environ | {"HOME": str(self.home), "PYTHONPATH": os.pathsep.join(libraries)}
         return subprocess.run(
@@ -58,7 +79,7 @@ class Account:
             env=environment,
             user=self.uid,
             group=self.uid,
-            extra_groups=None if self.uid is None else [],
+            extra_groups=self._groups,
             capture_output=True,
             check=False,
         )

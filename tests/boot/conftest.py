@@ -105,9 +105,13 @@ class Project:
         document: dict[str, Any] = json.loads(self.bangerbuild("apply", "--json"))
         return document
 
+    def vm(self, name: str) -> Path:
+        """The VM's directory in the store."""
+        return self.directory / "build" / "vms" / name
+
     def root(self, vm: str) -> Path:
         """The VM's exception store."""
-        return self.directory / "build" / "vms" / vm / "root.cow"
+        return self.vm(vm) / "root.cow"
 
     @property
     def base(self) -> Path:

@@ -1,4 +1,4 @@
-"""The tests' own initrd: loads virtio and dm-snapshot, puts the snapshot together, hands over to systemd.
+"""The tests' own initrd: loads virtio and dm-snapshot, mounts the root, hands over to the guest's init.
 
 Written in the kernel's "newc" cpio format (Documentation/driver-api/early-userspace/buffer-format.rst).
 """
@@ -26,12 +26,20 @@ LIBRARIES = (
 
 LOADER = "ld-linux-x86-64.so.2"
 
+MOUNT_SNAPSHOT = """\
+sectors=$(blockdev --getsz /dev/vda) || fail "no base"
+dmsetup create vm --table "0 $sectors snapshot /dev/vda /dev/vdb P 8" \\
+    || fail "no snapshot device"
+mount -t ext4 /dev/mapper/vm /newroot"""
+
+MOUNT_RAW = "mount -t ext4 /dev/vda /newroot"
+
 INIT = """\
 #!/bin/busybox sh
-fail() {
+fail() {{
     echo "initrd: $*"
     poweroff -f
-}
+}}
 export PATH=/bin LD_LIBRARY_PATH=/lib DM_DISABLE_UDEV=1
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
@@ -40,10 +48,7 @@ mount -t devtmpfs devtmpfs /dev
 while read -r module; do
     insmod "/modules/$module" || fail "no module $module"
 done </modules.order
-sectors=$(blockdev --getsz /dev/vda) || fail "no base"
-dmsetup create vm --table "0 $sectors snapshot /dev/vda /dev/vdb P 8" \\
-    || fail "no snapshot device"
-mount -t ext4 /dev/mapper/vm /newroot || fail "no root filesystem"
+{mount_root} || fail "no root filesystem"
 mount --move /dev /newroot/dev
 umount /sys /proc
 exec switch_root /newroot /sbin/init
@@ -130,8 +135,8 @@ def _depends(module: bytes) -> list[str]:
     return [name.replace("-", "_") for name in names if name]
 
 
-def build_initrd(tree: PackageTree) -> bytes:
-    """The initrd for a kernel whose packages are in `tree`."""
+def build_initrd(tree: PackageTree, mount_root: str) -> bytes:
+    """The initrd for a kernel whose packages are in `tree`; `mount_root` is shell."""
     archive = Cpio()
     for directory in ("bin", "dev", "lib", "lib64", "modules", "newroot", "proc", "sys"):
         archive.add(directory, stat.S_IFDIR | 0o755)
@@ -144,17 +149,19 @@ def build_initrd(tree: PackageTree) -> bytes:
     for name, content in modules.items():
         archive.add(f"modules/{name}", stat.S_IFREG | 0o644, content)
     archive.add("modules.order", stat.S_IFREG | 0o644, "".join(f"{name}\n" for name in modules).encode())
-    archive.add("init", stat.S_IFREG | 0o755, INIT.encode())
+    archive.add("init", stat.S_IFREG | 0o755, INIT.format(mount_root=mount_root).encode())
     archive.add("TRAILER!!!", 0)
     return bytes(archive.content)
 
 
-def unpack_kernel(packages: Path, directory: Path) -> tuple[Path, Path]:
+def unpack_kernel(
+    packages: Path, directory: Path, mount_root: str = MOUNT_SNAPSHOT
+) -> tuple[Path, Path]:
     """Put the kernel and an initrd for it into `directory`."""
     kernel, initrd = directory / "vmlinuz", directory / "initrd.img"
     with tarfile.open(packages) as archive:
         tree = PackageTree(archive)
         (name,) = tree.names("vmlinuz-")
         kernel.write_bytes(tree.read(name))
-        initrd.write_bytes(build_initrd(tree))
+        initrd.write_bytes(build_initrd(tree, mount_root))
     return kernel, initrd

@@ -27,6 +27,9 @@ PROBE = """\
 # Writes one section per question to the second serial port, then powers off.
 exec >/dev/ttyS1 2>&1
 stty -F /dev/ttyS1 raw -echo
+"""
+
+ASK = """\
 ask() {
     printf '=== %s\\n' "$1"
     shift
@@ -46,10 +49,15 @@ ExecStart=/usr/local/sbin/boot-probe
 """
 
 
-def probe_script(questions: Mapping[str, str]) -> str:
-    """The guest's script that answers each named question with a command's output."""
+def interview(questions: Mapping[str, str]) -> str:
+    """Lines of shell that answer each named question with a command's output; see `parse_report`."""
     asked = "".join(f"ask '{name}' {command}\n" for name, command in questions.items())
-    return f"{PROBE}{asked}echo '=== {END}'\nsystemctl poweroff --no-block\n"
+    return f"{ASK}{asked}echo '=== {END}'\n"
+
+
+def probe_script(questions: Mapping[str, str], power_off: str = "systemctl poweroff --no-block") -> str:
+    """The guest's script that answers the questions on the second serial port."""
+    return f"{PROBE}{interview(questions)}{power_off}\n"
 
 
 def write_probe_units(directory: Path) -> None:

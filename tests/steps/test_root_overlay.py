@@ -17,6 +17,7 @@ from tests.steps.building import DEBIAN, codes, write_tar
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.model import Json
     from tests.steps.building import Project
 
 MIB = 1 << 20
@@ -62,7 +63,12 @@ def test_each_vm_has_a_root_on_its_image(debian: Project) -> None:
 
 # what should be done
 
-RECORD = Record(ID, Recipe("root-overlay", {}, {}, {}, {}), "f", ("vms/web/root.cow",), {})
+FACTS: dict[str, Json] = {"base": "images/debian/f/rootfs.ext4", "file_bytes": 8 * MIB}
+    "base": "images/debian/f/rootfs.ext4",
+    "declared_bytes": None,
+    "file_bytes": 8 * MIB,
+}
+RECORD = Record(ID, Recipe("root-overlay", {}, {}, {}, {}), "f", ("vms/web/root.cow",), FACTS)
 OTHER_BASE = Reason(ReasonCode.INPUT_CHANGED, {"id": BASE})
 MISSING, UNKNOWN = Reason(ReasonCode.MISSING), Reason(ReasonCode.BASE_UNKNOWN)
 

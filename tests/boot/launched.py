@@ -1,0 +1,143 @@
+"""A VM as a user starts it: by its own qemu.sh, with QEMU's user-mode network; and an ssh client to log in."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.boot.machine import TIMEOUT_SECONDS
+from tests.need import need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.boot.conftest import Project
+
+PAUSE_SECONDS = 0.5
+NO_KVM = ("-machine", "accel=tcg")
+"""The same machine everywhere: also under root, who may use a KVM that others may not."""
+
+
+@dataclass(frozen=True)
+class Launched:
+    """A running VM. Its console is in a file; port `ssh_port` of the loopback leads to its sshd."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    console: Path
+    ssh_port: int
+
+    def wait_for_sshd(self) -> None:
+        """Return when a server introduces itself; fails the test if the VM ends or takes too long."""
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not _has_banner(self.ssh_port):
+            if time.monotonic() > deadline:
+                self._fail(f"has no sshd after {TIMEOUT_SECONDS} s")
+            with suppress(subprocess.TimeoutExpired):
+                self._fail(f"ended with {self.process.wait(PAUSE_SECONDS)} before its sshd answered")
+
+    def wait_until_off(self) -> None:
+        """Return when the guest has powered the machine off; fails the test if it ends otherwise."""
+        try:
+            code = self.process.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._fail(f"did not power off within {TIMEOUT_SECONDS} s")
+        if code:
+            self._fail(f"ended with {code}")
+
+    def _fail(self, what: str) -> None:
+        tail = "\n".join(self.console.read_text(errors="replace").splitlines()[-40:])
+        pytest.fail(f"{self.name} {what}\nThe end of its console:\n{tail}", pytrace=False)
+
+
+@contextmanager
+def launched(project: Project, vm: str, console: Path, *arguments: str) -> Iterator[Launched]:
+    """Run the VM's qemu.sh from another directory, with more arguments for QEMU; ended on leaving."""
+    port = _free_port()
+    with (
+        console.open("wb") as output,
+        project.account.start(
+            [str(project.vm(vm) / "qemu.sh"), *NO_KVM, *arguments],
+            cwd=project.account.home,
+            variables={"BANGERBUILD_NET": f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"},
+            output=output,
+        ) as process,
+    ):
+        try:
+            yield Launched(vm, process, console, port)
+        finally:
+            process.kill()  # does nothing where it has ended
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+def _has_banner(port: int) -> bool:
+    """Whether an SSH server answers: QEMU itself takes a connection before the guest does."""
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
+        return connection.recv(4) == b"SSH-"
+    return False
+
+
+@dataclass(frozen=True)
+class SshClient:
+    """Logs in as root with one key, and with nothing of the user's own configuration."""
+
+    key: Path
+
+    @classmethod
+    def with_new_key(cls, directory: Path) -> SshClient:
+        """A client with a key pair of its own in `directory`."""
+        key = directory / "id_ed25519"
+        command = [need("ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
+        subprocess.run(command, check=True)
+        return cls(key)
+
+    @property
+    def public_key(self) -> str:
+        """One line, as it stands in the file."""
+        return self.key.with_suffix(".pub").read_text()
+
+    def run(
+        self, machine: Launched, command: str, *, script: str = "", **options: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the guest with `script` as its input; the caller judges the exit code.
+
+        Args:
+            machine: where to log in.
+            command: for the shell of the guest's root.
+            script: the command's standard input.
+            options: of ssh_config(5); they win over those here.
+        """
+        settings = {
+            "BatchMode": "yes",
+            "IdentityFile": str(self.key),
+            "IdentitiesOnly": "yes",
+            "IdentityAgent": "none",
+            "GlobalKnownHostsFile": "/dev/null",
+            "UserKnownHostsFile": f"{self.key}.{machine.name}.known",
+            "StrictHostKeyChecking": "accept-new",
+            **options,
+        }
+        return subprocess.run(
+            [
+                *(need("ssh", "openssh-client"), "-F", "/dev/null", "-p", str(machine.ssh_port)),
+                *(f"-o{name}={value}" for name, value in settings.items()),
+                *("root@127.0.0.1", command),
+            ],
+            input=script,
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
