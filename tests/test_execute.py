@@ -443,11 +443,18 @@ def test_the_reporter_is_called_by_the_calling_thread_alone(path: Path) -> None:
     reporter = ThreadReporter()
 
     def warn(workspace: Workspace) -> None:
-        workspace.warn("mind the gap")
+        workspace.warn(f"mind {workspace.fingerprint}")
 
     built([step(name, during=warn) for name in "abcd"], path, reporter=reporter, jobs=4)
     assert reporter.threads == {threading.get_ident()}
-    assert ("warning", "a: mind the gap") in reporter.events
+    assert sum(event == "warning" for event, _ in reporter.events) == 4
+
+
+def test_a_warning_that_many_steps_share_is_told_once(path: Path) -> None:
+    reporter = RecordingReporter()
+    steps = [step(name, during=lambda workspace: workspace.warn("mind the gap")) for name in "abcd"]
+    built(steps, path, reporter=reporter, jobs=1)
+    assert [text for event, text in reporter.events if event == "warning"] == ["a: mind the gap"]
 
 
 def test_every_action_that_was_started_is_finished_and_its_warnings_come_first(path: Path) -> None:

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 COMMENT = """\
 Starts the VM {name} under QEMU, with KVM where it can be used. The serial console is on this terminal:
-Ctrl-A X ends QEMU. Arguments are passed on to it; paths among them are relative to this directory.
+Ctrl-A X ends QEMU. Arguments are passed on to it, such as -machine accel=tcg, to do without KVM; paths
+among them are relative to this directory.
 
 BANGERBUILD_NET chooses the network:
 {tap}  user   QEMU's own, which needs no device on the host; options of -netdev user may follow, such as

@@ -61,7 +61,7 @@ def opened_to_write(
     path = workspace.path(artifact)
     with ExitStack() as stack:
         if workspace.facts(disk_id)["format"] == "snapshot":
-            parsed = _parsed(workspace, _base_path(workspace, disk_id), first)
+            parsed = _parsed(workspace, disk_id, first)
             store = stack.enter_context(SnapshotStore(parsed.base, path, writable=True, durable=False))
             if parsed.chunks is not None:
                 store.start_with(parsed.chunks)
@@ -81,12 +81,14 @@ def _filesystem(
     return Filesystem(blocks, writable=True, now=epoch, place=place, parsed=parsed)
 
 
-def _parsed(workspace: Workspace, base: Path, first: tuple[GuestChange, ...]) -> ParsedBase:
+def _parsed(workspace: Workspace, disk_id: str, first: tuple[GuestChange, ...]) -> ParsedBase:
+    base = _base_path(workspace, disk_id)
     parsed = workspace.shared(f"parsed {base}", lambda: _parse(base))
     if not first:
         return parsed
     key = f"parsed {base} with {first!r}"
-    return workspace.shared(key, lambda: _parse_changed(parsed, first, workspace))
+    name = workspace.artifact(disk_id)  # of the one that asks first, and hears of what goes wrong
+    return workspace.shared(key, lambda: _parse_changed(parsed, first, workspace, name))
 
 
 @contextmanager
@@ -97,11 +99,15 @@ def _parse(base: Path) -> Iterator[ParsedBase]:
 
 @contextmanager
 def _parse_changed(
-    base: ParsedBase, first: tuple[GuestChange, ...], workspace: Workspace
+    base: ParsedBase, first: tuple[GuestChange, ...], workspace: Workspace, name: str
 ) -> Iterator[ParsedBase]:
     path = workspace.staging / "first.cow"
     with SnapshotStore.create(base.blocks, path, durable=False) as store:
         path.unlink()  # the open file is enough
+        store.name = (
+            base.blocks.name
+        )  # what a message calls it: these changes are made to the image, as it were
+        store.name = name
         with Filesystem(store, writable=True, now=workspace.epoch, parsed=base) as disk:
             patching.make(disk, first)
         with ParsedBase(store) as changed:

@@ -154,9 +154,7 @@ def build_initrd(tree: PackageTree, mount_root: str) -> bytes:
     return bytes(archive.content)
 
 
-def unpack_kernel(
-    packages: Path, directory: Path, mount_root: str = MOUNT_SNAPSHOT
-) -> tuple[Path, Path]:
+def unpack_kernel(packages: Path, directory: Path, mount_root: str = MOUNT_SNAPSHOT) -> tuple[Path, Path]:
     """Put the kernel and an initrd for it into `directory`."""
     kernel, initrd = directory / "vmlinuz", directory / "initrd.img"
     with tarfile.open(packages) as archive:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bangerbuild.errors import FilesystemError, SourceError
-from bangerbuild.guest.defaults import changes, identity_changes
+from bangerbuild.guest.defaults import changes, identity_changes, split
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, Outcome
 from bangerbuild.spec import VM, FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network
 from tests.guest.view import SYSTEMD, DictView, guest, written
@@ -35,7 +35,7 @@ BY_SWITCH = {
         f"{UNIT_DIRECTORY}/bangerbuild-network.service",
         f"{UNIT_DIRECTORY}/multi-user.target.wants/bangerbuild-network.service",
     ],
-    "fstab": ["/etc/fstab"],
+    "fstab": ["/run", "/tmp", "/etc/fstab"],
 }
 
 
@@ -176,6 +176,21 @@ def test_mounts_that_a_declared_fstab_shuts_out_are_a_warning() -> None:
 def test_mounts_without_the_fstab_default_are_a_warning() -> None:
     vm = replace(WEB, guest=ALL_OFF, mounts=(Mount("tmpfs", "/scratch", "tmpfs"),))
     assert changes(vm, DEBIAN).warnings == ("the declared mounts are not written: guest.fstab is false",)
+
+
+def test_directories_to_mount_on_are_made_where_the_image_has_none() -> None:
+    vm = replace(WEB, mounts=(Mount("tmpfs", "/scratch", "tmpfs"), Mount("tmpfs", "/srv", "tmpfs")))
+    image = guest({"/run": "", "/tmp": "", "/srv": ""})
+    made = [change for change in changes(vm, image).changes if isinstance(change, GuestDirectory)]
+    assert made == [GuestDirectory("/scratch")]
+
+
+def test_what_differs_between_two_vms_of_an_image_is_made_after_what_they_get_alike() -> None:
+    other = replace(WEB, hostname="db", network=replace(WEB.network, address="172.16.0.11/24"))
+    (alike, own), (alike_other, own_other) = (split(vm, changes(vm, DEBIAN)) for vm in (WEB, other))
+    assert alike == alike_other
+    assert own != own_other
+    assert {*alike, *own.changes} == set(changes(WEB, DEBIAN).changes)
 
 
 def test_identity_is_no_part_of_what_every_patch_does() -> None:

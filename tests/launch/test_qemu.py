@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from dataclasses import replace
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 WEB_SCRIPT = """\
 #!/bin/sh
 # Starts the VM web under QEMU, with KVM where it can be used. The serial console is on this terminal:
-# Ctrl-A X ends QEMU. Arguments are passed on to it; paths among them are relative to this directory.
+# Ctrl-A X ends QEMU. Arguments are passed on to it, such as -machine accel=tcg, to do without KVM; paths
+# among them are relative to this directory.
 #
 # BANGERBUILD_NET chooses the network:
 #   tap    the tap device tap-web (default)
@@ -239,3 +241,35 @@ def test_qemu_takes_the_user_mode_network(address: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert re.search(rf" {re.escape(address.partition('/')[0])} +22 ", done.stdout)
+
+
+@pytest.mark.parametrize("network", ["none", "user"])
+def test_qemu_itself_takes_the_script_and_an_argument_that_does_without_kvm(
+    store: Directory, network: str
+) -> None:
+    write_boot_files(store.path)
+    for drive in WEB.drives:
+        (store.path / drive.path).write_bytes(bytes(512))
+    need("qemu-system-x86_64", "qemu-system-x86")
+    done = subprocess.run(
+        [store.path / "qemu.sh", "-machine", "accel=tcg", "-S"],
+        env=os.environ | {"BANGERBUILD_NET": network},
+        input="\x01cinfo kvm\ninfo block\nquit\n",  # Ctrl-A C: from the serial console to the monitor
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "kvm support: disabled" in done.stdout
+    assert re.findall(r"virtio\d.*: (\S+) \(raw\)", done.stdout) == [drive.path for drive in WEB.drives]
+
+
+def write_boot_files(vm: Path) -> None:
+    """What QEMU takes for a kernel (Documentation/x86/boot.rst) and an initrd; neither is started."""
+    kernel = bytearray(64 << 10)
+    kernel[0x202:0x208] = b"HdrS\x0c\x02"
+    kernel[0x22C:0x230] = (0x37FFFFFF).to_bytes(4, "little")  # how high an initrd may lie
+    for path, content in ((WEB_BOOT.kernel, kernel), (WEB_BOOT.initrd, bytes(512))):
+        file = vm / str(path)
+        file.parent.mkdir(parents=True)
+        file.write_bytes(content)

@@ -64,10 +64,6 @@ def test_each_vm_has_a_root_on_its_image(debian: Project) -> None:
 # what should be done
 
 FACTS: dict[str, Json] = {"base": "images/debian/f/rootfs.ext4", "file_bytes": 8 * MIB}
-    "base": "images/debian/f/rootfs.ext4",
-    "declared_bytes": None,
-    "file_bytes": 8 * MIB,
-}
 RECORD = Record(ID, Recipe("root-overlay", {}, {}, {}, {}), "f", ("vms/web/root.cow",), FACTS)
 OTHER_BASE = Reason(ReasonCode.INPUT_CHANGED, {"id": BASE})
 MISSING, UNKNOWN = Reason(ReasonCode.MISSING), Reason(ReasonCode.BASE_UNKNOWN)

@@ -1,0 +1,354 @@
+"""Two VMs whole: raw roots, a work and a data disk, Debian's own kernel, started by qemu.sh, entered by ssh."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import tomli_w
+
+from tests.boot.conftest import Project
+from tests.boot.debian import BOOTABLE, tarball
+from tests.boot.launched import Launched, SshClient, launched
+from tests.boot.machine import interview, parse_report
+from tests.need import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.boot.account import Account
+
+# All in one file: `--dist loadfile` gives it to one worker, so the machines are built and booted once.
+pytestmark = pytest.mark.boot
+
+MANIFEST: dict[str, Any] = {
+    "defaults": {
+        "image": "bookworm",
+        "memory": "384MiB",
+        "root": {"format": "raw"},
+        "ssh_authorized_keys": ["./id_ed25519.pub"],
+    },
+    "image": {
+        "bookworm": {
+            "kernel": {"guest": "/boot/vmlinuz-*"},
+            "initrd": {"guest": "/boot/initrd.img-*"},
+            "rootfs": {"tar": "bookworm.tar"},
+            "work_seed": {"directory": "skel", "size": "16MiB"},
+        }
+    },
+    "vm": {
+        "web": {
+            "vcpus": 2,
+            "root": {"size": "2GiB"},
+            "work": {"size": "64MiB"},
+            "disk": [{"name": "data", "size": "32MiB", "mount": "/data"}],
+            "network": {"address": "172.16.0.10/24", "gateway": "172.16.0.1"},
+            "file": [
+                {"guest": "/etc/app.conf", "content": "port = 80\n", "mode": "0640", "owner": "root:adm"},
+                {"guest": "~/notes", "content": "buy milk\n", "mode": "0600"},
+                {"guest": "/data/inbox/hello", "content": "hello\n", "owner": "1000:1001"},
+            ],
+            "file_sync": [
+                {"host": "site", "guest": "/srv/site", "owner": "www-data:adm"},
+                {"host": "site", "guest": "~/site"},
+                {"host": "site", "guest": "/data/site", "owner": "www-data:www-data"},
+            ],
+        },
+        "db": {
+            "work": False,
+            "network": {"address": "10.1.2.3/16", "gateway": "10.1.0.1"},
+        },
+    },
+}
+
+EXTRA = ("-smbios", "type=1,serial=given-as-an-argument")
+"""An argument for QEMU of which the guest can tell."""
+
+CREDENTIALS = "/root /root/.ssh /root/.ssh/authorized_keys"
+WRITTEN = {"root": "/var/tmp/from-guest", "work": "/root/from-guest", "data": "/data/from-guest"}
+TREES = "/srv/site /root /data"
+FILES = "/etc/app.conf /root/notes /data/inbox/hello"
+
+QUESTIONS = {
+    "system": "systemctl is-system-running --wait",
+    "failed units": "systemctl --failed --no-legend --plain",
+    "hostname": "hostname",
+    "processors": "nproc",
+    "serial": "cat /sys/class/dmi/id/product_serial",
+    "mounts": "findmnt -J --list -o TARGET,FSTYPE,OPTIONS,LABEL",
+    "fstab": "cat /etc/fstab",
+    "card": "ip -j addr",
+    "routes": "ip -4 -j route",
+    "trees": rf"find {TREES} -name lost+found -prune -o -printf '%p %y %m %U:%G %u:%g\n'",
+    "files": f"stat -c '%n %a %u:%g' {FILES}",
+    "contents": f"cat {FILES} /root/.profile",
+    "credentials": f"stat -c '%n %a %u:%g' {CREDENTIALS}",
+    "authorized keys": "cat /root/.ssh/authorized_keys",
+    "sshd": "sshd -T",
+    "machine-id": "cat /etc/machine-id",
+    "host keys": "sh -c 'cat /etc/ssh/ssh_host_*_key.pub'",
+}
+WRITE = f"""mkdir -p /data; echo "written on $(hostname)" | tee {" ".join(WRITTEN.values())}"""
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What one VM said over ssh; it has powered off cleanly since."""
+
+    report: dict[str, str]
+    with_password: subprocess.CompletedProcess[str]
+    """A login that offers everything but the key."""
+    applied: dict[str, Any]
+    """What `apply` said while both VMs were running."""
+
+
+Visits = dict[str, Visit]
+
+
+@pytest.fixture(scope="module")
+def client(scratch: Path) -> SshClient:
+    """Who logs in."""
+    return SshClient.with_new_key(scratch)
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path, account: Account, client: SshClient) -> Project:
+    """The VMs of MANIFEST after their first `apply`."""
+    directory = scratch / "login"
+    directory.mkdir()
+    (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
+    (directory / "id_ed25519.pub").write_text(client.public_key)
+    shutil.copyfile(tarball(BOOTABLE), directory / "bookworm.tar")
+    _write_skeleton(directory / "skel" / "root")
+    _write_site(directory / "site")
+    account.take(directory)
+    project = Project(directory, account)
+    project.apply()
+    return project
+
+
+def _write_skeleton(home: Path) -> None:
+    """A home directory with modes that sshd would not let pass."""
+    (home / ".ssh").mkdir(parents=True)
+    (home / ".ssh").chmod(0o777)
+    (home / ".ssh" / "authorized_keys").write_text("")
+    (home / ".ssh" / "authorized_keys").chmod(0o666)
+    (home / ".profile").write_text("umask 022\n")
+    home.chmod(0o775)
+
+
+def _write_site(site: Path) -> None:
+    (site / "bin").mkdir(parents=True)
+    for name, mode in (("index.html", 0o644), ("bin/deploy", 0o755), ("bin/token", 0o600)):
+        (site / name).write_text(f"this is {name}\n")
+        (site / name).chmod(mode)
+    (site / "bin").chmod(0o750)
+    site.chmod(0o755)
+
+
+@pytest.fixture(scope="module")
+def visits(project: Project, client: SshClient, scratch: Path) -> Visits:
+    """Both VMs are run at once, asked, and powered off from inside."""
+
+    def visit(vm: str) -> Visit:
+        with launched(project, vm, scratch / f"{vm}.console", *EXTRA) as machine:
+            machine.wait_for_sshd()
+            seen = _ask(client, machine, project)
+            client.run(machine, "systemctl poweroff")
+            machine.wait_until_off()
+        return seen
+
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(MANIFEST["vm"], pool.map(visit, MANIFEST["vm"]), strict=True))
+
+
+def _ask(client: SshClient, machine: Launched, project: Project) -> Visit:
+    answers = client.run(machine, "sh -s", script=f"{interview(QUESTIONS)}{WRITE}\n")
+    assert answers.returncode == 0, answers.stderr
+    refused = client.run(
+        machine,
+        "true",
+        PubkeyAuthentication="no",
+        PreferredAuthentications="none,password,keyboard-interactive",
+    )
+    return Visit(parse_report(answers.stdout), refused, project.apply())
+
+
+def mounts(visit: Visit) -> dict[str, dict[str, str]]:
+    """Mount target to its type, options and label; of several on one target the uppermost."""
+    return {entry["target"]: entry for entry in json.loads(visit.report["mounts"])["filesystems"]}
+
+
+def card(visit: Visit) -> dict[str, Any]:
+    """The network card, as `ip` shows it."""
+    (found,) = (link for link in json.loads(visit.report["card"]) if link["ifname"] != "lo")
+    return dict(found)
+
+
+# Seen from inside
+
+
+def test_the_key_of_the_manifest_lets_its_owner_in(visits: Visits, client: SshClient) -> None:
+    for name, visit in visits.items():
+        assert visit.report["hostname"] == f"{name}\n"
+        assert visit.report["authorized keys"] == client.public_key
+
+
+@pytest.mark.parametrize("vm", ["web", "db"])
+def test_every_login_but_with_a_key_is_refused(visits: Visits, vm: str) -> None:
+    assert visits[vm].with_password.returncode == 255
+    assert "Permission denied (publickey)." in visits[vm].with_password.stderr
+
+
+@pytest.mark.parametrize("vm", ["web", "db"])  # /root is on the work disk, and on the root
+def test_all_that_sshd_checks_before_it_trusts_a_key_is_roots_alone(visits: Visits, vm: str) -> None:
+    assert visits[vm].report["credentials"].splitlines() == [
+        "/root 700 0:0",
+        "/root/.ssh 700 0:0",
+        "/root/.ssh/authorized_keys 600 0:0",
+    ]
+    assert "strictmodes yes" in visits[vm].report["sshd"].splitlines()
+
+
+def test_sshd_reads_the_settings_of_the_drop_in(visits: Visits) -> None:
+    for visit in visits.values():
+        assert {
+            "permitrootlogin without-password",  # what sshd -T calls prohibit-password
+            "pubkeyauthentication yes",
+            "passwordauthentication no",
+            "kbdinteractiveauthentication no",
+            "authorizedkeysfile /root/.ssh/authorized_keys",
+        } <= set(visit.report["sshd"].splitlines())
+
+
+def test_the_boot_is_complete_and_no_unit_failed(visits: Visits) -> None:
+    for visit in visits.values():
+        assert (visit.report["system"], visit.report["failed units"]) == ("running\n", "")
+
+
+def test_qemu_gives_the_guest_its_processors_and_takes_further_arguments(visits: Visits) -> None:
+    assert [visits[vm].report["processors"] for vm in ("web", "db")] == ["2\n", "1\n"]
+    assert visits["web"].report["serial"] == "given-as-an-argument\n"
+
+
+@pytest.mark.parametrize(("target", "label"), [("/", None), ("/root", "work"), ("/data", "data")])
+def test_each_disk_is_mounted_writable_in_its_place(visits: Visits, target: str, label: str | None) -> None:
+    mount = mounts(visits["web"])[target]
+    assert (mount["fstype"], mount["label"]) == ("ext4", label)
+    assert "rw" in mount["options"].split(",")
+
+
+def test_fstab_knows_the_disks_by_their_labels(visits: Visits) -> None:
+    fields = [line.split()[:3] for line in visits["web"].report["fstab"].splitlines()]
+    assert ["LABEL=work", "/root", "ext4"] in fields
+    assert ["LABEL=data", "/data", "ext4"] in fields
+
+
+def test_a_vm_without_a_work_disk_has_its_home_on_the_root(visits: Visits) -> None:
+    assert "/root" not in mounts(visits["db"])
+
+
+def test_a_declared_file_has_its_mode_and_owner_on_each_disk(visits: Visits) -> None:
+    assert visits["web"].report["files"].splitlines() == [
+        "/etc/app.conf 640 0:4",  # Debian's adm
+        "/root/notes 600 0:0",
+        "/data/inbox/hello 644 1000:1001",
+    ]
+
+
+def test_files_and_the_seed_are_read_as_they_were_written(visits: Visits) -> None:
+    assert visits["web"].report["contents"] == "port = 80\nbuy milk\nhello\numask 022\n"
+
+
+@pytest.mark.parametrize(
+    ("target", "owner"),
+    [
+        ("/srv/site", "33:4 www-data:adm"),
+        ("/root/site", "0:0 root:root"),
+        ("/data/site", "33:33 www-data:www-data"),
+    ],
+)
+def test_a_synced_tree_has_the_hosts_modes_and_the_declared_owner_on_each_disk(
+    visits: Visits, target: str, owner: str
+) -> None:
+    found = (line for line in visits["web"].report["trees"].splitlines() if line.startswith(target))
+    assert sorted(found) == [
+        f"{target} d 755 {owner}",
+        f"{target}/bin d 750 {owner}",
+        f"{target}/bin/deploy f 755 {owner}",
+        f"{target}/bin/token f 600 {owner}",
+        f"{target}/index.html f 644 {owner}",
+    ]
+
+
+def test_a_nested_root_of_the_seed_is_the_work_disks_top(visits: Visits) -> None:
+    lines = visits["web"].report["trees"].splitlines()
+    assert "/root/.profile f 644 0:0 root:root" in lines
+    assert not any(line.startswith("/root/root") for line in lines)
+
+
+# What makes each VM itself
+
+
+def test_each_vm_has_the_address_and_mac_of_its_own_and_its_gateway(visits: Visits) -> None:
+    for vm, mac, address, gateway in (
+        ("web", "06:00:ac:10:00:0a", ("172.16.0.10", 24), "172.16.0.1"),
+        ("db", "06:00:0a:01:02:03", ("10.1.2.3", 16), "10.1.0.1"),
+    ):
+        found = card(visits[vm])
+        ipv4 = [
+            (entry["local"], entry["prefixlen"]) for entry in found["addr_info"] if entry["family"] == "inet"
+        ]
+        assert (found["address"], ipv4) == (mac, [address])
+        routes = json.loads(visits[vm].report["routes"])
+        assert [route["gateway"] for route in routes if route["dst"] == "default"] == [gateway]
+
+
+def test_each_vm_has_a_machine_id_of_its_own(visits: Visits) -> None:
+    identities = [visit.report["machine-id"].strip() for visit in visits.values()]
+    assert all(len(identity) == 32 for identity in identities)
+    assert len(set(identities)) == 2
+
+
+def test_each_vm_has_host_keys_of_its_own(visits: Visits) -> None:
+    keys = [{line.split()[1] for line in visit.report["host keys"].splitlines()} for visit in visits.values()]
+    assert all(keys)
+    assert keys[0].isdisjoint(keys[1])
+
+
+# From outside, while they run and afterwards
+
+
+def test_applying_while_the_vms_run_keeps_everything(visits: Visits) -> None:
+    for visit in visits.values():
+        assert {action["action"] for action in visit.applied["actions"]} == {"keep"}
+
+
+@pytest.mark.parametrize(
+    ("disk", "path"),
+    [("root", "/var/tmp/from-guest"), ("work", "/from-guest"), ("data", "/from-guest")],
+)
+def test_cat_reads_what_the_guest_wrote_to_each_disk(
+    project: Project, visits: Visits, disk: str, path: str
+) -> None:
+    file = project.vm("web") / f"{disk}.ext4"
+    assert project.bangerbuild("cat", str(file), path) == b"written on web\n"
+
+
+@pytest.mark.parametrize(("vm", "disk"), [("web", "root"), ("web", "work"), ("web", "data"), ("db", "root")])
+def test_every_disk_is_clean_after_the_shutdown(project: Project, visits: Visits, vm: str, disk: str) -> None:
+    command = [need("e2fsck", "e2fsprogs"), "-fn", project.vm(vm) / f"{disk}.ext4"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+
+
+def test_applying_after_the_guests_wrote_keeps_everything_theirs(project: Project, visits: Visits) -> None:
+    assert {action["action"] for action in project.apply()["actions"]} == {"keep"}
+    for disk, path in (("root", "/var/tmp/from-guest"), ("work", "/from-guest"), ("data", "/from-guest")):
+        file = project.vm("web") / f"{disk}.ext4"
+        assert project.bangerbuild("cat", str(file), path) == b"written on web\n"
