@@ -29,7 +29,8 @@ class DataDisk:
     tools: ClassVar[tuple[str, ...]] = disks.TOOLS
 
     vm: str = field(metadata={"recipe": False})
-    name: str = field(metadata={"recipe": False})
+    name: str
+    """Also its label; two disks of a VM are two filesystems, with a UUID each."""
     size_bytes: int = field(metadata={"key": "size"})
 
     @classmethod

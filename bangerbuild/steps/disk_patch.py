@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
+from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.owners import Owners
 from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import disks, patching
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestView, Outcome
+    from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.spec import FileSync, InlineFile
     from bangerbuild.tree import Place
@@ -116,11 +117,12 @@ class DiskPatch(ABC):
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
         """What the disk shall get, but for the content of file_syncs."""
-        return defaults.own_changes(self, now, synced)
+        points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
+        return Outcome.joined((Outcome(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:  # noqa: ARG002  # a root's
+    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
         """The guest as this disk's patch may read it."""
-        return image
+        return _DiskView(image, disk)
 
     def image_artifact(self, view: View) -> str | None:
         """The image that the guest stands on, where it has to be read."""
@@ -141,6 +143,15 @@ class DiskPatch(ABC):
             uid, gid = owners.ids(sync.owner)
             for entry in patching.host_tree(sync, warn):
                 yield patching.placed(sync, replace(entry, uid=uid, gid=gid))
+
+
+class _DiskView:
+    """A disk as it is now; what is read, the users and groups, is its guest's image's."""
+
+    def __init__(self, image: patching.ImageView, disk: Filesystem) -> None:
+        self.read = image.read
+        self.exists = disk.exists
+        self.mode = image.mode
 
 
 def _ignore(_message: str) -> None:

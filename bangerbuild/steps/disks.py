@@ -104,9 +104,6 @@ def _parse_changed(
     path = workspace.staging / "first.cow"
     with SnapshotStore.create(base.blocks, path, durable=False) as store:
         path.unlink()  # the open file is enough
-        store.name = (
-            base.blocks.name
-        )  # what a message calls it: these changes are made to the image, as it were
         store.name = name
         with Filesystem(store, writable=True, now=workspace.epoch, parsed=base) as disk:
             patching.make(disk, first)

@@ -1,4 +1,4 @@
-"""A VM as a user starts it: by its own qemu.sh, with QEMU's user-mode network; and an ssh client to log in."""
+"""A VM as a user starts it: by its own qemu.sh, with QEMU's user-mode network; and a client to log in."""
 
 from __future__ import annotations
 

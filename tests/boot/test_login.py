@@ -1,4 +1,4 @@
-"""Two VMs whole: raw roots, a work and a data disk, Debian's own kernel, started by qemu.sh, entered by ssh."""
+"""Two VMs with all their disks and Debian's own kernel, started by qemu.sh, entered by ssh."""
 
 from __future__ import annotations
 
@@ -342,7 +342,7 @@ def test_cat_reads_what_the_guest_wrote_to_each_disk(
 
 @pytest.mark.parametrize(("vm", "disk"), [("web", "root"), ("web", "work"), ("web", "data"), ("db", "root")])
 def test_every_disk_is_clean_after_the_shutdown(project: Project, visits: Visits, vm: str, disk: str) -> None:
-    command = [need("e2fsck", "e2fsprogs"), "-fn", project.vm(vm) / f"{disk}.ext4"]
+    command = [need("e2fsck", "e2fsprogs"), "-fn", str(project.vm(vm) / f"{disk}.ext4")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

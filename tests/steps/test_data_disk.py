@@ -110,7 +110,7 @@ def test_two_data_disks_of_one_manifest_are_not_the_same_filesystem(debian: Proj
         (disk("root"), "'root' is the name of the VM's own root disk"),
         (disk("work"), "'work' is the name of the VM's own work disk"),
         (disk(size="64KiB"), "too small a disk"),
-        (disk(size="67108865"), "which is not a multiple of 4096"),
+        (disk().replace('"64MiB"', "67108865"), "which is not a multiple of 4096"),
         (disk() + disk(mount="/other"), "'data'"),
         (disk() + disk("log"), "'/data'"),
         (disk(mount="data"), "mount"),
@@ -218,8 +218,8 @@ def test_a_name_that_has_another_number_in_a_new_image_is_patched_again(debian: 
     debian.write(WEB + disk() + file("/data/www", more='owner = "www-data:root"\n'))
     debian.build()
     before = write_precious(vm_disk(debian, "data").path)
-    passwd = "www-data:x:44:44::/:/bin/sh\n"
-    write_tar(debian.directory / "root.tar", {**DEBIAN, "etc/passwd": passwd})
+    users = "www-data:x:44:44::/:/bin/sh\n"
+    write_tar(debian.directory / "root.tar", {**DEBIAN, "etc/passwd": users})
     assert debian.plan()[PATCH].verb is Verb.UPDATE
     debian.build()
     assert vm_disk(debian, "data").stat("/www").owner == "44:0"

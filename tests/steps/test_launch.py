@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Step, Workspace
+    from tests.steps.building import Project
 
 IMAGE = "image.bookworm"
 BASE = "images/bookworm/0123/rootfs.ext4"
@@ -283,3 +284,15 @@ def test_a_kernel_that_is_declared_later_brings_the_files_that_start_it(tmp_path
     assert not (vm / "qemu.sh").exists()
     assert action(tmp_path, launch(tmp_path)).verb is Verb.UPDATE
     assert (build(tmp_path, launch(tmp_path)) / "qemu.sh").is_file()
+
+
+def test_where_no_record_knows_the_base_the_files_stay_as_they_are(debian: Project) -> None:
+    debian.write('[image.debian.rootfs]\ntar = "root.tar"\n[vm.web]\nimage = "debian"\n')
+    debian.build()
+    attach = debian.store / "vms" / "web" / "attach.sh"
+    before = attach.read_bytes()
+    for path in debian.store.glob("state.db*"):
+        path.unlink()
+    assert debian.plan()["vm.web.launch"].verb is Verb.BLOCKED
+    debian.build()
+    assert attach.read_bytes() == before
