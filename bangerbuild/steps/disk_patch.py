@@ -76,7 +76,7 @@ class DiskPatch(ABC):
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.disk_verb is Verb.REPLACE:
             return Verdict(Verb.UPDATE, (disk_changed, *others))
-        if situation.record is None:
+        if situation.record is None or situation.disk_verb is Verb.ADOPT:  # what is recorded was another
             return self._judge_unpatched(situation)
         return Verdict(Verb.UPDATE, others) if others else Verdict(Verb.KEEP)
 

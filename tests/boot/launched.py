@@ -7,11 +7,9 @@ import subprocess
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-import pytest
-
-from tests.boot.machine import TIMEOUT_SECONDS
+from tests.boot.machine import TIMEOUT_SECONDS, fail_with_console
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -52,9 +50,8 @@ class Launched:
         if code:
             self._fail(f"ended with {code}")
 
-    def _fail(self, what: str) -> None:
-        tail = "\n".join(self.console.read_text(errors="replace").splitlines()[-40:])
-        pytest.fail(f"{self.name} {what}\nThe end of its console:\n{tail}", pytrace=False)
+    def _fail(self, what: str) -> NoReturn:
+        fail_with_console(f"{self.name} {what}", self.console)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -74,6 +74,13 @@ def parse_report(text: str) -> dict[str, str]:
     return {name: body.removesuffix("\n") for name, body in zip(pieces[1::2], pieces[2::2], strict=True)}
 
 
+def fail_with_console(what: str, console: Path) -> NoReturn:
+    """Fail the test; the end of what the guest's kernel and init said goes with it."""
+    text = console.read_text(errors="replace") if console.exists() else ""
+    tail = "\n".join(text.splitlines()[-40:])
+    pytest.fail(f"{what}\nThe end of its console:\n{tail}", pytrace=False)
+
+
 @dataclass(frozen=True)
 class Machine:
     """A VM's disks and network card, and where its consoles are written."""
@@ -131,7 +138,5 @@ class Machine:
             self._fail(f"powered off without a whole report, only {sorted(report)}")
         return report
 
-    def _fail(self, what: str) -> None:
-        console = self.console.read_text(errors="replace") if self.console.exists() else ""
-        tail = "\n".join(console.splitlines()[-40:])
-        pytest.fail(f"{self.name} {what}\nThe end of its console:\n{tail}", pytrace=False)
+    def _fail(self, what: str) -> NoReturn:
+        fail_with_console(f"{self.name} {what}", self.console)

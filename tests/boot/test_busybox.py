@@ -1,4 +1,4 @@
-"""A guest with neither systemd nor OpenRC: busybox, whose start script sets the network as `apply` advises."""
+"""A guest with neither systemd nor OpenRC: busybox, whose start script sets the network as told."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MANIFEST: dict[str, Any] = {
         "tiny": {
             "image": "busybox",
             "memory": "256MiB",
-            "root": {"format": "raw", "size": "64MiB"},
+            "root": {"format": "raw", "size": "256MiB"},
             "work": {"size": "16MiB"},
             "network": {"address": "172.16.0.10/24", "gateway": "172.16.0.1"},
         }
