@@ -234,6 +234,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 def error_lines(error: BangerError) -> Iterator[str]:
     """An error to read: brief, details, hint."""
     yield f"error: {error.brief}"
+    yield from more_of(error)
+
+
+def more_of(error: BangerError) -> Iterator[str]:
+    """What an error says beyond its brief."""
     if error.details:
         yield from (f"  {line}" for line in error.details.splitlines())
     if error.hint:

@@ -35,7 +35,7 @@ def _print(line: str) -> None:
 
 
 class Quiet:
-    """Says nothing but warnings."""
+    """Says nothing but warnings and errors."""
 
     def planned(self, plan: Plan) -> None:
         """See PlanReporter."""
@@ -45,6 +45,9 @@ class Quiet:
 
     def finished(self, action: Action, result: Result) -> None:
         """See Reporter."""
+        if result.error is not None:
+            for line in (f"{action.id} failed:", *(f"  {line}" for line in report.error_lines(result.error))):
+                _print(line)
 
     def warned(self, step_id: str, message: str) -> None:
         """See Reporter."""
@@ -68,6 +71,9 @@ class Plain(Quiet):
     def finished(self, action: Action, result: Result) -> None:
         """See Reporter."""
         _print(result_line(action, result, self._width))
+        if result.error is not None:
+            for line in report.more_of(result.error):
+                _print(f"        {line}")
 
 
 class Live(Plain):

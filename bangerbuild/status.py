@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import in_use
 from bangerbuild.model import Verb
 from bangerbuild.report import size
 
@@ -55,10 +56,13 @@ class ArtifactStatus:
         }
 
 
-def examine(plan: Plan, store: Store) -> tuple[ArtifactStatus, ...]:
-    """The artifacts that the plan speaks of, then those of VMs that no manifest declares."""
+def examine(plan: Plan, store: Store, *, whole: bool = True) -> tuple[ArtifactStatus, ...]:
+    """The artifacts that the plan speaks of, then those of VMs that no manifest declares.
+
+    `whole` says whether the plan is of all that is declared; else nothing can be said of the others.
+    """
     declared = tuple(_declared(plan, store))
-    return (*declared, *_undeclared(plan, store))
+    return (*declared, *_undeclared(plan, store)) if whole else declared
 
 
 def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
@@ -67,14 +71,18 @@ def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
     for action in plan.actions:
         if action.step.changes:
             continue
-        patch = patches.get(action.id)
-        due = patch if action.verb is Verb.KEEP and patch is not None else action
-        for artifact in action.artifacts:
-            yield _status(store, artifact, action.id, _state(action, due), in_use=action.in_use or due.in_use)
+        due = patches.get(action.id, action) if action.verb is Verb.KEEP else action
+        there = _there(action, store)
+        state = STATES[Verb.REPLACE if there and due.verb is Verb.CREATE else due.verb]
+        for artifact in there or action.artifacts:
+            yield _status(store, artifact, action.id, state, may_be_used=action.step.exclusive)
 
 
-def _state(action: Action, due: Action) -> str:
-    return STATES[due.verb if action.verb is Verb.KEEP else action.verb]
+def _there(action: Action, store: Store) -> tuple[str, ...]:
+    """What lies in the store of the step: not always where the next run will put it."""
+    record = store.records.get(action.id)
+    known = (action.artifacts, record.artifacts if record else ())
+    return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
 
 
 def _undeclared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
@@ -82,16 +90,16 @@ def _undeclared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
     known = {action.id for action in plan.actions}
     for record in sorted(store.records.values(), key=lambda record: record.id):
         if record.id.startswith("vm.") and record.id not in known and not record.id.endswith(".patch"):
-            for artifact in record.artifacts:
-                if store.exists(artifact):
-                    yield _status(store, artifact, record.id, UNDECLARED)
+            for artifact in filter(store.exists, record.artifacts):
+                yield _status(store, artifact, record.id, UNDECLARED, may_be_used=True)
 
 
-def _status(store: Store, artifact: str, step_id: str, state: str, *, in_use: bool = False) -> ArtifactStatus:
+def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:
     record = store.records.get(step_id)
     base = record.facts.get("base") if record else None
+    path = store.path / artifact
     try:
-        found = (store.path / artifact).stat()
+        found = path.stat()
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)
     return ArtifactStatus(
@@ -101,7 +109,7 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, in_use: bo
         found.st_size,
         found.st_blocks * 512,
         str(base) if base is not None else None,
-        in_use,
+        may_be_used and in_use.holder(path) is not None,
     )
 
 

@@ -270,7 +270,7 @@ class TestApply:
         assert ends["image.small.rootfs"]["error"]
         assert ends["vm.web.root"]["result"] == "skipped"
         assert json.loads(done.stdout)["summary"]["failed"] == 1
-        assert "image.small.rootfs failed:\n  error: " in done.stderr
+        assert re.search(r"  failed  image\.small\.rootfs +\S.*\n +hint: ", done.stderr)
         assert list((project / "build/.staging").iterdir()) == []
 
     def test_a_failure_leaves_what_does_not_depend_on_it_to_keep_going(
@@ -280,7 +280,7 @@ class TestApply:
         edit(project, "[vm.web]", '[image.bad]\nrootfs = { tar = "bad.tar" }\n\n[vm.web]')
         done = cli("apply", "-k", "-j", "1", cwd=project)
         assert done.returncode == 1
-        assert "image.bad.rootfs failed:" in done.stderr
+        assert re.search(r"  failed  image\.bad\.rootfs +\S", done.stderr)
         assert (project / ROOT).exists()
 
     def test_only_the_target_is_made(self, cli: CommandLine, project: Path) -> None:

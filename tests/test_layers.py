@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "apply": {"errors", "execute", "graph", "host", "manifest", "plan", "steps", "store"},
     "reporters": {"model", "report"},
     "report": {"model"},
-    "status": {"model", "report"},
+    "status": {"disk", "model", "report"},
     "doctor": {"disk", "errors", "host", "process"},
     "browse": {"disk", "errors", "store", "tree"},
     # the heart: sees steps, never a kind of step

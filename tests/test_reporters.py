@@ -101,7 +101,9 @@ def test_a_failed_step_is_told_with_its_error_at_once(capsys: pytest.CaptureFixt
     telling = reporters.Plain(verbose=False)
     telling.planned(Plan(Path("/build"), (ROOT,)))
     telling.finished(ROOT, FAILED)
-    assert capsys.readouterr().err == "  failed  vm.web.root  '~/a' can't be read\n"
+    assert capsys.readouterr().err == (
+        "  failed  vm.web.root  '~/a' can't be read\n          hint: chmod +r ~/a\n"
+    )
 
 
 def test_a_skipped_step_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

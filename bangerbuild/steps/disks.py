@@ -193,6 +193,7 @@ def make_empty(path: Path, geometry: tools.Geometry, workspace: Workspace) -> No
     skeleton = workspace.staging / "skeleton.ext4"
     run(tools.mke2fs(skeleton, geometry, fingerprint=workspace.fingerprint, epoch=workspace.epoch))
     clone.sparse_copy(skeleton, path)
+    os.truncate(path, geometry.size_bytes)  # mke2fs leaves out a last group that would hold next to nothing
     skeleton.unlink()
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import subprocess
-import tarfile
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,7 +16,7 @@ import pytest
 import tomli_w
 
 from tests.boot.account import Account, ordinary_account
-from tests.boot.debian import KERNEL, ROOTFS, tarball
+from tests.boot.debian import KERNEL, ROOTFS, copy_with, tarball
 from tests.boot.initrd import unpack_kernel
 from tests.boot.machine import Machine, probe_script, write_probe_units
 from tests.need import need
@@ -160,22 +158,13 @@ def built(scratch: Path, account: Account) -> Built:
     directory = scratch / "project"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
-    _write_rootfs(directory / "bookworm.tar")
+    copy_with(ROOTFS, directory / "bookworm.tar", "/etc/ssh/sshd_config.d/50-cloud-init.conf", OPPOSITE)
     _write_site(directory / "site")
     write_probe_units(directory / "units")
     account.take(directory)
     project = Project(directory, account)
     applied = project.apply()
     return Built(project, applied, digest(project.base))
-
-
-def _write_rootfs(target: Path) -> None:
-    """Debian's tarball with one more file at its end."""
-    shutil.copyfile(tarball(ROOTFS), target)
-    entry = tarfile.TarInfo("./etc/ssh/sshd_config.d/50-cloud-init.conf")
-    entry.size = len(OPPOSITE)
-    with tarfile.open(target, "a") as archive:
-        archive.addfile(entry, io.BytesIO(OPPOSITE.encode()))
 
 
 def _write_site(site: Path) -> None:

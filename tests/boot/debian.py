@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import platform
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -64,6 +66,15 @@ def tarball(recipe: Recipe) -> Path:
         if not target.exists():
             _make(recipe, target)
     return target
+
+
+def copy_with(recipe: Recipe, target: Path, path: str, content: str) -> None:
+    """Copy the recipe's tarball; a further file stands at its end, and so in place of one of that path."""
+    shutil.copyfile(tarball(recipe), target)
+    entry = tarfile.TarInfo(f".{path}")
+    entry.size = len(content)
+    with tarfile.open(target, "a") as archive:
+        archive.addfile(entry, io.BytesIO(content.encode()))
 
 
 def _make(recipe: Recipe, target: Path) -> None:

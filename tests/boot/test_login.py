@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ import pytest
 import tomli_w
 
 from tests.boot.conftest import Project
-from tests.boot.debian import BOOTABLE, tarball
+from tests.boot.debian import BOOTABLE, copy_with
 from tests.boot.launched import Launched, SshClient, launched
 from tests.boot.machine import interview, parse_report
 from tests.need import need
@@ -69,6 +68,9 @@ MANIFEST: dict[str, Any] = {
 EXTRA = ("-smbios", "type=1,serial=given-as-an-argument")
 """An argument for QEMU of which the guest can tell."""
 
+IMAGE_ID = "0123456789abcdef0123456789abcdef\n"
+"""What a machine that was made an image leaves behind: systemd would take it for the guest's own."""
+
 CREDENTIALS = "/root /root/.ssh /root/.ssh/authorized_keys"
 WRITTEN = {"root": "/var/tmp/from-guest", "work": "/from-guest", "data": "/from-guest"}
 """Each disk of web, and a file that its guest writes there; the path is the disk's own."""
@@ -94,7 +96,10 @@ QUESTIONS = {
     "machine-id": "cat /etc/machine-id",
     "host keys": "sh -c 'cat /etc/ssh/ssh_host_*_key.pub'",
 }
-WRITE = """mkdir -p /data; echo "written on $(hostname)" | tee /var/tmp/from-guest /root/from-guest /data/from-guest"""
+WRITE = """\
+cd / && mkdir -p data
+echo "written on $(hostname)" | tee root/from-guest data/from-guest var/tmp/from-guest
+"""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def project(scratch: Path, account: Account, client: SshClient) -> Project:
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     (directory / "id_ed25519.pub").write_text(client.public_key)
-    shutil.copyfile(tarball(BOOTABLE), directory / "bookworm.tar")
+    copy_with(BOOTABLE, directory / "bookworm.tar", "/etc/machine-id", IMAGE_ID)
     _write_skeleton(directory / "skel" / "root")
     _write_site(directory / "site")
     account.take(directory)
@@ -169,7 +174,7 @@ def visits(project: Project, client: SshClient, scratch: Path) -> Visits:
 
 
 def _ask(client: SshClient, machine: Launched, project: Project) -> Visit:
-    answers = client.run(machine, "sh -s", script=f"{interview(QUESTIONS)}{WRITE}\n")
+    answers = client.run(machine, "sh -s", script=f"{interview(QUESTIONS)}{WRITE}")
     assert answers.returncode == 0, answers.stderr
     refused = client.run(
         machine,
@@ -310,10 +315,11 @@ def test_each_vm_has_the_address_and_mac_of_its_own_and_its_gateway(visits: Visi
         assert [route["gateway"] for route in routes if route["dst"] == "default"] == [gateway]
 
 
-def test_each_vm_has_a_machine_id_of_its_own(visits: Visits) -> None:
-    identities = [visit.report["machine-id"].strip() for visit in visits.values()]
-    assert all(len(identity) == 32 for identity in identities)
-    assert len(set(identities)) == 2
+def test_each_vm_has_a_machine_id_of_its_own_and_not_the_images(project: Project, visits: Visits) -> None:
+    identities = [visit.report["machine-id"] for visit in visits.values()]
+    assert all(len(identity) == len(IMAGE_ID) for identity in identities)
+    assert len({*identities, IMAGE_ID}) == 3
+    assert project.bangerbuild("cat", str(project.base), "/etc/machine-id") == IMAGE_ID.encode()
 
 
 def test_each_vm_has_host_keys_of_its_own(visits: Visits) -> None:

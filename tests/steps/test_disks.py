@@ -1,22 +1,23 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from bangerbuild.disk import clone
 from bangerbuild.disk.tools import Geometry
 from bangerbuild.errors import FilesystemError
-from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
+from bangerbuild.model import Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps import disks
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
 from bangerbuild.tree import Place
 from tests.disk.ext4_tools import assert_clean, make_ext4
-from tests.fakes import FakeStep, built
-from tests.steps.building import Disk
+from tests.fakes import EPOCH
 from tests.steps.guest_disks import (
+    GIB,
     MIB,
     allocated_bytes,
     filesystem_bytes,
@@ -28,10 +29,12 @@ from tests.steps.guest_disks import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.model import Step, Workspace
+    from bangerbuild.model import Workspace
 
 ID = "vm.web.work"
-RECORD = Record(ID, Recipe("work-disk", {}, {}, {}, {}), "f", ("vms/web/work.ext4",), {"file_bytes": 64 * MIB})
+RECORD = Record(
+    ID, Recipe("work-disk", {}, {}, {}, {}), "f", ("vms/web/work.ext4",), {"file_bytes": 64 * MIB}
+)
 MISSING = Reason(ReasonCode.MISSING)
 UNKNOWN = Reason(ReasonCode.MISSING, {"record": True})
 NEW_SEED = Reason(ReasonCode.INPUT_CHANGED, {"id": "image.debian.work_seed"})
@@ -107,47 +110,126 @@ def test_a_patch_is_due_where_its_disk_is_new_or_what_it_writes_has_changed(
     assert WorkPatch(name="web", image="debian", place=Place("/root")).judge(given) == verdict
 
 
-# mechanisms, each run as a step's work
+# mechanisms
 
 
-def run(path: Path, work: FakeStep) -> Outcome:
-    """Run one step in a store; what became of it. The error, if there is one, is raised."""
-    (result,) = built([work], path)
-    if result.error:
-        raise result.error
-    return result.outcome
+@dataclass
+class Desk:
+    """As much of a workspace as it takes to make or change one disk: the directory it lies in."""
+
+    staging: Path
+    warnings: list[str] = field(default_factory=list)
+    fingerprint: str = "f"
+    epoch: int = EPOCH
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def edit(self, artifact: str) -> Path:
+        return self.staging / artifact
 
 
-def making(path: Path, size_bytes: int, name: str = "") -> Path:
-    """Make an empty disk; where it lies."""
-
-    def make(workspace: Workspace) -> None:
-        target = workspace.create("made.ext4")
-        disks.make_empty(target, Geometry(size_bytes, label=name), workspace)
-
-    run(path, FakeStep("disk", outputs=("made.ext4",), during=make))
-    return path / "made.ext4"
+def workspace(desk: Desk) -> Workspace:
+    return cast("Workspace", desk)
 
 
-def changing(path: Path, size_bytes: int | None, name: str = "") -> None:
-    """Adopt or grow the disk `disk.ext4` of a store."""
-    steps: list[Step] = [_Changer("disk", outputs=("disk.ext4",), size_bytes=size_bytes, label=name)]
-    (result,) = built(steps, path)
-    if result.error:
-        raise result.error
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
 
 
-class _Changer(FakeStep):
-    """Changes a disk that is there."""
+@pytest.mark.parametrize("size_bytes", [MIB, 64 * MIB, 5 * GIB])
+def test_an_empty_disk_has_its_size_and_takes_next_to_nothing(desk: Desk, size_bytes: int) -> None:
+    path = desk.staging / "new.ext4"
+    disks.make_empty(path, Geometry(size_bytes, label="a-label-of-16-ch"), workspace(desk))
+    assert_clean(path)
+    assert filesystem_bytes(path) == path.stat().st_size == size_bytes
+    assert label(path) == "a-label-of-16-ch"
+    assert allocated_bytes(path) < 3 * MIB
+    assert list(desk.staging.iterdir()) == [path]
 
-    def __init__(self, step_id: str, *, outputs: tuple[str, ...], size_bytes: int | None, label: str) -> None:
-        super().__init__(step_id, outputs=outputs, text=f"{size_bytes} {label}")
-        object.__setattr__(self, "change", (size_bytes, label))
 
-    def judge(self, situation: Situation) -> Verdict:  # noqa: ARG002  # whatever was recorded before
-        return Verdict(Verb.ADOPT, (MISSING,))
+def test_a_disk_has_its_size_though_its_filesystem_leaves_out_a_last_group_of_one_block(desk: Desk) -> None:
+    path = desk.staging / "new.ext4"
+    disks.make_empty(path, Geometry(5 * GIB + 4096), workspace(desk))
+    assert_clean(path)
+    assert (filesystem_bytes(path), path.stat().st_size) == (5 * GIB, 5 * GIB + 4096)
 
-    def run(self, workspace: Workspace) -> dict[str, disks.Json]:
-        size_bytes, name = self.__dict__["change"]
-        disks.change(workspace, self.outputs[0], size_bytes, label=name)
-        return disks.facts(workspace.path(self.outputs[0]))
+
+@pytest.mark.parametrize("size_bytes", [96 * MIB, GIB, 20 * GIB])
+def test_a_disk_grows_with_all_that_is_in_it(desk: Desk, size_bytes: int) -> None:
+    path = make_ext4(desk.staging / "disk.ext4")
+    before = write_precious(path)
+    disks.grow(path, size_bytes, EPOCH)
+    assert filesystem_bytes(path) == path.stat().st_size == size_bytes
+    assert precious(path) == before
+
+
+@pytest.mark.parametrize("options", [("-t", "ext2"), ("-t", "ext3"), ("-O", "^resize_inode"), ("-b", "1024")])
+def test_disks_of_other_makers_grow_too(desk: Desk, options: tuple[str, ...]) -> None:
+    path = make_ext4(desk.staging / "disk.ext4", *options)
+    before = write_precious(path)
+    disks.change(workspace(desk), path.name, 256 * MIB)
+    assert filesystem_bytes(path) == 256 * MIB
+    assert precious(path) == before
+
+
+def test_a_clone_keeps_its_holes_and_shares_or_says_that_it_cannot(desk: Desk) -> None:
+    source = make_ext4(desk.staging / "seed.ext4", size="1G")
+    write_precious(source)
+    target = desk.staging / "clone.ext4"
+    disks.make_clone(source, target, workspace(desk))
+    assert target.read_bytes() == source.read_bytes()
+    assert allocated_bytes(target) <= 2 * allocated_bytes(source)
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert desk.warnings in ([], [disks.NO_REFLINK])
+
+
+def test_a_disk_is_taken_over_as_it_is_where_size_and_label_are_right(desk: Desk) -> None:
+    path = make_ext4(desk.staging / "disk.ext4", "-L", "work")
+    before = path.read_bytes()
+    disks.change(workspace(desk), path.name, 64 * MIB, label="work")
+    assert path.read_bytes() == before
+
+
+def test_a_disk_of_any_size_and_label_is_taken_where_none_are_declared(desk: Desk) -> None:
+    path = make_ext4(desk.staging / "disk.ext4", "-L", "mine")
+    before = path.read_bytes()
+    disks.change(workspace(desk), path.name, None)
+    assert path.read_bytes() == before
+
+
+def test_a_label_is_all_that_changes_of_a_disk_taken_over(desk: Desk) -> None:
+    path = make_ext4(desk.staging / "disk.ext4", "-L", "mine")
+    before = write_precious(path)
+    disks.change(workspace(desk), path.name, 64 * MIB, label="data")
+    assert label(path) == "data"
+    assert precious(path) == before
+
+
+def test_a_disk_that_would_have_to_shrink_is_refused_untouched(desk: Desk) -> None:
+    path = make_ext4(desk.staging / "disk.ext4")
+    before = path.read_bytes()
+    with pytest.raises(FilesystemError, match="a disk can't shrink") as caught:
+        disks.change(workspace(desk), path.name, 32 * MIB, label="data")
+    assert caught.value.hint == "give it at least that size in the manifest, or move the file away"
+    assert path.read_bytes() == before
+
+
+def test_a_disk_cut_short_is_refused(desk: Desk) -> None:
+    path = make_ext4(desk.staging / "disk.ext4")
+    with path.open("r+b") as file:
+        file.truncate(32 * MIB)
+    with pytest.raises(FilesystemError, match=r"'disk\.ext4' is cut short"):
+        disks.change(workspace(desk), path.name, 64 * MIB)
+
+
+def test_a_filesystem_that_keeps_no_holes_is_warned_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clone, "keeps_holes", lambda _directory: False)
+    disks.make_empty(desk.staging / "new.ext4", Geometry(64 * MIB), workspace(desk))
+    assert desk.warnings == [disks.NO_HOLES]
+
+
+def test_the_tests_own_filesystem_keeps_holes(tmp_path: Path) -> None:
+    assert clone.keeps_holes(tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,102 @@
+"""The options that several commands share, and the Request they make."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bangerbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bangerbuild.apply import Request
+
+DEFAULT_MANIFEST = "vm.toml"
+
+
+def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command that reads a manifest takes."""
+    for option in reversed(
+        (
+            click.argument("manifest", nargs=-1, type=click.Path(path_type=Path)),
+            click.option(
+                "--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts go."
+            ),
+            click.option(
+                "--target",
+                "targets",
+                multiple=True,
+                metavar="ID",
+                help="Only this step, or all below it (vm.web), and what it needs. May be repeated.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What `apply` and `plan` share."""
+    for option in reversed(
+        (
+            click.option(
+                "--replace",
+                multiple=True,
+                metavar="ID",
+                help="Make this anew, WHATEVER IS IN IT. May be repeated.",
+            ),
+            click.option("--offline", is_flag=True, help="Never use the network."),
+            click.option("--locked", is_flag=True, help="Fail if the lock file would have to change."),
+            click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+            click.option(
+                "-v", "--verbose", is_flag=True, help="Kept steps too; in a plan also each artifact."
+            ),
+        )
+    ):
+        function = option(function)
+    return manifest_options(function)
+
+
+def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A disk and a path inside it."""
+    for option in reversed(
+        (
+            click.argument("disk", type=click.Path(path_type=Path)),
+            click.argument("guest_path"),
+            click.option(
+                "--base",
+                type=click.Path(path_type=Path),
+                metavar="FILE",
+                help="The image under a snapshot, where no record names it.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def request(  # noqa: PLR0913  # one parameter for each option
+    manifest: tuple[Path, ...],
+    *,
+    store: Path | None,
+    targets: tuple[str, ...],
+    replace: tuple[str, ...] = (),
+    offline: bool = False,  # noqa: ARG001  # no source that is built today uses the network
+    locked: bool = False,
+) -> Request:
+    """What is asked for, of the options that `manifest_options` and `plan_options` add.
+
+    Raises:
+        UsageError: an option that nothing stands behind yet.
+    """
+    from bangerbuild.apply import Request
+
+    if locked:
+        raise UsageError(
+            "--locked is not supported yet: there is no lock file to hold the manifest to",
+            hint="leave --locked out; every source of today is a file beside the manifest",
+        )
+    return Request(manifest or (Path(DEFAULT_MANIFEST),), store, targets, replace)

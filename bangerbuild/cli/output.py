@@ -1,0 +1,66 @@
+"""How the command line prints: results to stdout, all else to stderr; a reader that goes away is no error."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bangerbuild import report
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bangerbuild.model import Plan
+
+
+def open_closed_streams() -> None:
+    """A stream that the caller closed (`>&-`) leads nowhere, and not into the next file that is opened."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            lowest_free = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(lowest_free, mode))
+
+
+def result(text: str | bytes, *, newline: bool = True) -> bool:
+    """Print a result; whether anybody still reads. An exit code does not hang on that (`| head`)."""
+    try:
+        click.echo(text, nl=newline)
+    except BrokenPipeError:
+        drop_output()
+        return False
+    return True
+
+
+def drop_output() -> None:
+    """Let stdout lead nowhere, so that what is still in its buffer can be flushed without an error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print what is no result."""
+    for line in lines:
+        click.echo(line, err=True)
+
+
+def warn(message: str) -> None:
+    """Print what deserves attention but stops nothing."""
+    say([f"warning: {message}"])
+
+
+def json_result(document: dict[str, Any]) -> None:
+    """Print one JSON document."""
+    result(json.dumps(document, indent=2))
+
+
+def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:
+    """Print a plan, to people or to programs."""
+    if as_json:
+        json_result(report.plan_json(plan))
+        return
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    for line in report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured):
+        result(line)
