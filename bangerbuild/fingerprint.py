@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.model import Reason, ReasonCode, Recipe
+from bangerbuild.model import Reason, ReasonCode, Recipe, Record
 from bangerbuild.spec import HostPath
 
 if TYPE_CHECKING:
@@ -55,6 +55,27 @@ def recipe_from_json(value: Mapping[str, Json]) -> Recipe:
         inputs=cast("dict[str, str]", value["inputs"]),
         sources=cast("dict[str, str]", value["sources"]),
         tools=cast("dict[str, str]", value["tools"]),
+    )
+
+
+def record_to_json(record: Record) -> dict[str, Json]:
+    """A record as the store keeps it, under the step's id."""
+    return {
+        "recipe": recipe_to_json(record.recipe),
+        "fingerprint": record.fingerprint,
+        "artifacts": list(record.artifacts),
+        "facts": dict(record.facts),
+    }
+
+
+def record_from_json(step_id: str, body: dict[str, Json]) -> Record:
+    """The record that `record_to_json` made this of."""
+    return Record(
+        id=step_id,
+        recipe=recipe_from_json(cast("dict[str, Json]", body["recipe"])),
+        fingerprint=cast("str", body["fingerprint"]),
+        artifacts=tuple(cast("list[str]", body["artifacts"])),
+        facts=cast("dict[str, Json]", body["facts"]),
     )
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
@@ -29,18 +28,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild import locks
 from bangerbuild.disk import clone, durable
-from bangerbuild.errors import BusyError, StoreError
-from bangerbuild.fingerprint import canonical_json, recipe_from_json, recipe_to_json
-from bangerbuild.model import Record
+from bangerbuild.errors import StoreError
+from bangerbuild.fingerprint import canonical_json, record_from_json, record_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from bangerbuild.model import Json
+    from bangerbuild.model import Json, Record
 
 FORMAT = 1
-LOCK_POLL_SECONDS = 0.05
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE stamps (
@@ -93,7 +91,7 @@ class Store:
         """The store with what its database remembers."""
         store = cls(path, database if writable else None)
         for step_id, body in database.execute("SELECT id, body FROM records"):
-            store.records[step_id] = _record_from_json(step_id, json.loads(body))
+            store.records[step_id] = record_from_json(step_id, json.loads(body))
         for artifact, *stamp in database.execute("SELECT * FROM stamps"):
             store.stamps[artifact] = Stamp(*stamp)
         for key, stamp, digest in database.execute("SELECT key, stamp, digest FROM digests"):
@@ -111,7 +109,7 @@ class Store:
         if all(self._is_inode(path, stamp) or self._is(path, stamp) for path, stamp in stamps.items()):
             self.stamps |= stamps
             for step_id, body in intent["records"].items():
-                self.records[step_id] = _record_from_json(step_id, cast("dict[str, Json]", body))
+                self.records[step_id] = record_from_json(step_id, cast("dict[str, Json]", body))
 
     def _is_inode(self, artifact: str, stamp: Stamp) -> bool:
         try:
@@ -208,7 +206,7 @@ class Store:
                     (
                         canonical_json(
                             {
-                                "records": {record.id: _record_to_json(record) for record in job.records},
+                                "records": {record.id: record_to_json(record) for record in job.records},
                                 "stamps": {path: _stamp_to_json(stamp) for path, stamp in stamps.items()},
                             }
                         ),
@@ -301,7 +299,7 @@ def writing(path: Path, *, timeout_seconds: float) -> Iterator[Store]:
 def _open(path: Path, timeout_seconds: float, stack: contextlib.ExitStack) -> Store:
     for directory in (path, path / ".staging", path / ".locks"):
         directory.mkdir(mode=0o700, parents=directory == path, exist_ok=True)
-    stack.enter_context(_locked(path / ".locks" / "store", timeout_seconds))
+    stack.enter_context(locks.held(path / ".locks" / "store", timeout_seconds))
     is_ours = (path / "state.db").exists()
     database = stack.enter_context(contextlib.closing(_connect(path)))
     store = Store.loaded(path, database, writable=True)
@@ -351,7 +349,7 @@ def _persist_settled(database: sqlite3.Connection, store: Store) -> None:
 def _write_records(database: sqlite3.Connection, records: Iterable[Record]) -> None:
     database.executemany(
         "INSERT OR REPLACE INTO records VALUES (?, ?)",
-        [(record.id, canonical_json(_record_to_json(record))) for record in records],
+        [(record.id, canonical_json(record_to_json(record))) for record in records],
     )
 
 
@@ -360,34 +358,6 @@ def _write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> 
         "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)",
         [(path, *cast("list[int]", _stamp_to_json(stamp))) for path, stamp in stamps.items()],
     )
-
-
-@contextlib.contextmanager
-def _locked(path: Path, timeout_seconds: float) -> Iterator[None]:
-    """Hold the lock; its file names the holder for those who wait."""
-    deadline = time.monotonic() + timeout_seconds
-    with path.open("a+") as file:
-        while not _try_lock(file.fileno()):
-            if time.monotonic() >= deadline:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
-                raise BusyError(
-                    f"the store '{path.parent.parent}' is locked by {holder}",
-                    hint="wait for it to end, or wait longer: --lock-timeout SECONDS",
-                )
-            time.sleep(LOCK_POLL_SECONDS)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _try_lock(fd: int) -> bool:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _sweep(staging: Path) -> None:
@@ -418,25 +388,6 @@ def _made(directory: Path) -> set[Path]:
 
 def _stamp_to_json(stamp: Stamp) -> list[Json]:
     return [stamp.size, stamp.mtime_ns, stamp.inode, stamp.digest, stamp.guest]
-
-
-def _record_to_json(record: Record) -> dict[str, Json]:
-    return {
-        "recipe": recipe_to_json(record.recipe),
-        "fingerprint": record.fingerprint,
-        "artifacts": list(record.artifacts),
-        "facts": dict(record.facts),
-    }
-
-
-def _record_from_json(step_id: str, body: dict[str, Json]) -> Record:
-    return Record(
-        id=step_id,
-        recipe=recipe_from_json(cast("dict[str, Json]", body["recipe"])),
-        fingerprint=cast("str", body["fingerprint"]),
-        artifacts=tuple(cast("list[str]", body["artifacts"])),
-        facts=cast("dict[str, Json]", body["facts"]),
-    )
 
 
 def _store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:

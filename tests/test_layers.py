@@ -46,7 +46,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workspace": {"disk", "errors", "model"},
     "graph": {"errors"},
     "fingerprint": {"model", "spec"},
-    "store": {"disk", "errors", "fingerprint", "model"},
+    "store": {"disk", "errors", "fingerprint", "locks"},
+    "locks": {"errors"},
     "host": {"disk", "errors", "process", "sources"},
     # what is made
     "manifest": {"errors", "spec"},
@@ -75,6 +76,7 @@ HOMES = {
     "sqlite3": {"store"},
     "subprocess": {"process"},
     "tomllib": {"manifest"},
+    "lz4": {"kernel.lz4"},
     "zstandard": {"sources.compression"},
 }
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import status
+from bangerbuild import apply, status
 from bangerbuild.model import Verb
 from bangerbuild.status import ArtifactStatus
 from tests.steps.building import DEBIAN, KEY, Project, write_tar
@@ -38,20 +39,28 @@ class Shown:
         self._project = project
         self._cli = cli
 
-    def __call__(self, *arguments: str) -> dict[str, dict[str, Any]]:
+    def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        done = self._cli("status", "--json", *arguments, cwd=self._project.directory)
-        assert done.returncode == 0, done.stderr
-        document = json.loads(done.stdout)
-        assert (document["format"], document["store"]) == (1, str(self._project.store))
-        return {short(one["path"]): one for one in document["artifacts"]}
+        plan, store = apply.look(replace(self._project.request(), targets=targets), ignore)
+        return by_path([one.to_json() for one in status.examine(plan, store, whole=not targets)])
 
-    def states(self, *arguments: str) -> dict[str, str]:
+    def states(self, *targets: str) -> dict[str, str]:
         """But for launch configs."""
-        return {path: one["state"] for path, one in self(*arguments).items() if not path.endswith(".sh")}
+        return {path: one["state"] for path, one in self(*targets).items() if not path.endswith(".sh")}
 
-    def text(self, *arguments: str) -> list[str]:
-        return self._cli("status", *arguments, cwd=self._project.directory).stdout.splitlines()
+    def printed(self, *arguments: str) -> str:
+        """By the command."""
+        done = self._cli("status", *arguments, cwd=self._project.directory)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def ignore(_message: str) -> None:
+    pass
+
+
+def by_path(artifacts: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    return {short(one["path"]): one for one in artifacts}
 
 
 def short(path: str) -> str:
@@ -190,7 +199,7 @@ def test_a_disk_that_a_vm_no_longer_has_is_undeclared_as_long_as_it_is_there(
 def test_a_target_says_nothing_of_other_vms(project: Project, shown: Shown) -> None:
     project.write(WEB + DB)
     project.build()
-    assert shown.states("--target", "vm.db") == {
+    assert shown.states("vm.db") == {
         "images/debian/rootfs.ext4": "current",
         "vms/db/root.ext4": "current",
     }
@@ -214,7 +223,7 @@ def test_the_table_is_read_by_columns(project: Project, shown: Shown) -> None:
     project.write(WEB)
     project.build()
     with (project.store / "vms/web/work.ext4").open("rb"):
-        head, *rows = shown.text()
+        head, *rows = shown.printed().splitlines()
     assert head.split() == ["STATE", "SIZE", "ALLOCATED", "ARTIFACT", "BASE"]
     (work,) = [row for row in rows if "work.ext4" in row]
     assert work.startswith("current, in use  64 MiB ")
@@ -229,9 +238,24 @@ def test_an_artifact_that_is_not_there_has_no_size() -> None:
     assert len(head.split()) == 5
 
 
+def test_the_command_says_the_same_in_json(project: Project, shown: Shown) -> None:
+    project.write(WEB + DB)
+    project.build()
+    document = json.loads(shown.printed("--json"))
+    assert (document["format"], document["store"]) == (1, str(project.store))
+    assert by_path(document["artifacts"]) == shown()
+    document = json.loads(shown.printed("--json", "--target", "vm.db"))
+    assert by_path(document["artifacts"]) == shown("vm.db")
+
+
 def test_asking_leaves_the_store_as_it_is(project: Project, shown: Shown) -> None:
     project.write(WEB)
     project.build()
-    before = {path: path.stat() for path in project.store.rglob("*")}
+    before = looks(project)
     shown()
-    assert {path: path.stat() for path in project.store.rglob("*")} == before
+    assert looks(project) == before
+
+
+def looks(project: Project) -> dict[Path, tuple[int, int, int]]:
+    stats = {path: path.stat() for path in project.store.rglob("*")}
+    return {path: (one.st_ino, one.st_size, one.st_mtime_ns) for path, one in stats.items()}
