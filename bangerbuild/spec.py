@@ -29,7 +29,7 @@ class Ext4Source:
     """An image of an ext2, ext3 or ext4 filesystem, cloned as it is."""
 
     path: HostPath
-    size_bytes: int | None = None
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TarSource:
     """A tarball; its compression is told from its content."""
 
     path: HostPath
-    size_bytes: int | None = None
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ class DirectorySource:
     """A directory of the host. Owners become 0:0 unless `keep_owner`."""
 
     path: HostPath
-    size_bytes: int | None = None
-    keep_owner: bool = False
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
+    keep_owner: bool = field(default=False, metadata={"key": "owner"})
 
 
 ImageSource = Ext4Source | TarSource | DirectorySource
@@ -174,7 +174,7 @@ class Mount:
     fstype: str
     options: tuple[str, ...] = ("defaults",)
     dump: int = 0
-    fsck_pass: int = 0
+    fsck_pass: int = field(default=0, metadata={"key": "pass"})
 
 
 @dataclass(frozen=True)

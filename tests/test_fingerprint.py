@@ -182,7 +182,7 @@ def test_a_step_s_fields_stand_under_their_manifest_keys() -> None:
             "fstype": "tmpfs",
             "options": ["size=1g"],
             "dump": 0,
-            "fsck_pass": 0,
+            "pass": 0,
         },
     }
 
@@ -229,7 +229,7 @@ def test_equal_values_have_one_fingerprint_and_others_another(one: InlineFile, o
 def test_where_a_host_file_lies_does_not_count() -> None:
     here = ImageRootfs("deb", TarSource(HostPath(Path("/here/a.tar"), "a.tar"), 1 << 30))
     there = ImageRootfs("deb", TarSource(HostPath(Path("/there/b.tar"), "../b.tar"), 1 << 30))
-    assert step_fields(here) == step_fields(there) == {"rootfs.size_bytes": 1 << 30}
+    assert step_fields(here) == step_fields(there) == {"rootfs.size": 1 << 30}
 
 
 def test_a_field_marked_as_no_part_of_the_recipe_does_not_count() -> None:

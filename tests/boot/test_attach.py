@@ -63,6 +63,8 @@ PATH=/util-linux:/bin sh /mnt/trial.sh util-linux dash
 umount /mnt
 echo
 echo '=== {END}'
+stty -F /dev/ttyS1 raw # waits until all is written; poweroff -f would not
+sleep 1
 poweroff -f
 """
 
