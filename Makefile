@@ -13,7 +13,7 @@ demo: ## build a VM from examples/vms/demo and show each command with its output
 	@tools/setup demo
 	@tools/demo
 
-test: ## everything: lint, types, all tests, two machines booted under QEMU
+test: ## everything: lint, types, all tests, Debian and busybox machines booted under QEMU
 	@tools/setup test
 	@$(MAKE) --no-print-directory check
 	$(PYTEST)
