@@ -79,11 +79,9 @@ class VMs:
 
     def _vcpus(self, vm: MergedVM) -> int:
         vcpus: int = vm.get("vcpus", VM.vcpus)
-        if (vcpus > 1 and vcpus % 2) or vcpus > _MAX_FIRECRACKER_VCPUS:
+        if vcpus > _MAX_FIRECRACKER_VCPUS:
             key = dotted(vm.place("vcpus").key)
-            self._findings.warnings.append(
-                f"{key} is {vcpus}, and Firecracker takes 1 or an even number, at most 32"
-            )
+            self._findings.warnings.append(f"{key} is {vcpus}, and Firecracker takes at most 32")
         return vcpus
 
     def _memory(self, vm: MergedVM) -> int:
