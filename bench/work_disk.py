@@ -1,7 +1,7 @@
 """A 16 GiB work disk from a 64 MiB seed: ours beside cp, qemu-img and mkfs.ext4.
 
-Ours is what the step of a work disk takes by itself: growing the seed comes before it, once for all disks of a
-size. The others are processes, so one that does nothing is shown too. Run as root and with xfsprogs, it is
+Ours is what the step of a work disk takes by itself: growing the seed comes before it, once for all disks of
+a size. The others are processes, so one that does nothing is shown too. Run as root and with xfsprogs, it is
 measured on XFS as well, where a clone shares its blocks.
 """
 
@@ -114,7 +114,9 @@ def sides(directory: Path, grown: Path) -> dict[str, Callable[[], float]]:
     if shutil.which("qemu-img") is None:
         print("\nqemu-img is left out: apt-get install qemu-utils")
         made = {name: commands for name, commands in made.items() if "qemu-img" not in name}
-    ours = {"bangerbuild (the step's own seconds)": partial(step_seconds, directory)}
+    ours: dict[str, Callable[[], float]] = {
+        "bangerbuild (the step's own seconds)": partial(step_seconds, directory)
+    }
     return ours | {name: partial(processes, directory, commands) for name, commands in made.items()}
 
 
