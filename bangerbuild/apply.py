@@ -93,6 +93,9 @@ def apply(
 
 
 def _forced(wanted: Graph, request: Request) -> frozenset[str]:
+    for name in request.replace:
+        if "." not in name:  # what is right for --target would discard everything here
+            raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
     return frozenset(step_id for name in request.replace for step_id in graph.matching(wanted, name))
 
 

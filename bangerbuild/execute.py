@@ -152,30 +152,37 @@ class _Run:
     def _publish(self) -> None:
         finished, self.held = self.held, []
         try:
-            for job, end in finished:
-                self._check_disks(job, end)
             if ready := [end.staged for _, end in finished if end.staged]:
-                self.store.publish(ready)
+                self._refuse(self.store.publish(ready, may_take=self._may_take), finished)
             for job, end in finished:
                 self._report(job, end)
         finally:
             for _, end in finished:
                 shutil.rmtree(end.staging, ignore_errors=True)
 
-    def _check_disks(self, job: _Job, end: _Finished) -> None:
+    def _refuse(self, refused: Sequence[Staged], finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""
-        for artifact, path in end.staged.files.items() if end.staged else ():
-            if artifact in self.disks and (error := self._disk_error(artifact)):
-                end.staged, end.failed, end.error = None, job.actions[0], error
+        for job, end in finished:
+            if end.staged is not None and any(end.staged is one for one in refused):
+                errors = (self._disk_error(artifact) for artifact in end.staged.files)
+                end.error = next((error for error in errors if error), None) or BusyError(
+                    f"a disk of {job.actions[0].id} was in use for a moment", hint="run it again"
+                )
+                end.failed = job.actions[0]
                 self.stopped |= not self.limits.keep_going
-                path.unlink()
-                return
+
+    def _may_take(self, artifact: str) -> bool:
+        return self._disk_error(artifact) is None
 
     def _disk_error(self, artifact: str) -> BusyError | None:
+        """Why a disk may not be replaced or changed any more, although the plan was to."""
+        disk = self.disks.get(artifact)
+        if disk is None:
+            return None
         path = self.store.path / artifact
-        if _look(path) != self.disks[artifact]:
+        if _look(path) != disk.look or (disk.untouched and self.store.modified(artifact)):
             return BusyError(f"'{artifact}' was changed by someone else meanwhile", hint="run it again")
-        holder = self.host.holder(path) if self.disks[artifact] else None
+        holder = self.host.holder(path) if disk.look else None
         if holder:
             return BusyError(f"'{artifact}' is in use by {holder} now", hint="shut the VM down first")
         return None
@@ -234,14 +241,22 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
             )
 
 
-def _disks(plan: Plan, store: Store) -> dict[str, _Look | None]:
-    """How the disks look that guests may write and that this plan replaces or changes."""
-    return {
-        artifact: _look(store.path / artifact)
-        for action in plan.actions
-        if action.pending and action.step.exclusive
-        for artifact in action.artifacts
-    }
+@dataclass(frozen=True)
+class _Disk:
+    """A disk that guests may write and that this plan replaces or changes, as it was when planned."""
+
+    look: _Look | None
+    untouched: bool
+
+
+def _disks(plan: Plan, store: Store) -> dict[str, _Disk]:
+    disks: dict[str, _Disk] = {}
+    for action in plan.actions:
+        if action.pending and action.step.exclusive:
+            for artifact in action.artifacts:
+                relied = artifact in disks and disks[artifact].untouched
+                disks[artifact] = _Disk(_look(store.path / artifact), relied or action.untouched)
+    return disks
 
 
 def _look(path: Path) -> _Look | None:

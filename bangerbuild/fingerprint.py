@@ -149,6 +149,8 @@ def _flatten(prefix: str, value: object) -> Iterator[tuple[str, Json]]:
     if is_dataclass(value):
         for key, part in _parts(value):
             yield from _flatten(f"{prefix}.{key}" if prefix else key, part)
+    elif value == ():
+        return  # no entries: nothing to name, and nothing that could be called added or removed
     elif _is_table_array(value):
         for item in cast("Sequence[object]", value):
             yield f"{prefix}[{_identity(item)}]", dict(_flatten("", item))

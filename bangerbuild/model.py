@@ -277,6 +277,9 @@ class Action:
     """Of the recipe that will hold afterwards; for a kept step, of the recorded one."""
     artifacts: tuple[str, ...]
     pristine: bool = True
+    """Whether a patch may make its disk anew: no guest has changed it since we last wrote it."""
+    untouched: bool = False
+    """Whether the verdict rests on that, so that it is void if somebody writes to the disk meanwhile."""
     diffs: tuple[FileDiff, ...] = ()
 
     @property

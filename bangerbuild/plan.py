@@ -132,6 +132,8 @@ class _Planner:
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in {Verb.KEEP, Verb.GROW}
+        pristine = situation.disk_verb in NEW or verdict.verb is not Verb.UPDATE or not situation.modified()
+        remade = verdict.verb is Verb.REPLACE or (verdict.verb is Verb.UPDATE and stays_there and pristine)
         action = Action(
             step=step,
             verb=verdict.verb,
@@ -139,9 +141,8 @@ class _Planner:
             recipe=stays.recipe if stays else recipe,
             fingerprint=stays.fingerprint if stays else fingerprint(recipe),
             artifacts=self._artifacts(step, stays, recipe),
-            pristine=situation.disk_verb in NEW
-            or verdict.verb is not Verb.UPDATE
-            or not situation.modified(),
+            pristine=pristine,
+            untouched=step.exclusive and remade and step.id not in self.forced,
         )
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 

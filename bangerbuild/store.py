@@ -34,7 +34,7 @@ from bangerbuild.errors import StoreError
 from bangerbuild.fingerprint import canonical_json, record_from_json, record_to_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
 
@@ -183,8 +183,18 @@ class Store:
         except OSError as err:
             raise _store_error(err, self.path) from err
 
-    def publish(self, batch: Sequence[Staged]) -> None:
+    def publish(
+        self, batch: Sequence[Staged], *, may_take: Callable[[str], bool] = lambda _: True
+    ) -> list[Staged]:
         """Put the files of finished jobs in their places and remember them, all together.
+
+        Args:
+            batch: the jobs.
+            may_take: asked of each artifact right before its place is taken, so that nothing can happen
+                between the answer and the rename. A job is published whole or not at all.
+
+        Returns:
+            The jobs that were not published because a place might not be taken.
 
         Raises:
             StoreError: nothing is published that no record or intent describes.
@@ -193,10 +203,11 @@ class Store:
             stamped = [(job, _stamps(job)) for job in batch]
             durable.sync([file for job in batch for file in job.files.values()], self.path)
             self._write_intents(stamped)
-            self._rename([pair for job in batch for pair in job.files.items()])
-            self._confirm(stamped)
+            refused = self._rename(batch, may_take)
+            self._confirm([(job, stamps) for job, stamps in stamped if job not in refused])
         except (OSError, sqlite3.Error) as err:
             raise _store_error(err, self.path) from err
+        return refused
 
     def _write_intents(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
         with self._writer() as database:
@@ -215,14 +226,19 @@ class Store:
                 ],
             )
 
-    def _rename(self, files: Sequence[tuple[str, Path]]) -> None:
-        targets = [(staged, self.path / artifact) for artifact, staged in files]
-        changed = {target.parent for _, target in targets}
+    def _rename(self, batch: Sequence[Staged], may_take: Callable[[str], bool]) -> list[Staged]:
+        changed = {(self.path / artifact).parent for job in batch for artifact in job.files}
         for parent in sorted(changed):
             changed |= _made(parent)
-        for staged, target in targets:
-            staged.rename(target)
+        refused = []
+        for job in batch:
+            if not all(map(may_take, job.files)):
+                refused.append(job)
+                continue
+            for artifact, staged in job.files.items():
+                staged.rename(self.path / artifact)
         durable.sync(changed, self.path)
+        return refused
 
     def _confirm(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
         with self._writer() as database:
@@ -363,7 +379,10 @@ def _write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> 
 def _sweep(staging: Path) -> None:
     """Only the holder of the store's lock stages, so whatever lies here was left by one that died."""
     for path in staging.iterdir():
-        shutil.rmtree(path)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _stamps(job: Staged) -> dict[str, Stamp]:

@@ -42,6 +42,10 @@ def main() -> None:
         sys.stdout.flush()
     except BrokenPipeError:
         output.drop_output()
+    except OSError as err:
+        output.drop_output()
+        output.say([f"error: can't print the result: {(err.strerror or str(err)).lower()}"])
+        code = code or EXIT_FAILED
     if code == EXIT_INTERRUPTED:
         sys.stderr.flush()
         os._exit(code)  # threads may still be at work in staging; nobody waits for them
@@ -115,6 +119,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild import apply as flow
     from bangerbuild.reporters import reporter
 
+    if lock_timeout != lock_timeout:  # noqa: PLR0124  # nan, which no comparison ends
+        raise click.BadParameter("nan is no number of seconds", param_hint="--lock-timeout")
     request = options.request(**wanted)
     if dry_run:
         output.plan_result(flow.make_plan(request, output.warn), as_json=as_json, verbose=verbose)

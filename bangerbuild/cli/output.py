@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import report
+from bangerbuild.errors import BangerError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +33,9 @@ def result(text: str | bytes, *, newline: bool = True) -> bool:
     except BrokenPipeError:
         drop_output()
         return False
+    except OSError as err:
+        drop_output()
+        raise BangerError(f"can't print the result: {(err.strerror or str(err)).lower()}") from err
     return True
 
 

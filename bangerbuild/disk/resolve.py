@@ -129,7 +129,7 @@ class _Walk:
                 f"'{self.path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most"
             )
         if self.rules.place.others and self.here() in self.rules.place.others:
-            raise GuestPathError(f"'{self.path}' leads to '{self.below(name)}', which lies on another disk")
+            raise self._outside(self.below(name))
 
     def follow(self, target: bytes) -> None:
         """Go on where a symlink points."""
@@ -157,7 +157,8 @@ class _Walk:
             raise self._outside(f"{self.rules.place.mount_point}/..")
 
     def _outside(self, place: str) -> GuestPathError:
-        return GuestPathError(f"'{self.path}' leads to '{place}', which lies on another disk")
+        leads = f"'{self.path}' leads to '{place}', which" if place != self.path else f"'{place}'"
+        return GuestPathError(f"{leads} lies on another disk or below a tmpfs")
 
 
 def _components(path: bytes) -> list[bytes]:

@@ -11,6 +11,7 @@ from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.owners import Owners
+from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import disks, patching
 
@@ -138,11 +139,13 @@ class DiskPatch(ABC):
                 yield patching.guest_path(sync, entry.path)
 
     def _synced(self, now: GuestView, warn: Callable[[str], None]) -> Iterator[patching.Synced]:
-        owners = Owners(now)
+        owners, declared = Owners(now), {normal(file.guest) for file in self.files}
         for sync in self.file_syncs:
             uid, gid = owners.ids(sync.owner)
             for entry in patching.host_tree(sync, warn):
-                yield patching.placed(sync, replace(entry, uid=uid, gid=gid))
+                item = patching.placed(sync, replace(entry, uid=uid, gid=gid))
+                if normal(item.guest) not in declared:
+                    yield item
 
 
 class _DiskView:

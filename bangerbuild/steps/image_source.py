@@ -14,6 +14,7 @@ from bangerbuild.disk import clone, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.model import Source
 from bangerbuild.process import run
@@ -97,6 +98,7 @@ def _clone(source: Ext4Source, target: Path, epoch: int) -> None:
     with RawFile(path) as blocks:
         blocks.name, size = source.path.written, blocks.size_bytes
         Filesystem(blocks, now=epoch).abandon()  # says whether it is an ext4, and one that may be copied now
+        read_superblock(blocks, writable=True)  # and whether a patch could ever be written into it
     wanted = source.size_bytes or size
     if wanted < size:
         raise SourceError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import FileDiff
-from bangerbuild.sources.directory import read_file_entry, walk_directory
+from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
 from bangerbuild.tree import EntryType
 
@@ -51,16 +51,17 @@ def rules(sync: FileSync) -> TreeRules:
 def host_tree(sync: FileSync, warn: Callable[[str], None]) -> Iterator[Entry]:
     """What a file_sync reads: the tree below its host directory, or the one file with an empty path.
 
-    Sockets, devices and FIFOs are left out with a warning; xattrs and times are the host's own affair.
+    Sockets, devices and FIFOs are left out with a warning; xattrs, times and holes are the host's own affair.
     """
     path, written = sync.host.path, sync.host.written
     if not path.is_dir():
-        return iter((read_file_entry(path, rules(sync), written=written),))
+        return iter((file_with_stat(path, rules(sync), written=written, holes=False)[0],))
 
     def skipped(name: str, kind: EntryType) -> None:
         warn(f"'{written}/{name}' is a {kind.value} and is left out")
 
-    return walk_directory(path, rules(sync), written=written, skipped=skipped)
+    entries = walk_with_stat(path, rules(sync), written=written, skipped=skipped, holes=False)
+    return (entry for entry, _ in entries)
 
 
 def guest_path(sync: FileSync, path: str) -> str:

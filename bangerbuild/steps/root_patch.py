@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.guest import defaults
+from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.files import Outcome
+from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.steps import disks, patching, roots
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Workspace
-    from bangerbuild.spec import GuestDefaults, Manifest, Mount, Network
+    from bangerbuild.spec import VM, GuestDefaults, Manifest, Mount, Network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +40,11 @@ class RootPatch(DiskPatch):
         """One for each VM."""
         for vm in manifest.vms.values():
             placement = Placement.of(vm)
+            place = placement.place(ROOT)
             yield cls(
                 name=vm.name,
                 image=vm.image,
-                place=placement.place(ROOT),
+                place=replace(place, others=place.others | _tmpfs(vm)),
                 authorized_keys=vm.authorized_keys if placement.lands_on(AUTHORIZED_KEYS, ROOT) else (),
                 files=tuple(file for file in vm.files if placement.lands_on(file.guest, ROOT)),
                 file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, ROOT)),
@@ -95,3 +97,10 @@ class RootPatch(DiskPatch):
     def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return patching.RootView(image, disk)
+
+
+def _tmpfs(vm: VM) -> frozenset[str]:
+    """Where a tmpfs will hide whatever lies on the root below it."""
+    if not vm.guest.fstab or any(normal(file.guest) == fstab.PATH for file in vm.files):
+        return frozenset()
+    return frozenset(normal(mount.target) for mount in fstab.with_tmpfs(vm.mounts) if mount.fstype == "tmpfs")
