@@ -180,7 +180,8 @@ class _Run:
         if disk is None:
             return None
         path = self.store.path / artifact
-        if _look(path) != disk.look or (disk.untouched and self.store.modified(artifact)):
+        was_ours = disk.look is not None and disk.untouched
+        if _look(path) != disk.look or (was_ours and self.store.modified(artifact)):
             return BusyError(f"'{artifact}' was changed by someone else meanwhile", hint="run it again")
         holder = self.host.holder(path) if disk.look else None
         if holder:

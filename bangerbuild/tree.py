@@ -61,6 +61,8 @@ class Place:
 
     mount_point: str = "/"
     others: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
+    """Where it mounts a tmpfs: what this disk has below, the guest never sees."""
 
 
 ALONE = Place()

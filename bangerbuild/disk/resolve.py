@@ -128,8 +128,13 @@ class _Walk:
             raise GuestPathError(
                 f"'{self.path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most"
             )
-        if self.rules.place.others and self.here() in self.rules.place.others:
+        place = self.rules.place
+        if place.others and self.here() in place.others:
             raise self._outside(self.below(name))
+        if place.hidden and self.here() in place.hidden:
+            raise GuestPathError(
+                f"'{self.path}' leads to '{self.below(name)}', which a tmpfs hides from the guest"
+            )
 
     def follow(self, target: bytes) -> None:
         """Go on where a symlink points."""
@@ -157,8 +162,7 @@ class _Walk:
             raise self._outside(f"{self.rules.place.mount_point}/..")
 
     def _outside(self, place: str) -> GuestPathError:
-        leads = f"'{self.path}' leads to '{place}', which" if place != self.path else f"'{place}'"
-        return GuestPathError(f"{leads} lies on another disk or below a tmpfs")
+        return GuestPathError(f"'{self.path}' leads to '{place}', which lies on another disk")
 
 
 def _components(path: bytes) -> list[bytes]:

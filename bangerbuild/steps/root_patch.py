@@ -40,11 +40,10 @@ class RootPatch(DiskPatch):
         """One for each VM."""
         for vm in manifest.vms.values():
             placement = Placement.of(vm)
-            place = placement.place(ROOT)
             yield cls(
                 name=vm.name,
                 image=vm.image,
-                place=replace(place, others=place.others | _tmpfs(vm)),
+                place=replace(placement.place(ROOT), hidden=_tmpfs(vm)),
                 authorized_keys=vm.authorized_keys if placement.lands_on(AUTHORIZED_KEYS, ROOT) else (),
                 files=tuple(file for file in vm.files if placement.lands_on(file.guest, ROOT)),
                 file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, ROOT)),

@@ -129,7 +129,6 @@ def test_its_recipe_is_what_counts_in_the_files_under_manifest_keys(tmp_path: Pa
         "network.mode": "bootstrap",
         "network.address": "172.16.0.10/24",
         "network.gateway": "172.16.0.1",
-        "network.dns": [],
         "network.mac": "06:00:ac:10:00:0a",
         "network.tap": "tap-web",
     }

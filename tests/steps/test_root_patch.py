@@ -313,7 +313,7 @@ def test_symlinks_on_the_way_are_followed_inside_the_guest(debian: Project, tmp_
     files = ", ".join(
         f'{{ guest = "{path}", content = "mine" }}' for path in ("/opt/bin/x", "/var/app/y", "/up/z")
     )
-    guest = built(debian, f"{WEB}file = [{files}]\ndrop_mounts = []\n")
+    guest = built(debian, f"{WEB}file = [{files}]\nguest.fstab = false\n")
     assert guest.text("/usr/local/bin/x") == "mine"
     assert guest.text(f"{outside}/y") == "mine"
     assert guest.text("/srv/up/z") == "mine"
