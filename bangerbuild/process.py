@@ -10,6 +10,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -27,6 +28,8 @@ DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 """In front of a command: the kernel ends it when the thread that waits for it is gone, `kill -9` included."""
 
 RUNNING: set[subprocess.Popen[bytes]] = set()
+STARTING = threading.Lock()
+"""Held from a program's start until it is among the running, so that `end_all` misses none."""
 
 PACKAGES = {
     "mke2fs": "e2fsprogs",
@@ -106,7 +109,7 @@ def _die_with_parent() -> tuple[str, ...]:
 
 def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
     deadline = math.inf if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
-    with _started(command, argv, environment) as process, _running(process):
+    with _running(command, argv, environment) as process:
         try:
             output = _collect(command, cast("IO[bytes]", process.stdout).fileno(), deadline)
             code = process.wait(_left(deadline))
@@ -134,18 +137,24 @@ def _started(command: Command, argv: list[str], environment: dict[str, str]) -> 
 
 
 @contextlib.contextmanager
-def _running(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    RUNNING.add(process)
+def _running(
+    command: Command, argv: list[str], environment: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    with STARTING:
+        process = _started(command, argv, environment)
+        RUNNING.add(process)
     try:
-        yield
+        with process:
+            yield process
     finally:
         RUNNING.discard(process)
 
 
 def end_all() -> None:
     """End every program that any thread of ours waits for."""
-    for process in tuple(RUNNING):
-        _end(process)
+    with STARTING:
+        for process in tuple(RUNNING):
+            _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

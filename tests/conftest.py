@@ -23,6 +23,8 @@ FOREIGN_VARIABLES = (
     "E2FSPROGS_FAKE_TIME",
     "E2FSCK_TIME",
     "FORCE_COLOR",
+    "MAKEFLAGS",
+    "MAKELEVEL",
 )
 """What would change the bytes or the colours of what is made, if the user's shell had it set."""
 

@@ -283,6 +283,40 @@ class TestApply:
         assert re.search(r"  failed  image\.bad\.rootfs +\S", done.stderr)
         assert (project / ROOT).exists()
 
+    def test_replacing_everything_of_a_sort_at_once_is_refused(self, cli: CommandLine, project: Path) -> None:
+        for command in ("plan", "apply"):
+            done = cli(command, "--replace", "vm", cwd=project)
+            assert (done.returncode, done.stdout) == (3, "")
+            assert "--replace vm names no VM, image or step" in done.stderr
+
+    def test_a_time_to_wait_that_is_no_number_is_refused(self, cli: CommandLine, project: Path) -> None:
+        done = cli("apply", "--lock-timeout", "nan", cwd=project)
+        assert done.returncode == 3
+        assert "nan is no number of seconds" in done.stderr
+
+    def test_a_result_that_cannot_be_printed_is_a_plain_error(self, project: Path) -> None:
+        with Path("/dev/full").open("w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "bangerbuild", "plan", "--json"],
+                cwd=project,
+                env=os.environ | {"PYTHONPATH": str(PROJECT)},
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 1
+        assert done.stderr == "error: can't print the result: no space left on device\n"
+
+    def test_what_lies_in_staging_is_swept_whatever_it_is(self, cli: CommandLine, project: Path) -> None:
+        assert cli("apply", cwd=project).returncode == 0
+        (project / "build/.staging/stray").write_text("")
+        (project / "build/.staging/link").symlink_to(project)
+        (project / "build/.staging/directory").mkdir()
+        assert cli("apply", cwd=project).returncode == 0
+        assert list((project / "build/.staging").iterdir()) == []
+        assert (project / "vm.toml").exists()
+
     def test_only_the_target_is_made(self, cli: CommandLine, project: Path) -> None:
         assert cli("apply", "--target", "image", cwd=project).returncode == 0
         assert not (project / ROOT).exists()

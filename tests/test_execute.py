@@ -3,11 +3,13 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
 from bangerbuild import graph, plan, process, store
+from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, FilesystemError, SourceError, StoreError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.process import Command
@@ -15,8 +17,7 @@ from bangerbuild.workspace import JobWorkspace, Shared
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Collection
 
     from bangerbuild.model import Action, Result, Situation, Workspace
 
@@ -318,6 +319,54 @@ def test_a_disk_that_appears_while_one_is_made_is_not_replaced(path: Path) -> No
     results = built([disk("root", during=appear), patch("root")], path)
     assert outcomes(results) == {"root": "failed", "root.patch": "skipped"}
     assert (path / "root.cow").read_text() == "mine"
+
+
+@dataclass
+class BusyHost(FakeHost):
+    """A host on which a VM runs while a long source is still being read for the plan."""
+
+    disk: Path = Path()
+    has_run: bool = False
+
+    def digest(self, source: Source) -> str:
+        if not self.has_run:
+            self.has_run = True
+            with self.disk.open("a") as file:
+                file.write("guest;")
+        return super().digest(source)
+
+
+def test_what_a_guest_writes_while_the_plan_is_still_made_is_not_lost(path: Path, tmp_path: Path) -> None:
+    built([disk("root"), patch("root")], path)
+    steps = [
+        FakeDisk("root", (), ("root.cow",), "new;"),
+        patch("root"),
+        step("b", sources=(Source("b.tar", tmp_path / "b.tar", "b.tar"),)),
+    ]
+    results = built(steps, path, BusyHost(disk=path / "root.cow"), keep_going=True)
+    assert outcomes(results) == {"root": "failed", "root.patch": "skipped", "b": "done"}
+    assert (path / "root.cow").read_text() == "root;patch;guest;"
+
+
+def test_what_a_guest_writes_while_others_are_synced_is_not_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built([disk("root"), patch("root")], path)
+    sync = durable.sync
+
+    def slow_sync(paths: Collection[Path], filesystem: Path) -> None:
+        with (path / "root.cow").open("a") as file:
+            file.write("guest;")
+        sync(paths, filesystem)
+
+    monkeypatch.setattr(durable, "sync", slow_sync)
+    results = built([FakeDisk("root", (), ("root.cow",), "new;"), patch("root")], path)
+    assert outcomes(results) == {"root": "failed", "root.patch": "skipped"}
+    monkeypatch.undo()
+    assert (path / "root.cow").read_text().startswith("root;patch;guest;")
+    assert not list((path / ".staging").iterdir())
+    with store.writing(path, timeout_seconds=0) as opened:
+        assert opened.modified("root.cow")
 
 
 @dataclass

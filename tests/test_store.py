@@ -385,7 +385,7 @@ def test_two_intents_for_one_artifact_are_settled_by_the_rename_that_took_place(
             jobs = staged(opened, {ROOT: text})
             opened._write_intents([(job, store._stamps(job)) for job in jobs])
             if text == "one":
-                opened._rename(list(jobs[0].files.items()))
+                opened._rename(jobs[:1], lambda _: True)
     assert_settled(path, {ROOT: "one"})
 
 
@@ -611,3 +611,14 @@ def test_the_lock_dies_with_its_holder(path: Path, holding: Callable[[], subproc
         program.communicate()
     publish(path, {ROOT: "one"})
     assert standing(store.read(path), ROOT) == "one"
+
+
+def test_a_job_whose_place_may_not_be_taken_is_left_out_and_the_others_are_published(tmp_path: Path) -> None:
+    path = tmp_path / "build"
+    publish(path, {ROOT: "one", OTHER: "one"})
+    with store.writing(path, timeout_seconds=0) as opened:
+        jobs = staged(opened, {ROOT: "two", OTHER: "two"})
+        assert opened.publish(jobs, may_take=lambda artifact: artifact != ROOT) == [jobs[0]]
+        assert (standing(opened, ROOT), standing(opened, OTHER)) == ("one", "two")
+    with store.writing(path, timeout_seconds=0) as opened:
+        assert (standing(opened, ROOT), standing(opened, OTHER)) == ("one", "two")

@@ -455,6 +455,35 @@ def test_a_synced_file_stands_in_for_a_default(debian: Project) -> None:
     assert guest.text("/etc/hostname") == "web\n"
 
 
+def test_a_sparse_host_file_is_synced_with_all_its_content(debian: Project) -> None:
+    (debian.directory / "site").mkdir()
+    with (debian.directory / "site/sparse").open("wb") as file:
+        file.truncate(3 << 20)
+        file.seek(1 << 20)
+        file.write(b"in the middle")
+    guest = built(debian, f'{WEB}file_sync = [{{ host = "site", guest = "/srv/site" }}]\n')
+    assert guest.read("/srv/site/sparse") == (debian.directory / "site/sparse").read_bytes()
+
+
+def test_a_declared_file_wins_over_a_synced_one_in_its_place(debian: Project, site: Path) -> None:
+    (site / "own").write_text("synced\n")
+    guest = built(debian, f'{SYNC}[[vm.web.file]]\nguest = "/srv/site/own"\ncontent = "declared"\n')
+    assert guest.text("/srv/site/own") == "declared"
+
+
+@pytest.mark.parametrize(
+    "where",
+    ['file = [{ guest = "/var/run/x", content = "" }]', 'file_sync = [{ host = "site", guest = "/var" }]'],
+)
+def test_what_a_tmpfs_would_hide_is_an_error_through_a_symlink_too(debian: Project, where: str) -> None:
+    with_files(debian, {"run/keep": ""}, {"var/run": "/run"})
+    (debian.directory / "site/run").mkdir(parents=True)
+    (debian.directory / "site/run/x").write_text("")
+    debian.write(f"{WEB}{where}\n")
+    assert debian.error(ID).brief == "'/var/run/x' leads to '/run/x', which a tmpfs hides from the guest"
+    assert not debian.cow().exists()
+
+
 def test_a_file_where_a_synced_directory_goes_is_an_error(debian: Project, site: Path) -> None:
     with_files(debian, {"srv/site": "a file"})
     debian.write(SYNC)
