@@ -152,6 +152,8 @@ class Situation:
     """Whether an artifact has other bytes than were last published. Asking may read all of it."""
     disk_verb: Verb | None = None
     """For a step that changes another's artifact in place: what happens to that artifact."""
+    file_bytes: int | None = None
+    """The size that the first artifact has on disk now; None if it is not there, or was not looked at."""
 
 
 @dataclass(frozen=True)

@@ -66,6 +66,7 @@ class _Planner:
             missing=not all(self.store.exists(artifact) for artifact in artifacts),
             modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
+            file_bytes=self.store.size(artifacts[0]) if changes and artifacts else None,
         )
         return self._decided(step, recipe, situation, self._verdict(step, situation), holder)
 

@@ -141,6 +141,15 @@ class Store:
         except OSError as err:
             raise _store_error(err, self.path / artifact) from err
 
+    def size(self, artifact: str) -> int | None:
+        """How many bytes an artifact has; None if it is not there."""
+        try:
+            return (self.path / artifact).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            raise _store_error(err, self.path / artifact) from err
+
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
         """Whether a guest, or anyone else, has changed an artifact since we last made it ourselves.
 

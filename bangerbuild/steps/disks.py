@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.guest.files import GuestChange
-    from bangerbuild.model import Json, Situation, View, Workspace
+    from bangerbuild.model import Json, Record, Situation, View, Workspace
     from bangerbuild.tree import Place
 
 TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
@@ -143,7 +143,13 @@ def judge(situation: Situation, size_bytes: int | None) -> Verdict:
         return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
     if situation.record is None:
         return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
-    return judge_size(cast("int", situation.record.facts["file_bytes"]), size_bytes)
+    return judge_size(file_bytes(situation, situation.record), size_bytes)
+
+
+def file_bytes(situation: Situation, record: Record) -> int:
+    """What a disk has now, which somebody may have changed; as long as nothing changes, what it had."""
+    known = cast("int", record.facts["file_bytes"])
+    return known if situation.file_bytes is None else situation.file_bytes
 
 
 def judge_size(old: int, new: int | None) -> Verdict:
@@ -168,15 +174,20 @@ def change(workspace: Workspace, artifact: str, size_bytes: int | None, *, label
         blocks.name = artifact
         with Filesystem(blocks, now=workspace.epoch) as disk:  # says what is wrong with it
             relabel = label not in {"", disk.superblock.label}
-    if size_bytes is not None and size_bytes < old:
-        raise FilesystemError(
-            f"'{artifact}' has {old} bytes, and the manifest wants {size_bytes}: a disk can't shrink",
-            hint="give it at least that size in the manifest, or move the file away",
-        )
+    refuse_to_shrink(artifact, old, size_bytes)
     if relabel:
         run(tools.tune2fs_label(path, label, epoch=workspace.epoch))
     if size_bytes is not None and size_bytes > old:
         grow(path, size_bytes, workspace.epoch)
+
+
+def refuse_to_shrink(artifact: str, old: int, new: int | None) -> None:
+    """Raise if a disk is larger than it shall be: what lies beyond would be lost."""
+    if new is not None and new < old:
+        raise FilesystemError(
+            f"'{artifact}' has {old} bytes, and the manifest wants {new}: a disk can't shrink",
+            hint="give it at least that size in the manifest, or move the file away",
+        )
 
 
 def facts(path: Path) -> dict[str, Json]:

@@ -33,8 +33,8 @@ def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict
 
 def grow(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Grow a root in staging to `declared_bytes`; its new facts."""
-    path, size_bytes = workspace.edit(artifact), cast("int", facts["declared_bytes"])
-    _GROWERS[cast("str", facts["format"])](path, size_bytes, workspace.epoch)
+    size_bytes = cast("int", facts["declared_bytes"])
+    _GROWERS[cast("str", facts["format"])](workspace, artifact, size_bytes)
     return {**facts, "file_bytes": size_bytes}
 
 
@@ -43,8 +43,10 @@ def _make_snapshot(base: Path, target: Path, size_bytes: int | None, _workspace:
         SnapshotStore.create(blocks, target, capacity_bytes=size_bytes, durable=False).close()
 
 
-def _grow_snapshot(path: Path, size_bytes: int, _epoch: int) -> None:
+def _grow_snapshot(workspace: Workspace, artifact: str, size_bytes: int) -> None:
     """Give the store room for more chunks; what is in it stays where it is."""
+    path = workspace.edit(artifact)
+    disks.refuse_to_shrink(artifact, path.stat().st_size, size_bytes)
     os.truncate(path, size_bytes)
 
 
@@ -65,7 +67,10 @@ _MAKERS: Mapping[str, Callable[[Path, Path, int | None, Workspace], None]] = {
     "snapshot": _make_snapshot,
     "raw": _make_raw,
 }
-_GROWERS: Mapping[str, Callable[[Path, int, int], None]] = {"snapshot": _grow_snapshot, "raw": disks.grow}
+_GROWERS: Mapping[str, Callable[[Workspace, str, int], None]] = {
+    "snapshot": _grow_snapshot,
+    "raw": disks.change,
+}
 
 
 def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int | None) -> Verdict:
@@ -82,7 +87,7 @@ def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int
         return Verdict(Verb.KEEP)
     if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
         return _judge_other(situation)
-    verdict = disks.judge_size(cast("int", record.facts["file_bytes"]), size_bytes)
+    verdict = disks.judge_size(disks.file_bytes(situation, record), size_bytes)
     if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
         return _judge_base(situation, image_id, on_new_base, verdict)
     if verdict.verb is Verb.BLOCKED and not situation.modified():

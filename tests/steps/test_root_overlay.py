@@ -12,7 +12,7 @@ from bangerbuild.errors import SnapshotError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps.root_overlay import RootOverlay
 from tests.disk.ext4_tools import assert_clean
-from tests.steps.building import DEBIAN, codes, write_tar
+from tests.steps.building import DEBIAN, codes, reasons, write_tar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -339,3 +339,18 @@ def test_a_moved_store_goes_on_as_if_nothing_had_happened(debian: Project, tmp_p
     assert verbs(debian) == {BASE: "keep", ID: "keep", PATCH: "keep"}
     base = store.read(tmp_path / "moved").records[ID].facts["base"]
     assert_clean(tmp_path / "moved" / str(base))
+
+
+def test_a_store_that_somebody_enlarged_is_not_cut_to_what_the_manifest_wants(debian: Project) -> None:
+    vm = f'{IMAGE}[vm.web]\nimage = "debian"\nroot.size = "{{}}"\n'
+    debian.write(vm.format("64MiB"))
+    debian.build()
+    os.truncate(debian.cow(), 200 * MIB)
+    debian.write(vm.format("96MiB"))
+    action = debian.plan()["vm.web.root"]
+    assert (action.verb, reasons(action)) == (
+        Verb.BLOCKED,
+        [{"code": "size-shrink", "old": 200 * MIB, "new": 96 * MIB}],
+    )
+    debian.apply()
+    assert debian.cow().stat().st_size == 200 * MIB

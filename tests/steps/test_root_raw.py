@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,7 @@ from bangerbuild.spec import GuestDefaults
 from bangerbuild.steps.root_overlay import RootOverlay
 from bangerbuild.steps.root_raw import RootRaw
 from tests.disk.ext4_tools import make_ext4
+from tests.need import need
 from tests.steps.building import DEBIAN, codes, reasons
 from tests.steps.guest_disks import (
     IMAGE,
@@ -406,3 +408,13 @@ def test_where_the_old_root_is_gone_a_disk_of_the_other_format_is_adopted(debian
     debian.build()
     assert precious(root(debian).path) == before
     assert root(debian).text("/etc/hostname") == "web\n"
+
+
+def test_a_root_that_is_marked_with_errors_is_not_mended_on_the_way(debian: Project) -> None:
+    debian.write(web(f'{RAW}root.size = "64MiB"\n'))
+    debian.build()
+    root = debian.store / "vms/web/root.ext4"
+    subprocess.run([need("debugfs"), "-w", "-R", "ssv state 2", root], check=True, capture_output=True)
+    debian.write(web(f'{RAW}root.size = "96MiB"\n'))
+    assert debian.error(ID).brief == "'vms/web/root.ext4' is marked as having errors"
+    assert root.stat().st_size == 64 * MIB
