@@ -13,7 +13,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import FORMATS, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,16 +21,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Stat
-
-TYPE_BITS = {
-    EntryType.FILE: stat.S_IFREG,
-    EntryType.DIRECTORY: stat.S_IFDIR,
-    EntryType.SYMLINK: stat.S_IFLNK,
-    EntryType.CHARACTER_DEVICE: stat.S_IFCHR,
-    EntryType.BLOCK_DEVICE: stat.S_IFBLK,
-    EntryType.FIFO: stat.S_IFIFO,
-    EntryType.SOCKET: stat.S_IFSOCK,
-}
 
 
 @contextmanager
@@ -137,7 +127,7 @@ def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:
 
 def _line(name: str, found: Stat) -> str:
     """As `ls -ln` has it, times in UTC."""
-    mode = stat.filemode(TYPE_BITS[found.type] | found.mode)
+    mode = stat.filemode(FORMATS[found.type] | found.mode)
     is_device = found.type in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}
     size = f"{found.device[0]}, {found.device[1]}" if is_device else str(found.size_bytes)
     changed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(found.mtime_ns // 10**9))

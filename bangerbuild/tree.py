@@ -6,6 +6,7 @@ can hold has one spelling here and back.
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO
@@ -25,6 +26,19 @@ class EntryType(Enum):
     BLOCK_DEVICE = "block device"
     FIFO = "fifo"
     SOCKET = "socket"
+
+
+FORMATS = {
+    EntryType.FILE: stat.S_IFREG,
+    EntryType.DIRECTORY: stat.S_IFDIR,
+    EntryType.SYMLINK: stat.S_IFLNK,
+    EntryType.CHARACTER_DEVICE: stat.S_IFCHR,
+    EntryType.BLOCK_DEVICE: stat.S_IFBLK,
+    EntryType.FIFO: stat.S_IFIFO,
+    EntryType.SOCKET: stat.S_IFSOCK,
+}
+"""The type bits of an inode's mode (inode(7)), the same in ext4 and on the host."""
+TYPES = {bits: entry_type for entry_type, bits in FORMATS.items()}
 
 
 @dataclass(frozen=True, slots=True)

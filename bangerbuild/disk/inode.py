@@ -17,7 +17,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import FORMATS, TYPES, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,16 +36,6 @@ EA_INODE_FL = 0x200000
 INLINE_DATA_FL = 0x10000000
 CASEFOLD_FL = 0x40000000
 
-FORMATS = {
-    EntryType.FILE: stat.S_IFREG,
-    EntryType.DIRECTORY: stat.S_IFDIR,
-    EntryType.SYMLINK: stat.S_IFLNK,
-    EntryType.CHARACTER_DEVICE: stat.S_IFCHR,
-    EntryType.BLOCK_DEVICE: stat.S_IFBLK,
-    EntryType.FIFO: stat.S_IFIFO,
-    EntryType.SOCKET: stat.S_IFSOCK,
-}
-TYPES = {bits: entry_type for entry_type, bits in FORMATS.items()}
 FILE_TYPES = {
     EntryType.FILE: 1,
     EntryType.DIRECTORY: 2,

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from pathspec import GitIgnoreSpec
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.hostentry import ENTRY_TYPES, TreeRules, bare_entry, host_xattrs
+from bangerbuild.sources.hostentry import TreeRules, bare_entry, host_xattrs
 from bangerbuild.sources.hostfile import HostContent, check_is_file, stat_of, unreadable
 from bangerbuild.sources.names import text_of
-from bangerbuild.tree import Entry, EntryType
+from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -150,7 +150,7 @@ class _Walk:
         return bare_entry(path, found, self.rules, self._xattrs(fd, path)), found
 
     def _entry(self, name: bytes, fd: int, path: str, found: os.stat_result) -> Entry | None:
-        type_ = ENTRY_TYPES[stat.S_IFMT(found.st_mode)]
+        type_ = TYPES[stat.S_IFMT(found.st_mode)]
         if not self.rules.takes(type_):
             if self.skipped:
                 self.skipped(path, type_)

@@ -8,18 +8,7 @@ import stat
 from dataclasses import dataclass
 
 from bangerbuild.sources.hostfile import unreadable
-from bangerbuild.tree import Entry, EntryType
-
-ENTRY_TYPES = {
-    stat.S_IFREG: EntryType.FILE,
-    stat.S_IFDIR: EntryType.DIRECTORY,
-    stat.S_IFLNK: EntryType.SYMLINK,
-    stat.S_IFCHR: EntryType.CHARACTER_DEVICE,
-    stat.S_IFBLK: EntryType.BLOCK_DEVICE,
-    stat.S_IFIFO: EntryType.FIFO,
-    stat.S_IFSOCK: EntryType.SOCKET,
-}
-"""By `stat.S_IFMT`."""
+from bangerbuild.tree import TYPES, Entry, EntryType
 
 _DEVICES = frozenset({EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE})
 _KEPT_XATTRS = ("user.", "security.capability", "system.posix_acl_")
@@ -56,7 +45,7 @@ class TreeRules:
 
 def bare_entry(path: str, found: os.stat_result, rules: TreeRules, xattrs: dict[str, bytes]) -> Entry:
     """An entry with all that stat tells but its content or target."""
-    type_ = ENTRY_TYPES[stat.S_IFMT(found.st_mode)]
+    type_ = TYPES[stat.S_IFMT(found.st_mode)]
     is_file = type_ is EntryType.FILE
     mode = rules.file_mode if is_file and rules.file_mode is not None else stat.S_IMODE(found.st_mode)
     return Entry(
