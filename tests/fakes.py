@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild import execute, graph, plan, store
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +46,7 @@ class FakeStep:
     sources: tuple[Source, ...] = field(default=(), metadata={"recipe": False})
     tools: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     diffs: tuple[FileDiff, ...] = field(default=(), metadata={"recipe": False})
+    found: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
     error: BangerError | None = field(default=None, metadata={"recipe": False})
     """Raised by `run`, once its outputs are half-made."""
     during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
@@ -58,16 +59,20 @@ class FakeStep:
     def judge(self, situation: Situation) -> Verdict:
         if situation.missing or situation.record is None:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
-        if situation.changes:
-            return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, situation.changes)
+        if situation.changes or situation.found:
+            reasons = (*situation.changes, *situation.found)
+            return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, reasons)
         return Verdict(Verb.KEEP)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # the test says what it shows
-        return self.diffs
+    def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
+        return self.found
+
+    def preview(self, view: View) -> Preview:  # noqa: ARG002  # the test says what it shows
+        return Preview(self.diffs)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:
-            with workspace.edit(workspace.artifact(self.changes)).open("a") as file:
+            with workspace.in_place(workspace.artifact(self.changes)) as path, path.open("a") as file:
                 file.write(self.text)
         else:
             content = "".join(

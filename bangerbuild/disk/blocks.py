@@ -22,6 +22,8 @@ class Blocks(Protocol):
 
     name: str
     """What to call it in a message."""
+    place: str | None
+    """The file that holds it byte for byte, for a command to type; None if there is none."""
     size_bytes: int
     writable: bool
 
@@ -54,6 +56,7 @@ class RawFile:
 
     def __init__(self, path: Path | str, *, writable: bool = False, durable: bool = True) -> None:
         self.name = os.fspath(path)
+        self.place: str | None = self.name
         self.writable = writable
         self._durable = durable
         self._fd = _open_disk(self.name, os.O_RDWR if writable else os.O_RDONLY)

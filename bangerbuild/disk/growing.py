@@ -113,6 +113,7 @@ class BeforeGrowth:
     def __init__(self, path: Path) -> None:
         self._disk = RawFile(path)
         self.name = self._disk.name
+        self.place: str | None = self.name
         self.size_bytes = old_size(path) or self._disk.size_bytes
         self._undo = RawFile(undo_beside(path)) if undo_beside(path).exists() else None
         self._stretches = sorted(undo_file.stretches(self._undo)) if self._undo else []

@@ -15,9 +15,19 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
 
 
-def is_marked(disk: Path) -> bool:
-    """Whether a change of the disk was interrupted."""
-    return redo_log.path_beside(disk).exists() or growing.note_beside(disk).exists()
+def is_half_patched(disk: Path) -> bool:
+    """Whether a patch of the disk was interrupted."""
+    return redo_log.path_beside(disk).exists()
+
+
+def is_half_grown(disk: Path) -> bool:
+    """Whether its growth was interrupted."""
+    return growing.note_beside(disk).exists()
+
+
+def size_before(disk: Path) -> int | None:
+    """Its size in bytes before the growth that was interrupted; None if none was."""
+    return growing.old_size(disk)
 
 
 def leftovers(disk: Path) -> tuple[Path, ...]:

@@ -46,6 +46,7 @@ class SnapshotStore:
         )
         self._file: Blocks = self._own or cast("Blocks", file)
         self.name = self._file.name
+        self.place: str | None = None
         self.writable = self._file.writable
         self._pending: dict[int, bytes] = {}
         self.started_with: Mapping[int, bytes] | None = None

@@ -48,6 +48,7 @@ class Transaction:
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name
+        self.place: str | None = str(path)
         self._path = path
         self._file = RawFile(path, writable=True)
         self._file.name = name
@@ -276,6 +277,7 @@ class Recovered:
     def __init__(self, path: Path) -> None:
         self._file = RawFile(path)
         self.name = self._file.name
+        self.place: str | None = self.name
         self.size_bytes = self._file.size_bytes
         self._log = SealedLog.beside(path)
         self._records: dict[int, Record] = {}

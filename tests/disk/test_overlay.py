@@ -26,6 +26,7 @@ class MemoryBlocks:
     """A disk that is bytes."""
 
     name = "memory"
+    place = None
     writable = False
 
     def __init__(self, content: bytes) -> None:
