@@ -220,6 +220,9 @@ class Step(Protocol):
 
         A step that makes a disk is asked where no record knows what lies there, one that changes a disk
         where somebody has written to it; both only while nobody has the disk open.
+
+        Raises:
+            BangerError: it can't be read; then nothing is known to differ.
         """
 
     def preview(self, view: View) -> Preview:
@@ -283,10 +286,10 @@ class Workspace(View, Protocol):
         `guests` says that it is a guest's from the moment it is published.
         """
 
-    def copy(self, artifact: str) -> Path | None:
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """A private copy of an artifact, to be changed and then published in its place.
 
-        None where the filesystem can't share blocks between the two.
+        With `sharing`, None where the filesystem can't share blocks between the two.
         """
 
     def in_place(self, artifact: str) -> AbstractContextManager[Path]:

@@ -103,7 +103,10 @@ class _Planner:
         changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
         if step.changes and not changed:
             return _Disk(interrupted=interrupted)
-        found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+        try:
+            found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+            return _Disk(interrupted=interrupted)
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
 
     def _touched(self, artifact: str) -> os.stat_result | None:

@@ -78,9 +78,14 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.TOOL_CHANGED: lambda facts: (
         f"{facts['tool']} {facts['old'] or 'none'} -> {facts['new'] or 'none'}, kept all the same"
     ),
-    ReasonCode.ARTIFACT_MODIFIED: lambda facts: f"{facts['path']} was changed by someone else",
+    ReasonCode.ARTIFACT_MODIFIED: lambda facts: str(
+        facts.get("error") or f"{facts['path']} was changed by someone else"
+    ),
     ReasonCode.FILE_DIFFERS: lambda facts: f"{facts['guest']} differs in the guest",
-    ReasonCode.FILE_UNDECLARED: lambda facts: f"{facts['guest']} left the manifest",
+    ReasonCode.FILE_UNDECLARED: lambda facts: (
+        f"{facts['guest']} left the manifest"
+        + (", but was changed in the guest: it stays" if facts.get("kept") else "")
+    ),
     ReasonCode.SIZE_GROW: _sized,
     ReasonCode.SIZE_SHRINK: lambda facts: f"{_sized(facts)}: a disk can't shrink and keep its data",
     ReasonCode.GUEST_WROTE: lambda _: "the guest has written to it since it was built",

@@ -15,6 +15,7 @@ from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.process import run
@@ -170,9 +171,11 @@ def inspect(view: View, artifact: str) -> tuple[Reason, ...]:
     """What keeps a disk that no record knows from being taken over: it is no ext4, or none in good order."""
     try:
         with interrupted.opened(view.path(artifact), artifact) as blocks:
+            read_superblock(blocks, writable=True, allow_unreplayed=True)
             Filesystem(blocks, now=view.epoch, allow_unclean=True).abandon()
     except BangerError as err:
-        return (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": err.brief}),)
+        facts = {"path": artifact, "error": err.brief, "hint": err.hint}
+        return (Reason(ReasonCode.ARTIFACT_MODIFIED, facts),)
     return ()
 
 
