@@ -36,7 +36,6 @@ DESCRIPTOR = 1
 COMMIT = 2
 REVOKE = 5
 SUPERBLOCK_BYTES = 1024
-SEQUENCE_MASK = 0xFFFFFFFF
 
 _SUPERBLOCK_V1 = 3
 _SUPERBLOCK_V2 = 4
@@ -173,6 +172,11 @@ def kind_of(block: bytes, sequence: int) -> int:
     """What a block of the log is in this transaction; 0 if it is none of it."""
     magic, kind, found = _HEADER.unpack_from(block)
     return int(kind) if magic == MAGIC_BYTES and found == sequence else 0
+
+
+def following(sequence: int) -> int:
+    """The number of the next transaction."""
+    return sequence + 1 & 0xFFFFFFFF
 
 
 class Tag(NamedTuple):

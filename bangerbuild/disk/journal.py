@@ -98,7 +98,8 @@ class Replayed:
         self._places = changes.places
         self._escaped = changes.escaped
         self._superblock = b""
-        self._superblock = _recovered(self.read(OFFSET, SIZE), self.name, has_errors=changes.has_errors)
+        old = below.read(OFFSET, SIZE)
+        self._superblock = _recovered(old, self.read(OFFSET, SIZE), self.name, has_errors=changes.has_errors)
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
@@ -129,13 +130,15 @@ class Replayed:
         """See Blocks; nothing is ever written."""
 
 
-def _recovered(raw: bytes, name: str, *, has_errors: bool) -> bytes:
-    """A superblock as the replay leaves it."""
-    superblock = parse_superblock(raw)
+def _recovered(old: bytes, journaled: bytes, name: str, *, has_errors: bool) -> bytes:
+    """The superblock as a replay leaves it; an error that it is marked with is never taken back."""
+    superblock = parse_superblock(journaled)
     if superblock is None:
         raise jbd2.damaged(name, "what it has for the superblock is none")
-    new = bytearray(raw)
-    struct.pack_into("<H", new, 0x3A, superblock.state | (ERROR_FS if has_errors else 0))
+    state, old_state = (struct.unpack_from("<H", raw, 0x3A)[0] for raw in (journaled, old))
+    errors = old_state & ERROR_FS | (ERROR_FS if has_errors else 0)
+    new = bytearray(journaled)
+    struct.pack_into("<H", new, 0x3A, state | errors)
     struct.pack_into("<I", new, 0x60, superblock.incompat & ~INCOMPAT_RECOVER)
     if superblock.ro_compat & RO_COMPAT_METADATA_CSUM:
         struct.pack_into("<I", new, 0x3FC, crc32c(0xFFFFFFFF, bytes(new[:0x3FC])))

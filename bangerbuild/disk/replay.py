@@ -5,7 +5,9 @@ block is forgotten as soon as its transaction is committed, so what is kept is t
 no more. Work and memory are bounded by the journal's size: the ring is read once around at the most.
 
 Source: `fs/jbd2/recovery.c`, which e2fsck shares. Where a kernel gives up on a commit block with a wrong
-checksum, e2fsck takes what is before it and marks the filesystem as having errors; so it is done here.
+checksum, e2fsck takes what is before it and marks the filesystem as having errors; so it is done here. An
+asynchronous commit may reach the disk before what it commits; then a wrong one is just the log's end, and
+only what is behind it can show that it is damage.
 """
 
 from __future__ import annotations
@@ -118,25 +120,40 @@ def replay(log: Log) -> Replay:
     Raises:
         FilesystemError: the log is damaged, or has fast commits.
     """
-    ring = log.ring()
+    journal, ring = log.journal, log.ring()
     copies: dict[int, _Copy] = {}
-    sequence = log.journal.sequence
-    has_errors, last_time = bool(log.journal.error), 0
-    while (transaction := _read_transaction(log, ring, sequence)) is not None:
-        if not _counts(log, transaction, last_time):
+    end, last_time, has_errors = journal.sequence, 0, bool(journal.error)
+    for sequence in _numbers(journal.sequence):
+        transaction = _read_transaction(log, ring, sequence)
+        if transaction is None or not _counts(log, transaction, last_time):
             break
-        if not transaction.is_commit_sound:
-            has_errors |= _is_corrupt(log, ring, sequence)
+        last_time = transaction.commit_time
+        if end != sequence:  # the one before this had a wrong commit
+            has_errors |= journal.has_transaction_checksums
+        elif transaction.is_commit_sound:
+            _apply(log, transaction, copies)
+            end = jbd2.following(sequence)
+        elif not journal.has_async_commit:
+            has_errors = True
             break
-        copies.update((copy.tag.block, copy) for copy in transaction.copies)
-        for at in transaction.revokes:
-            for block in jbd2.parse_revoked(log.journal, log.read(at), log.name):
-                copies.pop(block, None)
-        sequence, last_time = sequence + 1 & jbd2.SEQUENCE_MASK, transaction.commit_time
-    _refuse_fast_commits(log, sequence)
+    _refuse_fast_commits(log, end)
     places = {block: _checked_place(log, copy) for block, copy in copies.items()}
     escaped = frozenset(block for block, copy in copies.items() if copy.tag.is_escaped)
     return Replay(places, escaped, has_errors)
+
+
+def _numbers(sequence: int) -> Iterator[int]:
+    """The numbers of transactions from this one on."""
+    while True:
+        yield sequence
+        sequence = jbd2.following(sequence)
+
+
+def _apply(log: Log, transaction: _Transaction, copies: dict[int, _Copy]) -> None:
+    copies.update((copy.tag.block, copy) for copy in transaction.copies)
+    for at in transaction.revokes:
+        for block in jbd2.parse_revoked(log.journal, log.read(at), log.name):
+            copies.pop(block, None)
 
 
 def _read_transaction(log: Log, ring: Iterator[int], sequence: int) -> _Transaction | None:
@@ -182,18 +199,6 @@ def _counts(log: Log, transaction: _Transaction, last_time: int) -> bool:
     if not transaction.is_sound:
         raise jbd2.damaged(log.name, "the checksum of a transaction is wrong")
     return True
-
-
-def _is_corrupt(log: Log, ring: Iterator[int], sequence: int) -> bool:
-    """Whether a commit block with a wrong checksum is damage, not just the end that a kill made.
-
-    Commit blocks may only come before what they commit if they are asynchronous. Then damage shows in one
-    more transaction behind, for the kernel with checksums of the first kind only.
-    """
-    if not log.journal.has_async_commit:
-        return True
-    following = sequence + 1 & jbd2.SEQUENCE_MASK
-    return log.journal.has_transaction_checksums and _read_transaction(log, ring, following) is not None
 
 
 def _refuse_fast_commits(log: Log, sequence: int) -> None:
