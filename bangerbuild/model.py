@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     SIZE_SHRINK = "size-shrink"
     """old, new: bytes."""
     GUEST_WROTE = "guest-wrote"
+    """bytes: about how much, where that can be told."""
     BASE_BEHIND = "base-behind"
     """id."""
     BASE_UNKNOWN = "base-unknown"
@@ -162,6 +163,8 @@ class Situation:
     """For a step that changes another's artifact in place: what happens to that artifact."""
     file_bytes: int | None = None
     """The size that the first artifact has on disk now; None if it is not there, or was not looked at."""
+    allocated_bytes: int | None = None
+    """What it takes up on its filesystem; None likewise."""
     found: tuple[Reason, ...] = ()
     """What the step's `inspect` said; nothing where it was not asked."""
 

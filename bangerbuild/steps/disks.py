@@ -14,6 +14,7 @@ from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
@@ -44,6 +45,8 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
         if view.facts(disk_id).get("format") == "snapshot":
             under = stack.enter_context(RawFile(base_path(view, disk_id)))
             blocks = SnapshotStore(under, blocks)
+            blocks.name = artifact
+        blocks = through_journal(blocks)
         yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
 
 
