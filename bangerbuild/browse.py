@@ -11,6 +11,7 @@ from bangerbuild import store
 from bangerbuild.disk import in_use, snapshot
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
 from bangerbuild.tree import FORMATS, EntryType
@@ -30,7 +31,7 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
     Args:
         disk: the file.
         base: the image under a snapshot; None: the one that the store's record names.
-        warn: is told that a journal was not replayed, so that what is read may be old.
+        warn: is told that what is read may be old, as a journal can't be replayed, or wrong.
 
     Raises:
         BusyError: somebody may be writing to it.
@@ -42,10 +43,20 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
             blocks = _blocks(disk, base, stack)
         except OSError as err:
             raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err
+        blocks = _recovered(blocks, warn)
         filesystem = stack.enter_context(Filesystem(blocks, allow_unclean=True))
-        if not filesystem.superblock.is_clean:
-            warn(f"'{disk}' was not shut down cleanly: what is read here may be old")
+        if filesystem.superblock.has_errors:
+            warn(f"'{disk}' is marked as having errors: what is read here may be wrong")
         yield filesystem
+
+
+def _recovered(blocks: Blocks, warn: Callable[[str], None]) -> Blocks:
+    """The disk as it will be once its journal is replayed; where nobody knows, as it stands."""
+    try:
+        return through_journal(blocks)
+    except FilesystemError as err:
+        warn(f"{err.brief}: what is read here may be old")
+        return blocks
 
 
 def _check_readable(disk: Path) -> None:

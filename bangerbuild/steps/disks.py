@@ -14,6 +14,7 @@ from bangerbuild.disk import clone, tools
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
@@ -36,7 +37,10 @@ NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its w
 
 @contextmanager
 def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
-    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's."""
+    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's.
+
+    One that its guest left with a journal to replay is read as it will be.
+    """
     artifact = view.artifact(disk_id)
     with ExitStack() as stack:
         blocks: Blocks
@@ -46,6 +50,7 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
         else:
             blocks = stack.enter_context(RawFile(view.path(artifact)))
         blocks.name = artifact  # what a user knows it by
+        blocks = through_journal(blocks)
         yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
 
 
