@@ -1,8 +1,8 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
-The rooms behind this door: `source` reads, `form` checks against the schema, `unsupported` refuses what is
-not built yet; `image` and `boot` make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed
-VMs; `mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
+The rooms behind this door: `source` reads, `form` checks against the schema; `image`, `filesystem` and `boot`
+make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed VMs; `mounts` looks at what one VM
+mounts where, `checks` compares VMs and files with one another.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import ManifestError
-from bangerbuild.manifest import checks, form, unsupported
+from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.form import schema, schema_text
+from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
@@ -53,6 +54,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     vms = _vms(documents, found_images, findings)
     if reader.has_read_all:
         checks.check_images([merged for merged, _ in vms], documents, findings)
+        check_derived(found_images, documents, findings)
     checks.check_unique(vms, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
@@ -65,7 +67,6 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
 def _check_files(documents: Sequence[Document], findings: Findings) -> None:
     for document in documents:
         findings.problems += form.check(document)
-        findings.problems += unsupported.check(document)
     checks.check_store(documents, findings)
     checks.check_names(documents, findings)
 
