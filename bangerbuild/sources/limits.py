@@ -12,7 +12,7 @@ from bangerbuild.errors import SourceError
 
 ENTRY_BYTES = 4096
 """What an entry counts beside its bytes in the archive."""
-FREE_BYTES = 4 << 30
+FREE_BYTES = 1 << 30
 """What any source may unpack to, however small it is."""
 _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
@@ -24,7 +24,7 @@ class Limits:
     total_bytes: int | None = None
     """In bytes, as somebody has said who knows the source; then the ratio does not count."""
     ratio: int = 100
-    """How many times its own size, from 4 GiB on. Root filesystems are at 2 to 5."""
+    """How many times its own size, from 1 GiB on. Root filesystems are at 2 to 5."""
 
     def allowed_bytes(self, source_bytes: int) -> int:
         """The most that a source of this size may unpack to."""
