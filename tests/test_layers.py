@@ -56,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"errors", "spec", "tree"},
     "kernel": {"errors", "sources", "tree"},
     "launch": set(),
-    "sources": {"errors", "tree"},
+    "sources": {"errors", "process", "tree"},
     "disk": {"errors", "process", "tree"},
     "process": {"errors"},
     # values

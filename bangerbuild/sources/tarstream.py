@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
@@ -13,9 +13,18 @@ from bangerbuild.sources.tarheader import BLOCK_BYTES
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from bangerbuild.sources.limits import Budget
+
 _PIECE_BYTES = 1 << 20
 _CUT_HINT = "it was cut short: fetch or make it again"
 _DAMAGED_HINT = "fetch or make it again"
+
+
+class Digest(Protocol):
+    """What takes in bytes, as the objects of hashlib do."""
+
+    def update(self, data: bytes, /) -> None:
+        """Takes in these."""
 
 
 class TarStream:
@@ -24,10 +33,24 @@ class TarStream:
     Args:
         file: the open tarball at its start; stays the caller's to close.
         written: what messages call the archive.
+        budget: what it may unpack to; None: anything.
+        digest: is given all bytes of a compressed archive as they come out of it.
+        is_whole: a digest vouches for it, so an end without a mark is none that was cut off; it may be empty.
     """
 
-    def __init__(self, file: BinaryIO, written: str) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        written: str,
+        *,
+        budget: Budget | None = None,
+        digest: Digest | None = None,
+        is_whole: bool = False,
+    ) -> None:
         self.written = written
+        self.is_whole = is_whole
+        self._budget = budget
+        self._digest = digest
         self.place = "before its first entry"
         """Where the reader is, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES))
@@ -38,11 +61,20 @@ class TarStream:
     def read_some(self, size: int) -> bytes:
         """`size` bytes, or fewer at the end of the archive."""
         try:
-            return self._file.read(size)
+            data = self._file.read(size)
         except CompressionError as err:
             raise self._broken(err) from err
         except OSError as err:
             raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+        self.spend(len(data))
+        if self._digest is not None and self.compression:
+            self._digest.update(data)
+        return data
+
+    def spend(self, count_bytes: int) -> None:
+        """Takes so many bytes off the budget; SourceError if it may not unpack to as much."""
+        if self._budget is not None:
+            self._budget.spend(count_bytes)
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes that must be there."""
@@ -59,6 +91,7 @@ class TarStream:
         if self.compression is None:
             if self._file.tell() + size > self._size_bytes:
                 raise self.cut()
+            self.spend(size)
             self._file.seek(size, os.SEEK_CUR)
             return
         while size:
