@@ -84,7 +84,7 @@ class DirectorySource:
 
 @dataclass(frozen=True)
 class UrlSource:
-    """A tarball or an ext4 to be downloaded; which of the two, compressed or not, is told from its content."""
+    """A tarball or an ext4 to be downloaded; which of the two, and its compression, its content tells."""
 
     url: str = field(metadata=NO_RECIPE)
     pin: Pin | None = field(default=None, metadata=NO_RECIPE)

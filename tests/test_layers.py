@@ -50,7 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "locks": {"errors"},
     "host": {"disk", "errors", "process", "sources"},
     # what is made
-    "manifest": {"errors", "spec"},
+    "manifest": {"errors", "sources", "spec"},
+    "lockfile": {"errors", "spec"},
     "steps": {"disk", "errors", "guest", "kernel", "launch", "model", "process", "sources", "spec", "tree"},
     # mechanisms: know nothing of steps or manifests
     "guest": {"errors", "spec", "tree"},
@@ -75,7 +76,8 @@ HOMES = {
     "rich": {"reporters"},
     "sqlite3": {"store"},
     "subprocess": {"process"},
-    "tomllib": {"manifest"},
+    "tomli_w": {"lockfile"},
+    "tomllib": {"lockfile", "manifest"},
     "lz4": {"kernel.lz4"},
     "zstandard": {"sources.compression"},
 }

@@ -85,7 +85,7 @@ def _check_sources(table: Table, place: Place, findings: Findings) -> str | None
         findings.add(place, "no source", f"give one of {', '.join(_READERS)}")
     for key, sources in _GOES_WITH.items():
         if key in table and given and not set(sources) & set(given):
-            fitting = " and ".join(f"'{source}'" for source in sources)
+            fitting = " or ".join(f"'{source}'" for source in sources)
             findings.add(place / key, f"'{key}' goes with {fitting} only, not with '{given[0]}'")
     return given[0] if given else None
 
