@@ -77,18 +77,28 @@ def measure_archive(path: Path, *, written: str | None = None, limits: Limits = 
 
 def read_entries(stream: TarStream) -> Iterator[Entry]:
     """The entries of an open tarball, to the end of its stream; SourceError as `open_archive`."""
+    parents = {""}
     for member in read_members(stream):
         stream.place = f"in the middle of {member.name!r}"
-        stream.spend(ENTRY_BYTES)
         try:
             entry, content = _entry(member, stream)
         except Unfit as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
+        stream.spend(ENTRY_BYTES * (1 + _new_parents(entry.path, parents)))
         yield entry
         if content:
             content.finish()
         stream.place = f"after {member.name!r}"
     stream.drain()
+
+
+def _new_parents(path: str, met: set[str]) -> int:
+    """How many directories above `path` were not met before; they have been now."""
+    count = 0
+    while (path := path.rpartition("/")[0]) not in met:
+        met.add(path)
+        count += 1
+    return count
 
 
 def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:

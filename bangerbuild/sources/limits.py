@@ -1,7 +1,8 @@
 """How much a source may unpack to: the guard against archives that are small and mean to fill the disk.
 
-What counts is what a tree made of it takes: the bytes that come out of the compression, and a block of
-4 KiB for each entry, so that neither a run of zeros nor a run of empty files goes on for ever.
+What counts is what a tree made of it takes, on disk and in memory: the bytes that come out of the
+compression, and 4 KiB for each entry and for each directory above it that was not met before. So neither
+zeros nor empty files go on for ever.
 """
 
 from __future__ import annotations
