@@ -121,7 +121,8 @@ class OciArchiveSource:
     """A container image in a tarball of the host: the file's content, the tag and the platform count."""
 
     path: HostPath
-    transport: Literal["oci-archive", "docker-archive"]
+    transport: str
+    """`oci-archive` or `docker-archive`."""
     tag: str | None
     platform: str
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
