@@ -153,12 +153,19 @@ class _Run:
         finished, self.held = self.held, []
         try:
             if ready := [end.staged for _, end in finished if end.staged]:
+                self._note_changes(ready)
                 self._refuse(self.store.publish(ready, may_take=self._may_take), finished)
             for job, end in finished:
                 self._report(job, end)
         finally:
             for _, end in finished:
                 shutil.rmtree(end.staging, ignore_errors=True)
+
+    def _note_changes(self, ready: Sequence[Staged]) -> None:
+        """What we changed ourselves in place is no sign of somebody else."""
+        for staged in ready:
+            for artifact in staged.changed:
+                self.disks[artifact] = _Disk(_look(self.store.path / artifact), untouched=False)
 
     def _refuse(self, refused: Sequence[Staged], finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""
@@ -285,7 +292,9 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
             return finished
         finally:
             finished.seconds[action.id] = time.monotonic() - begun
-    finished.staged = Staged(tuple(records), workspace.staged, frozenset(workspace.guests))
+    finished.staged = Staged(
+        tuple(records), workspace.staged, frozenset(workspace.guests), workspace.changed, workspace.files
+    )
     return finished
 
 

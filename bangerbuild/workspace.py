@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
+import errno
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from bangerbuild.disk import clone
+from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.model import Record
+from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Verb
-    from bangerbuild.store import Store
+    from bangerbuild.store import Stamp, Store
 
 
 T = TypeVar("T")
+NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Shared:
@@ -64,6 +66,8 @@ class JobWorkspace:
         self.staged: dict[str, Path] = {}
         self.guests: set[str] = set()
         self.new: set[str] = set()
+        self.changed: dict[str, Stamp] = {}
+        self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self._store = store
         self._actions = actions
@@ -128,29 +132,61 @@ class JobWorkspace:
             )
         return self._store.records[step_id].facts
 
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """See View."""
+        return self._store.written(step_id)
+
+    def wrote(self, files: Mapping[str, str]) -> None:
+        """See Workspace."""
+        self.files[self._action.id] = files
+
     def is_new(self, artifact: str) -> bool:
         """See Workspace."""
         return artifact in self.new
 
-    def create(self, artifact: str) -> Path:
+    def is_staged(self, artifact: str) -> bool:
+        """See Workspace."""
+        return artifact in self.staged
+
+    def create(self, artifact: str, *, guests: bool = False) -> Path:
         """See Workspace."""
         path = self.staging / artifact.replace("/", "%")
         path.unlink(missing_ok=True)
         self.staged[artifact] = path
         self.guests.discard(artifact)
+        if guests:
+            self.guests.add(artifact)
         self.new.add(artifact)
         return path
 
-    def edit(self, artifact: str) -> Path:
+    def copy(self, artifact: str) -> Path | None:
         """See Workspace."""
-        if artifact not in self.staged:
-            published = self._store.path / artifact
-            clone.clone(published, self.create(artifact))
-            shutil.copymode(published, self.staged[artifact])
+        with self.in_place(artifact) as published:
+            guests = self._store.modified(artifact)
+            path = self.create(artifact, guests=guests)
             self.new.discard(artifact)
-            if self._store.modified(artifact):
-                self.guests.add(artifact)
-        return self.staged[artifact]
+            if clone.reflink(published, path):
+                return path
+            del self.staged[artifact]
+            return None
+
+    @contextmanager
+    def in_place(self, artifact: str) -> Iterator[Path]:
+        """See Workspace."""
+        if artifact in self.staged:
+            yield self.staged[artifact]
+            return
+        path = self._store.path / artifact
+        try:
+            with in_use.held(path, artifact):
+                guests = self._store.modified(artifact)
+                interrupted.mend(path, artifact)
+                yield path
+                self.changed[artifact] = stamped(path, guest=guests)
+        except OSError as err:
+            if err.errno not in NO_ACCESS:
+                raise
+            raise StoreError(f"'{path}' can't be changed: {(err.strerror or str(err)).lower()}") from err
 
     def warn(self, message: str) -> None:
         """See Workspace."""

@@ -125,9 +125,10 @@ def test_a_wrong_manifest_touches_nothing(manifest: Path) -> None:
 
 def test_a_store_that_another_writer_holds_is_waited_for_and_then_refused(manifest: Path) -> None:
     with (
-        store.writing(manifest.parent / "build", timeout_seconds=0),
-        pytest.raises(BusyError, match=r"locked by process \d+"),
+        store.writing(manifest.parent / "build", timeout_seconds=0) as other,
+        pytest.raises(BusyError, match=r"'image\.small' is locked by process \d+"),
     ):
+        other.lock(["image.small"])
         apply.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
 
 
