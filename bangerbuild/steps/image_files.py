@@ -10,7 +10,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.guest import defaults
 from bangerbuild.model import Source
-from bangerbuild.steps import patching
+from bangerbuild.steps import patching, views
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,10 +52,10 @@ def write(files: Files, target: Path, written: str, workspace: Workspace) -> Non
     with RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {written}"
         with Filesystem(blocks, writable=True, now=workspace.epoch) as disk:
-            view = patching.ImageView(disk)
+            view = views.ImageView(disk)
             try:
                 patching.make(disk, defaults.own_changes(files, view, _synced_paths(files)).changes)
-                patching.sync(disk, patching.synced(files, view, workspace.warn))
+                patching.sync(disk, patching.synced(files, view, workspace.warn), {})
             except FilesystemError as err:
                 if isinstance(err, GuestPathError):
                     raise
