@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 FILE_NAME = "bangerbuild.lock"
 VERSION = 1
 HEAD = "# What the manifest's sources stand for. Made by bangerbuild; keep it in git.\n"
-PIN_KEYS = ("sha256", "platform", "release")
+PIN_KEYS = ("sha256", "platform", "versions")
 _PLACE = re.compile(r"image\.[a-z0-9][a-z0-9_-]{0,62}\.(?:rootfs|work_seed|kernel|initrd)")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
@@ -63,14 +63,14 @@ class Entry:
     @classmethod
     def of(cls, asked: Words, pin: Pin) -> Entry:
         """The entry for what is asked for and what it turned out to be."""
-        known = {"sha256": pin.digest, "platform": pin.platform, "release": pin.release}
+        known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
         return cls({**asked, **{key: value for key, value in known.items() if value is not None}})
 
     @property
     def pin(self) -> Pin:
         """What it stood for."""
-        digest, platform, release = (str(self.words.get(key, "")) for key in PIN_KEYS)
-        return Pin(digest, platform or None, release or None)
+        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS)
+        return Pin(digest, platform or None, versions or None)
 
     def answers(self, asked: Words) -> bool:
         """Whether it is about what is asked for, and nothing else."""
@@ -225,7 +225,7 @@ def _check_words(place: str, words: dict[str, Any], path: Path) -> None:
         items = value if isinstance(value, list) and key not in PIN_KEYS else [value]
         if not all(isinstance(item, str) for item in items):
             raise _unusable(path, f"'{place}.{key}' is no text")
-    for key in ("sha256", "release"):
+    for key in ("sha256", "versions"):
         if key in words and not _DIGEST.fullmatch(words[key]):
             raise _unusable(path, f"'{place}.{key}' is no SHA-256 digest")
     if "sha256" not in words:

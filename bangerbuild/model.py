@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from bangerbuild.spec import Manifest
 
 T = TypeVar("T")
+Progress: TypeAlias = "Callable[[str, int, int | None], None]"
+"""Is told what takes long, how many bytes of it are done, and of how many; None where that is not known."""
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 

@@ -14,10 +14,13 @@ from bangerbuild.spec import MmdebstrapSource, OciSource, Pin, UrlBoot, UrlSourc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
+    from typing import TypeAlias
 
     from bangerbuild.lockfile import Words
     from bangerbuild.model import Record
     from bangerbuild.spec import BootSource, Image, ImageSource, Manifest, PinnedSource
+
+    Recorded: TypeAlias = Callable[[str], Record | None]
 
 KEYS = ("rootfs", "work_seed", "kernel", "initrd")
 FACT = "pin"
@@ -30,7 +33,7 @@ class World(Protocol):
     def ask(self, source: PinnedSource, before: Pin | None) -> Pin:
         """What a source elsewhere stands for now; `before` is what it did, as far as anybody remembers."""
 
-    def digest(self, source: ImageSource | BootSource) -> str:
+    def digest(self, source: HostFile) -> str:
         """Of a file of the host: sha256 in hex."""
 
 
@@ -40,6 +43,8 @@ class Wish:
 
     needed: Callable[[str], bool] = lambda _place: True
     """Asked of each place: what nobody builds now, nobody is asked for."""
+    ask: bool = True
+    """Ask for what nobody remembers; else it stays without a pin."""
     locked: bool = False
     """Refuse what the lock file would have to be changed for."""
     whole: bool = False
@@ -57,14 +62,14 @@ class Settled:
 
 
 def settle(
-    manifest: Manifest, lock: Lock, records: Mapping[str, Record], world: World, wish: Wish | None = None
+    manifest: Manifest, lock: Lock, recorded: Recorded, world: World, wish: Wish | None = None
 ) -> Settled:
     """Pin every source that is needed.
 
     Args:
         manifest: as it was loaded.
         lock: what the lock file says now.
-        records: the store's: what was built once need not be asked for again.
+        recorded: a step's record in the store: what was built once need not be asked for again.
         world: asked for what nobody remembers, and for files of the host.
         wish: None: everything is needed, and nothing is moved.
 
@@ -72,7 +77,7 @@ def settle(
         LockFileError: the lock file says something else than there is, or would have to be changed.
         SourceError, ToolError: what has to be asked gives no answer.
     """
-    settling = _Settling(lock, records, world, wish or Wish())
+    settling = _Settling(lock, recorded, world, wish or Wish())
     for place, source in _places(manifest):
         if settling.wish.needed(place):
             settling.look(place, source)
@@ -93,7 +98,7 @@ def fact(source: ImageSource | BootSource | None, pin: Pin | None) -> dict[str, 
 @dataclass
 class _Settling:
     lock: Lock
-    records: Mapping[str, Record]
+    recorded: Recorded
     world: World
     wish: Wish
     pins: dict[str, Pin] = field(default_factory=dict)
@@ -111,7 +116,8 @@ class _Settling:
         if not isinstance(source, UrlSource | UrlBoot | OciSource | MmdebstrapSource):
             self._look_at_host(place, words, lambda: Pin(self.world.digest(source)))
         elif isinstance(source, OciSource) and source.layout is not None:
-            pin = self.pins[place] = self.world.ask(source, None)
+            known = self._own(place, words)
+            pin = self.pins[place] = self.world.ask(source, known.pin if known else None)
             self._look_at_host(place, words, lambda: pin)
         elif source.pin is None:
             self._look_elsewhere(place, source, words)
@@ -139,7 +145,7 @@ class _Settling:
         return entry if entry and entry.answers(words) else None
 
     def _built(self, place: str, words: Words) -> Entry | None:
-        record = self.records.get(place)
+        record = self.recorded(place)
         remembered = record.facts.get(FACT) if record else None
         entry = Entry(remembered) if isinstance(remembered, dict) else None  # type: ignore[arg-type] # our own
         return entry if entry and entry.answers(words) else None
@@ -161,7 +167,7 @@ class _Settling:
     def ask(self) -> None:
         """Ask for what is missing, each thing once."""
         told: list[tuple[Words, Pin]] = []
-        for place, source, words in self.missing:
+        for place, source, words in self.missing if self.wish.ask else ():
             known = self._own(place, words)
             again = next((pin for other, pin in told if other == words), None)
             pin = again or self.world.ask(source, known.pin if known else None)

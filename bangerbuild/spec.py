@@ -32,8 +32,8 @@ class Pin:
     """sha256, 64 hex digits: of a download, of a container image's manifest, of the tarball of a suite."""
     platform: str | None = None
     """Of a container image, such as `linux/amd64`."""
-    release: str | None = None
-    """The digest of what a mirror said of a suite when the tarball was made of it."""
+    versions: str | None = None
+    """Of a tarball made of packages: the digest of their names and versions."""
 
 
 NO_RECIPE = {"recipe": False}
@@ -157,12 +157,18 @@ class OtherImage:
     """The same filesystem of another image of the manifest; it counts as an input."""
 
     image: str = field(metadata=NO_RECIPE)
+    key: Literal["rootfs", "work_seed"] = field(default="rootfs", metadata=NO_RECIPE)
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
 
     @property
     def written(self) -> str:
         """What messages call it."""
         return f"image {self.image}"
+
+    @property
+    def step(self) -> str:
+        """The id of the step that makes it."""
+        return f"image.{self.image}.{self.key}"
 
 
 ImageSource = (

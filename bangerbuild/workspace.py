@@ -26,6 +26,10 @@ T = TypeVar("T")
 NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
+    """Progress that nobody is shown."""
+
+
 class Shared:
     """What the jobs of one run share, each thing made once, in whatever thread asks first."""
 
@@ -69,6 +73,8 @@ class JobWorkspace:
         self.changed: dict[str, Stamp] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
+        self.offline = False
+        self.progress: Callable[[str, int, int | None], None] = unseen
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}

@@ -37,7 +37,7 @@ LOCK = Lock(
     {
         "image.b.kernel": Entry.of({"url": "https://example.org/vmlinuz"}, Pin(B)),
         "image.b.rootfs": Entry.of({"oci": "docker://debian:12"}, Pin(A, platform="linux/amd64")),
-        "image.a.rootfs": Entry.of({"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}, Pin(A, release=B)),
+        "image.a.rootfs": Entry.of({"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}, Pin(A, versions=B)),
     }
 )
 TEXT = f"""\
@@ -51,7 +51,7 @@ packages = [
     "vim",
 ]
 sha256 = "{A}"
-release = "{B}"
+versions = "{B}"
 
 [image.b.kernel]
 url = "https://example.org/vmlinuz"
@@ -180,8 +180,8 @@ def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path
         (HEAD + "image.a.rootfs.url = 5", "'image.a.rootfs.url' is no text"),
         (HEAD + "image.a.rootfs.packages = [5]", "'image.a.rootfs.packages' is no text"),
         (
-            HEAD + f'image.a.rootfs = {{ sha256 = "{A}", release = "x" }}',
-            "'image.a.rootfs.release' is no SHA-256 digest",
+            HEAD + f'image.a.rootfs = {{ sha256 = "{A}", versions = "x" }}',
+            "'image.a.rootfs.versions' is no SHA-256 digest",
         ),
     ],
 )

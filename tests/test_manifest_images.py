@@ -118,7 +118,7 @@ def test_a_tarball_has_a_limit_too() -> None:
 
 def test_an_image_from_another_may_be_larger() -> None:
     text = '[image.a]\nrootfs.tar = "root.tar"\n[image.b]\nrootfs = { image = "a", size = "4GiB" }'
-    assert images(text)["b"].rootfs == OtherImage("a", 4 << 30)
+    assert images(text)["b"].rootfs == OtherImage("a", size_bytes=4 << 30)
 
 
 def test_an_image_may_start_from_one_of_another_file_that_comes_later(directory: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_image_may_start_from_one_of_another_file_that_comes_later(directory:
         'include = ["base.toml"]\n[image.b]\nrootfs.image = "base"\nwork_seed.image = "base"\n'
         '[image.c]\nrootfs.image = "b"'
     )
-    assert (found["b"].rootfs, found["b"].work_seed) == (OtherImage("base"), OtherImage("base"))
+    assert (found["b"].rootfs, found["b"].work_seed) == (OtherImage("base"), OtherImage("base", "work_seed"))
     assert found["c"].rootfs == OtherImage("b")
 
 

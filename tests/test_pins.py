@@ -29,6 +29,8 @@ from bangerbuild.spec import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bangerbuild.spec import BootSource, ImageSource, PinnedSource
 
 A, B, C = (letter * 64 for letter in "abc")
@@ -56,6 +58,10 @@ class FakeWorld:
         assert not isinstance(source, GuestBoot)
         self.hashed.append(source.written)
         return self.answers[source.written].digest
+
+
+def forgotten(_place: str) -> None:
+    """A store that remembers nothing."""
 
 
 def host(name: str) -> HostPath:
@@ -96,7 +102,7 @@ def pin_of(settled: pins.Settled, name: str, key: str = "rootfs") -> Pin | None:
 
 def test_what_nobody_remembers_is_asked_once_for_all_places_and_locked() -> None:
     world = FakeWorld(WORLD)
-    settled = settle(ELSEWHERE, Lock(), {}, world)
+    settled = settle(ELSEWHERE, Lock(), forgotten, world)
     assert world.asked == [(URL, None), (KERNEL, None), (TAG, None)]
     assert settled.lock == ALL
     assert [pin_of(settled, "a"), pin_of(settled, "a", "kernel")] == [Pin(A), Pin(B)]
@@ -105,7 +111,7 @@ def test_what_nobody_remembers_is_asked_once_for_all_places_and_locked() -> None
 
 def test_what_is_locked_is_asked_nobody_and_stays_whatever_the_world_says_by_now() -> None:
     world = FakeWorld()
-    settled = settle(ELSEWHERE, ALL, {}, world)
+    settled = settle(ELSEWHERE, ALL, forgotten, world)
     assert world.asked == []
     assert settled.lock == ALL
     assert pin_of(settled, "a") == Pin(A)
@@ -114,7 +120,7 @@ def test_what_is_locked_is_asked_nobody_and_stays_whatever_the_world_says_by_now
 def test_what_the_manifest_pins_itself_is_neither_asked_nor_locked() -> None:
     world = FakeWorld()
     pinned = manifest(Image("a", UrlSource(URL, Pin(A)), kernel=UrlBoot(KERNEL, Pin(B))))
-    settled = settle(pinned, locked(a_rootfs=entry(URL, C)), {}, world)
+    settled = settle(pinned, locked(a_rootfs=entry(URL, C)), forgotten, world)
     assert world.asked == []
     assert settled.manifest == pinned
     assert settled.lock == locked(a_rootfs=entry(URL, C))  # it is stale, and only `lock` drops it
@@ -123,13 +129,15 @@ def test_what_the_manifest_pins_itself_is_neither_asked_nor_locked() -> None:
 def test_other_words_in_the_manifest_ask_anew() -> None:
     world = FakeWorld({URL: Pin(B)})
     before = locked(a_rootfs=entry("https://example.org/old.tar", A))
-    settled = settle(manifest(Image("a", UrlSource(URL))), before, {}, world)
+    settled = settle(manifest(Image("a", UrlSource(URL))), before, forgotten, world)
     assert settled.lock == locked(a_rootfs=entry(URL, B))
 
 
 def test_an_image_that_is_renamed_keeps_what_it_stood_for() -> None:
     world = FakeWorld()
-    settled = settle(manifest(Image("new", UrlSource(URL))), locked(old_rootfs=entry(URL, A)), {}, world)
+    settled = settle(
+        manifest(Image("new", UrlSource(URL))), locked(old_rootfs=entry(URL, A)), forgotten, world
+    )
     assert pin_of(settled, "new") == Pin(A)
     assert settled.lock == locked(old_rootfs=entry(URL, A), new_rootfs=entry(URL, A))
 
@@ -137,14 +145,14 @@ def test_an_image_that_is_renamed_keeps_what_it_stood_for() -> None:
 def test_a_platform_that_the_manifest_asks_for_is_another_question() -> None:
     world = FakeWorld({TAG: Pin(A, "linux/arm64")})
     images = manifest(Image("b", OciSource(TAG, platform="linux/arm64")))
-    settled = settle(images, ALL, {}, world)
+    settled = settle(images, ALL, forgotten, world)
     assert pin_of(settled, "b") == Pin(A, "linux/arm64")
     assert settled.lock.entries["image.b.rootfs"] == Entry.of({"oci": TAG}, Pin(A, "linux/arm64"))
 
 
-def record(place: str, words: dict[str, str]) -> dict[str, Record]:
+def record(place: str, words: dict[str, str]) -> Callable[[str], Record | None]:
     recipe = Recipe("image-rootfs", {}, {}, {}, {})
-    return {place: Record(place, recipe, "f" * 32, ("images/a",), {"pin": dict(words)})}
+    return {place: Record(place, recipe, "f" * 32, ("images/a",), {"pin": dict(words)})}.get
 
 
 def test_what_was_built_is_remembered_by_the_store_where_the_lock_file_is_gone() -> None:
@@ -174,7 +182,9 @@ def test_the_lock_file_counts_more_than_what_was_built() -> None:
 
 def test_nobody_is_asked_for_what_is_not_needed() -> None:
     world = FakeWorld(WORLD)
-    settled = settle(ELSEWHERE, Lock(), {}, world, Wish(needed=lambda place: place == "image.a.kernel"))
+    settled = settle(
+        ELSEWHERE, Lock(), forgotten, world, Wish(needed=lambda place: place == "image.a.kernel")
+    )
     assert world.asked == [(KERNEL, None)]
     assert settled.lock == locked(a_kernel=entry(KERNEL, B))
     assert pin_of(settled, "a") is None
@@ -182,7 +192,7 @@ def test_nobody_is_asked_for_what_is_not_needed() -> None:
 
 def test_a_source_that_gives_no_answer_is_an_error() -> None:
     with pytest.raises(SourceError, match="is not there"):
-        settle(ELSEWHERE, Lock(), {}, FakeWorld())
+        settle(ELSEWHERE, Lock(), forgotten, FakeWorld())
 
 
 def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
@@ -191,7 +201,7 @@ def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
         Image("b", OtherImage("a")),
     )
     world = FakeWorld()
-    settled = settle(plain, Lock(), {}, world)
+    settled = settle(plain, Lock(), forgotten, world)
     assert settled.manifest is plain
     assert (settled.lock, world.hashed) == (Lock(), [])
 
@@ -200,7 +210,7 @@ def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
 
 
 def test_locked_takes_a_lock_file_that_has_everything() -> None:
-    assert settle(ELSEWHERE, ALL, {}, FakeWorld(), Wish(locked=True)).lock == ALL
+    assert settle(ELSEWHERE, ALL, forgotten, FakeWorld(), Wish(locked=True)).lock == ALL
 
 
 @pytest.mark.parametrize(
@@ -220,7 +230,7 @@ def test_locked_takes_a_lock_file_that_has_everything() -> None:
 def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: Lock, places: str) -> None:
     world = FakeWorld(WORLD)
     with pytest.raises(LockFileError) as caught:
-        settle(ELSEWHERE, lock, {}, world, Wish(locked=True))
+        settle(ELSEWHERE, lock, forgotten, world, Wish(locked=True))
     assert caught.value.brief == f"bangerbuild.lock would have to be changed for {places}"
     assert (caught.value.hint, caught.value.exit_code, world.asked) == ("bangerbuild lock", 3, [])
 
@@ -232,7 +242,7 @@ def test_locked_takes_no_word_of_the_store() -> None:
 
 
 def test_locked_does_not_mind_what_is_stale() -> None:
-    assert settle(manifest(), ALL, {}, FakeWorld(), Wish(locked=True)).lock == ALL
+    assert settle(manifest(), ALL, forgotten, FakeWorld(), Wish(locked=True)).lock == ALL
 
 
 # files of the host
@@ -250,10 +260,10 @@ ARCHIVES_LOCKED = locked(
 
 def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
     world = FakeWorld(ARCHIVE_WORLD)
-    settled = settle(ARCHIVES, Lock(), {}, world)
+    settled = settle(ARCHIVES, Lock(), forgotten, world)
     assert (settled.lock, world.hashed) == (Lock(), [])
     assert pin_of(settled, "b") == Pin(B, "linux/amd64")
-    assert settle(ARCHIVES, Lock(), {}, world, Wish(whole=True)).lock == ARCHIVES_LOCKED
+    assert settle(ARCHIVES, Lock(), forgotten, world, Wish(whole=True)).lock == ARCHIVES_LOCKED
 
 
 @pytest.mark.parametrize(
@@ -269,7 +279,7 @@ def test_a_file_of_the_host_that_is_locked_and_differs_is_refused(
 ) -> None:
     world = FakeWorld({**ARCHIVE_WORLD, changed: Pin(C, ARCHIVE_WORLD[changed].platform)})
     with pytest.raises(LockFileError) as caught:
-        settle(ARCHIVES, ARCHIVES_LOCKED, {}, world, wish)
+        settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world, wish)
     assert caught.value.brief == f"{said} is not what bangerbuild.lock says"
     assert caught.value.hint == f"bangerbuild lock --upgrade {name}, if it is meant to be"
 
@@ -277,15 +287,15 @@ def test_a_file_of_the_host_that_is_locked_and_differs_is_refused(
 def test_all_that_differ_are_told() -> None:
     world = FakeWorld({"root.tar": Pin(B), "oci:layout:v1": Pin(C)})
     with pytest.raises(LockFileError) as caught:
-        settle(ARCHIVES, ARCHIVES_LOCKED, {}, world)
+        settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world)
     assert caught.value.details == "neither is 'oci:layout:v1' of image.b.rootfs"
 
 
 def test_another_file_in_the_manifest_is_no_difference() -> None:
     world = FakeWorld({"new.tar": Pin(B)})
     images = manifest(Image("a", TarSource(host("new.tar"))))
-    assert settle(images, ARCHIVES_LOCKED, {}, world).lock == ARCHIVES_LOCKED
-    assert settle(images, ARCHIVES_LOCKED, {}, world, Wish(whole=True)).lock == locked(
+    assert settle(images, ARCHIVES_LOCKED, forgotten, world).lock == ARCHIVES_LOCKED
+    assert settle(images, ARCHIVES_LOCKED, forgotten, world, Wish(whole=True)).lock == locked(
         a_rootfs=Entry.of({"tar": "new.tar"}, Pin(B))
     )
 
@@ -297,13 +307,13 @@ def test_a_lock_file_made_anew_keeps_what_it_had_and_drops_what_is_stale() -> No
     world = FakeWorld({KERNEL: Pin(C)})
     before = locked(a_rootfs=entry(URL, A), gone_rootfs=entry("https://gone", B))
     images = manifest(Image("a", UrlSource(URL), kernel=UrlBoot(KERNEL)))
-    settled = settle(images, before, {}, world, Wish(whole=True))
+    settled = settle(images, before, forgotten, world, Wish(whole=True))
     assert settled.lock == locked(a_rootfs=entry(URL, A), a_kernel=entry(KERNEL, C))
 
 
 def test_an_upgrade_asks_again_and_says_what_was_known() -> None:
     world = FakeWorld({URL: Pin(C), KERNEL: Pin(B), TAG: Pin(A, "linux/arm64")})
-    settled = settle(ELSEWHERE, ALL, {}, world, Wish(whole=True, upgrade={"a", "b"}))
+    settled = settle(ELSEWHERE, ALL, forgotten, world, Wish(whole=True, upgrade={"a", "b"}))
     assert world.asked == [(URL, Pin(A)), (KERNEL, Pin(B)), (TAG, Pin(C, "linux/amd64"))]
     assert settled.lock == locked(
         a_rootfs=entry(URL, C),
@@ -315,7 +325,7 @@ def test_an_upgrade_asks_again_and_says_what_was_known() -> None:
 
 def test_an_upgrade_of_one_image_leaves_the_others() -> None:
     world = FakeWorld({URL: Pin(C), KERNEL: Pin(C)})
-    settled = settle(ELSEWHERE, ALL, {}, world, Wish(whole=True, upgrade={"a"}))
+    settled = settle(ELSEWHERE, ALL, forgotten, world, Wish(whole=True, upgrade={"a"}))
     assert settled.lock.entries["image.b.rootfs"] == ALL.entries["image.b.rootfs"]
     assert settled.lock.entries["image.a.rootfs"] == entry(URL, C)
 
@@ -330,7 +340,7 @@ def test_an_upgrade_takes_no_word_of_the_store_or_of_another_image() -> None:
 
 def test_an_upgrade_takes_a_changed_file_of_the_host_for_what_is_meant() -> None:
     world = FakeWorld({**ARCHIVE_WORLD, "root.tar": Pin(C)})
-    settled = settle(ARCHIVES, ARCHIVES_LOCKED, {}, world, Wish(whole=True, upgrade={"a"}))
+    settled = settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world, Wish(whole=True, upgrade={"a"}))
     assert settled.lock.entries["image.a.rootfs"].pin == Pin(C)
 
 
@@ -338,11 +348,11 @@ def test_an_upgrade_takes_a_changed_file_of_the_host_for_what_is_meant() -> None
 
 
 def test_a_step_remembers_the_words_that_the_lock_file_would_have() -> None:
-    source = MmdebstrapSource("sid", ("ssh",), pin=Pin(A, release=B))
+    source = MmdebstrapSource("sid", ("ssh",), pin=Pin(A, versions=B))
     assert pins.fact(source, source.pin) == {
         "mmdebstrap": "sid",
         "packages": ["ssh"],
         "sha256": A,
-        "release": B,
+        "versions": B,
     }
     assert pins.fact(UrlSource(URL), None) == {}

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import ManifestError
+from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.filesystem import source_key
 from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
@@ -62,6 +63,29 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings)
+
+
+def single_image(source: str, name: str, more: Mapping[str, str], *, store: Path) -> Manifest:
+    """A manifest of one image, as the command line asks for it.
+
+    Args:
+        source: a path, an address, or a container image.
+        name: of the image.
+        more: further keys of its `rootfs`.
+        store: absolute.
+
+    Raises:
+        UsageError: one of these can't be meant.
+    """
+    table = {source_key(source): source, **more}
+    document = Document(Path("the command line"), tree={"image": {name: {"rootfs": table}}})
+    findings = Findings(form.check(document))
+    found = images_of(document, findings)
+    for problem in findings.problems:
+        raise UsageError(
+            f"{problem.key}: {problem.message}" if problem.key else problem.message, hint=problem.hint
+        )
+    return Manifest(store, found, {})
 
 
 def _check_files(documents: Sequence[Document], findings: Findings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
@@ -28,7 +29,6 @@ from bangerbuild.spec import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
     from typing import Literal
 
     from bangerbuild.manifest.problems import Findings
@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 
 _UNPACKED = ("tar", "oci", "url", "mmdebstrap")
 _GOES_WITH = {"owner": ("directory",), "sha256": ("url",), "platform": ("oci",), "max_size": _UNPACKED}
+_TRANSPORTS = {reference.LAYOUT, reference.OCI_ARCHIVE, reference.DOCKER_ARCHIVE, reference.REGISTRY}
+_ADDRESS = re.compile("(?:https?|file)://")
+_MAGIC_OFFSET = 1024 + 56
 _PACKAGE = re.compile(r"[^\s,\0-][^\s,\0]*")
 
 
@@ -62,6 +65,28 @@ def filesystem(table: Table, place: Place, findings: Findings) -> ImageSource | 
     if isinstance(source, Ext4Source | DirectorySource | OtherImage):
         return replace(source, size_bytes=size_bytes)
     return replace(source, size_bytes=size_bytes, max_size_bytes=max_size_bytes)
+
+
+def source_key(text: str) -> str:
+    """The key that goes with a source as the command line names it, told by its looks and its content."""
+    if _ADDRESS.match(text):
+        return "url"
+    if text.partition(":")[0] in _TRANSPORTS:
+        return "oci"
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return "directory"
+    return "ext4" if _is_ext4(path) else "tar"
+
+
+def _is_ext4(path: Path) -> bool:
+    """By the magic number of its superblock (fs/ext4/ext4.h); what can't be read is told later."""
+    try:
+        with path.open("rb") as file:
+            file.seek(_MAGIC_OFFSET)
+            return file.read(2) == b"\x53\xef"
+    except OSError:
+        return False
 
 
 def known_size(source: ImageSource) -> int | None:
@@ -142,8 +167,8 @@ def _mmdebstrap(table: Table, place: Place, findings: Findings) -> ImageSource |
     )
 
 
-def _image(table: Table, _place: Place, _findings: Findings) -> ImageSource:
-    return OtherImage(table["image"])
+def _image(table: Table, place: Place, _findings: Findings) -> ImageSource:
+    return OtherImage(table["image"], "rootfs" if place.key[-1] == "rootfs" else "work_seed")
 
 
 _READERS: Mapping[str, Callable[[Table, Place, Findings], ImageSource | None]] = {

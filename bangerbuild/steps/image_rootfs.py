@@ -44,7 +44,7 @@ class ImageRootfs(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return image_source.inputs("rootfs", self.rootfs)
+        return image_source.inputs(self.rootfs)
 
     @property
     def outputs(self) -> tuple[str, ...]:

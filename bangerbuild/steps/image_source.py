@@ -26,7 +26,8 @@ from bangerbuild.spec import (
     TarSource,
     UrlSource,
 )
-from bangerbuild.steps import disks, image_content, image_files, image_tree
+from bangerbuild.steps import disks, image_content, image_files
+from bangerbuild.steps.image_tree import Tree, fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,9 +50,9 @@ WORDS: Mapping[type, str] = {
 TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 
 
-def inputs(table: str, source: ImageSource) -> tuple[str, ...]:
+def inputs(source: ImageSource) -> tuple[str, ...]:
     """The step whose artifact a source is, if it is another image's."""
-    return (f"image.{source.image}.{table}",) if isinstance(source, OtherImage) else ()
+    return (source.step,) if isinstance(source, OtherImage) else ()
 
 
 def sources(table: str, source: ImageSource) -> tuple[Source, ...]:
@@ -65,7 +66,7 @@ def sources(table: str, source: ImageSource) -> tuple[Source, ...]:
     return (Source(role, source.path.path, source.path.written, rules),)
 
 
-def build(
+def build(  # noqa: PLR0913 - independent choices, each by its name
     source: ImageSource,
     target: Path,
     workspace: Workspace,
@@ -89,8 +90,8 @@ def build(
         FilesystemError: the image has errors, or its content does not fit.
     """
     with image_content.opened(source, workspace, adapt) as content:
-        if isinstance(content.data, image_tree.Tree):
-            image_tree.fill(content.data, target, workspace, label=label)
+        if isinstance(content.data, Tree):
+            fill(content.data, target, workspace, label=label)
         else:
             _take(content.data, target, workspace)
             if label:
@@ -98,7 +99,7 @@ def build(
     image_files.write(files, target, source.written, workspace)
     check(target, source.written)
     target.chmod(0o444)
-    return {**content.facts, "size_bytes": target.stat().st_size}
+    return {**content.facts, "source": source.written, "size_bytes": target.stat().st_size}
 
 
 def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:

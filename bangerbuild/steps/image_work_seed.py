@@ -10,7 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.sources.flatten import NESTED, flattened
 from bangerbuild.sources.totals import measure
-from bangerbuild.steps import image_source, image_tree, images
+from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
 
@@ -57,7 +57,7 @@ class ImageWorkSeed(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return image_source.inputs("work_seed", self.work_seed)
+        return image_source.inputs(self.work_seed)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -77,7 +77,7 @@ class ImageWorkSeed(Unopened):
         """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         facts = image_source.build(self.work_seed, target, workspace, label=LABEL, adapt=flattened)
-        if _is_nested(target):
+        if facts["form"] == image_content.FILESYSTEM and _is_nested(target):
             self._flatten(target, workspace)
         return facts
 

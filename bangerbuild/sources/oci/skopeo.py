@@ -99,13 +99,24 @@ def inspect_digest(reference: Reference, *, environ: Mapping[str, str], retries:
     return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
 
 
+def inspect_configuration(reference: Reference, *, environ: Mapping[str, str]) -> Command:
+    """Prints the configuration that a registry has for the manifest of a reference."""
+    options = ("inspect", "--config", "--raw", f"--retry-times={RETRIES}", str(reference))
+    return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
+
+
+def document_in(printed: str) -> bytes:
+    """The document in what one of these commands printed, byte for byte."""
+    return _MESSAGE.sub("", printed).encode()
+
+
 def digest_in(printed: str, reference: Reference, platform: Platform) -> str:
     """The digest of the manifest that stands for a platform, from what `inspect_digest` printed.
 
     Raises:
         SourceError: there is none.
     """
-    raw = _MESSAGE.sub("", printed).encode()
+    raw = document_in(printed)
     document = parse_document(raw, str(reference))
     if "manifests" in document.fields:
         return choose(listed(document), platform, str(reference)).manifest.digest
