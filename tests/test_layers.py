@@ -57,6 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"errors", "sources", "tree"},
     "launch": set(),
     "sources": {"errors", "process", "tree"},
+    "fetch": {"errors", "process", "sources"},
     "disk": {"errors", "process", "tree"},
     "process": {"errors"},
     # values
@@ -77,6 +78,7 @@ HOMES = {
     "subprocess": {"process"},
     "tomllib": {"manifest"},
     "lz4": {"kernel.lz4"},
+    "urllib3": {"fetch.connection"},
     "zstandard": {"sources.compression"},
 }
 
