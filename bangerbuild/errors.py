@@ -109,3 +109,15 @@ class SourceError(BangerError):
 
 class StoreError(BangerError):
     """A store that can't be read, written or understood."""
+
+
+class CacheError(BangerError):
+    """A cache that can't be read or written."""
+
+
+class FetchError(BangerError):
+    """What lies elsewhere and can't be brought here, or is not what it must be."""
+
+
+class OfflineError(FetchError):
+    """What is not here, where the network may not be asked for it."""

@@ -58,6 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"errors", "sources", "tree"},
     "launch": set(),
     "sources": {"errors", "process", "tree"},
+    "fetch": {"errors", "process", "sources"},
     "disk": {"errors", "process", "tree"},
     "process": {"errors"},
     # values
@@ -79,6 +80,7 @@ HOMES = {
     "tomli_w": {"lockfile"},
     "tomllib": {"lockfile", "manifest"},
     "lz4": {"kernel.lz4"},
+    "urllib3": {"fetch.connection"},
     "zstandard": {"sources.compression"},
 }
 
