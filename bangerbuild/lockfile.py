@@ -100,8 +100,8 @@ class Lock:
         return HEAD + tomli_w.dumps(tree)
 
 
-def asked(source: ImageSource | BootSource) -> Words | None:
-    """What an entry for a source begins with, as the manifest has it; None for one that is never locked."""
+def asked(source: ImageSource | BootSource) -> Words:
+    """What an entry for a source begins with, as the manifest has it; nothing for what is never locked."""
     match source:
         case UrlSource(url=url) | UrlBoot(url=url):
             return {"url": url}
@@ -111,7 +111,7 @@ def asked(source: ImageSource | BootSource) -> Words | None:
             return _packages_asked(source)
         case OciArchiveSource() | TarSource() | Ext4Source() | HostBoot():
             return {_HOST_WORDS[type(source)]: source.written}
-    return None
+    return {}
 
 
 _HOST_WORDS = {OciArchiveSource: "oci", TarSource: "tar", Ext4Source: "ext4", HostBoot: "path"}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import LockFileError
 from bangerbuild.lockfile import FILE_NAME, Entry, Lock, asked
-from bangerbuild.spec import MmdebstrapSource, OciSource, Pin, UrlBoot, UrlSource
+from bangerbuild.spec import HostFile, OciSource, Pin, PinnedSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.lockfile import Words
     from bangerbuild.model import Record
-    from bangerbuild.spec import BootSource, Image, ImageSource, Manifest, PinnedSource
+    from bangerbuild.spec import BootSource, Image, ImageSource, Manifest
 
     Recorded: TypeAlias = Callable[[str], Record | None]
 
@@ -89,10 +89,9 @@ def settle(
     return Settled(replace(manifest, images=images), settling.lock_then())
 
 
-def fact(source: ImageSource | BootSource | None, pin: Pin | None) -> dict[str, str | list[str]]:
-    """What a step remembers of the source it was built from; empty for one that is never locked."""
-    words = asked(source) if source and pin else None
-    return dict(Entry.of(words, pin).words) if words and pin else {}
+def fact(source: PinnedSource) -> dict[str, str | list[str]]:
+    """What a step remembers of the pinned source that it was built from."""
+    return dict(Entry.of(asked(source), source.pin).words) if source.pin else {}
 
 
 @dataclass
@@ -111,15 +110,13 @@ class _Settling:
     def look(self, place: str, source: ImageSource | BootSource) -> None:
         """See what is known of a source."""
         words = asked(source)
-        if words is None:
-            return
-        if not isinstance(source, UrlSource | UrlBoot | OciSource | MmdebstrapSource):
+        if isinstance(source, HostFile):
             self._look_at_host(place, words, lambda: Pin(self.world.digest(source)))
         elif isinstance(source, OciSource) and source.layout is not None:
             known = self._own(place, words)
             pin = self.pins[place] = self.world.ask(source, known.pin if known else None)
             self._look_at_host(place, words, lambda: pin)
-        elif source.pin is None:
+        elif isinstance(source, PinnedSource) and source.pin is None:
             self._look_elsewhere(place, source, words)
 
     def _look_at_host(self, place: str, words: Words, today: Callable[[], Pin]) -> None:

@@ -219,6 +219,8 @@ class UrlBoot:
 BootSource = HostBoot | GuestBoot | UrlBoot
 PinnedSource = UrlSource | OciSource | MmdebstrapSource | UrlBoot
 """What stands for bytes only once it is pinned."""
+HostFile = TarSource | Ext4Source | OciArchiveSource | HostBoot
+"""What is a file of the host."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import UsageError
+from bangerbuild.lockfile import PIN_KEYS
 from bangerbuild.report import size
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def details(image: StoredImage) -> Iterator[str]:
         "path": image.artifact,
         "size": f"{size(image.size_bytes)}, {size(image.allocated_bytes)} allocated",
         "source": image.source,
-        **{key: _text(value) for key, value in image.pin.items() if key in {"sha256", "platform", "versions"}},
+        **{key: _text(image.pin[key]) for key in PIN_KEYS if key in image.pin},
         **{f"config {key}": _text(value) for key, value in image.config.items() if value},
         "kernel": image.kernel or "none",
         "beside it": "\n".join(image.parts),

@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 
 A, B = "a" * 64, "b" * 64
 URL = {"url": "https://example.org/x.tar"}
+PACKAGES: dict[str, str | list[str]] = {"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}
 LOCK = Lock(
     {
         "image.b.kernel": Entry.of({"url": "https://example.org/vmlinuz"}, Pin(B)),
         "image.b.rootfs": Entry.of({"oci": "docker://debian:12"}, Pin(A, platform="linux/amd64")),
-        "image.a.rootfs": Entry.of({"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}, Pin(A, versions=B)),
+        "image.a.rootfs": Entry.of(PACKAGES, Pin(A, versions=B)),
     }
 )
 TEXT = f"""\
@@ -222,13 +223,13 @@ def test_a_directory_in_its_place_is_refused(path: Path) -> None:
         (TarSource(host("root.tar")), {"tar": "root.tar"}),
         (Ext4Source(host("disk.ext4"), 1 << 30), {"ext4": "disk.ext4"}),
         (HostBoot(host("vmlinuz")), {"path": "vmlinuz"}),
-        (DirectorySource(host("tree")), None),
-        (OtherImage("a"), None),
-        (GuestBoot("/boot/vmlinuz-*"), None),
+        (DirectorySource(host("tree")), {}),
+        (OtherImage("a"), {}),
+        (GuestBoot("/boot/vmlinuz-*"), {}),
     ],
 )
 def test_an_entry_begins_with_what_the_manifest_asks_for(
-    source: ImageSource | BootSource, words: dict[str, str] | None
+    source: ImageSource | BootSource, words: dict[str, str]
 ) -> None:
     assert lockfile.asked(source) == words
 

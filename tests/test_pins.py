@@ -31,7 +31,7 @@ from bangerbuild.spec import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bangerbuild.spec import BootSource, ImageSource, PinnedSource
+    from bangerbuild.spec import HostFile, PinnedSource
 
 A, B, C = (letter * 64 for letter in "abc")
 URL = "https://example.org/x.tar"
@@ -54,8 +54,7 @@ class FakeWorld:
             raise SourceError(f"'{source.written}' is not there")
         return self.answers[source.written]
 
-    def digest(self, source: ImageSource | BootSource) -> str:
-        assert not isinstance(source, GuestBoot)
+    def digest(self, source: HostFile) -> str:
         self.hashed.append(source.written)
         return self.answers[source.written].digest
 
@@ -349,10 +348,10 @@ def test_an_upgrade_takes_a_changed_file_of_the_host_for_what_is_meant() -> None
 
 def test_a_step_remembers_the_words_that_the_lock_file_would_have() -> None:
     source = MmdebstrapSource("sid", ("ssh",), pin=Pin(A, versions=B))
-    assert pins.fact(source, source.pin) == {
+    assert pins.fact(source) == {
         "mmdebstrap": "sid",
         "packages": ["ssh"],
         "sha256": A,
         "versions": B,
     }
-    assert pins.fact(UrlSource(URL), None) == {}
+    assert pins.fact(UrlSource(URL)) == {}

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> None:
     """Write down which bytes the sources stand for.
 
-    bangerbuild.lock, beside the manifest, gets an entry for every address, name in a registry, suite and archive.
-    What is in it stays, unless --upgrade asks anew.
+    bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
+    registry. What is in it stays, unless --upgrade asks anew.
     """
     from bangerbuild import apply as flow
     from bangerbuild.reporters import Plain

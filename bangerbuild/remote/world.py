@@ -6,21 +6,13 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.model import Source
 from bangerbuild.remote import container, downloads, packages
-from bangerbuild.spec import (
-    Ext4Source,
-    HostBoot,
-    OciArchiveSource,
-    OciSource,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-)
+from bangerbuild.spec import OciSource, UrlBoot, UrlSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bangerbuild.remote.means import Means
-    from bangerbuild.spec import BootSource, ImageSource, Pin, PinnedSource
+    from bangerbuild.spec import HostFile, Pin, PinnedSource
 
 
 class RemoteWorld:
@@ -43,7 +35,6 @@ class RemoteWorld:
             return container.ask(source, before, self._means)
         return packages.ask(source, self._means)
 
-    def digest(self, source: ImageSource | BootSource) -> str:
+    def digest(self, source: HostFile) -> str:
         """See World."""
-        assert isinstance(source, TarSource | Ext4Source | OciArchiveSource | HostBoot)
         return self._digest(Source("", source.path.path, source.path.written))

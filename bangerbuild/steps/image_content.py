@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.fetch.recognise import Form, recognise, unpack_ext4
 from bangerbuild.pins import FACT, fact
 from bangerbuild.remote import container, downloads, packages
 from bangerbuild.sources.archive import open_archive
@@ -21,6 +22,7 @@ from bangerbuild.spec import (
     OciArchiveSource,
     OciSource,
     OtherImage,
+    PinnedSource,
     TarSource,
     UrlSource,
 )
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Json, Workspace
     from bangerbuild.remote.container import ContainerImage
-    from bangerbuild.spec import ImageSource, Pin
+    from bangerbuild.spec import ImageSource
     from bangerbuild.tree import Entry
 
     Adapt: TypeAlias = Callable[[Iterator[Entry]], Iterator[Entry]]
@@ -78,8 +80,9 @@ def opened(source: ImageSource, workspace: Workspace, adapt: Adapt) -> Iterator[
         SourceError, FetchError, ToolError: it can't be had, or is not what it was pinned to.
     """
     with _OPENERS[type(source)](source, workspace) as content:
-        pin = cast("Pin | None", getattr(source, "pin", None))
-        facts = {**content.facts, FACT: cast("Json", fact(source, pin))} if pin else content.facts
+        facts = dict(content.facts)
+        if isinstance(source, PinnedSource):
+            facts[FACT] = cast("Json", fact(source))
         if isinstance(content.data, Tree):
             yield Content(_adapted(content.data, adapt), {**facts, "form": TREE})
         else:
@@ -154,8 +157,16 @@ def _layers(source: OciSource | OciArchiveSource, found: ContainerImage) -> Cont
 
 @contextmanager
 def _url(source: UrlSource, workspace: Workspace) -> Iterator[Content]:
-    with downloads.opened(source, workspace) as path:
-        yield Content(_tarball(path, source))
+    with downloads.opened(source, workspace) as blob:
+        found = recognise(blob.path, written=source.written)
+        if found.form is Form.TAR:
+            yield Content(_tarball(blob.path, source))
+        elif found.compression is None:
+            yield Content(DiskImage(blob.path, source.written, source.size_bytes))
+        else:
+            unpacked, limits = workspace.staging / "unpacked.ext4", Limits(source.max_size_bytes)
+            unpack_ext4(blob.path, unpacked, written=source.written, limits=limits)
+            yield Content(DiskImage(unpacked, source.written, source.size_bytes, is_ours=True))
 
 
 @contextmanager

@@ -64,5 +64,5 @@ def opened_boot(source: HostBoot | UrlBoot, workspace: Workspace) -> Iterator[Pa
 def boot_facts(source: BootSource) -> dict[str, Json]:
     """What is remembered of where a `kernel` or `initrd` came from."""
     if isinstance(source, UrlBoot):
-        return {FACT: cast("Json", fact(source, source.pin))}
+        return {FACT: cast("Json", fact(source))}
     return {}
