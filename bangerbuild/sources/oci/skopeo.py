@@ -135,11 +135,20 @@ def copy_to_layout(
 
     Args:
         reference: of a registry or an archive; a file's name is an absolute path.
-        layout: not there, or an empty directory; half an image is left there on failure.
+        layout: not there, or an empty directory, and its parent is there. A failure leaves half an image.
         platform: which image of an index.
         environ: the user's.
         scratch: where skopeo unpacks archives; None: TMPDIR, else /var/tmp.
+
+    Raises:
+        SourceError: a path that skopeo would take apart.
     """
+    for path in (str(layout), reference.name if reference.is_file else ""):
+        if ":" in path:
+            raise SourceError(
+                f"{path!r} has a ':' in it, and skopeo takes what follows for a tag",
+                hint="give the file or its directory another name",
+            )
     which = [f"--override-os={platform.os}", f"--override-arch={platform.architecture}"]
     if platform.variant:
         which.append(f"--override-variant={platform.variant}")

@@ -1,4 +1,4 @@
-"""Layouts that are right, wrong, and made to mislead: the image that is meant, or one error that says why not."""
+"""Layouts that are right, wrong, or made to mislead: the image that is meant, or one error that says why."""
 
 from __future__ import annotations
 
