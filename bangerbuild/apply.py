@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 from bangerbuild import execute, graph, manifest, pinning, plan, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.host import LocalHost
-from bangerbuild.model import Verb
+from bangerbuild.model import Verb, unseen
 from bangerbuild.pins import Wish
-from bangerbuild.workspace import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,6 +26,10 @@ Progress: TypeAlias = "Callable[[str, int, int | None], None]"
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 
+def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
+    """Progress that nobody is shown."""
+
+
 class Verb(StrEnum):
     """What is done about a step."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
-from bangerbuild.model import Record
+from bangerbuild.model import Record, unseen
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -18,16 +18,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bangerbuild.model import Action, Json, Verb
+    from bangerbuild.model import Action, Json, Progress, Verb
     from bangerbuild.store import Stamp, Store
 
 
 T = TypeVar("T")
 NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
-
-
-def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
-    """Progress that nobody is shown."""
 
 
 class Shared:
@@ -74,7 +70,7 @@ class JobWorkspace:
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self.offline = False
-        self.progress: Callable[[str, int, int | None], None] = unseen
+        self.progress: Progress = unseen
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from bangerbuild.pinning import Change, Pinned
 
 
+DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
+"""People tell digests apart by their first digits; the file has them all."""
+
+
 @click.command()
 @click.argument("manifest", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
@@ -69,4 +73,6 @@ def _what(change: Change) -> str:
 def _shown(value: str | list[str] | None) -> str:
     if value is None:
         return "none"
-    return value if isinstance(value, str) else " ".join(value)
+    if isinstance(value, list):
+        return " ".join(value)
+    return value[:SHOWN_DIGITS] if len(value) == DIGEST_LENGTH else value

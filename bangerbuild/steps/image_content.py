@@ -158,15 +158,12 @@ def _layers(source: OciSource | OciArchiveSource, found: ContainerImage) -> Cont
 @contextmanager
 def _url(source: UrlSource, workspace: Workspace) -> Iterator[Content]:
     with downloads.opened(source, workspace) as blob:
-        found = recognise(blob.path, written=source.written)
-        if found.form is Form.TAR:
+        if recognise(blob.path, written=source.written).form is Form.TAR:
             yield Content(_tarball(blob.path, source))
-        elif found.compression is None:
-            yield Content(DiskImage(blob.path, source.written, source.size_bytes))
-        else:
-            unpacked, limits = workspace.staging / "unpacked.ext4", Limits(source.max_size_bytes)
-            unpack_ext4(blob.path, unpacked, written=source.written, limits=limits)
-            yield Content(DiskImage(unpacked, source.written, source.size_bytes, is_ours=True))
+            return
+        unpacked, limits = workspace.staging / "unpacked.ext4", Limits(source.max_size_bytes)
+        unpack_ext4(blob.path, unpacked, written=source.written, limits=limits)  # no server sends holes
+        yield Content(DiskImage(unpacked, source.written, source.size_bytes, is_ours=True))
 
 
 @contextmanager
