@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from bangerbuild.tree import Entry
 
 ROOT_INO = 2
+MAX_FILE_BLOCKS = (1 << 32) - 1
+"""An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
@@ -126,14 +128,16 @@ class _NewTree:
 
     def _make_parents(self, path: str, entry: Entry) -> _Directory:
         """Directories that no entry has named yet, 0755 of root; one may still name them."""
-        if (known := self._directories.get(path)) is not None:
-            return known
-        above, _, name = path.rpartition("/")
-        parent = self._make_parents(above, entry)
-        raw = _checked_name(name, entry)
-        if raw in parent.names:
-            raise SourceError(f"'{entry.path}' lies below '{path}', which is no directory")
-        return self._new_directory(parent, path, raw)
+        missing = []
+        while (directory := self._directories.get(path)) is None:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for below in reversed(missing):
+            raw = _checked_name(below.rpartition("/")[2], entry)
+            if raw in directory.names:
+                raise SourceError(f"'{entry.path}' lies below '{below}', which is no directory")
+            directory = self._new_directory(directory, below, raw)
+        return directory
 
     def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
         inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
@@ -170,6 +174,11 @@ class _NewTree:
         return text
 
     def _put_content(self, ino: int, inode: Inode, entry: Entry) -> None:
+        most = MAX_FILE_BLOCKS * self._handle.block_size
+        if entry.size_bytes > most:
+            raise SourceError(
+                f"'{entry.path}' has {entry.size_bytes} bytes; a file in ext4 has {most} at most"
+            )
         self._handle.set_size(inode.raw, entry.size_bytes)
         runs = []
         for first, count in (stretches := _stretches(entry, self._handle.block_size)):
