@@ -105,7 +105,8 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
 def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:
     path, written = image.path, image.written
     with RawFile(path) as blocks:
-        blocks.name, size = written, blocks.size_bytes
+        blocks.name = blocks.place = written
+        size = blocks.size_bytes
         Filesystem(blocks, now=workspace.epoch).abandon()  # whether it is an ext4, and may be copied now
         read_superblock(blocks, writable=True)  # and whether a patch could ever be written into it
     wanted = image.size_bytes or size
