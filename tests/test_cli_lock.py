@@ -1,4 +1,4 @@
-"""`lock`, `--locked` and `--offline` as users and CI meet them: words, exit codes, and no request too many."""
+"""`lock`, `--locked` and `--offline` as users and CI meet them: words, exit codes, no request too many."""
 
 from __future__ import annotations
 
