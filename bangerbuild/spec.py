@@ -109,6 +109,8 @@ class OciSource:
     pin: Pin | None = field(default=None, metadata=NO_RECIPE)
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
+    entrypoint: str | None = None
+    """Where a script is written that runs the image's program."""
 
     @property
     def written(self) -> str:
@@ -127,6 +129,8 @@ class OciArchiveSource:
     platform: str
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
+    entrypoint: str | None = None
+    """Where a script is written that runs the image's program."""
 
     @property
     def written(self) -> str:

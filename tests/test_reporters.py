@@ -145,7 +145,7 @@ def test_live_shows_no_bar_where_nothing_is_done() -> None:
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, which a test may change."""
     now = [1000.0]
-    monkeypatch.setattr(reporters.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("bangerbuild.reporters.time.monotonic", lambda: now[0])
     return now
 
 
