@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import execute, graph, manifest, plan, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.host import LocalHost
+from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,8 +89,16 @@ def apply(
     limits = execute.Limits(jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch())
     with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
         made = _plan(wanted, forced, opened, limits.epoch)
+        while opened.lock(_owners(made)):  # whoever had the lock may have done the work
+            made = _plan(wanted, forced, opened, limits.epoch)
         reporter.planned(made)
         return made, execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+
+
+def _owners(made: Plan) -> frozenset[str]:
+    """The VMs and images of which something is to be done: `vm.web` for `vm.web.root`."""
+    changing = (action.id for action in made.actions if action.verb not in {Verb.KEEP, Verb.BLOCKED})
+    return frozenset(".".join(step_id.split(".")[:2]) for step_id in changing)
 
 
 def _forced(wanted: Graph, request: Request) -> frozenset[str]:

@@ -1,45 +1,130 @@
-"""Locks that die with their holder: flock(2) on a file that says who has it."""
+"""Locks that die with their holder: flock(2) on a file that says who has it, or on a directory."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
 import time
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
 
 from bangerbuild.errors import BusyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
     from pathlib import Path
+    from types import TracebackType
 
 POLL_SECONDS = 0.05
 
 
-@contextlib.contextmanager
-def held(path: Path, timeout_seconds: float) -> Iterator[None]:
-    """Hold the lock; its file names the holder for those who wait."""
-    deadline = time.monotonic() + timeout_seconds
-    with path.open("a+") as file:
-        while not _try_lock(file.fileno()):
+class Lock:
+    """One lock, held until it is closed.
+
+    Args:
+        path: a file, made if need be, or a directory that is there.
+        timeout_seconds: how long to wait for it.
+        what: what is locked, for a message.
+        shared: whether others may share it.
+
+    Raises:
+        BusyError: it was not free in time.
+        OSError: it can't be opened.
+    """
+
+    def __init__(self, path: Path, timeout_seconds: float, what: str, *, shared: bool = False) -> None:
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._is_file = not path.is_dir()
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT if self._is_file else os.O_RDONLY, 0o600)
+        try:
+            self._wait(kind, time.monotonic() + timeout_seconds, what)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, kind: int, deadline: float, what: str) -> None:
+        while not _try_lock(self._fd, kind):
             if time.monotonic() >= deadline:
-                file.seek(0)
-                holder = file.read().strip() or "another process"
                 raise BusyError(
-                    f"the store '{path.parent.parent}' is locked by {holder}",
+                    f"{what} is locked by {self._holder()}",
                     hint="wait for it to end, or wait longer: --lock-timeout SECONDS",
                 )
             time.sleep(POLL_SECONDS)
-        file.truncate(0)
-        file.write(f"process {os.getpid()}\n")
-        file.flush()
-        yield
+        if self._is_file:
+            os.pwrite(self._fd, f"{os.getpid():<10}\n".encode(), 0)
+
+    def _holder(self) -> str:
+        written = os.pread(self._fd, 16, 0).strip() if self._is_file else b""
+        return f"process {written.decode()}" if written.isdigit() else "another process"
+
+    def close(self) -> None:
+        """Let others have it."""
+        os.close(self._fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
 
-def _try_lock(fd: int) -> bool:
+def _try_lock(fd: int, kind: int) -> bool:
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def is_abandoned(path: Path) -> bool:
+    """Whether nobody holds the lock on a file or directory that is there."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        return _try_lock(fd, fcntl.LOCK_EX)
+    finally:
+        os.close(fd)
+
+
+class Owners:
+    """Locks by the name of what owns artifacts, a VM or an image; always taken in one order.
+
+    Args:
+        directory: where the lock files lie.
+        timeout_seconds: how long to wait, for each call of `take`.
+    """
+
+    def __init__(self, directory: Path, timeout_seconds: float) -> None:
+        self._directory = directory
+        self._timeout_seconds = timeout_seconds
+        self._held = ExitStack()
+        self.names: frozenset[str] = frozenset()
+
+    def take(self, names: Iterable[str]) -> bool:
+        """Hold these too; whether any of them was not held before.
+
+        What is held already is let go first: two who each wait for the other would never end.
+
+        Raises:
+            BusyError: one was not free in time; none is held.
+        """
+        wanted = self.names.union(names)
+        if wanted == self.names:
+            return False
+        self.close()
+        deadline = time.monotonic() + self._timeout_seconds
+        try:
+            for name in sorted(wanted):
+                left = max(0.0, deadline - time.monotonic())
+                self._held.enter_context(Lock(self._directory / name, left, f"'{name}'"))
+        except BaseException:
+            self.close()
+            raise
+        self.names = wanted
+        return True
+
+    def close(self) -> None:
+        """Let go of all."""
+        self._held.close()
+        self.names = frozenset()

@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     SIZE_SHRINK = "size-shrink"
     """old, new: bytes."""
     GUEST_WROTE = "guest-wrote"
+    """bytes: about how much, where that can be told."""
     BASE_BEHIND = "base-behind"
     """id."""
     BASE_UNKNOWN = "base-unknown"
@@ -140,6 +141,14 @@ class FileDiff:
 
 
 @dataclass(frozen=True)
+class Preview:
+    """What an update would change inside a guest, and what only a look at the guest tells of why."""
+
+    diffs: tuple[FileDiff, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
 class Situation:
     """How things stand for one step, when it is asked for a verdict."""
 
@@ -154,6 +163,10 @@ class Situation:
     """For a step that changes another's artifact in place: what happens to that artifact."""
     file_bytes: int | None = None
     """The size that the first artifact has on disk now; None if it is not there, or was not looked at."""
+    allocated_bytes: int | None = None
+    """What it takes up on its filesystem; None likewise."""
+    found: tuple[Reason, ...] = ()
+    """What the step's `inspect` said; nothing where it was not asked."""
 
 
 @dataclass(frozen=True)
@@ -205,7 +218,17 @@ class Step(Protocol):
     def judge(self, situation: Situation) -> Verdict:
         """What should be done about it, and why; pure. Differing tools alone are never a reason."""
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:
+    def inspect(self, view: View) -> tuple[Reason, ...]:
+        """Look into a disk and say what is not as it was left; reads, never writes.
+
+        A step that makes a disk is asked where no record knows what lies there, one that changes a disk
+        where somebody has written to it; both only while nobody has the disk open.
+
+        Raises:
+            BangerError: it can't be read; then nothing is known to differ.
+        """
+
+    def preview(self, view: View) -> Preview:
         """What an `update` would change inside the guest; reads, never writes."""
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -231,6 +254,9 @@ class View(Protocol):
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its run."""
 
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """What a step that changes a disk wrote there in its last run, by guest path; see `wrote`."""
+
 
 class Workspace(View, Protocol):
     """What a step runs against: staged files it may write, published ones it may read."""
@@ -254,11 +280,32 @@ class Workspace(View, Protocol):
     def is_new(self, artifact: str) -> bool:
         """Whether this job makes it, and does not change a copy of what was there."""
 
-    def create(self, artifact: str) -> Path:
-        """A path in staging, to be written and then published as this artifact; nothing is there yet."""
+    def is_staged(self, artifact: str) -> bool:
+        """Whether this job has a file of its own for it, made anew or copied."""
 
-    def edit(self, artifact: str) -> Path:
-        """A private copy of an artifact, to be changed and then published in its place."""
+    def create(self, artifact: str, *, guests: bool = False) -> Path:
+        """A path in staging, to be written and then published as this artifact; nothing is there yet.
+
+        `guests` says that it is a guest's from the moment it is published.
+        """
+
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
+        """A private copy of an artifact, to be changed and then published in its place.
+
+        With `sharing`, None where the filesystem can't share blocks between the two.
+        """
+
+    def in_place(self, artifact: str) -> AbstractContextManager[Path]:
+        """An artifact to be changed where it lies: nobody else has it open, and it is mended.
+
+        Of one that this job has staged it is that file. What is done to it must hold at any instant.
+
+        Raises:
+            BusyError: somebody has it open.
+        """
+
+    def wrote(self, files: Mapping[str, str]) -> None:
+        """Remember what the step wrote into the guest: by guest path, in words of the step's own."""
 
     def shared(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What all jobs of a run share: made by the first that asks, closed when the run ends."""

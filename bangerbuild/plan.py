@@ -12,9 +12,21 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError
 from bangerbuild.fingerprint import differences, fingerprint, step_fields, tool_differences
-from bangerbuild.model import Action, FileDiff, Plan, Reason, ReasonCode, Recipe, Situation, Verb, Verdict
+from bangerbuild.model import (
+    Action,
+    FileDiff,
+    Plan,
+    Preview,
+    Reason,
+    ReasonCode,
+    Recipe,
+    Situation,
+    Verb,
+    Verdict,
+)
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
@@ -24,6 +36,8 @@ if TYPE_CHECKING:
 
 
 NEW = {Verb.CREATE, Verb.REPLACE}
+STAYS = set(Verb) - NEW
+"""What may happen to a disk that keeps what is on it."""
 
 
 def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozenset[str] = frozenset()) -> Plan:
@@ -58,17 +72,59 @@ class _Planner:
         record = self._record(step, recipe)
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
-        settled = record is not None and not changes and step.id not in self.forced
-        holder = None if settled else self._holder(step, artifacts)
+        disk = self._disk(step, artifacts, settled=record is not None and not changes)
+        looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
         situation = Situation(
             record=record,
             changes=changes,
             missing=not all(self.store.exists(artifact) for artifact in artifacts),
-            modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=holder is None),
+            modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=disk.holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
-            file_bytes=self.store.size(artifacts[0]) if changes and artifacts else None,
+            file_bytes=self.store.size(artifacts[0]) if looked_at else None,
+            allocated_bytes=self.store.allocated(artifacts[0]) if looked_at else None,
+            found=disk.found,
         )
-        return self._decided(step, recipe, situation, self._verdict(step, situation), holder)
+        action = self._decided(step, recipe, situation, self._verdict(step, situation, disk), disk.holder)
+        if action.verb is Verb.KEEP and step.changes:
+            for artifact, status in disk.touched.items():
+                self.store.saw(artifact, status)
+        return action
+
+    def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _Disk:
+        """What is to be known of a disk that a guest may have written to, or may be writing to now."""
+        if not step.exclusive:
+            return _Disk()
+        present = [artifact for artifact in artifacts if self.store.exists(artifact)]
+        touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
+        interrupted = self._interrupted(step, present)
+        if settled and not touched and not interrupted and step.id not in self.forced:
+            return _Disk()
+        holder = self._holder(present)
+        if holder or not present or not self._is_to_be_inspected(step, touched, settled=settled):
+            return _Disk(holder, interrupted=interrupted)
+        changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
+        if step.changes and not changed:
+            return _Disk(interrupted=interrupted)
+        try:
+            found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+            return _Disk(interrupted=interrupted)
+        return _Disk(None, interrupted=interrupted, touched=changed, found=found)
+
+    def _touched(self, artifact: str) -> os.stat_result | None:
+        return None if self.store.is_as_seen(artifact) else self.store.status(artifact)
+
+    def _interrupted(self, step: Step, artifacts: Iterable[str]) -> bool:
+        """Whether the change of the disk that is this step's was interrupted: its patch, or its growth."""
+        ask = self.store.is_half_patched if step.changes else self.store.is_half_grown
+        return any(map(ask, artifacts))
+
+    def _is_to_be_inspected(
+        self, step: Step, touched: Mapping[str, os.stat_result], *, settled: bool
+    ) -> bool:
+        if step.changes is None:
+            return not settled and step.id not in self.store.records
+        return bool(touched) and self.actions[step.changes].verb in STAYS
 
     def _recipe(self, step: Step) -> Recipe:
         return Recipe(
@@ -99,17 +155,22 @@ class _Planner:
         there = filter(self.store.exists, step.outputs if step.exclusive else ())
         return frozenset((*artifacts, *there))
 
-    def _holder(self, step: Step, artifacts: tuple[str, ...]) -> str | None:
-        """Who has the disk open, if it can't be shared; asked only where something must be done to it."""
-        if not step.exclusive:
-            return None
-        present = [self.store.path / artifact for artifact in artifacts if self.store.exists(artifact)]
-        return next((holder for path in present if (holder := self.host.holder(path))), None)
+    def _holder(self, artifacts: Iterable[str]) -> str | None:
+        """Who has the disk open; asked only where something may have to be done to it."""
+        paths = (self.store.path / artifact for artifact in artifacts)
+        return next((holder for path in paths if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:
         return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
 
-    def _verdict(self, step: Step, situation: Situation) -> Verdict:
+    def _verdict(self, step: Step, situation: Situation, disk: _Disk) -> Verdict:
+        verdict = self._usual_verdict(step, situation)
+        if not disk.interrupted or verdict.verb in NEW:
+            return verdict
+        verb = Verb.UPDATE if verdict.verb is Verb.KEEP else verdict.verb
+        return Verdict(verb, (*verdict.reasons, Reason(ReasonCode.INTERRUPTED)))
+
+    def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
         for disk in (self.actions[step_id] for step_id in step.inputs):
             if disk.verb is Verb.BLOCKED and disk.id not in self.store.records:
                 # The disk stays, and nothing is known of it: not even a launch config can name its base.
@@ -132,7 +193,7 @@ class _Planner:
             reasons += tool_differences(record.recipe, recipe)
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
-        stays_there = situation.disk_verb in {Verb.KEEP, Verb.GROW}
+        stays_there = situation.disk_verb in STAYS
         pristine = situation.disk_verb in NEW or verdict.verb is not Verb.UPDATE or not situation.modified()
         remade = verdict.verb is Verb.REPLACE or (verdict.verb is Verb.UPDATE and stays_there and pristine)
         action = Action(
@@ -148,14 +209,28 @@ class _Planner:
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _previewed(self, action: Action) -> Action:
-        return action if action.in_use else replace(action, diffs=self._preview(action.step))
+        if action.in_use:
+            return action
+        seen = self._preview(action.step)
+        return replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
 
-    def _preview(self, step: Step) -> tuple[FileDiff, ...]:
+    def _preview(self, step: Step) -> Preview:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
         try:
             return step.preview(PlanView(self.store, self.actions, self.epoch))
         except BangerError as err:
-            return (FileDiff("/", note=f"can't be compared now: {err.brief}"),)
+            return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
+
+
+@dataclass(frozen=True)
+class _Disk:
+    """What was learned of a step's disk before the step is judged."""
+
+    holder: str | None = None
+    interrupted: bool = False
+    touched: Mapping[str, os.stat_result] = field(default_factory=dict)
+    """Artifacts that somebody has written to, as `stat` had them before they were looked into."""
+    found: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,8 +255,13 @@ class PlanView:
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of the run that made what it has now."""
-        record = self.store.record(step_id, self.actions[step_id].fingerprint)
+        action = self.actions.get(step_id)
+        record = self.store.record(step_id, action.fingerprint) if action else self.store.records.get(step_id)
         return record.facts if record else {}
+
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """What a step that changes a disk wrote there in its last run."""
+        return self.store.written(step_id)
 
 
 def _written(step: Step) -> dict[str, str]:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from bangerbuild.disk import clone
+from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.model import Record
+from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Verb
-    from bangerbuild.store import Store
+    from bangerbuild.store import Stamp, Store
 
 
 T = TypeVar("T")
+NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 class Shared:
@@ -49,21 +52,21 @@ class JobWorkspace:
 
     Args:
         actions: of the whole plan, by id.
-        store: only read, but for the new directory in its staging, which the caller removes.
+        store: only read, but for what is staged.
         epoch: the time for all that we make ourselves.
         shared: what the jobs of the run share.
 
-    Raises:
-        StoreError: there can be no staging directory.
     """
 
     def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
         self.shared = shared.get
         self.epoch = epoch
-        self.staging = store.stage()
+        self._staging: Path | None = None
         self.staged: dict[str, Path] = {}
         self.guests: set[str] = set()
         self.new: set[str] = set()
+        self.changed: dict[str, Stamp] = {}
+        self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self._store = store
         self._actions = actions
@@ -94,6 +97,20 @@ class JobWorkspace:
             for artifact in self._action.artifacts
             if artifact not in self.staged
         )
+
+    @property
+    def staging(self) -> Path:
+        """See Workspace; made when it is first asked for."""
+        if self._staging is None:
+            self._staging = self._store.stage()
+        return self._staging
+
+    def discard(self) -> None:
+        """Remove what was staged and not published."""
+        for path in self.staged.values():
+            path.unlink(missing_ok=True)
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
 
     def run(self, action: Action) -> list[Record]:
         """Run one step; what the store shall remember of it."""
@@ -128,29 +145,64 @@ class JobWorkspace:
             )
         return self._store.records[step_id].facts
 
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """See View."""
+        return self._store.written(step_id)
+
+    def wrote(self, files: Mapping[str, str]) -> None:
+        """See Workspace."""
+        self.files[self._action.id] = files
+
     def is_new(self, artifact: str) -> bool:
         """See Workspace."""
         return artifact in self.new
 
-    def create(self, artifact: str) -> Path:
+    def is_staged(self, artifact: str) -> bool:
         """See Workspace."""
-        path = self.staging / artifact.replace("/", "%")
+        return artifact in self.staged
+
+    def create(self, artifact: str, *, guests: bool = False) -> Path:
+        """See Workspace."""
+        path = self._store.staged(artifact)
         path.unlink(missing_ok=True)
         self.staged[artifact] = path
         self.guests.discard(artifact)
+        if guests:
+            self.guests.add(artifact)
         self.new.add(artifact)
         return path
 
-    def edit(self, artifact: str) -> Path:
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """See Workspace."""
-        if artifact not in self.staged:
-            published = self._store.path / artifact
-            clone.clone(published, self.create(artifact))
-            shutil.copymode(published, self.staged[artifact])
+        with self.in_place(artifact) as published:
+            guests = self._store.modified(artifact)
+            path = self.create(artifact, guests=guests)
             self.new.discard(artifact)
-            if self._store.modified(artifact):
-                self.guests.add(artifact)
-        return self.staged[artifact]
+            if clone.reflink(published, path):
+                return path
+            if not sharing:
+                clone.sparse_copy(published, path)
+                return path
+            del self.staged[artifact]
+            return None
+
+    @contextmanager
+    def in_place(self, artifact: str) -> Iterator[Path]:
+        """See Workspace."""
+        if artifact in self.staged:
+            yield self.staged[artifact]
+            return
+        path = self._store.path / artifact
+        try:
+            with in_use.held(path, artifact):
+                guests = self._store.modified(artifact)
+                interrupted.mend(path, artifact)
+                yield path
+                self.changed[artifact] = stamped(path, guest=guests)
+        except OSError as err:
+            if err.errno not in NO_ACCESS:
+                raise
+            raise StoreError(f"'{path}' can't be changed: {(err.strerror or str(err)).lower()}") from err
 
     def warn(self, message: str) -> None:
         """See Workspace."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild import execute, graph, plan, store
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,10 +46,13 @@ class FakeStep:
     sources: tuple[Source, ...] = field(default=(), metadata={"recipe": False})
     tools: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     diffs: tuple[FileDiff, ...] = field(default=(), metadata={"recipe": False})
+    found: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
     error: BangerError | None = field(default=None, metadata={"recipe": False})
     """Raised by `run`, once its outputs are half-made."""
     during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
     """Called by `run` before it ends."""
+    within: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
+    """Called by `run` while it holds the disk that it changes."""
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
@@ -58,17 +61,28 @@ class FakeStep:
     def judge(self, situation: Situation) -> Verdict:
         if situation.missing or situation.record is None:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
-        if situation.changes:
-            return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, situation.changes)
+        if situation.changes or situation.found:
+            reasons = (*situation.changes, *situation.found)
+            return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, reasons)
         return Verdict(Verb.KEEP)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # the test says what it shows
-        return self.diffs
+    def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
+        return self.found
+
+    def preview(self, view: View) -> Preview:  # noqa: ARG002  # the test says what it shows
+        return Preview(self.diffs)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:
-            with workspace.edit(workspace.artifact(self.changes)).open("a") as file:
-                file.write(self.text)
+            artifact = workspace.artifact(self.changes)
+            if not workspace.is_staged(artifact) and workspace.pristine:  # what nobody used is made anew
+                content = workspace.path(artifact).read_text()
+                workspace.create(artifact).write_text(content)
+            with workspace.in_place(artifact) as path:
+                if self.within:
+                    self.within(workspace)
+                with path.open("a") as file:
+                    file.write(self.text)
         else:
             content = "".join(
                 workspace.path(workspace.artifact(step_id)).read_text() for step_id in self.inputs

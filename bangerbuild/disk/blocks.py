@@ -1,4 +1,7 @@
-"""What a Filesystem stands on: bytes at offsets. A raw file is here, a store over its base in `overlay`."""
+"""What a Filesystem stands on: bytes at offsets. A raw file is here.
+
+A store over its base is in `overlay`, a file that is changed all or not at all in `transaction`.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
 
@@ -18,6 +22,8 @@ class Blocks(Protocol):
 
     name: str
     """What to call it in a message."""
+    place: str | None
+    """The file that holds it byte for byte, for a command to type; None if there is none."""
     size_bytes: int
     writable: bool
 
@@ -50,6 +56,7 @@ class RawFile:
 
     def __init__(self, path: Path | str, *, writable: bool = False, durable: bool = True) -> None:
         self.name = os.fspath(path)
+        self.place: str | None = self.name
         self.writable = writable
         self._durable = durable
         self._fd = _open_disk(self.name, os.O_RDWR if writable else os.O_RDONLY)
@@ -102,6 +109,51 @@ class RawFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def read_layered(
+    offset: int,
+    length: int,
+    chunk_bytes: int,
+    own: Callable[[int], bytes | None],
+    below: Callable[[int, int], bytes],
+) -> bytes:
+    """Read a disk of which some chunks are kept elsewhere.
+
+    Args:
+        offset: in bytes.
+        length: in bytes.
+        chunk_bytes: how large a chunk is.
+        own: gives a chunk that is kept elsewhere, whole; None for any other.
+        below: reads (offset, length) of what holds the others.
+    """
+    chunk, within = divmod(offset, chunk_bytes)
+    if within + length <= chunk_bytes:
+        data = own(chunk)
+        return below(offset, length) if data is None else data[within : within + length]
+    parts: list[bytes] = []
+    start, end = offset, offset + length
+    for chunk in range(offset // chunk_bytes, -(-end // chunk_bytes)):
+        if (data := own(chunk)) is None:
+            continue
+        at, stop = max(offset, chunk * chunk_bytes), min(end, (chunk + 1) * chunk_bytes)
+        if start < at:
+            parts.append(below(start, at - start))
+        parts.append(data[at - chunk * chunk_bytes : stop - chunk * chunk_bytes])
+        start = stop
+    if start < end:
+        parts.append(below(start, end - start))
+    return b"".join(parts)
+
+
+def chunked(offset: int, data: bytes, chunk_bytes: int) -> Iterator[tuple[int, int, bytes]]:
+    """Bytes cut at chunk borders: (chunk, where in it they go, the bytes)."""
+    at = 0
+    while at < len(data):
+        chunk, within = divmod(offset + at, chunk_bytes)
+        piece = data[at : at + chunk_bytes - within]
+        yield chunk, within, piece
+        at += len(piece)
 
 
 def _open_disk(name: str, flags: int) -> int:

@@ -52,6 +52,19 @@ def clone(source: Path, target: Path) -> bool:
         return False
 
 
+def reflink(source: Path, target: Path) -> bool:
+    """Make `target`, which must not exist, share its blocks with `source`; False, and no file, if it can't.
+
+    Raises:
+        OSError: `target` is then removed.
+    """
+    with _copying(source, target) as (reader, writer):
+        if _reflink(reader, writer):
+            return True
+    target.unlink()
+    return False
+
+
 def sparse_copy(source: Path, target: Path) -> None:
     """Make `target`, which must not exist, hold the data of `source` and allocate nothing else.
 

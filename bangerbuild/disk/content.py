@@ -11,6 +11,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk.inode import EXTENTS_FL, INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
+from bangerbuild.disk.superblock import mend_hint
 from bangerbuild.errors import FilesystemError, SourceError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def runs_of(handle: Handle, blocks: Blocks, inode: Inode) -> list[Run]:
 def _node_runs(handle: Handle, blocks: Blocks, node: bytes, deepest: int) -> Iterator[Run]:
     magic, entries, _, depth, _ = _HEADER.unpack_from(node)
     if magic != _EXTENT_MAGIC or depth > deepest or 12 * (entries + 1) > len(node):
-        raise FilesystemError(f"'{blocks.name}' has a damaged extent tree", hint=f"e2fsck -f '{blocks.name}'")
+        raise FilesystemError(f"'{blocks.name}' has a damaged extent tree", hint=mend_hint(blocks))
     for offset in range(12, 12 * (entries + 1), 12):
         if depth:
             _, low, high, _ = _INDEX.unpack_from(node, offset)

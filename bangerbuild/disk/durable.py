@@ -26,10 +26,15 @@ def sync(paths: Collection[Path], filesystem: Path) -> None:
         run(Command(("sync", "--file-system", str(filesystem))))
         return
     for path in paths:
-        _sync_one(path)
+        sync_one(path)
 
 
-def _sync_one(path: Path) -> None:
+def sync_one(path: Path) -> None:
+    """Wait until one file or directory is on the disk.
+
+    Raises:
+        OSError: it could not be written.
+    """
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)

@@ -14,7 +14,7 @@ from bangerbuild.disk import libext2fs
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.reading import ROOT_INO, Reader, names_path
 from bangerbuild.disk.resolve import Location, Rules, resolve
-from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.disk.superblock import mend_hint, read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import ALONE, EntryType, Place
 
@@ -124,6 +124,14 @@ class Filesystem(Reader):
         if self._open:
             self._open = False
             self._handle.abandon()
+
+    def is_unused(self, block: int) -> bool:
+        """Whether a block was free when the filesystem was opened, so that nothing refers to it on disk."""
+        return self._handle.was_free(block)
+
+    def set_label(self, label: str) -> None:
+        """Name the filesystem; the label has at most 16 bytes."""
+        self._handle.set_label(label.encode())
 
     def _target(self, path: str) -> Location:
         """Where a name is to be made; missing parents are, 0755 of root."""
@@ -341,5 +349,5 @@ def _open(blocks: Blocks, *, writable: bool, now: int) -> libext2fs.Handle:
         if err.code is None:
             raise
         raise FilesystemError(
-            f"cannot open '{blocks.name}': {err.brief}", hint=f"e2fsck -f '{blocks.name}'", code=err.code
+            f"cannot open '{blocks.name}': {err.brief}", hint=mend_hint(blocks), code=err.code
         ) from err

@@ -1,11 +1,32 @@
-"""Whether anyone else on this host holds a disk open: a running VM, a loop device, another program."""
+"""Whether anyone else on this host holds a disk open: a running VM, a loop device, another program.
+
+A write lease (fcntl(2), F_SETLEASE) is granted only to the one opener of a file, a read lease only where
+nobody has it open for writing; loop devices count, and asking is free of races. It is given back at once.
+Where the kernel can't say (another user's file, a network filesystem), the loop devices and the processes we
+may look at are searched.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import struct
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import BusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PATIENCE_SECONDS = 1.0
+"""How long to wait for one who only looks, as `bangerbuild plan` does."""
+POLL_SECONDS = 0.02
+_FLOCK = struct.Struct("hhqqi4x")
+"""`struct flock` of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid."""
 
 
 def holder(path: Path) -> str | None:
@@ -18,23 +39,63 @@ def writer(path: Path) -> str | None:
     return _refused(path, fcntl.F_RDLCK)
 
 
-def _refused(path: Path, lease: int) -> str | None:
-    """Who stands in the way of a lease.
+@contextlib.contextmanager
+def held(path: Path, name: str) -> Iterator[None]:
+    """Have a disk to oneself: QEMU, which asks for locks of its own (OFD), does not start on it meanwhile.
 
-    A write lease (fcntl(2), F_SETLEASE) is granted only to the one opener of a file, a read lease only where
-    nobody has it open for writing; loop devices count, and asking is free of races. It is given back at once.
-    Where the kernel can't say (another user's file, a network filesystem), the loop devices and the processes
-    we may look at are searched.
+    Raises:
+        BusyError: somebody has it open; or, when all is done, opened it meanwhile all the same.
+        OSError: it can't be opened.
     """
+    with path.open("r+b") as file:
+        if who := _waited_for(file.fileno(), path):
+            raise BusyError(f"'{name}' is in use by {who} now", hint="shut the VM down first")
+        yield
+        if who := _waited_for(file.fileno(), path):
+            raise BusyError(
+                f"'{name}' was opened by {who} while it was changed",
+                hint=f"shut the VM down, check the disk with e2fsck -f '{path}', then `bangerbuild apply`",
+            )
+
+
+def _waited_for(fd: int, path: Path) -> str | None:
+    """Who still has the disk open after a while; None once we have it to ourselves."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _is_locked(fd) or _refusal(fd, path, fcntl.F_WRLCK):
+        if time.monotonic() >= deadline:
+            return _anyone(path)
+        time.sleep(POLL_SECONDS)
+    return None
+
+
+def _is_locked(fd: int) -> bool:
+    """Take an OFD lock on the whole file; it ends with the descriptor. Where there are none, go without."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
+    except OSError as err:
+        return err.errno not in {errno.EAGAIN, errno.EACCES}
+    return True
+
+
+def _refused(path: Path, lease: int) -> str | None:
+    """Who stands in the way of a lease."""
     with path.open("rb") as file:
-        try:
-            fcntl.fcntl(file, fcntl.F_SETLEASE, lease)
-        except BlockingIOError:
-            return _loop_device(path) or _process(path) or "another program"
-        except OSError:
-            return _loop_device(path) or _process(path)
-        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return None
+        return _refusal(file.fileno(), path, lease)
+
+
+def _refusal(fd: int, path: Path, lease: int) -> str | None:
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, lease)
+    except BlockingIOError:
+        return _anyone(path)
+    except OSError:
+        return _loop_device(path) or _process(path)
+    fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return None
+
+
+def _anyone(path: Path) -> str:
+    return _loop_device(path) or _process(path) or "another program"
 
 
 def _loop_device(path: Path) -> str | None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
 
 from bangerbuild.disk import snapshot
+from bangerbuild.disk.blocks import RawFile, chunked, read_layered
 from bangerbuild.errors import FilesystemError, SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
     from types import TracebackType
 
     from bangerbuild.disk.blocks import Blocks
@@ -22,12 +23,13 @@ _PIECE_CHUNKS = 256
 class SnapshotStore:
     """A store file over its base: reads fall through, writes stay in memory until they are placed.
 
-    The store file is written in place, so it belongs to the caller and should be a staged copy. Nothing in it
-    refers to new chunks before `commit`. The base is only ever read.
+    The store file is written in place: a staged one as it is, one that is in use by a VM now and then through
+    a `Transaction`. The base is only ever read.
 
     Args:
         base: the disk under the store; stays the caller's and open.
-        path: an existing store, ours or one that a kernel has written to.
+        file: an existing store, ours or one that a kernel has written to: its path, or the file that the
+            caller has open and closes.
         writable: opened for reading only unless set.
         durable: whether `commit` waits for the disk; False where the caller syncs many files at once.
 
@@ -36,16 +38,19 @@ class SnapshotStore:
     """
 
     def __init__(
-        self, base: Blocks, path: Path | str, *, writable: bool = False, durable: bool = True
+        self, base: Blocks, file: Path | str | Blocks, *, writable: bool = False, durable: bool = True
     ) -> None:
         self.base = base
-        self.name = os.fspath(path)
-        self.writable = writable
-        self._durable = durable
+        self._own = (
+            RawFile(file, writable=writable, durable=durable) if isinstance(file, str | Path) else None
+        )
+        self._file: Blocks = self._own or cast("Blocks", file)
+        self.name = self._file.name
+        self.place: str | None = None
+        self.writable = self._file.writable
         self._pending: dict[int, bytes] = {}
         self.started_with: Mapping[int, bytes] | None = None
         self.size_bytes = base.size_bytes
-        self._fd = _open_store(self.name, os.O_RDWR if writable else os.O_RDONLY)
         try:
             self._read_metadata()
         except BaseException:
@@ -78,7 +83,10 @@ class SnapshotStore:
         least = snapshot.minimal_capacity(chunk_bytes)
         if capacity < least:
             raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
-        fd = _open_store(os.fspath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as err:
+            raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
         try:
             os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
             os.ftruncate(fd, capacity)
@@ -89,9 +97,10 @@ class SnapshotStore:
         return cls(base, path, writable=True, durable=durable)
 
     def _read_metadata(self) -> None:
-        self._layout = snapshot.parse_header(os.pread(self._fd, snapshot.HEADER_BYTES, 0), self.name)
+        header = self._file.read(0, min(snapshot.HEADER_BYTES, self._file.size_bytes))
+        self._layout = snapshot.parse_header(header, self.name)
         self.chunk_bytes = self._layout.chunk_bytes
-        self._capacity_chunks = os.lseek(self._fd, 0, os.SEEK_END) // self.chunk_bytes
+        self._capacity_chunks = self._file.size_bytes // self.chunk_bytes
         found = snapshot.parse_exceptions(
             self._layout,
             self._read_slot,
@@ -100,8 +109,12 @@ class SnapshotStore:
             self.name,
         )
         self._slots = found.chunks
-        self._next_free = found.next_free
+        self._next_free = self._first_unused = found.next_free
         self._committed = len(found.chunks)
+
+    def is_unused(self, chunk: int) -> bool:
+        """Whether nothing in the store refers to a chunk of its file, so that it may be written."""
+        return chunk >= self._first_unused and not self._layout.is_metadata(chunk)
 
     def start_with(self, chunks: Mapping[int, bytes]) -> None:
         """Have an empty store hold these chunks, as if they had been written; they are shared, not copied.
@@ -126,43 +139,21 @@ class SnapshotStore:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
-        size = self.chunk_bytes
-        chunk, within = divmod(offset, size)
-        if within + length <= size:
-            if chunk not in self._pending and chunk not in self._slots:
-                return self.base.read(offset, length)
-            return self._chunk(chunk)[within : within + length]
-        parts = self._parts(offset, length)
-        return b"".join(self.base.read(*run) if own is None else own for own, run in parts)
+        return read_layered(offset, length, self.chunk_bytes, self._own_chunk, self.base.read)
 
-    def _parts(self, offset: int, length: int) -> Iterator[tuple[bytes | None, tuple[int, int]]]:
-        """A long read in pieces: bytes of ours, or None and a run (offset, length) of the base."""
-        start, end, size = offset, offset + length, self.chunk_bytes
-        for chunk in range(offset // size, -(-end // size)):
-            if chunk not in self._pending and chunk not in self._slots:
-                continue
-            at, stop = max(offset, chunk * size), min(end, (chunk + 1) * size)
-            if start < at:
-                yield None, (start, at - start)
-            yield self._chunk(chunk)[at - chunk * size : stop - chunk * size], (at, stop - at)
-            start = stop
-        if start < end:
-            yield None, (start, end - start)
+    def _own_chunk(self, chunk: int) -> bytes | None:
+        return self._chunk(chunk) if chunk in self._pending or chunk in self._slots else None
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks. Kept in memory up to a limit, then placed in the store file, still unreferenced."""
         if offset + len(data) > self.size_bytes:
             raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
-        size, at = self.chunk_bytes, 0
-        while at < len(data):
-            chunk, within = divmod(offset + at, size)
-            piece = data[at : at + size - within]
-            if len(piece) < size:
+        for chunk, within, piece in chunked(offset, data, self.chunk_bytes):
+            if len(piece) < self.chunk_bytes:
                 old = self._chunk(chunk)
-                piece = old[:within] + piece + old[within + len(piece) :]
+                piece = old[:within] + piece + old[within + len(piece) :]  # noqa: PLW2901
             self._pending[chunk] = bytes(piece)
-            at += size - within
-        if len(self._pending) * size > PENDING_LIMIT_BYTES:
+        if len(self._pending) * self.chunk_bytes > PENDING_LIMIT_BYTES:
             self._place_pending()
 
     def flush(self) -> None:
@@ -179,18 +170,9 @@ class SnapshotStore:
             return
         self._place_pending()
         pairs = list(self._slots.items())[self._committed :]
-        if pairs:
-            self._sync()  # data before the pairs that point at it
-            self._write_pairs(pairs)
-        self._sync()
+        self._write_pairs(pairs)
+        self._file.flush()
         self._committed = len(self._slots)
-
-    def _sync(self) -> None:
-        if self._durable:
-            try:
-                os.fsync(self._fd)
-            except OSError as err:
-                raise SnapshotError(f"cannot sync '{self.name}': {err.strerror}") from err
 
     def _write_pairs(self, pairs: list[tuple[int, int]]) -> None:
         index, per_area = self._committed, self._layout.pairs_per_area
@@ -248,13 +230,7 @@ class SnapshotStore:
             start = i
 
     def _put(self, data: bytes, offset: int) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                written = os.pwrite(self._fd, view, offset)
-                view, offset = view[written:], offset + written
-        except OSError as err:
-            raise SnapshotError(f"cannot write '{self.name}': {err.strerror}") from err
+        self._file.write(offset, data)
 
     def _is_as_base(self, chunk: int) -> bool:
         return chunk not in self._slots and self._base_chunk(chunk) == self._pending[chunk]
@@ -271,19 +247,14 @@ class SnapshotStore:
         return self.base.read(offset, length).ljust(self.chunk_bytes, b"\0")
 
     def _read_slot(self, slot: int) -> bytes:
-        try:
-            data = os.pread(self._fd, self.chunk_bytes, slot * self.chunk_bytes)
-        except OSError as err:
-            raise SnapshotError(f"cannot read '{self.name}': {err.strerror}") from err
-        if len(data) != self.chunk_bytes:
+        if (slot + 1) * self.chunk_bytes > self._file.size_bytes:
             raise SnapshotError(f"'{self.name}' is cut short: chunk {slot} is missing")
-        return data
+        return self._file.read(slot * self.chunk_bytes, self.chunk_bytes)
 
     def close(self) -> None:
-        """Let go of the file, and of whatever was not committed; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        """Let go of what was not committed, and of the file if it was opened here."""
+        if self._own:
+            self._own.close()
 
     def __enter__(self) -> Self:
         return self
@@ -292,10 +263,3 @@ class SnapshotStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def _open_store(name: str, flags: int) -> int:
-    try:
-        return os.open(name, flags | os.O_CLOEXEC, 0o600)
-    except OSError as err:
-        raise SnapshotError(f"cannot open '{name}': {err.strerror}") from err

@@ -1,7 +1,8 @@
 """The ext4 superblock as it stands on disk, and what in it forbids reading or writing.
 
 libext2fs opens what it should not: a filesystem with a journal to replay, with errors, with quota counters
-that it would leave behind. So the superblock is judged here, before libext2fs sees it.
+that it would leave behind. So the superblock is judged here, before libext2fs sees it. To read through a
+journal that is to be replayed, see `journal`.
 Source: `struct ext2_super_block` in `ext2fs/ext2_fs.h`; it lies at byte 1024 of the disk.
 """
 
@@ -20,7 +21,7 @@ OFFSET = 1024
 SIZE = 1024
 _MAGIC = 0xEF53
 _VALID = 1
-_ERRORS = 2
+ERROR_FS = 2
 
 COMPAT_XATTR = 0x8
 INCOMPAT_FILETYPE = 0x2
@@ -102,10 +103,15 @@ class Superblock:
         return bool(self.incompat & INCOMPAT_EXTENTS)
 
     @property
+    def has_errors(self) -> bool:
+        """Whether it is marked as having errors, or was in use without a journal and not shut down."""
+        return self.state & (_VALID | ERROR_FS) != _VALID
+
+    @property
     def is_clean(self) -> bool:
         """Whether it was left in order: no journal to replay, no errors, no orphans."""
         unclean = self.incompat & INCOMPAT_RECOVER or self.ro_compat & RO_COMPAT_ORPHAN_PRESENT
-        return self.state & (_VALID | _ERRORS) == _VALID and not unclean and not self.last_orphan
+        return not (self.has_errors or unclean or self.last_orphan)
 
 
 def parse_superblock(raw: bytes) -> Superblock | None:
@@ -131,13 +137,16 @@ def parse_superblock(raw: bytes) -> Superblock | None:
     )
 
 
-def read_superblock(blocks: Blocks, *, writable: bool, allow_unclean: bool = False) -> Superblock:
+def read_superblock(
+    blocks: Blocks, *, writable: bool, allow_unclean: bool = False, allow_unreplayed: bool = False
+) -> Superblock:
     """Read and judge the superblock of a disk.
 
     Args:
         blocks: the disk.
         writable: whether the filesystem is to be changed.
         allow_unclean: take one with errors or an unreplayed journal, to be read only.
+        allow_unreplayed: take one that its guest did not leave in order, but without errors.
 
     Raises:
         FilesystemError: there is none, or it forbids what is asked for.
@@ -153,7 +162,7 @@ def read_superblock(blocks: Blocks, *, writable: bool, allow_unclean: bool = Fal
         )
     _check_features(blocks.name, superblock, writable=writable)
     if not (allow_unclean and not writable):
-        _check_state(blocks.name, superblock)
+        _check_state(blocks, superblock, allow_unreplayed=allow_unreplayed)
     return superblock
 
 
@@ -178,18 +187,30 @@ def _names(bits: int, names: dict[int, str]) -> str:
     return ", ".join(names.get(bit, f"{bit:#x}") for bit in single)
 
 
-def _check_state(name: str, superblock: Superblock) -> None:
+def mend_hint(blocks: Blocks, options: str = "-f") -> str:
+    """What to type for a filesystem that has to be checked; e2fsck knows no stores, but a guest its root."""
+    if blocks.place is None:
+        return "start the VM, whose system checks its root; or make it anew with --replace"
+    return f"e2fsck {options} '{blocks.place}'"
+
+
+def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bool) -> None:
+    name = blocks.name
     if superblock.incompat & INCOMPAT_MMP:
         raise FilesystemError(
             f"'{name}' uses the ext4 feature mmp: another host may have it mounted",
-            hint=f"tune2fs -O ^mmp '{name}'",
+            hint=f"tune2fs -O ^mmp '{blocks.place or name}'",
         )
+    if superblock.has_errors:
+        raise FilesystemError(f"'{name}' is marked as having errors", hint=mend_hint(blocks))
+    if allow_unreplayed:
+        return
     if superblock.incompat & INCOMPAT_RECOVER:
-        raise FilesystemError(f"'{name}' has an unreplayed journal", hint=f"e2fsck -p '{name}'")
-    if superblock.state & _ERRORS or not superblock.state & _VALID:
-        raise FilesystemError(f"'{name}' is marked as having errors", hint=f"e2fsck -f '{name}'")
+        raise FilesystemError(f"'{name}' has an unreplayed journal", hint=mend_hint(blocks, "-p"))
+    if not superblock.state & _VALID:
+        raise FilesystemError(f"'{name}' is marked as having errors", hint=mend_hint(blocks))
     if not superblock.is_clean:
-        raise FilesystemError(f"'{name}' has orphaned inodes to be cleared", hint=f"e2fsck -p '{name}'")
+        raise FilesystemError(f"'{name}' has orphaned inodes to be cleared", hint=mend_hint(blocks, "-p"))
 
 
 def _kind_of(blocks: Blocks) -> str:

@@ -115,9 +115,20 @@ def e2fsck_preen(path: Path, *, epoch: int) -> Command:
     )
 
 
-def resize2fs(path: Path, *, size_bytes: int, epoch: int) -> Command:
-    """Grow a filesystem, checked just before, to the size its file already has."""
-    return Command(("resize2fs", str(path), f"{size_bytes // 512}s"), env=_times(epoch))
+def e2fsck_replay(path: Path, *, epoch: int) -> Command:
+    """Replay the journal and clear orphans of a filesystem that was left in order otherwise."""
+    return Command(
+        ("e2fsck", "-p", str(path)), env={"E2FSCK_TIME": str(epoch), **_times(epoch)}, ok=frozenset({0, 1})
+    )
+
+
+def resize2fs(path: Path, *, size_bytes: int, epoch: int, undo: Path | None = None) -> Command:
+    """Grow a filesystem, checked just before, to the size its file already has.
+
+    With `undo` it keeps there what it overwrites.
+    """
+    keeping = () if undo is None else ("-z", str(undo))
+    return Command(("resize2fs", *keeping, str(path), f"{size_bytes // 512}s"), env=_times(epoch))
 
 
 def tune2fs_label(path: Path, label: str, *, epoch: int) -> Command:

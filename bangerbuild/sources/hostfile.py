@@ -127,6 +127,13 @@ class HostContent(io.RawIOBase):
         view[: len(data)] = data
         return len(data)
 
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Goes back to the start, which is all that is asked for; not after `skip_holes`."""
+        if offset or whence != os.SEEK_SET:
+            raise ValueError("only the start can be sought")
+        self._runs = [(0, self._seen.st_size)] if self._seen.st_size else []
+        return 0
+
     def close(self) -> None:
         """Lets go of the descriptor; reading on is a ValueError."""
         if self._fd is not None:

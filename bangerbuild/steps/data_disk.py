@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import tools
 from bangerbuild.model import Verb
-from bangerbuild.steps import disks
+from bangerbuild.steps import disks, in_place
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
     from bangerbuild.spec import Manifest
 
 
 @dataclass(frozen=True)
-class DataDisk:
+class DataDisk(Unopened):
     """One data disk. It is the guest's from the moment it is published: only ever patched or grown."""
 
     kind: ClassVar[str] = "data-disk"
@@ -54,16 +55,16 @@ class DataDisk:
         """See `disks.judge`."""
         return disks.judge(situation, self.size_bytes)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+    def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step."""
-        return ()
+        return disks.inspect(view, self.outputs[0])
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         artifact = self.outputs[0]
         if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
             geometry = tools.Geometry(self.size_bytes, label=self.name)
-            disks.make_empty(workspace.create(artifact), geometry, workspace)
+            disks.make_empty(workspace.create(artifact, guests=True), geometry, workspace)
         else:
-            disks.change(workspace, artifact, self.size_bytes, label=self.name)
+            in_place.change(workspace, self.id, self.size_bytes, label=self.name)
         return disks.facts(workspace.path(artifact))

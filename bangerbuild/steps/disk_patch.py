@@ -12,8 +12,8 @@ from bangerbuild.guest import defaults
 from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
-from bangerbuild.model import FileDiff, Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.steps import disks, patching
+from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.steps import differences, disks, in_place, patching, views, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -79,49 +79,127 @@ class DiskPatch(ABC):
             return Verdict(Verb.UPDATE, (disk_changed, *others))
         if situation.record is None or situation.disk_verb is Verb.ADOPT:  # what is recorded was another
             return self._judge_unpatched(situation)
-        return Verdict(Verb.UPDATE, others) if others else Verdict(Verb.KEEP)
+        reasons = (*others, *situation.found)
+        return Verdict(Verb.UPDATE, reasons) if reasons else Verdict(Verb.KEEP)
 
     def _judge_unpatched(self, situation: Situation) -> Verdict:
         if situation.disk_verb is Verb.BLOCKED:  # nothing is known of the disk, not even its base
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
         return Verdict(Verb.UPDATE, (Reason(ReasonCode.MISSING),))
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:
+    def inspect(self, view: View) -> tuple[Reason, ...]:
+        """See Step: the declared files that the guest has changed."""
+        lines = view.written(self.id)
+        if not lines:
+            return ()
+        with disks.opened(view, self.changes, self.place) as disk:
+            differing = tuple(written.differing(disk, lines))
+        return tuple(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing)
+
+    def preview(self, view: View) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
                 image = self.image_artifact(view)
                 known = stack.enter_context(disks.opened_image(view, image)) if image else disk
-                now = self.guest_now(patching.ImageView(known), disk)
-                wanted = self.wanted(now, tuple(self.synced_paths()))
-                return tuple(patching.differences(disk, wanted.changes, self._synced(now, _ignore)))
+                now = self.guest_now(views.ImageView(known), disk)
+                synced = tuple(self.synced_paths())
+                wanted = self.wanted(now, synced)
+                diffs = tuple(differences.differences(disk, wanted.changes, self._synced(now, _ignore)))
+                base = known if "base" in view.facts(self.changes) else None
+                gone = self._preview_undeclared(disk, base, view.written(self.id), wanted, synced)
+                return Preview(diffs + gone.diffs, gone.reasons)
         except BangerError as err:
-            return (FileDiff("/", note=f"can't be compared: {err.brief}"),)
+            return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
+
+    def _preview_undeclared(
+        self,
+        disk: Filesystem,
+        base: Filesystem | None,
+        lines: Mapping[str, str],
+        wanted: Outcome,
+        synced: Collection[str],
+    ) -> Preview:
+        diffs: list[FileDiff] = []
+        reasons: list[Reason] = []
+        for path in written.undeclared(disk, lines, _paths(wanted, synced)):
+            kept = not written.is_there(disk, path, lines[path])
+            facts: dict[str, Json] = {"guest": path, "kept": True} if kept else {"guest": path}
+            reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
+            diffs += () if kept else differences.withdrawn(disk, base, path)
+        return Preview(tuple(diffs), tuple(reasons))
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step. What is changed is in staging: a copy of the disk, or one that this job has made."""
-        if not workspace.is_new(workspace.artifact(self.changes)):
-            workspace.edit(workspace.artifact(self.changes))
-        image = self.image_artifact(workspace)
-        with disks.opened_to_write(workspace, self.changes, self.place) as disk:
-            known = disks.shared_view(workspace, image) if image else patching.ImageView(disk)
-            now = self.guest_now(known, disk)
-            self.write(disk, now, self.wanted(now, tuple(self.synced_paths())), workspace)
+        """See Step. What this job has made is written as it is, what a guest has in one transaction."""
+        artifact = workspace.artifact(self.changes)
+        if workspace.is_staged(artifact):
+            with disks.opened_to_write(workspace, self.changes, self.place) as disk:
+                workspace.wrote(self._patch(disk, workspace))
+            return {}
+        with workspace.in_place(artifact) as path:
+            in_place.replay(workspace, self.changes, path)
+            with in_place.transaction(workspace, self.changes, path, self.place) as disk:
+                lines = self._patch(disk, workspace)
+            with disks.opened(workspace, self.changes, self.place) as disk:
+                written.check(disk, lines)
+        workspace.wrote(lines)
         return {}
 
-    def write(self, disk: Filesystem, now: GuestView, wanted: Outcome, workspace: Workspace) -> None:
-        """Make the changes, then copy what the file_syncs bring."""
+    def _patch(self, disk: Filesystem, workspace: Workspace) -> dict[str, str]:
+        """Make a disk hold what is declared, and no longer what is not; what is declared now."""
+        image = self.image_artifact(workspace)
+        known = disks.shared_view(workspace, image) if image else views.ImageView(disk)
+        now = self.guest_now(known, disk)
+        wanted = self.wanted(now, tuple(self.synced_paths()))
+        is_new = workspace.is_new(workspace.artifact(self.changes))
+        before = {} if is_new else workspace.written(self.id)
+        if is_new:
+            lines = self.write(disk, now, wanted, workspace)
+        else:
+            changes = tuple(written.still_needed(disk, wanted.changes))
+            needed = Outcome(changes, wanted.warnings)
+            lines = written.of_changes(wanted.changes) | self.write(disk, now, needed, workspace, before)
+        self._withdraw(disk, before, lines, workspace)
+        return lines
+
+    def _withdraw(
+        self, disk: Filesystem, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
+    ) -> None:
+        gone = written.undeclared(disk, before, lines)
+        if not gone:
+            return
+        with ExitStack() as stack:
+            image = workspace.facts(self.changes).get("base")
+            base = stack.enter_context(disks.opened_image(workspace, str(image))) if image else None
+            for path in gone:
+                if not written.withdraw(disk, base, path, before[path]):
+                    workspace.warn(f"'{path}' left the manifest, but was changed in the guest: it stays")
+
+    def write(
+        self,
+        disk: Filesystem,
+        now: GuestView,
+        wanted: Outcome,
+        workspace: Workspace,
+        before: Mapping[str, str] | None = None,
+    ) -> dict[str, str]:
+        """Make the changes, then copy what the file_syncs bring; what was written.
+
+        `before` is what the last run wrote on this disk; None: nothing has been written on it yet.
+        """
         patching.make(disk, wanted.changes)
-        patching.sync(disk, self._synced(now, workspace.warn))
+        entries = self._synced(now, workspace.warn)
+        synced = patching.sync(disk, entries, before or {}, spare_same=before is not None)
         for warning in wanted.warnings:
             workspace.warn(warning)
+        return written.of_changes(wanted.changes) | synced
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
         """What the disk shall get, but for the content of file_syncs."""
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
         return Outcome.joined((Outcome(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
         """The guest as this disk's patch may read it."""
         return _DiskView(image, disk)
 
@@ -151,10 +229,15 @@ class DiskPatch(ABC):
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
 
-    def __init__(self, image: patching.ImageView, disk: Filesystem) -> None:
+    def __init__(self, image: views.ImageView, disk: Filesystem) -> None:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
+
+
+def _paths(wanted: Outcome, synced: Collection[str]) -> frozenset[str]:
+    """Every guest path that is asked for, removals apart."""
+    return frozenset((*written.of_changes(wanted.changes), *map(normal, synced)))
 
 
 def _ignore(_message: str) -> None:

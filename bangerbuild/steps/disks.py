@@ -10,15 +10,17 @@ import os
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.disk import clone, tools
+from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
-from bangerbuild.errors import FilesystemError
+from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.process import run
-from bangerbuild.steps import patching
+from bangerbuild.steps import patching, views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,16 +38,18 @@ NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its w
 
 @contextmanager
 def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
-    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's."""
+    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's.
+
+    One that its guest left with a journal to replay is read as it will be.
+    """
     artifact = view.artifact(disk_id)
     with ExitStack() as stack:
-        blocks: Blocks
-        if view.facts(disk_id)["format"] == "snapshot":
-            under = stack.enter_context(RawFile(_base_path(view, disk_id)))
-            blocks = stack.enter_context(SnapshotStore(under, view.path(artifact)))
-        else:
-            blocks = stack.enter_context(RawFile(view.path(artifact)))
-        blocks.name = artifact  # what a user knows it by
+        blocks = stack.enter_context(interrupted.opened(view.path(artifact), artifact))
+        if view.facts(disk_id).get("format") == "snapshot":
+            under = stack.enter_context(RawFile(base_path(view, disk_id)))
+            blocks = SnapshotStore(under, blocks)
+            blocks.name = artifact
+        blocks = through_journal(blocks)
         yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
 
 
@@ -82,7 +86,7 @@ def _filesystem(
 
 
 def _parsed(workspace: Workspace, disk_id: str, first: tuple[GuestChange, ...]) -> ParsedBase:
-    base = _base_path(workspace, disk_id)
+    base = base_path(workspace, disk_id)
     parsed = workspace.shared(f"parsed {base}", lambda: _parse(base))
     if not first:
         return parsed
@@ -111,15 +115,15 @@ def _parse_changed(
             yield changed
 
 
-def shared_view(workspace: Workspace, artifact: str) -> patching.ImageView:
+def shared_view(workspace: Workspace, artifact: str) -> views.ImageView:
     """An image to be asked by all jobs of a run."""
     return workspace.shared(f"view of {artifact}", lambda: _viewed(workspace.path(artifact)))
 
 
 @contextmanager
-def _viewed(image: Path) -> Iterator[patching.ImageView]:
+def _viewed(image: Path) -> Iterator[views.ImageView]:
     with RawFile(image) as blocks, Filesystem(blocks) as filesystem:
-        yield patching.ImageView(filesystem)
+        yield views.ImageView(filesystem)
 
 
 @contextmanager
@@ -129,7 +133,7 @@ def opened_image(view: View, artifact: str) -> Iterator[Filesystem]:
         yield image
 
 
-def _base_path(view: View, disk_id: str) -> Path:
+def base_path(view: View, disk_id: str) -> Path:
     """Where the image is that a root stands on."""
     return view.path(cast("str", view.facts(disk_id)["base"]))
 
@@ -142,8 +146,15 @@ def judge(situation: Situation, size_bytes: int | None) -> Verdict:
     if situation.missing:
         return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
     if situation.record is None:
-        return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
+        return judge_unknown(situation)
     return judge_size(file_bytes(situation, situation.record), size_bytes)
+
+
+def judge_unknown(situation: Situation) -> Verdict:
+    """A disk that no record knows is taken over as it is, unless it can't be."""
+    if situation.found:
+        return Verdict(Verb.BLOCKED, situation.found)
+    return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
 
 
 def file_bytes(situation: Situation, record: Record) -> int:
@@ -162,23 +173,16 @@ def judge_size(old: int, new: int | None) -> Verdict:
     return Verdict(Verb.GROW, (Reason(ReasonCode.SIZE_GROW, dict(sizes)),))
 
 
-def change(workspace: Workspace, artifact: str, size_bytes: int | None, *, label: str = "") -> None:
-    """Take a guest's disk over into this store's care, named as fstab has it, and grow it to its size.
-
-    Raises:
-        FilesystemError: what is there is no ext4 in good order, or is larger than declared.
-    """
-    path = workspace.edit(artifact)
-    old = path.stat().st_size
-    with RawFile(path) as blocks:
-        blocks.name = artifact
-        with Filesystem(blocks, now=workspace.epoch) as disk:  # says what is wrong with it
-            relabel = label not in {"", disk.superblock.label}
-    refuse_to_shrink(artifact, old, size_bytes)
-    if relabel:
-        run(tools.tune2fs_label(path, label, epoch=workspace.epoch))
-    if size_bytes is not None and size_bytes > old:
-        grow(path, size_bytes, workspace.epoch)
+def inspect(view: View, artifact: str) -> tuple[Reason, ...]:
+    """What keeps a disk that no record knows from being taken over: it is no ext4, or none in good order."""
+    try:
+        with interrupted.opened(view.path(artifact), artifact) as blocks:
+            read_superblock(blocks, writable=True, allow_unreplayed=True)
+            Filesystem(blocks, now=view.epoch, allow_unclean=True).abandon()
+    except BangerError as err:
+        facts = {"path": artifact, "error": err.brief, "hint": err.hint}
+        return (Reason(ReasonCode.ARTIFACT_MODIFIED, facts),)
+    return ()
 
 
 def refuse_to_shrink(artifact: str, old: int, new: int | None) -> None:
@@ -221,7 +225,7 @@ def _check_holes(workspace: Workspace) -> None:
 
 
 def grow(path: Path, size_bytes: int, epoch: int) -> None:
-    """Grow the filesystem in a private copy of a disk, its journal replayed first."""
+    """Grow the filesystem in a file of this job's own, its journal replayed first."""
     run(tools.e2fsck_preen(path, epoch=epoch))
     os.truncate(path, size_bytes)
     run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))

@@ -14,17 +14,18 @@ from bangerbuild.sources.hostfile import check_is_file
 from bangerbuild.sources.unfit import Unfit
 from bangerbuild.spec import GuestBoot, HostBoot
 from bangerbuild.steps import images
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.spec import BootSource, Manifest
 
 
 @dataclass(frozen=True)
-class ImageInitrd:
+class ImageInitrd(Unopened):
     """One image's initrd. Out of a guest that gives the kernel too, it is the one for that kernel."""
 
     kind: ClassVar[str] = "image-initrd"
@@ -76,10 +77,6 @@ class ImageInitrd:
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
         return images.judge(situation)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # an initrd is never updated
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

@@ -13,6 +13,7 @@ from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
 from bangerbuild.spec import GuestBoot, HostBoot
 from bangerbuild.steps import images
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
 
     from bangerbuild.kernel.config import Answers
     from bangerbuild.kernel.unpack import Kernel
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.spec import BootSource, Manifest
 
 
 @dataclass(frozen=True)
-class ImageKernel:
+class ImageKernel(Unopened):
     """One image's kernel. The second artifact is the plain kernel, which is all that Firecracker boots.
 
     Its record remembers, as facts, its `release` (what `uname -r` will say), its `architecture`, the `guest`
@@ -80,10 +81,6 @@ class ImageKernel:
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
         return images.judge(situation)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # a kernel is never updated
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

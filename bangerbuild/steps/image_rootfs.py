@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.steps import image_source, images
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.spec import ImageSource, Manifest
 
 
 @dataclass(frozen=True)
-class ImageRootfs:
+class ImageRootfs(Unopened):
     """One immutable image; with its fingerprint in the path, another recipe never touches its bytes."""
 
     kind: ClassVar[str] = "image-rootfs"
@@ -52,10 +53,6 @@ class ImageRootfs:
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
         return images.judge(situation)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # an image is never updated
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

@@ -12,13 +12,14 @@ from bangerbuild.sources.flatten import NESTED, flattened
 from bangerbuild.sources.totals import measure
 from bangerbuild.spec import Ext4Source
 from bangerbuild.steps import image_source, images
+from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.spec import ImageSource, Manifest
     from bangerbuild.tree import Entry
 
@@ -30,7 +31,7 @@ SPARE_INODES = 16
 
 
 @dataclass(frozen=True)
-class ImageWorkSeed:
+class ImageWorkSeed(Unopened):
     """One seed; a `root` directory at its top becomes the top, so that it holds what /root shall hold."""
 
     kind: ClassVar[str] = "image-work-seed"
@@ -68,10 +69,6 @@ class ImageWorkSeed:
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
         return images.judge(situation)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # a seed is never updated
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

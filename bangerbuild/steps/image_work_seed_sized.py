@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.errors import SourceError
 from bangerbuild.steps import disks, images
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.spec import Manifest
 
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -26,7 +27,7 @@ def size_name(size_bytes: int) -> str:
 
 
 @dataclass(frozen=True)
-class ImageWorkSeedSized:
+class ImageWorkSeedSized(Unopened):
     """One seed at one size."""
 
     kind: ClassVar[str] = "image-work-seed-sized"
@@ -68,10 +69,6 @@ class ImageWorkSeedSized:
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
         return images.judge(situation)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # a seed is never updated
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

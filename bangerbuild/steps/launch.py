@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, View, Workspace
     from bangerbuild.spec import VM, Image, Manifest, Network
 
 MIB = 1 << 20
@@ -44,7 +45,7 @@ class NoKernel:
 
 
 @dataclass(frozen=True)
-class Launch:
+class Launch(Unopened):
     """One VM's launch files: the tool's own, written anew whenever they are not what they should be."""
 
     kind: ClassVar[str] = "launch"
@@ -97,10 +98,6 @@ class Launch:
         if situation.modified():
             return Verdict(Verb.UPDATE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": self._directory}),))
         return Verdict(Verb.KEEP)
-
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # they are no guest files
-        """See Step."""
-        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

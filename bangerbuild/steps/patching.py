@@ -1,20 +1,17 @@
-"""How guest changes and host trees get onto a disk, and what they would change; all patch steps share it."""
+"""How guest changes and host trees get onto a disk; all patch steps share it."""
 
 from __future__ import annotations
 
-import difflib
 import fnmatch
-import re
-import threading
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
-from bangerbuild.model import FileDiff
+from bangerbuild.guest.paths import normal
 from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
+from bangerbuild.steps import written
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -22,15 +19,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.disk.inode import Stat
     from bangerbuild.guest.files import GuestChange
     from bangerbuild.spec import FileSync
     from bangerbuild.tree import Entry
 
-DIFF_BYTES = 1 << 20
-"""Larger files are not compared line by line."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
-"""A guest's file must not speak to the terminal that its diff is shown on."""
+
+COMPARE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -95,11 +89,11 @@ def _make_symlink(disk: Filesystem, change: GuestSymlink) -> None:
 
 
 def _remove(disk: Filesystem, change: GuestRemoval) -> None:
-    for path in list(_matching(disk, change.path)):
+    for path in list(matching(disk, change.path)):
         disk.remove(path)
 
 
-def _matching(disk: Filesystem, pattern: str) -> Iterator[str]:
+def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
     """The paths in a guest that a removal stands for."""
     path = PurePosixPath(pattern)
     if disk.stat(str(path.parent)) is None:
@@ -120,189 +114,74 @@ _MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(
 )
 
 
-def sync(disk: Filesystem, entries: Iterable[Synced]) -> None:
-    """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content."""
+def sync(
+    disk: Filesystem, entries: Iterable[Synced], before: Mapping[str, str], *, spare_same: bool = False
+) -> dict[str, str]:
+    """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content.
+
+    Args:
+        disk: writable.
+        entries: in the order of the host's tree.
+        before: what the last run wrote, see `written`.
+        spare_same: whether files that are there as they shall be are looked for, and left alone.
+
+    Returns:
+        What was written now.
+    """
+    lines: dict[str, str] = {}
     for item in entries:
-        entry = item.entry
-        if entry.type is EntryType.DIRECTORY:
-            _sync_directory(disk, item)
-        elif entry.type is EntryType.SYMLINK:
-            disk.make_symlink(item.guest, entry.target, uid=entry.uid, gid=entry.gid)
-        elif entry.type is EntryType.HARD_LINK:
+        path = normal(item.guest)
+        if item.entry.type is EntryType.DIRECTORY:
+            made = _sync_directory(disk, item) or before.get(path) == written.NEW_DIRECTORY
+            lines[path] = written.NEW_DIRECTORY if made else written.PLAIN_DIRECTORY
+        elif item.entry.type is EntryType.HARD_LINK:
             disk.link(item.guest, item.link_target)
+            lines[path] = lines[normal(item.link_target)]
         else:
-            disk.write_file(
-                item.guest,
-                cast("BinaryIO", entry.content),
-                size_bytes=entry.size_bytes,
-                mode=entry.mode,
-                uid=entry.uid,
-                gid=entry.gid,
-            )
+            line = _same_file(disk, item) if spare_same else None
+            lines[path] = line or _sync_leaf(disk, item.guest, item.entry)
+    return lines
 
 
-def _sync_directory(disk: Filesystem, item: Synced) -> None:
+def _same_file(disk: Filesystem, item: Synced) -> str | None:
+    """The line of a file that is there as it shall be; None, and its content unread, of any other."""
+    entry = item.entry
+    found = disk.stat(item.guest, follow=False)
+    if found is None or entry.content is None or (found.type, found.links) != (EntryType.FILE, 1):
+        return None
+    there = found.mode, found.uid, found.gid, found.size_bytes
+    if there != (entry.mode, entry.uid, entry.gid, entry.size_bytes):
+        return None
+    content = written.Hashed(entry.content)
+    while content.read(COMPARE_BYTES):
+        pass
+    line = written.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
+    if written.is_there(disk, item.guest, line):
+        return line
+    entry.content.seek(0)
+    return None
+
+
+def _sync_leaf(disk: Filesystem, guest: str, entry: Entry) -> str:
+    if entry.type is EntryType.SYMLINK:
+        disk.make_symlink(guest, entry.target, uid=entry.uid, gid=entry.gid)
+        return written.symlink(entry.uid, entry.gid, entry.target)
+    content = written.Hashed(cast("BinaryIO", entry.content))
+    disk.write_file(
+        guest,
+        cast("BinaryIO", content),
+        size_bytes=entry.size_bytes,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+    )
+    return written.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
+
+
+def _sync_directory(disk: Filesystem, item: Synced) -> bool:
     """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have."""
     found = disk.stat(item.guest)
-    if found is None or found.type is not EntryType.DIRECTORY:
-        disk.make_directory(item.guest, mode=item.entry.mode, uid=item.entry.uid, gid=item.entry.gid)
-
-
-def differences(
-    disk: Filesystem, changes: Iterable[GuestChange], entries: Iterable[Synced]
-) -> Iterator[FileDiff]:
-    """What `make` and `sync` would change on a disk, file by file; nothing is written."""
-    for change in changes:
-        yield from _change_differences(disk, change)
-    for item in entries:
-        yield from _entry_differences(disk, item)
-
-
-def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:
-    if isinstance(change, GuestFile):
-        yield from _file_differences(disk, change)
-    elif isinstance(change, GuestSymlink):
-        yield from _symlink_differences(disk, change.path, change.target)
-    elif isinstance(change, GuestDirectory):
-        found = disk.stat(change.path)
-        yield from _noted(change.path, _attribute_note(found, change.mode, change.uid, change.gid))
-    else:
-        for path in _matching(disk, change.path):
-            yield FileDiff(path, note="is removed")
-
-
-def _entry_differences(disk: Filesystem, item: Synced) -> Iterator[FileDiff]:
-    entry = item.entry
-    if entry.type is EntryType.DIRECTORY:
-        yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)
-    elif entry.type is EntryType.SYMLINK:
-        yield from _symlink_differences(disk, item.guest, entry.target)
-    elif entry.type is EntryType.HARD_LINK:
-        yield from _noted(item.guest, None if disk.exists(item.guest) else "is made")
-    elif entry.size_bytes <= DIFF_BYTES:
-        content = cast("BinaryIO", entry.content).read()
-        file = GuestFile(item.guest, content, entry.mode, entry.uid, entry.gid)
-        yield from _file_differences(disk, file)
-    else:
-        found = disk.stat(item.guest, follow=False)
-        yield from _noted(item.guest, _large_file_note(disk, item, found))
-
-
-def _large_file_note(disk: Filesystem, item: Synced, found: Stat | None) -> str | None:
-    entry = item.entry
-    if found is None or found.type is not EntryType.FILE or found.size_bytes != entry.size_bytes:
-        return f"{entry.size_bytes} bytes"
-    content = cast("BinaryIO", entry.content)
-    same = all(piece == content.read(len(piece)) for piece in disk.read_chunks(item.guest) or ())
-    return _attribute_note(found, entry.mode, entry.uid, entry.gid) if same else f"{entry.size_bytes} bytes"
-
-
-def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[FileDiff]:
-    found = disk.stat(path, follow=False)
-    same = found is not None and found.type is EntryType.SYMLINK and found.target == target
-    yield from _noted(path, None if same else f"becomes a symlink to {target}")
-
-
-def _file_differences(disk: Filesystem, change: GuestFile) -> Iterator[FileDiff]:
-    found = disk.stat(change.path, follow=False)
-    is_file = found is not None and found.type is EntryType.FILE
-    if found is not None and is_file and found.size_bytes > DIFF_BYTES:
-        yield FileDiff(change.path, note=f"{len(change.content)} bytes")
-        return
-    old = disk.read(change.path) or b"" if is_file else b""
-    if is_file and old == change.content:
-        yield from _noted(change.path, _attribute_note(found, change.mode, change.uid, change.gid))
-    elif not change.mode & 0o077 or (found is not None and is_file and not found.mode & 0o077):
-        yield FileDiff(change.path, note="changes (contents not shown)")
-    else:
-        yield _content_difference(change, old)
-
-
-def _content_difference(change: GuestFile, old: bytes) -> FileDiff:
-    try:
-        before, after = (_lines(content) for content in (old, change.content))
-    except UnicodeDecodeError:
-        return FileDiff(change.path, note=f"binary, {len(change.content)} bytes")
-    lines = difflib.unified_diff(before, after, change.path, change.path)
-    return FileDiff(change.path, "".join(line if line.endswith("\n") else f"{line}\n" for line in lines))
-
-
-def _lines(content: bytes) -> list[str]:
-    text = content.decode()
-    if _CONTROL.search(text):
-        raise UnicodeDecodeError("utf-8", content, 0, 1, "control characters are no text")
-    return list(StringIO(text, newline="\n"))
-
-
-def _attribute_note(found: Stat | None, mode: int, uid: int, gid: int) -> str | None:
-    if found is None:
-        return "is made"
-    notes = []
-    if found.mode != mode:
-        notes.append(f"mode {found.mode:04o} -> {mode:04o}")
-    if (found.uid, found.gid) != (uid, gid):
-        notes.append(f"owner {found.uid}:{found.gid} -> {uid}:{gid}")
-    return ", ".join(notes) or None
-
-
-def _noted(path: str, note: str | None) -> Iterator[FileDiff]:
-    if note is not None:
-        yield FileDiff(path, note=note)
-
-
-class ImageView:
-    """An image as a patch may read it, each thing once: one serves all the VMs that stand on the image.
-
-    Threads take turns. The image is never written, so what was read stays true.
-    """
-
-    def __init__(self, image: Filesystem) -> None:
-        self._image = image
-        self._lock = threading.Lock()
-        self._stats: dict[str, Stat | None] = {}
-        self._contents: dict[str, bytes | None] = {}
-
-    def read(self, path: str) -> bytes | None:
-        """See GuestView."""
-        with self._lock:
-            if path not in self._contents:
-                self._contents[path] = self._image.read(path)
-            return self._contents[path]
-
-    def exists(self, path: str) -> bool:
-        """See GuestView."""
-        return self._stat(path) is not None
-
-    def mode(self, path: str) -> int | None:
-        """See GuestView."""
-        found = self._stat(path)
-        return found.mode if found else None
-
-    def _stat(self, path: str) -> Stat | None:
-        with self._lock:
-            if path not in self._stats:
-                self._stats[path] = self._image.stat(path)
-            return self._stats[path]
-
-
-class RootView:
-    """A root as its patch may read it: its image, but for the users and groups that the root has now.
-
-    The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
-    """
-
-    def __init__(self, image: ImageView, disk: Filesystem) -> None:
-        self._image = image
-        self._disk = disk
-
-    def read(self, path: str) -> bytes | None:
-        """See GuestView."""
-        return (self._disk if path in {"/etc/passwd", "/etc/group"} else self._image).read(path)
-
-    def exists(self, path: str) -> bool:
-        """See GuestView."""
-        return self._image.exists(path)
-
-    def mode(self, path: str) -> int | None:
-        """See GuestView."""
-        return self._image.mode(path)
+    if found is not None and found.type is EntryType.DIRECTORY:
+        return False
+    disk.make_directory(item.guest, mode=item.entry.mode, uid=item.entry.uid, gid=item.entry.gid)
+    return True

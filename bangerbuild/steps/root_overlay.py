@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import roots
-from bangerbuild.steps.roots import FORMAT_KEY
+from bangerbuild.steps.roots import FORMAT_KEY, IN_PLACE
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, Workspace
     from bangerbuild.spec import Manifest
 
 
 @dataclass(frozen=True)
-class RootOverlay:
+class RootOverlay(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     kind: ClassVar[str] = "root-overlay"
@@ -64,15 +65,10 @@ class RootOverlay:
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
         return roots.judge(situation, self.inputs[0], self.on_new_base, self.capacity_bytes)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
-        """See Step."""
-        return ()
-
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
-        if workspace.verb is Verb.GROW:
-            facts = {**workspace.facts(self.id), "declared_bytes": self.capacity_bytes}
-            return roots.grow(workspace, self.outputs[0], facts)
+        if workspace.verb in IN_PLACE:
+            return roots.change(workspace, self.id, self.capacity_bytes)
         base = workspace.artifact(self.inputs[0])
         facts = {"format": "snapshot", "base": base, "declared_bytes": self.capacity_bytes}
         return roots.make(workspace, self.outputs[0], facts)

@@ -10,7 +10,7 @@ from bangerbuild.guest.files import Outcome
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.steps import disks, patching, roots
+from bangerbuild.steps import disks, roots, views, written
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -78,24 +78,26 @@ class RootPatch(DiskPatch):
         """
         artifact = workspace.artifact(self.changes)
         if not workspace.is_new(artifact):
-            if not workspace.pristine:
+            if workspace.is_staged(artifact) or not workspace.pristine:
                 return super().run(workspace)
             roots.make(workspace, artifact, workspace.facts(self.changes))
         now = disks.shared_view(workspace, str(workspace.facts(self.changes)["base"]))
         synced = tuple(self.synced_paths())
         identity = defaults.identity_changes(self, now, synced)
-        alike, own = defaults.split(self, Outcome.joined((identity, self.wanted(now, synced))), synced)
+        wanted = self.wanted(now, synced)
+        alike, own = defaults.split(self, Outcome.joined((identity, wanted)), synced)
         with disks.opened_to_write(workspace, self.changes, self.place, alike) as disk:
-            self.write(disk, now, own, workspace)
+            lines = self.write(disk, now, own, workspace)
+        workspace.wrote(written.of_changes(wanted.changes) | lines)
         return {}
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
         """The guest's defaults, and what is declared."""
         return defaults.changes(self, now, synced)
 
-    def guest_now(self, image: patching.ImageView, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
         """The image, but for the users and groups that the root has now."""
-        return patching.RootView(image, disk)
+        return views.RootView(image, disk)
 
 
 def _tmpfs(vm: VM) -> frozenset[str]:

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
-from bangerbuild.steps import disks, roots
-from bangerbuild.steps.roots import FORMAT_KEY
+from bangerbuild.steps import disks, in_place, roots
+from bangerbuild.steps.roots import FORMAT_KEY, IN_PLACE
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, View, Workspace
     from bangerbuild.spec import Manifest
 
 
 @dataclass(frozen=True)
-class RootRaw:
+class RootRaw(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     kind: ClassVar[str] = "root-raw"
@@ -61,21 +62,20 @@ class RootRaw:
         if situation.missing:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.record is None:
-            return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
+            return disks.judge_unknown(situation)
         return roots.judge(situation, self.inputs[0], self.on_new_base, self.size_bytes)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+    def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step."""
-        return ()
+        return disks.inspect(view, self.outputs[0])
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
-        if workspace.verb is Verb.GROW:
-            facts = {**workspace.facts(self.id), "declared_bytes": self.size_bytes}
-            return roots.grow(workspace, self.outputs[0], facts)
+        if workspace.verb in IN_PLACE:
+            return roots.change(workspace, self.id, self.size_bytes)
         base = workspace.artifact(self.inputs[0])
         if workspace.verb is Verb.ADOPT:
-            disks.change(workspace, self.outputs[0], self.size_bytes)
+            in_place.change(workspace, self.id, self.size_bytes)
             size_bytes = workspace.path(self.outputs[0]).stat().st_size
             return {
                 "format": "raw",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
@@ -10,7 +9,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
-from bangerbuild.steps import disks
+from bangerbuild.steps import disks, in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +19,8 @@ if TYPE_CHECKING:
 
 FORMAT_KEY = "root.format"
 """Where the manifest says which of the two a root is; a change of it is a change of the recipe."""
+IN_PLACE = {Verb.GROW, Verb.UPDATE}
+"""What is done to a root that stays where it is."""
 
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
@@ -31,23 +32,21 @@ def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict
     return {**facts, "file_bytes": target.stat().st_size}
 
 
-def grow(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
-    """Grow a root in staging to `declared_bytes`; its new facts."""
-    size_bytes = cast("int", facts["declared_bytes"])
-    _GROWERS[cast("str", facts["format"])](workspace, artifact, size_bytes)
-    return {**facts, "file_bytes": size_bytes}
+def change(workspace: Workspace, disk_id: str, declared_bytes: int | None) -> dict[str, Json]:
+    """Mend a root that a change was interrupted of, and grow it to its size; its new facts."""
+    facts = workspace.facts(disk_id)
+    artifact = workspace.artifact(disk_id)
+    if facts["format"] == "snapshot":
+        in_place.grow_store(workspace, artifact, declared_bytes)
+    else:
+        in_place.change(workspace, disk_id, declared_bytes)
+    size_bytes = workspace.path(artifact).stat().st_size
+    return {**facts, "declared_bytes": declared_bytes, "file_bytes": size_bytes}
 
 
 def _make_snapshot(base: Path, target: Path, size_bytes: int | None, _workspace: Workspace) -> None:
     with RawFile(base) as blocks:
         SnapshotStore.create(blocks, target, capacity_bytes=size_bytes, durable=False).close()
-
-
-def _grow_snapshot(workspace: Workspace, artifact: str, size_bytes: int) -> None:
-    """Give the store room for more chunks; what is in it stays where it is."""
-    path = workspace.edit(artifact)
-    disks.refuse_to_shrink(artifact, path.stat().st_size, size_bytes)
-    os.truncate(path, size_bytes)
 
 
 def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Workspace) -> None:
@@ -66,10 +65,6 @@ def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Works
 _MAKERS: Mapping[str, Callable[[Path, Path, int | None, Workspace], None]] = {
     "snapshot": _make_snapshot,
     "raw": _make_raw,
-}
-_GROWERS: Mapping[str, Callable[[Workspace, str, int], None]] = {
-    "snapshot": _grow_snapshot,
-    "raw": disks.change,
 }
 
 
@@ -99,7 +94,13 @@ def _judge_other(situation: Situation) -> Verdict:
     """A root of another base or format takes this one's place unless a guest has written to it."""
     if not situation.modified():
         return Verdict(Verb.REPLACE, situation.changes)
-    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE)))
+    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE, _how_much(situation))))
+
+
+def _how_much(situation: Situation) -> dict[str, Json]:
+    """What a store takes up, which is the guest's but for some hundred KiB; of a raw root nobody can tell."""
+    is_snapshot = situation.record is not None and situation.record.facts.get("format") == "snapshot"
+    return {"bytes": situation.allocated_bytes} if is_snapshot and situation.allocated_bytes else {}
 
 
 def _judge_base(situation: Situation, image_id: str, on_new_base: str, resized: Verdict) -> Verdict:

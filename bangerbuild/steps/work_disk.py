@@ -9,22 +9,23 @@ from bangerbuild.disk import tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.model import Verb
-from bangerbuild.steps import disks
+from bangerbuild.steps import disks, in_place
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
+from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.model import FileDiff, Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
     from bangerbuild.spec import VM, Image, Manifest
 
 HOME = "/root"
 
 
 @dataclass(frozen=True)
-class WorkDisk:
+class WorkDisk(Unopened):
     """One VM's work disk. It is the guest's from the moment it is published: only ever patched or grown."""
 
     kind: ClassVar[str] = "work-disk"
@@ -62,17 +63,17 @@ class WorkDisk:
         """See `disks.judge`: a changed seed shapes new work disks only."""
         return disks.judge(situation, self.size_bytes)
 
-    def preview(self, view: View) -> tuple[FileDiff, ...]:  # noqa: ARG002  # its patch is what updates it
+    def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step."""
-        return ()
+        return disks.inspect(view, self.outputs[0])
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         artifact = self.outputs[0]
         if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
-            self._make(workspace.create(artifact), workspace)
+            self._make(workspace.create(artifact, guests=True), workspace)
         else:
-            disks.change(workspace, artifact, self.size_bytes, label=LABEL)
+            in_place.change(workspace, self.id, self.size_bytes, label=LABEL)
         return disks.facts(workspace.path(artifact))
 
     def _make(self, target: Path, workspace: Workspace) -> None:

@@ -26,6 +26,7 @@ class MemoryBlocks:
     """A disk that is bytes."""
 
     name = "memory"
+    place: str | None = None
     writable = False
 
     def __init__(self, content: bytes) -> None:
@@ -254,7 +255,7 @@ def test_a_full_host_disk_is_one_plain_message(
     with SnapshotStore.create(base, tmp_path / "s.cow") as store:
         store.write(0, b"x")
         monkeypatch.setattr(os, "pwrite", no_space)
-        with pytest.raises(SnapshotError, match=r"cannot write '.*s\.cow': No space left on device"):
+        with pytest.raises(FilesystemError, match=r"cannot write '.*s\.cow': No space left on device"):
             store.commit()
 
 

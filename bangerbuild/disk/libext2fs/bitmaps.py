@@ -39,6 +39,11 @@ class Bitmap:
     """The flag that says it has to be written."""
     as_read: bytes = b""
 
+    def is_clear(self, number: int) -> bool:
+        """Whether the bit of a block or inode was not set; what the bitmap does not cover counts as set."""
+        byte, bit = divmod(number - self.first, 8)
+        return 0 <= byte < len(self.as_read) and not self.as_read[byte] >> bit & 1
+
 
 def remember_bitmaps(library: Library, head: Filsys, superblock: bytes) -> tuple[Bitmap, ...]:
     """Both bitmaps as they are in memory now; nothing if they are too large. Not for bigalloc."""

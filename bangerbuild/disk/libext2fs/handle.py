@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
 
 _RW = 0x01
+_DIRTY = 0x04
 _64BITS = 0x20000
 _DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the name follows
 
@@ -116,6 +117,15 @@ class Handle:
         self._lib.ext2fs_read_bitmaps(self._fs)
         if self.cluster_blocks == 1:
             self._bitmaps = remember_bitmaps(self._lib, self.head, self.superblock())
+
+    def was_free(self, block: int) -> bool:
+        """Whether the block bitmap said so when it was read; never where it was not kept."""
+        return bool(self._bitmaps) and self._bitmaps[0].is_clear(block)
+
+    def set_label(self, label: bytes) -> None:
+        """Set `s_volume_name`, at most 16 bytes; written when the handle is closed."""
+        ctypes.memmove(self.head.super + 0x78, label.ljust(16, b"\0"), 16)
+        self.head.flags |= _DIRTY
 
     def superblock(self) -> bytes:
         """The superblock as it now stands in memory, 1024 bytes."""
@@ -249,6 +259,13 @@ class Handle:
         self._lib.ext2fs_write_dir_block4(
             self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
         )
+
+    def find_block(self, ino: int, raw: bytearray, logical: int) -> int:
+        """Where on the disk a block of a file lies; 0 in a hole. What is found may lie beyond the disk."""
+        found = self._number64
+        inode = self._inode_type.from_buffer(raw)
+        self._lib.ext2fs_bmap2(self._fs, ino, inode, None, 0, logical, None, byref(found))
+        return found.value
 
     def read_file(self, ino: int, offset: int, length: int) -> bytes:
         """Bytes of a file's content in any form, fewer at its end. Goes block by block."""

@@ -1,0 +1,67 @@
+"""What an interrupted change left beside a disk: seeing it, reading through it, mending it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import growing, redo_log, transaction
+from bangerbuild.disk.blocks import RawFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+
+
+def is_half_patched(disk: Path) -> bool:
+    """Whether a patch of the disk was interrupted."""
+    return redo_log.path_beside(disk).exists()
+
+
+def is_half_grown(disk: Path) -> bool:
+    """Whether its growth was interrupted."""
+    return growing.note_beside(disk).exists()
+
+
+def size_before(disk: Path) -> int | None:
+    """Its size in bytes before the growth that was interrupted; None if none was."""
+    return growing.old_size(disk)
+
+
+def leftovers(disk: Path) -> tuple[Path, ...]:
+    """The files that a change of the disk may leave beside it, a note before what it speaks of."""
+    return growing.note_beside(disk), growing.undo_beside(disk), redo_log.path_beside(disk)
+
+
+@contextmanager
+def opened(disk: Path, name: str) -> Iterator[Blocks]:
+    """The disk as `mend` would leave it, to be read; nothing is touched.
+
+    Raises:
+        FilesystemError: it can't be opened, or what lies beside it does not fit.
+    """
+    blocks: growing.BeforeGrowth | transaction.Recovered | RawFile
+    if growing.note_beside(disk).exists():
+        blocks = growing.BeforeGrowth(disk)
+    elif redo_log.path_beside(disk).exists():
+        blocks = transaction.Recovered(disk)
+    else:
+        blocks = RawFile(disk)
+    blocks.name = name
+    try:
+        yield blocks
+    finally:
+        blocks.close()
+
+
+def mend(disk: Path, name: str) -> bool:
+    """Undo or finish what was interrupted, on a disk that nobody else has open; whether there was something.
+
+    Raises:
+        FilesystemError: it can't be done by itself; nothing is thrown away.
+        OSError: the disk can't be written; the next call does it.
+    """
+    rolled_back = growing.roll_back(disk)
+    return transaction.recover(disk, name) or rolled_back

@@ -1,0 +1,143 @@
+"""What a patch would change on a disk, file by file, in the words and diffs of a plan; nothing is written."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from io import StringIO
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
+from bangerbuild.model import FileDiff
+from bangerbuild.steps.patching import matching
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import BinaryIO
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.inode import Stat
+    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.steps.patching import Synced
+
+DIFF_BYTES = 1 << 20
+"""Larger files are not compared line by line."""
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
+"""A guest's file must not speak to the terminal that its diff is shown on."""
+
+
+def differences(
+    disk: Filesystem, changes: Iterable[GuestChange], entries: Iterable[Synced]
+) -> Iterator[FileDiff]:
+    """What `patching.make` and `patching.sync` would change."""
+    for change in changes:
+        yield from _change_differences(disk, change)
+    for item in entries:
+        yield from _entry_differences(disk, item)
+
+
+def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:
+    if isinstance(change, GuestFile):
+        yield from _file_differences(disk, change)
+    elif isinstance(change, GuestSymlink):
+        yield from _symlink_differences(disk, change.path, change.target)
+    elif isinstance(change, GuestDirectory):
+        found = disk.stat(change.path)
+        yield from _noted(change.path, _attribute_note(found, change.mode, change.uid, change.gid))
+    else:
+        for path in matching(disk, change.path):
+            yield FileDiff(path, note="is removed")
+
+
+def _entry_differences(disk: Filesystem, item: Synced) -> Iterator[FileDiff]:
+    entry = item.entry
+    if entry.type is EntryType.DIRECTORY:
+        yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)
+    elif entry.type is EntryType.SYMLINK:
+        yield from _symlink_differences(disk, item.guest, entry.target)
+    elif entry.type is EntryType.HARD_LINK:
+        yield from _noted(item.guest, None if disk.exists(item.guest) else "is made")
+    elif entry.size_bytes <= DIFF_BYTES:
+        content = cast("BinaryIO", entry.content).read()
+        file = GuestFile(item.guest, content, entry.mode, entry.uid, entry.gid)
+        yield from _file_differences(disk, file)
+    else:
+        found = disk.stat(item.guest, follow=False)
+        yield from _noted(item.guest, _large_file_note(disk, item, found))
+
+
+def _large_file_note(disk: Filesystem, item: Synced, found: Stat | None) -> str | None:
+    entry = item.entry
+    if found is None or found.type is not EntryType.FILE or found.size_bytes != entry.size_bytes:
+        return f"{entry.size_bytes} bytes"
+    content = cast("BinaryIO", entry.content)
+    same = all(piece == content.read(len(piece)) for piece in disk.read_chunks(item.guest) or ())
+    return _attribute_note(found, entry.mode, entry.uid, entry.gid) if same else f"{entry.size_bytes} bytes"
+
+
+def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[FileDiff]:
+    found = disk.stat(path, follow=False)
+    same = found is not None and found.type is EntryType.SYMLINK and found.target == target
+    yield from _noted(path, None if same else f"becomes a symlink to {target}")
+
+
+def _file_differences(disk: Filesystem, change: GuestFile) -> Iterator[FileDiff]:
+    found = disk.stat(change.path, follow=False)
+    is_file = found is not None and found.type is EntryType.FILE
+    if found is not None and is_file and found.size_bytes > DIFF_BYTES:
+        yield FileDiff(change.path, note=f"{len(change.content)} bytes")
+        return
+    old = disk.read(change.path) or b"" if is_file else b""
+    if is_file and old == change.content:
+        yield from _noted(change.path, _attribute_note(found, change.mode, change.uid, change.gid))
+    elif not change.mode & 0o077 or (found is not None and is_file and not found.mode & 0o077):
+        yield FileDiff(change.path, note="changes (contents not shown)")
+    else:
+        yield _content_difference(change, old)
+
+
+def _content_difference(change: GuestFile, old: bytes) -> FileDiff:
+    try:
+        before, after = (_lines(content) for content in (old, change.content))
+    except UnicodeDecodeError:
+        return FileDiff(change.path, note=f"binary, {len(change.content)} bytes")
+    lines = difflib.unified_diff(before, after, change.path, change.path)
+    return FileDiff(change.path, "".join(line if line.endswith("\n") else f"{line}\n" for line in lines))
+
+
+def _lines(content: bytes) -> list[str]:
+    text = content.decode()
+    if _CONTROL.search(text):
+        raise UnicodeDecodeError("utf-8", content, 0, 1, "control characters are no text")
+    return list(StringIO(text, newline="\n"))
+
+
+def _attribute_note(found: Stat | None, mode: int, uid: int, gid: int) -> str | None:
+    if found is None:
+        return "is made"
+    notes = []
+    if found.mode != mode:
+        notes.append(f"mode {found.mode:04o} -> {mode:04o}")
+    if (found.uid, found.gid) != (uid, gid):
+        notes.append(f"owner {found.uid}:{found.gid} -> {uid}:{gid}")
+    return ", ".join(notes) or None
+
+
+def _noted(path: str, note: str | None) -> Iterator[FileDiff]:
+    if note is not None:
+        yield FileDiff(path, note=note)
+
+
+def withdrawn(disk: Filesystem, base: Filesystem | None, path: str) -> Iterator[FileDiff]:
+    """What comes of a path that is no longer declared: the image's own file, or nothing."""
+    found = disk.stat(path, follow=False)
+    own = base.stat(path, follow=False) if base else None
+    if base is not None and own is not None and own.type is EntryType.FILE:
+        yield from _file_differences(
+            disk, GuestFile(path, base.read(path) or b"", own.mode, own.uid, own.gid)
+        )
+    elif found is not None and found.type is EntryType.FILE and found.size_bytes:
+        yield from _file_differences(disk, GuestFile(path, b"", found.mode, found.uid, found.gid))
+    elif found is not None and found.type is not EntryType.DIRECTORY:
+        yield FileDiff(path, note="is removed")

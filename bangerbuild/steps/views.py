@@ -1,0 +1,68 @@
+"""What a patch may read of the guest that it patches."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.inode import Stat
+
+
+class ImageView:
+    """An image as a patch may read it, each thing once: one serves all the VMs that stand on the image.
+
+    Threads take turns. The image is never written, so what was read stays true.
+    """
+
+    def __init__(self, image: Filesystem) -> None:
+        self._image = image
+        self._lock = threading.Lock()
+        self._stats: dict[str, Stat | None] = {}
+        self._contents: dict[str, bytes | None] = {}
+
+    def read(self, path: str) -> bytes | None:
+        """See GuestView."""
+        with self._lock:
+            if path not in self._contents:
+                self._contents[path] = self._image.read(path)
+            return self._contents[path]
+
+    def exists(self, path: str) -> bool:
+        """See GuestView."""
+        return self._stat(path) is not None
+
+    def mode(self, path: str) -> int | None:
+        """See GuestView."""
+        found = self._stat(path)
+        return found.mode if found else None
+
+    def _stat(self, path: str) -> Stat | None:
+        with self._lock:
+            if path not in self._stats:
+                self._stats[path] = self._image.stat(path)
+            return self._stats[path]
+
+
+class RootView:
+    """A root as its patch may read it: its image, but for the users and groups that the root has now.
+
+    The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
+    """
+
+    def __init__(self, image: ImageView, disk: Filesystem) -> None:
+        self._image = image
+        self._disk = disk
+
+    def read(self, path: str) -> bytes | None:
+        """See GuestView."""
+        return (self._disk if path in {"/etc/passwd", "/etc/group"} else self._image).read(path)
+
+    def exists(self, path: str) -> bool:
+        """See GuestView."""
+        return self._image.exists(path)
+
+    def mode(self, path: str) -> int | None:
+        """See GuestView."""
+        return self._image.mode(path)

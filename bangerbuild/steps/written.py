@@ -1,0 +1,196 @@
+"""What a patch wrote into a guest, as the store remembers it: a line of words for each guest path.
+
+file MODE UID:GID SIZE SHA256
+symlink UID:GID TARGET
+directory MODE UID:GID          made so, whether it was there or not
+directory                       was there, and keeps what it had
+new directory                   made by a file_sync
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, BinaryIO
+
+from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
+from bangerbuild.guest.paths import normal
+from bangerbuild.guest.sshd import AUTHORIZED_KEYS
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.guest.files import GuestChange
+
+PLAIN_DIRECTORY = "directory"
+NEW_DIRECTORY = "new directory"
+
+
+def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
+    """What these changes leave in a guest; of a removal nothing."""
+    lines: dict[str, str] = {}
+    for change in changes:
+        if isinstance(change, GuestFile):
+            digest = hashlib.sha256(change.content).hexdigest()
+            lines[normal(change.path)] = file(
+                change.mode, change.uid, change.gid, len(change.content), digest
+            )
+        elif isinstance(change, GuestSymlink):
+            lines[normal(change.path)] = symlink(0, 0, change.target)
+        elif isinstance(change, GuestDirectory):
+            lines[normal(change.path)] = f"{PLAIN_DIRECTORY} {change.mode:04o} {change.uid}:{change.gid}"
+    return lines
+
+
+def file(mode: int, uid: int, gid: int, size_bytes: int, digest: str) -> str:
+    """The line of a regular file."""
+    return f"file {mode:04o} {uid}:{gid} {size_bytes} {digest}"
+
+
+def symlink(uid: int, gid: int, target: str) -> str:
+    """The line of a symlink."""
+    return f"symlink {uid}:{gid} {target}"
+
+
+class Hashed:
+    """A stream that is hashed while it is read."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._hasher = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """See BinaryIO."""
+        piece = self._stream.read(size)
+        self._hasher.update(piece)
+        return piece
+
+    def digest(self) -> str:
+        """SHA-256 of all that was read, in hex."""
+        return self._hasher.hexdigest()
+
+
+def is_there(disk: Filesystem, path: str, line: str) -> bool:
+    """Whether the guest still has what was written."""
+    try:
+        if line == NEW_DIRECTORY:
+            line = PLAIN_DIRECTORY
+        return _line(disk, path, line) == line
+    except GuestPathError:  # a parent leads elsewhere now
+        return False
+
+
+def _line(disk: Filesystem, path: str, expected: str) -> str | None:
+    """What is there, in as many words as are expected; a file is read only if the rest is the same."""
+    found = disk.stat(path, follow=expected.startswith(PLAIN_DIRECTORY))
+    if found is None:
+        return None
+    owner = f"{found.uid}:{found.gid}"
+    if found.type is EntryType.DIRECTORY:
+        return (
+            PLAIN_DIRECTORY if expected == PLAIN_DIRECTORY else f"{PLAIN_DIRECTORY} {found.mode:04o} {owner}"
+        )
+    if found.type is EntryType.SYMLINK:
+        return f"symlink {owner} {found.target}"
+    if found.type is not EntryType.FILE:
+        return str(found.type.value)
+    start = f"file {found.mode:04o} {owner} {found.size_bytes} "
+    return start + _digest(disk, path) if expected.startswith(start) else start
+
+
+def _digest(disk: Filesystem, path: str) -> str:
+    hasher = hashlib.sha256()
+    for piece in disk.read_chunks(path) or ():
+        hasher.update(piece)
+    return hasher.hexdigest()
+
+
+def is_alone_there(disk: Filesystem, path: str, line: str) -> bool:
+    """Whether a path has what is to be written already, and is the only name of it."""
+    if not is_there(disk, path, line):
+        return False
+    found = disk.stat(path, follow=False)
+    return found is not None and (found.type is EntryType.DIRECTORY or found.links == 1)
+
+
+def differing(disk: Filesystem, lines: Mapping[str, str]) -> Iterator[str]:
+    """The paths at which the guest has something else now, in their order."""
+    return (path for path in sorted(lines) if not is_there(disk, path, lines[path]))
+
+
+def check(disk: Filesystem, lines: Mapping[str, str]) -> None:
+    """Read back all that was written.
+
+    Raises:
+        FilesystemError: something does not read as it was written.
+    """
+    for path in differing(disk, lines):
+        raise FilesystemError(
+            f"'{path}' in '{disk.name}' does not read back as it was written",
+            hint="check the disk of this host (dmesg), then `bangerbuild apply`",
+        )
+
+
+def still_needed(disk: Filesystem, changes: Iterable[GuestChange]) -> Iterator[GuestChange]:
+    """The changes but for files and symlinks that are there as they shall be."""
+    for change in changes:
+        lines = of_changes((change,))
+        settled = not isinstance(change, GuestDirectory) and lines
+        if not settled or not all(is_alone_there(disk, path, line) for path, line in lines.items()):
+            yield change
+
+
+def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[str]) -> list[str]:
+    """The paths that were written once, are no longer asked for and still there, those below first.
+
+    Keys stay when none are given any more, and directories that were not made for their content.
+    """
+    kept = {AUTHORIZED_KEYS, *wanted}
+    gone = [
+        path
+        for path in sorted(lines, reverse=True)
+        if path not in kept and (lines[path] == NEW_DIRECTORY or not lines[path].startswith(PLAIN_DIRECTORY))
+    ]
+    return [path for path in gone if _is_anything_there(disk, path)]
+
+
+def _is_anything_there(disk: Filesystem, path: str) -> bool:
+    try:
+        return disk.stat(path, follow=False) is not None
+    except GuestPathError:  # the path leads onto another disk now, or nowhere
+        return False
+
+
+def withdraw(disk: Filesystem, base: Filesystem | None, path: str, line: str) -> bool:
+    """Make a path as it would be if it had never been declared; False if the guest changed what is there.
+
+    Args:
+        disk: the guest's, writable.
+        base: the image that it stands on, whose own file comes back; None: there is none.
+        path: what was written once.
+        line: and how.
+    """
+    if not is_there(disk, path, line):
+        return False
+    if line == NEW_DIRECTORY:
+        if not disk.listdir(path):
+            disk.remove(path)
+        return True
+    own = base.stat(path, follow=False) if base else None
+    if base is not None and own is not None and own.type is EntryType.FILE:
+        disk.write_file(
+            path,
+            base.read(path) or b"",
+            mode=own.mode,
+            uid=own.uid,
+            gid=own.gid,
+            mtime_ns=own.mtime_ns,
+            xattrs=base.get_xattrs(path),
+        )
+    elif own is not None and own.type is EntryType.SYMLINK:
+        disk.make_symlink(path, own.target, uid=own.uid, gid=own.gid, mtime_ns=own.mtime_ns)
+    else:
+        disk.remove(path)
+    return True

@@ -1,0 +1,413 @@
+"""The store as one reader or writer sees it: records, stamps, and how artifacts are published.
+
+An artifact is made in staging, then published: its intent is committed, it is renamed into place, the record
+is committed and the intent withdrawn. A reader that meets an intent looks at the artifact: if its inode (or,
+in a copied store, its digest) is the one the intent speaks of, the rename took place and the intent's record
+holds; else the old record does. So there is no instant at which a kill leaves an artifact that no record
+describes, not even if a guest has written to it since.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import sqlite3
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.disk import clone, durable, interrupted
+from bangerbuild.errors import StoreError
+from bangerbuild.fingerprint import record_from_json, record_to_json
+from bangerbuild.store import database as db
+from bangerbuild.store import stamps as stamping
+from bangerbuild.store.stamps import Stamp
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from bangerbuild.model import Json, Record
+    from bangerbuild.store.database import Intent
+    from bangerbuild.store.sessions import Session
+
+
+@dataclass(frozen=True)
+class Staged:
+    """A finished job: the records that will hold, and its files in staging under the artifacts' names."""
+
+    records: tuple[Record, ...]
+    files: Mapping[str, Path]
+    guests: frozenset[str] = frozenset()
+    """Those of the files that are a guest's, or hold what a guest has written."""
+    changed: Mapping[str, Stamp] = field(default_factory=dict)
+    """Artifacts that were changed where they lie, and their new stamps."""
+    written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What patches wrote into their guests, by step."""
+
+
+class Store:
+    """The store as one reader or writer sees it. Records and stamps are read once, and by `refresh` again.
+
+    Args:
+        path: where it lies.
+        database: open, for a reader until it is loaded; None: there is none, and nothing is remembered.
+        session: of the writer; None: it is only read.
+    """
+
+    def __init__(
+        self, path: Path, database: sqlite3.Connection | None = None, session: Session | None = None
+    ) -> None:
+        self.path = path
+        self._database = database
+        self._session = session
+        self._version = 0
+        self._seen: dict[str, Stamp] = {}
+        self._new_digests: dict[str, tuple[str, str]] = {}
+        self._load()
+
+    def _load(self) -> None:
+        self.records: dict[str, Record] = {}
+        self.stamps: dict[str, Stamp] = {}
+        self._written: dict[str, Mapping[str, str]] = {}
+        self._digests: dict[str, tuple[str, str]] = {}
+        if self._database is None:
+            return
+        self._version = db.version(self._database)
+        self.records = {record.id: record for record in db.records(self._database)}
+        self.stamps = dict(db.stamps(self._database))
+        self._digests = dict(db.digests(self._database)) | self._new_digests
+        for _, intent in db.intents(self._database):
+            self._took_place(intent)
+
+    def refresh(self) -> bool:
+        """Read again what another has changed; whether anything had been changed since."""
+        if self._database is None or db.version(self._database) == self._version:
+            return False
+        self._load()
+        return True
+
+    def _took_place(self, intent: Intent) -> bool:
+        """Take an interrupted publication for done if its renames took place.
+
+        A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime.
+        """
+        stamps = {path: Stamp.from_json(stamp) for path, stamp in intent["stamps"].items()}
+        if not all(self._is_inode(path, stamp) or self._is(path, stamp) for path, stamp in stamps.items()):
+            return False
+        self.stamps |= stamps
+        for step_id, body in intent["records"].items():
+            self.records[step_id] = record_from_json(step_id, cast("dict[str, Json]", body))
+        self._written |= cast("dict[str, dict[str, str]]", intent["written"])
+        return True
+
+    def _is_inode(self, artifact: str, stamp: Stamp) -> bool:
+        try:
+            return (self.path / artifact).stat().st_ino == stamp.inode
+        except FileNotFoundError:
+            return False
+
+    def _is(self, artifact: str, stamp: Stamp) -> bool:
+        try:
+            status = (self.path / artifact).stat()
+        except FileNotFoundError:
+            return False
+        if stamp.fits(status):
+            return True
+        if stamp.size != status.st_size or clone.digest(self.path / artifact) != stamp.digest:
+            return False
+        self._see(artifact, stamping.of(status, stamp.digest, guest=stamp.guest), status)
+        return True
+
+    def record(self, step_id: str, fingerprint: str) -> Record | None:
+        """What is remembered of a step's run with this fingerprint if it is kept apart, else of its last run.
+
+        Artifacts that carry their fingerprint in their path stay when the recipe changes, and hold again
+        when it changes back.
+        """
+        return self.records.get(f"{step_id}@{fingerprint}") or self.records.get(step_id)
+
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """What a patch wrote into its guest, by guest path."""
+        if step_id not in self._written:
+            try:
+                self._written[step_id] = self._read_files(step_id)
+            except sqlite3.Error as err:
+                raise store_error(err, self.path) from err
+        return self._written[step_id]
+
+    def _read_files(self, step_id: str) -> dict[str, str]:
+        """A reader has no connection open."""
+        if self._session is not None and self._database is not None:
+            return db.files(self._database, step_id)
+        if not self.records:
+            return {}
+        with contextlib.closing(db.connect_read_only(self.path)) as database:
+            return db.files(database, step_id)
+
+    def exists(self, artifact: str) -> bool:
+        """Whether there is an artifact of that name."""
+        try:
+            return (self.path / artifact).is_file()
+        except OSError as err:
+            raise store_error(err, self.path / artifact) from err
+
+    def size(self, artifact: str) -> int | None:
+        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there."""
+        status = self.status(artifact)
+        if status is None:
+            return None
+        return interrupted.size_before(self.path / artifact) or status.st_size
+
+    def allocated(self, artifact: str) -> int | None:
+        """How many bytes an artifact takes up; None: it is not there."""
+        status = self.status(artifact)
+        return None if status is None else status.st_blocks * 512
+
+    def status(self, artifact: str) -> os.stat_result | None:
+        """What `stat` says of an artifact; None if it is not there."""
+        try:
+            return (self.path / artifact).stat()
+        except FileNotFoundError:
+            return None
+        except OSError as err:
+            raise store_error(err, self.path / artifact) from err
+
+    def is_half_patched(self, artifact: str) -> bool:
+        """Whether a patch of a disk was interrupted."""
+        return interrupted.is_half_patched(self.path / artifact)
+
+    def is_half_grown(self, artifact: str) -> bool:
+        """Whether the growth of a disk was interrupted."""
+        return interrupted.is_half_grown(self.path / artifact)
+
+    def is_as_seen(self, artifact: str) -> bool:
+        """Whether nobody has touched an artifact since it was published, or last found to be as declared."""
+        stamp, status = self.stamps.get(artifact), self.status(artifact)
+        return stamp is not None and status is not None and stamp.fits(status)
+
+    def modified(self, artifact: str, *, may_read: bool = True) -> bool:
+        """Whether a guest, or anyone else, has changed an artifact since we last made it ourselves.
+
+        A `stat` that differs proves nothing, so the digest decides, but for a file that may not be read.
+
+        Raises:
+            StoreError: it can't be read.
+        """
+        stamp = self.stamps.get(artifact)
+        try:
+            if stamp is None or stamp.guest:
+                return True
+            if may_read:
+                return not self._is(artifact, stamp)
+            return not stamp.fits((self.path / artifact).stat())
+        except OSError as err:
+            raise store_error(err, self.path / artifact) from err
+
+    def saw(self, artifact: str, status: os.stat_result) -> None:
+        """Remember that an artifact was touched, so is a guest's, and was found to be as declared."""
+        self._see(artifact, stamping.of(status, "", guest=True), status)
+
+    def _see(self, artifact: str, stamp: Stamp, status: os.stat_result) -> None:
+        """Kept by `flush` of a writer; not if the file is so young that its mtime would not show a change."""
+        if stamping.is_settled(status):
+            self._seen[artifact] = stamp
+
+    def get(self, key: str, stamp: str) -> str | None:
+        """The digest of a host file whose `stat` still says what `stamp` says."""
+        known = self._digests.get(key)
+        return known[1] if known and known[0] == stamp else None
+
+    def put(self, key: str, stamp: str, digest: str) -> None:
+        """Remember the digest of a host file; written by `publish` and `flush`, if this is a writer."""
+        self._new_digests[key] = self._digests[key] = (stamp, digest)
+
+    def flush(self) -> None:
+        """Write the digests that were put and the artifacts that were seen since the last publication."""
+        if not self._new_digests and not self._seen:
+            return
+        try:
+            with self._writer() as database:
+                self._write_digests(database)
+                db.write_stamps(database, self._seen)
+        except sqlite3.Error as err:
+            raise store_error(err, self.path) from err
+
+    def lock(self, owners: Iterable[str]) -> bool:
+        """Have what belongs to these VMs and images (`vm.web`) to oneself; whether the store changed before.
+
+        Raises:
+            BusyError: somebody else works on one of them, and did not end in time.
+            StoreError: the store can't be written.
+        """
+        try:
+            return self._writing().owners.take(owners) and self.refresh()
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+
+    @property
+    def locked(self) -> frozenset[str]:
+        """What `lock` holds."""
+        return self._writing().owners.names
+
+    def stage(self) -> Path:
+        """A new private directory on the store's filesystem; the caller removes it."""
+        try:
+            return Path(tempfile.mkdtemp(dir=self._writing().directory()))
+        except OSError as err:
+            raise store_error(err, self.path) from err
+
+    def staged(self, artifact: str) -> Path:
+        """Where an artifact is made before it is published; the caller removes what is not."""
+        try:
+            return self._writing().directory() / artifact.replace("/", "%")
+        except OSError as err:
+            raise store_error(err, self.path) from err
+
+    def publish(
+        self, batch: Sequence[Staged], *, may_take: Callable[[str], bool] = lambda _: True
+    ) -> list[Staged]:
+        """Put the files of finished jobs in their places and remember them, all together.
+
+        Args:
+            batch: the jobs.
+            may_take: asked of each artifact right before its place is taken, so that nothing can happen
+                between the answer and the rename. A job is published whole or not at all.
+
+        Returns:
+            The jobs that were not published because a place might not be taken.
+
+        Raises:
+            StoreError: nothing is published that no record or intent describes.
+        """
+        try:
+            stamped = [(job, _stamps(job)) for job in batch]
+            durable.sync([file for job in batch for file in job.files.values()], self.path)
+            self._write_intents(stamped)
+            refused = self._rename(batch, may_take)
+            self._confirm([(job, stamps) for job, stamps in stamped if job not in refused])
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        return refused
+
+    def _write_intents(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
+        bodies: list[Json] = [_intent(job, stamps) for job, stamps in stamped]
+        with self._writer() as database:
+            db.write_intents(database, self._writing().name, bodies)
+
+    def _rename(self, batch: Sequence[Staged], may_take: Callable[[str], bool]) -> list[Staged]:
+        changed = {(self.path / artifact).parent for job in batch for artifact in job.files}
+        for parent in sorted(changed):
+            changed |= _made(parent)
+        refused = []
+        for job in batch:
+            if not all(map(may_take, job.files)):
+                refused.append(job)
+                continue
+            for artifact, staged in job.files.items():
+                for left in interrupted.leftovers(self.path / artifact):
+                    left.unlink(missing_ok=True)
+                staged.rename(self.path / artifact)
+        durable.sync(changed, self.path)
+        return refused
+
+    def _confirm(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
+        with self._writer() as database:
+            db.drop_intents(database, self._writing().name)
+            for job, stamps in stamped:
+                self.stamps |= stamps
+                self.records |= {record.id: record for record in job.records}
+                self._written |= job.written
+                db.write_records(database, job.records)
+                db.write_files(database, job.written)
+                db.write_stamps(database, stamps)
+            self._write_digests(database)
+
+    def _write_digests(self, database: sqlite3.Connection) -> None:
+        """Jobs may put further ones meanwhile, so each is taken out as it is written."""
+        db.write_digests(database, [self._new_digests.popitem() for _ in range(len(self._new_digests))])
+
+    def bury(self, session: str) -> None:
+        """Remember for good what a dead session came to publish, and withdraw its intents."""
+        with self._writer() as database:
+            for name, intent in db.intents(database):
+                if name == session and self._took_place(intent):
+                    db.write_records(database, map(self.records.__getitem__, intent["records"]))
+                    db.write_files(
+                        database, {step_id: self._written[step_id] for step_id in intent["written"]}
+                    )
+                    db.write_stamps(database, {path: self.stamps[path] for path in intent["stamps"]})
+            db.drop_intents(database, session)
+
+    def forget(self, step_ids: Sequence[str], artifacts: Sequence[str]) -> None:
+        """Remove artifacts, and all that is remembered of them and of these steps.
+
+        The files go first: a record without its artifact is planned as missing, a file without a record would
+        be taken for somebody's own.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        try:
+            for artifact in artifacts:
+                path = self.path / artifact
+                for left in (*interrupted.leftovers(path), path):
+                    left.unlink(missing_ok=True)
+            with self._writer() as database:
+                db.forget(database, step_ids, artifacts)
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        for step_id in step_ids:
+            self.records.pop(step_id, None)
+        for artifact in artifacts:
+            self.stamps.pop(artifact, None)
+
+    def _writing(self) -> Session:
+        if self._session is None:
+            raise StoreError(f"the store '{self.path}' was opened to be read")
+        return self._session
+
+    @contextlib.contextmanager
+    def _writer(self) -> Iterator[sqlite3.Connection]:
+        self._writing()
+        database = cast("sqlite3.Connection", self._database)
+        with database:
+            yield database
+
+
+def _stamps(job: Staged) -> dict[str, Stamp]:
+    made = {path: stamping.stamped(file, guest=path in job.guests) for path, file in job.files.items()}
+    return made | dict(job.changed)
+
+
+def _intent(job: Staged, stamps: Mapping[str, Stamp]) -> dict[str, Json]:
+    return {
+        "records": {record.id: record_to_json(record) for record in job.records},
+        "stamps": {path: stamp.to_json() for path, stamp in stamps.items()},
+        "written": {step_id: dict(written) for step_id, written in job.written.items()},
+    }
+
+
+def _made(directory: Path) -> set[Path]:
+    """Make a directory and those above it that are missing; the directories that got a new name in them."""
+    missing = [path for path in (directory, *directory.parents) if not path.exists()]
+    directory.mkdir(parents=True, exist_ok=True)
+    return {path.parent for path in missing}
+
+
+def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
+    """An error of the store's directory or database, told as one of the store."""
+    if isinstance(err, sqlite3.Error):
+        return StoreError(
+            f"the store '{path}' can't be used: state.db: {err}",
+            hint="check that it can be written and has room; restore state.db from a backup if it is damaged",
+        )
+    place = err.filename or path
+    hints = {
+        errno.EACCES: "choose another place: --store DIR, or `path` under [store]",
+        errno.EROFS: "choose another place: --store DIR, or `path` under [store]",
+        errno.ENOSPC: "free some space there, or choose another place: --store DIR",
+        errno.EDQUOT: "free some space there, or choose another place: --store DIR",
+    }
+    return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hints.get(err.errno or 0))

@@ -1,0 +1,179 @@
+"""`state.db`: what the store remembers, as tables (SQLite, WAL). Bodies are JSON.
+
+records   what is remembered of each step's last run
+files     what each patch wrote into its guest; read only where it is asked for
+stamps    what `stat` said of each artifact
+intents   publications that a session has begun, until they are confirmed
+digests   of host files, by what `stat` says of them
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.errors import StoreError
+from bangerbuild.fingerprint import canonical_json, record_from_json, record_to_json
+from bangerbuild.store.stamps import Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from bangerbuild.model import Json, Record
+
+    Intent: TypeAlias = dict[str, dict[str, Json]]
+
+NAME = "state.db"
+FORMAT = 2
+SCHEMA = """
+CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE stamps (
+    path TEXT PRIMARY KEY, size INTEGER, mtime_ns INTEGER, inode INTEGER, digest TEXT, guest INTEGER
+) WITHOUT ROWID;
+CREATE TABLE intents (number INTEGER PRIMARY KEY, session TEXT NOT NULL, body TEXT NOT NULL);
+CREATE TABLE digests (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
+"""
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a database in a store."""
+    return (path / NAME).exists()
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """The database of a store, made if need be, to be written."""
+    database = sqlite3.connect(path / NAME, check_same_thread=False, timeout=60)
+    (path / NAME).chmod(0o600)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")
+    if is_unborn(database):
+        database.execute("BEGIN IMMEDIATE")
+        if is_unborn(database):  # still: another may have made it meanwhile
+            for statement in SCHEMA.split(";"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.commit()
+    check_format(database, path)
+    return database
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Without a write-ahead log there is nobody to wait for, and `immutable` leaves no file behind."""
+    quiet = not (path / f"{NAME}-wal").exists()
+    return sqlite3.connect(
+        f"{(path / NAME).absolute().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}",
+        uri=True,
+        check_same_thread=False,
+    )
+
+
+def is_unborn(database: sqlite3.Connection) -> bool:
+    """Whether its maker has not come to writing the schema yet, or never will."""
+    return (
+        database.execute("PRAGMA user_version").fetchone() == (0,)
+        and not database.execute("SELECT EXISTS (SELECT * FROM sqlite_schema)").fetchone()[0]
+    )
+
+
+def check_format(database: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database of another program or version.
+
+    Raises:
+        StoreError: it is one.
+    """
+    (found,) = database.execute("PRAGMA user_version").fetchone()
+    if found != FORMAT:
+        raise StoreError(
+            f"the store '{path}' has format {found}, and this program reads format {FORMAT}",
+            hint="use the bangerbuild that made it, or another store: --store DIR",
+        )
+
+
+def version(database: sqlite3.Connection) -> int:
+    """A number that changes when another connection commits."""
+    number: int = database.execute("PRAGMA data_version").fetchone()[0]
+    return number
+
+
+def records(database: sqlite3.Connection) -> Iterator[Record]:
+    """All records."""
+    for step_id, body in database.execute("SELECT id, body FROM records"):
+        yield record_from_json(step_id, json.loads(body))
+
+
+def stamps(database: sqlite3.Connection) -> Iterator[tuple[str, Stamp]]:
+    """All stamps by artifact."""
+    for artifact, *stamp in database.execute("SELECT * FROM stamps"):
+        yield artifact, Stamp.from_json(stamp)
+
+
+def digests(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]]]:
+    """All digests of host files: key, then stamp and digest."""
+    for key, stamp, digest in database.execute("SELECT key, stamp, digest FROM digests"):
+        yield key, (stamp, digest)
+
+
+def files(database: sqlite3.Connection, step_id: str) -> dict[str, str]:
+    """What a patch wrote into its guest; nothing if it is not known."""
+    row = database.execute("SELECT body FROM files WHERE id = ?", (step_id,)).fetchone()
+    return json.loads(row[0]) if row else {}
+
+
+def write_records(database: sqlite3.Connection, records: Iterable[Record]) -> None:
+    """Remember these, in place of what was remembered of their steps."""
+    database.executemany(
+        "INSERT OR REPLACE INTO records VALUES (?, ?)",
+        [(record.id, canonical_json(record_to_json(record))) for record in records],
+    )
+
+
+def write_files(database: sqlite3.Connection, files: Mapping[str, Mapping[str, str]]) -> None:
+    """The same for what patches wrote, by step."""
+    database.executemany(
+        "INSERT OR REPLACE INTO files VALUES (?, ?)",
+        [(step_id, canonical_json(dict(written))) for step_id, written in files.items()],
+    )
+
+
+def write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
+    """The same for stamps, by artifact."""
+    database.executemany(
+        "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)",
+        [(path, *cast("list[int]", stamp.to_json())) for path, stamp in stamps.items()],
+    )
+
+
+def write_digests(database: sqlite3.Connection, digests: Iterable[tuple[str, tuple[str, str]]]) -> None:
+    """The same for digests of host files."""
+    database.executemany(
+        "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", [(key, *value) for key, value in digests]
+    )
+
+
+def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Iterable[str]) -> None:
+    """Remember nothing of these steps and artifacts any more."""
+    ids = [(step_id,) for step_id in step_ids]
+    database.executemany("DELETE FROM records WHERE id = ?", ids)
+    database.executemany("DELETE FROM files WHERE id = ?", ids)
+    database.executemany("DELETE FROM stamps WHERE path = ?", [(artifact,) for artifact in artifacts])
+
+
+def intents(database: sqlite3.Connection) -> list[tuple[str, Intent]]:
+    """What is being published, each with its session, in the order in which it was begun."""
+    rows = database.execute("SELECT session, body FROM intents ORDER BY number")
+    return [(session, json.loads(body)) for session, body in rows]
+
+
+def write_intents(database: sqlite3.Connection, session: str, bodies: Iterable[Json]) -> None:
+    """Say what a session is about to publish."""
+    rows = [(session, canonical_json(body)) for body in bodies]
+    database.executemany("INSERT INTO intents (session, body) VALUES (?, ?)", rows)
+
+
+def drop_intents(database: sqlite3.Connection, session: str) -> None:
+    """A session's publications are confirmed, or given up."""
+    database.execute("DELETE FROM intents WHERE session = ?", (session,))

@@ -1,0 +1,86 @@
+"""Sessions: one writer of the store among others, and what is done about those that died.
+
+.staging/NAME/   what a session makes, before it is published; locked while the session lives
+.locks/store     shared by all who make things, exclusive for one who removes what seems to be of no use
+.locks/sessions  held for a moment, while a session begins or dead ones are swept
+.locks/vm.web    held by the session that changes what belongs to that VM or image
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.locks import Lock, Owners, is_abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+STAGING = ".staging"
+LOCKS = ".locks"
+
+
+class Session:
+    """One writer. Its directory is made when it first stages something.
+
+    Args:
+        store: the store's directory, which is there.
+        timeout_seconds: how long to wait for a lock.
+        alone: whether nobody else may make anything meanwhile.
+
+    Raises:
+        BusyError: somebody works in the store, and did not end in time.
+    """
+
+    def __init__(self, store: Path, timeout_seconds: float, *, alone: bool) -> None:
+        self._store = store
+        self._timeout_seconds = timeout_seconds
+        self._directory: Path | None = None
+        self._stack = ExitStack()
+        locks = store / LOCKS
+        what = f"the store '{store}'"
+        self._stack.enter_context(Lock(locks / "store", timeout_seconds, what, shared=not alone))
+        self.owners = Owners(locks, timeout_seconds)
+        self._stack.callback(self.owners.close)
+
+    @property
+    def name(self) -> str:
+        """What the session is called; its directory has that name."""
+        return self.directory().name
+
+    def directory(self) -> Path:
+        """A private directory on the store's filesystem.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        if self._directory is None:
+            with self._beginning():
+                self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
+                self._stack.enter_context(Lock(self._directory, 0, "a new session"))
+        return self._directory
+
+    def _beginning(self) -> Lock:
+        return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
+
+    def sweep(self, bury: Callable[[str], None]) -> None:
+        """Remove what dead sessions left; `bury` is called with the name of each before its files go."""
+        staging = self._store / STAGING
+        if not any(path != self._directory for path in staging.iterdir()):
+            return
+        with self._beginning():
+            for path in list(staging.iterdir()):
+                if path.is_symlink() or not path.is_dir():
+                    path.unlink()
+                elif path != self._directory and is_abandoned(path):
+                    bury(path.name)
+                    shutil.rmtree(path)
+
+    def close(self) -> None:
+        """Remove the session's directory and let go of its locks."""
+        if self._directory is not None:
+            shutil.rmtree(self._directory, ignore_errors=True)
+        self._stack.close()
