@@ -17,12 +17,14 @@ from tests.kernel.making import RELEASE, bzimage, elf, packed
 from tests.need import need
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.conftest import CommandLine
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "vms"
 MANIFESTS = sorted(path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("vm.toml"))
 
-GUEST_FILES = {
+GUEST_FILES: Mapping[str, str | bytes] = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n",
     "etc/group": "root:x:0:\nwww-data:x:33:\n",
     "etc/fstab": "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",

@@ -49,6 +49,7 @@ if [ $$ != 1 ]; then
 fi
 run "$@"
 echo "the program ended with exit code $?"
+mount -o remount,ro / 2>/dev/null
 sync
 echo o >/proc/sysrq-trigger
 while :; do sleep 1; done
