@@ -36,6 +36,13 @@ class Pin:
     """Of a tarball made of packages: the digest of their names and versions."""
 
 
+def shown_url(url: str) -> str:
+    """An address without what may be secret in it: a name with a password, what is asked for."""
+    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
 NO_RECIPE = {"recipe": False}
 """Metadata of what says where bytes come from, and not what they are."""
 
@@ -94,7 +101,7 @@ class UrlSource:
     @property
     def written(self) -> str:
         """What messages call it."""
-        return self.url
+        return shown_url(self.url)
 
 
 @dataclass(frozen=True)
@@ -217,7 +224,7 @@ class UrlBoot:
     @property
     def written(self) -> str:
         """What messages call it."""
-        return self.url
+        return shown_url(self.url)
 
 
 BootSource = HostBoot | GuestBoot | UrlBoot
