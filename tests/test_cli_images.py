@@ -65,6 +65,18 @@ def test_an_address_may_be_imported_and_pinned(cli: CommandLine, directory: Path
     assert "is not what it must be" in done.stderr
 
 
+def test_an_import_takes_what_an_address_gives_today_and_offline_what_it_gave(
+    cli: CommandLine, directory: Path
+) -> None:
+    with serving(directory) as web:
+        url = web.url("root.tar")
+        first = imported(cli, directory, url, "one").path
+        assert imported(cli, directory, url, "one").path == first
+        write_tar(directory / "root.tar", {**DEBIAN, "new": ""})
+        assert imported(cli, directory, url, "one", "--offline").path == first
+        assert imported(cli, directory, url, "one").exists("/new")
+
+
 def test_the_same_import_twice_makes_the_image_once(cli: CommandLine, directory: Path) -> None:
     first = imported(cli, directory, "root.tar", "one").path
     done = cli("image", "import", "root.tar", "one", cwd=directory)
