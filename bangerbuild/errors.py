@@ -58,6 +58,12 @@ class UsageError(BangerError):
     exit_code = 3
 
 
+class LockFileError(BangerError):
+    """A lock file that can't be used, or that says something else than is asked for."""
+
+    exit_code = 3
+
+
 class BusyError(BangerError):
     """A lock that was not free in time, or a disk that somebody else holds open."""
 

@@ -46,6 +46,8 @@ class Limits:
     keep_going: bool
     """Whether jobs that don't depend on a failed one are still started."""
     epoch: int
+    offline: bool = False
+    """Whether steps do without the network."""
 
 
 def execute(plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Limits) -> tuple[Result, ...]:
@@ -142,6 +144,7 @@ class _Run:
                 for action in job.actions:
                     self.reporter.started(action)
                 workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+                workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
                 self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report
-from bangerbuild.cli import options, output
+from bangerbuild.cli import images, locking, options, output
 from bangerbuild.errors import BangerError, ManifestError
 from bangerbuild.model import Verb
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from bangerbuild.apply import Request
     from bangerbuild.model import Plan, Result
 
 EXIT_FAILED = 1
@@ -123,7 +124,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         raise click.BadParameter("nan is no number of seconds", param_hint="--lock-timeout")
     request = options.request(**wanted)
     if dry_run:
-        output.plan_result(flow.make_plan(request, output.warn), as_json=as_json, verbose=verbose)
+        output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
     manner = flow.Manner(
@@ -149,6 +150,14 @@ def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
     return EXIT_BUSY if codes or any(action.in_use for action in plan.actions) else 0
 
 
+def _made_plan(request: Request) -> Plan:
+    """The plan; what has to be fetched for it is shown in plain lines."""
+    from bangerbuild import apply as flow
+    from bangerbuild.reporters import Plain
+
+    return flow.make_plan(request, output.warn, Plain(verbose=False).progressed)
+
+
 @cli.command()
 @options.plan_options
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
@@ -162,9 +171,7 @@ def plan(
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
-    from bangerbuild import apply as flow
-
-    made = flow.make_plan(options.request(**wanted), output.warn)
+    made = _made_plan(options.request(**wanted))
     output.plan_result(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
@@ -258,6 +265,10 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
         for piece in browse.content(filesystem, guest_path):
             if not output.result(piece, newline=False):
                 break
+
+
+cli.add_command(locking.lock)
+cli.add_command(images.image)
 
 
 @cli.command()

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild.errors import UsageError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -84,19 +82,11 @@ def request(  # noqa: PLR0913  # one parameter for each option
     store: Path | None,
     targets: tuple[str, ...],
     replace: tuple[str, ...] = (),
-    offline: bool = False,  # noqa: ARG001  # no source that is built today uses the network
+    offline: bool = False,
     locked: bool = False,
 ) -> Request:
-    """What is asked for, of the options that `manifest_options` and `plan_options` add.
-
-    Raises:
-        UsageError: an option that nothing stands behind yet.
-    """
+    """What is asked for, of the options that `manifest_options` and `plan_options` add."""
     from bangerbuild.apply import Request
 
-    if locked:
-        raise UsageError(
-            "--locked is not supported yet: there is no lock file to hold the manifest to",
-            hint="leave --locked out; every source of today is a file beside the manifest",
-        )
-    return Request(manifest or (Path(DEFAULT_MANIFEST),), store, targets, replace)
+    paths = manifest or (Path(DEFAULT_MANIFEST),)
+    return Request(paths, store, targets, replace, offline=offline, locked=locked)

@@ -35,7 +35,7 @@ class TarStream:
         written: what messages call the archive.
         budget: what it may unpack to; None: anything.
         digest: is given all bytes of a compressed archive as they come out of it.
-        is_whole: a digest vouches for it, so an end without a mark is none that was cut off; it may be empty.
+        is_whole: a digest vouches for it; it may be empty, and have no end mark.
     """
 
     def __init__(
@@ -86,16 +86,23 @@ class TarStream:
             raise self.cut()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def skip(self, size: int) -> None:
-        """Passes over `size` bytes; seeks where the archive is plain."""
+    def skip(self, size: int, padding: int = 0) -> None:
+        """Passes over `size` bytes and what pads them; seeks where the archive is plain.
+
+        There are tools that leave out the padding of the last member, with the end mark.
+        """
+        spare = padding if self.is_whole else 0
+        left = size + padding
         if self.compression is None:
-            if self._file.tell() + size > self._size_bytes:
+            if self._file.tell() + left - spare > self._size_bytes:
                 raise self.cut()
-            self.spend(size)
-            self._file.seek(size, os.SEEK_CUR)
+            self.spend(left)
+            self._file.seek(left, os.SEEK_CUR)
             return
-        while size:
-            size -= len(self.read_exactly(min(size, _PIECE_BYTES)))
+        while left and (data := self.read_some(min(left, _PIECE_BYTES))):
+            left -= len(data)
+        if left > spare:
+            raise self.cut()
 
     def drain(self) -> None:
         """Reads what follows the archive's end, so that the checksums of a compressed stream are compared."""
@@ -157,6 +164,6 @@ class MemberContent(io.RawIOBase):
 
     def finish(self) -> None:
         """Passes over what was not read, and closes."""
-        self._stream.skip(self._left + self._padding)
+        self._stream.skip(self._left, self._padding)
         self._left = 0
         self.close()

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.files import GuestDirectory, Outcome
-from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import differences, disks, in_place, patching, views, written
@@ -212,18 +211,10 @@ class DiskPatch(ABC):
 
     def synced_paths(self) -> Iterator[str]:
         """Every guest path that a file_sync writes; the trees are walked, no content is read."""
-        for sync in self.file_syncs:
-            for entry in patching.host_tree(sync, _ignore):
-                yield patching.guest_path(sync, entry.path)
+        return patching.synced_paths(self.file_syncs)
 
     def _synced(self, now: GuestView, warn: Callable[[str], None]) -> Iterator[patching.Synced]:
-        owners, declared = Owners(now), {normal(file.guest) for file in self.files}
-        for sync in self.file_syncs:
-            uid, gid = owners.ids(sync.owner)
-            for entry in patching.host_tree(sync, warn):
-                item = patching.placed(sync, replace(entry, uid=uid, gid=gid))
-                if normal(item.guest) not in declared:
-                    yield item
+        return patching.synced(self, now, warn)
 
 
 class _DiskView:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
+from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.guest.defaults import DeclaredFiles
+    from bangerbuild.guest.files import GuestChange, GuestView
     from bangerbuild.spec import FileSync
     from bangerbuild.tree import Entry
 
@@ -66,6 +68,28 @@ def guest_path(sync: FileSync, path: str) -> str:
 def placed(sync: FileSync, entry: Entry) -> Synced:
     """An entry of the host's tree with its place in the guest."""
     return Synced(guest_path(sync, entry.path), entry, guest_path(sync, entry.target))
+
+
+def synced_paths(syncs: Iterable[FileSync]) -> Iterator[str]:
+    """Every guest path that file_syncs write; the trees are walked, no content is read."""
+    for sync in syncs:
+        for entry in host_tree(sync, _ignore):
+            yield guest_path(sync, entry.path)
+
+
+def synced(declared: DeclaredFiles, now: GuestView, warn: Callable[[str], None]) -> Iterator[Synced]:
+    """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins."""
+    owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
+    for sync in declared.file_syncs:
+        uid, gid = owners.ids(sync.owner)
+        for entry in host_tree(sync, warn):
+            item = placed(sync, replace(entry, uid=uid, gid=gid))
+            if normal(item.guest) not in taken:
+                yield item
+
+
+def _ignore(_message: str) -> None:
+    pass
 
 
 def make(disk: Filesystem, changes: Iterable[GuestChange]) -> None:

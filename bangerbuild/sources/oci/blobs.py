@@ -39,6 +39,11 @@ def is_digest(text: str) -> bool:
     return _DIGEST.fullmatch(text) is not None
 
 
+def algorithm_of(digest: str) -> str:
+    """The name that hashlib has for the algorithm of a digest."""
+    return digest.partition(":")[0]
+
+
 def blob_path(layout: Path, digest: str) -> Path:
     """Where a layout has the blob of this digest."""
     return layout.joinpath("blobs", *digest.split(":"))
@@ -63,7 +68,7 @@ def opened_blob(layout: Path, blob: Descriptor, written: str) -> Iterator[Binary
     """
     check_present(layout, blob, written)
     with opened_file(blob_path(layout, blob.digest), written) as file:
-        found = _digest(file, blob.digest.partition(":")[0], written)
+        found = digest_of(file, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
                 f"{written!r} is not what it must be: its digest is {found!r}, not {blob.digest!r}",
@@ -89,9 +94,11 @@ def _check_size(found: os.stat_result, blob: Descriptor, written: str) -> None:
         )
 
 
-def _digest(file: BinaryIO, algorithm: str, written: str) -> str:
+def digest_of(file: BinaryIO, algorithm: str, written: str) -> str:
+    """The digest of a whole file, as descriptors have it; the file is then at its end."""
     digest = hashlib.new(algorithm)
     try:
+        file.seek(0)
         while piece := file.read(_PIECE_BYTES):
             digest.update(piece)
     except OSError as err:

@@ -19,7 +19,7 @@ from bangerbuild.sources.archive import DEFAULT_LIMITS, read_entries
 from bangerbuild.sources.digest import stat_key
 from bangerbuild.sources.hostfile import changed, opened_file
 from bangerbuild.sources.limits import Budget
-from bangerbuild.sources.oci.blobs import DAMAGED_HINT, blob_path, opened_blob
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, algorithm_of, blob_path, digest_of, opened_blob
 from bangerbuild.sources.oci.layout import layer_name
 from bangerbuild.sources.oci.merge import Merge
 from bangerbuild.sources.tarstream import TarStream
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bangerbuild.sources.digest import StatKey
     from bangerbuild.sources.limits import Limits
     from bangerbuild.sources.oci.layout import Image, Layer
+
+_UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
 
 
 @contextmanager
@@ -86,22 +88,32 @@ def merge_layers(
 
 def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Budget) -> None:
     """The first pass over one layer, from its first byte to its last."""
-    digest = hashlib.new(layer.diff_id.partition(":")[0])
+    digest = hashlib.new(algorithm_of(layer.diff_id))
     stream = TarStream(file, written, budget=budget, digest=digest, is_whole=True)
+    try:
+        _put_all(merge, read_entries(stream), written)
+    except SourceError as err:
+        err.hint = err.hint or _UNFIT_HINT
+        raise
+    if stream.compression:
+        found = f"{digest.name}:{digest.hexdigest()}"
+    elif algorithm_of(layer.blob.digest) == digest.name:
+        found = layer.blob.digest  # the blob is the tarball
+    else:
+        found = digest_of(file, digest.name, written)
+    if found != layer.diff_id:
+        raise SourceError(
+            f"{written!r} unpacks to what has the digest {found!r}, not {layer.diff_id!r}", hint=DAMAGED_HINT
+        )
+
+
+def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
     merge.next_layer()
-    for entry in read_entries(stream):
+    for entry in entries:
         try:
             merge.put(entry)
         except Unfit as err:
-            raise SourceError(f"{written!r}: {entry.path!r} {err.brief}", hint=err.hint) from err
-    found = (
-        f"{layer.diff_id.partition(':')[0]}:{digest.hexdigest()}" if stream.compression else layer.blob.digest
-    )
-    if found != layer.diff_id:
-        raise SourceError(
-            f"{written!r} unpacks to what has the digest {found!r}, and not {layer.diff_id!r}",
-            hint=DAMAGED_HINT,
-        )
+            raise SourceError(f"{written!r}: {entry.path!r} {err.brief}") from err
 
 
 @dataclass(frozen=True)
