@@ -25,7 +25,7 @@ TIMES = {
     "2106": (1 << 32) * SECOND + 123_456_789,
     "2446": ((3 << 32) + (1 << 31) - 1) * SECOND + 999_999_999,
 }
-"""From the first to the last that an ext4 has (`Documentation/filesystems/ext4/inodes.rst`, inode timestamps)."""
+"""From the first to the last that an ext4 has (`Documentation/filesystems/ext4/inodes.rst`)."""
 NAMES = [
     b"not UTF-8 \xff\xfe\x80",
     b"latin-1 gr\xfc\xdfe",
@@ -74,10 +74,9 @@ def make_crowds(top: Path) -> None:
 
 def _names(top: Path) -> None:
     for name in NAMES:
-        path = os.path.join(os.fsencode(top), name)
-        os.mkdir(path)
-        with open(os.path.join(path, name), "wb") as file:  # noqa: PTH123  # a name of any bytes
-            file.write(name)
+        path = top / os.fsdecode(name)
+        path.mkdir()
+        (path / os.fsdecode(name)).write_bytes(name)
     deep = top
     for _ in range(14):
         deep /= "d" * 250
@@ -110,7 +109,7 @@ def _links(top: Path) -> None:
     for length in SYMLINKS:
         (top / f"symlink {length}").symlink_to("t" * length)
         os.lchown(top / f"symlink {length}", length, 1)
-    os.symlink(b"../\xff/./x//y/", os.fsencode(top / "symlink of bytes"))
+    (top / "symlink of bytes").symlink_to(os.fsdecode(b"../\xff/./x//y/"))
     (top / "up").symlink_to("../../../../etc/passwd")
     (top / "absolute").symlink_to("/proc/self/exe")
     for name in ("symlink 61", "symlink of bytes"):
@@ -127,8 +126,8 @@ def _sparse(top: Path) -> None:
     extents = {0: b"start", 4 * GIB - 3: b"across 4 GiB", 5 * GIB - 4097: b"end" * 1365 + b"xx"}
     _write(top / "5 GiB with data", 5 * GIB, extents)
     _write(top / "holes at both ends", 10 << 20, {5 << 20: b"x" * 4096})
-    _write(top / "every other block", 1 << 20, {at: b"y" * 4096 for at in range(4096, 1 << 20, 8192)})
-    _write(top / "a byte here and there", 3_000_001, {at: b"z" for at in range(0, 3_000_001, 100_000)})
+    _write(top / "every other block", 1 << 20, dict.fromkeys(range(4096, 1 << 20, 8192), b"y" * 4096))
+    _write(top / "a byte here and there", 3_000_001, dict.fromkeys(range(0, 3000001, 100000), b"z"))
     for size in (0, 1, 511, 512, 513, 4095, 4096, 4097, 1_048_577):
         (top / f"{size} bytes").write_bytes((b"%d " % size * (size // 2 + 1))[:size])
         (top / f"{size} zeros").write_bytes(bytes(size))
@@ -144,7 +143,9 @@ def _write(path: Path, size: int, extents: dict[int, bytes]) -> None:
 def _xattrs(top: Path) -> None:
     for name in ("capable", "acl", "user", "many", "large", "security"):
         (top / name).write_bytes(name.encode())
-    subprocess.run([need("setcap", "libcap2-bin"), "cap_net_raw,cap_setuid+ep", str(top / "capable")], check=True)
+    subprocess.run(
+        [need("setcap", "libcap2-bin"), "cap_net_raw,cap_setuid+ep", str(top / "capable")], check=True
+    )
     (top / "directory").mkdir()
     acl = "u:1000:rwx,u:70000:r,g:50:x,m::rwx"
     subprocess.run([need("setfacl", "acl"), "-m", acl, str(top / "acl"), str(top / "directory")], check=True)

@@ -39,14 +39,14 @@ class Found:
 
 def survey(top: Path) -> dict[bytes, Found]:
     """What lies below `top`, itself included, by path relative to it."""
-    base = os.fsencode(top)
-    paths = sorted(_paths(base))
-    stats = {path: os.lstat(os.path.join(base, path)) for path in paths}
+    prefix = os.fsencode(top) + b"/"
+    paths = sorted(_paths(prefix))
+    stats = {path: os.lstat(prefix + path) for path in paths}
     first: dict[int, bytes] = {}
     for path, found in stats.items():
         first.setdefault(found.st_ino, path)
-    digests = {path: _digest(os.path.join(base, path), stats[path]) for path in first.values()}
-    return {path: _found(os.path.join(base, path), stats[path], first, digests) for path in paths}
+    digests = {path: _digest(prefix + path, stats[path]) for path in first.values()}
+    return {path: _found(prefix + path, stats[path], first, digests) for path in paths}
 
 
 def differences(expected: Mapping[bytes, Found], actual: Mapping[bytes, Found]) -> list[str]:
@@ -59,13 +59,13 @@ def differences(expected: Mapping[bytes, Found], actual: Mapping[bytes, Found]) 
     return [line[:300] for line in sorted(lines)[:SHOWN]]
 
 
-def _paths(base: bytes) -> Iterator[bytes]:
+def _paths(prefix: bytes) -> Iterator[bytes]:
     yield b"."
-    for directory, names, files in os.walk(base):
-        if directory == base and LEFT_OUT in names:
+    for directory, names, files in os.walk(prefix):
+        if directory == prefix and LEFT_OUT in names:
             names.remove(LEFT_OUT)
-        for name in (*names, *files):
-            yield os.path.relpath(os.path.join(directory, name), base)
+        below = b"" if directory == prefix else directory.removeprefix(prefix) + b"/"
+        yield from (below + name for name in (*names, *files))
 
 
 def _found(path: bytes, found: os.stat_result, first: dict[int, bytes], digests: dict[bytes, str]) -> Found:
@@ -79,7 +79,7 @@ def _found(path: bytes, found: os.stat_result, first: dict[int, bytes], digests:
         names=found.st_nlink,
         first_name=first[found.st_ino],
         device=found.st_rdev,
-        target=os.readlink(path) if stat.S_ISLNK(found.st_mode) else b"",
+        target=os.readlink(path) if stat.S_ISLNK(found.st_mode) else b"",  # noqa: PTH115  # bytes
         digest=digests[first[found.st_ino]],
         xattrs={
             name: os.getxattr(path, name, follow_symlinks=False)
