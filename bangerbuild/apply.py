@@ -42,6 +42,8 @@ class Request:
     """Never use the network."""
     locked: bool = False
     """Refuse what the lock file would have to be changed for."""
+    upgrade: tuple[str, ...] = ()
+    """Images whose sources are asked again what they stand for."""
 
 
 def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest, Graph]:
@@ -79,7 +81,7 @@ def _pinned(
     request: Request, loaded: Manifest, wanted: Graph, progress: Progress, *, ask: bool = True
 ) -> tuple[Pinned, Graph]:
     """The sources that are needed, with what they stand for; and the graph of the same steps with them."""
-    wish = Wish(needed=wanted.has_node, locked=request.locked, ask=ask)
+    wish = Wish(needed=wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade)
     found = pinning.pinned(loaded, wish, pinning.Means(epoch(), request.offline, progress))
     if found.manifest is loaded:
         return found, wanted
@@ -116,8 +118,10 @@ def apply(
 def build(
     loaded: Manifest, manner: Manner, reporter: PlanReporter, *, offline: bool
 ) -> tuple[Plan, tuple[Result, ...]]:
-    """Bring the store to what a manifest that is no file declares; errors as `apply`."""
-    return _do(Request((), offline=offline), loaded, graph.build(steps.declare(loaded)), manner, reporter)
+    """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
+    asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
+    request = Request((), offline=offline, upgrade=asked_again)
+    return _do(request, loaded, graph.build(steps.declare(loaded)), manner, reporter)
 
 
 def _do(

@@ -148,21 +148,39 @@ def read(path: Path) -> Lock:
 
 
 def write(path: Path, before: Lock, after: Lock) -> None:
-    """Put another lock file in the place of one that says what `before` does, all at once.
+    """Change in a lock file what differs between the two, at once; what others add meanwhile stays.
 
     Raises:
         LockFileError: it can't be written.
-        BusyError: somebody else has changed it meanwhile.
+        BusyError: somebody else has changed the same entry meanwhile.
     """
     path = path.resolve()
     try:
         with _locked(path.parent):
-            if read(path) != before:
+            now = read(path)
+            merged = _merged(now, before, after)
+            if merged is None:
                 raise BusyError(f"'{path}' was changed by someone else meanwhile", hint="run it again")
-            _replace(path, after.text())
+            if merged != now:
+                _replace(path, merged.text())
     except OSError as err:
         hint = f"give sha256 in the manifest, or make '{path.parent}' writable"
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
+
+
+def _merged(now: Lock, before: Lock, after: Lock) -> Lock | None:
+    """What is there with our changes made to it; None if somebody else has made others of the same entry."""
+    entries = dict(now.entries)
+    for place in before.entries.keys() | after.entries.keys():
+        old, new = before.entries.get(place), after.entries.get(place)
+        if old == new:
+            continue
+        if entries.get(place) not in (old, new):
+            return None
+        entries.pop(place, None)
+        if new is not None:
+            entries[place] = new
+    return Lock(entries)
 
 
 @contextlib.contextmanager

@@ -96,11 +96,16 @@ class Plain(Quiet):
                 _print(f"        {line}")
 
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """A line now and then for what takes long; none for what does not."""
+        """A line now and then for what takes long, at once for what does not say how long; else none."""
         now = time.monotonic()
-        if now - self._said.setdefault(what, now) >= SAY_SECONDS:
-            self._said[what] = now
+        if what not in self._said and not done_bytes and total_bytes is None:
+            _print(f"  fetch   {what}")
+        elif now - self._said.get(what, now) >= SAY_SECONDS and done_bytes != total_bytes:
             _print(f"  fetch   {what}  {amount(done_bytes, total_bytes)}")
+        else:
+            self._said.setdefault(what, now)
+            return
+        self._said[what] = now
 
 
 class Live(Plain):

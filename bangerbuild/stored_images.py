@@ -34,7 +34,7 @@ class StoredImage:
     source: str
     """As the manifest had it when the image was made."""
     pin: Mapping[str, Json]
-    """What that stood for, in the words of the lock file; empty for what lies on the host."""
+    """What that stood for, as the lock file has it; empty for what lies on the host."""
     config: Mapping[str, Json]
     """What a container image says of the program it is made for; empty for others."""
     kernel: str | None
@@ -87,7 +87,7 @@ def details(image: StoredImage) -> Iterator[str]:
         "path": image.artifact,
         "size": f"{size(image.size_bytes)}, {size(image.allocated_bytes)} allocated",
         "source": image.source,
-        **{key: _text(image.pin[key]) for key in PIN_KEYS if key in image.pin},
+        **{key: _text(value) for key, value in image.pin.items()},
         **{f"config {key}": _text(value) for key, value in image.config.items() if value},
         "kernel": image.kernel or "none",
         "beside it": "\n".join(image.parts),
@@ -120,7 +120,7 @@ def _image(record: Record, store: Store) -> StoredImage:
         size_bytes=status.st_size,
         allocated_bytes=status.st_blocks * 512,
         source=str(record.facts.get("source") or ", ".join(record.recipe.sources)),
-        pin=_table(record, "pin"),
+        pin={key: value for key, value in _table(record, "pin").items() if key in PIN_KEYS},
         config=_table(record, "config"),
         kernel=cast("str | None", kernel.facts.get("release")) if kernel else None,
         parts=tuple(artifact for part in parts for artifact in part.artifacts if store.exists(artifact)),

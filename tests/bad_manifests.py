@@ -1278,6 +1278,28 @@ ssh_authorized_keys = ["gone.pub"]
         "'platform' goes with 'oci' only, not with 'tar'",
     ),
     bad(
+        "an entry point of what is no container image",
+        IMAGE + 'image.debian.rootfs.entrypoint = "/init"',
+        2,
+        "image.debian.rootfs.entrypoint",
+        "'entrypoint' goes with 'oci' only, not with 'tar'",
+    ),
+    bad(
+        "an entry point of a seed",
+        IMAGE + 'image.debian.work_seed = { oci = "docker://x", entrypoint = "/init" }',
+        2,
+        "image.debian.work_seed.entrypoint",
+        "'entrypoint' goes with a rootfs only: a work disk runs nothing",
+    ),
+    bad(
+        "an entry point that is no guest path",
+        '[image.a.rootfs]\noci = "docker://x"\nentrypoint = "init"',
+        3,
+        "image.a.rootfs.entrypoint",
+        "'init' is no guest path",
+        "a guest path begins with / or ~/",
+    ),
+    bad(
         "a limit to what does not unpack",
         '[image.a.rootfs]\ndirectory = "tree"\nmax_size = "1G"',
         3,

@@ -40,7 +40,7 @@ guest = "/opt/tree"
 kernel = {{ url = "https://example.org/vmlinuz", sha256 = "{"0" * 64}" }}
 rootfs = {{ ext4 = "disk.ext4" }}
 [image.b]
-rootfs = {{ oci = "docker://registry.example/name:tag", platform = "linux/amd64" }}
+rootfs = {{ oci = "docker://registry.example/name:tag", platform = "linux/amd64", entrypoint = "/init" }}
 [image.c]
 rootfs = {{ url = "https://example.org/x.tar", sha256 = "{"aB" * 32}" }}
 [image.d]

@@ -1,4 +1,4 @@
-"""A registry on loopback: Debian's docker-registry on a free port, with a password or certificate or without."""
+"""Registries on loopback, Debian's docker-registry: open, behind a password, or with a certificate."""
 
 from __future__ import annotations
 

@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "model",
         "report",
         "reporters",
+        "spec",
         "status",
         "store",
         "stored_images",

@@ -141,12 +141,34 @@ def test_one_that_is_there_keeps_its_mode_and_a_symlink_to_it_stays(path: Path, 
     assert lockfile.read(path) == Lock()
 
 
-def test_one_that_somebody_else_has_changed_meanwhile_is_left_alone(path: Path) -> None:
+def test_an_entry_that_somebody_else_has_changed_meanwhile_is_left_alone(path: Path) -> None:
     path.write_text(TEXT)
+    ours = Lock({"image.b.kernel": Entry.of(URL, Pin(A))})
     with pytest.raises(BusyError, match="was changed by someone else meanwhile") as caught:
-        lockfile.write(path, Lock(), Lock())
+        lockfile.write(path, Lock(), ours)
     assert caught.value.hint == "run it again"
     assert path.read_text() == TEXT
+
+
+def test_what_somebody_else_has_added_meanwhile_stays(path: Path) -> None:
+    path.write_text(TEXT)
+    ours = Entry.of(URL, Pin(B))
+    lockfile.write(path, Lock(), Lock({"image.c.rootfs": ours}))
+    assert lockfile.read(path).entries == {**LOCK.entries, "image.c.rootfs": ours}
+
+
+def test_what_somebody_else_has_written_alike_is_fine_and_not_written_again(path: Path) -> None:
+    path.write_text(TEXT)
+    before = path.stat().st_mtime_ns
+    lockfile.write(path, Lock(), LOCK)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_an_entry_may_be_dropped_that_is_gone_already(path: Path) -> None:
+    path.write_text(TEXT)
+    stale = Lock({**LOCK.entries, "image.c.rootfs": Entry.of(URL, Pin(B))})
+    lockfile.write(path, stale, LOCK)
+    assert lockfile.read(path) == LOCK
 
 
 def test_a_directory_that_is_gone_is_one_plain_error(tmp_path: Path) -> None:

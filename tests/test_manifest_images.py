@@ -161,3 +161,16 @@ guest = "/opt/tree"
 def test_files_of_every_vm_are_no_files_of_an_image() -> None:
     text = '[[file]]\nguest = "/a"\ncontent = ""\n[image.a]\nrootfs.tar = "root.tar"'
     assert images(text)["a"].files == ()
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://example.org/a/b.tar", "https://example.org/a/b.tar"),
+        ("https://me:secret@example.org:8443/b?token=secret#x", "https://example.org:8443/b"),
+        ("https://me@example.org", "https://example.org"),
+        ("file:///srv/x@y.tar", "file:///srv/x@y.tar"),
+    ],
+)
+def test_no_message_shows_what_is_secret_in_an_address(url: str, shown: str) -> None:
+    assert (UrlSource(url).written, UrlBoot(url).written) == (shown, shown)

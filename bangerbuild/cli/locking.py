@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
+from bangerbuild.spec import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,14 +66,16 @@ def _what(change: Change) -> str:
     """The words of an entry that is new or gone; of one that moved what is no longer as it was."""
     old, new = (dict(entry.words) if entry else {} for entry in (change.old, change.new))
     if not old or not new:
-        return ", ".join(f"{key} {_shown(value)}" for key, value in (old or new).items())
+        return ", ".join(f"{key} {_shown(key, value)}" for key, value in (old or new).items())
     keys = [key for key in (*old, *(new.keys() - old.keys())) if old.get(key) != new.get(key)]
-    return ", ".join(f"{key} {_shown(old.get(key))} -> {_shown(new.get(key))}" for key in keys)
+    return ", ".join(f"{key} {_shown(key, old.get(key))} -> {_shown(key, new.get(key))}" for key in keys)
 
 
-def _shown(value: str | list[str] | None) -> str:
+def _shown(key: str, value: str | list[str] | None) -> str:
     if value is None:
         return "none"
     if isinstance(value, list):
         return " ".join(value)
+    if key == "url":
+        return shown_url(value)
     return value[:SHOWN_DIGITS] if len(value) == DIGEST_LENGTH else value

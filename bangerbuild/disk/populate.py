@@ -32,8 +32,10 @@ MAX_FILE_BLOCKS = (1 << 32) - 1
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
-def populate(fs: Filesystem, entries: Iterable[Entry]) -> None:
-    """Write a tree into an empty filesystem.
+def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
+    """Write a tree into an empty filesystem; how many bytes its largest directory takes.
+
+    Directories are lists then, without the index that the kernel makes of large ones.
 
     Args:
         fs: writable, in extent format, with at most `lost+found` in it.
@@ -55,7 +57,7 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> None:
             raise FilesystemError(
                 f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
             ) from err
-    tree.finish()
+    return tree.finish()
 
 
 class _Leaf(NamedTuple):
@@ -224,8 +226,8 @@ class _NewTree:
         del self._directories[entry.path]
         self._handle.count_inode(directory.ino, -1, directory=True)
 
-    def finish(self) -> None:
-        """Write the directories, and the link counts that turned out not to be one."""
+    def finish(self) -> int:
+        """Write the directories, and the link counts that turned out not to be one; the largest's size."""
         for directory in self._directories.values():
             if directory.own_blocks and directory is not self._root and not directory.names:
                 self._nodes.save(directory.ino, directory.inode)
@@ -236,6 +238,7 @@ class _NewTree:
             inode = self._nodes.inode(ino)
             inode.links = links
             self._nodes.save(ino, inode)
+        return max(directory.inode.size_bytes for directory in self._directories.values())
 
     def _write_directory(self, directory: _Directory) -> None:
         handle, inode, ino = self._handle, directory.inode, directory.ino

@@ -115,6 +115,13 @@ def e2fsck_preen(path: Path, *, epoch: int) -> Command:
     )
 
 
+def e2fsck_index(path: Path, *, epoch: int) -> Command:
+    """Give every directory of more than a block or two the index that the kernel would have given it."""
+    return Command(
+        ("e2fsck", "-fpD", str(path)), env={"E2FSCK_TIME": str(epoch), **_times(epoch)}, ok=frozenset({0, 1})
+    )
+
+
 def e2fsck_replay(path: Path, *, epoch: int) -> Command:
     """Replay the journal and clear orphans of a filesystem that was left in order otherwise."""
     return Command(

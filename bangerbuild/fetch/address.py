@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
+from urllib.parse import unquote, urlsplit
 
 from bangerbuild.errors import FetchError
 
@@ -49,4 +48,4 @@ def _is_right(parts: SplitResult) -> bool:
 
 def file_path(parts: SplitResult) -> Path:
     """The path that a `file` address stands for."""
-    return Path(url2pathname(parts.path))
+    return Path(unquote(parts.path))

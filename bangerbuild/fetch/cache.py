@@ -58,7 +58,7 @@ class Blob:
 
 @dataclass(frozen=True)
 class Usage:
-    """What a cache holds, drafts included."""
+    """What a cache holds."""
 
     files: int
     allocated_bytes: int
@@ -102,6 +102,7 @@ class Cache:
         self.blobs = path / "blobs" / "sha256"
         """One may put there what has its digest for a name, at once and whole, as skopeo does."""
         self.drafts = path / "drafts"
+        self.urls = path / "urls"
         self._held: dict[str, int] = {}
         """By digest: an open file with a lock, for what was compared with its digest."""
         self._changing = threading.Lock()
@@ -189,7 +190,7 @@ class Cache:
 
     def _make_directories(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for directory in (self.blobs, self.drafts):
+        for directory in (self.blobs, self.drafts, self.urls):
             directory.mkdir(parents=True, exist_ok=True)
         tag = self.path / "CACHEDIR.TAG"
         if not tag.exists():
@@ -246,7 +247,7 @@ class Cache:
         return Removed(removed, freed, self.usage().allocated_bytes)
 
     def _files(self) -> Iterator[tuple[Path, os.stat_result]]:
-        for directory in (self.blobs, self.drafts):
+        for directory in (self.blobs, self.drafts, self.urls):
             with contextlib.suppress(FileNotFoundError):
                 for path in directory.iterdir():
                     with contextlib.suppress(FileNotFoundError):  # removed or published meanwhile

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FetchError, OfflineError
@@ -14,6 +13,7 @@ from bangerbuild.fetch.address import file_path, parse, shown
 from bangerbuild.fetch.cache import Blob
 from bangerbuild.fetch.locked_files import digest_of
 from bangerbuild.fetch.remembered import NOTHING, Remembered
+from bangerbuild.sources.hostfile import opened_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +58,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
 
     Raises:
         FetchError: it can't be had, or has another digest; an OfflineError if a server had to be asked.
+        SourceError: a file of this host can't be read.
         CacheError: the cache can't be read or written.
     """
     parts = parse(url)
@@ -71,19 +72,11 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
 
 
 def _own_file(url: str, path: Path, sha256: str | None) -> Blob:
-    try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
-            if not stat.S_ISREG(found.st_mode):
-                raise FetchError(f"'{url}' is no regular file")
-            digest = digest_of(file.fileno())
-    except FileNotFoundError as err:
-        raise FetchError(f"'{url}' is not there") from err
-    except OSError as err:
-        raise FetchError(f"'{url}' can't be read: {(err.strerror or str(err)).lower()}") from err
+    with opened_file(path, url) as file:
+        digest, size = digest_of(file.fileno()), os.fstat(file.fileno()).st_size
     if sha256 is not None and digest != sha256:
         raise _differs(url, sha256, digest)
-    return Blob(digest, path, found.st_size)
+    return Blob(digest, path, size)
 
 
 def _answer_of_the_cache(url: str, sha256: str | None, cache: Cache) -> Blob:
@@ -104,7 +97,7 @@ def _differs(url: str, sha256: str, found: str) -> FetchError:
 
 
 def _memory(url: str, cache: Cache) -> Path:
-    return cache.path / "urls" / f"{remembered.key_of(url)}.json"
+    return cache.urls / f"{remembered.key_of(url)}.json"
 
 
 class _Download:
@@ -133,15 +126,17 @@ class _Download:
         brought = self._bring(draft, known, here)
         if here and brought.unchanged:
             return here
-        return self._published(draft, brought)
-
-    def _published(self, draft: Draft, brought: Brought) -> Blob:
         digest = draft.digest()
+        if self._sha256 not in {None, digest} and brought.in_parts:
+            draft.discard()  # its parts may be of two versions: once more, from the start
+            brought = self._bring(draft, known, here)
+            digest = draft.digest()
+        return self._published(draft, digest, brought)
+
+    def _published(self, draft: Draft, digest: str, brought: Brought) -> Blob:
         if self._sha256 and digest != self._sha256:
             draft.discard()
-            if not brought.in_parts:
-                raise _differs(self._url, self._sha256, digest)
-            return self._fetched(draft)  # its parts may be of two versions: once more, from the start
+            raise _differs(self._url, self._sha256, digest)
         blob = draft.publish(digest)
         remembered.write(self._memory, Remembered(brought.validators, digest))
         return blob

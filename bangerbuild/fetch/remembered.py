@@ -75,7 +75,6 @@ def write(path: Path, known: Remembered) -> None:
     Raises:
         OSError: it can't be written.
     """
-    path.parent.mkdir(exist_ok=True)
     draft = path.with_suffix(".new")
     draft.write_text(json.dumps({**asdict(known.validators), "digest": known.digest}))
     draft.rename(path)

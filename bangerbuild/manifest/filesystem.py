@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.manifest.problems import UnfitError, quoted
-from bangerbuild.manifest.values import existing, host_path, parse_size, size_text
+from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
 from bangerbuild.sources.oci import reference
 from bangerbuild.sources.oci.platforms import host_platform, parse_platform
 from bangerbuild.spec import (
@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.source import Place, Table
 
 _UNPACKED = ("tar", "oci", "url", "mmdebstrap")
-_GOES_WITH = {"owner": ("directory",), "sha256": ("url",), "platform": ("oci",), "max_size": _UNPACKED}
+_GOES_WITH = {"owner": ("directory",), "sha256": ("url",), "platform": ("oci",), "entrypoint": ("oci",)} | {
+    "max_size": _UNPACKED
+}
 _TRANSPORTS = {reference.LAYOUT, reference.OCI_ARCHIVE, reference.DOCKER_ARCHIVE, reference.REGISTRY}
 _ADDRESS = re.compile("(?:https?|file)://")
 _MAGIC_OFFSET = 1024 + 56
@@ -132,16 +134,26 @@ def _oci(table: Table, place: Place, findings: Findings) -> ImageSource | None:
     platform = None
     if "platform" in table:
         platform = findings.attempt(place / "platform", _platform, table["platform"], None)
+    entrypoint = _entrypoint(table, place, findings)
     named = findings.attempt(place / "oci", _reference, table["oci"], None)
     if named is None:
         return None
     if named.transport == reference.REGISTRY:
-        return OciSource(table["oci"], platform=platform)
+        return OciSource(table["oci"], platform=platform, entrypoint=entrypoint)
     sort: Literal["file", "directory"] = "directory" if named.transport == reference.LAYOUT else "file"
     path = _host(named.name, sort, place / "oci", findings)
     if named.transport == reference.LAYOUT:
-        return OciSource(table["oci"], path, platform)
-    return OciArchiveSource(path, named.transport, named.tag, platform or str(host_platform()))
+        return OciSource(table["oci"], path, platform, entrypoint=entrypoint)
+    platform = platform or str(host_platform())
+    return OciArchiveSource(path, named.transport, named.tag, platform, entrypoint=entrypoint)
+
+
+def _entrypoint(table: Table, place: Place, findings: Findings) -> str | None:
+    if "entrypoint" not in table:
+        return None
+    if place.key[-1] != "rootfs":
+        findings.add(place / "entrypoint", "'entrypoint' goes with a rootfs only: a work disk runs nothing")
+    return findings.attempt(place / "entrypoint", guest_path, table["entrypoint"], None)
 
 
 def _url(table: Table, _place: Place, _findings: Findings) -> ImageSource:

@@ -46,4 +46,6 @@ def _fetched(source: UrlSource | UrlBoot, sha256: str | None, cache: Cache, mean
     def progress(done_bytes: int, total_bytes: int | None) -> None:
         means.progress(source.written, done_bytes, total_bytes)
 
-    return download(source.url, sha256=sha256, cache=cache, progress=progress, offline=means.offline)
+    blob = download(source.url, sha256=sha256, cache=cache, progress=progress, offline=means.offline)
+    progress(blob.size_bytes, blob.size_bytes)  # not every server says when that is
+    return blob

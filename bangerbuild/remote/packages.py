@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch import mmdebstrap
+from bangerbuild.fetch.mmdebstrap import Made, Suite, make
 from bangerbuild.remote.means import users_cache
 from bangerbuild.spec import MmdebstrapSource, Pin
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.fetch.cache import Cache
     from bangerbuild.remote.means import Means
 
 
@@ -29,25 +30,28 @@ def opened(source: MmdebstrapSource, means: Means) -> Iterator[Path]:
     pin = source.pin
     if pin is None:
         raise SourceError(f"'{source.written}' was never asked what it stands for")
-    means.progress(source.written, 0, None)
     with users_cache() as cache:
-        yield mmdebstrap.make(
-            _suite(source),
-            cache=cache,
-            epoch=means.epoch,
-            sha256=pin.digest,
-            versions=pin.versions,
-            offline=means.offline,
-        ).blob.path
+        yield _made(source, pin, cache, means).blob.path
 
 
 def ask(source: MmdebstrapSource, means: Means) -> Pin:
     """What a mirror has today, as the tarball made of it (a minute); errors as `opened`."""
-    means.progress(source.written, 0, None)
     with users_cache() as cache:
-        made = mmdebstrap.make(_suite(source), cache=cache, epoch=means.epoch, offline=means.offline)
+        made = _made(source, None, cache, means)
         return Pin(made.blob.digest, versions=made.versions)
 
 
-def _suite(source: MmdebstrapSource) -> mmdebstrap.Suite:
-    return mmdebstrap.Suite(source.suite, source.packages, source.mirror, source.arguments)
+def _made(source: MmdebstrapSource, pin: Pin | None, cache: Cache, means: Means) -> Made:
+    suite = Suite(source.suite, source.packages, source.mirror, source.arguments)
+    if pin is None or not cache.has(pin.digest):
+        means.progress(source.written, 0, None)
+    made = make(
+        suite,
+        cache=cache,
+        epoch=means.epoch,
+        sha256=pin.digest if pin else None,
+        versions=pin.versions if pin else None,
+        offline=means.offline,
+    )
+    means.progress(source.written, made.blob.size_bytes, made.blob.size_bytes)
+    return made

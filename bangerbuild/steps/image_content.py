@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.fetch.recognise import Form, recognise, unpack_ext4
+from bangerbuild.guest.entrypoint import entrypoint
+from bangerbuild.guest.files import Outcome
 from bangerbuild.pins import FACT, fact
 from bangerbuild.remote import container, downloads, packages
 from bangerbuild.sources.archive import open_archive
@@ -65,6 +67,8 @@ class Content:
 
     data: Tree | DiskImage
     facts: Mapping[str, Json] = field(default_factory=dict)
+    added: Outcome = field(default_factory=Outcome)
+    """What is written into the image because of what the source says."""
 
 
 def as_is(entries: Iterator[Entry]) -> Iterator[Entry]:
@@ -84,10 +88,10 @@ def opened(source: ImageSource, workspace: Workspace, adapt: Adapt) -> Iterator[
         if isinstance(source, PinnedSource):
             facts[FACT] = cast("Json", fact(source))
         if isinstance(content.data, Tree):
-            yield Content(_adapted(content.data, adapt), {**facts, "form": TREE})
+            yield replace(content, data=_adapted(content.data, adapt), facts={**facts, "form": TREE})
         else:
             form = IMAGE if isinstance(source, OtherImage) else FILESYSTEM
-            yield Content(content.data, {**facts, "form": form})
+            yield replace(content, facts={**facts, "form": form})
 
 
 def _adapted(tree: Tree, adapt: Adapt) -> Tree:
@@ -152,7 +156,10 @@ def _layers(source: OciSource | OciArchiveSource, found: ContainerImage) -> Cont
     limits = Limits(source.max_size_bytes)
     merged = merge_layers(found.layout, found.image, written=source.written, limits=limits)
     tree = Tree(source.written, source.size_bytes, lambda: closing(merged.entries()))
-    return Content(tree, {"config": cast("Json", asdict(found.image.config))})
+    facts = {"config": cast("Json", asdict(found.image.config))}
+    if source.entrypoint is None:
+        return Content(tree, facts)
+    return Content(tree, facts, entrypoint(source.entrypoint, found.image.config, source.written))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from bangerbuild.steps import patching, views
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.guest.files import Outcome
     from bangerbuild.model import Workspace
     from bangerbuild.spec import FileSync, InlineFile
 
@@ -40,20 +41,23 @@ def sources(files: Files) -> tuple[Source, ...]:
     )
 
 
-def write(files: Files, target: Path, written: str, workspace: Workspace) -> None:
-    """Write them into the private image at `target`.
+def write(files: Files, added: Outcome, target: Path, written: str, workspace: Workspace) -> None:
+    """Write them into the private image at `target`, after what its source has added.
 
     Raises:
         FilesystemError: a path leads nowhere, or there is no room.
         SourceError: an owner that the image does not know, a host file that can't be read.
     """
-    if files == NONE:
+    if files == NONE and not added.changes:
         return
+    for warning in added.warnings:
+        workspace.warn(warning)
     with RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {written}"
         with Filesystem(blocks, writable=True, now=workspace.epoch) as disk:
             view = views.ImageView(disk)
             try:
+                patching.make(disk, added.changes)
                 patching.make(disk, defaults.own_changes(files, view, _synced_paths(files)).changes)
                 patching.sync(disk, patching.synced(files, view, workspace.warn), {})
             except FilesystemError as err:

@@ -21,7 +21,7 @@ class ImageRootfs(Unopened):
     """One immutable image; with its fingerprint in the path, another recipe never touches its bytes."""
 
     kind: ClassVar[str] = "image-rootfs"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
     tools: ClassVar[tuple[str, ...]] = image_source.TOOLS

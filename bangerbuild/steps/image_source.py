@@ -96,7 +96,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
             _take(content.data, target, workspace)
             if label:
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
-    image_files.write(files, target, source.written, workspace)
+        image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
     target.chmod(0o444)
     return {**content.facts, "source": source.written, "size_bytes": target.stat().st_size}

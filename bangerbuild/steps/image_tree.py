@@ -10,6 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.process import run
 from bangerbuild.sources.totals import measure
 from bangerbuild.steps import disks
 
@@ -30,6 +31,8 @@ LEAST_BYTES = MIB
 HEADROOM_BYTES = 64 * MIB
 SIZE_STEP_BYTES = 16 * MIB
 BYTES_PER_INODE = 256
+LIST_BYTES = 64 << 10
+"""Up to some two thousand names a list is searched as fast as an index; the kernel never makes one of it."""
 SIZE_HINT = "make `size` larger, or leave it out"
 
 
@@ -52,7 +55,9 @@ def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> 
     with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
         with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
-            _populate(filesystem, entries, tree)
+            largest_bytes = _populate(filesystem, entries, tree)
+    if largest_bytes > LIST_BYTES:
+        run(tools.e2fsck_index(target, epoch=workspace.epoch))
 
 
 def needed(totals: Totals) -> tools.Geometry:
@@ -64,9 +69,9 @@ def needed(totals: Totals) -> tools.Geometry:
     return tools.Geometry(size, inodes=max(inodes, size // 16384))
 
 
-def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> None:
+def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> int:
     try:
-        populate(filesystem, entries)
+        return populate(filesystem, entries)
     except FilesystemError as err:
         if tree.size_bytes is None:
             raise

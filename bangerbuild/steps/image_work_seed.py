@@ -34,7 +34,7 @@ class ImageWorkSeed(Unopened):
     """One seed; a `root` directory at its top becomes the top, so that it holds what /root shall hold."""
 
     kind: ClassVar[str] = "image-work-seed"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
     tools: ClassVar[tuple[str, ...]] = image_source.TOOLS

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import lzma
 import tracemalloc
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -168,6 +170,33 @@ def old_map_bomb() -> bytes:
     start[148:156] = b" " * 8
     start[148:156] = b"%06o\0 " % sum(start)
     return bytes(start) + block * (PAIRS_MAX // 21 + 5) + END
+
+
+def test_an_xz_stream_that_asks_for_too_much_memory_is_refused(archive: Path) -> None:
+    packed = bytearray(lzma.compress(member(b"a", b"1") + END, preset=0))
+    header_end = 12 + (packed[12] + 1) * 4
+    assert packed[14:16] == b"\x21\x01"  # the LZMA2 filter, whose one property is the size of its dictionary
+    packed[16] = 37  # 1.5 GiB
+    packed[header_end - 4 : header_end] = zlib.crc32(packed[12 : header_end - 4]).to_bytes(4, "little")
+    archive.write_bytes(packed)
+
+    assert "Memory usage limit exceeded" in str(refusal(archive).details)
+
+
+def test_the_largest_dictionary_that_xz_makes_by_a_preset_is_taken(archive: Path) -> None:
+    archive.write_bytes(lzma.compress(member(b"a", b"1") + END, preset=9 | lzma.PRESET_EXTREME))
+
+    assert list(entries_of(archive)) == ["a"]
+
+
+def test_xz_streams_may_be_padded_with_zeros_and_nothing_else(archive: Path) -> None:
+    one, two = lzma.compress(member(b"a", b"1")), lzma.compress(member(b"b", b"2") + END)
+
+    archive.write_bytes(one + bytes(8) + two + bytes(4))
+    assert list(entries_of(archive)) == ["a", "b"]
+
+    archive.write_bytes(one + two + b"garbage" * 4)
+    assert "does not decompress" in str(refusal(archive).details)
 
 
 def test_a_budget_says_small_sizes_in_bytes() -> None:

@@ -97,6 +97,8 @@ def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Bud
         raise
     if stream.compression:
         found = f"{digest.name}:{digest.hexdigest()}"
+    elif algorithm_of(layer.blob.digest) == digest.name:
+        found = layer.blob.digest  # the blob is the tarball
     else:
         found = digest_of(file, digest.name, written)
     if found != layer.diff_id:

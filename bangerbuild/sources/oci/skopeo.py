@@ -49,7 +49,6 @@ class _Failure:
     hint: str | None = None
 
 
-_LOGIN = "is the name right? if it is private: `skopeo login REGISTRY`"
 _FAILURES = (
     _Failure("toomanyrequests", "can't be fetched: its registry was asked too often", "wait, or log in"),
     _Failure(
@@ -58,13 +57,15 @@ _FAILURES = (
         "say which with `platform`",
     ),
     _Failure(
-        "manifest unknown|name unknown|404|not found",
+        r"manifest unknown|name unknown|\b404\b",
         "is not there: its registry knows no such name, tag or digest",
     ),
+    _Failure("permission denied", "can't be fetched: a file or directory may not be read or written"),
     _Failure(
-        "unauthorized|authentication required|denied|invalid username/password|no basic auth|[^0-9]40[13]",
+        r"unauthorized|authentication required|access to the resource is denied|username/password"
+        r"|no basic auth|\b40[13]\b",
         "is not there, or only for those who log in",
-        _LOGIN,
+        "is the name right? if it is private: `skopeo login REGISTRY`",
     ),
     _Failure("no such host|server misbehaving", "can't be fetched: its registry has no address"),
     _Failure("connection refused", "can't be fetched: nothing answers where its registry should be"),
@@ -74,16 +75,16 @@ _FAILURES = (
         "if that is as it must be: `insecure = true` for it in registries.conf(5)",
     ),
     _Failure(
-        "x509|certificate|tls:",
+        "x509: |tls: ",
         "can't be fetched: its registry's certificate is not trusted",
         "put its authority into /etc/containers/certs.d/REGISTRY/ca.crt",
     ),
     _Failure(
-        "trust policy",
+        "loading trust policy",
         "can't be fetched: skopeo finds no policy of what to trust",
         "apt install golang-github-containers-common",
     ),
-    _Failure("i/o timeout|context deadline|EOF|connection reset", "can't be fetched: the connection broke"),
+    _Failure("i/o timeout|deadline exceeded|EOF|connection reset", "can't be fetched: the connection broke"),
     _Failure("no space left", "can't be fetched: there is no space left"),
 )
 
@@ -184,10 +185,12 @@ def failure(printed: str, reference: Reference) -> SourceError:
     """The error for what skopeo printed before it failed."""
     messages = [match[2].replace('\\"', '"') for match in _MESSAGE.finditer(printed) if match[1] == "fatal"]
     details = "\n".join(messages) or printed.strip()
+    said = details.replace(reference.name, "")  # a name may hold any word
     for known in _FAILURES:
-        if re.search(known.pattern, details):
+        if re.search(known.pattern, said):
             return SourceError(f"'{reference}' {known.brief}", details=details, hint=known.hint)
-    return SourceError(f"'{reference}' can't be fetched", details=details)
+    verb = "read" if reference.is_file else "fetched"
+    return SourceError(f"'{reference}' can't be {verb}", details=details)
 
 
 def _command(

@@ -124,6 +124,14 @@ def test_a_diff_id_that_lies_is_noticed(maker: LayoutMaker, compress: Callable[[
     assert error.brief.endswith(f"digest '{digest_of(A)}', not '{digest_of(b'something else')}'")
 
 
+def test_a_diff_id_may_be_of_another_kind_than_the_digest(maker: LayoutMaker) -> None:
+    for compress in (bytes, gzip.compress):
+        maker.entries.clear()
+        blob = maker.blob(compress(A), LAYER)
+        maker.add(maker.manifest([blob], [f"sha512:{hashlib.sha512(A).hexdigest()}"]))
+        assert sorted(streamed(maker.path)) == ["d", "d/a"]
+
+
 def test_what_stands_behind_the_end_mark_counts_in_the_diff_id(maker: LayoutMaker) -> None:
     path = one_layer(maker, gzip.compress(A + b"tail"), A)
 

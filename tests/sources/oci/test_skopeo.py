@@ -324,7 +324,7 @@ def test_an_archive_that_is_none_or_not_there_is_told_by_its_name(tmp_path: Path
         reference = parse_reference(f"{transport}:{name}").at(tmp_path / name)
         with pytest.raises(SourceError) as caught:
             fetched(reference, tmp_path / "copied", {"HOME": str(tmp_path)})
-        assert caught.value.brief.startswith(f"'{transport}:{tmp_path / name}' can't be ")
+        assert caught.value.brief == f"'{transport}:{tmp_path / name}' can't be read"
 
 
 def test_a_path_that_skopeo_would_cut_is_refused(tmp_path: Path) -> None:
@@ -346,6 +346,7 @@ MESSAGES = {
     "asked too often": "reading manifest: toomanyrequests: You have reached your pull rate limit.",
     "no policy of what to trust": "Error loading trust policy: open policy.json: no such file",
     "the connection broke": "reading blob sha256:12: unexpected EOF",
+    "may not be read or written": "creating oci layout: mkdir /x/layout: permission denied",
     "there is no space left": "writing blob: write /tmp/x: no space left on device",
     "can't be fetched": "something that nobody has seen yet",
 }
@@ -362,6 +363,14 @@ def test_what_skopeo_says_is_told_in_words_about_the_image(brief: str) -> None:
     assert brief in error.brief
     assert str(error.details).startswith(MESSAGES[brief].split("\\", maxsplit=1)[0])
     assert "retrying" not in str(error.details)
+
+
+def test_a_word_in_the_name_or_a_digest_is_no_reason() -> None:
+    reference = parse_reference("docker://quay.io/manifest.unknown/eof:1")
+    digest = f"sha256:{'404' * 21}4"
+    fatal = f'time="2026-01-01T00:00:00Z" level=fatal msg="reading {reference.name}: blob {digest} is odd"\n'
+
+    assert skopeo.failure(fatal, reference).brief == f"'{reference}' can't be fetched"
 
 
 def test_output_that_is_no_log_is_shown_as_it_is() -> None:
