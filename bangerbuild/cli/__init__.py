@@ -92,17 +92,10 @@ def cli() -> None:
 
 @cli.command()
 @options.plan_options
-@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Steps at once. [default: the cores]")
+@options.jobs
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, do what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@click.option(
-    "--lock-timeout",
-    type=click.FloatRange(0),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for another apply on the same store.",
-)
+@options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
@@ -119,16 +112,12 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild import apply as flow
     from bangerbuild.reporters import reporter
 
-    if lock_timeout != lock_timeout:  # noqa: PLR0124  # nan, which no comparison ends
-        raise click.BadParameter("nan is no number of seconds", param_hint="--lock-timeout")
     request = options.request(**wanted)
     if dry_run:
         output.plan_result(flow.make_plan(request, output.warn), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
-    manner = flow.Manner(
-        jobs or len(os.sched_getaffinity(0)), keep_going=keep_going, lock_seconds=lock_timeout
-    )
+    manner = flow.Manner(options.number(jobs), keep_going=keep_going, lock_seconds=lock_timeout)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         plan, results = flow.apply(request, manner, telling, output.warn)
     if as_json:
@@ -168,7 +157,7 @@ def plan(
 
 @cli.command()
 @options.manifest_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options.as_json
 def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the state, size and base of each artifact.
 
@@ -185,6 +174,43 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         return
     for line in statuses.lines(examined):
         output.result(line)
+
+
+@cli.command()
+@options.manifest_options
+@options.as_json
+@options.jobs
+@options.lock_timeout
+@click.option("--rebuild", is_flag=True, help="Make images again, in staging, and compare.")
+def verify(
+    *,
+    as_json: bool,
+    jobs: int | None,
+    lock_timeout: float,
+    rebuild: bool,
+    **wanted: Any,  # noqa: ANN401  # the options that make a Request
+) -> int:
+    """Check whether what lies in the store is sound.
+
+    Disks, images, launch files and the files written into guests are read, and nothing is changed. Disks that somebody has open are left out and listed.
+    """
+    from bangerbuild import apply as flow
+    from bangerbuild import verify as verification
+    from bangerbuild.verify.check import Check, Finding
+
+    def tell(checks: Sequence[Check]) -> None:
+        if not as_json:
+            for line in verification.lines(checks):
+                output.result(line)
+
+    manner = flow.Manner(options.number(jobs), lock_seconds=lock_timeout)
+    store, checks = verification.verify(options.request(**wanted), manner, tell, output.warn, again=rebuild)
+    if as_json:
+        output.json_result(verification.to_json(store, checks))
+    else:
+        output.result(verification.summary_line(checks))
+    results = {check.result for check in checks}
+    return EXIT_FAILED if Finding.FAILED in results else EXIT_BUSY if Finding.IN_USE in results else 0
 
 
 @cli.command()
