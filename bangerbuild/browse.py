@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
-from bangerbuild.disk import in_use, snapshot
+from bangerbuild.disk import in_use, interrupted, snapshot
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
 from bangerbuild.tree import FORMATS, EntryType
@@ -59,12 +60,14 @@ def _check_readable(disk: Path) -> None:
 
 
 def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
-    if not _is_store(disk):
-        if base is not None:
-            raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
-        return stack.enter_context(RawFile(disk))
-    under = stack.enter_context(RawFile(base or _recorded_base(disk)))
-    return stack.enter_context(SnapshotStore(under, disk))
+    """What is on the disk once it is mended and its journal replayed; nothing is touched."""
+    blocks = stack.enter_context(interrupted.opened(disk, str(disk)))
+    if _is_store(disk):
+        under = stack.enter_context(RawFile(base or _recorded_base(disk)))
+        return through_journal(SnapshotStore(under, blocks))
+    if base is not None:
+        raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
+    return through_journal(blocks)
 
 
 def _is_store(disk: Path) -> bool:

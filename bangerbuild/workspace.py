@@ -159,13 +159,16 @@ class JobWorkspace:
         self.new.add(artifact)
         return path
 
-    def copy(self, artifact: str) -> Path | None:
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """See Workspace."""
         with self.in_place(artifact) as published:
             guests = self._store.modified(artifact)
             path = self.create(artifact, guests=guests)
             self.new.discard(artifact)
             if clone.reflink(published, path):
+                return path
+            if not sharing:
+                clone.sparse_copy(published, path)
                 return path
             del self.staged[artifact]
             return None

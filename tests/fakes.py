@@ -51,6 +51,8 @@ class FakeStep:
     """Raised by `run`, once its outputs are half-made."""
     during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
     """Called by `run` before it ends."""
+    within: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
+    """Called by `run` while it holds the disk that it changes."""
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
@@ -72,8 +74,15 @@ class FakeStep:
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:
-            with workspace.in_place(workspace.artifact(self.changes)) as path, path.open("a") as file:
-                file.write(self.text)
+            artifact = workspace.artifact(self.changes)
+            if not workspace.is_staged(artifact) and workspace.pristine:  # what nobody used is made anew
+                content = workspace.path(artifact).read_text()
+                workspace.create(artifact).write_text(content)
+            with workspace.in_place(artifact) as path:
+                if self.within:
+                    self.within(workspace)
+                with path.open("a") as file:
+                    file.write(self.text)
         else:
             content = "".join(
                 workspace.path(workspace.artifact(step_id)).read_text() for step_id in self.inputs

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -131,14 +132,51 @@ def test_a_disk_that_fails_leaves_its_patch_undone(path: Path) -> None:
     assert artifacts(path) == {}
 
 
-def test_a_patch_of_a_disk_that_stays_changes_a_copy_and_takes_its_place(path: Path) -> None:
+def guest_writes(disk: Path) -> int:
+    """A VM ran on the disk; the disk's inode."""
+    with disk.open("a") as file:
+        file.write("guest;")
+    return disk.stat().st_ino
+
+
+def test_the_patch_of_a_disk_that_nobody_used_takes_its_place(path: Path) -> None:
     built([disk("root"), patch("root")], path)
-    (path / "root.cow").chmod(0o640)
     with (path / "root.cow").open() as running:
         built([disk("root"), patch("root", "more;")], path)
         assert running.read() == "root;patch;"
     assert artifacts(path) == {"root.cow": "root;patch;more;"}
-    assert (path / "root.cow").stat().st_mode & 0o777 == 0o640
+
+
+def test_the_patch_of_a_disk_that_a_guest_used_changes_it_where_it_lies(path: Path) -> None:
+    built([disk("root"), patch("root")], path)
+    inode = guest_writes(path / "root.cow")
+    assert outcomes(built([disk("root"), patch("root", "more;")], path)) == {
+        "root": "skipped",
+        "root.patch": "done",
+    }
+    assert artifacts(path) == {"root.cow": "root;patch;guest;more;"}
+    assert (path / "root.cow").stat().st_ino == inode
+
+
+def test_a_disk_that_a_guest_used_stays_the_guests_after_a_patch(path: Path) -> None:
+    built([disk("root"), patch("root")], path)
+    guest_writes(path / "root.cow")
+    built([disk("root"), patch("root", "more;")], path)
+    assert store.read(path).modified("root.cow")
+    assert store.read(path).is_as_seen("root.cow")
+
+
+def test_a_disk_that_somebody_opens_while_it_is_changed_is_told(path: Path) -> None:
+    built([disk("root"), patch("root")], path)
+    guest_writes(path / "root.cow")
+    with ExitStack() as opened:
+
+        def open_it(_: Workspace) -> None:
+            opened.enter_context((path / "root.cow").open("rb"))
+
+        results = built([disk("root"), patch("root", "more;", within=open_it)], path)
+    assert results[1].error is not None
+    assert "was opened by" in results[1].error.brief
 
 
 def test_a_failed_update_leaves_the_disk_and_its_records_as_they_were(path: Path) -> None:
@@ -247,7 +285,7 @@ def test_publishing_that_fails_ends_the_run_and_the_next_one_finishes_it(
 
     steps = [step("a"), step("b"), step("c")]
     with monkeypatch.context() as patched:
-        patched.setattr(store, "_made", full)
+        patched.setattr(store.contents, "_made", full)
         with pytest.raises(StoreError, match="no space left on device"):
             built(steps, path, keep_going=keep_going)
     assert artifacts(path) == before

@@ -17,7 +17,7 @@ from bangerbuild import store
 from bangerbuild.disk import clone
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import Recipe, Record
-from bangerbuild.store import Staged, Store
+from bangerbuild.store import Staged, Store, contents
 from tests.conftest import PROJECT
 from tests.unprivileged import run_unprivileged
 
@@ -49,8 +49,6 @@ def publish(path: Path, texts: dict[str, str]) -> None:
     """One writer that publishes all of these at once."""
     with store.writing(path, timeout_seconds=0) as opened:
         opened.publish(staged(opened, texts))
-        for directory in (path / ".staging").iterdir():
-            directory.rmdir()
 
 
 def standing(opened: Store, artifact: str) -> str | None:
@@ -146,7 +144,7 @@ def test_a_store_of_another_format_is_refused_with_a_way_out(path: Path) -> None
     with contextlib.closing(sqlite3.connect(path / "state.db")) as database:
         database.execute("PRAGMA user_version = 99")
     for opening in (lambda: store.read(path), lambda: publish(path, {ROOT: "two"})):
-        with pytest.raises(StoreError, match="has format 99, and this program reads format 1") as caught:
+        with pytest.raises(StoreError, match="has format 99, and this program reads format 2") as caught:
             opening()
         assert "--store DIR" in str(caught.value.hint)
     assert (path / ROOT).read_text() == "one"
@@ -306,8 +304,8 @@ BOUNDARIES: dict[str, tuple[str, bool]] = {
     "before the renames": ("bangerbuild.store.Store._rename", False),
     "before the first rename": ("pathlib.Path.rename", False),
     "after the renames": ("bangerbuild.store.Store._confirm", True),
-    "before the records are written": ("bangerbuild.store._write_records", True),
-    "before the stamps are written": ("bangerbuild.store._write_stamps", True),
+    "before the records are written": ("bangerbuild.store.database.write_records", True),
+    "before the stamps are written": ("bangerbuild.store.database.write_stamps", True),
     "before the confirmation is committed": ("bangerbuild.store.Store._write_digests", True),
 }
 """The function at whose call the writer dies, and whether the new artifacts hold then."""
@@ -383,7 +381,7 @@ def test_two_intents_for_one_artifact_are_settled_by_the_rename_that_took_place(
     with store.writing(path, timeout_seconds=0) as opened:
         for text in ("one", "two"):
             jobs = staged(opened, {ROOT: text})
-            opened._write_intents([(job, store._stamps(job)) for job in jobs])
+            opened._write_intents([(job, contents._stamps(job)) for job in jobs])
             if text == "one":
                 opened._rename(jobs[:1], lambda _: True)
     assert_settled(path, {ROOT: "one"})
@@ -442,12 +440,12 @@ def publish_raising(path: Path, function: str, error: Exception, texts: dict[str
 @pytest.mark.parametrize(
     ("function", "error", "left"),
     [
-        ("bangerbuild.store._stamps", FULL, "old"),
+        ("bangerbuild.store.contents._stamps", FULL, "old"),
         ("bangerbuild.store.Store._write_intents", FULL_DATABASE, "old"),
-        ("bangerbuild.store._made", FULL, "old"),
+        ("bangerbuild.store.contents._made", FULL, "old"),
         ("pathlib.Path.rename", FULL, "old"),
-        ("bangerbuild.store._write_records", FULL_DATABASE, "new"),
-        ("bangerbuild.store._write_stamps", FULL_DATABASE, "new"),
+        ("bangerbuild.store.database.write_records", FULL_DATABASE, "new"),
+        ("bangerbuild.store.database.write_stamps", FULL_DATABASE, "new"),
     ],
 )
 def test_a_disk_that_is_full_at_any_point_is_one_plain_error_with_the_old_or_the_new_in_place(
@@ -553,7 +551,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from bangerbuild import store
-with store.writing(Path(sys.argv[1]), timeout_seconds=0):
+with store.writing(Path(sys.argv[1]), timeout_seconds=0) as opened:
+    opened.lock(["vm.web"])
     print(flush=True)
     sys.stdin.read()
 """
@@ -574,14 +573,14 @@ def holding(path: Path) -> Callable[[], subprocess.Popen[bytes]]:
     return hold
 
 
-def test_a_second_writer_is_told_who_holds_the_store(
+def test_a_second_writer_is_told_who_holds_what_it_wants(
     path: Path, holding: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     with holding() as program:
-        with pytest.raises(BusyError) as caught:
-            publish(path, {ROOT: "one"})
+        with pytest.raises(BusyError) as caught, store.writing(path, timeout_seconds=0) as opened:
+            opened.lock(["vm.db", "vm.web"])
         program.communicate()
-    assert caught.value.brief == f"the store '{path}' is locked by process {program.pid}"
+    assert caught.value.brief == f"'vm.web' is locked by process {program.pid}"
     assert "--lock-timeout" in str(caught.value.hint)
     assert caught.value.exit_code == 4
 
@@ -602,6 +601,7 @@ def test_a_writer_gets_the_store_once_the_other_is_done(
         assert program.stdin is not None
         program.stdin.close()
         with store.writing(path, timeout_seconds=60) as opened:
+            opened.lock(["vm.web"])
             opened.publish(staged(opened, {ROOT: "one"}))
 
 
@@ -609,8 +609,9 @@ def test_the_lock_dies_with_its_holder(path: Path, holding: Callable[[], subproc
     with holding() as program:
         program.send_signal(signal.SIGKILL)
         program.communicate()
-    publish(path, {ROOT: "one"})
-    assert standing(store.read(path), ROOT) == "one"
+    with store.writing(path, timeout_seconds=0) as opened:
+        opened.lock(["vm.web"])
+        opened.publish(staged(opened, {ROOT: "one"}))
 
 
 def test_a_job_whose_place_may_not_be_taken_is_left_out_and_the_others_are_published(tmp_path: Path) -> None:

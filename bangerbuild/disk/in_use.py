@@ -44,17 +44,28 @@ def held(path: Path, name: str) -> Iterator[None]:
     """Have a disk to oneself: QEMU, which asks for locks of its own (OFD), does not start on it meanwhile.
 
     Raises:
-        BusyError: somebody has it open.
+        BusyError: somebody has it open; or, when all is done, opened it meanwhile all the same.
         OSError: it can't be opened.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
     with path.open("r+b") as file:
-        while not _is_locked(file.fileno()) or (who := _refusal(file.fileno(), path, fcntl.F_WRLCK)):
-            if time.monotonic() >= deadline:
-                who = _anyone(path)
-                raise BusyError(f"'{name}' is in use by {who} now", hint="shut the VM down first")
-            time.sleep(POLL_SECONDS)
+        if who := _waited_for(file.fileno(), path):
+            raise BusyError(f"'{name}' is in use by {who} now", hint="shut the VM down first")
         yield
+        if who := _waited_for(file.fileno(), path):
+            raise BusyError(
+                f"'{name}' was opened by {who} while it was changed",
+                hint=f"shut the VM down, check the disk with e2fsck -f '{path}', then `bangerbuild apply`",
+            )
+
+
+def _waited_for(fd: int, path: Path) -> str | None:
+    """Who still has the disk open after a while; None once we have it to ourselves."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not _is_locked(fd) or _refusal(fd, path, fcntl.F_WRLCK):
+        if time.monotonic() >= deadline:
+            return _anyone(path)
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def _is_locked(fd: int) -> bool:

@@ -20,7 +20,7 @@ OFFSET = 1024
 SIZE = 1024
 _MAGIC = 0xEF53
 _VALID = 1
-_ERRORS = 2
+ERROR_FS = 2
 
 COMPAT_XATTR = 0x8
 INCOMPAT_FILETYPE = 0x2
@@ -105,7 +105,7 @@ class Superblock:
     def is_clean(self) -> bool:
         """Whether it was left in order: no journal to replay, no errors, no orphans."""
         unclean = self.incompat & INCOMPAT_RECOVER or self.ro_compat & RO_COMPAT_ORPHAN_PRESENT
-        return self.state & (_VALID | _ERRORS) == _VALID and not unclean and not self.last_orphan
+        return self.state & (_VALID | ERROR_FS) == _VALID and not unclean and not self.last_orphan
 
 
 def parse_superblock(raw: bytes) -> Superblock | None:
@@ -195,7 +195,7 @@ def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bo
             f"'{name}' uses the ext4 feature mmp: another host may have it mounted",
             hint=f"tune2fs -O ^mmp '{blocks.place or name}'",
         )
-    if superblock.state & _ERRORS:
+    if superblock.state & ERROR_FS:
         raise FilesystemError(f"'{name}' is marked as having errors", hint=mend_hint(blocks))
     if allow_unreplayed:
         return

@@ -260,6 +260,13 @@ class Handle:
             self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
         )
 
+    def find_block(self, ino: int, raw: bytearray, logical: int) -> int:
+        """Where on the disk a block of a file lies; 0 in a hole. What is found may lie beyond the disk."""
+        found = self._number64
+        inode = self._inode_type.from_buffer(raw)
+        self._lib.ext2fs_bmap2(self._fs, ino, inode, None, 0, logical, None, byref(found))
+        return found.value
+
     def read_file(self, ino: int, offset: int, length: int) -> bytes:
         """Bytes of a file's content in any form, fewer at its end. Goes block by block."""
         return self._with_file(ino, 0, functools.partial(self._read_at, offset=offset, length=length))
