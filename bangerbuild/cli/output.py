@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Plan
 
+EXIT_FAILED = 1
+EXIT_PENDING = 2
+EXIT_USAGE = 3
+EXIT_BUSY = 4
+EXIT_INTERRUPTED = 130
+
 
 def open_closed_streams() -> None:
     """A stream that the caller closed (`>&-`) leads nowhere, and not into the next file that is opened."""
