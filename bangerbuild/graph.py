@@ -101,6 +101,11 @@ def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
     return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
 
 
+def immutable(graph: Graph) -> list[str]:
+    """The ids of the steps whose artifacts lie under their fingerprint: never changed, and nobody's own."""
+    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
+
+
 def to_text(graph: Graph) -> str:
     """One line per step, then what it needs."""
     width = max((len(step_id) for step_id in graph), default=0)

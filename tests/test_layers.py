@@ -25,6 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "apply",
         "browse",
+        "collect",
+        "destroy",
         "doctor",
         "errors",
         "graph",
@@ -39,6 +41,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporters": {"model", "report"},
     "report": {"model"},
     "status": {"disk", "model", "report"},
+    "collect": {
+        "apply",
+        "dependents",
+        "disk",
+        "graph",
+        "host",
+        "model",
+        "plan",
+        "report",
+        "store",
+    },
+    "destroy": {"apply", "dependents", "disk", "errors", "graph", "launch", "report", "steps", "store"},
+    "dependents": {"fingerprint", "launch", "store"},
     "verify": {
         "apply",
         "disk",

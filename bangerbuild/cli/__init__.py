@@ -247,6 +247,10 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
                 break
 
 
+cli.add_command(upkeep.gc)
+cli.add_command(upkeep.destroy)
+
+
 @cli.command()
 def doctor() -> int:
     """Say what this host has and lacks, and how to get it."""

@@ -9,7 +9,7 @@ from bangerbuild.disk import checking, clone, in_use
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import BangerError
-from bangerbuild.steps import KINDS, PATCHES, written
+from bangerbuild.steps import KINDS, PATCHES, disks, written
 from bangerbuild.tree import Place
 from bangerbuild.verify.check import Check, Finding, judged, told
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Record
     from bangerbuild.store import Stamp, Store
-
-DISK_SUFFIXES = (".ext4", ".cow")
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def _contents(artifact: Artifact, before: os.stat_result, directory: Path, epoch
             yield _check(artifact, "base", Finding.FAILED, lost)
             return
         yield _check(artifact, "base", Finding.OK)
-    if artifact.name.endswith(DISK_SUFFIXES):
+    if artifact.name.endswith(disks.SUFFIXES):
         yield from _disk(artifact, directory, epoch)
 
 

@@ -30,9 +30,7 @@ def rebuild(wanted: Graph, store: Store, limits: execute.Limits) -> Iterator[Che
     Raises:
         SourceError, ToolError: a source can't be read, or a tool is missing.
     """
-    images = graph.restrict(
-        wanted, [step.id for step in graph.all_steps(wanted) if is_immutable(step.outputs)]
-    )
+    images = graph.restrict(wanted, graph.immutable(wanted))
     host = LocalHost(store, limits.epoch)
     actions = plan.make(images, store, host, epoch=limits.epoch).actions
     again = Plan(store.path, tuple(_again(action, store) for action in actions))
@@ -45,11 +43,6 @@ def rebuild(wanted: Graph, store: Store, limits: execute.Limits) -> Iterator[Che
                 yield _compared(action, artifact, result, comparison)
             else:
                 yield Check(artifact, action.id, "rebuild", Finding.SKIPPED, obstacle)
-
-
-def is_immutable(outputs: Sequence[str]) -> bool:
-    """Whether a step's artifacts lie under its fingerprint: the same recipe gives the same bytes."""
-    return any("{fingerprint}" in output for output in outputs)
 
 
 def _again(action: Action, store: Store) -> Action:
