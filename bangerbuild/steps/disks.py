@@ -40,7 +40,10 @@ NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its w
 
 @contextmanager
 def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
-    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's."""
+    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's.
+
+    One that its guest left with a journal to replay is read as it will be.
+    """
     artifact = view.artifact(disk_id)
     with ExitStack() as stack:
         blocks = stack.enter_context(interrupted.opened(view.path(artifact), artifact))
