@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, process, store
 from bangerbuild.apply import epoch, load_graph
+from bangerbuild.disk.checking import Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.locks import Lock
 from bangerbuild.store.sessions import LOCKS
@@ -130,6 +131,7 @@ class _Examination:
         self._store = opened
         self._manner = manner
         self._turn = threading.Lock()
+        self._skeletons = Skeletons(opened.stage())
         self._epoch = epoch()
 
     def checks(self, owner: str, records: Sequence[str]) -> tuple[Check, ...]:
@@ -151,7 +153,7 @@ class _Examination:
         with self._turn:
             directory = self._store.stage()
         try:
-            return artifacts.examine(one, directory, self._epoch)
+            return artifacts.examine(one, artifacts.Means(directory, self._skeletons, self._epoch))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

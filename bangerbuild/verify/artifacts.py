@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import checking, clone, in_use
-from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import BangerError
 from bangerbuild.steps import KINDS, PATCHES, disks, written
@@ -67,14 +66,19 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
         )
 
 
-def examine(artifact: Artifact, directory: Path, epoch: int) -> tuple[Check, ...]:
-    """Every check of an artifact, as far as the ones before allow the next.
+@dataclass(frozen=True)
+class Means:
+    """What the checks of one artifact may use."""
 
-    Args:
-        artifact: what is checked; only read.
-        directory: a private one on the store's filesystem, empty; the caller removes it.
-        epoch: seconds since 1970 for what is written into copies.
-    """
+    directory: Path
+    """A private one on the store's filesystem, empty; the caller removes it."""
+    skeletons: checking.Skeletons
+    epoch: int
+    """Seconds since 1970 for what is written into copies."""
+
+
+def examine(artifact: Artifact, means: Means) -> tuple[Check, ...]:
+    """Every check of an artifact, which is only read, as far as the ones before allow the next."""
     try:
         before = artifact.file.stat()
         holder = in_use.writer(artifact.file) if artifact.exclusive else None
@@ -84,7 +88,7 @@ def examine(artifact: Artifact, directory: Path, epoch: int) -> tuple[Check, ...
         return (_check(artifact, "artifact", Finding.FAILED, told(err)),)
     if holder:
         return (_check(artifact, "use", Finding.IN_USE, f"in use by {holder}"),)
-    checks = (_check(artifact, "artifact", Finding.OK), *_contents(artifact, before, directory, epoch))
+    checks = (_check(artifact, "artifact", Finding.OK), *_contents(artifact, before, means))
     if artifact.exclusive and _was_used(artifact, before):
         return (_check(artifact, "use", Finding.IN_USE, "it was used while it was checked"),)
     return checks
@@ -105,7 +109,7 @@ def _look(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _contents(artifact: Artifact, before: os.stat_result, directory: Path, epoch: int) -> Iterator[Check]:
+def _contents(artifact: Artifact, before: os.stat_result, means: Means) -> Iterator[Check]:
     yield from judged(artifact.name, artifact.id, "digest", lambda: _digest_faults(artifact, before))
     if artifact.base is not None:
         if not artifact.base.is_file():
@@ -114,7 +118,7 @@ def _contents(artifact: Artifact, before: os.stat_result, directory: Path, epoch
             return
         yield _check(artifact, "base", Finding.OK)
     if artifact.name.endswith(disks.SUFFIXES):
-        yield from _disk(artifact, directory, epoch)
+        yield from _disk(artifact, means)
 
 
 def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
@@ -128,15 +132,16 @@ def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
     yield "its bytes changed although nobody wrote to it" if untouched else "was changed by someone else"
 
 
-def _disk(artifact: Artifact, directory: Path, epoch: int) -> Iterator[Check]:
+def _disk(artifact: Artifact, means: Means) -> Iterator[Check]:
+    source = checking.Source(artifact.file, artifact.base, artifact.name)
     try:
-        raw = checking.readable(artifact.file, artifact.base, directory, name=artifact.name, epoch=epoch)
+        disk = checking.readable(source, means.directory, means.skeletons, epoch=means.epoch)
     except (BangerError, OSError) as err:
         yield _check(artifact, "filesystem", Finding.FAILED, told(err))
         return
-    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(raw))
+    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path))
     if artifact.lines:
-        yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, raw))
+        yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 
 
 def _filesystem_faults(raw: Path) -> Iterator[str]:
@@ -146,10 +151,8 @@ def _filesystem_faults(raw: Path) -> Iterator[str]:
         yield f"e2fsck: {first} (and {len(more)} more)" if more else f"e2fsck: {first}"
 
 
-def _file_faults(artifact: Artifact, raw: Path) -> Iterator[str]:
-    with RawFile(raw) as blocks:
-        blocks.name = artifact.name
-        place = Place(artifact.mount_point)
-        with Filesystem(blocks, allow_unclean=True, place=place) as disk:
-            for path in written.differing(disk, artifact.lines):
-                yield f"{path} differs in the guest"
+def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
+    place = Place(artifact.mount_point)
+    with disk.opened() as blocks, Filesystem(blocks, allow_unclean=True, place=place) as filesystem:
+        for path in written.differing(filesystem, artifact.lines):
+            yield f"{path} differs in the guest"

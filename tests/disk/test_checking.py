@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.disk import checking, growing, redo_log, tools, transaction
 from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.checking import Readable, Skeletons, Source
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
 from tests.disk.damage import bitmap_of, command_debugfs, flip, leave_in_journal, place_of
-from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs, merge
+from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs, make_ext4, merge
+from tests.need import need
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,28 +57,99 @@ def over(base: Path, cow: Path, guest: str, content: bytes) -> Path:
 
 
 def readable(disk: Path, room: Path, base: Path | None = None) -> Path:
-    """With the certainty that nothing was touched."""
+    """The raw file, with the certainty that nothing was touched."""
+    return whole(disk, room, base).path
+
+
+def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in (disk, *disk.parent.glob("*.*"))}
+    (room / "skeletons").mkdir(exist_ok=True)
+    skeletons = Skeletons(room / "skeletons")
     try:
-        return checking.readable(disk, base, room, name="vms/web/disk", epoch=EPOCH)
+        return checking.readable(Source(disk, base, "vms/web/disk"), room, skeletons, epoch=EPOCH)
     finally:
         after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
         assert after == before
 
 
+def content(disk: Readable, guest: str) -> bytes | None:
+    """What our own reader finds in it."""
+    with disk.opened() as blocks, Filesystem(blocks) as filesystem:
+        return filesystem.read(guest)
+
+
 def test_a_raw_disk_in_order_is_read_where_it_lies(filled: Path, room: Path) -> None:
-    assert readable(filled, room) == filled
-    assert list(room.iterdir()) == []
+    disk = whole(filled, room)
+    assert disk.path == filled
+    assert content(disk, "/f") == b"old"
+    assert [path.name for path in room.rglob("*")] == ["skeletons"]
 
 
-def test_a_store_is_put_together_with_its_base(filled: Path, room: Path) -> None:
-    cow = over(filled, filled.with_name("root.cow"), "/g", b"of the store")
-    raw = readable(cow, room, filled)
-    assert_clean(raw)
-    assert debugfs(raw, "cat /f") == b"old"
-    assert debugfs(raw, "cat /g") == b"of the store"
+def test_of_a_store_e2fsck_gets_all_that_it_reads_and_nothing_else(filled: Path, room: Path) -> None:
+    write(filled, "/large", os.urandom(16 << 20))
+    cow = over(filled, filled.with_name("root.cow"), "/d/g", b"of the store")
+    disk = whole(cow, room, filled)
+    assert_clean(disk.path)
+    assert debugfs(disk.path, "cat /d/g") == b"of the store"
+    assert not disk.has_content
+    assert disk.path.stat().st_blocks * 512 < 8 << 20
     with RawFile(filled) as base, SnapshotStore(base, cow) as store:
-        assert raw.read_bytes() == merge(filled, store, room / "reference").read_bytes()
+        reference = merge(filled, store, room / "reference")
+    for request in ("stats", "ls -p /", "ls -p /d", "stat /large", "stat /d/g", "logdump -S"):
+        assert debugfs(disk.path, request) == debugfs(reference, request)
+
+
+def test_what_is_in_the_files_of_a_store_comes_from_store_and_base(filled: Path, room: Path) -> None:
+    cow = over(filled, filled.with_name("root.cow"), "/g", b"of the store")
+    disk = whole(cow, room, filled)
+    assert (content(disk, "/f"), content(disk, "/g")) == (b"old", b"of the store")
+
+
+def test_damage_in_a_store_is_found_with_the_metadata_of_its_base_alone(filled: Path, room: Path) -> None:
+    cow = over(filled, filled.with_name("root.cow"), "/g", b"x")
+    with RawFile(filled) as base, SnapshotStore(base, cow, writable=True) as store:
+        at = bitmap_of(filled)
+        store.write(at, bytes([store.read(at, 1)[0] ^ 0xFF]))
+        store.commit()
+    assert checking.errors_in(readable(cow, room, filled))
+
+
+def test_the_metadata_of_a_base_is_copied_once(filled: Path, room: Path) -> None:
+    skeletons = Skeletons(room)
+    with ThreadPoolExecutor(4) as pool:
+        (skeleton,) = set(pool.map(skeletons.of, [filled] * 8))
+    assert skeleton != filled
+    assert list(room.iterdir()) == [skeleton]
+
+
+def test_of_a_damaged_base_everything_is_taken(filled: Path, room: Path) -> None:
+    cow = over(filled, filled.with_name("root.cow"), "/g", b"of the store")
+    flip(filled, bitmap_of(filled))
+    disk = whole(cow, room, filled)
+    assert disk.has_content
+    assert debugfs(disk.path, "cat /f") == b"old"
+    assert list((room / "skeletons").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "feature", ["ea_inode", "orphan_file", "quota", "casefold", "bigalloc", "^has_journal"]
+)
+def test_a_base_of_any_feature_is_as_clean_in_the_copy_as_it_is(
+    room: Path, tmp_path: Path, feature: str
+) -> None:
+    base = make_ext4(tmp_path / "base.ext4", "-O", feature)
+    (tmp_path / "f").write_bytes(b"old")
+    (tmp_path / "value").write_bytes(os.urandom(20_000))
+    command_debugfs(base, f"write {tmp_path / 'f'} f")
+    command_debugfs(base, f"ea_set -f {tmp_path / 'value'} /f user.large")
+    subprocess.run([need("e2fsck"), "-fy", base], check=False, capture_output=True)  # debugfs counts wrong
+    assert_clean(base)
+    cow = tmp_path / "root.cow"
+    with RawFile(base) as under:
+        SnapshotStore.create(under, cow).close()
+    disk = whole(cow, room, base)
+    assert checking.errors_in(disk.path) == ()
+    assert content(disk, "/f") == b"old"
 
 
 def test_a_journal_is_replayed_in_a_copy(filled: Path, room: Path) -> None:
@@ -226,6 +302,12 @@ def test_what_e2fsck_finds_comes_first_and_its_chatter_not_at_all(filled: Path) 
         assert "? no" not in line
 
 
+def test_what_e2fsck_would_do_about_it_is_not_said(filled: Path) -> None:
+    command_debugfs(filled, "sif /f blocks 16")
+    (first, *_) = checking.errors_in(filled)
+    assert re.fullmatch(r"Inode \d+, i_blocks is 16, should be 8\.", first)
+
+
 def test_a_superblock_that_is_gone_is_an_error_although_e2fsck_has_another(filled: Path, room: Path) -> None:
     with filled.open("r+b") as file:
         os.pwrite(file.fileno(), bytes(1024), 1024)
@@ -263,8 +345,7 @@ def test_no_room_for_a_copy_is_an_error_of_the_host(filled: Path, room: Path) ->
 
 
 def test_a_copy_is_as_sparse_as_the_disk(filled: Path, room: Path) -> None:
-    cow = over(filled, filled.with_name("root.cow"), "/g", b"x")
-    raw = readable(cow, room, filled)
     reference = room / "reference"
     clone(filled, reference)
-    assert raw.stat().st_blocks <= reference.stat().st_blocks + 256
+    leave_in_journal(filled, "/f", b"new")
+    assert readable(filled, room).stat().st_blocks <= reference.stat().st_blocks + 256
