@@ -133,6 +133,11 @@ class Record:
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
 
+    @property
+    def step_id(self) -> str:
+        """The step's id; one that is remembered for each fingerprint has that behind it in `id`."""
+        return self.id.removesuffix(f"@{self.fingerprint}")
+
 
 @dataclass(frozen=True)
 class FileDiff:

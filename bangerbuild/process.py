@@ -34,6 +34,7 @@ STARTING = threading.Lock()
 PACKAGES = {
     "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
+    "e2image": "e2fsprogs",
     "resize2fs": "e2fsprogs",
     "tune2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",

@@ -140,12 +140,13 @@ class JobWorkspace:
         """See View."""
         if step_id in self._facts:
             return self._facts[step_id]
-        if step_id not in self._store.records:
+        record = self._store.record(step_id, self._actions[step_id].fingerprint)
+        if record is None:
             raise StoreError(
                 f"nothing is known of '{step_id}'",
                 hint=f"bangerbuild apply --replace {step_id} (WHATEVER IS IN IT is lost)",
             )
-        return self._store.records[step_id].facts
+        return record.facts
 
     def written(self, step_id: str) -> Mapping[str, str]:
         """See View."""

@@ -199,7 +199,18 @@ class TestWords:
     ) -> None:
         done = cli("-h", cwd=tmp_path)
         assert done.returncode == 0
-        for name in ("apply", "plan", "validate", "graph", "schema", "status", "ls", "cat", "doctor"):
+        for name in (
+            "apply",
+            "plan",
+            "validate",
+            "graph",
+            "schema",
+            "status",
+            "verify",
+            "ls",
+            "cat",
+            "doctor",
+        ):
             assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
         assert "..." not in done.stdout.partition("Commands:")[2]
 

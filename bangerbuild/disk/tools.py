@@ -108,6 +108,14 @@ def e2fsck_read_only(path: Path, *, size_bytes: int) -> Command:
     )
 
 
+def e2image(path: Path, target: Path, *, size_bytes: int) -> Command:
+    """Copy what e2fsck reads of a filesystem, its metadata, to a sparse raw file."""
+    return Command(
+        ("e2image", "-r", str(path), str(target)),
+        timeout_seconds=E2FSCK_SECONDS + E2FSCK_SECONDS_PER_GIB * (size_bytes >> 30),
+    )
+
+
 def e2fsck_preen(path: Path, *, epoch: int) -> Command:
     """Replay the journal and mend what can be mended without asking; the filesystem is clean afterwards."""
     return Command(

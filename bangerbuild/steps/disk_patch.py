@@ -134,7 +134,7 @@ class DiskPatch(ABC):
         if workspace.is_staged(artifact):
             with disks.opened_to_write(workspace, self.changes, self.place) as disk:
                 workspace.wrote(self._patch(disk, workspace))
-            return {}
+            return self._facts
         with workspace.in_place(artifact) as path:
             in_place.replay(workspace, self.changes, path)
             with in_place.transaction(workspace, self.changes, path, self.place) as disk:
@@ -142,7 +142,12 @@ class DiskPatch(ABC):
             with disks.opened(workspace, self.changes, self.place) as disk:
                 written.check(disk, lines)
         workspace.wrote(lines)
-        return {}
+        return self._facts
+
+    @property
+    def _facts(self) -> dict[str, Json]:
+        """Where the guest sees what was written, which tells of each path where on the disk it lies."""
+        return {"mount_point": self.place.mount_point}
 
     def _patch(self, disk: Filesystem, workspace: Workspace) -> dict[str, str]:
         """Make a disk hold what is declared, and no longer what is not; what is declared now."""

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json, Record, Situation, View, Workspace
     from bangerbuild.tree import Place
 
+SUFFIXES = (".ext4", ".cow")
+"""How the names of artifacts end that hold a filesystem, or with their base do."""
 TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
 NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and XFS can): disks are copied"
 NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"

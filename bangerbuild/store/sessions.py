@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ class Session:
         self._store = store
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
+        self._making = threading.Lock()
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
@@ -52,16 +54,17 @@ class Session:
         return self.directory().name
 
     def directory(self) -> Path:
-        """A private directory on the store's filesystem.
+        """A private directory on the store's filesystem, the same for all threads.
 
         Raises:
             OSError: it can't be made.
         """
-        if self._directory is None:
-            with self._beginning():
-                self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-                self._stack.enter_context(Lock(self._directory, 0, "a new session"))
-        return self._directory
+        with self._making:
+            if self._directory is None:
+                with self._beginning():
+                    self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
+                    self._stack.enter_context(Lock(self._directory, 0, "a new session"))
+            return self._directory
 
     def _beginning(self) -> Lock:
         return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
@@ -84,3 +87,20 @@ class Session:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._stack.close()
+
+
+def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
+    """What dead sessions left in staging; the next session removes it.
+
+    Raises:
+        BusyError: no other session came to an end of its beginning in time.
+        OSError: it can't be looked at.
+    """
+    if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
+        return []
+    with Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'"):
+        return [
+            path
+            for path in sorted((store / STAGING).iterdir())
+            if path.is_symlink() or not path.is_dir() or is_abandoned(path)
+        ]

@@ -54,6 +54,7 @@ COMMANDS = [
         {"MKE2FS_CONFIG": "/dev/null", "MKE2FS_SKIP_CHECK_MSG": "1", **TIMES},
     ),
     (tools.e2fsck_read_only(Path("/d"), size_bytes=2 * MIB), "e2fsck -fn /d", {}),
+    (tools.e2image(Path("/d"), Path("/t"), size_bytes=2 * MIB), "e2image -r /d /t", {}),
     (tools.e2fsck_preen(Path("/d"), epoch=EPOCH), "e2fsck -fp /d", {"E2FSCK_TIME": "946684800", **TIMES}),
     (tools.resize2fs(Path("/d"), size_bytes=2 * MIB, epoch=EPOCH), "resize2fs /d 4096s", TIMES),
     (tools.version(), "mke2fs -V", {}),
