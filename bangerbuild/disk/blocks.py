@@ -96,6 +96,19 @@ class RawFile:
             except OSError as err:
                 raise FilesystemError(f"cannot sync '{self.name}': {err.strerror}", code=err.errno) from err
 
+    def allocate(self, offset: int, length: int) -> None:
+        """Make sure that the host has room for these bytes, so that writing them can't fail for want of it.
+
+        Raises:
+            FilesystemError: it has none.
+        """
+        try:
+            os.posix_fallocate(self._fd, offset, length)
+        except OSError as err:
+            raise FilesystemError(
+                f"there is no room for '{self.name}': {err.strerror}", code=err.errno
+            ) from err
+
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
         if self._fd >= 0:

@@ -163,7 +163,7 @@ def _grow(workspace: Workspace, artifact: str, size_bytes: int) -> None:
         disks.grow(copy, size_bytes, workspace.epoch)
         return
     with workspace.in_place(artifact) as path:
-        growing.grow(path, size_bytes, epoch=workspace.epoch)
+        growing.grow(path, artifact, size_bytes, epoch=workspace.epoch)
 
 
 def grow_store(workspace: Workspace, artifact: str, size_bytes: int | None) -> None:
