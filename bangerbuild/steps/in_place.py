@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone, growing, superblock, tools
+from bangerbuild.disk import clone, durable, growing, superblock, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
@@ -172,3 +172,4 @@ def grow_store(workspace: Workspace, artifact: str, size_bytes: int | None) -> N
         disks.refuse_to_shrink(artifact, path.stat().st_size, size_bytes)
         if size_bytes is not None:
             os.truncate(path, size_bytes)
+            durable.sync_one(path)

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -73,11 +74,15 @@ class Session:
             return
         with self._beginning():
             for path in list(staging.iterdir()):
-                if path.is_symlink() or not path.is_dir():
-                    path.unlink()
-                elif path != self._directory and is_abandoned(path):
-                    bury(path.name)
-                    shutil.rmtree(path)
+                with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
+                    self._sweep_one(path, bury)
+
+    def _sweep_one(self, path: Path, bury: Callable[[str], None]) -> None:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif path != self._directory and is_abandoned(path):
+            bury(path.name)
+            shutil.rmtree(path)
 
     def close(self) -> None:
         """Remove the session's directory and let go of its locks."""
