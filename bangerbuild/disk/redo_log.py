@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import durable
 from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LogWriter:
 
     def __init__(self, disk: Path, size_bytes: int, chunk_bytes: int) -> None:
         self.path = path_beside(disk)
-        self.places: dict[int, int] = {}
+        self.places = ChunkMap()
         """Where in the log the new bytes of each chunk begin."""
         self._size_bytes = size_bytes
         self._chunk_bytes = chunk_bytes
@@ -172,7 +173,7 @@ class RedoLog:
         self.size_bytes = 0
         """The disk's, when the log was begun."""
         self.chunk_bytes = _CHUNK_BYTES.start
-        self.places: dict[int, int] = {}
+        self.places = ChunkMap()
         """Where the new bytes of each chunk begin; of a log that does not hold, as far as it can be read."""
         self._end = self._file.size_bytes
         self._count = 0

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 DEFAULT_CHUNK_BYTES = 4096
-PENDING_LIMIT_BYTES = 32 << 20
-RESTORE_LIMIT_BYTES = 64 << 20
+PENDING_LIMIT_BYTES = 16 << 20
+RESTORE_LIMIT_BYTES = 32 << 20
 """How much of what was there is kept in memory while it is overwritten."""
 PIECE_BYTES = 1 << 20
 
