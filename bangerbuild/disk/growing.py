@@ -11,7 +11,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import durable, tools, undo_file
-from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.blocks import RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE
 from bangerbuild.errors import FilesystemError, ToolError
 from bangerbuild.process import run
@@ -169,6 +169,7 @@ class BeforeGrowth:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        check_end(self, offset, length)
         data = bytearray(self._disk.read(offset, length))
         for start, place, size in self._stretches:
             at, stop = max(offset, start), min(offset + length, start + size)

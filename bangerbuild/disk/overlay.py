@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from bangerbuild.disk import snapshot
-from bangerbuild.disk.blocks import RawFile, chunked, read_layered
-from bangerbuild.errors import FilesystemError, SnapshotError
+from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
+from bangerbuild.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -150,8 +150,7 @@ class SnapshotStore:
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks. Kept in memory up to a limit, then placed in the store file, still unreferenced."""
-        if offset + len(data) > self.size_bytes:
-            raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
+        check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self.chunk_bytes):
             if len(piece) < self.chunk_bytes:
                 old = self._chunk(chunk)

@@ -1,23 +1,25 @@
 """What an interrupted transaction left beside a disk: finishing or discarding it, and reading through it.
 
-log               chunks on the disk         is
-has its end       each old or new            written
-has its end       some are neither           refused: the disk was used, perhaps while changed by half
-has no end        none is new                discarded: nothing of it was written
-has no end        some are new               refused: it had an end once, and is damaged
+log            sectors on the disk    is
+has its end    each is old or new     written
+has its end    some are neither       refused: the disk was used, perhaps while it was changed by half
+has no end     none is new            discarded: nothing of it was written
+has no end     some are new           refused: it had an end once, and is damaged
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import redo_log
-from bangerbuild.disk.blocks import RawFile, read_layered
-from bangerbuild.disk.redo_log import RedoLog
+from bangerbuild.disk.blocks import RawFile, check_end, read_layered
+from bangerbuild.disk.redo_log import DIGEST_BYTES, SECTOR_BYTES, RedoLog
 from bangerbuild.disk.transaction import half_changed
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -56,31 +58,38 @@ def _is_to_be_written(log: RedoLog, disk: RawFile, path: Path) -> bool:
     Raises:
         FilesystemError: it can't be told, or it must not be written any more.
     """
-    olds = news = 0
-    for chunk in log.places:
-        there = _there(log, disk, chunk)
-        if redo_log.fingerprint(there) == log.old(chunk):
-            olds += 1
-        elif there == log.new(chunk):
-            news += 1
-    others = len(log.places) - olds - news
+    count = Counter(found for chunk in log.places for found in _sectors(log, disk, chunk))
+    olds, news, others = count["old"], count["new"], count["other"]
     if log.is_sealed and others:
         raise _refused(
             f"'{disk.name}' was used since a patch of it was interrupted",
-            f"{olds} chunks are as they were, {news} are patched, {others} were written by someone else",
+            f"{olds} sectors are as they were, {news} are patched, {others} were written by someone else",
             path,
         )
     if not log.is_sealed and news:
         raise _refused(
             f"'{disk.name}' is changed by half, and the redo log beside it is damaged",
-            f"of {len(log.places)} chunks that can be read, {news} are patched",
+            f"{olds} sectors are as they were, {news} are patched; how many there would be is not known",
             path,
         )
     return log.is_sealed
 
 
+def _sectors(log: RedoLog, disk: RawFile, chunk: int) -> Iterator[str]:
+    """What each sector of a chunk is now: `old`, `new` or `other`."""
+    old, new, there = log.old(chunk), log.new(chunk), _there(log, disk, chunk)
+    found = redo_log.digests(there)
+    for number, at in enumerate(range(0, len(new), SECTOR_BYTES)):
+        digest = slice(number * DIGEST_BYTES, (number + 1) * DIGEST_BYTES)
+        sector = slice(at, at + SECTOR_BYTES)
+        if found[digest] == old[digest]:
+            yield "old"
+        else:
+            yield "new" if there[sector] == new[sector] else "other"
+
+
 def _there(log: RedoLog, disk: RawFile, chunk: int) -> bytes:
-    """What the disk has; fewer bytes if it is another disk, or was cut."""
+    """What the disk has; fewer bytes if it was cut, or is another."""
     start = chunk * log.chunk_bytes
     end = min(start + log.chunk_bytes, log.size_bytes, disk.size_bytes)
     return disk.read(start, end - start) if start < end else b""
@@ -121,12 +130,17 @@ class Recovered:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        check_end(self, offset, length)
         if self._log is None or not self._holds:
             return self._file.read(offset, length)
         return read_layered(offset, length, self._log.chunk_bytes, self._own_chunk, self._file.read)
 
     def _own_chunk(self, chunk: int) -> bytes | None:
-        return self._log.new(chunk) if self._log and chunk in self._log.places else None
+        if not self._log or chunk not in self._log.places:
+            return None
+        new, start = self._log.new(chunk), chunk * self._log.chunk_bytes
+        end = min(start + self._log.chunk_bytes, self.size_bytes)
+        return new + self._file.read(start + len(new), end - start - len(new))  # of one that was enlarged
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks: it is open for reading only."""

@@ -1,14 +1,17 @@
 """The redo log beside a disk: what a transaction is about to write in place, kept until all of it is there.
 
     header    8 bytes magic, u64 size of the disk in bytes, u32 size of a chunk in bytes, u32 0
-    records   u64 chunk, 16 bytes BLAKE2b of what was there, then the chunk's new bytes
-    trailer   8 bytes magic, u64 number of records, SHA-256 of all that is before the trailer
+    records   u64 chunk, 16 bytes digest of the rest of the record and the chunk's number,
+              8 bytes digest of what was there in each of its sectors, its new bytes
+    trailer   8 bytes magic, u64 number of records, 32 bytes digest of the header and the records' digests
 
-All numbers are little-endian. The disk's last chunk ends with the disk. Of two records of one chunk the later
-one holds. A log without its trailer was never finished, and nothing of it has been written to the disk.
+All numbers are little-endian, all digests BLAKE2b. A sector has 512 bytes, and the disk's last chunk and its
+last sector end with the disk. Of two records of one chunk the later one holds. A log without its trailer was
+never finished, and nothing of it has been written to the disk; after a power cut any part may be missing.
 
-The digests of the old bytes tell a log whose disk has since been used: then some place holds neither what was
-there nor what the log has for it, and to write the log would destroy what a guest wrote.
+The digests of the old bytes tell a log whose disk has since been used: then some sector holds neither what
+was there nor what the log has for it, and to write the log would destroy what a guest wrote. A chunk that was
+written by half is no sign of that: a disk writes whole sectors.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import struct
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import durable
-from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.blocks import RawFile, host_error
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
 
@@ -35,7 +38,8 @@ _RECORD = struct.Struct("<Q16s")
 _TRAILER = struct.Struct("<8sQ32s")
 _MAGIC = b"bangredo"
 _END_MAGIC = b"redo-end"
-_PIECE_BYTES = 1 << 20
+SECTOR_BYTES = 512
+DIGEST_BYTES = 8
 _CHUNK_BYTES = range(512, (1 << 30) + 1)
 
 
@@ -44,9 +48,14 @@ def path_beside(disk: Path) -> Path:
     return disk.with_name(disk.name + SUFFIX)
 
 
-def fingerprint(data: bytes) -> bytes:
-    """What tells one content of a chunk from another: 16 bytes."""
-    return hashlib.blake2b(data, digest_size=16).digest()
+def _digest(chunk: int, rest: bytes) -> bytes:
+    return hashlib.blake2b(chunk.to_bytes(8, "little") + rest, digest_size=16).digest()
+
+
+def digests(data: bytes) -> bytes:
+    """What tells one content of each sector from another: 8 bytes for each."""
+    sectors = (data[at : at + SECTOR_BYTES] for at in range(0, len(data), SECTOR_BYTES))
+    return b"".join(hashlib.blake2b(sector, digest_size=DIGEST_BYTES).digest() for sector in sectors)
 
 
 class LogWriter:
@@ -69,32 +78,31 @@ class LogWriter:
         self._chunk_bytes = chunk_bytes
         self._count = 0
         self._end = 0
-        self._digest = hashlib.sha256()
+        self._digest = hashlib.blake2b(digest_size=32)
         try:
             self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as err:
             raise self._error("made", err) from err
+        header = _HEADER.pack(_MAGIC, size_bytes, chunk_bytes)
+        self._digest.update(header)
         try:
-            self._append(_HEADER.pack(_MAGIC, size_bytes, chunk_bytes))
+            self._write(header)
         except BaseException:
             self.discard()
             raise
 
     def _error(self, deed: str, err: OSError) -> FilesystemError:
-        return FilesystemError(
-            f"the redo log '{self.path.name}' can't be {deed}: {err.strerror}", code=err.errno
-        )
+        return host_error(f"the redo log '{self.path.name}' can't be {deed}", err)
 
     def add(self, chunk: int, old: bytes, new: bytes) -> None:
         """Append a record; new bytes that the chunk has in the log already hold no longer."""
-        place = self._end + _RECORD.size
-        self._append(_RECORD.pack(chunk, fingerprint(old)) + new)
+        olds = digests(old)
+        digest = _digest(chunk, olds + new)
+        place = self._end + _RECORD.size + len(olds)
+        self._write(_RECORD.pack(chunk, digest) + olds + new)
+        self._digest.update(digest)
         self.places[chunk] = place
         self._count += 1
-
-    def _append(self, data: bytes) -> None:
-        self._digest.update(data)
-        self._write(data)
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -154,7 +162,9 @@ def remove(disk: Path) -> None:
         durable.sync_one(disk.parent)
     except OSError as err:
         raise FilesystemError(
-            f"the redo log '{path.name}' can't be removed: {err.strerror}", code=err.errno
+            f"the redo log '{path.name}' can't be removed: {err.strerror}",
+            details="the disk has all that is in it",
+            code=err.errno,
         ) from err
 
 
@@ -175,13 +185,10 @@ class RedoLog:
         self.chunk_bytes = _CHUNK_BYTES.start
         self.places = ChunkMap()
         """Where the new bytes of each chunk begin; of a log that does not hold, as far as it can be read."""
-        self._end = self._file.size_bytes
-        self._count = 0
+        self.is_sealed = False
+        """Whether it holds."""
         try:
-            self._read_header()
-            self.is_sealed = self._is_whole()
-            """Whether it holds."""
-            self._read_records()
+            self._read()
         except BaseException:
             self.close()
             raise
@@ -191,55 +198,50 @@ class RedoLog:
         """The log of a disk; None if there is none."""
         return cls(disk) if path_beside(disk).exists() else None
 
-    def _read_header(self) -> None:
-        if self._file.size_bytes < _HEADER.size:
+    def _read(self) -> None:
+        if self._file.size_bytes < _HEADER.size + _TRAILER.size:
             return
-        magic, size_bytes, chunk_bytes = _HEADER.unpack(self._file.read(0, _HEADER.size))
-        if magic == _MAGIC and chunk_bytes in _CHUNK_BYTES:
-            self.size_bytes, self.chunk_bytes = size_bytes, chunk_bytes
-
-    def _is_whole(self) -> bool:
-        """Whether all is there and as it was written."""
-        body_bytes = self._end - _TRAILER.size
-        if not self.size_bytes or body_bytes < _HEADER.size:
-            return False
-        magic, self._count, digest = _TRAILER.unpack(self._file.read(body_bytes, _TRAILER.size))
-        if magic != _END_MAGIC or digest != self._digest(body_bytes):
-            return False
-        self._end = body_bytes
-        return True
-
-    def _digest(self, length: int) -> bytes:
-        hasher = hashlib.sha256()
-        for at in range(0, length, _PIECE_BYTES):
-            hasher.update(self._file.read(at, min(_PIECE_BYTES, length - at)))
-        return hasher.digest()
-
-    def _read_records(self) -> None:
+        header = self._file.read(0, _HEADER.size)
+        magic, self.size_bytes, self.chunk_bytes = _HEADER.unpack(header)
+        if magic != _MAGIC or self.chunk_bytes not in _CHUNK_BYTES:
+            return
+        digest = hashlib.blake2b(header, digest_size=32)
         count = 0
-        for chunk, place in self._records():
+        for chunk, place, own in self._records(self._file.size_bytes - _TRAILER.size):
             self.places[chunk] = place
+            digest.update(own)
             count += 1
-        self.is_sealed = self.is_sealed and count == self._count
+        trailer = self._file.read(self._file.size_bytes - _TRAILER.size, _TRAILER.size)
+        self.is_sealed = trailer == _TRAILER.pack(_END_MAGIC, count, digest.digest())
 
-    def _records(self) -> Iterator[tuple[int, int]]:
-        """Chunk and place of each record that is all there."""
+    def _records(self, end: int) -> Iterator[tuple[int, int, bytes]]:
+        """Chunk, place and digest of each record that is as it was written."""
         at = _HEADER.size
-        while at + _RECORD.size < self._end:
-            chunk, _ = _RECORD.unpack(self._file.read(at, _RECORD.size))
-            length = _length(chunk, self.chunk_bytes, self.size_bytes)
-            at += _RECORD.size + length
-            if length <= 0 or at > self._end:
+        while at + _RECORD.size < end:
+            chunk, digest = _RECORD.unpack(self._file.read(at, _RECORD.size))
+            length = self._length(chunk)
+            if length <= 0:
+                length = self.chunk_bytes
+            at += _RECORD.size
+            rest_bytes = _digests_length(length) + length
+            if at + rest_bytes > end:
                 return
-            yield chunk, at - length
+            rest = self._file.read(at, rest_bytes)
+            at += rest_bytes
+            if _digest(chunk, rest) == digest:
+                yield chunk, at - length, digest
+
+    def _length(self, chunk: int) -> int:
+        return _length(chunk, self.chunk_bytes, self.size_bytes)
 
     def old(self, chunk: int) -> bytes:
-        """The fingerprint of what was there."""
-        return self._file.read(self.places[chunk] - 16, 16)
+        """The digests of what was there."""
+        length = _digests_length(self._length(chunk))
+        return self._file.read(self.places[chunk] - length, length)
 
     def new(self, chunk: int) -> bytes:
         """What the log has for a chunk."""
-        return self._file.read(self.places[chunk], _length(chunk, self.chunk_bytes, self.size_bytes))
+        return self._file.read(self.places[chunk], self._length(chunk))
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
@@ -257,3 +259,7 @@ class RedoLog:
 def _length(chunk: int, chunk_bytes: int, size_bytes: int) -> int:
     """How many bytes a chunk has; not more than 0 if it lies behind the disk's end."""
     return min(chunk_bytes, size_bytes - chunk * chunk_bytes)
+
+
+def _digests_length(length: int) -> int:
+    return -(-length // SECTOR_BYTES) * DIGEST_BYTES

@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import redo_log
-from bangerbuild.disk.blocks import RawFile, chunked, read_layered
+from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
 from bangerbuild.disk.redo_log import LogWriter
 from bangerbuild.errors import FilesystemError
 
@@ -64,6 +64,7 @@ class Transaction:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        check_end(self, offset, length)
         return read_layered(offset, length, self._chunk_bytes, self._own_chunk, self._file.read)
 
     def _own_chunk(self, chunk: int) -> bytes | None:
@@ -79,8 +80,7 @@ class Transaction:
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks."""
-        if offset + len(data) > self.size_bytes:
-            raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
+        check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self._chunk_bytes):
             if len(piece) < self._length(chunk):
                 old = self._own_chunk(chunk)
