@@ -8,11 +8,12 @@ has used it since: then that would destroy what it wrote.
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import durable, tools, undo_file
 from bangerbuild.disk.blocks import RawFile, check_end
-from bangerbuild.disk.superblock import OFFSET, SIZE
+from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import FilesystemError, ToolError
 from bangerbuild.process import run
 
@@ -68,13 +69,19 @@ def grow(disk: Path, name: str, size_bytes: int, *, epoch: int) -> None:
     run(tools.e2fsck_preen(disk, epoch=epoch))
     _write_note(disk)
     try:
-        os.truncate(disk, size_bytes)
-        run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
-        durable.sync_one(disk)
-    except (ToolError, OSError):
+        _resize(disk, name, size_bytes, epoch)
+    except (FilesystemError, ToolError, OSError):
         roll_back(disk, name)
         raise
     _forget(disk)
+
+
+def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
+    os.truncate(disk, size_bytes)
+    run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
+    durable.sync_one(disk)
+    if trouble := _trouble(disk):  # resize2fs ends well even where a write of it failed
+        raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
 
 
 def _write_note(disk: Path) -> None:
@@ -107,20 +114,33 @@ def roll_back(disk: Path, name: str) -> bool:
             undo_file.put_back(undo_beside(disk), blocks, size_bytes)
     os.truncate(disk, size_bytes)
     durable.sync_one(disk)
-    _check(disk, name, size_bytes)
+    if _trouble(disk):
+        _mend(disk, name)
     _forget(disk)
     return True
 
 
-def _check(disk: Path, name: str, size_bytes: int) -> None:
-    """What a power cut leaves of the undo file may be less than what it leaves of the changes."""
+def _trouble(disk: Path) -> str:
+    """What keeps a disk from being in order, in e2fsck's words; nothing if it is."""
+    size_bytes = disk.stat().st_size
     checked = run(tools.e2fsck_read_only(disk, size_bytes=size_bytes))
-    if checked.code:
+    with RawFile(disk) as blocks:
+        found = parse_superblock(blocks.read(OFFSET, SIZE))
+    return "" if checked.code == 0 and found and found.is_clean else checked.output.strip()
+
+
+def _mend(disk: Path, name: str) -> None:
+    """A full host or a power cut may leave less of the undo file than of the changes: a mark, as a rule."""
+    with RawFile(disk) as blocks:
+        (checked_at,) = struct.unpack_from("<I", blocks.read(OFFSET, SIZE), 0x40)
+    try:
+        run(tools.e2fsck_preen(disk, epoch=checked_at))
+    except ToolError as err:
         raise FilesystemError(
             f"the growth of '{name}' was interrupted, and can't be undone whole",
-            details=checked.output.strip(),
+            details=err.details or err.brief,
             hint=_hint(disk),
-        )
+        ) from err
 
 
 def _forget(disk: Path) -> None:

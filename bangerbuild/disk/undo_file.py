@@ -4,13 +4,15 @@ The file is cut into blocks. Block 0 is the header; from `key_offset` on, a key 
 each with the data blocks that its keys speak of, in their order, right behind it.
 
     header     "E2UNDO02", u64 keys, u64 superblock, u64 key_offset, u32 block_size, u32 fs_block_size, …
-    key block  u32 magic 0xCADECADE, u32 crc, u64 0, then keys of (u64 fs block, u32 crc, u32 size in bytes)
+               at the end of its 512 bytes u32 crc of what is before
+    key block  u32 magic 0xCADECADE, u32 crc of the block with 0 here, u64 0, then keys of
+               (u64 fs block, u32 crc of its data, u32 size in bytes)
 
-All numbers are little-endian; a key's crc is the CRC-32C of its data (source: `lib/ext2fs/undo_io.c` of
-e2fsprogs). A block's old content, its key and then the header, which says how many keys there are, are in the
-file before the block is overwritten: what a killed resize2fs leaves is enough to undo all it did. Only the
-last key may speak of a block that is not there yet, and was not overwritten. e2undo itself would write such
-an end as zeros, and it marks the filesystem as one to be checked.
+All numbers are little-endian, all crcs CRC-32C (source: `lib/ext2fs/undo_io.c` of e2fsprogs). A block's old
+content, its key and then the header, which says how many keys there are, are in the file before the block is
+overwritten: what a killed resize2fs leaves is enough to undo all it did. Only the last key may speak of a
+block that is not there yet, and was not overwritten. e2undo itself would write such an end as zeros, and it
+marks the filesystem as one to be checked.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAGIC = b"E2UNDO02"
-_HEADER = struct.Struct("<8s3Q2I")
+_HEADER = struct.Struct("<8s3Q2I468sI")
 _KEY_BLOCK_MAGIC = 0xCADECADE
 _KEY = struct.Struct("<QII")
 _BLOCK_BYTES = range(1024, (1 << 20) + 1)
@@ -62,10 +64,11 @@ def stretches(undo: RawFile) -> tuple[Stretch, ...]:
     if undo.size_bytes < _HEADER.size:
         return ()
     header = undo.read(0, _HEADER.size)
-    magic, keys, _, key_block, block_bytes, fs_block_bytes = _HEADER.unpack(header)
-    if not any(magic):
+    if not any(header):
         return ()
-    if magic != _MAGIC or block_bytes not in _BLOCK_BYTES or not fs_block_bytes:
+    magic, keys, _, key_block, block_bytes, fs_block_bytes, _, crc = _HEADER.unpack(header)
+    sound = magic == _MAGIC and crc == crc32c(_SEED, header[:-4])
+    if not sound or block_bytes not in _BLOCK_BYTES or not fs_block_bytes:
         raise _damaged(undo)
     found = list(_keys(undo, keys, key_block, block_bytes))
     return tuple(
@@ -84,7 +87,8 @@ def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterato
         if (key_block + 1) * block_bytes > undo.size_bytes:
             raise _damaged(undo)
         raw = undo.read(key_block * block_bytes, block_bytes)
-        if struct.unpack_from("<I", raw)[0] != _KEY_BLOCK_MAGIC:
+        magic, crc = struct.unpack_from("<II", raw)
+        if magic != _KEY_BLOCK_MAGIC or crc != crc32c(_SEED, raw[:4] + bytes(4) + raw[8:]):
             raise _damaged(undo)
         key_block += 1
         for number in range(min(left, per_block)):

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from random import Random
 
 real_open, real_pwrite, real_pread = os.open, os.pwrite, os.pread
-real_close, real_unlink, real_allocate = os.close, os.unlink, os.posix_fallocate
+real_close, real_unlink, real_truncate = os.close, os.unlink, os.truncate
+real_allocate = os.posix_fallocate
 
 
 class Killed(BaseException):
@@ -62,6 +63,10 @@ class Host:
         self.meet()
         real_allocate(fd, offset, length)
 
+    def truncate(self, path: str | Path, length: int) -> None:
+        self.meet()
+        real_truncate(path, length)
+
     def unlink(self, path: str | Path, *, dir_fd: int | None = None) -> None:
         self.meet()
         self.removed(Path(path))
@@ -88,7 +93,7 @@ def _path(fd: int) -> Path:
 def running_on(host: Host) -> Iterator[None]:
     """Everything in the block runs on that host, until it is killed."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("open", "close", "pwrite", "fsync", "posix_fallocate", "unlink"):
+        for name in ("open", "close", "pwrite", "fsync", "posix_fallocate", "truncate", "unlink"):
             patch.setattr(os, name, getattr(host, name))
         try:
             yield
