@@ -8,7 +8,6 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 from __future__ import annotations
 
 import errno
-import shutil
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -87,7 +86,7 @@ class _Job:
 class _Finished:
     """What a job's thread leaves behind."""
 
-    staging: Path
+    workspace: JobWorkspace
     staged: Staged | None
     seconds: dict[str, float]
     warnings: list[tuple[str, str]]
@@ -120,8 +119,8 @@ class _Run:
             self._start(pool)
             if not self.running and not self.held:
                 return
-            done = self._wait()
-            if not done or not self.running or len(self.held) >= BATCH_JOBS:
+            is_idle = not self.running or not self._wait()
+            if is_idle or len(self.held) >= BATCH_JOBS:
                 self._publish()
 
     def _wait(self) -> set[Future[_Finished]]:
@@ -161,7 +160,7 @@ class _Run:
                 self._report(job, end)
         finally:
             for _, end in finished:
-                shutil.rmtree(end.staging, ignore_errors=True)
+                end.workspace.discard()
 
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
@@ -284,7 +283,7 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
 
     What was done to a disk where it lies holds, though a later step fails; what is in staging does not.
     """
-    finished = _Finished(workspace.staging, None, {}, workspace.warnings)
+    finished = _Finished(workspace, None, {}, workspace.warnings)
     records: list[Record] = []
     for action in job.actions:
         begun = time.monotonic()
@@ -294,7 +293,7 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
         except (BangerError, OSError) as err:
             finished.failed = action
             finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
-            shutil.rmtree(workspace.staging, ignore_errors=True)  # the disk may be full: others need the room
+            workspace.discard()  # the disk may be full: others need the room
             break
         finally:
             finished.seconds[action.id] = time.monotonic() - begun

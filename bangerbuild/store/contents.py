@@ -266,6 +266,13 @@ class Store:
         except OSError as err:
             raise store_error(err, self.path) from err
 
+    def staged(self, artifact: str) -> Path:
+        """Where an artifact is made before it is published; the caller removes what is not."""
+        try:
+            return self._writing().directory() / artifact.replace("/", "%")
+        except OSError as err:
+            raise store_error(err, self.path) from err
+
     def publish(
         self, batch: Sequence[Staged], *, may_take: Callable[[str], bool] = lambda _: True
     ) -> list[Staged]:
