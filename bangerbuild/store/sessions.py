@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,6 +41,8 @@ class Session:
         self._store = store
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
+        self._making = threading.Lock()
+        """All jobs ask for the directory, each in its thread."""
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
@@ -58,11 +61,16 @@ class Session:
         Raises:
             OSError: it can't be made.
         """
-        if self._directory is None:
-            with self._beginning():
-                self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-                self._stack.enter_context(Lock(self._directory, 0, "a new session"))
-        return self._directory
+        with self._making:
+            if self._directory is None:
+                self._directory = self._made()
+            return self._directory
+
+    def _made(self) -> Path:
+        with self._beginning():
+            directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
+            self._stack.enter_context(Lock(directory, 0, "a new session"))
+        return directory
 
     def _beginning(self) -> Lock:
         return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
