@@ -99,6 +99,10 @@ class GuestPathError(FilesystemError):
     """A path that leads nowhere inside the guest: a loop, a file on the way, a directory at its end."""
 
 
+class JournalError(FilesystemError):
+    """A journal that can't be what anybody wrote."""
+
+
 class SnapshotError(BangerError):
     """A file that is no usable dm-snapshot exception store."""
 

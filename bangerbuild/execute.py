@@ -181,8 +181,9 @@ class _Run:
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
         for staged in ready:
-            for artifact in staged.changed:
-                self.disks[artifact] = _Disk(_look(self.store.path / artifact), untouched=False)
+            for artifact, stamp in staged.changed.items():
+                look = stamp.inode, stamp.size, stamp.mtime_ns
+                self.disks[artifact] = _Disk(look, untouched=False)
 
     def _refuse(self, refused: Sequence[Staged], finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""

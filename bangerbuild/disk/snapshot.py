@@ -17,6 +17,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -73,8 +74,8 @@ class Layout:
 class Exceptions:
     """What a store's metadata says: which chunks differ, and where they lie."""
 
-    chunks: dict[int, int]
-    """old_chunk -> new_chunk, in the order of the pairs."""
+    chunks: ChunkMap
+    """old_chunk -> new_chunk."""
     next_free: int
     """The first chunk behind all data, where the kernel too would go on."""
 
@@ -152,8 +153,7 @@ def parse_exceptions(
     Raises:
         SnapshotError: a pair points where no data can be, or two pairs say the same.
     """
-    chunks: dict[int, int] = {}
-    taken: set[int] = set()
+    chunks, taken = ChunkMap(), ChunkMap()
     next_free = layout.next_data_chunk(1)
     for old, new in _pairs(layout, read_chunk, store_chunks, name):
         if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
@@ -163,7 +163,7 @@ def parse_exceptions(
         if old in chunks or new in taken:
             raise SnapshotError(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
         chunks[old] = new
-        taken.add(new)
+        taken[new] = 1
         next_free = max(next_free, new + 1)
     return Exceptions(chunks, layout.next_data_chunk(next_free))
 

@@ -163,6 +163,7 @@ class DiskPatch(ABC):
             changes = tuple(written.still_needed(disk, wanted.changes))
             needed = Outcome(changes, wanted.warnings)
             lines = written.of_changes(wanted.changes) | self.write(disk, now, needed, workspace, before)
+        written.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
         return lines
 

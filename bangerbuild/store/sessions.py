@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import threading
@@ -41,6 +42,7 @@ class Session:
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
         self._making = threading.Lock()
+        """All jobs ask for the directory, each in its thread."""
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
@@ -61,10 +63,14 @@ class Session:
         """
         with self._making:
             if self._directory is None:
-                with self._beginning():
-                    self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-                    self._stack.enter_context(Lock(self._directory, 0, "a new session"))
+                self._directory = self._made()
             return self._directory
+
+    def _made(self) -> Path:
+        with self._beginning():
+            directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
+            self._stack.enter_context(Lock(directory, 0, "a new session"))
+        return directory
 
     def _beginning(self) -> Lock:
         return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
@@ -76,11 +82,15 @@ class Session:
             return
         with self._beginning():
             for path in list(staging.iterdir()):
-                if path.is_symlink() or not path.is_dir():
-                    path.unlink()
-                elif path != self._directory and is_abandoned(path):
-                    bury(path.name)
-                    shutil.rmtree(path)
+                with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
+                    self._sweep_one(path, bury)
+
+    def _sweep_one(self, path: Path, bury: Callable[[str], None]) -> None:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif path != self._directory and is_abandoned(path):
+            bury(path.name)
+            shutil.rmtree(path)
 
     def close(self) -> None:
         """Remove the session's directory and let go of its locks."""
