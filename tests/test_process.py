@@ -149,7 +149,7 @@ def test_ending_all_programs_ends_those_that_other_threads_wait_for(fifo: Path) 
     process.end_all()
     thread.join()
     assert_ends(pid)
-    assert "failed with exit code -9" in errors[0].brief
+    assert "was ended by SIGKILL" in errors[0].brief
     assert not process.RUNNING
 
 

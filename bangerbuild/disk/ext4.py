@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 from bangerbuild.disk import libext2fs
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.reading import ROOT_INO, Reader, names_path
+from bangerbuild.disk.removal import drop_directory
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.disk.superblock import mend_hint, read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError
@@ -140,7 +141,7 @@ class Filesystem(Reader):
         if found is None:  # pragma: no cover - only without make_directory
             raise GuestPathError(f"'{path}' has no parent")
         if found.directory:
-            self.nodes.refuse_foreign_names(found.directory)
+            self.nodes.refuse_to_name(found.directory)
         return found
 
     def _clear(self, path: str) -> Location:
@@ -300,9 +301,9 @@ class Filesystem(Reader):
         if not found.directory:
             raise GuestPathError(f"'{path}' is the root of '{self.name}' and stays")
         if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
-            if not recursive and self._handle.entries(found.ino):
+            if not recursive and self.nodes.entries(found.ino):
                 raise GuestPathError(f"'{path}' is a directory in '{self.name}' that is not empty")
-            self.nodes.drop_directory(found.directory, found.name, found.ino)
+            drop_directory(self.nodes, found.directory, found.name, found.ino)
         else:
             self.nodes.drop_name(found.directory, found.name, found.ino)
         return True

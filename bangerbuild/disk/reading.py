@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
+from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.disk.walk import walk
 from bangerbuild.errors import FilesystemError, GuestPathError
@@ -15,6 +16,7 @@ from bangerbuild.tree import EntryType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
     from bangerbuild.disk.nodes import Nodes
     from bangerbuild.tree import Entry, Place
@@ -31,18 +33,14 @@ _F = TypeVar("_F", bound="Reader")
 def names_path(
     method: Callable[Concatenate[_F, str, _P], _R],
 ) -> Callable[Concatenate[_F, str, _P], _R]:
-    """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
+    """Say in errors which guest path they are about."""
 
     @functools.wraps(method)
     def wrapped(self: _F, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(self, path, *args, **kwargs)
         except FilesystemError as err:
-            if type(err) is not FilesystemError or err.code is None or path in err.brief:
-                raise
-            raise FilesystemError(
-                f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
-            ) from err
+            raise located(err, path, self.blocks) from err
 
     return wrapped
 
@@ -55,6 +53,7 @@ class Reader:
     """
 
     name: str
+    blocks: Blocks
     nodes: Nodes
     place: Place
 
@@ -84,23 +83,28 @@ class Reader:
             GuestPathError: something else than a regular file is there.
             FilesystemError: it can't be read, or is larger than 256 MiB.
         """
-        found = self._file(path)
-        if found is None:
+        inode = self._file(path)
+        if inode is None:
             return None
-        ino, inode = found
         if inode.size_bytes > MOST_AT_ONCE_BYTES:
             raise FilesystemError(
                 f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once"
             )
-        return b"".join(read_content(self.nodes.handle, self.nodes.blocks, ino, inode))
+        return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 
     @names_path
     def read_chunks(self, path: str) -> Iterator[bytes] | None:
         """The same in pieces of at most 1 MiB, read as they are asked for."""
-        found = self._file(path)
-        return None if found is None else read_content(self.nodes.handle, self.nodes.blocks, *found)
+        inode = self._file(path)
+        return None if inode is None else self._pieces(path, inode)
 
-    def _file(self, path: str) -> tuple[int, Inode] | None:
+    def _pieces(self, path: str, inode: Inode) -> Iterator[bytes]:
+        try:
+            yield from read_content(self.blocks, self.nodes.superblock, inode)
+        except FilesystemError as err:
+            raise located(err, path, self.blocks) from err
+
+    def _file(self, path: str) -> Inode | None:
         found = self._find(path, follow=True)
         if found is None:
             return None
@@ -108,7 +112,7 @@ class Reader:
         if inode.type is not EntryType.FILE:
             raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
         self.nodes.refuse_encrypted(inode, path)
-        return found.ino, inode
+        return inode
 
     @names_path
     def listdir(self, path: str) -> list[str] | None:
@@ -122,7 +126,7 @@ class Reader:
             return None
         if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
             raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
-        names = (entry.name for entry in self.nodes.handle.entries(found.ino))
+        names = (entry.name for entry in self.nodes.entries(found.ino))
         return sorted(name.decode(errors="surrogateescape") for name in names)
 
     def walk(self) -> Iterator[Entry]:

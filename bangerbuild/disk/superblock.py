@@ -11,6 +11,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.geometry import superblock_problem
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ def read_superblock(
             f"the disk {blocks.size_bytes}"
         )
     _check_features(blocks.name, superblock, writable=writable)
+    if problem := superblock_problem(raw):
+        raise damaged(blocks, f"its superblock has {problem}")
     if not (allow_unclean and not writable):
         _check_state(blocks, superblock, allow_unreplayed=allow_unreplayed)
     return superblock
@@ -186,6 +189,11 @@ def mend_hint(blocks: Blocks, options: str = "-f") -> str:
     if blocks.place is None:
         return "start the VM, whose system checks its root; or make it anew with --replace"
     return f"e2fsck {options} '{blocks.place}'"
+
+
+def damaged(blocks: Blocks, what: str) -> FilesystemError:
+    """The error that a disk can't be what it says it is."""
+    return FilesystemError(f"'{blocks.name}' is damaged: {what}", hint=mend_hint(blocks))
 
 
 def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bool) -> None:

@@ -15,9 +15,9 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.model import Source
-from bangerbuild.process import run
+from bangerbuild.process import find, run
 from bangerbuild.sources.archive import open_archive
 from bangerbuild.sources.directory import walk_directory
 from bangerbuild.sources.hostentry import TreeRules
@@ -85,6 +85,7 @@ def build(
     if isinstance(source, Ext4Source):
         _clone(source, target, workspace.epoch)
         if label:
+            check(target, source.path.written)  # tune2fs is no judge either
             run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
     else:
         fill(source_tree(source, adapt, workspace.epoch), target, workspace, label=label)
@@ -115,9 +116,16 @@ def check(target: Path, written: str) -> None:
     """Have e2fsck judge an image, once, when it is made.
 
     Raises:
-        FilesystemError: it has errors.
+        FilesystemError: it has errors, or such that e2fsck itself does not get to an end.
     """
-    checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
+    find("e2fsck")
+    try:
+        checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
+    except ToolError as err:
+        said = f"{err.brief}\n{err.details or ''}".replace(str(target), written)
+        raise FilesystemError(
+            f"the filesystem in '{written}' can't be checked", details=said, hint=f"e2fsck -f '{written}'"
+        ) from err
     if checked.code != 0:
         raise FilesystemError(
             f"the filesystem in '{written}' has errors",

@@ -83,7 +83,7 @@ def _is_replayed(blocks: Blocks) -> bool:
 
 def _run_e2fsck(path: Path, disk: Blocks, epoch: int) -> None:
     try:
-        run(tools.e2fsck_replay(path, epoch=epoch))
+        run(tools.e2fsck_replay(path, epoch=epoch, size_bytes=disk.size_bytes))
     except ToolError as err:
         raise FilesystemError(
             f"the journal of '{disk.name}' can't be replayed",

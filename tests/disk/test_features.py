@@ -216,10 +216,10 @@ def test_a_truncated_image_is_refused(disk: Path) -> None:
         Filesystem(blocks)
 
 
-def test_a_damaged_superblock_is_a_plain_error(disk: Path) -> None:
+def test_a_superblock_that_libext2fs_refuses_is_a_plain_error(disk: Path) -> None:
     with disk.open("r+b") as file:
-        file.seek(1024 + 0x28)
-        file.write(b"\0\0\0\0")
+        file.seek(1024 + 0x78)
+        file.write(b"another label")  # the checksum is that of the old one
     with RawFile(disk) as blocks, pytest.raises(FilesystemError, match="cannot open") as caught:
         Filesystem(blocks)
     assert caught.value.code

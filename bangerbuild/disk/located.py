@@ -1,0 +1,34 @@
+"""Errors about a guest's files, made to name the path, the disk and the way out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, NO_SPACE
+from bangerbuild.disk.superblock import mend_hint
+from bangerbuild.errors import FilesystemError, GuestPathError
+
+if TYPE_CHECKING:
+    from bangerbuild.disk.blocks import Blocks
+
+PATH_HINT = "mend it in the guest, or in its image; or declare another path"
+SPACE_HINT = "make room in the guest, or give the disk a larger size"
+
+
+def located(err: FilesystemError, path: str, blocks: Blocks) -> FilesystemError:
+    """The same error, naming guest path and disk, with a hint; a code alone helps nobody."""
+    brief = err.brief
+    names_path, names_disk = f"'{path}'" in brief, f"'{blocks.name}'" in brief
+    if not names_path:
+        brief = f"'{path}': {brief}" if names_disk else f"'{path}' in '{blocks.name}': {brief}"
+    elif not names_disk:
+        brief = f"{brief}, in '{blocks.name}'"
+    return type(err)(brief, details=err.details, hint=err.hint or _hint(err, blocks), code=err.code)
+
+
+def _hint(err: FilesystemError, blocks: Blocks) -> str | None:
+    if isinstance(err, GuestPathError):
+        return PATH_HINT if blocks.writable else None
+    if err.code in NO_SPACE:
+        return SPACE_HINT
+    return None if err.code in {None, EA_NO_SPACE} else mend_hint(blocks)
