@@ -31,7 +31,7 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[PlanReporter]:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{report.printable(line)}\n")
 
 
 class Quiet:

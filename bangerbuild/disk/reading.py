@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from bangerbuild.disk.content import read_content
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
+    from bangerbuild.disk.libext2fs import DirectoryEntry
     from bangerbuild.disk.nodes import Nodes
     from bangerbuild.tree import Entry, Place
 
@@ -76,19 +78,20 @@ class Reader:
         return self.stat(path) is not None
 
     @names_path
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, *, most_bytes: int = MOST_AT_ONCE_BYTES) -> bytes | None:
         """The content of a regular file, symlinks followed; None only where nothing is there.
 
         Raises:
             GuestPathError: something else than a regular file is there.
-            FilesystemError: it can't be read, or is larger than 256 MiB.
+            FilesystemError: it can't be read, or is larger than `most_bytes`.
         """
         inode = self._file(path)
         if inode is None:
             return None
-        if inode.size_bytes > MOST_AT_ONCE_BYTES:
+        if inode.size_bytes > most_bytes:
             raise FilesystemError(
-                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once"
+                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once",
+                hint=f"{most_bytes} bytes are the most: make it smaller in the guest or its image",
             )
         return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 
@@ -121,13 +124,34 @@ class Reader:
         Raises:
             GuestPathError: something else than a directory is there.
         """
+        entries = self._entries(path)
+        return None if entries is None else [os.fsdecode(entry.name) for entry in entries]
+
+    def _entries(self, path: str) -> list[DirectoryEntry] | None:
         found = self._find(path, follow=True)
         if found is None:
             return None
         if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
             raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
-        names = (entry.name for entry in self.nodes.entries(found.ino))
-        return sorted(name.decode(errors="surrogateescape") for name in names)
+        return sorted(self.nodes.entries(found.ino), key=lambda entry: entry.name)
+
+    @names_path
+    def stats(self, path: str) -> Iterator[tuple[str, Stat | None]] | None:
+        """The names in a directory, sorted, each with what it stands for; None if nothing is there.
+
+        Raises:
+            GuestPathError: something else than a directory is there.
+        """
+        entries = self._entries(path)
+        return None if entries is None else self._stats(path, entries)
+
+    def _stats(self, path: str, entries: list[DirectoryEntry]) -> Iterator[tuple[str, Stat | None]]:
+        for entry in entries:
+            name = os.fsdecode(entry.name)
+            try:
+                yield name, self._stat(entry.ino)
+            except FilesystemError as err:
+                raise located(err, f"{path.rstrip('/')}/{name}", self.blocks) from err
 
     def walk(self) -> Iterator[Entry]:
         """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""

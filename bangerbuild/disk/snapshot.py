@@ -27,8 +27,8 @@ VERSION = 1
 SECTOR_BYTES = 512
 DEFAULT_CHUNK_BYTES = 4096
 HEADER_BYTES = 16
-MAX_CHUNK_SECTORS = 1 << 21
-"""1 GiB; what lies above is no store anyone made, and would be read into memory."""
+MAX_CHUNK_SECTORS = 1 << 11
+"""1 MiB; what lies above is no store anyone made (LVM goes to 512 KiB), and would be read into memory."""
 
 _HEADER = struct.Struct("<4I")
 _PAIR = struct.Struct("<2Q")
@@ -153,17 +153,17 @@ def parse_exceptions(
         SnapshotError: a pair points where no data can be, or two pairs say the same.
     """
     chunks: dict[int, int] = {}
-    taken: set[int] = set()
+    taken = bytearray(store_chunks // 8 + 1)  # a bit for each, as a set would take more than the pairs
     next_free = layout.next_data_chunk(1)
     for old, new in _pairs(layout, read_chunk, store_chunks, name):
         if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
             raise SnapshotError(
                 f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}"
             )
-        if old in chunks or new in taken:
+        if old in chunks or taken[new >> 3] >> (new & 7) & 1:
             raise SnapshotError(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
         chunks[old] = new
-        taken.add(new)
+        taken[new >> 3] |= 1 << (new & 7)
         next_free = max(next_free, new + 1)
     return Exceptions(chunks, layout.next_data_chunk(next_free))
 
