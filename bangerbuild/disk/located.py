@@ -11,7 +11,7 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
 
-PATH_HINT = "mend it in the guest, or in its image; or declare another path"
+PATH_HINT = "`bangerbuild ls -l` shows what is there; mend it in the guest or its image, or name another path"
 SPACE_HINT = "make room in the guest, or give the disk a larger size"
 
 
@@ -28,7 +28,7 @@ def located(err: FilesystemError, path: str, blocks: Blocks) -> FilesystemError:
 
 def _hint(err: FilesystemError, blocks: Blocks) -> str | None:
     if isinstance(err, GuestPathError):
-        return PATH_HINT if blocks.writable else None
+        return PATH_HINT
     if err.code in NO_SPACE:
         return SPACE_HINT
     return None if err.code in {None, EA_NO_SPACE} else mend_hint(blocks)
