@@ -8,9 +8,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
-from bangerbuild.disk import in_use, snapshot
+from bangerbuild.disk import in_use, interrupted, snapshot
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
 from bangerbuild.tree import FORMATS, EntryType
@@ -30,7 +31,7 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
     Args:
         disk: the file.
         base: the image under a snapshot; None: the one that the store's record names.
-        warn: is told that a journal was not replayed, so that what is read may be old.
+        warn: is told that what is read may be old, as a journal can't be replayed, or wrong.
 
     Raises:
         BusyError: somebody may be writing to it.
@@ -42,10 +43,20 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
             blocks = _blocks(disk, base, stack)
         except OSError as err:
             raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err
+        blocks = _recovered(blocks, warn)
         filesystem = stack.enter_context(Filesystem(blocks, allow_unclean=True))
-        if not filesystem.superblock.is_clean:
-            warn(f"'{disk}' was not shut down cleanly: what is read here may be old")
+        if filesystem.superblock.has_errors:
+            warn(f"'{disk}' is marked as having errors: what is read here may be wrong")
         yield filesystem
+
+
+def _recovered(blocks: Blocks, warn: Callable[[str], None]) -> Blocks:
+    """The disk as it will be once its journal is replayed; where nobody knows, as it stands."""
+    try:
+        return through_journal(blocks)
+    except FilesystemError as err:
+        warn(f"{err.brief}: what is read here may be old")
+        return blocks
 
 
 def _check_readable(disk: Path) -> None:
@@ -59,12 +70,14 @@ def _check_readable(disk: Path) -> None:
 
 
 def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
-    if not _is_store(disk):
-        if base is not None:
-            raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
-        return stack.enter_context(RawFile(disk))
-    under = stack.enter_context(RawFile(base or _recorded_base(disk)))
-    return stack.enter_context(SnapshotStore(under, disk))
+    """The disk as it will be once what was interrupted is mended; nothing is touched."""
+    blocks = stack.enter_context(interrupted.opened(disk, str(disk)))
+    if _is_store(disk):
+        under = stack.enter_context(RawFile(base or _recorded_base(disk)))
+        return SnapshotStore(under, blocks)
+    if base is not None:
+        raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
+    return blocks
 
 
 def _is_store(disk: Path) -> bool:

@@ -8,7 +8,6 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 from __future__ import annotations
 
 import errno
-import shutil
 import time
 from collections import deque
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -87,10 +86,12 @@ class _Job:
 class _Finished:
     """What a job's thread leaves behind."""
 
-    staging: Path
+    workspace: JobWorkspace
     staged: Staged | None
     seconds: dict[str, float]
     warnings: list[tuple[str, str]]
+    done: list[Action] = field(default_factory=list)
+    """The steps that hold, whatever came after them."""
     failed: Action | None = None
     error: BangerError | None = None
 
@@ -118,8 +119,8 @@ class _Run:
             self._start(pool)
             if not self.running and not self.held:
                 return
-            done = self._wait()
-            if not done or not self.running or len(self.held) >= BATCH_JOBS:
+            is_idle = not self.running or not self._wait()
+            if is_idle or len(self.held) >= BATCH_JOBS:
                 self._publish()
 
     def _wait(self) -> set[Future[_Finished]]:
@@ -159,7 +160,7 @@ class _Run:
                 self._report(job, end)
         finally:
             for _, end in finished:
-                shutil.rmtree(end.staging, ignore_errors=True)
+                end.workspace.discard()
 
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
@@ -175,7 +176,7 @@ class _Run:
                 end.error = next((error for error in errors if error), None) or BusyError(
                     f"a disk of {job.actions[0].id} was in use for a moment", hint="run it again"
                 )
-                end.failed = job.actions[0]
+                end.failed, end.done = job.actions[0], []
                 self.stopped |= not self.limits.keep_going
 
     def _may_take(self, artifact: str) -> bool:
@@ -202,10 +203,10 @@ class _Run:
             self.said.add(message)
         for action in job.actions:
             seconds = end.seconds.get(action.id, 0.0)
-            if end.failed is None:
-                self._result(action, Result(action.id, Outcome.DONE, seconds))
-            elif action is end.failed:
+            if action is end.failed:
                 self._result(action, Result(action.id, Outcome.FAILED, seconds, end.error))
+            elif action in end.done:
+                self._result(action, Result(action.id, Outcome.DONE, seconds))
             else:
                 self._skip([action])
 
@@ -277,8 +278,11 @@ def _look(path: Path) -> _Look | None:
 
 
 def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
-    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
-    finished = _Finished(workspace.staging, None, {}, workspace.warnings)
+    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out.
+
+    What was done to a disk where it lies holds, though a later step fails; what is in staging does not.
+    """
+    finished = _Finished(workspace, None, {}, workspace.warnings)
     records: list[Record] = []
     for action in job.actions:
         begun = time.monotonic()
@@ -288,13 +292,17 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
         except (BangerError, OSError) as err:
             finished.failed = action
             finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
-            shutil.rmtree(workspace.staging, ignore_errors=True)  # the disk may be full: others need the room
-            return finished
+            workspace.discard()  # the disk may be full: others need the room
+            break
         finally:
             finished.seconds[action.id] = time.monotonic() - begun
-    finished.staged = Staged(
-        tuple(records), workspace.staged, frozenset(workspace.guests), workspace.changed, workspace.files
-    )
+        finished.done.append(action)
+    if workspace.staged and finished.failed:
+        finished.done.clear()
+    elif finished.done:
+        finished.staged = Staged(
+            tuple(records), workspace.staged, frozenset(workspace.guests), workspace.changed, workspace.files
+        )
     return finished
 
 
@@ -307,7 +315,7 @@ def _check_sources(action: Action, host: Host) -> None:
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:
     """An error without a name comes of a disk that is written: they all lie in the store."""
-    place = err.filename or workspace.staging.parents[1]
+    place = err.filename or workspace.path("")
     hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
     error = StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
     error.__cause__ = err

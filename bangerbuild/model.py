@@ -59,6 +59,7 @@ class ReasonCode(StrEnum):
     SIZE_SHRINK = "size-shrink"
     """old, new: bytes."""
     GUEST_WROTE = "guest-wrote"
+    """bytes: about how much, where that can be told."""
     BASE_BEHIND = "base-behind"
     """id."""
     BASE_UNKNOWN = "base-unknown"
@@ -162,6 +163,8 @@ class Situation:
     """For a step that changes another's artifact in place: what happens to that artifact."""
     file_bytes: int | None = None
     """The size that the first artifact has on disk now; None if it is not there, or was not looked at."""
+    allocated_bytes: int | None = None
+    """What it takes up on its filesystem; None likewise."""
     found: tuple[Reason, ...] = ()
     """What the step's `inspect` said; nothing where it was not asked."""
 
@@ -220,6 +223,9 @@ class Step(Protocol):
 
         A step that makes a disk is asked where no record knows what lies there, one that changes a disk
         where somebody has written to it; both only while nobody has the disk open.
+
+        Raises:
+            BangerError: it can't be read; then nothing is known to differ.
         """
 
     def preview(self, view: View) -> Preview:
@@ -283,10 +289,10 @@ class Workspace(View, Protocol):
         `guests` says that it is a guest's from the moment it is published.
         """
 
-    def copy(self, artifact: str) -> Path | None:
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """A private copy of an artifact, to be changed and then published in its place.
 
-        None where the filesystem can't share blocks between the two.
+        With `sharing`, None where the filesystem can't share blocks between the two.
         """
 
     def in_place(self, artifact: str) -> AbstractContextManager[Path]:

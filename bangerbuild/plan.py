@@ -73,13 +73,15 @@ class _Planner:
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
         disk = self._disk(step, artifacts, settled=record is not None and not changes)
+        looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
         situation = Situation(
             record=record,
             changes=changes,
             missing=not all(self.store.exists(artifact) for artifact in artifacts),
             modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=disk.holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
-            file_bytes=self.store.size(artifacts[0]) if artifacts and (changes or disk.interrupted) else None,
+            file_bytes=self.store.size(artifacts[0]) if looked_at else None,
+            allocated_bytes=self.store.allocated(artifacts[0]) if looked_at else None,
             found=disk.found,
         )
         action = self._decided(step, recipe, situation, self._verdict(step, situation, disk), disk.holder)
@@ -103,7 +105,10 @@ class _Planner:
         changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
         if step.changes and not changed:
             return _Disk(interrupted=interrupted)
-        found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+        try:
+            found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+            return _Disk(interrupted=interrupted)
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
 
     def _touched(self, artifact: str) -> os.stat_result | None:

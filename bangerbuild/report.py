@@ -17,6 +17,8 @@ DIFF_LINES = 40
 """Lines of one file's diff that are shown to a person; JSON has them all."""
 VALUE_LENGTH = 60
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+NAMED_STEPS = 5
+"""How many finished steps an interrupted run names."""
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
@@ -85,12 +87,21 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.TOOL_CHANGED: lambda facts: (
         f"{facts['tool']} {facts['old'] or 'none'} -> {facts['new'] or 'none'}, kept all the same"
     ),
-    ReasonCode.ARTIFACT_MODIFIED: lambda facts: f"{facts['path']} was changed by someone else",
+    ReasonCode.ARTIFACT_MODIFIED: lambda facts: str(
+        facts.get("error") or f"{facts['path']} was changed by someone else"
+    ),
     ReasonCode.FILE_DIFFERS: lambda facts: f"{facts['guest']} differs in the guest",
-    ReasonCode.FILE_UNDECLARED: lambda facts: f"{facts['guest']} left the manifest",
+    ReasonCode.FILE_UNDECLARED: lambda facts: (
+        f"{facts['guest']} left the manifest"
+        + (", but was changed in the guest: it stays" if facts.get("kept") else "")
+    ),
     ReasonCode.SIZE_GROW: _sized,
     ReasonCode.SIZE_SHRINK: lambda facts: f"{_sized(facts)}: a disk can't shrink and keep its data",
-    ReasonCode.GUEST_WROTE: lambda _: "the guest has written to it since it was built",
+    ReasonCode.GUEST_WROTE: lambda facts: (
+        f"the guest has written {size(cast('int', facts['bytes']))} since it was built"
+        if "bytes" in facts
+        else "the guest has written to it since it was built"
+    ),
     ReasonCode.BASE_BEHIND: lambda facts: f"stays on the old {facts['id']}",
     ReasonCode.BASE_UNKNOWN: lambda _: "no record says which base it stands on",
     ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
@@ -193,6 +204,15 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
         "kept": counts[Verb.KEEP],
     }
     return f"{_counted(numbers) or 'nothing to do'} in {seconds:.1f} s"
+
+
+def interrupted(finished: Sequence[str]) -> str:
+    """What a run that was interrupted leaves: the steps that were finished, by their ids."""
+    if not finished:
+        return "interrupted: nothing was finished; the next `bangerbuild apply` does it"
+    shown = ", ".join(finished[:NAMED_STEPS])
+    more = f" and {len(finished) - NAMED_STEPS} more" if len(finished) > NAMED_STEPS else ""
+    return f"interrupted: {shown}{more} stay, the rest is made by the next `bangerbuild apply`"
 
 
 def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:

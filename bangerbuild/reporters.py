@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
-    from bangerbuild.model import Action, Plan, PlanReporter, Result
+    from bangerbuild.model import Action, Plan, Result
 
 
 @contextlib.contextmanager
-def reporter(*, quiet: bool, verbose: bool) -> Iterator[PlanReporter]:
+def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
     """The reporter that fits: live on a terminal, plain lines in a pipe, warnings only if quiet."""
     if quiet:
         yield Quiet()
@@ -37,6 +37,9 @@ def _print(line: str) -> None:
 class Quiet:
     """Says nothing but warnings and errors."""
 
+    def __init__(self) -> None:
+        self.finished_ids: list[str] = []
+
     def planned(self, plan: Plan) -> None:
         """See PlanReporter."""
 
@@ -45,9 +48,14 @@ class Quiet:
 
     def finished(self, action: Action, result: Result) -> None:
         """See Reporter."""
+        self._note(result)
         if result.error is not None:
             for line in (f"{action.id} failed:", *(f"  {line}" for line in report.error_lines(result.error))):
                 _print(line)
+
+    def _note(self, result: Result) -> None:
+        if result.outcome is Outcome.DONE:
+            self.finished_ids.append(result.id)
 
     def warned(self, step_id: str, message: str) -> None:
         """See Reporter."""
@@ -58,6 +66,7 @@ class Plain(Quiet):
     """One line for each step that ended."""
 
     def __init__(self, *, verbose: bool) -> None:
+        super().__init__()
         self._verbose = verbose
         self._width = 0
 
@@ -70,6 +79,7 @@ class Plain(Quiet):
 
     def finished(self, action: Action, result: Result) -> None:
         """See Reporter."""
+        self._note(result)
         _print(result_line(action, result, self._width))
         if result.error is not None:
             for line in report.more_of(result.error):

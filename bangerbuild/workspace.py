@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -51,18 +52,16 @@ class JobWorkspace:
 
     Args:
         actions: of the whole plan, by id.
-        store: only read, but for the new directory in its staging, which the caller removes.
+        store: only read, but for what is staged.
         epoch: the time for all that we make ourselves.
         shared: what the jobs of the run share.
 
-    Raises:
-        StoreError: there can be no staging directory.
     """
 
     def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
         self.shared = shared.get
         self.epoch = epoch
-        self.staging = store.stage()
+        self._staging: Path | None = None
         self.staged: dict[str, Path] = {}
         self.guests: set[str] = set()
         self.new: set[str] = set()
@@ -98,6 +97,20 @@ class JobWorkspace:
             for artifact in self._action.artifacts
             if artifact not in self.staged
         )
+
+    @property
+    def staging(self) -> Path:
+        """See Workspace; made when it is first asked for."""
+        if self._staging is None:
+            self._staging = self._store.stage()
+        return self._staging
+
+    def discard(self) -> None:
+        """Remove what was staged and not published."""
+        for path in self.staged.values():
+            path.unlink(missing_ok=True)
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
 
     def run(self, action: Action) -> list[Record]:
         """Run one step; what the store shall remember of it."""
@@ -150,7 +163,7 @@ class JobWorkspace:
 
     def create(self, artifact: str, *, guests: bool = False) -> Path:
         """See Workspace."""
-        path = self.staging / artifact.replace("/", "%")
+        path = self._store.staged(artifact)
         path.unlink(missing_ok=True)
         self.staged[artifact] = path
         self.guests.discard(artifact)
@@ -159,13 +172,16 @@ class JobWorkspace:
         self.new.add(artifact)
         return path
 
-    def copy(self, artifact: str) -> Path | None:
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """See Workspace."""
         with self.in_place(artifact) as published:
             guests = self._store.modified(artifact)
             path = self.create(artifact, guests=guests)
             self.new.discard(artifact)
             if clone.reflink(published, path):
+                return path
+            if not sharing:
+                clone.sparse_copy(published, path)
                 return path
             del self.staged[artifact]
             return None

@@ -124,12 +124,10 @@ def test_a_wrong_manifest_touches_nothing(manifest: Path) -> None:
 
 
 def test_a_store_that_another_writer_holds_is_waited_for_and_then_refused(manifest: Path) -> None:
-    with (
-        store.writing(manifest.parent / "build", timeout_seconds=0) as other,
-        pytest.raises(BusyError, match=r"'image\.small' is locked by process \d+"),
-    ):
+    with store.writing(manifest.parent / "build", timeout_seconds=0) as other:
         other.lock(["image.small"])
-        apply.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
+        with pytest.raises(BusyError, match=r"'image\.small' is locked by process \d+"):
+            apply.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
 
 
 def test_what_is_odd_about_a_manifest_is_said_whatever_is_done_with_it(manifest: Path) -> None:

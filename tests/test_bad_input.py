@@ -28,6 +28,7 @@ from tests.unprivileged import run_unprivileged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.steps.patching import Synced
     from tests.conftest import CommandLine
 
@@ -282,9 +283,11 @@ def sync_error(
     """The error of a patch during whose copying something happens to the host's files."""
     sync = patching.sync
 
-    def interrupted(disk: object, entries: Iterator[Synced]) -> None:
+    def interrupted(
+        disk: Filesystem, entries: Iterator[Synced], before: dict[str, str], *, spare_same: bool
+    ) -> dict[str, str]:
         meanwhile()
-        sync(disk, entries)  # type: ignore[arg-type]  # handed on
+        return sync(disk, entries, before, spare_same=spare_same)
 
     monkeypatch.setattr(patching, "sync", interrupted)
     setting.write('[vm.bad]\nimage = "good"\nfile_sync = [{ host = "tree", guest = "/srv" }]\n')

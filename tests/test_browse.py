@@ -16,8 +16,8 @@ from bangerbuild.errors import BangerError, BusyError, FilesystemError, GuestPat
 from bangerbuild.model import Recipe, Record
 from bangerbuild.store import Staged
 from bangerbuild.tree import EntryType
-from tests.disk.ext4_tools import debugfs, make_ext4
-from tests.need import need
+from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
+from tests.disk.journals import Log, blocks_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -166,15 +166,40 @@ def test_only_regular_files_have_content(raw: Path, name: str) -> None:
         cat(raw, name)
 
 
-def test_a_journal_that_was_not_replayed_is_told_and_not_touched(raw: Path) -> None:
-    subprocess.run(
-        [need("debugfs"), "-w", "-R", "feature needs_recovery", str(raw)], check=True, capture_output=True
-    )
-    before, told = raw.read_bytes(), list[str]()
-    with browse.opened(raw, None, warn=told.append) as filesystem:
-        assert b"".join(browse.content(filesystem, "/etc/hostname")) == b"web\n"
-    assert told == [f"'{raw}' was not shut down cleanly: what is read here may be old"]
+def test_a_journal_that_was_not_replayed_is_read_through_and_not_touched(raw: Path) -> None:
+    (place,) = blocks_of(raw, "/etc/hostname")
+    Log(raw).add({place: b"new\n".ljust(4096, b"\0")})
+    before = raw.read_bytes()
+    assert cat(raw, "/etc/hostname") == b"new\n"
     assert raw.read_bytes() == before
+
+
+def told(disk: Path) -> list[str]:
+    """What is said of a disk while a file in it is read."""
+    warnings = list[str]()
+    before = disk.read_bytes()
+    with browse.opened(disk, None, warn=warnings.append) as filesystem:
+        assert b"".join(browse.content(filesystem, "/etc/hostname")) == b"web\n"
+    assert disk.read_bytes() == before
+    return warnings
+
+
+def test_a_journal_that_cannot_be_replayed_is_told_and_the_disk_read_as_it_stands(raw: Path) -> None:
+    Log(raw).superblock(x0=0)
+    assert told(raw) == [
+        f"the journal of '{raw}' is damaged: it has no superblock: what is read here may be old"
+    ]
+
+
+@pytest.mark.parametrize("state", [0, 2, 3])
+def test_a_disk_that_is_marked_as_having_errors_is_read_and_told(raw: Path, state: int) -> None:
+    change_superblock(raw, state=state)
+    assert told(raw) == [f"'{raw}' is marked as having errors: what is read here may be wrong"]
+
+
+def test_a_disk_with_orphans_is_read_as_any_other(raw: Path) -> None:
+    change_superblock(raw, last_orphan=11)
+    assert told(raw) == []
 
 
 HOLD = "import sys\nfile = open(sys.argv[1], sys.argv[2])\nprint(flush=True)\nsys.stdin.read()"

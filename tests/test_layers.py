@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "reporters",
         "status",
     },
-    "apply": {"errors", "execute", "graph", "host", "manifest", "plan", "steps", "store"},
+    "apply": {"errors", "execute", "graph", "host", "manifest", "model", "plan", "steps", "store"},
     "reporters": {"model", "report"},
     "report": {"model"},
     "status": {"disk", "model", "report"},
@@ -43,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the heart: sees steps, never a kind of step
     "plan": {"errors", "fingerprint", "graph", "model"},
     "execute": {"errors", "model", "process", "store", "workspace"},
-    "workspace": {"disk", "errors", "model"},
+    "workspace": {"disk", "errors", "model", "store"},
     "graph": {"errors"},
     "fingerprint": {"model", "spec"},
     "store": {"disk", "errors", "fingerprint", "locks"},

@@ -17,7 +17,7 @@ import click
 from bangerbuild import __version__, report
 from bangerbuild.cli import options, output
 from bangerbuild.errors import BangerError, ManifestError
-from bangerbuild.model import Outcome, Verb
+from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,7 +68,7 @@ def _guarded() -> int:
         )
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
-        output.say(["interrupted: what was finished stays, the rest is made by the next `bangerbuild apply`"])
+        output.say([report.interrupted(())])
         return EXIT_INTERRUPTED
     return int(code or 0)
 
@@ -130,7 +130,11 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         jobs or len(os.sched_getaffinity(0)), keep_going=keep_going, lock_seconds=lock_timeout
     )
     with reporter(quiet=quiet, verbose=verbose) as telling:
-        plan, results = flow.apply(request, manner, telling, output.warn)
+        try:
+            plan, results = flow.apply(request, manner, telling, output.warn)
+        except KeyboardInterrupt:
+            output.say([report.interrupted(telling.finished_ids)])
+            return EXIT_INTERRUPTED
     if as_json:
         output.json_result(report.plan_json(plan, results))
     elif not quiet:
@@ -139,10 +143,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
 
 def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
-    blocked = any(action.verb is Verb.BLOCKED for action in plan.actions)
-    if blocked or any(result.outcome is Outcome.FAILED for result in results):
+    codes = {result.error.exit_code for result in results if result.error is not None}
+    if codes - {EXIT_BUSY} or any(action.verb is Verb.BLOCKED for action in plan.actions):
         return EXIT_FAILED
-    return EXIT_BUSY if any(action.in_use for action in plan.actions) else 0
+    return EXIT_BUSY if codes or any(action.in_use for action in plan.actions) else 0
 
 
 @cli.command()

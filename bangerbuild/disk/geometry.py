@@ -48,7 +48,7 @@ def superblock_problem(superblock: bytes) -> str | None:
     """The first number in a superblock that can't be, such as `first_data_block 7`; None if all can be.
 
     Args:
-        superblock: its 1024 bytes, with a block size that can be.
+        superblock: its 1024 bytes.
     """
     numbers = _numbers(superblock)
     wrong = next((name for name, fits in _rules(numbers) if not fits), None)
@@ -57,6 +57,7 @@ def superblock_problem(superblock: bytes) -> str | None:
 
 def _rules(numbers: Mapping[str, int]) -> Iterator[tuple[str, bool]]:
     """A field, and whether it is as it can be; a rule relies on those before it."""
+    yield "log_block_size", numbers["log_block_size"] <= 6
     block_bytes, inode_bytes = 1024 << numbers["log_block_size"], numbers["inode_size"]
     yield "inode_size", 128 <= inode_bytes <= block_bytes and inode_bytes & (inode_bytes - 1) == 0
     log_ratio = numbers["log_cluster_size"] - numbers["log_block_size"]

@@ -1,7 +1,8 @@
 """The ext4 superblock as it stands on disk, and what in it forbids reading or writing.
 
 libext2fs opens what it should not: a filesystem with a journal to replay, with errors, with quota counters
-that it would leave behind. So the superblock is judged here, before libext2fs sees it.
+that it would leave behind. So the superblock is judged here, before libext2fs sees it. To read through a
+journal that is to be replayed, see `journal`.
 Source: `struct ext2_super_block` in `ext2fs/ext2_fs.h`; it lies at byte 1024 of the disk.
 """
 
@@ -11,7 +12,6 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.geometry import superblock_problem
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OFFSET = 1024
 SIZE = 1024
 _MAGIC = 0xEF53
 _VALID = 1
-_ERRORS = 2
+ERROR_FS = 2
 
 COMPAT_XATTR = 0x8
 INCOMPAT_FILETYPE = 0x2
@@ -103,10 +103,15 @@ class Superblock:
         return bool(self.incompat & INCOMPAT_EXTENTS)
 
     @property
+    def has_errors(self) -> bool:
+        """Whether it is marked as having errors, or was in use without a journal and not shut down."""
+        return self.state & (_VALID | ERROR_FS) != _VALID
+
+    @property
     def is_clean(self) -> bool:
         """Whether it was left in order: no journal to replay, no errors, no orphans."""
         unclean = self.incompat & INCOMPAT_RECOVER or self.ro_compat & RO_COMPAT_ORPHAN_PRESENT
-        return self.state & (_VALID | _ERRORS) == _VALID and not unclean and not self.last_orphan
+        return not (self.has_errors or unclean or self.last_orphan)
 
 
 def parse_superblock(raw: bytes) -> Superblock | None:
@@ -156,8 +161,6 @@ def read_superblock(
             f"the disk {blocks.size_bytes}"
         )
     _check_features(blocks.name, superblock, writable=writable)
-    if problem := superblock_problem(raw):
-        raise damaged(blocks, f"its superblock has {problem}")
     if not (allow_unclean and not writable):
         _check_state(blocks, superblock, allow_unreplayed=allow_unreplayed)
     return superblock
@@ -203,7 +206,7 @@ def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bo
             f"'{name}' uses the ext4 feature mmp: another host may have it mounted",
             hint=f"tune2fs -O ^mmp '{blocks.place or name}'",
         )
-    if superblock.state & _ERRORS:
+    if superblock.has_errors:
         raise FilesystemError(f"'{name}' is marked as having errors", hint=mend_hint(blocks))
     if allow_unreplayed:
         return

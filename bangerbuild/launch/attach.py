@@ -155,6 +155,7 @@ if [ -n "$attached" ] && [ -n "$(dmsetup table "$attached" 2>/dev/null)" ]; then
     exit
 fi
 undo
+[ ! -e root.cow.redo ] || fail "a change of root.cow was interrupted: run bangerbuild apply first"
 [ -f "$base" ] || fail "the image '$image' is not there"
 # The kernel takes what has no header for a new store, and would forget what is in it.
 head -c 4 root.cow | grep -q '^SnAp' || fail "root.cow is no snapshot store"

@@ -21,7 +21,7 @@ def script(machine: Machine, boot: Boot) -> str:
     """The file's text."""
     command = shell.command("cloud-hypervisor", _options(machine, boot))
     comment = COMMENT.format(name=machine.name)
-    return f"{shell.head(comment)}{shell.attached_check(machine)}\n{command}"
+    return f"{shell.head(comment)}{shell.WHOLE}{shell.attached_check(machine)}\n{command}"
 
 
 def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:

@@ -65,6 +65,7 @@ def script(machine: Machine, boot: Boot) -> str:
     """The file's text."""
     parts = (
         shell.head(_comment(machine.name, boot.card)),
+        shell.WHOLE,
         shell.attached_check(machine),
         _network(boot.card),
         "\n",

@@ -18,6 +18,17 @@ HEAD = """\
 cd -P -- "$(dirname -- "$(readlink -f -- "$0")")"
 """
 
+WHOLE = """\
+
+for left in *.redo *.grow; do
+    if [ -e "$left" ]; then
+        echo "${0##*/}: a change of ${left%.*} was interrupted: run bangerbuild apply first" >&2
+        exit 1
+    fi
+done
+"""
+"""Lines that end the script where a disk is changed by half: its redo log or note lies beside it."""
+
 ATTACHED = f"""\
 
 if ! [ -e {ATTACHED_ROOT} ]; then

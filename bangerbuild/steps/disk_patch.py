@@ -90,12 +90,11 @@ class DiskPatch(ABC):
     def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step: the declared files that the guest has changed."""
         lines = view.written(self.id)
-        try:
-            with disks.opened(view, self.changes, self.place) as disk:
-                paths = tuple(written.differing(disk, lines)) if lines else ()
-        except BangerError as err:  # what stops the patch of one disk stops it when it is run
-            return (Reason(ReasonCode.FILE_DIFFERS, {"guest": self.place.mount_point, "error": err.brief}),)
-        return tuple(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in paths)
+        if not lines:
+            return ()
+        with disks.opened(view, self.changes, self.place) as disk:
+            differing = tuple(written.differing(disk, lines))
+        return tuple(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing)
 
     def preview(self, view: View) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
@@ -123,9 +122,7 @@ class DiskPatch(ABC):
     ) -> Preview:
         diffs: list[FileDiff] = []
         reasons: list[Reason] = []
-        for path in written.undeclared(lines, _paths(wanted, synced)):
-            if disk.stat(path, follow=False) is None:
-                continue
+        for path in written.undeclared(disk, lines, _paths(wanted, synced)):
             kept = not written.is_there(disk, path, lines[path])
             facts: dict[str, Json] = {"guest": path, "kept": True} if kept else {"guest": path}
             reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
@@ -168,15 +165,14 @@ class DiskPatch(ABC):
     def _withdraw(
         self, disk: Filesystem, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
     ) -> None:
-        gone = written.undeclared(before, lines)
+        gone = written.undeclared(disk, before, lines)
         if not gone:
             return
         with ExitStack() as stack:
             image = workspace.facts(self.changes).get("base")
             base = stack.enter_context(disks.opened_image(workspace, str(image))) if image else None
             for path in gone:
-                there = disk.stat(path, follow=False) is not None
-                if there and not written.withdraw(disk, base, path, before[path]):
+                if not written.withdraw(disk, base, path, before[path]):
                     workspace.warn(f"'{path}' left the manifest, but was changed in the guest: it stays")
 
     def write(

@@ -14,7 +14,9 @@ from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.process import run
@@ -36,13 +38,18 @@ NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its w
 
 @contextmanager
 def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
-    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's."""
+    """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's.
+
+    One that its guest left with a journal to replay is read as it will be.
+    """
     artifact = view.artifact(disk_id)
     with ExitStack() as stack:
         blocks = stack.enter_context(interrupted.opened(view.path(artifact), artifact))
         if view.facts(disk_id).get("format") == "snapshot":
             under = stack.enter_context(RawFile(base_path(view, disk_id)))
             blocks = SnapshotStore(under, blocks)
+            blocks.name = artifact
+        blocks = through_journal(blocks)
         yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
 
 
@@ -170,9 +177,11 @@ def inspect(view: View, artifact: str) -> tuple[Reason, ...]:
     """What keeps a disk that no record knows from being taken over: it is no ext4, or none in good order."""
     try:
         with interrupted.opened(view.path(artifact), artifact) as blocks:
+            read_superblock(blocks, writable=True, allow_unreplayed=True)
             Filesystem(blocks, now=view.epoch, allow_unclean=True).abandon()
     except BangerError as err:
-        return (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": err.brief}),)
+        facts = {"path": artifact, "error": err.brief, "hint": err.hint}
+        return (Reason(ReasonCode.ARTIFACT_MODIFIED, facts),)
     return ()
 
 

@@ -97,7 +97,8 @@ def build(
 def _clone(source: Ext4Source, target: Path, epoch: int) -> None:
     path = source.path.path
     with RawFile(path) as blocks:
-        blocks.name, size = source.path.written, blocks.size_bytes
+        blocks.name = blocks.place = source.path.written
+        size = blocks.size_bytes
         Filesystem(blocks, now=epoch).abandon()  # says whether it is an ext4, and one that may be copied now
         read_superblock(blocks, writable=True)  # and whether a patch could ever be written into it
     wanted = source.size_bytes or size

@@ -151,8 +151,14 @@ def change(workspace: Workspace, disk_id: str, size_bytes: int | None, *, label:
 
 
 def _grow(workspace: Workspace, artifact: str, size_bytes: int) -> None:
-    """In a copy that shares its blocks with the disk; else where it lies."""
-    copy = workspace.copy(artifact)
+    """In a copy that shares its blocks with the disk; else where it lies.
+
+    But `resize2fs -z` leaves a filesystem with blocks below 4 KiB in disorder (e2fsprogs 1.47.0: "Resize
+    inode not valid"), so such a one, which is small as a rule, is copied whatever that takes.
+    """
+    with RawFile(workspace.path(artifact)) as disk:
+        blocks = superblock.read_superblock(disk, writable=True)
+    copy = workspace.copy(artifact, sharing=blocks.block_bytes >= tools.BLOCK_BYTES)
     if copy is not None:
         disks.grow(copy, size_bytes, workspace.epoch)
         return

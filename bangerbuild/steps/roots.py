@@ -94,7 +94,13 @@ def _judge_other(situation: Situation) -> Verdict:
     """A root of another base or format takes this one's place unless a guest has written to it."""
     if not situation.modified():
         return Verdict(Verb.REPLACE, situation.changes)
-    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE)))
+    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE, _how_much(situation))))
+
+
+def _how_much(situation: Situation) -> dict[str, Json]:
+    """What a store takes up, which is the guest's but for some hundred KiB; of a raw root nobody can tell."""
+    is_snapshot = situation.record is not None and situation.record.facts.get("format") == "snapshot"
+    return {"bytes": situation.allocated_bytes} if is_snapshot and situation.allocated_bytes else {}
 
 
 def _judge_base(situation: Situation, image_id: str, on_new_base: str, resized: Verdict) -> Verdict:

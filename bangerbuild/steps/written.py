@@ -142,17 +142,25 @@ def still_needed(disk: Filesystem, changes: Iterable[GuestChange]) -> Iterator[G
             yield change
 
 
-def undeclared(lines: Mapping[str, str], wanted: Collection[str]) -> list[str]:
-    """The paths that were written once and are no longer asked for, those below before those above.
+def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[str]) -> list[str]:
+    """The paths that were written once, are no longer asked for and still there, those below first.
 
     Keys stay when none are given any more, and directories that were not made for their content.
     """
     kept = {AUTHORIZED_KEYS, *wanted}
-    return [
+    gone = [
         path
         for path in sorted(lines, reverse=True)
         if path not in kept and (lines[path] == NEW_DIRECTORY or not lines[path].startswith(PLAIN_DIRECTORY))
     ]
+    return [path for path in gone if _is_anything_there(disk, path)]
+
+
+def _is_anything_there(disk: Filesystem, path: str) -> bool:
+    try:
+        return disk.stat(path, follow=False) is not None
+    except GuestPathError:  # the path leads onto another disk now, or nowhere
+        return False
 
 
 def withdraw(disk: Filesystem, base: Filesystem | None, path: str, line: str) -> bool:

@@ -160,6 +160,11 @@ class Store:
             return None
         return interrupted.size_before(self.path / artifact) or status.st_size
 
+    def allocated(self, artifact: str) -> int | None:
+        """How many bytes an artifact takes up; None: it is not there."""
+        status = self.status(artifact)
+        return None if status is None else status.st_blocks * 512
+
     def status(self, artifact: str) -> os.stat_result | None:
         """What `stat` says of an artifact; None if it is not there."""
         try:
@@ -250,6 +255,13 @@ class Store:
         """A new private directory on the store's filesystem; the caller removes it."""
         try:
             return Path(tempfile.mkdtemp(dir=self._writing().directory()))
+        except OSError as err:
+            raise store_error(err, self.path) from err
+
+    def staged(self, artifact: str) -> Path:
+        """Where an artifact is made before it is published; the caller removes what is not."""
+        try:
+            return self._writing().directory() / artifact.replace("/", "%")
         except OSError as err:
             raise store_error(err, self.path) from err
 

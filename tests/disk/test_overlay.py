@@ -26,7 +26,7 @@ class MemoryBlocks:
     """A disk that is bytes."""
 
     name = "memory"
-    place = None
+    place: str | None = None
     writable = False
 
     def __init__(self, content: bytes) -> None:

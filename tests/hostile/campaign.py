@@ -12,11 +12,15 @@ import resource
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import BangerError, FilesystemError
 from tests.disk.ext4_tools import NOW
 from tests.hostile.damage import HOWS, Region, damaged, regions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 MOST_SECONDS = 10
 MOST_READ_BYTES = 1 << 22
@@ -87,7 +91,7 @@ def _exhaust(answer: object) -> None:
 def write(disk: Memory, chance: random.Random) -> None:
     """Change what a patch changes, in some order, until something breaks off."""
     with Filesystem(disk, writable=True, now=NOW) as fs:
-        changes = [
+        changes: list[Callable[[], object]] = [
             lambda: fs.write_file("/etc/hostname", b"web"),
             lambda: fs.write_file("/etc/hosts", b"127.0.0.1 web\n", xattrs={"user.a": b"b" * 100}),
             lambda: fs.write_file("/etc/app/below/app.conf", b"x" * 9000),

@@ -74,11 +74,11 @@ def test_a_crowded_directory_is_patched_and_patched_again_in_time(crowd: Project
     crowd.write(MANIFEST.format(key=KEY, dns="10.0.0.2"))
     run("plan", cwd=crowd.directory).assert_fine(0)
     run("apply", cwd=crowd.directory).assert_fine(0)
-    for disk in (crowd.guest("cow"), Disk(crowd.store / "vms/raw/root.ext4")):
-        disk.assert_clean()
-        assert disk.text("/etc/resolv.conf") == "nameserver 10.0.0.2\n"
-        assert disk.text("/srv/sentinel") == "the guest's"
-        assert len(disk.names("/etc")) > NAMES
+    for guest in (crowd.guest("cow"), Disk(crowd.store / "vms/raw/root.ext4")):
+        guest.assert_clean()
+        assert guest.text("/etc/resolv.conf") == "nameserver 10.0.0.2\n"
+        assert guest.text("/srv/sentinel") == "the guest's"
+        assert len(guest.names("/etc")) > NAMES
     assert digest(crowd.image("crowd")) == before
 
 

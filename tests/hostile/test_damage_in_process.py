@@ -29,7 +29,7 @@ DAMAGES = 110
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_damage_ends_the_process_or_goes_on_for_ever(kind: str, tmp_path: Path) -> None:
     disk = make_target(tmp_path / "target.ext4", *KINDS[kind])
-    command = [sys.executable, "-m", "tests.hostile.campaign", disk, "0", str(DAMAGES)]
+    command = [sys.executable, "-m", "tests.hostile.campaign", str(disk), "0", str(DAMAGES)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout[-200:], done.stderr[-5000:])
     assert done.stderr == ""  # libext2fs has nothing to say of its own

@@ -16,6 +16,13 @@ WEB_SCRIPT = """\
 set -eu
 cd -P -- "$(dirname -- "$(readlink -f -- "$0")")"
 
+for left in *.redo *.grow; do
+    if [ -e "$left" ]; then
+        echo "${0##*/}: a change of ${left%.*} was interrupted: run bangerbuild apply first" >&2
+        exit 1
+    fi
+done
+
 if ! [ -e root.dev ]; then
     echo "${0##*/}: there is no root.dev: run attach.sh first, as root" >&2
     exit 1
@@ -49,6 +56,15 @@ def test_a_vm_with_the_least_has_neither_initrd_nor_network_card(tmp_path: Path)
         *("--kernel", "../../images/bookworm/aa/vmlinux", "--cmdline", "quiet root=/dev/vda rw"),
         *("--disk", "path=root.ext4,image_type=raw", "--serial", "tty", "--console", "off"),
     )
+
+
+def test_a_disk_that_is_changed_by_half_is_not_started(tmp_path: Path) -> None:
+    store = Directory.make(tmp_path)
+    script = store.write("cloud-hypervisor.sh", cloud_hypervisor.script(PLAIN, PLAIN_BOOT))
+    store.write("work.ext4.redo", "")
+    started = store.run(script, program="cloud-hypervisor", cwd=tmp_path)
+    assert (started.code, started.argv) == (1, ())
+    assert "a change of work.ext4 was interrupted: run bangerbuild apply first" in started.stderr
 
 
 def test_it_starts_in_the_vms_directory_with_the_arguments_it_was_given(tmp_path: Path) -> None:

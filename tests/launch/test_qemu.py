@@ -35,6 +35,13 @@ WEB_SCRIPT = """\
 set -eu
 cd -P -- "$(dirname -- "$(readlink -f -- "$0")")"
 
+for left in *.redo *.grow; do
+    if [ -e "$left" ]; then
+        echo "${0##*/}: a change of ${left%.*} was interrupted: run bangerbuild apply first" >&2
+        exit 1
+    fi
+done
+
 if ! [ -e root.dev ]; then
     echo "${0##*/}: there is no root.dev: run attach.sh first, as root" >&2
     exit 1

@@ -228,6 +228,12 @@ class Disk:
             mtime=int(one(r"mtime: 0x([0-9a-f]+)"), 16),
         )
 
+    def inode(self, guest: str) -> int:
+        """The inode's number."""
+        found = re.search(r"Inode: (\d+)", debugfs(self.path, f'stat "{guest}"').decode())
+        assert found is not None, f"{guest} is not there"
+        return int(found[1])
+
     def superblock(self, field: str) -> str:
         """What debugfs calls so, such as `Free blocks`."""
         (line,) = [

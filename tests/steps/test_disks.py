@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
@@ -9,7 +10,7 @@ from bangerbuild.disk import clone
 from bangerbuild.disk.tools import Geometry
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
-from bangerbuild.steps import disks
+from bangerbuild.steps import disks, in_place
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
@@ -27,6 +28,7 @@ from tests.steps.guest_disks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bangerbuild.model import Workspace
@@ -125,8 +127,19 @@ class Desk:
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
-    def edit(self, artifact: str) -> Path:
+    def artifact(self, step_id: str) -> str:
+        return step_id
+
+    def path(self, artifact: str) -> Path:
         return self.staging / artifact
+
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
+        """The disk lies in staging already."""
+        return None if sharing else self.staging / artifact
+
+    @contextmanager
+    def in_place(self, artifact: str) -> Iterator[Path]:
+        yield self.staging / artifact
 
 
 def workspace(desk: Desk) -> Workspace:
@@ -169,7 +182,7 @@ def test_a_disk_grows_with_all_that_is_in_it(desk: Desk, size_bytes: int) -> Non
 def test_disks_of_other_makers_grow_too(desk: Desk, options: tuple[str, ...]) -> None:
     path = make_ext4(desk.staging / "disk.ext4", *options)
     before = write_precious(path)
-    disks.change(workspace(desk), path.name, 256 * MIB)
+    in_place.change(workspace(desk), path.name, 256 * MIB)
     assert filesystem_bytes(path) == 256 * MIB
     assert precious(path) == before
 
@@ -188,21 +201,21 @@ def test_a_clone_keeps_its_holes_and_shares_or_says_that_it_cannot(desk: Desk) -
 def test_a_disk_is_taken_over_as_it_is_where_size_and_label_are_right(desk: Desk) -> None:
     path = make_ext4(desk.staging / "disk.ext4", "-L", "work")
     before = path.read_bytes()
-    disks.change(workspace(desk), path.name, 64 * MIB, label="work")
+    in_place.change(workspace(desk), path.name, 64 * MIB, label="work")
     assert path.read_bytes() == before
 
 
 def test_a_disk_of_any_size_and_label_is_taken_where_none_are_declared(desk: Desk) -> None:
     path = make_ext4(desk.staging / "disk.ext4", "-L", "mine")
     before = path.read_bytes()
-    disks.change(workspace(desk), path.name, None)
+    in_place.change(workspace(desk), path.name, None)
     assert path.read_bytes() == before
 
 
 def test_a_label_is_all_that_changes_of_a_disk_taken_over(desk: Desk) -> None:
     path = make_ext4(desk.staging / "disk.ext4", "-L", "mine")
     before = write_precious(path)
-    disks.change(workspace(desk), path.name, 64 * MIB, label="data")
+    in_place.change(workspace(desk), path.name, 64 * MIB, label="data")
     assert label(path) == "data"
     assert precious(path) == before
 
@@ -211,7 +224,7 @@ def test_a_disk_that_would_have_to_shrink_is_refused_untouched(desk: Desk) -> No
     path = make_ext4(desk.staging / "disk.ext4")
     before = path.read_bytes()
     with pytest.raises(FilesystemError, match="a disk can't shrink") as caught:
-        disks.change(workspace(desk), path.name, 32 * MIB, label="data")
+        in_place.change(workspace(desk), path.name, 32 * MIB, label="data")
     assert caught.value.hint == "give it at least that size in the manifest, or move the file away"
     assert path.read_bytes() == before
 
@@ -221,7 +234,7 @@ def test_a_disk_cut_short_is_refused(desk: Desk) -> None:
     with path.open("r+b") as file:
         file.truncate(32 * MIB)
     with pytest.raises(FilesystemError, match=r"'disk\.ext4' is cut short"):
-        disks.change(workspace(desk), path.name, 64 * MIB)
+        in_place.change(workspace(desk), path.name, 64 * MIB)
 
 
 def test_a_filesystem_that_keeps_no_holes_is_warned_of(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

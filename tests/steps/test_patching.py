@@ -12,6 +12,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import FileDiff
 from bangerbuild.spec import FileSync, HostPath
+from bangerbuild.steps import differences as told
 from bangerbuild.steps import patching
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.steps.building import Disk
@@ -46,7 +47,7 @@ def disk(path: Path) -> Iterator[Filesystem]:
 
 
 def differences(disk: Filesystem, *changes: GuestChange) -> list[FileDiff]:
-    return list(patching.differences(disk, changes, ()))
+    return list(told.differences(disk, changes, ()))
 
 
 def tree(host: Path, **options: object) -> FileSync:
@@ -60,7 +61,7 @@ def synced(sync: FileSync) -> Iterator[patching.Synced]:
 
 
 def tree_differences(disk: Filesystem, sync: FileSync) -> dict[str, str | None]:
-    return {diff.guest: diff.note or diff.text for diff in patching.differences(disk, (), synced(sync))}
+    return {diff.guest: diff.note or diff.text for diff in told.differences(disk, (), synced(sync))}
 
 
 # what would change
@@ -215,7 +216,7 @@ def test_a_large_file_that_is_the_same_is_not_mentioned(disk: Filesystem, tmp_pa
     host = tmp_path / "host"
     host.mkdir()
     (host / "big").write_bytes(os.urandom(2 * MIB))
-    patching.sync(disk, synced(tree(host)))
+    patching.sync(disk, synced(tree(host)), {})
     assert tree_differences(disk, tree(host)) == {}
     (host / "big").write_bytes(os.urandom(2 * MIB))
     assert tree_differences(disk, tree(host)) == {"/srv/big": f"{2 * MIB} bytes"}
@@ -310,7 +311,7 @@ def test_a_synced_directory_at_the_end_of_a_symlink_keeps_the_symlink(path: Path
     with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True) as disk:
         disk.make_directory("/real")
         disk.make_symlink("/srv", "real")
-        patching.sync(disk, synced(tree(host)))
+        patching.sync(disk, synced(tree(host)), {})
     seen = Disk(path)
     seen.assert_clean()
     assert (seen.stat("/srv").target, seen.text("/real/x")) == ("real", "x")

@@ -353,7 +353,10 @@ def test_what_is_no_disk_is_not_adopted_and_stays_as_it_is(
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
     debian.write(sized("64MiB"))
-    assert debian.error(ID).brief == f"'vms/web/work.ext4' {said}"
+    action = debian.plan()[ID]
+    assert action.verb is Verb.BLOCKED
+    assert action.reasons[0].facts["error"] == f"'vms/web/work.ext4' {said}"
+    assert debian.apply()[ID].outcome is Outcome.SKIPPED
     assert path.read_bytes() == content
 
 
@@ -362,9 +365,11 @@ def test_a_disk_marked_with_errors_is_not_adopted_and_the_way_out_is_named(debia
     change_superblock(path, state=2)
     before = path.read_bytes()
     debian.write(sized("64MiB"))
-    error = debian.error(ID)
-    assert error.brief == "'vms/web/work.ext4' is marked as having errors"
-    assert error.hint == "e2fsck -f 'vms/web/work.ext4'"
+    action = debian.plan()[ID]
+    assert (action.verb, action.reasons[0].code.value) == (Verb.BLOCKED, "artifact-modified")
+    assert action.reasons[0].facts["error"] == "'vms/web/work.ext4' is marked as having errors"
+    assert action.reasons[0].facts["hint"] == f"e2fsck -f '{path}'"
+    debian.apply()
     assert path.read_bytes() == before
 
 

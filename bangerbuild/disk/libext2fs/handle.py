@@ -8,12 +8,12 @@ from ctypes import byref, c_char, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.geometry import group_problem
+from bangerbuild.disk.geometry import group_problem, superblock_problem
 from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
 from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
-from bangerbuild.disk.superblock import damaged
+from bangerbuild.disk.superblock import OFFSET, SIZE, damaged
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
         FilesystemError: libext2fs can't open it.
     """
     library = load()
+    if blocks.size_bytes >= OFFSET + SIZE and (problem := superblock_problem(blocks.read(OFFSET, SIZE))):
+        raise damaged(blocks, f"its superblock has {problem}")
     channel = Channel(blocks)
     pointer = c_void_p()
     try:

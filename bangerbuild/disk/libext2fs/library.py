@@ -74,6 +74,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_xattr_remove": (errcode_t, (c_void_p, c_char_p)),
     "ext2fs_xattrs_close": (errcode_t, (c_void_p,)),
     "ext2fs_free_ext_attr": (errcode_t, (c_void_p, c_uint32, c_void_p)),
+    "ext2fs_crc32c_le": (c_uint32, (c_uint32, c_char_p, c_size_t)),
+    "ext2fs_crc32_be": (c_uint32, (c_uint32, c_char_p, c_size_t)),
     "ext2fs_get_library_version": (c_int, (c_void_p, c_void_p)),
     "initialize_ext2_error_table": (None, ()),
 }
@@ -193,6 +195,18 @@ def check_version(text: str) -> None:
 def version() -> str:
     """The loaded library's own version, such as `1.47.0`."""
     return load().version()
+
+
+def crc32c(seed: int, data: bytes) -> int:
+    """The checksum of ext4's own structures, going on from `seed`; neither end is inverted."""
+    checksum: int = load().ext2fs_crc32c_le(seed, data, len(data))
+    return checksum
+
+
+def crc32_be(seed: int, data: bytes) -> int:
+    """The checksum of transactions in journals of the first kind, from the highest bit down."""
+    checksum: int = load().ext2fs_crc32_be(seed, data, len(data))
+    return checksum
 
 
 def error_text(code: int) -> str:
