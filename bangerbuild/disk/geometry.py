@@ -98,6 +98,42 @@ def group_problem(superblock: bytes, descriptors: bytes, blocks: int) -> str | N
     return None
 
 
+def count_problem(superblock: bytes, descriptors: bytes, kind: str, bitmap: bytes, last: int) -> str | None:
+    """The first group in whose bitmap more or fewer are free than its descriptor says; None if there is none.
+
+    The kernel takes that for damage too (`ext4_mb_generate_buddy`): to trust either would be to write over
+    what is in use.
+
+    Args:
+        superblock: its 1024 bytes, without a `superblock_problem`.
+        descriptors: of all groups, without a `group_problem`.
+        kind: `block` or `inode`.
+        bitmap: a bit for each of them, those of one group behind those of another, low bits first.
+        last: how many bits of the last group there are.
+    """
+    numbers = _numbers(superblock)
+    group_bits = numbers[f"{kind}s_per_group"]
+    size = group_bits // 8
+    groups = len(bitmap) // size
+    for group, counts in zip(range(groups), _free_counts(numbers, descriptors), strict=False):
+        bits = int.from_bytes(bitmap[group * size : (group + 1) * size], "little")
+        there = last if group == groups - 1 else group_bits
+        free = there - (bits & (1 << there) - 1).bit_count()
+        if free != counts[kind]:
+            return f"group {group} has {free} free {kind}s and says it has {counts[kind]}"
+    return None
+
+
+def _free_counts(numbers: Mapping[str, int], descriptors: bytes) -> Iterator[dict[str, int]]:
+    if not numbers["feature_incompat"] & _64BIT:
+        for blocks, inodes in struct.iter_unpack("<12x2H16x", descriptors):
+            yield {"block": blocks, "inode": inodes}
+        return
+    form = struct.Struct(f"<12x2H28x2H{numbers['desc_size'] - 48}x")
+    for low_blocks, low_inodes, blocks, inodes in form.iter_unpack(descriptors):
+        yield {"block": low_blocks | blocks << 16, "inode": low_inodes | inodes << 16}
+
+
 def _places(numbers: Mapping[str, int], descriptors: bytes) -> Iterator[tuple[int, int, int]]:
     """Where block bitmap, inode bitmap and inode table of each group lie (`struct ext4_group_desc`)."""
     if not numbers["feature_incompat"] & _64BIT:

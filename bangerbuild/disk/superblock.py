@@ -154,11 +154,14 @@ def read_superblock(
     raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
     superblock = parse_superblock(raw)
     if superblock is None:
-        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {_kind_of(blocks)}")
+        raise FilesystemError(
+            f"'{blocks.name}' holds no ext4 filesystem: {_kind_of(blocks)}", hint=mend_hint(blocks)
+        )
     if superblock.size_bytes > blocks.size_bytes:
         raise FilesystemError(
             f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
-            f"the disk {blocks.size_bytes}"
+            f"the disk {blocks.size_bytes}",
+            hint="put the whole file back from where it came",
         )
     _check_features(blocks.name, superblock, writable=writable)
     if not (allow_unclean and not writable):

@@ -87,7 +87,7 @@ def _run_e2fsck(path: Path, disk: Blocks, epoch: int) -> None:
     except ToolError as err:
         raise FilesystemError(
             f"the journal of '{disk.name}' can't be replayed",
-            details=err.details or err.brief,
+            details=(err.details or err.brief).replace(str(path), disk.name),
             hint=superblock.mend_hint(disk),
         ) from err
 

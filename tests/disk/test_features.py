@@ -163,7 +163,7 @@ def test_a_feature_that_writing_would_break_is_refused_by_name(
         ({"last_orphan": 12}, "has orphaned inodes", "e2fsck -p"),
         ({"feature_incompat": 0x2C2 | 0x1000}, "not supported: dirdata", None),
         ({"feature_incompat": 0x2C2 | 0x80000000}, "not supported: 0x80000000", None),
-        ({"blocks_count": 1 << 20}, "is cut short: its filesystem has 4294967296 bytes", None),
+        ({"blocks_count": 1 << 20}, "is cut short: its filesystem has 4294967296 bytes", "put the whole"),
     ],
 )
 def test_a_filesystem_that_is_not_in_order_is_refused_with_the_command_to_run(

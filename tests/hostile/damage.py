@@ -53,14 +53,16 @@ def make_target(path: Path, *options: str, size: str = "16M") -> Path:
     return path
 
 
-def block_bytes(data: bytes) -> int:
+def block_bytes(path: Path) -> int:
     """A filesystem's block size."""
-    return int(1024 << struct.unpack_from("<I", data, SUPERBLOCK + 0x18)[0])
+    with path.open("rb") as file:
+        file.seek(SUPERBLOCK + 0x18)
+        return 1024 << int.from_bytes(file.read(4), "little")
 
 
 def regions(path: Path) -> dict[str, Region]:
     """Where the parts of a target lie."""
-    size = block_bytes(path.open("rb").read(SUPERBLOCK + 1024))
+    size = block_bytes(path)
     said = subprocess.run([need("dumpe2fs"), path], capture_output=True, text=True, check=True).stdout
 
     def group(what: str) -> int:
@@ -89,7 +91,7 @@ def regions(path: Path) -> dict[str, Region]:
 
 def _inode(path: Path, name: str) -> Region:
     said = debugfs(path, f"imap {name}").decode()
-    size = block_bytes(path.open("rb").read(SUPERBLOCK + 1024))
+    size = block_bytes(path)
     block, offset = (
         int(_found(r"located at block (\d+)", said)),
         int(_found(r"offset 0x([0-9a-f]+)", said), 16),

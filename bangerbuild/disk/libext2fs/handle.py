@@ -8,7 +8,7 @@ from ctypes import byref, c_char, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.geometry import group_problem, superblock_problem
+from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
 from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
@@ -118,13 +118,23 @@ class Handle:
             self.head.icache = None
 
     def read_bitmaps(self) -> None:
-        """Load the block and inode bitmaps, which every allocation needs."""
+        """Load the block and inode bitmaps, which every allocation needs.
+
+        Raises:
+            FilesystemError: they can't be read, or are not what the group descriptors say.
+        """
         blocks = self._lib.ext2fs_blocks_count(self.head.super)
-        if problem := group_problem(self.superblock(), self.group_descriptors(), blocks):
+        superblock, descriptors = self.superblock(), self.group_descriptors()
+        if problem := group_problem(superblock, descriptors, blocks):
             raise damaged(self._channel.blocks, problem)
         self._lib.ext2fs_read_bitmaps(self._fs)
         if self.cluster_blocks == 1:
-            self._bitmaps = remember_bitmaps(self._lib, self.head, self.superblock())
+            self._bitmaps = remember_bitmaps(self._lib, self.head, superblock)
+        for bitmap in self._bitmaps:
+            last = (blocks - bitmap.first) % bitmap.group_bits if bitmap.kind == "block" else 0
+            last = last or bitmap.group_bits
+            if problem := count_problem(superblock, descriptors, bitmap.kind, bitmap.as_read, last):
+                raise damaged(self._channel.blocks, problem)
 
     def was_free(self, block: int) -> bool:
         """Whether the block bitmap said so when it was read; never where it was not kept."""
