@@ -43,6 +43,8 @@ TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 MIB = 1 << 20
 JOURNAL_BYTES = 64 * MIB
 """The most that mke2fs takes for the journal of a filesystem of the sizes in question."""
+SHOWN_LINES = 20
+SHOWN_COLUMNS = 200
 LEAST_BYTES = MIB
 """Below, mke2fs has no room for its own tables."""
 HEADROOM_BYTES = 64 * MIB
@@ -123,16 +125,24 @@ def check(target: Path, written: str) -> None:
     try:
         checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
     except ToolError as err:
-        said = f"{err.brief}\n{err.details or ''}".replace(str(target), written)
         raise FilesystemError(
-            f"the filesystem in '{written}' can't be checked", details=said, hint=f"e2fsck -f '{written}'"
+            f"the filesystem in '{written}' can't be checked",
+            details=_beginning(f"{err.brief}\n{err.details or ''}".replace(str(target), written)),
+            hint=f"e2fsck -f '{written}'",
         ) from err
     if checked.code != 0:
         raise FilesystemError(
             f"the filesystem in '{written}' has errors",
-            details=checked.output.replace(str(target), written).strip(),
+            details=_beginning(checked.output.replace(str(target), written)),
             hint=f"e2fsck -f '{written}'",
         )
+
+
+def _beginning(text: str) -> str:
+    """As much as somebody reads; e2fsck can say a million bytes."""
+    lines = [line[:SHOWN_COLUMNS] for line in text.strip().splitlines()]
+    left = len(lines) - SHOWN_LINES
+    return "\n".join(lines[:SHOWN_LINES] + ([f"... {left} more lines"] if left > 0 else []))
 
 
 @dataclass(frozen=True)
