@@ -97,8 +97,8 @@ def _replay_store(workspace: Workspace, disk_id: str, path: Path, artifact: str)
     base_path, merged = disks.base_path(workspace, disk_id), workspace.staging / "merged.ext4"
     with RawFile(base_path) as base:
         with RawFile(path) as file:
+            file.name = artifact
             store = SnapshotStore(base, file)
-            store.name = artifact
             if _is_replayed(store):
                 return
             clone.clone(base_path, merged)
