@@ -67,7 +67,7 @@ def _rules(numbers: Mapping[str, int]) -> Iterator[tuple[str, bool]]:
     first = 1 if numbers["log_block_size"] == 0 and log_ratio == 0 else 0
     yield "first_data_block", numbers["first_data_block"] == first
     clusters, blocks = numbers["clusters_per_group"], numbers["blocks_per_group"]
-    yield "clusters_per_group", clusters % 8 == 0 and clusters <= 8 * block_bytes
+    yield "clusters_per_group", clusters % 8 == 0 and 0 < clusters <= 8 * block_bytes
     yield "blocks_per_group", blocks == clusters << log_ratio and blocks >= LEAST_GROUP_BLOCKS
     inodes = numbers["inodes_per_group"]
     most_inodes = min(8 * block_bytes, block_bytes // inode_bytes * (blocks - 4))

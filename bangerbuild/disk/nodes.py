@@ -302,6 +302,8 @@ class Nodes:
         inode = self.inode(ino)
         if not inode.links:
             raise sb.damaged(self.blocks, f"inode {ino} has a name, but counts none")
+        if inode.links == 1 and self.handle.has_blocks(inode.raw):
+            self._sound.mapping(inode)  # before anything is half done
         self.unlink(directory, name, ino)
         if inode.links > 1:
             inode.links -= 1

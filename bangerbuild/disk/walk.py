@@ -78,7 +78,10 @@ def _names(nodes: Nodes, path: str, ino: int, seen: set[int]) -> list[tuple[str,
     if ino in seen:
         raise damaged(nodes.blocks, f"directory {ino} has two names")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:
-        raise FilesystemError(f"'{nodes.blocks.name}' has directories within directories without an end")
+        raise FilesystemError(
+            f"'{nodes.blocks.name}' has directories within directories without an end",
+            hint=f"a path of more than {MAX_PATH_BYTES} bytes is not read: remove it there",
+        )
     seen.add(ino)
     nodes.refuse_encrypted(nodes.inode(ino), path or "/")
     names = sorted(nodes.entries(ino), key=lambda entry: entry.name, reverse=True)

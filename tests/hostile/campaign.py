@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.errors import BangerError
 from tests.disk.ext4_tools import NOW
+from tests.disk.memory import Memory
 from tests.hostile.damage import HOWS, Region, damaged, regions
 
 if TYPE_CHECKING:
@@ -25,32 +26,6 @@ if TYPE_CHECKING:
 MOST_SECONDS = 10
 MOST_READ_BYTES = 1 << 22
 READ = ("/", "/etc", "/etc/hostname", "/etc/hosts", "/etc/passwd", "/etc/ssh", "/usr/lib/systemd/systemd")
-
-
-class Memory:
-    """A disk in memory."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data = bytearray(data)
-        self.name = "disk"
-        self.place: str | None = None
-        self.size_bytes = len(data)
-        self.writable = True
-
-    def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
-        if offset + length > self.size_bytes:
-            raise FilesystemError(f"'disk' ends before byte {offset + length}")
-        return bytes(self._data[offset : offset + length])
-
-    def write(self, offset: int, data: bytes) -> None:
-        """See Blocks."""
-        if offset + len(data) > self.size_bytes:
-            raise FilesystemError(f"'disk' ends before byte {offset + len(data)}")
-        self._data[offset : offset + len(data)] = data
-
-    def flush(self) -> None:
-        """See Blocks."""
 
 
 def damage(sound: bytes, parts: dict[str, Region], number: int) -> bytes:

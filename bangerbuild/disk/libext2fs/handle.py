@@ -26,6 +26,7 @@ _DIRTY = 0x04
 _64BITS = 0x20000
 _DIRENT_ABORT = 2
 _FILE_WRITE = 1
+_DOTS = (b".", b"..")
 _DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the name follows
 
 
@@ -266,7 +267,9 @@ class Handle:
         def visit(_dir: int, kind: int, at: int, *_rest: int) -> int:
             if kind > 2:  # DIRENT_DOT_DOT_FILE
                 ino, _, length, file_type = _DIRENT.unpack(ctypes.string_at(at, _DIRENT.size))
-                found.append(DirectoryEntry(ctypes.string_at(at + _DIRENT.size, length), ino, file_type))
+                name = ctypes.string_at(at + _DIRENT.size, length)
+                if name not in _DOTS:  # in an inode's inline data, `..` is like any other
+                    found.append(DirectoryEntry(name, ino, file_type))
             return 0 if len(found) < most else _DIRENT_ABORT
 
         self._lib.ext2fs_dir_iterate2(self._fs, directory, 0, None, DirVisitor(visit), None)
