@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import random
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 KINDS = {"sums": (), "bare": ("-O", "^metadata_csum")}
 HOWS = ("zeros", "numbers")
+FEATURES = 1024 + 0x60
+NEEDS_RECOVERY = 4
 DISKS = {"snapshot": "root.cow", "raw": "root.ext4", "work": "work.ext4"}
 PARTS = (
     "superblock",
@@ -139,13 +142,18 @@ def damage_disk(project: Project, case: Case, part: Region) -> None:
     """Write to a disk as its guest does."""
     chance = random.Random(case.vm)  # noqa: S311 - damage, not cryptography
     path = project.store / case.disk
-    if case.form != "snapshot":
-        with RawFile(path, writable=True, durable=False) as raw:
-            raw.write(part.offset, damaged(raw.read(*part), case.how, chance))
-        return
-    with RawFile(project.base(case.vm)) as base, SnapshotStore(base, path, writable=True) as store:
-        store.write(part.offset, damaged(store.read(*part), case.how, chance))
-        store.commit()
+    with ExitStack() as stack:
+        disk: RawFile | SnapshotStore
+        if case.form == "snapshot":
+            base = stack.enter_context(RawFile(project.base(case.vm)))
+            disk = stack.enter_context(SnapshotStore(base, path, writable=True))
+        else:
+            disk = stack.enter_context(RawFile(path, writable=True, durable=False))
+        disk.write(part.offset, damaged(disk.read(*part), case.how, chance))
+        if case.part == "journal" and case.kind == "bare":  # there, no checksum would tell
+            (features,) = disk.read(FEATURES, 1)
+            disk.write(FEATURES, bytes([features | NEEDS_RECOVERY]))
+        disk.flush()
 
 
 def whole(project: Project, case: Case) -> Path:
