@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.libext2fs import EA_NO_SPACE, NO_SPACE
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, NO_SPACE, open_handle
 from bangerbuild.disk.superblock import mend_hint
 from bangerbuild.errors import FilesystemError, GuestPathError
 
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.libext2fs import Handle
 
 PATH_HINT = "`bangerbuild ls -l` shows what is there; mend it in the guest or its image, or name another path"
 SPACE_HINT = "make room in the guest, or give the disk a larger size"
+
+
+def open_named(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None = None) -> Handle:
+    """`open_handle`, whose errors name the disk."""
+    try:
+        return open_handle(blocks, writable=writable, now=now, bitmaps=bitmaps)
+    except FilesystemError as err:
+        if err.code is None:
+            raise
+        raise FilesystemError(
+            f"cannot open '{blocks.name}': {err.brief}", hint=mend_hint(blocks), code=err.code
+        ) from err
 
 
 def located(err: FilesystemError, path: str, blocks: Blocks) -> FilesystemError:

@@ -46,9 +46,12 @@ class Nodes:
         blocks: the disk under it.
         superblock: as it was when opened.
         now: seconds since 1970 for every time that is set.
+        sound: directories that are known to hold names.
     """
 
-    def __init__(self, handle: Handle, blocks: Blocks, superblock: Superblock, now: int) -> None:
+    def __init__(
+        self, handle: Handle, blocks: Blocks, superblock: Superblock, now: int, sound: set[int]
+    ) -> None:
         self.handle = handle
         self.blocks = blocks
         self.superblock = superblock
@@ -57,7 +60,7 @@ class Nodes:
         self._sectors_per_block = handle.cluster_blocks * handle.block_size // 512
         self._children: dict[tuple[int, bytes], int] = {}
         self._facts: dict[int, tuple[EntryType | None, int]] = {}
-        self._sound = Soundness(blocks, superblock)
+        self._sound = Soundness(blocks, superblock, sound)
 
     # the Tree
 

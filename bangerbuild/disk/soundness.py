@@ -29,15 +29,19 @@ _PARENT_BYTES = 4
 
 
 class Soundness:
-    """The parts of one open filesystem that were found to be sound; each is looked at once.
+    """What was found to be sound of one open filesystem.
 
-    Changes made through libext2fs keep a sound part sound.
+    Args:
+        blocks: the disk.
+        superblock: its superblock.
+        written: directories whose blocks hold names; what is found is added. Changes made through libext2fs
+            keep it so, so all stores that start alike can share it.
     """
 
-    def __init__(self, blocks: Blocks, superblock: Superblock) -> None:
+    def __init__(self, blocks: Blocks, superblock: Superblock, written: set[int]) -> None:
         self._blocks = blocks
         self._superblock = superblock
-        self._written: set[int] = set()
+        self._written = written
 
     def directory(self, ino: int, inode: Inode) -> None:
         """Look at how a directory is mapped, before libext2fs reads it.

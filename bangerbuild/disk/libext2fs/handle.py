@@ -39,13 +39,14 @@ class DirectoryEntry:
     file_type: int
 
 
-def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
+def open_handle(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None = None) -> Handle:
     """Open the ext2, ext3 or ext4 filesystem on a disk, with its bitmaps if it is to be written.
 
     Args:
         blocks: the disk; stays the caller's and open.
         writable: whether it may be changed.
         now: seconds since 1970 for every time that libext2fs sets; 0 would mean the clock, so it counts as 1.
+        bitmaps: whether to load them; by default if it may be changed.
 
     Raises:
         FilesystemError: libext2fs can't open it.
@@ -65,7 +66,7 @@ def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
     handle = Handle(library, pointer, channel)
     handle.head.now = now or 1
     try:
-        if writable:
+        if writable if bitmaps is None else bitmaps:
             handle.read_bitmaps()
     except BaseException:
         handle.abandon()

@@ -98,8 +98,8 @@ def keep(error: BaseException) -> int:
 
 def _complained(who: bytes | None, code: int, complaint: bytes | None, _arguments: int) -> None:
     """Take up what libext2fs would print and then pass over: a number on the disk that can't be."""
-    text = (complaint or b"").decode(errors="replace").partition(":")[0].partition("%")[0].strip()
-    keep(FilesystemError(f"{text or error_text(code)} ({(who or b'').decode(errors='replace')})", code=code))
+    text = error_text(code) if code else (complaint or b"").decode(errors="replace").partition(":")[0]
+    keep(FilesystemError(f"{text} ({(who or b'libext2fs').decode(errors='replace')})", code=code))
 
 
 _hook = ErrorHook(_complained)
