@@ -73,6 +73,8 @@ _KINDS = (
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs filesystem"),
     (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
 )
+_NO_MAGIC = "its magic number is missing"
+_NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partition table"
 
 
 @dataclass(frozen=True)
@@ -154,9 +156,9 @@ def read_superblock(
     raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
     superblock = parse_superblock(raw)
     if superblock is None:
-        raise FilesystemError(
-            f"'{blocks.name}' holds no ext4 filesystem: {_kind_of(blocks)}", hint=mend_hint(blocks)
-        )
+        kind = _kind_of(blocks)
+        hint = mend_hint(blocks) if kind == _NO_MAGIC else _NO_EXT4_HINT
+        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {kind}", hint=hint)
     if superblock.size_bytes > blocks.size_bytes:
         raise FilesystemError(
             f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
@@ -230,4 +232,4 @@ def _kind_of(blocks: Blocks) -> str:
         if end <= blocks.size_bytes and blocks.read(offset, len(magic)) == magic:
             return f"it looks like {kind}"
     head = blocks.read(0, min(blocks.size_bytes, 65536))
-    return "it begins with zeros" if not any(head) else "its magic number is missing"
+    return "it begins with zeros" if not any(head) else _NO_MAGIC
