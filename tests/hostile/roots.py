@@ -22,7 +22,7 @@ IMMUTABLE = 0x10
 APPEND = 0x20
 EXTENTS = 0x80000
 LONGEST_NAME = "n" * 255
-HOST = "/../../host"
+HOST = "/../../outside-of-the-guest"
 """Where a path leads that tries to leave the guest."""
 
 

@@ -99,6 +99,8 @@ class Damaged:
     project: Project
     was_clean: Mapping[Case, bool]
     """Whether e2fsck had nothing to say to a disk after it was damaged."""
+    disks: Mapping[Case, str]
+    """The digests of the disks, damaged as they are."""
     images: Mapping[Path, str]
     runs: Mapping[str, Ran]
 
@@ -121,6 +123,7 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Damaged:
     for case in CASES:
         damage_disk(project, case, parts[case.kind][case.part])
     was_clean = {case: is_clean(whole(project, case)) for case in CASES}
+    disks = {case: digest(project.store / case.disk) for case in CASES}
     images = {path: digest(path) for path in project.store.glob("images/*/*/*.ext4")}
     declare(project, "10.0.0.2")
     commands = {
@@ -130,7 +133,11 @@ def hurt(tmp_path_factory: pytest.TempPathFactory) -> Damaged:
         "again": ("apply", "-k", "-q", "--json"),
     }
     return Damaged(
-        project, was_clean, images, {name: run(*command, cwd=top) for name, command in commands.items()}
+        project,
+        was_clean,
+        disks,
+        images,
+        {name: run(*command, cwd=top) for name, command in commands.items()},
     )
 
 
@@ -177,6 +184,7 @@ def test_a_damaged_disk_is_patched_well_or_refused_by_name(hurt: Damaged, case: 
     assert f"'{case.disk}'" in action["error"]
     assert "hint: " in hurt.said(case)
     assert ".staging" not in hurt.said(case)
+    assert digest(hurt.project.store / case.disk) == hurt.disks[case]
 
 
 @pytest.mark.parametrize("name", ["plan", "status", "apply", "again"])

@@ -157,7 +157,7 @@ def test_what_led_out_of_the_guest_stays_inside(built: Built) -> None:
     root = next(root for root in ROOTS if root.name == "ssh-leads-out")
     drop_in = "/ssh/sshd_config.d/00-bangerbuild.conf"
     for form in FORMATS:
-        assert "PermitRootLogin" in built.disk(root, form).text(f"/host{drop_in}")
+        assert "PermitRootLogin" in built.disk(root, form).text(f"/outside-of-the-guest{drop_in}")
 
 
 def test_other_names_of_a_replaced_file_keep_what_it_was(built: Built) -> None:
