@@ -235,7 +235,8 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            if not output.result(os.fsencode(line)):
+            shown = report.printable(line) if sys.stdout.isatty() else line
+            if not output.result(os.fsencode(shown)):
                 break
 
 

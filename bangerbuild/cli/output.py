@@ -53,7 +53,7 @@ def drop_output() -> None:
 def say(lines: Iterable[str]) -> None:
     """Print what is no result."""
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(report.printable(line), err=True)
 
 
 def ask(question: str, *, hint: str) -> bool:

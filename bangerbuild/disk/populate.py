@@ -95,8 +95,8 @@ class _NewTree:
         self._adopt_lost_and_found()
 
     def _adopt_lost_and_found(self) -> None:
-        for entry in self._handle.entries(ROOT_INO):
-            own = self._handle.entries(entry.ino) if entry.name == b"lost+found" else [entry]
+        for entry in self._nodes.entries(ROOT_INO):
+            own = self._nodes.entries(entry.ino) if entry.name == b"lost+found" else [entry]
             if own:
                 raise FilesystemError(
                     f"'{self._nodes.blocks.name}' is not empty: it holds '{os.fsdecode(own[0].name)}'"

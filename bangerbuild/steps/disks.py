@@ -228,6 +228,6 @@ def _check_holes(workspace: Workspace) -> None:
 
 def grow(path: Path, size_bytes: int, epoch: int) -> None:
     """Grow the filesystem in a file of this job's own, its journal replayed first."""
-    run(tools.e2fsck_preen(path, epoch=epoch))
+    run(tools.e2fsck_preen(path, epoch=epoch, size_bytes=path.stat().st_size))
     os.truncate(path, size_bytes)
     run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))

@@ -12,9 +12,9 @@ from bangerbuild.disk import clone, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.model import Source
-from bangerbuild.process import run
+from bangerbuild.process import find, run
 from bangerbuild.sources.hostentry import TreeRules
 from bangerbuild.spec import (
     DirectorySource,
@@ -48,6 +48,8 @@ WORDS: Mapping[type, str] = {
     MmdebstrapSource: "mmdebstrap",
 }
 TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
+SHOWN_LINES = 20
+SHOWN_COLUMNS = 200
 
 
 def inputs(source: ImageSource) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
         else:
             _take(content.data, target, workspace)
             if label:
+                check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
         image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
@@ -129,12 +132,27 @@ def check(target: Path, written: str) -> None:
     """Have e2fsck judge an image, once, when it is made.
 
     Raises:
-        FilesystemError: it has errors.
+        FilesystemError: it has errors, or such that e2fsck itself does not get to an end.
     """
-    checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
+    find("e2fsck")
+    try:
+        checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
+    except ToolError as err:
+        raise FilesystemError(
+            f"the filesystem in '{written}' can't be checked",
+            details=_beginning(f"{err.brief}\n{err.details or ''}".replace(str(target), written)),
+            hint=f"e2fsck -f '{written}'",
+        ) from err
     if checked.code != 0:
         raise FilesystemError(
             f"the filesystem in '{written}' has errors",
-            details=checked.output.replace(str(target), written).strip(),
+            details=_beginning(checked.output.replace(str(target), written)),
             hint=f"e2fsck -f '{written}'",
         )
+
+
+def _beginning(output: str) -> str:
+    """As much of what a program printed as a person reads; a damaged image can make it print megabytes."""
+    lines = output.strip().splitlines()
+    more = [f"... {len(lines) - SHOWN_LINES} more lines"] if len(lines) > SHOWN_LINES else []
+    return "\n".join([*(line[:SHOWN_COLUMNS] for line in lines[:SHOWN_LINES]), *more])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.errors import FilesystemError
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 
 COMPARE_BYTES = 1 << 20
+MOST_REMOVED = 1000
+"""libext2fs looks for each name from the directory's start."""
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,13 @@ def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
     path = PurePosixPath(pattern)
     if disk.stat(str(path.parent)) is None:
         return
-    for name in disk.listdir(str(path.parent)) or ():
-        if fnmatch.fnmatchcase(name, path.name):
-            yield str(path.parent / name)
+    names = fnmatch.filter(disk.listdir(str(path.parent)) or (), path.name)
+    if len(names) > MOST_REMOVED:
+        raise FilesystemError(
+            f"'{path.parent}' in '{disk.name}' has {len(names)} names that match '{path.name}'",
+            hint=f"{MOST_REMOVED} are the most that are removed: remove them in the image",
+        )
+    yield from (str(path.parent / name) for name in names)
 
 
 _MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(

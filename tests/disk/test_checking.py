@@ -252,7 +252,7 @@ def test_a_half_grown_disk_is_read_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(growing, "_forget", killed)
         with pytest.raises(KeyboardInterrupt):
-            growing.grow(filled, 2 * size_bytes, epoch=EPOCH)
+            growing.grow(filled, "filled.ext4", 2 * size_bytes, epoch=EPOCH)
     raw = readable(filled, room)
     assert_clean(raw)
     assert raw.stat().st_size == size_bytes

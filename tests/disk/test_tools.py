@@ -189,3 +189,17 @@ def test_the_times_of_a_grown_filesystem_are_the_ones_given(fresh: Path) -> None
     found = header(fresh)
     times = {found[name] for name in ("Filesystem created", "Last write time", "Last checked")}
     assert {time.split()[-1] for time in times} == {"2000"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        tools.e2fsck_read_only(Path("/d"), size_bytes=4 << 30),
+        tools.e2fsck_preen(Path("/d"), epoch=EPOCH, size_bytes=4 << 30),
+        tools.e2fsck_replay(Path("/d"), epoch=EPOCH, size_bytes=4 << 30),
+    ],
+)
+def test_e2fsck_has_a_time_and_a_memory_by_the_size_of_its_disk(command: Command) -> None:
+    assert command.timeout_seconds == 22
+    assert command.memory_bytes == (384 + 4 * 24) << 20
+    assert command.output_bytes == 1 << 20
