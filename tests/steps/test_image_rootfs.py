@@ -443,7 +443,7 @@ def test_without_room_for_an_index_there_is_none_and_the_image_is_whole(project:
     assert not flags_of(disk.path, "/many") & INDEX_FLAG
     assert disk.names("/many") == {name.removeprefix("many/") for name in many}
     (warning,) = project.warnings
-    assert "'root.tar' has directories of many names that are slow to search: make `size` larger" in warning
+    assert "'root.tar' has directories of many names and no room for an index: make `size` larger" in warning
 
 
 def test_a_file_may_be_patched_into_a_directory_with_an_index(project: Project) -> None:
