@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 ROOT_INO = 2
 MAX_FILE_BLOCKS = (1 << 32) - 1
 """An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
+LIST_BYTES = 64 << 10
+"""What some two thousand names take."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
 def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
-    """Write a tree into an empty filesystem; how many bytes its largest directory takes.
+    """Write a tree into an empty filesystem; how many bytes those directories take that want an index.
 
-    Directories are lists then, without the index that the kernel makes of large ones.
+    All are lists: the kernel finds a name in one as fast up to LIST_BYTES, and never makes an index of one.
 
     Args:
         fs: writable, in extent format, with at most `lost+found` in it.
@@ -227,7 +229,7 @@ class _NewTree:
         self._handle.count_inode(directory.ino, -1, directory=True)
 
     def finish(self) -> int:
-        """Write the directories, and the link counts that turned out not to be one; the largest's size."""
+        """Write the directories, and the link counts that turned out not to be one; see `populate`."""
         for directory in self._directories.values():
             if directory.own_blocks and directory is not self._root and not directory.names:
                 self._nodes.save(directory.ino, directory.inode)
@@ -238,7 +240,8 @@ class _NewTree:
             inode = self._nodes.inode(ino)
             inode.links = links
             self._nodes.save(ino, inode)
-        return max(directory.inode.size_bytes for directory in self._directories.values())
+        sizes = (directory.inode.size_bytes for directory in self._directories.values())
+        return sum(size for size in sizes if size > LIST_BYTES)
 
     def _write_directory(self, directory: _Directory) -> None:
         handle, inode, ino = self._handle, directory.inode, directory.ino

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -33,6 +34,8 @@ TAR = '[image.debian.rootfs]\ntar = "root.tar"\n'
 EXT4 = '[image.debian.rootfs]\next4 = "disk.ext4"\n'
 DIRECTORY = '[image.debian.rootfs]\ndirectory = "tree"\n'
 EPOCH = 946_684_800
+INDEX_FLAG = 0x1000
+"""EXT4_INDEX_FL of `fs/ext4/ext4.h`."""
 
 
 def compressed(plain: bytes) -> dict[str, bytes]:
@@ -413,3 +416,51 @@ def test_without_mke2fs_there_is_one_plain_error_that_names_the_package(
         debian.apply()
     assert (caught.value.brief, caught.value.hint) == ("'mke2fs' is not installed", "apt install e2fsprogs")
     assert artifacts(debian) == []
+
+
+def flags_of(disk: Path, guest: str) -> int:
+    found = re.search(r"Flags: 0x([0-9a-f]+)", debugfs(disk, f"stat {guest}").decode())
+    assert found
+    return int(found[1], 16)
+
+
+def test_a_directory_too_large_for_a_list_gets_the_index_that_the_kernel_would_give_it(
+    project: Project,
+) -> None:
+    """Or a guest that asks for its names one by one reads all of it each time."""
+    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
+    write_tar(project.directory / "root.tar", {**DEBIAN, **many})
+    disk = built(project, TAR)
+    assert flags_of(disk.path, "/many") & INDEX_FLAG
+    assert not flags_of(disk.path, "/etc") & INDEX_FLAG
+    assert disk.names("/many") == {name.removeprefix("many/") for name in many}
+
+
+def test_without_room_for_an_index_there_is_none_and_the_image_is_whole(project: Project) -> None:
+    """Short of a few blocks e2fsck would leave a directory of a wrong size."""
+    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
+    write_tar(project.directory / "root.tar", {**many, "fill": bytes(10_450_000 + 383 * 4096)})
+    disk = built(project, f'{TAR}size = "16MiB"\n')
+    assert not flags_of(disk.path, "/many") & INDEX_FLAG
+    assert disk.names("/many") == {name.removeprefix("many/") for name in many}
+    (warning,) = project.warnings
+    assert "'root.tar' has directories of many names and no room for an index: make `size` larger" in warning
+
+
+def test_a_file_may_be_patched_into_a_directory_with_an_index(project: Project) -> None:
+    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
+    write_tar(project.directory / "root.tar", {**DEBIAN, **many})
+    project.write(f'{TAR}[vm.web]\nimage = "debian"\nfile = [{{ guest = "/many/new", content = "new" }}]\n')
+    project.build()
+    guest = project.guest()
+    guest.assert_clean()
+    assert guest.text("/many/new") == "new"
+    assert len(guest.names("/many")) == len(many) + 1
+
+
+def test_an_image_with_an_index_is_the_same_bytes_each_time(project: Project) -> None:
+    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
+    write_tar(project.directory / "root.tar", many)
+    first = built(project, TAR).path.read_bytes()
+    shutil.rmtree(project.store)
+    assert built(project, TAR).path.read_bytes() == first
