@@ -23,6 +23,7 @@ from tests.need import need
 from tests.sources.oci.making import layout_of, tarball, whiteout
 from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, KEY, Project, codes, write_tar
+from tests.unprivileged import let_others_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -204,8 +205,7 @@ def test_the_bytes_do_not_depend_on_the_user(tmp_path: Path, reference: dict[str
     directory = furnish(tmp_path / "project")
     for path in (directory, *directory.rglob("*")):
         os.lchown(path, OTHER_USER, OTHER_USER)
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
+    let_others_in(tmp_path)
     ids = (f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups")
     wrapper = [need("setpriv", "util-linux"), *ids]
     probe = subprocess.run([*wrapper, sys.executable, "-c", ""], check=False, capture_output=True)

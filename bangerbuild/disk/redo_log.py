@@ -219,16 +219,15 @@ class RedoLog:
         at = _HEADER.size
         while at + _RECORD.size < end:
             chunk, digest = _RECORD.unpack(self._file.read(at, _RECORD.size))
-            length = self._length(chunk)
-            if length <= 0:
-                length = self.chunk_bytes
+            is_on_disk = self._length(chunk) > 0  # else the header is not as it was written
+            length = self._length(chunk) if is_on_disk else self.chunk_bytes
             at += _RECORD.size
             rest_bytes = _digests_length(length) + length
             if at + rest_bytes > end:
                 return
             rest = self._file.read(at, rest_bytes)
             at += rest_bytes
-            if _digest(chunk, rest) == digest:
+            if is_on_disk and _digest(chunk, rest) == digest:
                 yield chunk, at - length, digest
 
     def _length(self, chunk: int) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.guest import defaults
 from bangerbuild.model import Source
@@ -63,7 +64,7 @@ def write(files: Files, added: Outcome, target: Path, written: str, workspace: W
             except FilesystemError as err:
                 if isinstance(err, GuestPathError):
                     raise
-                hint = err.hint or "give the image a larger `size`"
+                hint = "give the image a larger `size`" if err.code in NO_SPACE else err.hint
                 raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
 
 

@@ -21,6 +21,7 @@ from tests.conftest import PROJECT
 from tests.fetch.repository import add_package
 from tests.need import need
 from tests.steps.building import write_tar
+from tests.unprivileged import let_others_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -300,7 +301,8 @@ def test_without_root_it_is_the_same_bytes(cache: Cache, tmp_path: Path) -> None
     user = subordinate_user()
     if os.geteuid() != 0 or user is None:
         pytest.skip("nobody here has a line in /etc/subuid, or we are not root")
-    for path in (*repository.rglob("*"), repository, *list(tmp_path.parents)[:2], tmp_path):
+    let_others_in(tmp_path)
+    for path in (*repository.rglob("*"), repository):
         path.chmod(path.stat().st_mode | (0o555 if path.is_dir() else 0o444))
     suite = tiny(repository, arguments=EXTRACTED)
     theirs = tmp_path / "theirs"

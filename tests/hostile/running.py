@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,6 +22,14 @@ MOST_SECONDS = 10
 MOST_WAIT_SECONDS = 120
 MOST_MIB = 500
 FINE_CODES = (0, 1, 3, 4)
+MEASURE = """
+import os, sys
+_, status, used = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ), 0)
+code = os.waitstatus_to_exitcode(status)
+with open(sys.argv[1], "w") as file:
+    print(code, used.ru_utime + used.ru_stime, used.ru_maxrss, file=file)
+"""
+"""A small process that starts the command: one's peak counts its parent's memory, and pytest's is large."""
 
 
 @dataclass(frozen=True)
@@ -48,22 +57,26 @@ def run(*arguments: str | Path, cwd: Path) -> Ran:
     command = [sys.executable, "-m", "bangerbuild", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONFAULTHANDLER": "1"}
     stdout, stderr = cwd / ".stdout", cwd / ".stderr"
+    used = cwd / ".used"
+    measured = [sys.executable, "-S", "-c", MEASURE, str(used), *command]
     with stdout.open("wb") as out, stderr.open("wb") as err:
-        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=out, stderr=err)
-        timer = threading.Timer(MOST_WAIT_SECONDS, process.kill)
+        process = subprocess.Popen(
+            measured, cwd=cwd, env=environment, stdout=out, stderr=err, start_new_session=True
+        )
+        timer = threading.Timer(MOST_WAIT_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
-        _, status, used = os.wait4(process.pid, 0)
+        process.wait()
         timer.cancel()
-        process.returncode = os.waitstatus_to_exitcode(status)
+    code, seconds, peak_kib = used.read_text().split()
     done = Ran(
-        process.returncode,
+        int(code),
         stdout.read_bytes(),
         stderr.read_text(errors="replace"),
-        used.ru_utime + used.ru_stime,
-        used.ru_maxrss // 1024,
+        float(seconds),
+        int(peak_kib) // 1024,
     )
-    stdout.unlink()
-    stderr.unlink()
+    for path in (stdout, stderr, used):
+        path.unlink()
     return done
 
 
