@@ -10,13 +10,12 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from random import Random
 
 real_open, real_pwrite, real_pread = os.open, os.pwrite, os.pread
 real_close, real_unlink, real_truncate = os.close, os.unlink, os.truncate
@@ -122,6 +121,12 @@ class Kill(Host):
         return super().pwrite(fd, data, offset)
 
 
+class Chance(Protocol):
+    """What decides of each thing whether it is lost: 1 if so, else 0."""
+
+    def randrange(self, stop: int, /) -> int: ...
+
+
 @dataclass
 class PowerCut(Kill):
     """The same, and what was not synced may be lost: each write, each name that was made or taken away."""
@@ -144,7 +149,7 @@ class PowerCut(Kill):
     def synced(self, path: Path) -> None:
         self.unsynced = [(place, undo) for place, undo in self.unsynced if place != path]
 
-    def lose(self, random: Random) -> None:
+    def lose(self, random: Chance) -> None:
         """Cut the power: of what was not synced, each is there or not."""
         for _, undo in reversed(self.unsynced):
             if random.randrange(2):
