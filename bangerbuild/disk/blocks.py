@@ -68,6 +68,8 @@ class RawFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        if offset + length > self.size_bytes:  # a damaged disk can name places that no file has
+            raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         try:
             data = os.pread(self._fd, length, offset)
             while 0 < len(data) < length and (

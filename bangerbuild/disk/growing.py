@@ -66,7 +66,7 @@ def grow(disk: Path, name: str, size_bytes: int, *, epoch: int) -> None:
     Raises:
         BangerError, OSError: the disk is as it was, or `roll_back` makes it so.
     """
-    run(tools.e2fsck_preen(disk, epoch=epoch))
+    run(tools.e2fsck_preen(disk, epoch=epoch, size_bytes=disk.stat().st_size))
     _write_note(disk)
     try:
         _resize(disk, name, size_bytes, epoch)

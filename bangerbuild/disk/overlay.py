@@ -253,7 +253,10 @@ class SnapshotStore:
 
     def _read_slot(self, slot: int) -> bytes:
         if (slot + 1) * self.chunk_bytes > self._file.size_bytes:
-            raise SnapshotError(f"'{self.name}' is cut short: chunk {slot} is missing")
+            raise SnapshotError(
+                f"'{self.name}' is cut short: chunk {slot} is missing",
+                hint="put the file back from where there is a copy, or make it anew with --replace",
+            )
         return self._file.read(slot * self.chunk_bytes, self.chunk_bytes)
 
     def close(self) -> None:

@@ -92,11 +92,11 @@ def _is_replayed(blocks: Blocks) -> bool:
 
 def _run_e2fsck(path: Path, disk: Blocks, epoch: int) -> None:
     try:
-        run(tools.e2fsck_replay(path, epoch=epoch))
+        run(tools.e2fsck_replay(path, epoch=epoch, size_bytes=disk.size_bytes))
     except ToolError as err:
         raise FilesystemError(
             f"the journal of '{disk.name}' can't be replayed",
-            details=err.details or err.brief,
+            details=(err.details or err.brief).replace(str(path), disk.name),
             hint=superblock.mend_hint(disk),
         ) from err
 
@@ -106,8 +106,8 @@ def _replay_store(workspace: Workspace, disk_id: str, path: Path, artifact: str)
     base_path, merged = disks.base_path(workspace, disk_id), workspace.staging / "merged.ext4"
     with RawFile(base_path) as base:
         with RawFile(path) as file:
+            file.name = artifact
             store = SnapshotStore(base, file)
-            store.name = artifact
             if _is_replayed(store):
                 return
             clone.clone(base_path, merged)

@@ -325,6 +325,8 @@ class Store:
             db.drop_intents(database, self._writing().name)
             for job, stamps in stamped:
                 self.stamps |= stamps
+                for artifact in stamps:
+                    self._seen.pop(artifact, None)  # it is another now than the one that was looked at
                 self.records |= {record.id: record for record in job.records}
                 self._written |= job.written
                 db.write_records(database, job.records)
@@ -352,7 +354,7 @@ class Store:
         """Remove artifacts, and all that is remembered of them and of these steps.
 
         The files go first: a record without its artifact is planned as missing, a file without a record would
-        be taken for somebody's own.
+        be taken for somebody's own. Of a disk that was changed by half what would mend it goes last.
 
         Raises:
             StoreError: the store can't be written.
@@ -360,14 +362,17 @@ class Store:
         try:
             for artifact in artifacts:
                 path = self.path / artifact
-                for left in (*interrupted.leftovers(path), path):
-                    left.unlink(missing_ok=True)
+                for file in (path, *interrupted.leftovers(path)):
+                    file.unlink(missing_ok=True)
+            parents = {(self.path / artifact).parent for artifact in artifacts}
+            durable.sync([parent for parent in parents if parent.is_dir()], self.path)
             with self._writer() as database:
                 db.forget(database, step_ids, artifacts)
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         for step_id in step_ids:
             self.records.pop(step_id, None)
+            self._written.pop(step_id, None)
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
 

@@ -56,7 +56,7 @@ class Session:
         return self.directory().name
 
     def directory(self) -> Path:
-        """A private directory on the store's filesystem.
+        """A private directory on the store's filesystem, the same for all threads.
 
         Raises:
             OSError: it can't be made.
@@ -97,3 +97,20 @@ class Session:
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._stack.close()
+
+
+def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
+    """What dead sessions left in staging; the next session removes it.
+
+    Raises:
+        BusyError: no other session came to an end of its beginning in time.
+        OSError: it can't be looked at.
+    """
+    if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
+        return []
+    with Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'"):
+        return [
+            path
+            for path in sorted((store / STAGING).iterdir())
+            if path.is_symlink() or not path.is_dir() or is_abandoned(path)
+        ]
