@@ -10,7 +10,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -121,12 +121,6 @@ class Kill(Host):
         return super().pwrite(fd, data, offset)
 
 
-class Chance(Protocol):
-    """What decides of each thing whether it is lost: 1 if so, else 0."""
-
-    def randrange(self, stop: int, /) -> int: ...
-
-
 @dataclass
 class PowerCut(Kill):
     """The same, and what was not synced may be lost: each write, each name that was made or taken away."""
@@ -149,10 +143,10 @@ class PowerCut(Kill):
     def synced(self, path: Path) -> None:
         self.unsynced = [(place, undo) for place, undo in self.unsynced if place != path]
 
-    def lose(self, random: Chance) -> None:
-        """Cut the power: of what was not synced, each is there or not."""
-        for _, undo in reversed(self.unsynced):
-            if random.randrange(2):
+    def lose(self, is_lost: Callable[[Path], bool]) -> None:
+        """Cut the power: asked of each thing that was not synced, by the path to be synced for it."""
+        for place, undo in reversed(self.unsynced):
+            if is_lost(place):
                 undo()
 
 

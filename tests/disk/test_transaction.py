@@ -20,7 +20,7 @@ from bangerbuild.errors import FilesystemError
 from tests.disk.faults import Fault, Host, Kill, Killed, PowerCut, ShortWrites, running_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
     from bangerbuild.disk.blocks import Blocks
@@ -194,7 +194,7 @@ def test_a_kill_or_power_cut_anywhere_leaves_what_the_last_commit_made_or_the_ne
         with running_on(host), suppress(Killed):
             run(subject, writes, done)
         if isinstance(host, PowerCut) and power:
-            host.lose(power)
+            host.lose(lambda _: bool(power.randrange(2)))
         seen = through(subject)
         recover(subject.path, "disk")
         assert seen == now(subject)
@@ -204,17 +204,20 @@ def test_a_kill_or_power_cut_anywhere_leaves_what_the_last_commit_made_or_the_ne
         assert now(subject) == seen
 
 
-class Worst:
-    """Chance at its worst: whatever may be lost is lost."""
+LOSSES: dict[str, Callable[[Path], bool]] = {
+    "everything": lambda _: True,
+    "names": Path.is_dir,
+    "content": Path.is_file,
+    "the log": lambda place: place.suffix == redo_log.SUFFIX,
+    "the disk": lambda place: place.is_file() and place.suffix != redo_log.SUFFIX,
+}
 
-    def randrange(self, _stop: int) -> int:
-        return 1
 
-
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("lost", LOSSES)
 @pytest.mark.parametrize("limit", [0, 1 << 20], ids=["placed early", "in memory"])
-def test_a_power_cut_that_loses_all_that_was_not_synced_loses_no_half(
-    kind: type[Subject], limit: int
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_power_cut_leaves_no_half_whatever_was_not_synced(
+    kind: type[Subject], limit: int, lost: str
 ) -> None:
     writes: Writes = [(3 * CHUNK, b"U" * 3 * CHUNK), (12 * CHUNK, b"V" * 3 * CHUNK), None]
     states = states_of(writes)
@@ -223,7 +226,7 @@ def test_a_power_cut_that_loses_all_that_was_not_synced_loses_no_half(
             host, done = PowerCut(at=at), list[int]()
             with running_on(host), suppress(Killed):
                 run(subject, writes, done)
-            host.lose(Worst())
+            host.lose(LOSSES[lost])
             recover(subject.path, "disk")
             numbers = (0, 1) if not done else (1,)
             assert any(subject.is_state(now(subject), states, number) for number in numbers), at
@@ -248,7 +251,7 @@ def test_a_recovery_that_is_killed_is_finished_by_the_next(
         with running_on(host), suppress(Killed):
             recover(subject.path, "disk")
         if power:
-            host.lose(power)
+            host.lose(lambda _: bool(power.randrange(2)))
         assert through(subject) == seen
         recover(subject.path, "disk")
         assert now(subject) == seen
