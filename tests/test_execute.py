@@ -18,9 +18,9 @@ from bangerbuild.workspace import JobWorkspace, Shared
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
-    from bangerbuild.model import Action, Result, Situation, Workspace
+    from bangerbuild.model import Action, Json, Result, Situation, Workspace
 
 BROKEN = FilesystemError("'/etc/app.conf' is in the way")
 
@@ -340,6 +340,35 @@ def test_what_a_guest_writes_while_its_disk_is_made_anew_is_not_lost(
     assert isinstance(results[0].error, BusyError)
     assert results[0].error.brief == "'root.cow' was changed by someone else meanwhile"
     assert artifacts(path) == {"root.cow": "root;patch;guest;"}
+
+
+@dataclass(frozen=True)
+class CopiedDisk(FakeDisk):
+    """A step that changes a copy of its disk, which is then to take the disk's place."""
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        copy = workspace.copy(self.outputs[0], sharing=False)
+        assert copy is not None
+        with copy.open("a") as file:
+            file.write(self.text)
+        if self.during:
+            self.during(workspace)
+        return {}
+
+
+def test_a_copy_that_was_changed_takes_the_place_of_its_disk(path: Path) -> None:
+    built([disk("root")], path)
+    assert outcomes(built([CopiedDisk("root", (), ("root.cow",), "grown;")], path)) == {"root": "done"}
+    assert artifacts(path) == {"root.cow": "root;grown;"}
+
+
+def test_what_a_guest_writes_to_a_disk_after_its_copy_was_made_is_not_lost(path: Path) -> None:
+    built([disk("root")], path)
+    grown = CopiedDisk("root", (), ("root.cow",), "grown;", during=run_a_vm_on(path / "root.cow"))
+    (result,) = built([grown], path)
+    assert isinstance(result.error, BusyError)
+    assert result.error.brief == "'root.cow' was changed by someone else meanwhile"
+    assert artifacts(path) == {"root.cow": "root;guest;"}
 
 
 def test_what_a_guest_writes_while_its_disk_is_patched_is_not_lost(path: Path) -> None:

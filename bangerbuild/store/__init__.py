@@ -74,7 +74,8 @@ def _begun(path: Path, timeout_seconds: float, *, alone: bool, stack: contextlib
     is_ours = db.exists(path)
     session = Session(path, timeout_seconds, alone=alone)
     stack.callback(session.close)
-    database = stack.enter_context(contextlib.closing(db.connect(path)))
+    with session.beginning():  # SQLite does not wait where two switch a new database to WAL
+        database = stack.enter_context(contextlib.closing(db.connect(path)))
     store = Store(path, database, session)
     if is_ours:  # what another program keeps under that name stays
         session.sweep(store.bury)

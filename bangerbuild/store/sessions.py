@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STAGING = ".staging"
 LOCKS = ".locks"
+MOMENT_SECONDS = 30
+"""How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
 
 
 class Session:
@@ -67,20 +69,26 @@ class Session:
             return self._directory
 
     def _made(self) -> Path:
-        with self._beginning():
+        with self.beginning():
             directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
             self._stack.enter_context(Lock(directory, 0, "a new session"))
         return directory
 
-    def _beginning(self) -> Lock:
-        return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
+    def beginning(self) -> Lock:
+        """What no two sessions do at once; it takes a moment, so that those who wait for nobody wait too.
+
+        Raises:
+            BusyError: it took far longer.
+        """
+        patience = max(self._timeout_seconds, MOMENT_SECONDS)
+        return Lock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
 
     def sweep(self, bury: Callable[[str], None]) -> None:
         """Remove what dead sessions left; `bury` is called with the name of each before its files go."""
         staging = self._store / STAGING
         if not any(path != self._directory for path in staging.iterdir()):
             return
-        with self._beginning():
+        with self.beginning():
             for path in list(staging.iterdir()):
                 with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
                     self._sweep_one(path, bury)

@@ -16,7 +16,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from random import Random
 
 real_open, real_pwrite, real_pread = os.open, os.pwrite, os.pread
 real_close, real_unlink, real_truncate = os.close, os.unlink, os.truncate
@@ -144,10 +143,10 @@ class PowerCut(Kill):
     def synced(self, path: Path) -> None:
         self.unsynced = [(place, undo) for place, undo in self.unsynced if place != path]
 
-    def lose(self, random: Random) -> None:
-        """Cut the power: of what was not synced, each is there or not."""
-        for _, undo in reversed(self.unsynced):
-            if random.randrange(2):
+    def lose(self, is_lost: Callable[[Path], bool]) -> None:
+        """Cut the power: asked of each thing that was not synced, by the path to be synced for it."""
+        for place, undo in reversed(self.unsynced):
+            if is_lost(place):
                 undo()
 
 

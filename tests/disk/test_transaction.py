@@ -20,7 +20,7 @@ from bangerbuild.errors import FilesystemError
 from tests.disk.faults import Fault, Host, Kill, Killed, PowerCut, ShortWrites, running_on
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from random import Random
 
     from bangerbuild.disk.blocks import Blocks
@@ -144,6 +144,14 @@ def fresh(kind: type[Subject], limit_bytes: int) -> Iterator[Subject]:
         yield kind(Path(directory))
 
 
+def calls_of(kind: type[Subject], limit: int, writes: Writes) -> int:
+    """How many calls they take."""
+    with fresh(kind, limit) as subject:
+        with running_on(host := Host()):
+            run(subject, writes, [])
+        return host.calls
+
+
 write = st.tuples(st.integers(0, DISK_BYTES - 1), st.binary(min_size=1, max_size=6000)).map(
     lambda drawn: (drawn[0], drawn[1][: DISK_BYTES - drawn[0]])
 )
@@ -186,7 +194,7 @@ def test_a_kill_or_power_cut_anywhere_leaves_what_the_last_commit_made_or_the_ne
         with running_on(host), suppress(Killed):
             run(subject, writes, done)
         if isinstance(host, PowerCut) and power:
-            host.lose(power)
+            host.lose(lambda _: bool(power.randrange(2)))
         seen = through(subject)
         recover(subject.path, "disk")
         assert seen == now(subject)
@@ -194,6 +202,34 @@ def test_a_kill_or_power_cut_anywhere_leaves_what_the_last_commit_made_or_the_ne
         assert not log_of(subject).exists()
         assert not recover(subject.path, "disk")
         assert now(subject) == seen
+
+
+LOSSES: dict[str, Callable[[Path], bool]] = {
+    "everything": lambda _: True,
+    "names": Path.is_dir,
+    "content": Path.is_file,
+    "the log": lambda place: place.suffix == redo_log.SUFFIX,
+    "the disk": lambda place: place.is_file() and place.suffix != redo_log.SUFFIX,
+}
+
+
+@pytest.mark.parametrize("lost", LOSSES)
+@pytest.mark.parametrize("limit", [0, 1 << 20], ids=["placed early", "in memory"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_power_cut_leaves_no_half_whatever_was_not_synced(
+    kind: type[Subject], limit: int, lost: str
+) -> None:
+    writes: Writes = [(3 * CHUNK, b"U" * 3 * CHUNK), (12 * CHUNK, b"V" * 3 * CHUNK), None]
+    states = states_of(writes)
+    for at in range(1, calls_of(kind, limit, writes) + 2):
+        with fresh(kind, limit) as subject:
+            host, done = PowerCut(at=at), list[int]()
+            with running_on(host), suppress(Killed):
+                run(subject, writes, done)
+            host.lose(LOSSES[lost])
+            recover(subject.path, "disk")
+            numbers = (0, 1) if not done else (1,)
+            assert any(subject.is_state(now(subject), states, number) for number in numbers), at
 
 
 @settings(deadline=None)
@@ -215,7 +251,7 @@ def test_a_recovery_that_is_killed_is_finished_by_the_next(
         with running_on(host), suppress(Killed):
             recover(subject.path, "disk")
         if power:
-            host.lose(power)
+            host.lose(lambda _: bool(power.randrange(2)))
         assert through(subject) == seen
         recover(subject.path, "disk")
         assert now(subject) == seen
@@ -227,14 +263,6 @@ FAULTS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
 MIXED: Writes = [(10 * CHUNK, bytes([1]) * 9000), (0, b"first"), (3 * CHUNK, b"unused"), None]
 
 
-def calls_of(kind: type[Subject], limit: int) -> int:
-    """How many calls `MIXED` takes."""
-    with fresh(kind, limit) as subject:
-        with running_on(host := Host()):
-            run(subject, MIXED, [])
-        return host.calls
-
-
 @pytest.mark.parametrize("code", FAULTS, ids=errno.errorcode.get)
 @pytest.mark.parametrize("limit", [2 * CHUNK, 1 << 20], ids=["placed early", "in memory"])
 @pytest.mark.parametrize("kind", KINDS)
@@ -242,7 +270,7 @@ def test_a_fault_at_any_call_changes_nothing_and_then_it_works(
     kind: type[Subject], limit: int, code: int
 ) -> None:
     states = states_of(MIXED)
-    for at in range(1, calls_of(kind, limit) - 1):  # behind them the log is taken away
+    for at in range(1, calls_of(kind, limit, MIXED) - 1):  # behind them the log is taken away
         with fresh(kind, limit) as subject:
             with running_on(Fault(at=at, code=code)), pytest.raises(FilesystemError) as error:
                 run(subject, MIXED, [])
@@ -256,7 +284,7 @@ def test_a_fault_at_any_call_changes_nothing_and_then_it_works(
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("from_end", [0, 1], ids=["sync", "unlink"])
 def test_a_fault_while_the_log_is_taken_away_leaves_the_new_disk(kind: type[Subject], from_end: int) -> None:
-    at = calls_of(kind, 1 << 20) - from_end
+    at = calls_of(kind, 1 << 20, MIXED) - from_end
     with fresh(kind, 1 << 20) as subject:
         with (
             running_on(Fault(at=at, code=errno.EIO)),
@@ -344,7 +372,9 @@ def test_where_too_much_was_there_to_be_kept_in_memory_it_is_not_put_back(
     subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transaction, "RESTORE_LIMIT_BYTES", 0)
-    written = calls_of(type(subject), transaction.PENDING_LIMIT_BYTES) - 3  # then a sync, and the log goes
+    written = (
+        calls_of(type(subject), transaction.PENDING_LIMIT_BYTES, MIXED) - 3
+    )  # then a sync, and the log goes
     with running_on(Fault(at=written, code=errno.EIO)), pytest.raises(FilesystemError, match="by half"):
         run(subject, MIXED, [])
     assert recover(subject.path, "disk")
