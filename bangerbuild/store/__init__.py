@@ -77,6 +77,7 @@ def _begun(path: Path, timeout_seconds: float, *, alone: bool, stack: contextlib
     with session.beginning():  # SQLite does not wait where two switch a new database to WAL
         database = stack.enter_context(contextlib.closing(db.connect(path)))
     store = Store(path, database, session)
+    stack.callback(store.close)
     if is_ours:  # what another program keeps under that name stays
         session.sweep(store.bury)
         for name in {name for name, _ in db.intents(database)}:

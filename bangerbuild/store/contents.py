@@ -13,6 +13,7 @@ import contextlib
 import errno
 import sqlite3
 import tempfile
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -62,6 +63,8 @@ class Store:
         self.path = path
         self._database = database
         self._session = session
+        self._turn = threading.RLock()
+        """Jobs ask in their threads, and may still do so when an interrupted run closes the store."""
         self._version = 0
         self._seen: dict[str, Stamp] = {}
         self._new_digests: dict[str, tuple[str, str]] = {}
@@ -83,10 +86,11 @@ class Store:
 
     def refresh(self) -> bool:
         """Read again what another has changed; whether anything had been changed since."""
-        if self._database is None or db.version(self._database) == self._version:
-            return False
-        self._load()
-        return True
+        with self._turn:
+            if self._database is None or db.version(self._database) == self._version:
+                return False
+            self._load()
+            return True
 
     def _took_place(self, intent: Intent) -> bool:
         """Take an interrupted publication for done if its renames took place.
@@ -139,8 +143,9 @@ class Store:
 
     def _read_files(self, step_id: str) -> dict[str, str]:
         """A reader has no connection open."""
-        if self._session is not None and self._database is not None:
-            return db.files(self._database, step_id)
+        with self._turn:
+            if self._session is not None and self._database is not None:
+                return db.files(self._database, step_id)
         if not self.records:
             return {}
         with contextlib.closing(db.connect_read_only(self.path)) as database:
@@ -384,10 +389,19 @@ class Store:
     @contextlib.contextmanager
     def _writer(self) -> Iterator[sqlite3.Connection]:
         self._writing()
-        database = cast("sqlite3.Connection", self._database)
-        with database:
-            database.execute("BEGIN IMMEDIATE")
-            yield database
+        with self._turn:
+            if self._database is None:
+                raise StoreError(f"the store '{self.path}' was closed")
+            with self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                yield self._database
+
+    def close(self) -> None:
+        """Let go of the database; whoever still asks is told nothing more."""
+        with self._turn:
+            if self._database is not None:
+                self._database.close()
+            self._database = None
 
 
 def _stamps(job: Staged) -> dict[str, Stamp]:

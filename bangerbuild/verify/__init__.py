@@ -114,8 +114,9 @@ def _examined(opened: Store, records: Sequence[str], manner: Manner) -> Iterator
     try:
         yield from pool.map(lambda pair: examination.checks(*pair), owners)
     except BaseException:
+        examination.stopped = True
         process.end_all()
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)  # the store that they ask is closed next
         raise
     pool.shutdown()
 
@@ -130,6 +131,8 @@ class _Examination:
     def __init__(self, opened: Store, manner: Manner) -> None:
         self._store = opened
         self._manner = manner
+        self.stopped = False
+        """Whether no artifact more is to be looked at."""
         self._turn = threading.Lock()
         self._skeletons = Skeletons(opened.stage())
         self._epoch = epoch()
@@ -138,7 +141,8 @@ class _Examination:
         """Of all that belongs to a VM or an image, while nobody else of ours works on it."""
         try:
             with Lock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'"):
-                return tuple(check for one in self._known(records) for check in self._examine(one))
+                known = self._known(records)
+                return tuple(check for one in known if not self.stopped for check in self._examine(one))
         except BusyError as err:
             busy = ((one.name, one.id) for one in self._known(records))
             return tuple(Check(*names, "use", Finding.IN_USE, err.brief) for names in busy)
