@@ -1,0 +1,105 @@
+"""Runs of bangerbuild that are killed, or whose calls fail, at a point that the test names."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.conftest import PROJECT
+from tests.drills.calls import Control, compiled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.drills.calls import Hit, Seen
+
+LIMIT_SECONDS = 120
+"""After which a run hangs."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A run that came to its end, one way or another."""
+
+    code: int
+    """The exit code; -9 if it was killed."""
+    output: bytes
+    errors: str
+    seen: Seen
+
+    @property
+    def was_killed(self) -> bool:
+        return self.code == -signal.SIGKILL
+
+    def assert_done(self, *codes: int) -> None:
+        """It did what it was told, and ended with one of these codes; 0 if none are given."""
+        assert "Traceback" not in self.errors, self.errors
+        assert self.code in (codes or (0,)), (self.code, self.errors)
+
+
+class Runner:
+    """Runs bangerbuild with `calls.c` inside; one run at a time.
+
+    Args:
+        server: see `starter`.
+        control: what the server was started with.
+        directory: for what the runs print.
+    """
+
+    def __init__(self, server: subprocess.Popen[str], control: Control, directory: Path) -> None:
+        self._server = server
+        self._control = control
+        self._directory = directory
+
+    def run(self, *arguments: str, project: Path, hit: Hit | None = None) -> Ended:
+        """Run one command in a project's directory; what counts happens in its store."""
+        stdout, stderr = self._directory / "stdout", self._directory / "stderr"
+        child = self._ask(json.dumps([arguments, str(project), str(stdout), str(stderr)]))
+        self._control.arm(project / "build", child, hit)
+        os.kill(child, signal.SIGCONT)
+        timer = threading.Timer(LIMIT_SECONDS, os.kill, (child, signal.SIGKILL))
+        timer.start()
+        try:
+            code = self._answer()
+        finally:
+            timer.cancel()
+        return Ended(code, stdout.read_bytes(), stderr.read_text(), self._control.seen())
+
+    def _ask(self, line: str) -> int:
+        assert self._server.stdin is not None
+        self._server.stdin.write(f"{line}\n")
+        self._server.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> int:
+        assert self._server.stdout is not None
+        return int(self._server.stdout.readline())
+
+
+@contextmanager
+def runner(directory: Path) -> Iterator[Runner]:
+    """A runner, until the end of the with block."""
+    control = Control(directory / "control")
+    environment = os.environ | {
+        "LD_PRELOAD": str(compiled(directory)),
+        "DRILL_CONTROL": str(control.path),
+        "PYTHONPATH": str(PROJECT),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.drills.starter"],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        yield Runner(server, control, directory)
+        assert server.stdin is not None
+        server.stdin.close()
