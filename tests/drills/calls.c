@@ -75,7 +75,8 @@ static int pass(enum kind kind, const char *name, const char *path) {
         snprintf(control->hit, sizeof control->hit, "%s %s", name, path + strlen(control->below));
     if (control->error)
         return control->error;
-    kill(control->victim, SIGKILL);
+    if (control->victim > 1) /* 0 and below are whole groups of processes */
+        kill(control->victim, SIGKILL);
     for (;;)
         pause(); /* a program of the victim's dies with it, or it is found to hold the disk */
 }

@@ -94,6 +94,24 @@ class Drill:
         project = self.copy()
         return project, self.runner.run(*self.scene.arguments, project=project, hit=hit)
 
+    def kill(self, hit: Hit) -> bool:
+        """Kill a run, look, and run it to its end; False if it ended before that call.
+
+        Raises:
+            AssertionError: with a note that names the call.
+        """
+        project, ended = self.run(hit)
+        if not ended.was_killed:
+            ended.assert_done()
+            return False
+        try:
+            self.look(project)
+            self.finish(project)
+        except AssertionError as err:
+            err.add_note(f"killed before {'/'.join(hit.kinds)} {hit.at}: {ended.seen.hit}")
+            raise
+        return True
+
     def look(self, project: Path) -> None:
         """Whoever looks meanwhile sees the old or the new, touches nothing, and is told no traceback."""
         before = contents(project)
@@ -143,8 +161,12 @@ def names(project: Path) -> list[str]:
 
 
 def artifacts(project: Path) -> dict[str, object]:
-    """The same without the store's own memory, which learns of other inodes and times."""
-    return {path: found for path, found in contents(project).items() if not path.startswith("state.db")}
+    """The same without what the store keeps for itself: it learns of other inodes, and who locked it."""
+    return {
+        path: found
+        for path, found in contents(project).items()
+        if not path.startswith(("state.db", ".locks/"))
+    }
 
 
 def contents(project: Path) -> dict[str, object]:

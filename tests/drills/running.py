@@ -63,6 +63,7 @@ class Runner:
         """Run one command in a project's directory; what counts happens in its store."""
         stdout, stderr = self._directory / "stdout", self._directory / "stderr"
         child = self._ask(json.dumps([arguments, str(project), str(stdout), str(stderr)]))
+        assert child > 1, child  # anything else would be a group of processes to `kill`
         self._control.arm(project / "build", child, hit)
         os.kill(child, signal.SIGCONT)
         timer = threading.Timer(LIMIT_SECONDS, os.kill, (child, signal.SIGKILL))
