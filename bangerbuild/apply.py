@@ -9,17 +9,19 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import execute, graph, manifest, plan, steps, store
+from bangerbuild import execute, graph, manifest, pinning, plan, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.host import LocalHost
-from bangerbuild.model import Verb
+from bangerbuild.model import Verb, unseen
+from bangerbuild.pins import Wish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Plan, PlanReporter, Result
+    from bangerbuild.model import Plan, PlanReporter, Progress, Result
+    from bangerbuild.pinning import Pinned
     from bangerbuild.spec import Manifest
     from bangerbuild.store import Store
 
@@ -36,6 +38,12 @@ class Request:
     """Overrides the manifest's."""
     targets: tuple[str, ...] = ()
     replace: tuple[str, ...] = ()
+    offline: bool = False
+    """Never use the network."""
+    locked: bool = False
+    """Refuse what the lock file would have to be changed for."""
+    upgrade: tuple[str, ...] = ()
+    """Images whose sources are asked again what they stand for."""
 
 
 def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest, Graph]:
@@ -50,16 +58,35 @@ def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest,
     return loaded, graph.restrict(whole, request.targets) if request.targets else whole
 
 
-def make_plan(request: Request, warn: Callable[[str], None]) -> Plan:
-    """What `apply` would do; nothing is written."""
-    return look(request, warn)[0]
+def make_plan(request: Request, warn: Callable[[str], None], progress: Progress = unseen) -> Plan:
+    """What `apply` would do; nothing is written but what had to be fetched, into the user's cache."""
+    return look(request, warn, progress, ask=True)[0]
 
 
-def look(request: Request, warn: Callable[[str], None]) -> tuple[Plan, Store]:
-    """The plan and the store it was made for; nothing is written."""
+def look(
+    request: Request, warn: Callable[[str], None], progress: Progress = unseen, *, ask: bool = False
+) -> tuple[Plan, Store]:
+    """The plan and the store it was made for.
+
+    Unless `ask`, nobody is asked what a source stands for: one that was never built counts as changed.
+    """
     loaded, wanted = load_graph(request, warn)
+    forced = _forced(wanted, request)
+    _, wanted = _pinned(request, loaded, wanted, progress, ask=ask)
     opened = store.read(loaded.store)
-    return _plan(wanted, _forced(wanted, request), opened, epoch()), opened
+    return _plan(wanted, forced, opened, epoch()), opened
+
+
+def _pinned(
+    request: Request, loaded: Manifest, wanted: Graph, progress: Progress, *, ask: bool = True
+) -> tuple[Pinned, Graph]:
+    """The sources that are needed, with what they stand for; and the graph of the same steps with them."""
+    wish = Wish(needed=wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade)
+    found = pinning.pinned(loaded, wish, pinning.Means(epoch(), request.offline, progress))
+    if found.manifest is loaded:
+        return found, wanted
+    whole = graph.build(steps.declare(found.manifest))
+    return found, graph.restrict(whole, request.targets) if request.targets else whole
 
 
 @dataclass(frozen=True)
@@ -80,19 +107,67 @@ def apply(
     """Bring the store to what the manifests declare.
 
     Raises:
-        ManifestError, UsageError: nothing was touched.
+        ManifestError, UsageError, LockFileError: nothing was touched.
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
     loaded, wanted = load_graph(request, warn)
+    return _do(request, loaded, wanted, manner, reporter)
+
+
+def build(
+    loaded: Manifest, manner: Manner, reporter: PlanReporter, *, offline: bool
+) -> tuple[Plan, tuple[Result, ...]]:
+    """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
+    asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
+    request = Request((), offline=offline, upgrade=asked_again)
+    return _do(request, loaded, graph.build(steps.declare(loaded)), manner, reporter)
+
+
+def _do(
+    request: Request, loaded: Manifest, wanted: Graph, manner: Manner, reporter: PlanReporter
+) -> tuple[Plan, tuple[Result, ...]]:
     forced = _forced(wanted, request)
-    limits = execute.Limits(jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch())
+    limits = execute.Limits(
+        jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch(), offline=request.offline
+    )
+    found, wanted = _pinned(request, loaded, wanted, reporter.progressed)
     with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
         made = _plan(wanted, forced, opened, limits.epoch)
         while opened.lock(_owners(made)):  # whoever had the lock may have done the work
             made = _plan(wanted, forced, opened, limits.epoch)
+        found.write()
         reporter.planned(made)
         return made, execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+
+
+def lock(
+    request: Request, upgrade: str | None, warn: Callable[[str], None], progress: Progress = unseen
+) -> Pinned:
+    """Make the lock file, or move what is in it.
+
+    Args:
+        request: which manifests.
+        upgrade: the image whose sources are asked again; empty: all; None: none.
+        warn: told what is odd about the manifest.
+        progress: told how far downloads are.
+
+    Raises:
+        ManifestError, UsageError, LockFileError: nothing was touched.
+    """
+    loaded, _ = load_graph(request, warn)
+    if upgrade and upgrade not in loaded.images:
+        hint = (
+            f"bangerbuild lock {upgrade} --upgrade"
+            if "." in upgrade
+            else f"known: {', '.join(loaded.images)}"
+        )
+        raise UsageError(f"no image is called '{upgrade}'", hint=hint)
+    names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.images)
+    means = pinning.Means(epoch(), request.offline, progress)
+    found = pinning.pinned(loaded, Wish(whole=True, upgrade=names), means)
+    found.write()
+    return found
 
 
 def _owners(made: Plan) -> frozenset[str]:

@@ -124,11 +124,11 @@ def listing(filesystem: Filesystem, path: str, *, in_full: bool) -> Iterator[str
     if found.type is not EntryType.DIRECTORY:
         yield _line(path, filesystem.stat(path, follow=False) or found) if in_full else path
         return
-    for name in filesystem.listdir(path) or ():
-        if name in {".", ".."}:
-            continue
-        there = filesystem.stat(f"{path.rstrip('/')}/{name}", follow=False)
-        yield _line(name, there) if in_full and there else name
+    if not in_full:
+        yield from filesystem.listdir(path) or ()
+        return
+    for name, there in filesystem.stats(path) or ():
+        yield _line(name, there) if there else name
 
 
 def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from bangerbuild import host, process
 from bangerbuild.disk import libext2fs
 from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.report import size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -42,11 +44,13 @@ def _findings() -> Iterator[Finding]:
     yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
     for program, purpose in (
         ("qemu-system-x86_64", "boots what was built"),
+        ("skopeo", "brings container images"),
         ("mmdebstrap", "makes Debian root filesystems"),
         ("dmsetup", "attaches a root overlay on the host"),
     ):
         yield _looked_for(program, partial(process.find, program), needed=False, purpose=purpose)
     yield _kvm()
+    yield _cache()
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:
@@ -56,6 +60,17 @@ def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: st
         return Finding(name, None, needed=needed, purpose=purpose, hint=err.hint)
     except BangerError as err:
         return Finding(name, None, needed=needed, purpose=err.brief, hint=err.hint)
+
+
+def _cache() -> Finding:
+    """What was downloaded, and where it is kept; an empty cache is as good as none."""
+    purpose = "downloads, layers and tarballs of packages; `bangerbuild gc` bounds it"
+    try:
+        cache = Cache(default_path(os.environ))
+        held = cache.usage()
+    except BangerError as err:
+        return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
+    return Finding("cache", f"{size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose)
 
 
 def _kvm() -> Finding:

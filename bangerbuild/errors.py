@@ -58,6 +58,12 @@ class UsageError(BangerError):
     exit_code = 3
 
 
+class LockFileError(BangerError):
+    """A lock file that can't be used, or that says something else than is asked for."""
+
+    exit_code = 3
+
+
 class BusyError(BangerError):
     """A lock that was not free in time, or a disk that somebody else holds open."""
 
@@ -93,6 +99,10 @@ class GuestPathError(FilesystemError):
     """A path that leads nowhere inside the guest: a loop, a file on the way, a directory at its end."""
 
 
+class JournalError(FilesystemError):
+    """A journal that can't be what anybody wrote."""
+
+
 class SnapshotError(BangerError):
     """A file that is no usable dm-snapshot exception store."""
 
@@ -103,3 +113,15 @@ class SourceError(BangerError):
 
 class StoreError(BangerError):
     """A store that can't be read, written or understood."""
+
+
+class CacheError(BangerError):
+    """A cache that can't be read or written."""
+
+
+class FetchError(BangerError):
+    """What lies elsewhere and can't be brought here, or is not what it must be."""
+
+
+class OfflineError(FetchError):
+    """What is not here, where the network may not be asked for it."""

@@ -21,7 +21,7 @@ from bangerbuild.store import Staged
 from bangerbuild.workspace import JobWorkspace, Shared
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import TypeAlias
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
     _Look: TypeAlias = tuple[int, int, int]
+    Publish: TypeAlias = Callable[[Sequence[Staged], Callable[[str], bool]], list[Staged]]
 
 
 BATCH_JOBS = 64
@@ -46,16 +47,29 @@ class Limits:
     keep_going: bool
     """Whether jobs that don't depend on a failed one are still started."""
     epoch: int
+    offline: bool = False
+    """Whether steps do without the network."""
 
 
-def execute(plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Limits) -> tuple[Result, ...]:
+def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
+    plan: Plan,
+    store: Store,
+    host: Host,
+    reporter: Reporter,
+    limits: Limits,
+    *,
+    publish: Publish | None = None,
+) -> tuple[Result, ...]:
     """Do what the plan says; a result for every action, in the plan's order.
+
+    `publish` takes the place of the store's own, for one who only compares.
 
     Raises:
         KeyboardInterrupt: running programs were ended; what was published stays.
         StoreError: publishing failed; nothing more is started.
     """
     run = _Run(plan, store, host, reporter, limits)
+    run.publish = publish or run.publish
     pool = ThreadPoolExecutor(limits.jobs, thread_name_prefix="job")
     try:
         run.drive(pool)
@@ -111,6 +125,7 @@ class _Run:
         self.shared = Shared()
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
+        self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
         self.stopped = False
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
@@ -142,6 +157,7 @@ class _Run:
                 for action in job.actions:
                     self.reporter.started(action)
                 workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+                workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
                 self.running[pool.submit(_run_job, job, workspace, self.host)] = job
             else:
                 self._skip(job.actions)
@@ -155,7 +171,7 @@ class _Run:
         try:
             if ready := [end.staged for _, end in finished if end.staged]:
                 self._note_changes(ready)
-                self._refuse(self.store.publish(ready, may_take=self._may_take), finished)
+                self._refuse(self.publish(ready, self._may_take), finished)
             for job, end in finished:
                 self._report(job, end)
         finally:
@@ -165,8 +181,9 @@ class _Run:
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
         for staged in ready:
-            for artifact in staged.changed:
-                self.disks[artifact] = _Disk(_look(self.store.path / artifact), untouched=False)
+            for artifact, stamp in staged.changed.items():
+                look = stamp.inode, stamp.size, stamp.mtime_ns
+                self.disks[artifact] = _Disk(look, untouched=False)
 
     def _refuse(self, refused: Sequence[Staged], finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""

@@ -13,7 +13,7 @@ import networkx as nx
 from bangerbuild.errors import GraphError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     from bangerbuild.model import Json, Step
@@ -72,16 +72,16 @@ def ordered(graph: Graph) -> list[Step]:
     return [cast("Step", graph.nodes[step_id]["step"]) for step_id in order]
 
 
-def matching(graph: Graph, name: str) -> list[str]:
-    """The ids that a user's name stands for: a step, or all below it (`vm.web`).
+def matching(ids: Collection[str], name: str) -> list[str]:
+    """The ids, as those of a graph, that a user's name stands for: a step, or all below it (`vm.web`).
 
     Raises:
         UsageError: it stands for none.
     """
-    ids = [step_id for step_id in graph if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
-    if ids:
-        return ids
-    known = {prefix for step_id in graph for prefix in _prefixes(step_id)}
+    found = [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
+    if found:
+        return found
+    known = {prefix for step_id in ids for prefix in _prefixes(step_id)}
     near = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
         f"no step is called '{name}'",
@@ -99,6 +99,11 @@ def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
     wanted = {step_id for name in targets for step_id in matching(graph, name)}
     needed = wanted.union(*(nx.ancestors(graph, step_id) for step_id in wanted))
     return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
+
+
+def immutable(graph: Graph) -> list[str]:
+    """The ids of the steps whose artifacts lie under their fingerprint: never changed, and nobody's own."""
+    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
 
 
 def to_text(graph: Graph) -> str:

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+UNPINNED = "unpinned"
+"""The digest of a source elsewhere of which nobody has asked what it stands for, as `status` need not."""
+
+
 class LocalHost:
     """The `Host` this program runs on. Digests are remembered in the store, by what stat says of the file.
 
@@ -34,6 +38,8 @@ class LocalHost:
 
     def digest(self, source: Source) -> str:
         """See Host."""
+        if source.path is None:
+            return source.pin or UNPINNED
         if source.rules is None:
             return digest.file_digest(source.path, cache=self._cache, written=source.written)
         return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)

@@ -34,6 +34,8 @@ class Lock:
 
     def __init__(self, path: Path, timeout_seconds: float, what: str, *, shared: bool = False) -> None:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self.waited = False
+        """Whether somebody else had it."""
         self._is_file = not path.is_dir()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT if self._is_file else os.O_RDONLY, 0o600)
         try:
@@ -44,6 +46,7 @@ class Lock:
 
     def _wait(self, kind: int, deadline: float, what: str) -> None:
         while not _try_lock(self._fd, kind):
+            self.waited = True
             if time.monotonic() >= deadline:
                 raise BusyError(
                     f"{what} is locked by {self._holder()}",
@@ -102,7 +105,7 @@ class Owners:
         self.names: frozenset[str] = frozenset()
 
     def take(self, names: Iterable[str]) -> bool:
-        """Hold these too; whether any of them was not held before.
+        """Hold these too; whether somebody else had one of them.
 
         What is held already is let go first: two who each wait for the other would never end.
 
@@ -114,15 +117,17 @@ class Owners:
             return False
         self.close()
         deadline = time.monotonic() + self._timeout_seconds
+        waited = False
         try:
             for name in sorted(wanted):
                 left = max(0.0, deadline - time.monotonic())
-                self._held.enter_context(Lock(self._directory / name, left, f"'{name}'"))
+                lock = self._held.enter_context(Lock(self._directory / name, left, f"'{name}'"))
+                waited |= lock.waited
         except BaseException:
             self.close()
             raise
         self.names = wanted
-        return True
+        return waited
 
     def close(self) -> None:
         """Let go of all."""

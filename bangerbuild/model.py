@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from bangerbuild.spec import Manifest
 
 T = TypeVar("T")
+Progress: TypeAlias = "Callable[[str, int, int | None], None]"
+"""Is told what takes long, how many bytes of it are done, and of how many; None where that is not known."""
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
+    """Progress that nobody is shown."""
 
 
 class Verb(StrEnum):
@@ -83,18 +89,21 @@ class Reason:
 
 @dataclass(frozen=True)
 class Source:
-    """A host file or directory that a step reads.
+    """A host file or directory that a step reads, or what lies elsewhere and was pinned.
 
     Its content counts in the recipe under `role`, which is a place in the manifest and not a path, so that
     the same manifest gives the same fingerprint in every directory.
     """
 
     role: str
-    path: Path
+    path: Path | None
+    """None: it lies elsewhere, and its pin is its digest."""
     written: str
     """The path as the manifest has it, for messages."""
     rules: TreeRules | None = None
     """What of a tree counts; None: a single file, of which only the content does."""
+    pin: str | None = None
+    """The digest of what lies elsewhere; None as long as nobody has asked."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +132,11 @@ class Record:
     """Paths relative to the store."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
+
+    @property
+    def step_id(self) -> str:
+        """The step's id; one that is remembered for each fingerprint has that behind it in `id`."""
+        return self.id.removesuffix(f"@{self.fingerprint}")
 
 
 @dataclass(frozen=True)
@@ -313,6 +327,13 @@ class Workspace(View, Protocol):
     def warn(self, message: str) -> None:
         """Say something that deserves attention but stops nothing."""
 
+    @property
+    def offline(self) -> bool:
+        """Whether the network is not to be used."""
+
+    def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Say how far something is that takes long; often, and None where the end is not known."""
+
 
 @dataclass(frozen=True)
 class Action:
@@ -412,6 +433,9 @@ class Reporter(Protocol):
 
     def warned(self, step_id: str, message: str) -> None:
         """A step has something to say that stops nothing."""
+
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """How far something is that takes long. The one that is called from any thread, and often."""
 
 
 class PlanReporter(Reporter, Protocol):

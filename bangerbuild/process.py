@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import resource
 import selectors
 import shlex
 import shutil
@@ -34,6 +35,7 @@ STARTING = threading.Lock()
 PACKAGES = {
     "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
+    "e2image": "e2fsprogs",
     "resize2fs": "e2fsprogs",
     "tune2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
@@ -51,6 +53,8 @@ class Command:
     timeout_seconds: float | None = None
     output_bytes: int = 1 << 20
     """Past this much output the program is ended."""
+    memory_bytes: int | None = None
+    """How much memory it may map, which is more than it uses; past it, it is told that there is none left."""
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -91,10 +95,12 @@ def run(command: Command) -> Completed:
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
     completed = _watch(command, argv, environment)
     if completed.code not in command.ok:
-        raise ToolError(
-            f"'{command}' failed with exit code {completed.code}", details=completed.output.strip()
-        )
+        raise ToolError(f"'{command}' {_ended(completed.code)}", details=completed.output.strip())
     return completed
+
+
+def _ended(code: int) -> str:
+    return f"failed with exit code {code}" if code >= 0 else f"was ended by {signal.Signals(-code).name}"
 
 
 @lru_cache
@@ -143,6 +149,9 @@ def _running(
     with STARTING:
         process = _started(command, argv, environment)
         RUNNING.add(process)
+    if command.memory_bytes is not None:
+        with contextlib.suppress(ProcessLookupError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (command.memory_bytes, command.memory_bytes))
     try:
         with process:
             yield process

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.model import Outcome, ReasonCode, Verb
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 DIFF_LINES = 40
 """Lines of one file's diff that are shown to a person; JSON has them all."""
 VALUE_LENGTH = 60
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 NAMED_STEPS = 5
 """How many finished steps an interrupted run names."""
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -30,6 +32,11 @@ COLOURS = {
 }
 
 
+def printable(text: str) -> str:
+    """A text with control characters spelt out: a guest's names must not speak to the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
 def size(size_bytes: int) -> str:
     """A size to read: `16 GiB`, `1.5 MiB`, `512 bytes`."""
     for unit, name in UNITS:
@@ -40,7 +47,7 @@ def size(size_bytes: int) -> str:
 
 def reason(value: Reason) -> str:
     """One reason in words."""
-    return REASONS[value.code](value.facts)
+    return printable(REASONS[value.code](value.facts))
 
 
 def _sized(facts: Mapping[str, Json]) -> str:
@@ -144,10 +151,10 @@ def discard_hint(action: Action) -> str | None:
 def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
     for diff in action.diffs:
         if diff.text is None:
-            yield f"          {diff.guest}: {diff.note}"
+            yield f"          {printable(f'{diff.guest}: {diff.note}')}"
             continue
         lines = diff.text.splitlines()[3:]  # after both names and the first hunk's position
-        yield f"          --- {diff.guest}"
+        yield f"          --- {printable(diff.guest)}"
         for line in lines[:DIFF_LINES]:
             colour = {"-": RED, "+": GREEN}.get(line[:1]) if coloured else None
             yield f"          {_painted(line, colour)}"

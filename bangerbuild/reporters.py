@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 from bangerbuild import report
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from bangerbuild.model import Action, Plan, Result
+
+
+SAY_SECONDS = 5.0
+"""What takes less time is not worth a line, and what takes more gets one as often."""
 
 
 @contextlib.contextmanager
@@ -31,7 +37,7 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{report.printable(line)}\n")
 
 
 class Quiet:
@@ -61,6 +67,9 @@ class Quiet:
         """See Reporter."""
         _print(f"warning: {step_id}: {message}")
 
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """See Reporter."""
+
 
 class Plain(Quiet):
     """One line for each step that ended."""
@@ -69,6 +78,7 @@ class Plain(Quiet):
         super().__init__()
         self._verbose = verbose
         self._width = 0
+        self._said: dict[str, float] = {}
 
     def planned(self, plan: Plan) -> None:
         """Say at once what will not be done."""
@@ -85,6 +95,18 @@ class Plain(Quiet):
             for line in report.more_of(result.error):
                 _print(f"        {line}")
 
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """A line now and then for what takes long, at once for what does not say how long; else none."""
+        now = time.monotonic()
+        if what not in self._said and not done_bytes and total_bytes is None:
+            _print(f"  fetch   {what}")
+        elif now - self._said.get(what, now) >= SAY_SECONDS and done_bytes != total_bytes:
+            _print(f"  fetch   {what}  {amount(done_bytes, total_bytes)}")
+        else:
+            self._said.setdefault(what, now)
+            return
+        self._said[what] = now
+
 
 class Live(Plain):
     """Lines for steps that ended above a line for each that runs."""
@@ -93,6 +115,8 @@ class Live(Plain):
         super().__init__(verbose=verbose)
         self._progress = progress
         self._tasks: dict[str, TaskID] = {}
+        self._fetching: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
         self._total: TaskID | None = None
 
     def planned(self, plan: Plan) -> None:
@@ -114,16 +138,40 @@ class Live(Plain):
             self._progress.advance(self._total)
         super().finished(action, result)
 
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """A line for as long as something is on its way."""
+        with self._lock:
+            if done_bytes == total_bytes:
+                if what in self._fetching:
+                    self._progress.remove_task(self._fetching.pop(what))
+                return
+            if what not in self._fetching:
+                self._fetching[what] = self._progress.add_task(f"fetch {what}", total=None, in_bytes=True)
+            self._progress.update(self._fetching[what], completed=done_bytes, total=total_bytes)
+
 
 @contextlib.contextmanager
 def _live(*, verbose: bool) -> Iterator[Live]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    class Amount(MofNCompleteColumn):
+        def render(self, task: Task) -> Text:
+            if not task.fields.get("in_bytes"):
+                return super().render(task)
+            return Text(amount(int(task.completed), None if task.total is None else int(task.total)))
 
     console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(24), Amount(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
         yield Live(progress, verbose=verbose)
+
+
+def amount(done_bytes: int, total_bytes: int | None) -> str:
+    """How far something is: `12.3 MiB of 1.2 GiB`."""
+    done = report.size(done_bytes)
+    return done if total_bytes is None else f"{done} of {report.size(total_bytes)}"
 
 
 def result_line(action: Action, result: Result, width: int) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
-from bangerbuild.model import Record
+from bangerbuild.model import Record, unseen
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bangerbuild.model import Action, Json, Verb
+    from bangerbuild.model import Action, Json, Progress, Verb
     from bangerbuild.store import Stamp, Store
 
 
@@ -68,6 +68,8 @@ class JobWorkspace:
         self.changed: dict[str, Stamp] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
+        self.offline = False
+        self.progress: Progress = unseen
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}
@@ -138,12 +140,13 @@ class JobWorkspace:
         """See View."""
         if step_id in self._facts:
             return self._facts[step_id]
-        if step_id not in self._store.records:
+        record = self._store.record(step_id, self._actions[step_id].fingerprint)
+        if record is None:
             raise StoreError(
                 f"nothing is known of '{step_id}'",
                 hint=f"bangerbuild apply --replace {step_id} (WHATEVER IS IN IT is lost)",
             )
-        return self._store.records[step_id].facts
+        return record.facts
 
     def written(self, step_id: str) -> Mapping[str, str]:
         """See View."""

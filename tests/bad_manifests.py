@@ -1218,51 +1218,229 @@ ssh_authorized_keys = ["gone.pub"]
         "paths are relative to the manifest file they stand in",
     ),
     bad(
-        'not yet oci = "oci:a:b"',
-        """\
-[image.a.rootfs]
-oci = "oci:a:b"
-""",
+        "a container image without a transport",
+        '[image.a.rootfs]\noci = "debian:12"',
         2,
         "image.a.rootfs.oci",
-        "image.a.rootfs.oci is not supported yet",
-        "use tar, ext4 or directory",
+        'oci is \'debian:12\': give "oci:LAYOUT:TAG", "docker://REGISTRY/NAME:TAG", "oci-archive:FILE" or '
+        '"docker-archive:FILE"',
     ),
     bad(
-        'not yet url = "https://x/y"',
-        """\
-[image.a.rootfs]
-url = "https://x/y"
-""",
+        "a container image whose name is none",
+        '[image.a.rootfs]\noci = "docker://localhost/Debian"',
+        2,
+        "image.a.rootfs.oci",
+        "'docker://localhost/Debian' names no image: its part 'Debian' is no name",
+        "names are lower-case letters and digits, with '.', '_' or '-' between them",
+    ),
+    bad(
+        "a container image with a tag that is none",
+        '[image.a.rootfs]\noci = "docker://debian:-"',
+        2,
+        "image.a.rootfs.oci",
+        "'docker://debian:-' has a tag that is none: '-'",
+        "a tag has letters, digits, '_', '.' and '-'",
+    ),
+    bad(
+        "a layout that is not there",
+        '[image.a.rootfs]\noci = "oci:gone:tag"',
+        2,
+        "image.a.rootfs.oci",
+        "'gone' is not there ({cwd}/gone)",
+        "paths are relative to the manifest file they stand in",
+    ),
+    bad(
+        "a layout that is a file",
+        '[image.a.rootfs]\noci = "oci:root.tar"',
+        2,
+        "image.a.rootfs.oci",
+        "'root.tar' is a file: give a directory",
+    ),
+    bad(
+        "an archive of a container image that is a directory",
+        '[image.a.rootfs]\noci = "oci-archive:tree:tag"',
+        2,
+        "image.a.rootfs.oci",
+        "'tree' is a directory: give a file",
+    ),
+    bad(
+        "a platform without an architecture",
+        '[image.a.rootfs]\noci = "docker://debian"\nplatform = "linux"',
+        3,
+        "image.a.rootfs.platform",
+        "platform is 'linux': give a platform such as \"linux/amd64\"",
+    ),
+    bad(
+        "a platform of what is no container image",
+        IMAGE + 'image.debian.rootfs.platform = "linux/amd64"',
+        2,
+        "image.debian.rootfs.platform",
+        "'platform' goes with 'oci' only, not with 'tar'",
+    ),
+    bad(
+        "an entry point of what is no container image",
+        IMAGE + 'image.debian.rootfs.entrypoint = "/init"',
+        2,
+        "image.debian.rootfs.entrypoint",
+        "'entrypoint' goes with 'oci' only, not with 'tar'",
+    ),
+    bad(
+        "an entry point of a seed",
+        IMAGE + 'image.debian.work_seed = { oci = "docker://x", entrypoint = "/init" }',
+        2,
+        "image.debian.work_seed.entrypoint",
+        "'entrypoint' goes with a rootfs only: a work disk runs nothing",
+    ),
+    bad(
+        "an entry point that is no guest path",
+        '[image.a.rootfs]\noci = "docker://x"\nentrypoint = "init"',
+        3,
+        "image.a.rootfs.entrypoint",
+        "'init' is no guest path",
+        "a guest path begins with / or ~/",
+    ),
+    bad(
+        "a limit to what does not unpack",
+        '[image.a.rootfs]\ndirectory = "tree"\nmax_size = "1G"',
+        3,
+        "image.a.rootfs.max_size",
+        "'max_size' goes with 'tar' or 'oci' or 'url' or 'mmdebstrap' only, not with 'directory'",
+    ),
+    bad(
+        "a limit that is no size",
+        IMAGE + 'image.debian.rootfs.max_size = "much"',
+        2,
+        "image.debian.rootfs.max_size",
+        "max_size is 'much': give a number of bytes or a size such as \"2GiB\"",
+    ),
+    bad(
+        "an address without a scheme",
+        '[image.a.rootfs]\nurl = "example.org/x.tar"',
         2,
         "image.a.rootfs.url",
-        "image.a.rootfs.url is not supported yet",
-        "download it and use tar or ext4",
+        "url is 'example.org/x.tar': give an address such as \"https://…\"",
     ),
     bad(
-        'not yet mmdebstrap = { suite = "bookworm" }',
-        """\
-[image.a.rootfs]
-mmdebstrap = { suite = "bookworm" }
-""",
+        "an address of a file that is relative",
+        '[image.a.rootfs]\nurl = "file://x.tar"',
+        2,
+        "image.a.rootfs.url",
+        "url is 'file://x.tar': give an address such as \"https://…\"",
+    ),
+    bad(
+        "a digest with a digit too few",
+        f'[image.a.rootfs]\nurl = "https://x/y"\nsha256 = "{"0" * 63}"',
+        3,
+        "image.a.rootfs.sha256",
+        f"sha256 is {'0' * 60 + '…'!r}: give 64 hexadecimal digits",
+    ),
+    bad(
+        "packages without a suite",
+        '[image.a.rootfs]\nmmdebstrap = { packages = ["ssh"] }',
         2,
         "image.a.rootfs.mmdebstrap",
-        "image.a.rootfs.mmdebstrap is not supported yet",
-        "run mmdebstrap and use tar",
+        "'suite' is missing",
     ),
     bad(
-        'not yet image = "b"',
-        """\
-[image.a.rootfs]
-image = "b"
-""",
+        "a suite that would be an option",
+        '[image.a.rootfs]\nmmdebstrap = { suite = "--help" }',
+        2,
+        "image.a.rootfs.mmdebstrap.suite",
+        "'--help' begins with '-', which mmdebstrap takes for an option",
+    ),
+    bad(
+        "a mirror that would be an option",
+        '[image.a.rootfs]\nmmdebstrap = { suite = "bookworm", mirror = "-" }',
+        2,
+        "image.a.rootfs.mmdebstrap.mirror",
+        "'-' begins with '-', which mmdebstrap takes for an option",
+    ),
+    bad(
+        "two packages in one",
+        '[image.a.rootfs]\nmmdebstrap = { suite = "bookworm", packages = ["ssh", "vim,nano"] }',
+        2,
+        "image.a.rootfs.mmdebstrap.packages[1]",
+        "'vim,nano' names no package",
+        "give each package an entry of its own",
+    ),
+    bad(
+        "an argument that is no option",
+        '[image.a.rootfs]\nmmdebstrap = { suite = "bookworm", arguments = ["-v"] }',
+        2,
+        "image.a.rootfs.mmdebstrap.arguments[0]",
+        "'-v' is no option of mmdebstrap",
+        "write it as one word: --NAME=VALUE",
+    ),
+    bad(
+        "an image from one that is not there",
+        IMAGE + 'image.a.rootfs.image = "debain"',
         2,
         "image.a.rootfs.image",
-        "image.a.rootfs.image is not supported yet",
-        "use tar, ext4 or directory",
+        "unknown image 'debain'",
+        "did you mean 'debian'?",
     ),
     bad(
-        "not yet sha",
+        "an image from itself",
+        '[image.a]\nrootfs.image = "a"',
+        2,
+        "image.a.rootfs.image",
+        "images start from one another in a circle: a -> a",
+    ),
+    bad(
+        "images in a circle",
+        """\
+[image.b]
+rootfs.image = "a"
+[image.a]
+rootfs.image = "c"
+[image.c]
+rootfs.image = "b"
+""",
+        4,
+        "image.a.rootfs.image",
+        "images start from one another in a circle: a -> c -> b -> a",
+    ),
+    bad(
+        "a seed from an image without one",
+        IMAGE + '[image.a]\nrootfs.image = "debian"\nwork_seed.image = "debian"',
+        4,
+        "image.a.work_seed.image",
+        "image 'debian' has no work_seed",
+        "give it one, or leave work_seed out",
+    ),
+    bad(
+        "a file of an image that is no guest path",
+        IMAGE + 'image.debian.file = [{ guest = "etc/motd", content = "" }]',
+        2,
+        "image.debian.file[0].guest",
+        "'etc/motd' is no guest path",
+        "a guest path begins with / or ~/",
+    ),
+    bad(
+        "a file of an image twice",
+        IMAGE
+        + """\
+[[image.debian.file]]
+guest = "/a"
+content = ""
+[[image.debian.file_sync]]
+guest = "/a"
+host = "tree"
+""",
+        6,
+        "image.debian.file_sync[0].guest",
+        "guest path '/a' is given twice, first in image.debian.file[0] (vm.toml:2)",
+    ),
+    bad(
+        "a copied file of an image that is not there",
+        IMAGE + 'image.debian.file_sync = [{ guest = "/a", host = "gone" }]',
+        2,
+        "image.debian.file_sync[0].host",
+        "'gone' is not there ({cwd}/gone)",
+        "paths are relative to the manifest file they stand in",
+    ),
+    bad(
+        "a digest of what is no download",
         """\
 [image.a.rootfs]
 tar = "root.tar"
@@ -1271,54 +1449,6 @@ sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
         3,
         "image.a.rootfs.sha256",
         "'sha256' goes with 'url' only, not with 'tar'",
-    ),
-    bad(
-        "not yet a seed from a container image",
-        IMAGE + 'image.debian.work_seed.oci = "oci:a:b"',
-        2,
-        "image.debian.work_seed.oci",
-        "image.debian.work_seed.oci is not supported yet",
-        "use tar, ext4 or directory",
-    ),
-    bad(
-        "not yet a kernel to download",
-        IMAGE + 'image.debian.kernel = { url = "https://x/y", sha256 = "' + "0" * 64 + '" }',
-        2,
-        "image.debian.kernel.url",
-        "image.debian.kernel.url is not supported yet",
-        "download it and give its path",
-    ),
-    bad(
-        "not yet an initrd to download",
-        KERNEL + 'image.debian.initrd.url = "https://x/y"',
-        3,
-        "image.debian.initrd.url",
-        "image.debian.initrd.url is not supported yet",
-        "download it and give its path",
-    ),
-    bad(
-        'not yet file = [{ guest = "/a", content = "" }]',
-        """\
-[image.a]
-rootfs.tar = "root.tar"
-file = [{ guest = "/a", content = "" }]
-""",
-        3,
-        "image.a.file",
-        "image.a.file is not supported yet",
-        "put it into [defaults] or the VM",
-    ),
-    bad(
-        'not yet file_sync = [{ guest = "/a", host = "tree" }]',
-        """\
-[image.a]
-rootfs.tar = "root.tar"
-file_sync = [{ guest = "/a", host = "tree" }]
-""",
-        3,
-        "image.a.file_sync",
-        "image.a.file_sync is not supported yet",
-        "put it into [defaults] or the VM",
     ),
     bad(
         "a key without a value",

@@ -25,6 +25,7 @@ FOREIGN_VARIABLES = (
     "FORCE_COLOR",
     "MAKEFLAGS",
     "MAKELEVEL",
+    "XDG_CACHE_HOME",
 )
 """What would change the bytes or the colours of what is made, if the user's shell had it set."""
 

@@ -142,6 +142,9 @@ class RecordingReporter:
     def warned(self, step_id: str, message: str) -> None:
         self.events.append(("warning", f"{step_id}: {message}"))
 
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        self.events.append(("progress", f"{what}: {done_bytes} of {total_bytes}"))
+
 
 def planned(
     steps: Sequence[Step], path: Path, host: FakeHost | None = None, forced: Sequence[str] = ()

@@ -27,7 +27,7 @@ memory = "1GiB"
 kernel = "vmlinuz"
 initrd = {{ guest = "/boot/initrd.img-*" }}
 cmdline = "console=ttyS0 reboot=k panic=1"
-rootfs = {{ tar = "bookworm.tar.zst", size = "2GiB" }}
+rootfs = {{ tar = "bookworm.tar.zst", size = "2GiB", max_size = "8GiB" }}
 work_seed = {{ directory = "skel", size = "256MiB", owner = "keep" }}
 [[image.bookworm.file]]
 guest = "/etc/motd"
@@ -40,11 +40,15 @@ guest = "/opt/tree"
 kernel = {{ url = "https://example.org/vmlinuz", sha256 = "{"0" * 64}" }}
 rootfs = {{ ext4 = "disk.ext4" }}
 [image.b]
-rootfs = {{ oci = "docker://registry.example/name:tag" }}
+rootfs = {{ oci = "docker://registry.example/name:tag", platform = "linux/amd64", entrypoint = "/init" }}
 [image.c]
 rootfs = {{ url = "https://example.org/x.tar", sha256 = "{"aB" * 32}" }}
 [image.d]
-rootfs = {{ mmdebstrap = {{ suite = "bookworm", packages = ["ssh"], mirror = "https://deb.example" }} }}
+[image.d.rootfs.mmdebstrap]
+suite = "bookworm"
+packages = ["ssh"]
+mirror = "https://deb.example"
+arguments = ["--variant=minbase"]
 [image.e]
 rootfs = {{ image = "bookworm" }}
 

@@ -279,3 +279,20 @@ def test_a_disk_that_may_not_be_read_is_a_plain_error(raw: Path, monkeypatch: py
     monkeypatch.setattr(browse, "_is_store", refuse)
     with pytest.raises(FilesystemError, match=r"cannot open '.*': Permission denied"):
         cat(raw, "/etc/hostname")
+
+
+def test_a_directory_is_listed_in_full_without_a_search_for_each_name(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with RawFile(raw) as blocks, Filesystem(blocks) as disk:
+        listed = list(browse.listing(disk, "/etc", in_full=True))
+        searched: list[bytes] = []
+        child = disk.nodes.child
+
+        def search(directory: int, name: bytes) -> int:
+            searched.append(name)
+            return child(directory, name)
+
+        monkeypatch.setattr(disk.nodes, "child", search)
+        assert list(browse.listing(disk, "/etc", in_full=True)) == listed
+    assert set(searched) == {b"etc"}

@@ -157,14 +157,6 @@ class TestWords:
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr == "error: no step is called 'vm.wbe'\n  hint: did you mean 'vm.web'?\n"
 
-    @pytest.mark.parametrize("name", ["apply", "plan"])
-    def test_a_lock_file_is_not_supported_yet_and_that_is_said(
-        self, cli: CommandLine, project: Path, name: str
-    ) -> None:
-        done = cli(name, "--locked", cwd=project)
-        assert (done.returncode, done.stdout) == (3, "")
-        assert "not supported yet" in done.stderr
-
     @pytest.mark.parametrize("name", ["apply", "plan", "validate", "graph"])
     def test_where_there_is_no_manifest_the_way_out_is_shown(
         self, cli: CommandLine, tmp_path: Path, name: str
@@ -207,7 +199,18 @@ class TestWords:
     ) -> None:
         done = cli("-h", cwd=tmp_path)
         assert done.returncode == 0
-        for name in ("apply", "plan", "validate", "graph", "schema", "status", "ls", "cat", "doctor"):
+        for name in (
+            "apply",
+            "plan",
+            "validate",
+            "graph",
+            "schema",
+            "status",
+            "verify",
+            "ls",
+            "cat",
+            "doctor",
+        ):
             assert re.search(rf"^  {name} ", done.stdout, re.MULTILINE)
         assert "..." not in done.stdout.partition("Commands:")[2]
 

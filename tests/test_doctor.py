@@ -87,3 +87,30 @@ def test_kvm_is_of_use_only_to_who_may_open_it(
     monkeypatch.setattr("os.access", lambda _path, _mode: device == "usable")
     kvm = doctor._kvm()
     assert (kvm.found, kvm.needed, kvm.hint) == (found, False, hint)
+
+
+def test_the_users_cache_is_shown_with_what_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    blob = tmp_path / "bangerbuild/blobs/sha256" / ("0" * 64)
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"x" * (1 << 20))
+    assert named("cache").found == f"1 MiB in {tmp_path}/bangerbuild"
+
+
+def test_no_cache_is_an_empty_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert named("cache").found == f"0 bytes in {tmp_path}/bangerbuild"
+
+
+def test_a_cache_that_can_not_be_read_is_told_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    (tmp_path / "bangerbuild").write_text("in the way")
+    found = named("cache")
+    assert (found.found, found.needed) == (None, False)
+    assert "can't be read: not a directory" in found.purpose
+
+
+def test_what_brings_images_is_looked_for() -> None:
+    assert {"skopeo", "mmdebstrap"} <= {finding.name for finding in doctor.examine()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import tarfile
@@ -12,49 +13,83 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.kernel.making import RELEASE, bzimage, elf, packed
 from tests.need import need
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.conftest import CommandLine
 
 EXAMPLES = Path(__file__).parents[1] / "examples" / "vms"
 MANIFESTS = sorted(path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("vm.toml"))
 
-GUEST_FILES = {
+GUEST_FILES: Mapping[str, str | bytes] = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n",
     "etc/group": "root:x:0:\nwww-data:x:33:\n",
     "etc/fstab": "# UNCONFIGURED FSTAB FOR BASE SYSTEM\n",
     "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
     "etc/nginx/nginx.conf": "include /etc/nginx/sites-enabled/*;\n",
     "usr/lib/systemd/systemd": "",
+    f"boot/vmlinuz-{RELEASE}": bzimage(packed(elf(), "xz")),
+    f"boot/initrd.img-{RELEASE}": b"070701" + bytes(104),
 }
 """As much of a Debian as the examples ask for."""
+
+MMDEBSTRAP = """\
+#!/bin/sh
+for argument; do
+    [ "$before" != bookworm ] || exec cp {tarball} "$argument"
+    before=$argument
+done
+"""
+"""A stand-in that has no use for a mirror."""
 
 
 def write_tarball(target: Path) -> None:
     """A stand-in for what mmdebstrap makes; its sbin/init names systemd."""
     with tarfile.open(target, "w") as archive:
         for name, content in GUEST_FILES.items():
+            data = content if isinstance(content, bytes) else content.encode()
             entry = tarfile.TarInfo(f"./{name}")
-            entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content.encode()))
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
         init = tarfile.TarInfo("./sbin/init")
         init.type, init.linkname = tarfile.SYMTYPE, "../usr/lib/systemd/systemd"
         archive.addfile(init)
 
 
 @pytest.fixture(params=MANIFESTS, ids=str)
-def example(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of an example's directory, together with the files its comments say how to make."""
     relative: Path = request.param
     directory = tmp_path / relative.parent
     shutil.copytree(EXAMPLES / relative.parent, directory)
-    if (directory / "make-rootfs").exists():
-        need("busybox", "busybox-static")
-        subprocess.run(["./make-rootfs", "rootfs"], cwd=directory, check=True)
-    else:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for script, target, programs in SCRIPTS:
+        if (directory / script).exists():
+            for program, package in programs.items():
+                need(program, package)
+            subprocess.run([f"./{script}", target], cwd=directory, check=True, capture_output=True)
+    if not list(directory.glob("make-*")):
         write_tarball(directory / "bookworm.tar")
+        stand_in(tmp_path / "bin", directory / "bookworm.tar", monkeypatch)
     return directory
+
+
+SCRIPTS = (
+    ("make-rootfs", "rootfs", {"busybox": "busybox-static"}),
+    ("make-image", "image", {"busybox": "busybox-static", "umoci": "umoci"}),
+)
+"""What the comments of examples say to run first."""
+
+
+def stand_in(directory: Path, tarball: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a mmdebstrap in front of the real one that gives this tarball."""
+    directory.mkdir()
+    (directory / "mmdebstrap").write_text(MMDEBSTRAP.format(tarball=tarball))
+    (directory / "mmdebstrap").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{directory}{os.pathsep}{os.environ['PATH']}")
 
 
 def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
@@ -65,7 +100,13 @@ def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
 
 
 def test_there_are_examples() -> None:
-    assert {path.parent.name for path in MANIFESTS} >= {"demo", "debian-web", "two-vms"}
+    assert {path.parent.name for path in MANIFESTS} >= {
+        "container",
+        "debian-web",
+        "demo",
+        "packages",
+        "two-vms",
+    }
 
 
 def test_an_example_is_valid_and_without_warnings(cli: CommandLine, example: Path) -> None:

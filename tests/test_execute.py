@@ -635,3 +635,15 @@ def test_the_record_of_an_artifact_that_carries_its_fingerprint_stays_when_the_r
     assert sorted(file.read_text() for file in (path / "images").iterdir()) == ["one", "two"]
     records = store.read(path).records
     assert sum(name.startswith("image@") for name in records) == 2
+
+
+def test_what_a_kept_input_remembers_is_of_the_run_that_it_stands_for_and_not_of_the_last(path: Path) -> None:
+    facts: list[object] = []
+
+    def ask(workspace: Workspace) -> None:
+        facts.append(workspace.facts("image")["text"])
+
+    for number, text in enumerate(("first", "second", "first")):
+        image = FakeStep("image", (), ("image/{fingerprint}",), text)
+        built([image, FakeStep(f"reader{number}", ("image",), (f"reader{number}.txt",), during=ask)], path)
+    assert facts == ["first", "second", "first"]

@@ -185,6 +185,7 @@ def test_a_byte_order_mark_and_windows_line_ends_do_no_harm() -> None:
 def test_each_source_keeps_its_path_and_size(rootfs: str, kind: type, size_bytes: int) -> None:
     source = loaded(f"[image.a.rootfs]\n{rootfs}").images["a"].rootfs
     assert isinstance(source, kind)
+    assert isinstance(source, TarSource | Ext4Source | DirectorySource)
     assert source.size_bytes == size_bytes
     assert source.path.path == Path.cwd() / source.path.written
 
@@ -247,7 +248,8 @@ def test_an_image_and_a_vm_may_have_one_name() -> None:
 
 def test_a_source_may_be_a_symlink() -> None:
     Path("link").symlink_to("root.tar")
-    assert loaded('[image.a.rootfs]\ntar = "link"').images["a"].rootfs.path.path == Path.cwd() / "link"
+    source = loaded('[image.a.rootfs]\ntar = "link"').images["a"].rootfs
+    assert source == TarSource(HostPath(Path.cwd() / "link", "link"))
 
 
 # --- disks
@@ -513,8 +515,8 @@ def test_an_included_file_brings_its_names_and_its_paths_start_from_it() -> None
     write("images/debian/image.toml", '[image.debian.rootfs]\ntar = "root.tar"')
     manifest = loaded('include = ["images/all.toml"]\n[vm.web]\nimage = "debian"')
 
-    assert manifest.images["debian"].rootfs.path == HostPath(
-        Path.cwd() / "images/debian/root.tar", "root.tar"
+    assert manifest.images["debian"].rootfs == TarSource(
+        HostPath(Path.cwd() / "images/debian/root.tar", "root.tar")
     )
     assert manifest.files == (Path("vm.toml"), Path("images/all.toml"), Path("images/debian/image.toml"))
 

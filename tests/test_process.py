@@ -149,7 +149,7 @@ def test_ending_all_programs_ends_those_that_other_threads_wait_for(fifo: Path) 
     process.end_all()
     thread.join()
     assert_ends(pid)
-    assert "failed with exit code -9" in errors[0].brief
+    assert "was ended by SIGKILL" in errors[0].brief
     assert not process.RUNNING
 
 
@@ -180,3 +180,15 @@ def test_a_host_without_setpriv_still_runs_programs(monkeypatch: pytest.MonkeyPa
 
 def test_a_command_reads_as_one_would_type_it() -> None:
     assert str(Command(("e2fsck", "-fn", "a b.ext4"))) == "e2fsck -fn 'a b.ext4'"
+
+
+def test_a_program_that_takes_more_memory_than_it_may_is_told_that_there_is_none() -> None:
+    greedy = Command(("tail", "/dev/zero"), memory_bytes=64 << 20, timeout_seconds=60)
+    with pytest.raises(ToolError, match="failed with exit code") as caught:
+        run(greedy)
+    assert "memory exhausted" in (caught.value.details or "")
+
+
+def test_a_program_that_is_killed_by_a_signal_says_which() -> None:
+    with pytest.raises(ToolError, match="was ended by SIGSEGV"):
+        run(Command(("sh", "-c", "kill -SEGV $$")))

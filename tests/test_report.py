@@ -370,3 +370,31 @@ def test_an_error_reads_as_brief_details_and_the_way_out() -> None:
 
 def test_an_error_without_more_to_say_is_one_line() -> None:
     assert list(report.error_lines(SourceError("'a' can't be read"))) == ["error: 'a' can't be read"]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/etc/hosts", "/etc/hosts"),
+        ("Grüße, 世界\t!", "Grüße, 世界\t!"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("two\nlines\r", "two\\x0alines\\x0d"),
+        ("\x7f\x9b31m", "\\x7f\\x9b31m"),
+        ("\udcff", "\\xff"),
+    ],
+)
+def test_what_a_guest_wrote_does_not_speak_to_the_terminal(text: str, shown: str) -> None:
+    assert report.printable(text) == shown
+
+
+def test_names_of_guests_are_spelt_out_in_reasons_and_diffs() -> None:
+    named = action(
+        "vm.web.root.patch",
+        Verb.UPDATE,
+        because(ReasonCode.FILE_DIFFERS, guest="/etc/\x1b[2J"),
+        diffs=(FileDiff("/etc/\udcff\x1b", note="is removed"), FileDiff("/\r", DIFF.text)),
+    )
+    lines = "\n".join(report.plan_lines(Plan(Path("/build"), (named,))))
+    assert "/etc/\\x1b[2J differs in the guest" in lines
+    assert "/etc/\\xff\\x1b: is removed" in lines
+    assert "--- /\\x0d" in lines

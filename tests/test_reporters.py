@@ -139,3 +139,63 @@ def test_live_shows_no_bar_where_nothing_is_done() -> None:
         assert isinstance(telling, reporters.Live)
         telling.planned(Plan(Path("/build"), (IMAGE,)))
         assert telling._progress.tasks == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, which a test may change."""
+    now = [1000.0]
+    monkeypatch.setattr("bangerbuild.reporters.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_plain_says_how_far_a_download_is_now_and_then(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    telling = reporters.Plain(verbose=False)
+    for seconds, done in ((0, 0), (4, 10 << 20), (2, 12 << 20), (1, 13 << 20), (5, 60 << 20), (9, 64 << 20)):
+        clock[0] += seconds
+        telling.progressed("https://x/y", done, 64 << 20)
+    assert capsys.readouterr().err == (
+        "  fetch   https://x/y  12 MiB of 64 MiB\n  fetch   https://x/y  60 MiB of 64 MiB\n"
+    )
+
+
+def test_plain_says_nothing_of_what_is_quick(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
+    telling = reporters.Plain(verbose=False)
+    for done in (0, 32 << 20, 64 << 20):
+        clock[0] += 1
+        telling.progressed("https://x/y", done, 64 << 20)
+    assert capsys.readouterr().err == ""
+
+
+def test_plain_says_at_once_that_something_began_of_which_nobody_knows_how_long_it_takes(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    telling = reporters.Plain(verbose=False)
+    telling.progressed("mmdebstrap sid", 0, None)
+    clock[0] += 60
+    telling.progressed("mmdebstrap sid", 1 << 20, 1 << 20)
+    assert capsys.readouterr().err == "  fetch   mmdebstrap sid\n"
+
+
+def test_quiet_says_nothing_of_downloads(capsys: pytest.CaptureFixture[str]) -> None:
+    reporters.Quiet().progressed("x", 0, None)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_live_shows_each_download_as_long_as_it_lasts_before_there_is_a_plan_too() -> None:
+    with redirect_stderr(Terminal()) as screen, reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        telling.progressed("https://x/y", 1 << 20, 64 << 20)
+        telling.progressed("https://x/z", 0, None)
+        assert [task.description for task in telling._progress.tasks] == [
+            "fetch https://x/y",
+            "fetch https://x/z",
+        ]
+        telling._progress.refresh()
+        telling.progressed("https://x/y", 64 << 20, 64 << 20)
+        telling.progressed("https://x/z", 5, 5)
+        telling.progressed("https://x/quick", 5, 5)
+        assert telling._progress.tasks == []
+    assert "1 MiB of 64 MiB" in screen.getvalue()

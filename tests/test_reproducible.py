@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,15 +18,26 @@ import pytest
 from bangerbuild.disk import clone
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import make_ext4
+from tests.kernel.making import bzimage, elf, packed
+from tests.need import need
+from tests.sources.oci.making import layout_of, tarball, whiteout
+from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, KEY, Project, codes, write_tar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
+OTHER_USER = 54_321
+E2FSPROGS = ("mke2fs", "e2fsck", "resize2fs")
+
 MANIFEST = f"""\
-[image.tar.rootfs]
-tar = "root.tar"
+[image.tar]
+rootfs.tar = "root.tar"
+kernel = "vmlinuz"
+initrd = "initrd.img"
+cmdline = "console=ttyS0"
+work_seed = {{ tar = "seed.tar", size = "24MiB" }}
 
 [image.directory.rootfs]
 directory = "tree"
@@ -31,28 +47,52 @@ size = "24MiB"
 ext4 = "disk.ext4"
 size = "48MiB"
 
+[image.container.rootfs]
+oci = "oci:layout"
+
+[image.derived]
+rootfs.image = "container"
+file = [{{ guest = "/etc/new", content = "new" }}]
+file_sync = [{{ host = "tree", guest = "/srv/tree" }}]
+
 [vm.web]
 image = "tar"
 hostname = "web.example.org"
 ssh_authorized_keys = ["{KEY}"]
 network = {{ address = "172.16.0.10/24", gateway = "172.16.0.1", dns = ["1.1.1.1"] }}
+work.size = "40MiB"
 file = [{{ guest = "/srv/new/app.conf", content = "port = 80\\n", mode = "0640", owner = "www-data:33" }}]
-file_sync = [{{ host = "tree", guest = "/srv/tree" }}]
+file_sync = [{{ host = "tree", guest = "/srv/tree" }}, {{ host = "tree", guest = "/data/tree" }}]
 mount = [{{ source = "tmpfs", target = "/scratch", fstype = "tmpfs" }}]
+disk = [{{ name = "data", size = "24MiB", mount = "/data" }}]
 
 [vm.db]
 image = "directory"
+root = {{ format = "raw", size = "40MiB" }}
+work.size = "16MiB"
 
 [vm.old]
 image = "ext4"
+
+[vm.derived]
+image = "derived"
 """
+
+SEVERAL_NAMES = {f"usr/share/many/{number:05}{'x' * 200}": b"" for number in range(400)}
+"""A directory large enough for an index."""
 
 
 def furnish(directory: Path, *, reverse: bool = False) -> Path:
     """The same project, its files written in one order or the other."""
     directory.mkdir(parents=True)
-    write_tar(directory / "root.tar", DEBIAN, {"etc/resolv.conf": "/run/resolv.conf"})
+    write_tar(directory / "root.tar", {**DEBIAN, **SEVERAL_NAMES}, {"etc/resolv.conf": "/run/resolv.conf"})
+    write_tar(directory / "seed.tar", {".profile": "umask 022\n"})
     make_ext4(directory / "disk.ext4", size="32M")
+    (directory / "vmlinuz").write_bytes(bzimage(packed(elf(), "gzip")))
+    (directory / "initrd.img").write_bytes(gzip.compress(b"070701" + bytes(1000), mtime=0))
+    first, second = member(b"etc/passwd", b"root:x:0:0::/root:/bin/sh\n"), member(b"bin/sh", b"shell" * 1000)
+    layers = (tarball(first, member(b"gone")), tarball(second, whiteout(b"gone")))
+    layout_of(directory / "layout", *layers, compress=partial(gzip.compress, mtime=0))
     tree = directory / "tree"
     tree.mkdir()
     names = [f"file{number}" for number in range(30)]
@@ -68,10 +108,12 @@ def furnish(directory: Path, *, reverse: bool = False) -> Path:
     return directory
 
 
-def build(directory: Path, *options: str, umask: int = 0o022, **environment: str) -> dict[str, str]:
+def build(
+    directory: Path, *options: str, umask: int = 0o022, wrapper: Sequence[str] = (), **environment: str
+) -> dict[str, str]:
     """Build in a process of its own; every artifact with its mode and digest, launch files included."""
     done = subprocess.run(
-        [sys.executable, "-m", "bangerbuild", "apply", *options],
+        [*wrapper, sys.executable, "-m", "bangerbuild", "apply", *options],
         cwd=directory,
         env=os.environ | {"PYTHONPATH": str(PROJECT)} | environment,
         umask=umask,
@@ -95,10 +137,21 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def test_the_reference_holds_what_the_manifest_asks_for(reference: dict[str, str]) -> None:
-    assert sum(name.endswith("/rootfs.ext4") for name in reference) == 3
-    assert {name for name in reference if name.endswith(".cow")} == {
-        f"vms/{vm}/root.cow" for vm in ("web", "db", "old")
+    names = [*map(PurePath, reference)]
+    assert Counter(name.name for name in names if name.parts[0] == "images") == {
+        "rootfs.ext4": 5,
+        "vmlinuz": 1,
+        "vmlinux": 1,
+        "initrd.img": 1,
+        "work-seed.ext4": 1,
+        "work-seed@40MiB.ext4": 1,
     }
+    launch = {"qemu.sh", "cloud-hypervisor.sh", "firecracker.json", "attach.sh", "detach.sh"}
+    assert {name.name for name in names if name.parts[1] == "web"} == {
+        *launch,
+        *("root.cow", "work.ext4", "data.ext4"),
+    }
+    assert {name.name for name in names if name.parts[1] == "db"} >= {"root.ext4", "work.ext4"}
 
 
 ELSEWHERE: dict[str, dict[str, Any]] = {
@@ -108,6 +161,8 @@ ELSEWHERE: dict[str, dict[str, Any]] = {
     "another home": {"HOME": "/"},
     "another language": {"LANG": "tr_TR.UTF-8", "LC_ALL": "C"},
     "another hash seed": {"PYTHONHASHSEED": "12345"},
+    "a private cache": {"XDG_CACHE_HOME": "/nowhere"},
+    "another place for scratch files": {"TMPDIR": "/var/tmp"},
     "e2fsprogs' own settings": {
         "MKE2FS_CONFIG": "/nowhere",
         "E2FSPROGS_FAKE_TIME": "77",
@@ -122,7 +177,42 @@ def test_the_bytes_and_modes_do_not_depend_on_the_surroundings(
     tmp_path: Path, reference: dict[str, str], surroundings: str
 ) -> None:
     directory = furnish(tmp_path / "another" / "place")
-    assert build(directory, "-j2", **ELSEWHERE[surroundings]) == reference
+    assert build(directory, "-j8", **ELSEWHERE[surroundings]) == reference
+
+
+@pytest.mark.parametrize("day", ["1999-12-31 23:59:59", "2045-06-07 08:09:10"])
+def test_the_bytes_do_not_depend_on_the_day(tmp_path: Path, reference: dict[str, str], day: str) -> None:
+    """Of us, and of the programs that we start, which get little of our environment."""
+    faked = ["env", "NO_FAKE_STAT=1", need("faketime"), "-f", f"@{day}"]  # files have the times they have
+    said = subprocess.run([*faked, "date", "+%Y"], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == day[:4]
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in E2FSPROGS:
+        script = f'#!/bin/sh\ntouch {programs}/{name}.ran\nexec {shlex.join([*faked, need(name)])} "$@"\n'
+        (programs / name).write_text(script)
+        (programs / name).chmod(0o755)
+    path = f"{programs}:{os.environ['PATH']}"
+    assert build(furnish(tmp_path / "project"), wrapper=faked, PATH=path) == reference
+    assert {path.stem for path in programs.glob("*.ran")} == set(E2FSPROGS)
+
+
+@pytest.mark.root
+def test_the_bytes_do_not_depend_on_the_user(tmp_path: Path, reference: dict[str, str]) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    directory = furnish(tmp_path / "project")
+    for path in (directory, *directory.rglob("*")):
+        os.lchown(path, OTHER_USER, OTHER_USER)
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    ids = (f"--reuid={OTHER_USER}", f"--regid={OTHER_USER}", "--clear-groups")
+    wrapper = [need("setpriv", "util-linux"), *ids]
+    probe = subprocess.run([*wrapper, sys.executable, "-c", ""], check=False, capture_output=True)
+    if probe.returncode:
+        pytest.skip("another user can't run this Python")
+    assert build(directory, "-j8", wrapper=wrapper, HOME=str(directory)) == reference
+    assert (directory / "build" / "vms" / "web" / "root.cow").stat().st_uid == OTHER_USER
 
 
 def test_the_bytes_do_not_depend_on_the_order_or_the_times_of_the_hosts_files(

@@ -8,6 +8,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -186,6 +188,8 @@ def test_a_file_where_the_store_should_be_is_one_plain_error(path: Path) -> None
 
 PUBLISH = """
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from bangerbuild.errors import StoreError
 from tests.test_store import ROOT, publish
@@ -549,6 +553,8 @@ def test_a_copied_store_is_as_good_as_the_original(path: Path, tmp_path: Path) -
 
 HOLD = """
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from bangerbuild import store
 with store.writing(Path(sys.argv[1]), timeout_seconds=0) as opened:
@@ -623,3 +629,16 @@ def test_a_job_whose_place_may_not_be_taken_is_left_out_and_the_others_are_publi
         assert (standing(opened, ROOT), standing(opened, OTHER)) == ("one", "two")
     with store.writing(path, timeout_seconds=0) as opened:
         assert (standing(opened, ROOT), standing(opened, OTHER)) == ("one", "two")
+
+
+def test_threads_that_stage_first_at_the_same_time_share_one_directory(path: Path) -> None:
+    with store.writing(path, timeout_seconds=0) as opened, ThreadPoolExecutor(8) as pool:
+        together = threading.Barrier(8)
+
+        def stage(number: int) -> Path:
+            together.wait()
+            return opened.staged(f"vms/web/{number}").parent
+
+        assert len(set(pool.map(stage, range(8)))) == 1
+        assert len(list((path / ".staging").iterdir())) == 1
+    assert list((path / ".staging").iterdir()) == []

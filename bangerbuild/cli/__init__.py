@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report
-from bangerbuild.cli import options, output
+from bangerbuild.cli import images, locking, options, output, upkeep
+from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError
 from bangerbuild.model import Verb
 
@@ -24,13 +25,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
+    from bangerbuild.apply import Request
     from bangerbuild.model import Plan, Result
-
-EXIT_FAILED = 1
-EXIT_PENDING = 2
-EXIT_USAGE = 3
-EXIT_BUSY = 4
-EXIT_INTERRUPTED = 130
 
 
 def main() -> None:
@@ -92,17 +88,10 @@ def cli() -> None:
 
 @cli.command()
 @options.plan_options
-@click.option("-j", "--jobs", type=click.IntRange(1), metavar="N", help="Steps at once. [default: the cores]")
+@options.jobs
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, do what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
-@click.option(
-    "--lock-timeout",
-    type=click.FloatRange(0),
-    default=60,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait for another apply on the same store.",
-)
+@options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
@@ -119,16 +108,12 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild import apply as flow
     from bangerbuild.reporters import reporter
 
-    if lock_timeout != lock_timeout:  # noqa: PLR0124  # nan, which no comparison ends
-        raise click.BadParameter("nan is no number of seconds", param_hint="--lock-timeout")
     request = options.request(**wanted)
     if dry_run:
-        output.plan_result(flow.make_plan(request, output.warn), as_json=as_json, verbose=verbose)
+        output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
-    manner = flow.Manner(
-        jobs or len(os.sched_getaffinity(0)), keep_going=keep_going, lock_seconds=lock_timeout
-    )
+    manner = flow.Manner(options.number(jobs), keep_going=keep_going, lock_seconds=lock_timeout)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
             plan, results = flow.apply(request, manner, telling, output.warn)
@@ -149,6 +134,14 @@ def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
     return EXIT_BUSY if codes or any(action.in_use for action in plan.actions) else 0
 
 
+def _made_plan(request: Request) -> Plan:
+    """The plan; what has to be fetched for it is shown in plain lines."""
+    from bangerbuild import apply as flow
+    from bangerbuild.reporters import Plain
+
+    return flow.make_plan(request, output.warn, Plain(verbose=False).progressed)
+
+
 @cli.command()
 @options.plan_options
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
@@ -162,9 +155,7 @@ def plan(
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
-    from bangerbuild import apply as flow
-
-    made = flow.make_plan(options.request(**wanted), output.warn)
+    made = _made_plan(options.request(**wanted))
     output.plan_result(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
@@ -172,7 +163,7 @@ def plan(
 
 @cli.command()
 @options.manifest_options
-@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@options.as_json
 def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the state, size and base of each artifact.
 
@@ -189,6 +180,9 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         return
     for line in statuses.lines(examined):
         output.result(line)
+
+
+cli.add_command(upkeep.verify)
 
 
 @cli.command()
@@ -241,7 +235,8 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            if not output.result(os.fsencode(line)):
+            shown = report.printable(line) if sys.stdout.isatty() else line
+            if not output.result(os.fsencode(shown)):
                 break
 
 
@@ -258,6 +253,12 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
         for piece in browse.content(filesystem, guest_path):
             if not output.result(piece, newline=False):
                 break
+
+
+cli.add_command(locking.lock)
+cli.add_command(images.image)
+cli.add_command(upkeep.gc)
+cli.add_command(upkeep.destroy)
 
 
 @cli.command()

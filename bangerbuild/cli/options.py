@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-
-from bangerbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULT_MANIFEST = "vm.toml"
 
 
-def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
+def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What every command that reads a manifest takes."""
     for option in reversed(
         (
@@ -25,17 +24,49 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts go."
             ),
-            click.option(
-                "--target",
-                "targets",
-                multiple=True,
-                metavar="ID",
-                help="Only this step, or all below it (vm.web), and what it needs. May be repeated.",
-            ),
         )
     ):
         function = option(function)
     return function
+
+
+def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What every command takes that may be asked for a part of a manifest."""
+    return store_options(
+        click.option(
+            "--target",
+            "targets",
+            multiple=True,
+            metavar="ID",
+            help="Only this step, or all below it (vm.web), and what it needs. May be repeated.",
+        )(function)
+    )
+
+
+def _seconds(_context: click.Context, _option: click.Parameter, value: float) -> float:
+    if value != value:  # noqa: PLR0124  # nan, which no comparison ends
+        raise click.BadParameter("nan is no number of seconds")
+    return value
+
+
+lock_timeout = click.option(
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    callback=_seconds,
+    help="How long to wait for others who work on the same store.",
+)
+jobs = click.option(
+    "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Steps at once. [default: the cores]"
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+
+def number(jobs: int | None) -> int:
+    """How many at once: as many as there are cores to use, unless it is said."""
+    return jobs or len(os.sched_getaffinity(0))
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -50,7 +81,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option("--offline", is_flag=True, help="Never use the network."),
             click.option("--locked", is_flag=True, help="Fail if the lock file would have to change."),
-            click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+            as_json,
             click.option(
                 "-v", "--verbose", is_flag=True, help="Kept steps too; in a plan also each artifact."
             ),
@@ -82,21 +113,13 @@ def request(  # noqa: PLR0913  # one parameter for each option
     manifest: tuple[Path, ...],
     *,
     store: Path | None,
-    targets: tuple[str, ...],
+    targets: tuple[str, ...] = (),
     replace: tuple[str, ...] = (),
-    offline: bool = False,  # noqa: ARG001  # no source that is built today uses the network
+    offline: bool = False,
     locked: bool = False,
 ) -> Request:
-    """What is asked for, of the options that `manifest_options` and `plan_options` add.
-
-    Raises:
-        UsageError: an option that nothing stands behind yet.
-    """
+    """What is asked for, of the options that `manifest_options` and `plan_options` add."""
     from bangerbuild.apply import Request
 
-    if locked:
-        raise UsageError(
-            "--locked is not supported yet: there is no lock file to hold the manifest to",
-            hint="leave --locked out; every source of today is a file beside the manifest",
-        )
-    return Request(manifest or (Path(DEFAULT_MANIFEST),), store, targets, replace)
+    paths = manifest or (Path(DEFAULT_MANIFEST),)
+    return Request(paths, store, targets, replace, offline=offline, locked=locked)

@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import report
-from bangerbuild.errors import BangerError
+from bangerbuild.errors import BangerError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bangerbuild.model import Plan
+
+EXIT_FAILED = 1
+EXIT_PENDING = 2
+EXIT_USAGE = 3
+EXIT_BUSY = 4
+EXIT_INTERRUPTED = 130
 
 
 def open_closed_streams() -> None:
@@ -47,7 +53,18 @@ def drop_output() -> None:
 def say(lines: Iterable[str]) -> None:
     """Print what is no result."""
     for line in lines:
-        click.echo(line, err=True)
+        click.echo(report.printable(line), err=True)
+
+
+def ask(question: str, *, hint: str) -> bool:
+    """The answer of who sits at the terminal; no unless it is yes.
+
+    Raises:
+        UsageError: there is nobody to ask; the hint says which option answers.
+    """
+    if not sys.stdin.isatty():
+        raise UsageError("nobody can be asked here: standard input is no terminal", hint=f"say {hint}")
+    return click.confirm(question, err=True)
 
 
 def warn(message: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Self
 
-from bangerbuild.disk.libext2fs import Handle, open_handle
+from bangerbuild.disk.located import open_named
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.libext2fs import Handle
 
 
 class ParsedBase:
@@ -35,14 +36,11 @@ class ParsedBase:
         if isinstance(blocks, SnapshotStore):
             self.base, self.chunks = blocks.base, dict(blocks.changed_chunks())
         self.superblock = read_superblock(blocks, writable=True)
+        self.sound: set[int] = set()
+        """Directories that the first store has looked at for all."""
         self._lock = threading.Lock()
-        self._handle = open_handle(blocks, writable=False, now=1)
-        try:
-            self._handle.read_bitmaps()
-            self._handle.drop_inode_cache()  # it would be shared, and overlays differ in their inodes
-        except BaseException:
-            self._handle.abandon()
-            raise
+        self._handle = open_named(blocks, writable=False, now=1, bitmaps=True)
+        self._handle.drop_inode_cache()  # it would be shared, and overlays differ in their inodes
 
     def fits(self, blocks: Blocks) -> bool:
         """Whether a disk is as it was parsed: a store over the base that holds the changes and no more."""

@@ -5,6 +5,7 @@ A store over its base is in `overlay`, a file that is changed all or not at all 
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol, Self
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Blocks(Protocol):
@@ -64,6 +68,8 @@ class RawFile:
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        if offset + length > self.size_bytes:  # a damaged disk can name places that no file has
+            raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         try:
             data = os.pread(self._fd, length, offset)
             while 0 < len(data) < length and (
@@ -71,22 +77,21 @@ class RawFile:
             ):
                 data += more
         except OSError as err:
-            raise FilesystemError(f"cannot read '{self.name}': {err.strerror}", code=err.errno) from err
+            raise host_error(f"cannot read '{self.name}'", err) from err
         if len(data) != length:
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         return data
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks."""
-        if offset + len(data) > self.size_bytes:
-            raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
+        check_end(self, offset, len(data))
         view = memoryview(data)
         try:
             while view:
                 written = os.pwrite(self._fd, view, offset)
                 view, offset = view[written:], offset + written
         except OSError as err:
-            raise FilesystemError(f"cannot write '{self.name}': {err.strerror}", code=err.errno) from err
+            raise host_error(f"cannot write '{self.name}'", err) from err
 
     def flush(self) -> None:
         """See Blocks."""
@@ -94,7 +99,18 @@ class RawFile:
             try:
                 os.fsync(self._fd)
             except OSError as err:
-                raise FilesystemError(f"cannot sync '{self.name}': {err.strerror}", code=err.errno) from err
+                raise host_error(f"cannot sync '{self.name}'", err) from err
+
+    def allocate(self, offset: int, length: int) -> None:
+        """Make sure that the host has room for these bytes, so that writing them can't fail for want of it.
+
+        Raises:
+            FilesystemError: it has none.
+        """
+        try:
+            os.posix_fallocate(self._fd, offset, length)
+        except OSError as err:
+            raise host_error(f"there is no room for '{self.name}'", err) from err
 
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
@@ -109,6 +125,22 @@ class RawFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def check_end(disk: Blocks, offset: int, length: int) -> None:
+    """Refuse what reaches beyond a disk's end.
+
+    Raises:
+        FilesystemError: it does.
+    """
+    if offset + length > disk.size_bytes:
+        raise FilesystemError(f"'{disk.name}' ends before byte {offset + length}")
+
+
+def host_error(brief: str, err: OSError) -> FilesystemError:
+    """The error for what the host refused to do."""
+    hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
+    return FilesystemError(f"{brief}: {err.strerror}", hint=hint, code=err.errno)
 
 
 def read_layered(
@@ -160,7 +192,7 @@ def _open_disk(name: str, flags: int) -> int:
     try:
         fd = os.open(name, flags | os.O_CLOEXEC)
     except OSError as err:
-        raise FilesystemError(f"cannot open '{name}': {err.strerror}", code=err.errno) from err
+        raise host_error(f"cannot open '{name}'", err) from err
     mode = os.fstat(fd).st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
         os.close(fd)

@@ -1,18 +1,18 @@
 """File content: where it lies, and moving it between a stream and the disk in large pieces.
 
-libext2fs reads and writes files block by block. Where a file is in extent format, its runs are taken from the
-inode and moved straight to or from the Blocks; every other form (block maps, inline data, bigalloc when
-writing) goes through libext2fs.
+libext2fs reads and writes files block by block. Here a file's runs are taken from its inode and moved
+straight to or from the Blocks; only block maps and bigalloc, when written, go through libext2fs.
 """
 
 from __future__ import annotations
 
-import struct
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from bangerbuild.disk.inode import EXTENTS_FL, INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
-from bangerbuild.disk.superblock import mend_hint
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.disk.attribute_space import inline_data
+from bangerbuild.disk.inode import INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
+from bangerbuild.disk.mapping import TREE, Run, runs_of
+from bangerbuild.disk.superblock import damaged
+from bangerbuild.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,65 +21,38 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
     from bangerbuild.disk.libext2fs import Handle
+    from bangerbuild.disk.superblock import Superblock
 
+MAX_FILE_BLOCKS = 1 << 32
 PIECE_BYTES = 1 << 20
-_HEADER = struct.Struct("<HHHHI")
-_LEAF = struct.Struct("<IHHI")
-_INDEX = struct.Struct("<IIHH")
-_EXTENT_MAGIC = 0xF30A
-_MAX_DEPTH = 5
 
 
-class Run(NamedTuple):
-    """Blocks of a file that lie one after the other."""
+def read_content(blocks: Blocks, superblock: Superblock, inode: Inode) -> Iterator[bytes]:
+    """A file's content from its start, in pieces of at most 1 MiB, holes as zeros.
 
-    logical: int
-    """The first one's place in the file, in blocks."""
-    first: int
-    """The first one's number on the disk."""
-    blocks: int
-
-
-def runs_of(handle: Handle, blocks: Blocks, inode: Inode) -> list[Run]:
-    """The runs of an inode in extent format, ascending; between them, and in unwritten ones, are zeros."""
-    return list(_node_runs(handle, blocks, inode.block_area, _MAX_DEPTH))
-
-
-def _node_runs(handle: Handle, blocks: Blocks, node: bytes, deepest: int) -> Iterator[Run]:
-    magic, entries, _, depth, _ = _HEADER.unpack_from(node)
-    if magic != _EXTENT_MAGIC or depth > deepest or 12 * (entries + 1) > len(node):
-        raise FilesystemError(f"'{blocks.name}' has a damaged extent tree", hint=mend_hint(blocks))
-    for offset in range(12, 12 * (entries + 1), 12):
-        if depth:
-            _, low, high, _ = _INDEX.unpack_from(node, offset)
-            child = blocks.read((low | high << 32) * handle.block_size, handle.block_size)
-            yield from _node_runs(handle, blocks, child, depth - 1)
-        else:
-            logical, count, high, low = _LEAF.unpack_from(node, offset)
-            if count <= MAX_EXTENT_BLOCKS:  # above: allocated, but never written
-                yield Run(logical, low | high << 32, count)
-
-
-def read_content(handle: Handle, blocks: Blocks, ino: int, inode: Inode) -> Iterator[bytes]:
-    """A file's content from its start, in pieces of at most 1 MiB, holes as zeros."""
-    if not inode.flags & EXTENTS_FL or inode.flags & INLINE_DATA_FL:
-        yield from _read_by_library(handle, ino, inode.size_bytes)
+    Raises:
+        FilesystemError: the file is damaged; what was given before it was noticed is sound.
+    """
+    size, block_bytes = inode.size_bytes, superblock.block_bytes
+    if size > MAX_FILE_BLOCKS * block_bytes:
+        raise damaged(blocks, f"a file says it has {size} bytes")
+    if inode.flags & INLINE_DATA_FL:
+        held = inline_data(blocks, inode)
+        if size > len(held):
+            raise damaged(blocks, f"a file that is held in its inode says it has {size} bytes")
+        yield held[:size]
         return
-    position, size = 0, inode.size_bytes
-    for run in runs_of(handle, blocks, inode):
-        start = min(run.logical * handle.block_size, size)
+    position = 0
+    for run in runs_of(blocks, superblock, inode):
+        if run.logical == TREE or not run.is_written:
+            continue
+        start = min(run.logical * block_bytes, size)
         yield from _zeros(start - position)
-        length = min(run.blocks * handle.block_size, size - start)
+        length = min(run.blocks * block_bytes, size - start)
         for at in range(0, length, PIECE_BYTES):
-            yield blocks.read(run.first * handle.block_size + at, min(PIECE_BYTES, length - at))
+            yield blocks.read(run.first * block_bytes + at, min(PIECE_BYTES, length - at))
         position = start + length
     yield from _zeros(size - position)
-
-
-def _read_by_library(handle: Handle, ino: int, size: int) -> Iterator[bytes]:
-    for at in range(0, size, PIECE_BYTES):
-        wanted = min(PIECE_BYTES, size - at)
-        yield handle.read_file(ino, at, wanted).ljust(wanted, b"\0")
 
 
 def _zeros(length: int) -> Iterator[bytes]:
@@ -142,8 +115,8 @@ def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:
 def attach(handle: Handle, ino: int, inode: Inode, runs: list[Run]) -> None:
     """Make runs an inode's content; the inode is written when they are too many for it alone."""
     own = sum(run.blocks for run in runs) * handle.block_size // 512
-    inode.set_extents(list(runs) if len(runs) <= INLINE_EXTENTS else [])
+    inode.set_extents([run[:3] for run in runs] if len(runs) <= INLINE_EXTENTS else [])
     inode.sectors = inode.sectors + own
     if len(runs) > INLINE_EXTENTS:
         handle.write_inode(ino, inode.raw)
-        handle.insert_extents(ino, inode.raw, list(runs))
+        handle.insert_extents(ino, inode.raw, [run[:3] for run in runs])

@@ -67,3 +67,19 @@ def _entry(entry: Name, length: int) -> bytes:
     # 65535 stands for 65536, the one length that is possible and does not fit
     head = _ENTRY.pack(entry.ino, min(length, 65535), len(entry.name), entry.file_type)
     return (head + entry.name).ljust(length, b"\0")
+
+
+def is_list_of_names(data: bytes) -> bool:
+    """Whether bytes are entries from their start to their very end, each with a name or unused.
+
+    libext2fs leaves out the last 8 bytes of a block when it checks it, and splits it up to its end.
+    """
+    at, end = 0, len(data)
+    while at < end - 7:
+        ino, length, name_bytes, _ = _ENTRY.unpack_from(data, at)
+        if end == 65536 and length in (0, 65535):
+            length = 65536
+        if length & 3 or length < 12 or length < 8 + name_bytes or (ino and not name_bytes):
+            return False
+        at += length
+    return at == end

@@ -10,11 +10,12 @@ import functools
 from io import BytesIO
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
-from bangerbuild.disk import libext2fs
+from bangerbuild.disk.located import open_named
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.reading import ROOT_INO, Reader, names_path
+from bangerbuild.disk.removal import drop_directory
 from bangerbuild.disk.resolve import Location, Rules, resolve
-from bangerbuild.disk.superblock import mend_hint, read_superblock
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import ALONE, EntryType, Place
 
@@ -79,17 +80,18 @@ class Filesystem(Reader):
         place: Place = ALONE,
         parsed: ParsedBase | None = None,
     ) -> None:
+        sound: set[int] = set()
         if parsed is not None and writable and parsed.fits(blocks):
-            self.superblock = parsed.superblock
+            self.superblock, sound = parsed.superblock, parsed.sound
             self._handle = parsed.handle_on(blocks, now)
         else:
             self.superblock = read_superblock(blocks, writable=writable, allow_unclean=allow_unclean)
-            self._handle = _open(blocks, writable=writable, now=now)
+            self._handle = open_named(blocks, writable=writable, now=now)
         self.blocks = blocks
         self.name = blocks.name
         self.writable = writable
         self.place = place
-        self.nodes = Nodes(self._handle, blocks, self.superblock, now)
+        self.nodes = Nodes(self._handle, blocks, self.superblock, now, sound)
         self._open = True
         self._spoiled = False
 
@@ -140,7 +142,7 @@ class Filesystem(Reader):
         if found is None:  # pragma: no cover - only without make_directory
             raise GuestPathError(f"'{path}' has no parent")
         if found.directory:
-            self.nodes.refuse_foreign_names(found.directory)
+            self.nodes.refuse_to_name(found.directory)
         return found
 
     def _clear(self, path: str) -> Location:
@@ -300,9 +302,9 @@ class Filesystem(Reader):
         if not found.directory:
             raise GuestPathError(f"'{path}' is the root of '{self.name}' and stays")
         if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
-            if not recursive and self._handle.entries(found.ino):
+            if not recursive and self.nodes.entries(found.ino):
                 raise GuestPathError(f"'{path}' is a directory in '{self.name}' that is not empty")
-            self.nodes.drop_directory(found.directory, found.name, found.ino)
+            drop_directory(self.nodes, found.directory, found.name, found.ino)
         else:
             self.nodes.drop_name(found.directory, found.name, found.ino)
         return True
@@ -340,14 +342,3 @@ class Filesystem(Reader):
     def remove_xattr(self, path: str, name: str, *, follow: bool = True) -> None:
         """Remove one extended attribute; that it is not there is no error."""
         self.nodes.remove_xattr(self._existing(path, follow=follow).ino, name)
-
-
-def _open(blocks: Blocks, *, writable: bool, now: int) -> libext2fs.Handle:
-    try:
-        return libext2fs.open_handle(blocks, writable=writable, now=now)
-    except FilesystemError as err:
-        if err.code is None:
-            raise
-        raise FilesystemError(
-            f"cannot open '{blocks.name}': {err.brief}", hint=mend_hint(blocks), code=err.code
-        ) from err

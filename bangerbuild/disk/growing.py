@@ -1,16 +1,19 @@
 """Growing a raw disk where it lies, so that it can be undone.
 
 Beside the disk lie, while it is grown, a note of its old size and the undo file that resize2fs keeps. Whoever
-comes after a kill finds the note, puts the old blocks back, and cuts the file to its old size.
+comes after a kill finds the note, puts the old blocks back, and cuts the file to its old size; unless a guest
+has used it since: then that would destroy what it wrote.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import durable, tools, undo_file
-from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.blocks import RawFile, check_end
+from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import FilesystemError, ToolError
 from bangerbuild.process import run
 
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
 
 NOTE_SUFFIX = ".grow"
 UNDO_SUFFIX = ".undo"
+_TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
+"""Where in a superblock a mount or a check leaves its mark, and growing does not: s_mtime, s_mnt_count,
+s_lastcheck; and s_uuid, which tells another filesystem."""
 
 
 def note_beside(disk: Path) -> Path:
@@ -32,30 +38,50 @@ def undo_beside(disk: Path) -> Path:
 
 
 def old_size(disk: Path) -> int | None:
-    """The size in bytes that a disk had before an interrupted growth; None if there was none."""
+    """The size in bytes that a disk had before an interrupted growth; None if there was none.
+
+    Raises:
+        FilesystemError: the note is damaged.
+    """
+    note = note_beside(disk)
     try:
-        text = note_beside(disk).read_text()
+        text = note.read_text(errors="replace")
     except FileNotFoundError:
         return None
-    return int(text) if text.endswith("\n") else disk.stat().st_size  # cut short: nothing had begun
+    if not text.endswith("\n"):  # cut short: nothing had begun
+        return disk.stat().st_size
+    if not (text[:-1].isascii() and text[:-1].isdigit()):
+        raise FilesystemError(f"the note '{note}' is damaged", hint=_hint(disk))
+    return int(text)
 
 
-def grow(disk: Path, size_bytes: int, *, epoch: int) -> None:
+def _hint(disk: Path) -> str:
+    left = f"rm '{note_beside(disk)}' '{undo_beside(disk)}'"
+    return f"e2fsck -f '{disk}', then {left}"
+
+
+def grow(disk: Path, name: str, size_bytes: int, *, epoch: int) -> None:
     """Grow the filesystem in a disk that nobody else has open, its journal replayed first.
 
     Raises:
         BangerError, OSError: the disk is as it was, or `roll_back` makes it so.
     """
-    run(tools.e2fsck_preen(disk, epoch=epoch))
+    run(tools.e2fsck_preen(disk, epoch=epoch, size_bytes=disk.stat().st_size))
     _write_note(disk)
     try:
-        os.truncate(disk, size_bytes)
-        run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
-        durable.sync_one(disk)
-    except (ToolError, OSError):
-        roll_back(disk)
+        _resize(disk, name, size_bytes, epoch)
+    except (FilesystemError, ToolError, OSError):
+        roll_back(disk, name)
         raise
     _forget(disk)
+
+
+def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
+    os.truncate(disk, size_bytes)
+    run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
+    durable.sync_one(disk)
+    if trouble := _trouble(disk):  # resize2fs ends well even where a write of it failed
+        raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
 
 
 def _write_note(disk: Path) -> None:
@@ -71,24 +97,50 @@ def _write_note(disk: Path) -> None:
         raise
 
 
-def roll_back(disk: Path) -> bool:
+def roll_back(disk: Path, name: str) -> bool:
     """Undo what an interrupted growth left behind; whether there was something.
 
     Raises:
-        FilesystemError: the undo file is damaged; nothing is thrown away.
+        FilesystemError: the disk was used since, or the undo file is damaged; nothing is thrown away.
         OSError: the disk can't be written; the next call does it.
     """
     size_bytes = old_size(disk)
     if size_bytes is None:
         undo_beside(disk).unlink(missing_ok=True)
         return False
+    BeforeGrowth(disk, name).close()  # says whether that may be done
     if undo_beside(disk).exists():
         with RawFile(disk, writable=True) as blocks:
-            undo_file.put_back(undo_beside(disk), blocks)
+            undo_file.put_back(undo_beside(disk), blocks, size_bytes)
     os.truncate(disk, size_bytes)
     durable.sync_one(disk)
+    if _trouble(disk):
+        _mend(disk, name)
     _forget(disk)
     return True
+
+
+def _trouble(disk: Path) -> str:
+    """What keeps a disk from being in order, in e2fsck's words; nothing if it is."""
+    size_bytes = disk.stat().st_size
+    checked = run(tools.e2fsck_read_only(disk, size_bytes=size_bytes))
+    with RawFile(disk) as blocks:
+        found = parse_superblock(blocks.read(OFFSET, SIZE))
+    return "" if checked.code == 0 and found and found.is_clean else checked.output.strip()
+
+
+def _mend(disk: Path, name: str) -> None:
+    """A full host or a power cut may leave less of the undo file than of the changes: a mark, as a rule."""
+    with RawFile(disk) as blocks:
+        (checked_at,) = struct.unpack_from("<I", blocks.read(OFFSET, SIZE), 0x40)
+    try:
+        run(tools.e2fsck_preen(disk, epoch=checked_at))
+    except ToolError as err:
+        raise FilesystemError(
+            f"the growth of '{name}' was interrupted, and can't be undone whole",
+            details=err.details or err.brief,
+            hint=_hint(disk),
+        ) from err
 
 
 def _forget(disk: Path) -> None:
@@ -103,23 +155,41 @@ class BeforeGrowth:
 
     Args:
         path: the disk; its note lies beside it.
+        name: what to call it in messages.
 
     Raises:
-        FilesystemError: the undo file is damaged.
+        FilesystemError: the disk was used since, or the undo file is damaged.
     """
 
     writable = False
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self._disk = RawFile(path)
-        self.name = self._disk.name
-        self.place: str | None = self.name
-        self.size_bytes = old_size(path) or self._disk.size_bytes
-        self._undo = RawFile(undo_beside(path)) if undo_beside(path).exists() else None
-        self._stretches = sorted(undo_file.stretches(self._undo)) if self._undo else []
+        self.name = self._disk.name = name
+        self.place: str | None = str(path)
+        self._undo: RawFile | None = None
+        try:
+            self.size_bytes = old_size(path) or self._disk.size_bytes
+            if undo_beside(path).exists():
+                self._undo = RawFile(undo_beside(path))
+            self._stretches = undo_file.stretches(self._undo) if self._undo else ()
+            self._refuse_used(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _refuse_used(self, path: Path) -> None:
+        old, new = self.read(OFFSET, SIZE), self._disk.read(OFFSET, SIZE)
+        if any(old[trace] != new[trace] for trace in _TRACES):
+            raise FilesystemError(
+                f"'{self.name}' was used since its growth was interrupted",
+                details="to undo the growth would destroy what was written since",
+                hint=_hint(path),
+            )
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
+        check_end(self, offset, length)
         data = bytearray(self._disk.read(offset, length))
         for start, place, size in self._stretches:
             at, stop = max(offset, start), min(offset + length, start + size)

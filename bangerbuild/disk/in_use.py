@@ -12,6 +12,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import signal
 import struct
 import time
 from pathlib import Path
@@ -85,6 +86,7 @@ def _refused(path: Path, lease: int) -> str | None:
 
 def _refusal(fd: int, path: Path, lease: int) -> str | None:
     try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # whoever opens the file now would end us with SIGIO
         fcntl.fcntl(fd, fcntl.F_SETLEASE, lease)
     except BlockingIOError:
         return _anyone(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import growing, redo_log, transaction
+from bangerbuild.disk import growing, recovery, redo_log
 from bangerbuild.disk.blocks import RawFile
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def opened(disk: Path, name: str) -> Iterator[Blocks]:
     Raises:
         FilesystemError: it can't be opened, or what lies beside it does not fit.
     """
-    blocks: growing.BeforeGrowth | transaction.Recovered | RawFile
+    blocks: growing.BeforeGrowth | recovery.Recovered | RawFile
     if growing.note_beside(disk).exists():
-        blocks = growing.BeforeGrowth(disk)
+        blocks = growing.BeforeGrowth(disk, name)
     elif redo_log.path_beside(disk).exists():
-        blocks = transaction.Recovered(disk)
+        blocks = recovery.Recovered(disk, name)
     else:
         blocks = RawFile(disk)
     blocks.name = name
@@ -63,5 +63,5 @@ def mend(disk: Path, name: str) -> bool:
         FilesystemError: it can't be done by itself; nothing is thrown away.
         OSError: the disk can't be written; the next call does it.
     """
-    rolled_back = growing.roll_back(disk)
-    return transaction.recover(disk, name) or rolled_back
+    rolled_back = growing.roll_back(disk, name)
+    return recovery.recover(disk, name) or rolled_back

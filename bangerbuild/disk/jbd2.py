@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from bangerbuild.disk.libext2fs import crc32_be, crc32c
-from bangerbuild.errors import FilesystemError
+from bangerbuild.errors import FilesystemError, JournalError
 
 MAGIC_BYTES = b"\xc0\x3b\x39\x98"
 DESCRIPTOR = 1
@@ -163,9 +163,9 @@ def _check_checksum(raw: bytes, compat: int, incompat: int, name: str) -> None:
         raise damaged(name, "the checksum of its superblock is wrong")
 
 
-def damaged(name: str, what: str) -> FilesystemError:
+def damaged(name: str, what: str) -> JournalError:
     """The error for a journal that can't be what anybody wrote."""
-    return FilesystemError(f"the journal of '{name}' is damaged: {what}", hint=f"e2fsck -f '{name}'")
+    return JournalError(f"the journal of '{name}' is damaged: {what}", hint=f"e2fsck -f '{name}'")
 
 
 def kind_of(block: bytes, sequence: int) -> int:

@@ -19,6 +19,8 @@ from bangerbuild.disk.inode import (
     Inode,
 )
 from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
+from bangerbuild.disk.mapping import runs_of
+from bangerbuild.disk.soundness import Soundness
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import EntryType
 
@@ -26,10 +28,12 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.disk.libext2fs import Handle
+    from bangerbuild.disk.libext2fs import DirectoryEntry, Handle
     from bangerbuild.disk.superblock import Superblock
 
 MAX_LINKS = 65000
+MOST_NAMES = 1_000_000
+"""What a directory's names take in memory has an end."""
 FAST_SYMLINK_BYTES = 60
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
@@ -42,9 +46,12 @@ class Nodes:
         blocks: the disk under it.
         superblock: as it was when opened.
         now: seconds since 1970 for every time that is set.
+        sound: directories that are known to hold names.
     """
 
-    def __init__(self, handle: Handle, blocks: Blocks, superblock: Superblock, now: int) -> None:
+    def __init__(
+        self, handle: Handle, blocks: Blocks, superblock: Superblock, now: int, sound: set[int]
+    ) -> None:
         self.handle = handle
         self.blocks = blocks
         self.superblock = superblock
@@ -53,15 +60,30 @@ class Nodes:
         self._sectors_per_block = handle.cluster_blocks * handle.block_size // 512
         self._children: dict[tuple[int, bytes], int] = {}
         self._facts: dict[int, tuple[EntryType | None, int]] = {}
+        self._sound = Soundness(blocks, superblock, sound)
 
     # the Tree
 
     def child(self, directory: int, name: bytes) -> int:
         """The inode that a name in a directory stands for; 0 if there is none."""
         ino = self._children.get((directory, name), 0)
-        if not ino and (ino := self.handle.lookup(directory, name)):
+        if ino:
+            return ino
+        self._facts_of(directory)
+        if ino := self.handle.lookup(directory, name):
             self._children[directory, name] = ino
         return ino
+
+    def entries(self, directory: int) -> list[DirectoryEntry]:
+        """All names in a directory but `.` and `..`, in the order they stand there."""
+        self._facts_of(directory)
+        found = self.handle.entries(directory, MOST_NAMES + 1)
+        if len(found) > MOST_NAMES:
+            raise FilesystemError(
+                f"'{self.blocks.name}' has a directory of more than {MOST_NAMES} names: too many to read",
+                hint="make the directory anew in the guest, with less in it",
+            )
+        return found
 
     def kind(self, ino: int) -> EntryType | None:
         """What an inode is."""
@@ -72,6 +94,8 @@ class Nodes:
         facts = self._facts.get(ino)
         if facts is None:
             inode = self.inode(ino)
+            if inode.type is EntryType.DIRECTORY:
+                self._sound.directory(ino, inode)
             facts = self._facts[ino] = (inode.type, inode.flags & (ENCRYPT_FL | CASEFOLD_FL))
         return facts
 
@@ -89,17 +113,15 @@ class Nodes:
         """A symlink's text."""
         self.refuse_encrypted(inode, f"inode {ino}")
         size = inode.size_bytes
-        if size > self.handle.block_size:
-            raise FilesystemError(
-                f"'{self.blocks.name}' is damaged: inode {ino} is a symlink of {size} bytes"
-            )
+        if not 0 < size <= self.handle.block_size:
+            raise sb.damaged(self.blocks, f"inode {ino} is a symlink of {size} bytes")
         if (
             size < FAST_SYMLINK_BYTES
             and not inode.flags & INLINE_DATA_FL
             and not self.handle.has_blocks(inode.raw)
         ):
             return inode.block_area[:size]
-        return b"".join(read_content(self.handle, self.blocks, ino, inode))
+        return b"".join(read_content(self.blocks, self.superblock, inode))
 
     def refuse_encrypted(self, inode: Inode, name: str) -> None:
         """Raise where content or names are encrypted: without the key they are noise."""
@@ -108,6 +130,7 @@ class Nodes:
 
     def xattrs(self, ino: int) -> dict[str, bytes]:
         """All extended attributes, POSIX ACLs in the kernel's form."""
+        self._sound.attributes(self.inode(ino), self.inode)
         try:
             found = self.handle.xattrs(ino)
         except FilesystemError as err:
@@ -132,8 +155,9 @@ class Nodes:
     def claim(self, near: int, inode: Inode) -> int:
         """Take a free number for an inode, close to its directory."""
         ino = self.handle.new_inode(near, inode.full_mode)
+        if ino in self._facts:
+            raise sb.damaged(self.blocks, f"inode {ino} is in use, but not marked so")
         self.handle.count_inode(ino, 1, directory=inode.type is EntryType.DIRECTORY)
-        self._facts.pop(ino, None)
         return ino
 
     def save(self, ino: int, inode: Inode) -> None:
@@ -189,7 +213,7 @@ class Nodes:
 
     def make_directory(self, parent: int, name: bytes, inode: Inode) -> int:
         """Make a directory under a name that is free; the parent gains a link."""
-        self.refuse_foreign_names(parent)
+        self.refuse_to_name(parent)
         self._count_subdirectory(parent)
         ino = self.claim(parent, inode)
         block = self.give_block(ino, inode)
@@ -225,12 +249,13 @@ class Nodes:
             above.links = 1
         self.save(parent, above)
 
-    def refuse_foreign_names(self, directory: int) -> None:
-        """Raise where names are encrypted or folded: ours would not be found there."""
+    def refuse_to_name(self, directory: int) -> None:
+        """Raise where names are encrypted or folded, as ours would not be found there; or where damage is."""
         flags = self._facts_of(directory)[1]
         if flags:
             kind = "an encrypted" if flags & ENCRYPT_FL else "a case-folding"
             raise GuestPathError(f"'{self.blocks.name}': names can't be written into {kind} directory")
+        self._sound.names(directory, self.inode(directory))
 
     def add_name(self, directory: int, name: bytes, ino: int, kind: EntryType) -> None:
         """Give an inode a name that is free; counts no link."""
@@ -257,6 +282,7 @@ class Nodes:
             FilesystemError: ext4 has no such namespace, or the inode no room.
         """
         check_name(name)
+        self._sound.attributes(self.inode(ino), self.inode)
         try:
             self.handle.set_xattr(ino, name, value)
         except FilesystemError as err:
@@ -269,16 +295,19 @@ class Nodes:
     def remove_xattr(self, ino: int, name: str) -> None:
         """Remove one extended attribute, if it is there."""
         check_name(name)
+        self._sound.attributes(self.inode(ino), self.inode)
         self.handle.remove_xattr(ino, name)
 
     # freeing
 
     def drop_name(self, directory: int, name: bytes, ino: int) -> None:
         """Take a name of a file away, and with the last one the file."""
-        self.refuse_foreign_names(directory)
-        self.handle.unlink(directory, name, ino)
-        self._children.pop((directory, name), None)
         inode = self.inode(ino)
+        if not inode.links:
+            raise sb.damaged(self.blocks, f"inode {ino} has a name, but counts none")
+        if inode.links == 1 and self.handle.has_blocks(inode.raw):
+            self._sound.mapping(inode)  # before anything is half done
+        self.unlink(directory, name, ino)
         if inode.links > 1:
             inode.links -= 1
             inode.set_ctime(self.now)
@@ -286,47 +315,35 @@ class Nodes:
         else:
             self.free(ino, inode)
 
-    def drop_directory(self, parent: int, name: bytes, ino: int) -> None:
-        """Take a directory away with all that is in it, deepest first, without recursion."""
-        pending = [(parent, name, ino, iter(self.handle.entries(ino)))]
-        while pending:
-            above, own_name, own, left = pending[-1]
-            entry = next(left, None)
-            if entry is None:
-                pending.pop()
-                self._drop_empty(above, own_name, own)
-            elif self.kind(entry.ino) is EntryType.DIRECTORY:
-                if any(entry.ino == open_ino for _, _, open_ino, _ in pending):
-                    raise FilesystemError(
-                        f"'{self.blocks.name}' is damaged: directory {entry.ino} is inside itself"
-                    )
-                pending.append((own, entry.name, entry.ino, iter(self.handle.entries(entry.ino))))
-            else:
-                self.drop_name(own, entry.name, entry.ino)
-
-    def _drop_empty(self, parent: int, name: bytes, ino: int) -> None:
-        self.refuse_foreign_names(parent)
-        self.handle.unlink(parent, name, ino)
-        self._children.pop((parent, name), None)
-        above = self.inode(parent)  # an inline directory's entries are in its inode
-        if above.links > 2:  # 1 stays: too many to be counted
-            above.links -= 1
-            self.save(parent, above)
-        self.free(ino, self.inode(ino))
+    def unlink(self, directory: int, name: bytes, ino: int) -> None:
+        """Take a name out of a directory; counts no link."""
+        self.refuse_to_name(directory)
+        self.handle.unlink(directory, name, ino)
+        self._children.pop((directory, name), None)
 
     def free(self, ino: int, inode: Inode) -> None:
         """Give an inode without names back, and all that it holds."""
         directory = inode.type is EntryType.DIRECTORY
         if self.superblock.incompat & sb.INCOMPAT_EA_INODE:
+            self._sound.attributes(inode, self.inode)
             for name in [name for name in self.handle.xattrs(ino) if name != INLINE_DATA]:
                 self.handle.remove_xattr(ino, name)  # values may lie in inodes of their own
             inode = self.inode(ino)
+        if self.handle.has_blocks(inode.raw):
+            self._free_blocks(ino, inode)
         if inode.xattr_block:
             self.handle.free_xattr_block(ino, inode.raw)
-        if self.handle.has_blocks(inode.raw):
-            self.handle.free_blocks(ino, inode.raw)
         self._facts.pop(ino, None)
+        self._sound.forget(ino)
         gone = Inode(bytearray(self.handle.inode_size))
         gone.dtime = self.now
         self.save(ino, gone)
         self.handle.count_inode(ino, -1, directory=directory)
+
+    def _free_blocks(self, ino: int, inode: Inode) -> None:
+        self._sound.mapping(inode)
+        if self.superblock.ro_compat & sb.RO_COMPAT_BIGALLOC:
+            self.handle.free_blocks(ino, inode.raw)
+            return
+        for run in runs_of(self.blocks, self.superblock, inode):
+            self.handle.free_run(run.first, run.blocks)

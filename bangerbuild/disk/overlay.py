@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 import os
+from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
 from bangerbuild.disk import snapshot
-from bangerbuild.disk.blocks import RawFile, chunked, read_layered
-from bangerbuild.errors import FilesystemError, SnapshotError
+from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
+from bangerbuild.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -110,7 +112,8 @@ class SnapshotStore:
         )
         self._slots = found.chunks
         self._next_free = self._first_unused = found.next_free
-        self._committed = len(found.chunks)
+        self._fresh = array("Q")
+        """Chunks whose pairs are not written yet, in the order of their slots."""
 
     def is_unused(self, chunk: int) -> bool:
         """Whether nothing in the store refers to a chunk of its file, so that it may be written."""
@@ -134,7 +137,8 @@ class SnapshotStore:
 
     def changed_chunks(self) -> Iterator[tuple[int, bytes]]:
         """Each chunk that the store holds and its bytes, ascending; over the base they make the disk."""
-        for chunk in sorted(self._slots.keys() | self._pending.keys()):
+        new = sorted(chunk for chunk in self._pending if chunk not in self._slots)
+        for chunk in heapq.merge(self._slots, new):
             yield chunk, self._chunk(chunk)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -146,8 +150,7 @@ class SnapshotStore:
 
     def write(self, offset: int, data: bytes) -> None:
         """See Blocks. Kept in memory up to a limit, then placed in the store file, still unreferenced."""
-        if offset + len(data) > self.size_bytes:
-            raise FilesystemError(f"'{self.name}' ends before byte {offset + len(data)}")
+        check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self.chunk_bytes):
             if len(piece) < self.chunk_bytes:
                 old = self._chunk(chunk)
@@ -169,22 +172,22 @@ class SnapshotStore:
         if not self.writable:
             return
         self._place_pending()
-        pairs = list(self._slots.items())[self._committed :]
-        self._write_pairs(pairs)
+        self._write_pairs(self._fresh)
         self._file.flush()
-        self._committed = len(self._slots)
+        self._fresh = array("Q")
 
-    def _write_pairs(self, pairs: list[tuple[int, int]]) -> None:
-        index, per_area = self._committed, self._layout.pairs_per_area
-        while pairs:
+    def _write_pairs(self, chunks: array[int]) -> None:
+        index, per_area = len(self._slots) - len(chunks), self._layout.pairs_per_area
+        at = 0
+        while at < len(chunks):
             within = index % per_area
-            here, pairs = pairs[: per_area - within], pairs[per_area - within :]
-            data = snapshot.pack_pairs(here)
+            here = chunks[at : at + per_area - within]
+            data = snapshot.pack_pairs((chunk, self._slots[chunk]) for chunk in here)
             if within == 0:  # an area of its own: no stale bytes may follow its pairs
                 data = data.ljust(self.chunk_bytes, b"\0")
             self._put(data, self._layout.pair_offset(index))
-            index += len(here)
-        if index > self._committed and index % per_area == 0:
+            index, at = index + len(here), at + len(here)
+        if chunks and index % per_area == 0:
             area = self._layout.area_chunk(index // per_area)
             if any(self._read_slot(area)):
                 self._put(bytes(self.chunk_bytes), area * self.chunk_bytes)
@@ -200,7 +203,9 @@ class SnapshotStore:
                 f"at least {needed * self.chunk_bytes} are needed",
                 hint="give the store a larger size",
             )
-        self._slots.update(zip(fresh, slots, strict=True))
+        for chunk, slot in zip(fresh, slots, strict=True):
+            self._slots[chunk] = slot
+        self._fresh.extend(fresh)
         self._write_data(changed)
         self._next_free = self._layout.next_data_chunk(slots[-1] + 1) if slots else self._next_free
         self._pending.clear()
@@ -248,7 +253,10 @@ class SnapshotStore:
 
     def _read_slot(self, slot: int) -> bytes:
         if (slot + 1) * self.chunk_bytes > self._file.size_bytes:
-            raise SnapshotError(f"'{self.name}' is cut short: chunk {slot} is missing")
+            raise SnapshotError(
+                f"'{self.name}' is cut short: chunk {slot} is missing",
+                hint="put the file back from where there is a copy, or make it anew with --replace",
+            )
         return self._file.read(slot * self.chunk_bytes, self.chunk_bytes)
 
     def close(self) -> None:

@@ -27,11 +27,15 @@ if TYPE_CHECKING:
     from bangerbuild.tree import Entry
 
 ROOT_INO = 2
+MAX_FILE_BLOCKS = (1 << 32) - 1
+"""An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
-def populate(fs: Filesystem, entries: Iterable[Entry]) -> None:
-    """Write a tree into an empty filesystem.
+def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
+    """Write a tree into an empty filesystem; how many bytes its largest directory takes.
+
+    Directories are lists then, without the index that the kernel makes of large ones.
 
     Args:
         fs: writable, in extent format, with at most `lost+found` in it.
@@ -53,7 +57,7 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> None:
             raise FilesystemError(
                 f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
             ) from err
-    tree.finish()
+    return tree.finish()
 
 
 class _Leaf(NamedTuple):
@@ -91,8 +95,8 @@ class _NewTree:
         self._adopt_lost_and_found()
 
     def _adopt_lost_and_found(self) -> None:
-        for entry in self._handle.entries(ROOT_INO):
-            own = self._handle.entries(entry.ino) if entry.name == b"lost+found" else [entry]
+        for entry in self._nodes.entries(ROOT_INO):
+            own = self._nodes.entries(entry.ino) if entry.name == b"lost+found" else [entry]
             if own:
                 raise FilesystemError(
                     f"'{self._nodes.blocks.name}' is not empty: it holds '{os.fsdecode(own[0].name)}'"
@@ -126,14 +130,16 @@ class _NewTree:
 
     def _make_parents(self, path: str, entry: Entry) -> _Directory:
         """Directories that no entry has named yet, 0755 of root; one may still name them."""
-        if (known := self._directories.get(path)) is not None:
-            return known
-        above, _, name = path.rpartition("/")
-        parent = self._make_parents(above, entry)
-        raw = _checked_name(name, entry)
-        if raw in parent.names:
-            raise SourceError(f"'{entry.path}' lies below '{path}', which is no directory")
-        return self._new_directory(parent, path, raw)
+        missing = []
+        while (directory := self._directories.get(path)) is None:
+            missing.append(path)
+            path = path.rpartition("/")[0]
+        for below in reversed(missing):
+            raw = _checked_name(below.rpartition("/")[2], entry)
+            if raw in directory.names:
+                raise SourceError(f"'{entry.path}' lies below '{below}', which is no directory")
+            directory = self._new_directory(directory, below, raw)
+        return directory
 
     def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
         inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
@@ -170,6 +176,11 @@ class _NewTree:
         return text
 
     def _put_content(self, ino: int, inode: Inode, entry: Entry) -> None:
+        most = MAX_FILE_BLOCKS * self._handle.block_size
+        if entry.size_bytes > most:
+            raise SourceError(
+                f"'{entry.path}' has {entry.size_bytes} bytes; a file in ext4 has {most} at most"
+            )
         self._handle.set_size(inode.raw, entry.size_bytes)
         runs = []
         for first, count in (stretches := _stretches(entry, self._handle.block_size)):
@@ -215,8 +226,8 @@ class _NewTree:
         del self._directories[entry.path]
         self._handle.count_inode(directory.ino, -1, directory=True)
 
-    def finish(self) -> None:
-        """Write the directories, and the link counts that turned out not to be one."""
+    def finish(self) -> int:
+        """Write the directories, and the link counts that turned out not to be one; the largest's size."""
         for directory in self._directories.values():
             if directory.own_blocks and directory is not self._root and not directory.names:
                 self._nodes.save(directory.ino, directory.inode)
@@ -227,6 +238,7 @@ class _NewTree:
             inode = self._nodes.inode(ino)
             inode.links = links
             self._nodes.save(ino, inode)
+        return max(directory.inode.size_bytes for directory in self._directories.values())
 
     def _write_directory(self, directory: _Directory) -> None:
         handle, inode, ino = self._handle, directory.inode, directory.ino

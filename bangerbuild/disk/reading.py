@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
+from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.disk.walk import walk
 from bangerbuild.errors import FilesystemError, GuestPathError
@@ -15,7 +17,9 @@ from bangerbuild.tree import EntryType
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
+    from bangerbuild.disk.libext2fs import DirectoryEntry
     from bangerbuild.disk.nodes import Nodes
     from bangerbuild.tree import Entry, Place
 
@@ -31,18 +35,14 @@ _F = TypeVar("_F", bound="Reader")
 def names_path(
     method: Callable[Concatenate[_F, str, _P], _R],
 ) -> Callable[Concatenate[_F, str, _P], _R]:
-    """Say in libext2fs's errors which guest path they are about; a code alone helps nobody."""
+    """Say in errors which guest path they are about."""
 
     @functools.wraps(method)
     def wrapped(self: _F, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(self, path, *args, **kwargs)
         except FilesystemError as err:
-            if type(err) is not FilesystemError or err.code is None or path in err.brief:
-                raise
-            raise FilesystemError(
-                f"'{path}' in '{self.name}': {err.brief}", details=err.details, hint=err.hint, code=err.code
-            ) from err
+            raise located(err, path, self.blocks) from err
 
     return wrapped
 
@@ -55,6 +55,7 @@ class Reader:
     """
 
     name: str
+    blocks: Blocks
     nodes: Nodes
     place: Place
 
@@ -77,30 +78,36 @@ class Reader:
         return self.stat(path) is not None
 
     @names_path
-    def read(self, path: str) -> bytes | None:
+    def read(self, path: str, *, most_bytes: int = MOST_AT_ONCE_BYTES) -> bytes | None:
         """The content of a regular file, symlinks followed; None only where nothing is there.
 
         Raises:
             GuestPathError: something else than a regular file is there.
-            FilesystemError: it can't be read, or is larger than 256 MiB.
+            FilesystemError: it can't be read, or is larger than `most_bytes`.
         """
-        found = self._file(path)
-        if found is None:
+        inode = self._file(path)
+        if inode is None:
             return None
-        ino, inode = found
-        if inode.size_bytes > MOST_AT_ONCE_BYTES:
+        if inode.size_bytes > most_bytes:
             raise FilesystemError(
-                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once"
+                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once",
+                hint=f"{most_bytes} bytes are the most: make it smaller in the guest or its image",
             )
-        return b"".join(read_content(self.nodes.handle, self.nodes.blocks, ino, inode))
+        return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 
     @names_path
     def read_chunks(self, path: str) -> Iterator[bytes] | None:
         """The same in pieces of at most 1 MiB, read as they are asked for."""
-        found = self._file(path)
-        return None if found is None else read_content(self.nodes.handle, self.nodes.blocks, *found)
+        inode = self._file(path)
+        return None if inode is None else self._pieces(path, inode)
 
-    def _file(self, path: str) -> tuple[int, Inode] | None:
+    def _pieces(self, path: str, inode: Inode) -> Iterator[bytes]:
+        try:
+            yield from read_content(self.blocks, self.nodes.superblock, inode)
+        except FilesystemError as err:
+            raise located(err, path, self.blocks) from err
+
+    def _file(self, path: str) -> Inode | None:
         found = self._find(path, follow=True)
         if found is None:
             return None
@@ -108,7 +115,7 @@ class Reader:
         if inode.type is not EntryType.FILE:
             raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
         self.nodes.refuse_encrypted(inode, path)
-        return found.ino, inode
+        return inode
 
     @names_path
     def listdir(self, path: str) -> list[str] | None:
@@ -117,13 +124,34 @@ class Reader:
         Raises:
             GuestPathError: something else than a directory is there.
         """
+        entries = self._entries(path)
+        return None if entries is None else [os.fsdecode(entry.name) for entry in entries]
+
+    def _entries(self, path: str) -> list[DirectoryEntry] | None:
         found = self._find(path, follow=True)
         if found is None:
             return None
         if self.nodes.kind(found.ino) is not EntryType.DIRECTORY:
             raise GuestPathError(f"'{path}' in '{self.name}' is no directory")
-        names = (entry.name for entry in self.nodes.handle.entries(found.ino))
-        return sorted(name.decode(errors="surrogateescape") for name in names)
+        return sorted(self.nodes.entries(found.ino), key=lambda entry: entry.name)
+
+    @names_path
+    def stats(self, path: str) -> Iterator[tuple[str, Stat | None]] | None:
+        """The names in a directory, sorted, each with what it stands for; None if nothing is there.
+
+        Raises:
+            GuestPathError: something else than a directory is there.
+        """
+        entries = self._entries(path)
+        return None if entries is None else self._stats(path, entries)
+
+    def _stats(self, path: str, entries: list[DirectoryEntry]) -> Iterator[tuple[str, Stat | None]]:
+        for entry in entries:
+            name = os.fsdecode(entry.name)
+            try:
+                yield name, self._stat(entry.ino)
+            except FilesystemError as err:
+                raise located(err, f"{path.rstrip('/')}/{name}", self.blocks) from err
 
     def walk(self) -> Iterator[Entry]:
         """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""

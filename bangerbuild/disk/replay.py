@@ -12,6 +12,7 @@ only what is behind it can show that it is damage.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import stat
 from dataclasses import dataclass, field
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk import jbd2
 from bangerbuild.disk.inode import ENCRYPT_FL, INLINE_DATA_FL, Inode
+from bangerbuild.disk.mapping import TREE, runs_of
+from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.libext2fs import Handle
+    from bangerbuild.disk.mapping import Run
+
+MOST_RUNS = 1 << 16
 
 
 class Log:
@@ -44,7 +50,6 @@ class Log:
         self.name = blocks.name
         self._blocks = blocks
         self._handle = handle
-        self._ino = ino
         self.disk_blocks = blocks.size_bytes // handle.block_size
         try:
             self._inode = Inode(handle.read_inode(ino))
@@ -52,21 +57,31 @@ class Log:
             raise jbd2.damaged(self.name, f"inode {ino}: {err.brief}") from err
         if not stat.S_ISREG(self._inode.full_mode) or self._inode.flags & (ENCRYPT_FL | INLINE_DATA_FL):
             raise jbd2.damaged(self.name, f"inode {ino} holds no journal")
+        self._runs = tuple(self._mapped())
         self.journal = jbd2.parse_superblock(self.read(0), self.name)
         if self.journal.block_bytes != handle.block_size:
             raise jbd2.damaged(self.name, f"it has blocks of {self.journal.block_bytes} bytes")
         if self.journal.blocks > min(self._inode.size_bytes // handle.block_size, self.disk_blocks):
             raise jbd2.damaged(self.name, f"it ends before its {self.journal.blocks} blocks do")
 
+    def _mapped(self) -> Iterator[Run]:
+        """Where the journal lies, which is in few pieces; a guest may have cut it into millions."""
+        superblock = parse_superblock(self._blocks.read(OFFSET, SIZE))
+        try:
+            runs = runs_of(self._blocks, superblock, self._inode) if superblock else iter(())
+            for run in itertools.islice(runs, MOST_RUNS):
+                if run.logical != TREE:
+                    yield run
+        except FilesystemError as err:
+            raise jbd2.damaged(self.name, "its inode leads where no disk is") from err
+
     def place(self, at: int) -> int:
         """The block of the disk that a block of the journal is."""
-        try:
-            place = self._handle.find_block(self._ino, self._inode.raw, at)
-        except FilesystemError as err:
-            raise jbd2.damaged(self.name, f"block {at}: {err.brief}") from err
-        if not 0 < place < self.disk_blocks:
+        index = bisect.bisect_right(self._runs, at, key=lambda run: run.logical) - 1
+        within = at - self._runs[index].logical if index >= 0 else 0
+        if index < 0 or within >= self._runs[index].blocks:
             raise jbd2.damaged(self.name, f"block {at} is nowhere on the disk")
-        return place
+        return self._runs[index].first + within
 
     def read(self, at: int) -> bytes:
         """One block of the journal."""

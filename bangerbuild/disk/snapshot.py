@@ -17,6 +17,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import SnapshotError
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ VERSION = 1
 SECTOR_BYTES = 512
 DEFAULT_CHUNK_BYTES = 4096
 HEADER_BYTES = 16
-MAX_CHUNK_SECTORS = 1 << 21
-"""1 GiB; what lies above is no store anyone made, and would be read into memory."""
+MAX_CHUNK_SECTORS = 1 << 11
+"""1 MiB; what lies above is no store anyone made (LVM goes to 512 KiB), and would be read into memory."""
 
 _HEADER = struct.Struct("<4I")
 _PAIR = struct.Struct("<2Q")
@@ -73,8 +74,8 @@ class Layout:
 class Exceptions:
     """What a store's metadata says: which chunks differ, and where they lie."""
 
-    chunks: dict[int, int]
-    """old_chunk -> new_chunk, in the order of the pairs."""
+    chunks: ChunkMap
+    """old_chunk -> new_chunk."""
     next_free: int
     """The first chunk behind all data, where the kernel too would go on."""
 
@@ -108,6 +109,12 @@ def has_magic(data: bytes) -> bool:
     return int.from_bytes(data[:4], "little") == MAGIC
 
 
+def _unusable(brief: str) -> SnapshotError:
+    return SnapshotError(
+        brief, hint="put the file back from where there is a copy, or make it anew with --replace"
+    )
+
+
 def parse_header(data: bytes, name: str) -> Layout:
     """Read a store's first 16 bytes.
 
@@ -119,12 +126,12 @@ def parse_header(data: bytes, name: str) -> Layout:
         SnapshotError: it is no store, or one that can't be used any more.
     """
     if len(data) < HEADER_BYTES:
-        raise SnapshotError(f"'{name}' is no dm-snapshot store: it ends before its header does")
+        raise _unusable(f"'{name}' is no dm-snapshot store: it ends before its header does")
     magic, valid, version, chunk_sectors = _HEADER.unpack_from(data)
     if magic != MAGIC:
-        raise SnapshotError(f"'{name}' is no dm-snapshot store: magic {magic:#010x} instead of {MAGIC:#010x}")
+        raise _unusable(f"'{name}' is no dm-snapshot store: magic {magic:#010x} instead of {MAGIC:#010x}")
     if version != VERSION:
-        raise SnapshotError(f"'{name}' is a dm-snapshot store of version {version}; only 1 is known")
+        raise _unusable(f"'{name}' is a dm-snapshot store of version {version}; only 1 is known")
     if not valid:
         raise SnapshotError(
             f"'{name}' is marked invalid: the store overflowed or failed, and its data is gone",
@@ -133,7 +140,7 @@ def parse_header(data: bytes, name: str) -> Layout:
     try:
         check_chunk_bytes(chunk_sectors * SECTOR_BYTES)
     except SnapshotError as err:
-        raise SnapshotError(f"'{name}' has a chunk size of {chunk_sectors} sectors: not a store") from err
+        raise _unusable(f"'{name}' has a chunk size of {chunk_sectors} sectors: not a store") from err
     return Layout(chunk_sectors * SECTOR_BYTES)
 
 
@@ -152,18 +159,16 @@ def parse_exceptions(
     Raises:
         SnapshotError: a pair points where no data can be, or two pairs say the same.
     """
-    chunks: dict[int, int] = {}
-    taken: set[int] = set()
+    chunks = ChunkMap()
+    taken = bytearray(store_chunks // 8 + 1)  # a bit for each, as a set would take more than the pairs
     next_free = layout.next_data_chunk(1)
     for old, new in _pairs(layout, read_chunk, store_chunks, name):
         if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
-            raise SnapshotError(
-                f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}"
-            )
-        if old in chunks or new in taken:
-            raise SnapshotError(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
+            raise _unusable(f"'{name}' is damaged: chunk {old} can't lie at chunk {new} of {store_chunks}")
+        if old in chunks or taken[new >> 3] >> (new & 7) & 1:
+            raise _unusable(f"'{name}' is damaged: chunk {old} at chunk {new} is there twice")
         chunks[old] = new
-        taken.add(new)
+        taken[new >> 3] |= 1 << (new & 7)
         next_free = max(next_free, new + 1)
     return Exceptions(chunks, layout.next_data_chunk(next_free))
 
@@ -178,7 +183,7 @@ def _pairs(
                 return
             yield old, new
         area += 1
-    raise SnapshotError(f"'{name}' is cut short: the area behind its last full one is missing")
+    raise _unusable(f"'{name}' is cut short: the area behind its last full one is missing")
 
 
 def pack_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:

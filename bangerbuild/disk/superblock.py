@@ -73,6 +73,8 @@ _KINDS = (
     (1024, b"\xe2\xe1\xf5\xe0", "an erofs filesystem"),
     (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
 )
+_NO_MAGIC = "its magic number is missing"
+_NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partition table"
 
 
 @dataclass(frozen=True)
@@ -154,11 +156,14 @@ def read_superblock(
     raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
     superblock = parse_superblock(raw)
     if superblock is None:
-        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {_kind_of(blocks)}")
+        kind = _kind_of(blocks)
+        hint = mend_hint(blocks) if kind == _NO_MAGIC else _NO_EXT4_HINT
+        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {kind}", hint=hint)
     if superblock.size_bytes > blocks.size_bytes:
         raise FilesystemError(
             f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
-            f"the disk {blocks.size_bytes}"
+            f"the disk {blocks.size_bytes}",
+            hint="put the whole file back from where it came",
         )
     _check_features(blocks.name, superblock, writable=writable)
     if not (allow_unclean and not writable):
@@ -194,6 +199,11 @@ def mend_hint(blocks: Blocks, options: str = "-f") -> str:
     return f"e2fsck {options} '{blocks.place}'"
 
 
+def damaged(blocks: Blocks, what: str) -> FilesystemError:
+    """The error that a disk can't be what it says it is."""
+    return FilesystemError(f"'{blocks.name}' is damaged: {what}", hint=mend_hint(blocks))
+
+
 def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bool) -> None:
     name = blocks.name
     if superblock.incompat & INCOMPAT_MMP:
@@ -222,4 +232,4 @@ def _kind_of(blocks: Blocks) -> str:
         if end <= blocks.size_bytes and blocks.read(offset, len(magic)) == magic:
             return f"it looks like {kind}"
     head = blocks.read(0, min(blocks.size_bytes, 65536))
-    return "it begins with zeros" if not any(head) else "its magic number is missing"
+    return "it begins with zeros" if not any(head) else _NO_MAGIC

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.process import Command
@@ -36,6 +36,8 @@ FEATURES = (
 )
 E2FSCK_SECONDS = 10
 E2FSCK_SECONDS_PER_GIB = 3
+MEMORY_BYTES = 384 << 20
+MEMORY_BYTES_PER_GIB = 24 << 20
 
 
 def name_uuid(fingerprint: str, purpose: str) -> uuid.UUID:
@@ -97,28 +99,44 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
 
 
 def e2fsck_read_only(path: Path, *, size_bytes: int) -> Command:
-    """Check a filesystem without changing it: exit code 0 says clean, 4 that it has errors.
-
-    On some damaged images e2fsck never ends, so it gets a time, and what it may print is limited.
-    """
-    return Command(
-        ("e2fsck", "-fn", str(path)),
-        ok=frozenset({0, 4}),
-        timeout_seconds=E2FSCK_SECONDS + E2FSCK_SECONDS_PER_GIB * (size_bytes >> 30),
-    )
+    """Check a filesystem without changing it: exit code 0 says clean, 4 that it has errors."""
+    return _limited(Command(("e2fsck", "-fn", str(path)), ok=frozenset({0, 4})), size_bytes)
 
 
-def e2fsck_preen(path: Path, *, epoch: int) -> Command:
+def e2image(path: Path, target: Path, *, size_bytes: int) -> Command:
+    """Copy what e2fsck reads of a filesystem, its metadata, to a sparse raw file."""
+    return _limited(Command(("e2image", "-r", str(path), str(target))), size_bytes)
+
+
+def e2fsck_preen(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
     """Replay the journal and mend what can be mended without asking; the filesystem is clean afterwards."""
-    return Command(
-        ("e2fsck", "-fp", str(path)), env={"E2FSCK_TIME": str(epoch), **_times(epoch)}, ok=frozenset({0, 1})
-    )
+    return _limited(_mending("-fp", path, epoch), size_bytes)
 
 
-def e2fsck_replay(path: Path, *, epoch: int) -> Command:
+def e2fsck_index(path: Path, *, epoch: int) -> Command:
+    """Give every directory of more than a block or two the index that the kernel would have given it."""
+    return _mending("-fpD", path, epoch)
+
+
+def e2fsck_replay(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
     """Replay the journal and clear orphans of a filesystem that was left in order otherwise."""
-    return Command(
-        ("e2fsck", "-p", str(path)), env={"E2FSCK_TIME": str(epoch), **_times(epoch)}, ok=frozenset({0, 1})
+    return _limited(_mending("-p", path, epoch), size_bytes)
+
+
+def _mending(options: str, path: Path, epoch: int) -> Command:
+    env = {"E2FSCK_TIME": str(epoch), **_times(epoch)}
+    return Command(("e2fsck", options, str(path)), env=env, ok=frozenset({0, 1}))
+
+
+def _limited(command: Command, size_bytes: int | None) -> Command:
+    """On some damaged disks e2fsck never ends, so it gets a time and a memory, by the size of the disk."""
+    if size_bytes is None:
+        return command
+    gib = size_bytes >> 30
+    return replace(
+        command,
+        timeout_seconds=E2FSCK_SECONDS + E2FSCK_SECONDS_PER_GIB * gib,
+        memory_bytes=MEMORY_BYTES + MEMORY_BYTES_PER_GIB * gib,
     )
 
 

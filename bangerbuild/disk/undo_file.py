@@ -4,11 +4,15 @@ The file is cut into blocks. Block 0 is the header; from `key_offset` on, a key 
 each with the data blocks that its keys speak of, in their order, right behind it.
 
     header     "E2UNDO02", u64 keys, u64 superblock, u64 key_offset, u32 block_size, u32 fs_block_size, …
-    key block  u32 magic 0xCADECADE, u32 crc, u64 0, then keys of (u64 fs block, u32 crc, u32 size in bytes)
+               at the end of its 512 bytes u32 crc of what is before
+    key block  u32 magic 0xCADECADE, u32 crc of the block with 0 here, u64 0, then keys of
+               (u64 fs block, u32 crc of its data, u32 size in bytes)
 
-All numbers are little-endian (source: `lib/ext2fs/undo_io.c` of e2fsprogs). A block's old content and its
-key are in the file before the block is overwritten, so that what a killed resize2fs leaves is enough to undo
-all it did; what is missing at the end was not overwritten. e2undo itself would write such an end as zeros.
+All numbers are little-endian, all crcs CRC-32C (source: `lib/ext2fs/undo_io.c` of e2fsprogs). A block's old
+content, its key and then the header, which says how many keys there are, are in the file before the block is
+overwritten: what a killed resize2fs leaves is enough to undo all it did. Only the last key may speak of a
+block that is not there yet, and was not overwritten. e2undo itself would write such an end as zeros, and it
+marks the filesystem as one to be checked.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -24,11 +29,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAGIC = b"E2UNDO02"
-_HEADER = struct.Struct("<8s3Q2I")
+_HEADER = struct.Struct("<8s3Q2I468sI")
 _KEY_BLOCK_MAGIC = 0xCADECADE
 _KEY = struct.Struct("<QII")
 _BLOCK_BYTES = range(1024, (1 << 20) + 1)
 _PIECE_BYTES = 1 << 20
+_SEED = 0xFFFFFFFF
 
 
 class Stretch(NamedTuple):
@@ -41,49 +47,87 @@ class Stretch(NamedTuple):
     length: int
 
 
-def stretches(undo: RawFile) -> Iterator[Stretch]:
-    """What an undo file holds, whole or not; nothing if it has no header yet.
+class _Key(NamedTuple):
+    fs_block: int
+    crc: int
+    size: int
+    place: int
+    """Where in the undo file the data begins."""
+
+
+def stretches(undo: RawFile) -> tuple[Stretch, ...]:
+    """What an undo file holds, be it of a resize2fs that was killed; nothing if it has no header yet.
 
     Raises:
         FilesystemError: it is damaged.
     """
     if undo.size_bytes < _HEADER.size:
-        return
-    magic, keys, _, key_block, block_bytes, fs_block_bytes = _HEADER.unpack(undo.read(0, _HEADER.size))
-    if magic != _MAGIC:
-        if any(undo.read(0, _HEADER.size)):
-            raise _damaged(undo)
-        return
-    if block_bytes not in _BLOCK_BYTES or not fs_block_bytes:
+        return ()
+    header = undo.read(0, _HEADER.size)
+    if not any(header):
+        return ()
+    magic, keys, _, key_block, block_bytes, fs_block_bytes, _, crc = _HEADER.unpack(header)
+    sound = magic == _MAGIC and crc == crc32c(_SEED, header[:-4])
+    if not sound or block_bytes not in _BLOCK_BYTES or not fs_block_bytes:
         raise _damaged(undo)
+    found = list(_keys(undo, keys, key_block, block_bytes))
+    return tuple(
+        Stretch(
+            key.fs_block * fs_block_bytes,
+            key.place,
+            _checked_length(undo, key, block_bytes if key is found[-1] else 0),
+        )
+        for key in found
+    )
+
+
+def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterator[_Key]:
     per_block = block_bytes // _KEY.size - 1
-    while keys > 0:
-        place = key_block * block_bytes
-        raw = undo.read(place, block_bytes)
-        if struct.unpack_from("<I", raw)[0] != _KEY_BLOCK_MAGIC:
+    while left > 0:
+        if (key_block + 1) * block_bytes > undo.size_bytes:
+            raise _damaged(undo)
+        raw = undo.read(key_block * block_bytes, block_bytes)
+        magic, crc = struct.unpack_from("<II", raw)
+        if magic != _KEY_BLOCK_MAGIC or crc != crc32c(_SEED, raw[:4] + bytes(4) + raw[8:]):
             raise _damaged(undo)
         key_block += 1
-        for number in range(min(keys, per_block)):
-            fs_block, _, size = _KEY.unpack_from(raw, (number + 1) * _KEY.size)
-            at = key_block * block_bytes
-            yield Stretch(fs_block * fs_block_bytes, at, max(0, min(size, undo.size_bytes - at)))
-            key_block += -(-size // block_bytes)
-        keys -= per_block
+        for number in range(min(left, per_block)):
+            fs_block, crc, size = _KEY.unpack_from(raw, (number + 1) * _KEY.size)
+            key = _Key(fs_block, crc, size, key_block * block_bytes)
+            yield key
+            key_block += -(-key.size // block_bytes)
+        left -= per_block
+
+
+def _checked_length(undo: RawFile, key: _Key, may_lack: int) -> int:
+    """How much of a key's data is there: all of it, as it was written, but for so many bytes."""
+    length = max(0, min(key.size, undo.size_bytes - key.place))
+    if length < key.size:
+        if key.size - length <= may_lack:
+            return length
+        raise _damaged(undo)
+    crc = _SEED
+    for at in range(0, length, _PIECE_BYTES):
+        crc = crc32c(crc, undo.read(key.place + at, min(_PIECE_BYTES, length - at)))
+    if crc != key.crc:
+        raise _damaged(undo)
+    return length
 
 
 def _damaged(undo: RawFile) -> FilesystemError:
     return FilesystemError(f"the undo file '{undo.name}' is damaged")
 
 
-def put_back(undo_path: Path, disk: RawFile) -> None:
-    """Write the old content of all blocks back to the disk.
+def put_back(undo_path: Path, disk: RawFile, size_bytes: int) -> None:
+    """Write the old content of all blocks back to the disk, which had this size.
 
     Raises:
-        FilesystemError: the undo file is damaged, or one of the two can't be read or written.
+        FilesystemError: the undo file is damaged, and nothing is changed; or one of the two can't be read or
+            written.
     """
     with RawFile(undo_path) as undo:
-        for offset, place, length in list(stretches(undo)):
-            for at in range(0, length, _PIECE_BYTES):
-                piece = undo.read(place + at, min(_PIECE_BYTES, length - at))
+        for offset, place, length in stretches(undo):
+            for at in range(0, min(length, size_bytes - offset), _PIECE_BYTES):
+                piece = undo.read(place + at, min(_PIECE_BYTES, length - at, size_bytes - offset - at))
                 disk.write(offset + at, piece)
     disk.flush()

@@ -8,20 +8,29 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import stat_of
+from bangerbuild.disk.located import located
+from bangerbuild.disk.superblock import damaged
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.nodes import Nodes
+
+MAX_PATH_BYTES = 4096
+"""What Linux takes as a path; below that, each name would cost as much memory as the way to it is long."""
+_DIRECTORY = EntryType.DIRECTORY
 
 
 class _Content(io.RawIOBase):
     """Pieces of content as a stream that is read once."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], path: str, blocks: Blocks) -> None:
         self._pieces = pieces
+        self._path = path
+        self._blocks = blocks
         self._left = memoryview(b"")
 
     def readable(self) -> bool:
@@ -30,11 +39,17 @@ class _Content(io.RawIOBase):
     def readinto(self, buffer: object) -> int:
         target = memoryview(buffer).cast("B")  # type: ignore[arg-type] # any writable buffer, by contract
         if not self._left:
-            self._left = memoryview(next(self._pieces, b""))
+            self._left = memoryview(self._next())
         count = min(len(target), len(self._left))
         target[:count] = self._left[:count]
         self._left = self._left[count:]
         return count
+
+    def _next(self) -> bytes:
+        try:
+            return next(self._pieces, b"")
+        except FilesystemError as err:
+            raise located(err, self._path, self._blocks) from err
 
 
 def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
@@ -48,18 +63,30 @@ def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
     pending = [("", root)]
     while pending:
         path, ino = pending.pop()
-        entry = _entry(nodes, path, ino, first_names)
-        if entry is None:
-            continue
-        yield entry
-        if entry.type is EntryType.DIRECTORY:
-            if ino in directories:
-                raise FilesystemError(f"'{nodes.blocks.name}' is damaged: directory {ino} has two names")
-            directories.add(ino)
-            nodes.refuse_encrypted(nodes.inode(ino), path or "/")
-            names = sorted(nodes.handle.entries(ino), key=lambda entry: entry.name, reverse=True)
-            prefix = f"{path}/" if path else ""
-            pending += [(prefix + os.fsdecode(name.name), name.ino) for name in names]
+        try:
+            entry = _entry(nodes, path, ino, first_names)
+            names = _names(nodes, path, ino, directories) if entry and entry.type is _DIRECTORY else []
+        except FilesystemError as err:
+            raise located(err, f"/{path}", nodes.blocks) from err
+        if entry is not None:
+            yield entry
+        pending += names
+
+
+def _names(nodes: Nodes, path: str, ino: int, seen: set[int]) -> list[tuple[str, int]]:
+    """What is in a directory, the last name first."""
+    if ino in seen:
+        raise damaged(nodes.blocks, f"directory {ino} has two names")
+    if len(os.fsencode(path)) > MAX_PATH_BYTES:
+        raise FilesystemError(
+            f"'{nodes.blocks.name}' has directories within directories without an end",
+            hint=f"a path of more than {MAX_PATH_BYTES} bytes is not read: remove it there",
+        )
+    seen.add(ino)
+    nodes.refuse_encrypted(nodes.inode(ino), path or "/")
+    names = sorted(nodes.entries(ino), key=lambda entry: entry.name, reverse=True)
+    prefix = f"{path}/" if path else ""
+    return [(prefix + os.fsdecode(name.name), name.ino) for name in names]
 
 
 def _entry(nodes: Nodes, path: str, ino: int, first_names: dict[int, str]) -> Entry | None:
@@ -75,7 +102,9 @@ def _entry(nodes: Nodes, path: str, ino: int, first_names: dict[int, str]) -> En
     content = None
     if is_file:
         nodes.refuse_encrypted(inode, path)
-        content = io.BufferedReader(_Content(read_content(nodes.handle, nodes.blocks, ino, inode)))
+        content = io.BufferedReader(
+            _Content(read_content(nodes.blocks, nodes.superblock, inode), f"/{path}", nodes.blocks)
+        )
     return Entry(
         path=path,
         type=stat.type,

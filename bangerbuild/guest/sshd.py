@@ -28,6 +28,9 @@ KbdInteractiveAuthentication no
 AuthorizedKeysFile {AUTHORIZED_KEYS}
 """
 
+_LONGEST_LINE = 4096
+"""Longer than any path; shlex takes minutes for a million characters."""
+
 # A keyword may be quoted and may be followed by one "=" (strdelim in OpenSSH's misc.c).
 _DIRECTIVE = re.compile(r'[ \t\r]*(?:"([^"]*)"|([^ \t\r"=]+))[ \t\r]*=?(.*)')
 
@@ -70,6 +73,8 @@ def reads_drop_ins_first(config: bytes) -> bool:
 
 
 def _first_pattern_takes_drop_in(arguments: str) -> bool:
+    if len(arguments) > _LONGEST_LINE:
+        return False
     try:
         patterns = shlex.split(arguments, comments=True)
     except ValueError:  # a quote without its end: sshd refuses the file

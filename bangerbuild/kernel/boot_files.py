@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 _LEFTOVER = re.compile(r"(?:\.(?:old|bak|orig|save|rpmsave|rpmnew|rpmorig|hmac|sig)|\.dpkg-[a-z]+|~)$")
 LIMIT_BYTES = 2 << 30
 """A sparse file in a hostile image is not to fill the store."""
+MOST_MATCHES = 1000
+"""Each is looked for from the directory's start."""
 _SHOWN_NAMES = 8
 _MAX_SYMLINKS = 40
 
@@ -116,6 +118,9 @@ def _matching(disk: Filesystem, pattern: str, what: str) -> list[BootFile]:
     if names is None:
         raise SourceError(f"no {what} matches {pattern!r}: there is no {directory!r} in the image")
     matched = [name for name in names if _matches(name, last)] if is_pattern(pattern) else [last]
+    if len(matched) > MOST_MATCHES:
+        hint = f"name the file itself with `{what} = {{ guest = … }}`"
+        raise SourceError(f"{pattern!r} matches {len(matched)} names, more than any image has", hint=hint)
     files = _distinct([file for name in matched for file in _regular(disk, posixpath.join(directory, name))])
     if not files:
         holds = f"{directory!r} holds {_listed(names)}" if names else f"{directory!r} is empty"

@@ -1,8 +1,8 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
-The rooms behind this door: `source` reads, `form` checks against the schema, `unsupported` refuses what is
-not built yet; `image` and `boot` make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed
-VMs; `mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
+The rooms behind this door: `source` reads, `form` checks against the schema; `image`, `filesystem` and `boot`
+make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed VMs; `mounts` looks at what one VM
+mounts where, `checks` compares VMs and files with one another.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import ManifestError
-from bangerbuild.manifest import checks, form, unsupported
+from bangerbuild.errors import ManifestError, UsageError
+from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.filesystem import source_key
 from bangerbuild.manifest.form import schema, schema_text
+from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
@@ -53,6 +55,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     vms = _vms(documents, found_images, findings)
     if reader.has_read_all:
         checks.check_images([merged for merged, _ in vms], documents, findings)
+        check_derived(found_images, documents, findings)
     checks.check_unique(vms, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
@@ -62,10 +65,32 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings)
 
 
+def single_image(source: str, name: str, more: Mapping[str, str], *, store: Path) -> Manifest:
+    """A manifest of one image, as the command line asks for it.
+
+    Args:
+        source: a path, an address, or a container image.
+        name: of the image.
+        more: further keys of its `rootfs`.
+        store: absolute.
+
+    Raises:
+        UsageError: one of these can't be meant.
+    """
+    table = {source_key(source): source, **more}
+    document = Document(Path("the command line"), tree={"image": {name: {"rootfs": table}}})
+    findings = Findings(form.check(document))
+    found = images_of(document, findings)
+    for problem in findings.problems:
+        raise UsageError(
+            f"{problem.key}: {problem.message}" if problem.key else problem.message, hint=problem.hint
+        )
+    return Manifest(store, found, {})
+
+
 def _check_files(documents: Sequence[Document], findings: Findings) -> None:
     for document in documents:
         findings.problems += form.check(document)
-        findings.problems += unsupported.check(document)
     checks.check_store(documents, findings)
     checks.check_names(documents, findings)
 

@@ -1,13 +1,14 @@
-"""An image's `kernel`, `initrd` and `cmdline`: host files, or patterns in the guest."""
+"""An image's `kernel`, `initrd` and `cmdline`: host files, downloads, or patterns in the guest."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.manifest.filesystem import pin
 from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path
-from bangerbuild.spec import BootSource, GuestBoot, HostBoot
+from bangerbuild.spec import BootSource, GuestBoot, HostBoot, UrlBoot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +35,8 @@ def boot_source(table: Table, key: str, place: Place, findings: Findings) -> Boo
     if given is None:
         return None
     _check_form(given, place / key, findings)
+    if "url" in given:
+        return UrlBoot(given["url"], pin(given))
     if "guest" not in given:
         return None
     return findings.attempt(place / key / "guest", _of_guest, given["guest"], None)

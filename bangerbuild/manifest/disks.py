@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest.image import known_size
+from bangerbuild.manifest.filesystem import known_size
 from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.values import disk_mount, disk_size, size_text, store_capacity
 from bangerbuild.spec import Root, Work

@@ -1,4 +1,4 @@
-"""What the host gives: tarballs and directories as streams of tree entries, and their digests.
+"""What the host gives: tarballs, images and directories as streams of tree entries, and their digests.
 
 Mechanisms, like `disk`: they know nothing of steps or manifests. A message calls a source by the words its
 caller passes as `written`, else by its path.

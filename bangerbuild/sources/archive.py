@@ -7,12 +7,14 @@ kept: owners by number, modes, times to the nanosecond, hard links, devices, ext
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources import pax, sparse
 from bangerbuild.sources.hostfile import opened_file
+from bangerbuild.sources.limits import ENTRY_BYTES, Budget, Limits
 from bangerbuild.sources.names import symlink_text, tree_path
 from bangerbuild.sources.tarheader import BLOCK_BYTES
 from bangerbuild.sources.tarmembers import Member, read_members
@@ -45,42 +47,58 @@ _REFUSED_TYPES = {
 }
 _VOLUME_KEYS = b"GNU.volume."
 _ID_MAX = 0xFFFFFFFE
+DEFAULT_LIMITS = Limits()
 
 
 @contextmanager
-def open_archive(path: Path, *, written: str | None = None) -> Iterator[Iterator[Entry]]:
+def open_archive(
+    path: Path, *, written: str | None = None, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[Iterator[Entry]]:
     """The entries of the tarball at `path`, in its order; repeated ones too, of which the last one counts.
 
     A hard link's target may be missing or come later; parents may come later or never. `written` is what
     messages call the archive.
 
     Raises:
-        SourceError: here or while iterating: it is no tarball, breaks off, is damaged, or holds an entry
-            that can't be taken.
+        SourceError: here or while iterating: it is no tarball, breaks off, is damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be taken.
     """
     written = written or str(path)
     with opened_file(path, written, directory_hint="name it with `directory = …`") as file:
-        yield _entries(TarStream(file, written))
+        budget = Budget(limits, os.fstat(file.fileno()).st_size, written)
+        yield read_entries(TarStream(file, written, budget=budget))
 
 
-def measure_archive(path: Path, *, written: str | None = None) -> Totals:
+def measure_archive(path: Path, *, written: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Totals:
     """What the tarball at `path` needs of a filesystem; SourceError as `open_archive`."""
-    with open_archive(path, written=written) as entries:
+    with open_archive(path, written=written, limits=limits) as entries:
         return measure(entries)
 
 
-def _entries(stream: TarStream) -> Iterator[Entry]:
+def read_entries(stream: TarStream) -> Iterator[Entry]:
+    """The entries of an open tarball, to the end of its stream; SourceError as `open_archive`."""
+    parents = {""}
     for member in read_members(stream):
         stream.place = f"in the middle of {member.name!r}"
         try:
             entry, content = _entry(member, stream)
         except Unfit as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
+        stream.spend(ENTRY_BYTES * (1 + _new_parents(entry.path, parents)))
         yield entry
         if content:
             content.finish()
         stream.place = f"after {member.name!r}"
     stream.drain()
+
+
+def _new_parents(path: str, met: set[str]) -> int:
+    """How many directories above `path` were not met before; they have been now."""
+    count = 0
+    while (path := path.rpartition("/")[0]) not in met:
+        met.add(path)
+        count += 1
+    return count
 
 
 def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 MAGIC_BYTES = 6
 """How much of a file's beginning tells its compression."""
 _BUFFER_BYTES = 256 << 10
+_XZ_MEMORY_BYTES = 160 << 20
+"""Room for a dictionary of 128 MiB, as zstandard takes it too; `xz -9` makes one of 64."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
@@ -135,6 +137,41 @@ def _end_of_frame(fd: int, position: int, head: bytes) -> int:
     return position + (4 if has_checksum else 0)
 
 
+class _XzFile:
+    """The lzma module's decompressor with a limit on its memory, which its own LZMAFile has no way to set.
+
+    A stream says itself how large a dictionary it wants, up to 4 GiB.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._decompressor = self._next()
+
+    def read1(self, size: int, /) -> bytes:
+        data = b""
+        while not data:
+            piece = b""
+            if self._decompressor.eof:
+                piece = self._start_of_next()
+                if not piece:
+                    return b""
+                self._decompressor = self._next()
+            elif self._decompressor.needs_input and not (piece := self._file.read(_BUFFER_BYTES)):
+                raise EOFError
+            data = self._decompressor.decompress(piece, size)
+        return data
+
+    def _start_of_next(self) -> bytes:
+        """What follows the stream that has ended, without the zeros that may pad it; empty at the end."""
+        piece = self._decompressor.unused_data.lstrip(b"\0")
+        while not piece and (piece := self._file.read(_BUFFER_BYTES)):
+            piece = piece.lstrip(b"\0")
+        return piece
+
+    def _next(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
 def _open_gzip(file: BinaryIO) -> _Source:
     return gzip.GzipFile(fileobj=file)
 
@@ -143,6 +180,6 @@ _MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZS
 _OPENERS: dict[str, Callable[[BinaryIO], _Source]] = {
     "gzip": _open_gzip,
     "bzip2": bz2.BZ2File,
-    "xz": lzma.LZMAFile,
+    "xz": _XzFile,
     "zstd": _ZstdFile,
 }

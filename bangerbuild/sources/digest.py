@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from bangerbuild.tree import Entry
 
+StatKey = tuple[int, int, int, int, int]
+
 _PIECE_BYTES = 1 << 20
 _RACY_NS = 20_000_000
 _TREE_FORMAT = "bangerbuild tree 1"
@@ -57,7 +59,7 @@ class MemoryDigestCache:
         self._digests[stat_key(found)] = digest
 
 
-def stat_key(found: os.stat_result) -> tuple[int, int, int, int, int]:
+def stat_key(found: os.stat_result) -> StatKey:
     """What says that a file is the one it was: device, inode, size, mtime and ctime in nanoseconds."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

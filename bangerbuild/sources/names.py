@@ -9,6 +9,8 @@ from bangerbuild.sources.unfit import Unfit
 
 NAME_BYTES_MAX = 255
 """The longest name of one directory entry (ext4, and every other Linux filesystem)."""
+PATH_BYTES_MAX = 4095
+"""The longest path that a program can name (PATH_MAX, which counts the NUL at its end)."""
 SYMLINK_BYTES_MAX = 4095
 
 
@@ -28,6 +30,8 @@ def tree_path(raw: bytes) -> str:
     parts = [part for part in raw.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
         raise Unfit("leads out of the tree with '..'")
+    if len(raw) > PATH_BYTES_MAX:
+        raise Unfit(f"has a path longer than {PATH_BYTES_MAX} bytes")
     if len(raw) > NAME_BYTES_MAX and max(map(len, parts), default=0) > NAME_BYTES_MAX:
         raise Unfit(f"has a name longer than {NAME_BYTES_MAX} bytes")
     if b"\0" in raw:

@@ -24,6 +24,7 @@ _DIGITS_MAX = 20
 _DECIMAL = re.compile(rb"(-?)([0-9]{1,20})(?:\.([0-9]*))?")
 _STAR_XATTR = b"SCHILY.xattr."
 _LIBARCHIVE_XATTR = b"LIBARCHIVE.xattr."
+_ACCESS, _DEFAULT = "system.posix_acl_access", "system.posix_acl_default"
 _LINUX_NAMESPACES = ("user.", "trusted.", "security.", "system.posix_acl_")
 
 
@@ -66,7 +67,8 @@ def number(value: bytes, what: str) -> int:
 def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
     """The extended attributes under the names Linux has for them, ACLs in the kernel's form.
 
-    Attributes outside Linux's namespaces, as macOS and the BSDs have them, are left out.
+    An ACL that an archive holds both ways is taken as the attribute, which has numbers where the text may
+    have names. Attributes outside Linux's namespaces, as macOS and the BSDs have them, are left out.
 
     Raises:
         Unfit: an attribute or an ACL can't be understood; the brief is a predicate.
@@ -75,11 +77,11 @@ def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
         raise Unfit("has an NFSv4 ACL, which ext4 can't hold")
     named = (pair for key, value in records.items() if (pair := _xattr(key, value)))
     found = {name: value for name, value in named if name.startswith(_LINUX_NAMESPACES)}
-    access = records.get(b"SCHILY.acl.access")
-    if access and (acl := access_acl(text_of(access))):
-        found["system.posix_acl_access"] = acl
-    if default := records.get(b"SCHILY.acl.default"):
-        found["system.posix_acl_default"] = default_acl(text_of(default))
+    access, default = records.get(b"SCHILY.acl.access"), records.get(b"SCHILY.acl.default")
+    if access and _ACCESS not in found and (acl := access_acl(text_of(access))):
+        found[_ACCESS] = acl
+    if default and _DEFAULT not in found:
+        found[_DEFAULT] = default_acl(text_of(default))
     return found
 
 

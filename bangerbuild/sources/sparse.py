@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Extents = tuple[tuple[int, int], ...]
 
 _HEADER_PAIRS, _BLOCK_PAIRS = 4, 21
+PAIRS_MAX = 1 << 19
+"""A map is held in memory, and a stream that compresses well can claim any number of pieces."""
 
 
 def joined(pairs: Iterable[tuple[int, int]]) -> Extents:
@@ -59,12 +61,14 @@ def old_gnu_map(header: bytes, read_block: Callable[[], bytes]) -> tuple[int, li
     while has_more:
         block = read_block()
         pairs += _table(block, _BLOCK_PAIRS)
+        _check_pairs(len(pairs))
         has_more = block[504]
     return parse_number(header[483:495]), pairs
 
 
 def pax_map(numbers: bytes) -> list[tuple[int, int]]:
     """The pairs of `offset,length,offset,length…`."""
+    _check_pairs(numbers.count(b",") // 2)
     values = [pax.number(value, "sparse map") for value in numbers.split(b",")] if numbers else []
     return _paired(values)
 
@@ -80,9 +84,15 @@ def leading_map(stored_bytes: int, read_block: Callable[[], bytes]) -> tuple[int
             raise Unfit("has a sparse map that does not end")
         *whole, rest = (rest + read_block()).split(b"\n")
         lines += whole
+        _check_pairs(len(lines) // 2)
     count = pax.number(lines[0], "sparse map")
     values = [pax.number(line, "sparse map") for line in lines[1 : 1 + 2 * count]]
     return blocks * BLOCK_BYTES, _paired(values)
+
+
+def _check_pairs(count: int) -> None:
+    if count > PAIRS_MAX:
+        raise Unfit(f"has a sparse map of more than {PAIRS_MAX} pieces")
 
 
 def _table(raw: bytes, pairs: int) -> list[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """The members of a tarball: each header with what the extended headers before it say.
 
-Strict where others are lenient: an archive has to end with its end mark, or its last entries may be missing.
+Strict where others are lenient: an archive has to end with its end mark, or its last entries may be missing;
+unless a digest has vouched for its end.
 """
 
 from __future__ import annotations
@@ -108,7 +109,9 @@ class _MemberReader:
     def _header_block(self) -> bytes | None:
         """The next header, or None at the end mark: two blocks of zeros, or one as the file's last."""
         block = self._stream.read_some(BLOCK_BYTES)
-        if self._is_first and (len(block) < BLOCK_BYTES or block == ZERO_BLOCK):
+        if self._stream.is_whole and not block:
+            return None
+        if self._is_first and self._is_none(block):
             raise self._no_tarball(block)
         if not block:
             error = self._stream.cut()
@@ -120,6 +123,10 @@ class _MemberReader:
         if self._stream.read_some(BLOCK_BYTES) not in {b"", ZERO_BLOCK}:
             raise self._stream.damaged("goes on after a block of zeros")
         return None
+
+    def _is_none(self, block: bytes) -> bool:
+        """Whether a first block says that this is no tarball, or one without an entry."""
+        return len(block) < BLOCK_BYTES or (block == ZERO_BLOCK and not self._stream.is_whole)
 
     def _parsed(self, block: bytes) -> Header:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
@@ -13,9 +13,18 @@ from bangerbuild.sources.tarheader import BLOCK_BYTES
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+    from bangerbuild.sources.limits import Budget
+
 _PIECE_BYTES = 1 << 20
 _CUT_HINT = "it was cut short: fetch or make it again"
 _DAMAGED_HINT = "fetch or make it again"
+
+
+class Digest(Protocol):
+    """What takes in bytes, as the objects of hashlib do."""
+
+    def update(self, data: bytes, /) -> None:
+        """Takes in these."""
 
 
 class TarStream:
@@ -24,10 +33,24 @@ class TarStream:
     Args:
         file: the open tarball at its start; stays the caller's to close.
         written: what messages call the archive.
+        budget: what it may unpack to; None: anything.
+        digest: is given all bytes of a compressed archive as they come out of it.
+        is_whole: a digest vouches for it; it may be empty, and have no end mark.
     """
 
-    def __init__(self, file: BinaryIO, written: str) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        written: str,
+        *,
+        budget: Budget | None = None,
+        digest: Digest | None = None,
+        is_whole: bool = False,
+    ) -> None:
         self.written = written
+        self.is_whole = is_whole
+        self._budget = budget
+        self._digest = digest
         self.place = "before its first entry"
         """Where the reader is, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES))
@@ -38,11 +61,20 @@ class TarStream:
     def read_some(self, size: int) -> bytes:
         """`size` bytes, or fewer at the end of the archive."""
         try:
-            return self._file.read(size)
+            data = self._file.read(size)
         except CompressionError as err:
             raise self._broken(err) from err
         except OSError as err:
             raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+        self.spend(len(data))
+        if self._digest is not None and self.compression:
+            self._digest.update(data)
+        return data
+
+    def spend(self, count_bytes: int) -> None:
+        """Takes so many bytes off the budget; SourceError if it may not unpack to as much."""
+        if self._budget is not None:
+            self._budget.spend(count_bytes)
 
     def read_exactly(self, size: int) -> bytes:
         """`size` bytes that must be there."""
@@ -54,15 +86,23 @@ class TarStream:
             raise self.cut()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def skip(self, size: int) -> None:
-        """Passes over `size` bytes; seeks where the archive is plain."""
+    def skip(self, size: int, padding: int = 0) -> None:
+        """Passes over `size` bytes and what pads them; seeks where the archive is plain.
+
+        There are tools that leave out the padding of the last member, with the end mark.
+        """
+        spare = padding if self.is_whole else 0
+        left = size + padding
         if self.compression is None:
-            if self._file.tell() + size > self._size_bytes:
+            if self._file.tell() + left - spare > self._size_bytes:
                 raise self.cut()
-            self._file.seek(size, os.SEEK_CUR)
+            self.spend(left)
+            self._file.seek(left, os.SEEK_CUR)
             return
-        while size:
-            size -= len(self.read_exactly(min(size, _PIECE_BYTES)))
+        while left and (data := self.read_some(min(left, _PIECE_BYTES))):
+            left -= len(data)
+        if left > spare:
+            raise self.cut()
 
     def drain(self) -> None:
         """Reads what follows the archive's end, so that the checksums of a compressed stream are compared."""
@@ -124,6 +164,6 @@ class MemberContent(io.RawIOBase):
 
     def finish(self) -> None:
         """Passes over what was not read, and closes."""
-        self._stream.skip(self._left + self._padding)
+        self._stream.skip(self._left, self._padding)
         self._left = 0
         self.close()

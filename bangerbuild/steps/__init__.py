@@ -38,6 +38,9 @@ KINDS: dict[str, type[Step]] = {
     "launch": Launch,
 }
 
+PATCHES = frozenset(name for name, kind in KINDS.items() if kind.changes is not None)
+"""Kinds of steps that change another's artifact and make none of their own."""
+
 
 def declare(manifest: Manifest) -> list[Step]:
     """Every step that the manifest asks for: image by image, then VM by VM."""

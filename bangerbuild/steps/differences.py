@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from io import StringIO
 from typing import TYPE_CHECKING, cast
 
@@ -13,7 +14,7 @@ from bangerbuild.steps.patching import matching
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 DIFF_BYTES = 1 << 20
 """Larger files are not compared line by line."""
+DIFF_FILE_LINES = 10_000
+DIFF_ALIKE = 100_000
+"""How many pairs of an old and a new line may be alike."""
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """A guest's file must not speak to the terminal that its diff is shown on."""
 
@@ -102,8 +106,17 @@ def _content_difference(change: GuestFile, old: bytes) -> FileDiff:
         before, after = (_lines(content) for content in (old, change.content))
     except UnicodeDecodeError:
         return FileDiff(change.path, note=f"binary, {len(change.content)} bytes")
+    if not _is_comparable(before, after):
+        return FileDiff(change.path, note=f"{len(change.content)} bytes, too many lines to compare")
     lines = difflib.unified_diff(before, after, change.path, change.path)
     return FileDiff(change.path, "".join(line if line.endswith("\n") else f"{line}\n" for line in lines))
+
+
+def _is_comparable(before: Sequence[str], after: Sequence[str]) -> bool:
+    """Whether difflib gets to an end: a guest can make a file with which it takes hours."""
+    counts = Counter(after)
+    alike = sum(counts[line] for line in before)
+    return len(before) + len(after) <= DIFF_FILE_LINES and alike <= DIFF_ALIKE
 
 
 def _lines(content: bytes) -> list[str]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.files import GuestDirectory, Outcome
-from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import differences, disks, in_place, patching, views, written
@@ -135,7 +134,7 @@ class DiskPatch(ABC):
         if workspace.is_staged(artifact):
             with disks.opened_to_write(workspace, self.changes, self.place) as disk:
                 workspace.wrote(self._patch(disk, workspace))
-            return {}
+            return self._facts
         with workspace.in_place(artifact) as path:
             in_place.replay(workspace, self.changes, path)
             with in_place.transaction(workspace, self.changes, path, self.place) as disk:
@@ -143,7 +142,12 @@ class DiskPatch(ABC):
             with disks.opened(workspace, self.changes, self.place) as disk:
                 written.check(disk, lines)
         workspace.wrote(lines)
-        return {}
+        return self._facts
+
+    @property
+    def _facts(self) -> dict[str, Json]:
+        """Where the guest sees what was written, which tells of each path where on the disk it lies."""
+        return {"mount_point": self.place.mount_point}
 
     def _patch(self, disk: Filesystem, workspace: Workspace) -> dict[str, str]:
         """Make a disk hold what is declared, and no longer what is not; what is declared now."""
@@ -159,6 +163,7 @@ class DiskPatch(ABC):
             changes = tuple(written.still_needed(disk, wanted.changes))
             needed = Outcome(changes, wanted.warnings)
             lines = written.of_changes(wanted.changes) | self.write(disk, now, needed, workspace, before)
+        written.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
         return lines
 
@@ -212,18 +217,10 @@ class DiskPatch(ABC):
 
     def synced_paths(self) -> Iterator[str]:
         """Every guest path that a file_sync writes; the trees are walked, no content is read."""
-        for sync in self.file_syncs:
-            for entry in patching.host_tree(sync, _ignore):
-                yield patching.guest_path(sync, entry.path)
+        return patching.synced_paths(self.file_syncs)
 
     def _synced(self, now: GuestView, warn: Callable[[str], None]) -> Iterator[patching.Synced]:
-        owners, declared = Owners(now), {normal(file.guest) for file in self.files}
-        for sync in self.file_syncs:
-            uid, gid = owners.ids(sync.owner)
-            for entry in patching.host_tree(sync, warn):
-                item = patching.placed(sync, replace(entry, uid=uid, gid=gid))
-                if normal(item.guest) not in declared:
-                    yield item
+        return patching.synced(self, now, warn)
 
 
 class _DiskView:

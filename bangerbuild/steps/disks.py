@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json, Record, Situation, View, Workspace
     from bangerbuild.tree import Place
 
+SUFFIXES = (".ext4", ".cow")
+"""How the names of artifacts end that hold a filesystem, or with their base do."""
 TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
 NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and XFS can): disks are copied"
 NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
@@ -226,6 +228,6 @@ def _check_holes(workspace: Workspace) -> None:
 
 def grow(path: Path, size_bytes: int, epoch: int) -> None:
     """Grow the filesystem in a file of this job's own, its journal replayed first."""
-    run(tools.e2fsck_preen(path, epoch=epoch))
+    run(tools.e2fsck_preen(path, epoch=epoch, size_bytes=path.stat().st_size))
     os.truncate(path, size_bytes)
     run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))

@@ -1,4 +1,4 @@
-"""`image.X.initrd`: the initrd, from the host, or out of the root filesystem."""
+"""`image.X.initrd`: the initrd, from the host, an address, or out of the root filesystem."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import SourceError
 from bangerbuild.kernel import boot_files, initrd
-from bangerbuild.sources.hostfile import check_is_file
 from bangerbuild.sources.unfit import Unfit
-from bangerbuild.spec import GuestBoot, HostBoot
+from bangerbuild.spec import GuestBoot
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -55,7 +54,7 @@ class ImageInitrd(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        if isinstance(self.initrd, HostBoot):
+        if not isinstance(self.initrd, GuestBoot):
             return ()
         rootfs = f"image.{self.name}.rootfs"
         return (rootfs, self._kernel) if self.follows_kernel else (rootfs,)
@@ -81,16 +80,16 @@ class ImageInitrd(Unopened):
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        if isinstance(self.initrd, HostBoot):
-            path, written, guest = self.initrd.path.path, self.initrd.path.written, None
-            check_is_file(path, written)
-            _check(path, written)
-            clone.clone(path, target)
-        else:
+        guest = None
+        if isinstance(self.initrd, GuestBoot):
             guest = self._take(self.initrd, target, workspace)
             _check(target, guest)
+        else:
+            with images.opened_boot(self.initrd, workspace) as path:
+                _check(path, self.initrd.written)
+                clone.clone(path, target)
         target.chmod(0o444)
-        return {"guest": guest}
+        return {"guest": guest, **images.boot_facts(self.initrd)}
 
     def _take(self, source: GuestBoot, target: Path, workspace: Workspace) -> str:
         """Copy it out of the image; its guest path."""

@@ -1,4 +1,4 @@
-"""`image.X.kernel`: the kernel as it is, and unpacked; from the host, or out of the root filesystem."""
+"""`image.X.kernel`: the kernel as it is, and unpacked; from the host, an address, or the root filesystem."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
-from bangerbuild.spec import GuestBoot, HostBoot
+from bangerbuild.spec import GuestBoot
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -87,19 +87,20 @@ class ImageKernel(Unopened):
         packed, plain = (
             workspace.create(output.format(fingerprint=workspace.fingerprint)) for output in self.outputs
         )
-        if isinstance(self.kernel, HostBoot):
-            path = self.kernel.path
-            kernel, guest, beside = unpack(path.path, plain, written=path.written), None, None
-            clone.clone(path.path, packed)
-        else:
+        guest, beside = None, None
+        if isinstance(self.kernel, GuestBoot):
             guest, beside = _take(self.kernel, workspace.path(workspace.artifact(self.inputs[0])), packed)
             kernel = unpack(packed, plain, written=guest)
+        else:
+            with images.opened_boot(self.kernel, workspace) as path:
+                kernel = unpack(path, plain, written=self.kernel.written)
+                clone.clone(path, packed)
         for made in (packed, plain):
             made.chmod(0o444)
         options = config.answers(config.embedded(plain) or beside)
         for warning in self._warnings(options):
             workspace.warn(warning)
-        return _facts(kernel, guest, options)
+        return {**_facts(kernel, guest, options), **images.boot_facts(self.kernel)}
 
     def _warnings(self, options: Answers) -> Iterator[str]:
         lacking = config.missing_for_root(options, has_initrd=self.has_initrd)

@@ -1,11 +1,12 @@
-"""`image.X.rootfs`: the shared root image, made from a tarball, a directory or an ext4 file."""
+"""`image.X.rootfs`: the shared root image, made from any source, with the image's own files in it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.steps import image_source, images
+from bangerbuild.steps import image_files, image_source, images
+from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -20,25 +21,30 @@ class ImageRootfs(Unopened):
     """One immutable image; with its fingerprint in the path, another recipe never touches its bytes."""
 
     kind: ClassVar[str] = "image-rootfs"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
-    inputs: ClassVar[tuple[str, ...]] = ()
     tools: ClassVar[tuple[str, ...]] = image_source.TOOLS
 
     name: str = field(metadata={"recipe": False})
     rootfs: ImageSource
+    files: Files = field(default=image_files.NONE, metadata={"key": ""})
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image."""
         for image in manifest.images.values():
-            yield cls(image.name, image.rootfs)
+            yield cls(image.name, image.rootfs, Files(image.files, image.file_syncs))
 
     @property
     def id(self) -> str:
         """See Step."""
         return f"image.{self.name}.rootfs"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return image_source.inputs(self.rootfs)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -48,7 +54,7 @@ class ImageRootfs(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return (image_source.host_source("rootfs", self.rootfs),)
+        return (*image_source.sources("rootfs", self.rootfs), *image_files.sources(self.files))
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
@@ -57,4 +63,4 @@ class ImageRootfs(Unopened):
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        return image_source.build(self.rootfs, target, workspace)
+        return image_source.build(self.rootfs, target, workspace, files=self.files)

@@ -10,8 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.sources.flatten import NESTED, flattened
 from bangerbuild.sources.totals import measure
-from bangerbuild.spec import Ext4Source
-from bangerbuild.steps import image_source, images
+from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
 
@@ -35,10 +34,9 @@ class ImageWorkSeed(Unopened):
     """One seed; a `root` directory at its top becomes the top, so that it holds what /root shall hold."""
 
     kind: ClassVar[str] = "image-work-seed"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
-    inputs: ClassVar[tuple[str, ...]] = ()
     tools: ClassVar[tuple[str, ...]] = image_source.TOOLS
 
     name: str = field(metadata={"recipe": False})
@@ -57,6 +55,11 @@ class ImageWorkSeed(Unopened):
         return f"image.{self.name}.work_seed"
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return image_source.inputs(self.work_seed)
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """See Step."""
         return (f"images/{self.name}/{{fingerprint}}/work-seed.ext4",)
@@ -64,7 +67,7 @@ class ImageWorkSeed(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return (image_source.host_source("work_seed", self.work_seed),)
+        return image_source.sources("work_seed", self.work_seed)
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
@@ -74,7 +77,7 @@ class ImageWorkSeed(Unopened):
         """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         facts = image_source.build(self.work_seed, target, workspace, label=LABEL, adapt=flattened)
-        if isinstance(self.work_seed, Ext4Source) and _is_nested(target):
+        if facts["form"] == image_content.FILESYSTEM and _is_nested(target):
             self._flatten(target, workspace)
         return facts
 
@@ -84,10 +87,8 @@ class ImageWorkSeed(Unopened):
         size_bytes = nested.stat().st_size
         with _flattened_disk(nested) as entries:
             inodes = max(measure(entries).inodes + SPARE_INODES, size_bytes // BYTES_PER_INODE)
-        tree = image_source.Tree(
-            self.work_seed.path.written, size_bytes, lambda: _flattened_disk(nested), inodes
-        )
-        image_source.fill(tree, target, workspace, label=LABEL)
+        tree = image_tree.Tree(self.work_seed.written, size_bytes, lambda: _flattened_disk(nested), inodes)
+        image_tree.fill(tree, target, workspace, label=LABEL)
         image_source.check(target, tree.written)
         target.chmod(0o444)
         nested.unlink()

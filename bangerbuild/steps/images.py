@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import posixpath
-from typing import TYPE_CHECKING
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild.model import Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.spec import HostBoot
+from bangerbuild.pins import FACT, fact
+from bangerbuild.remote import downloads
+from bangerbuild.sources.hostfile import check_is_file
+from bangerbuild.spec import HostBoot, UrlBoot
 
 if TYPE_CHECKING:
-    from bangerbuild.model import Situation
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.model import Json, Situation, Workspace
     from bangerbuild.spec import BootSource
 
 
@@ -31,7 +38,31 @@ def _common(artifacts: tuple[str, ...]) -> str:
 
 
 def boot_sources(key: str, source: BootSource) -> tuple[Source, ...]:
-    """What of a `kernel` or `initrd` is read on the host."""
+    """What of a `kernel` or `initrd` is read that is no other step's: one role, wherever it lies."""
     if isinstance(source, HostBoot):
-        return (Source(key, source.path.path, source.path.written),)
+        return (Source(key, source.path.path, source.written),)
+    if isinstance(source, UrlBoot):
+        return (Source(key, None, source.written, pin=source.pin.digest if source.pin else None),)
     return ()
+
+
+@contextmanager
+def opened_boot(source: HostBoot | UrlBoot, workspace: Workspace) -> Iterator[Path]:
+    """The file that a `kernel` or `initrd` is, for as long as this is open.
+
+    Raises:
+        SourceError, FetchError: it can't be had.
+    """
+    if isinstance(source, HostBoot):
+        check_is_file(source.path.path, source.written)
+        yield source.path.path
+    else:
+        with downloads.opened(source, workspace) as blob:
+            yield blob.path
+
+
+def boot_facts(source: BootSource) -> dict[str, Json]:
+    """What is remembered of where a `kernel` or `initrd` came from."""
+    if isinstance(source, UrlBoot):
+        return {FACT: cast("Json", fact(source))}
+    return {}

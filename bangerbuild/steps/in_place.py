@@ -6,12 +6,13 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone, growing, superblock, tools
+from bangerbuild.disk import clone, durable, growing, superblock, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import FilesystemError, ToolError
+from bangerbuild.errors import FilesystemError, JournalError, ToolError
 from bangerbuild.process import run
 from bangerbuild.steps import disks
 from bangerbuild.tree import ALONE
@@ -60,7 +61,7 @@ def replay(workspace: Workspace, disk_id: str, path: Path) -> None:
     """Replay the journal that a guest left behind when it was killed, and clear its orphans.
 
     Raises:
-        FilesystemError: e2fsck won't do it unasked.
+        FilesystemError: the journal is damaged, or e2fsck won't do it unasked.
     """
     artifact = workspace.artifact(disk_id)
     if workspace.facts(disk_id)["format"] == "snapshot":
@@ -78,16 +79,24 @@ def _replay_raw(path: Path, artifact: str, epoch: int) -> None:
 
 
 def _is_replayed(blocks: Blocks) -> bool:
-    return superblock.read_superblock(blocks, writable=True, allow_unreplayed=True).is_clean
+    if superblock.read_superblock(blocks, writable=True, allow_unreplayed=True).is_clean:
+        return True
+    try:
+        through_journal(blocks)
+    except JournalError as err:  # `e2fsck -p` would throw it away, and with it what the guest synced last
+        raise JournalError(err.brief, hint=superblock.mend_hint(blocks)) from err
+    except FilesystemError:  # one of a kind that only e2fsck knows
+        pass
+    return False
 
 
 def _run_e2fsck(path: Path, disk: Blocks, epoch: int) -> None:
     try:
-        run(tools.e2fsck_replay(path, epoch=epoch))
+        run(tools.e2fsck_replay(path, epoch=epoch, size_bytes=disk.size_bytes))
     except ToolError as err:
         raise FilesystemError(
             f"the journal of '{disk.name}' can't be replayed",
-            details=err.details or err.brief,
+            details=(err.details or err.brief).replace(str(path), disk.name),
             hint=superblock.mend_hint(disk),
         ) from err
 
@@ -97,8 +106,8 @@ def _replay_store(workspace: Workspace, disk_id: str, path: Path, artifact: str)
     base_path, merged = disks.base_path(workspace, disk_id), workspace.staging / "merged.ext4"
     with RawFile(base_path) as base:
         with RawFile(path) as file:
+            file.name = artifact
             store = SnapshotStore(base, file)
-            store.name = artifact
             if _is_replayed(store):
                 return
             clone.clone(base_path, merged)
@@ -163,7 +172,7 @@ def _grow(workspace: Workspace, artifact: str, size_bytes: int) -> None:
         disks.grow(copy, size_bytes, workspace.epoch)
         return
     with workspace.in_place(artifact) as path:
-        growing.grow(path, size_bytes, epoch=workspace.epoch)
+        growing.grow(path, artifact, size_bytes, epoch=workspace.epoch)
 
 
 def grow_store(workspace: Workspace, artifact: str, size_bytes: int | None) -> None:
@@ -172,3 +181,4 @@ def grow_store(workspace: Workspace, artifact: str, size_bytes: int | None) -> N
         disks.refuse_to_shrink(artifact, path.stat().st_size, size_bytes)
         if size_bytes is not None:
             os.truncate(path, size_bytes)
+            durable.sync_one(path)

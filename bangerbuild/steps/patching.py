@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fnmatch
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.errors import FilesystemError
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
+from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
@@ -19,12 +21,15 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.guest.defaults import DeclaredFiles
+    from bangerbuild.guest.files import GuestChange, GuestView
     from bangerbuild.spec import FileSync
     from bangerbuild.tree import Entry
 
 
 COMPARE_BYTES = 1 << 20
+MOST_REMOVED = 1000
+"""libext2fs looks for each name from the directory's start."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,28 @@ def placed(sync: FileSync, entry: Entry) -> Synced:
     return Synced(guest_path(sync, entry.path), entry, guest_path(sync, entry.target))
 
 
+def synced_paths(syncs: Iterable[FileSync]) -> Iterator[str]:
+    """Every guest path that file_syncs write; the trees are walked, no content is read."""
+    for sync in syncs:
+        for entry in host_tree(sync, _ignore):
+            yield guest_path(sync, entry.path)
+
+
+def synced(declared: DeclaredFiles, now: GuestView, warn: Callable[[str], None]) -> Iterator[Synced]:
+    """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins."""
+    owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
+    for sync in declared.file_syncs:
+        uid, gid = owners.ids(sync.owner)
+        for entry in host_tree(sync, warn):
+            item = placed(sync, replace(entry, uid=uid, gid=gid))
+            if normal(item.guest) not in taken:
+                yield item
+
+
+def _ignore(_message: str) -> None:
+    pass
+
+
 def make(disk: Filesystem, changes: Iterable[GuestChange]) -> None:
     """Make these changes on a disk, in their order."""
     for change in changes:
@@ -98,9 +125,13 @@ def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
     path = PurePosixPath(pattern)
     if disk.stat(str(path.parent)) is None:
         return
-    for name in disk.listdir(str(path.parent)) or ():
-        if fnmatch.fnmatchcase(name, path.name):
-            yield str(path.parent / name)
+    names = fnmatch.filter(disk.listdir(str(path.parent)) or (), path.name)
+    if len(names) > MOST_REMOVED:
+        raise FilesystemError(
+            f"'{path.parent}' in '{disk.name}' has {len(names)} names that match '{path.name}'",
+            hint=f"{MOST_REMOVED} are the most that are removed: remove them in the image",
+        )
+    yield from (str(path.parent / name) for name in names)
 
 
 _MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(

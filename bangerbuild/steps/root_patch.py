@@ -87,8 +87,9 @@ class RootPatch(DiskPatch):
         wanted = self.wanted(now, synced)
         alike, own = defaults.split(self, Outcome.joined((identity, wanted)), synced)
         with disks.opened_to_write(workspace, self.changes, self.place, alike) as disk:
-            lines = self.write(disk, now, own, workspace)
-        workspace.wrote(written.of_changes(wanted.changes) | lines)
+            lines = written.of_changes(wanted.changes) | self.write(disk, now, own, workspace)
+            written.refuse_two_of_one(disk, lines)
+        workspace.wrote(lines)
         return {}
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
 
+CONFIG_BYTES = 1 << 20
+"""No guest's passwd, fstab or sshd_config is larger; a hostile one would fill the memory, line by line."""
+
 
 class ImageView:
     """An image as a patch may read it, each thing once: one serves all the VMs that stand on the image.
@@ -26,7 +29,7 @@ class ImageView:
         """See GuestView."""
         with self._lock:
             if path not in self._contents:
-                self._contents[path] = self._image.read(path)
+                self._contents[path] = self._image.read(path, most_bytes=CONFIG_BYTES)
             return self._contents[path]
 
     def exists(self, path: str) -> bool:
@@ -57,7 +60,9 @@ class RootView:
 
     def read(self, path: str) -> bytes | None:
         """See GuestView."""
-        return (self._disk if path in {"/etc/passwd", "/etc/group"} else self._image).read(path)
+        if path in {"/etc/passwd", "/etc/group"}:
+            return self._disk.read(path, most_bytes=CONFIG_BYTES)
+        return self._image.read(path)
 
     def exists(self, path: str) -> bool:
         """See GuestView."""

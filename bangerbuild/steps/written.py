@@ -10,7 +10,8 @@ new directory                   made by a file_sync
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, BinaryIO
+from collections import Counter
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
@@ -153,14 +154,72 @@ def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[st
         for path in sorted(lines, reverse=True)
         if path not in kept and (lines[path] == NEW_DIRECTORY or not lines[path].startswith(PLAIN_DIRECTORY))
     ]
-    return [path for path in gone if _is_anything_there(disk, path)]
+    if not gone:
+        return []
+    there, taken = _places(disk, gone), set(_places(disk, kept).values())
+    return [path for path in gone if path in there and there[path] not in taken and _is_named(disk, path)]
 
 
-def _is_anything_there(disk: Filesystem, path: str) -> bool:
+def _is_named(disk: Filesystem, path: str) -> bool:
+    return disk.stat(path, follow=False) is not None
+
+
+def _places(disk: Filesystem, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
+    """Where the name of each path stands in the guest: its directory's inode, and the name itself.
+
+    Two paths may lead to one name, through `/lib -> usr/lib`; those that lead onto another disk now, or
+    nowhere, are left out.
+    """
+    inodes: dict[str, int | None] = {}
+    found = {}
+    for path in paths:
+        parent, _, name = path.rpartition("/")
+        if parent not in inodes:
+            inodes[parent] = _inode(disk, parent or "/")
+        if (ino := inodes[parent]) is not None:
+            found[path] = ino, name
+    return found
+
+
+def _inode(disk: Filesystem, path: str) -> int | None:
     try:
-        return disk.stat(path, follow=False) is not None
-    except GuestPathError:  # the path leads onto another disk now, or nowhere
-        return False
+        stat = disk.stat(path)
+    except GuestPathError:
+        return None
+    return stat.ino if stat else None
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def refuse_two_of_one(disk: Filesystem, lines: Mapping[str, str]) -> None:
+    """Refuse two paths that lead to one name and shall not be the same.
+
+    Raises:
+        GuestPathError: there are such, and one would be written over the other for ever.
+    """
+    names = Counter(_name(path) for path in lines)
+    namesakes = (path for path in lines if names[_name(path)] > 1)
+    first: dict[tuple[int, str], str] = {}
+    for path, place in _places(disk, namesakes).items():
+        other = first.setdefault(place, path)
+        if lines[other] != lines[path] and not lines[path].startswith(PLAIN_DIRECTORY):
+            raise GuestPathError(
+                f"'{other}' and '{path}' are one file in '{disk.name}', and shall not be the same",
+                hint="declare it under one of the two paths only",
+            )
+
+
+class _Pieces:
+    """Content that comes in pieces of at most 1 MiB, as a stream that is asked for no less."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+
+    def read(self, _size: int) -> bytes:
+        """See BinaryIO."""
+        return next(self._pieces, b"")
 
 
 def withdraw(disk: Filesystem, base: Filesystem | None, path: str, line: str) -> bool:
@@ -182,7 +241,8 @@ def withdraw(disk: Filesystem, base: Filesystem | None, path: str, line: str) ->
     if base is not None and own is not None and own.type is EntryType.FILE:
         disk.write_file(
             path,
-            base.read(path) or b"",
+            cast("BinaryIO", _Pieces(base.read_chunks(path) or iter(()))),
+            size_bytes=own.size_bytes,
             mode=own.mode,
             uid=own.uid,
             gid=own.gid,

@@ -230,19 +230,27 @@ class Store:
         try:
             with self._writer() as database:
                 self._write_digests(database)
-                db.write_stamps(database, self._seen)
+                if db.version(database) == self._version:  # else another may know better
+                    db.write_stamps(database, self._seen)
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
     def lock(self, owners: Iterable[str]) -> bool:
-        """Have what belongs to these VMs and images (`vm.web`) to oneself; whether the store changed before.
+        """Have what belongs to these VMs and images (`vm.web`) to oneself.
+
+        Returns:
+            Whether anything may have changed before: the store did, or somebody was at work on one of them.
 
         Raises:
             BusyError: somebody else works on one of them, and did not end in time.
             StoreError: the store can't be written.
         """
         try:
-            return self._writing().owners.take(owners) and self.refresh()
+            held = self._writing().owners
+            if held.names.issuperset(owners):
+                return False
+            waited = held.take(owners)
+            return self.refresh() or waited
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
 
@@ -344,7 +352,7 @@ class Store:
         """Remove artifacts, and all that is remembered of them and of these steps.
 
         The files go first: a record without its artifact is planned as missing, a file without a record would
-        be taken for somebody's own.
+        be taken for somebody's own. Of a disk that was changed by half what would mend it goes last.
 
         Raises:
             StoreError: the store can't be written.
@@ -352,14 +360,17 @@ class Store:
         try:
             for artifact in artifacts:
                 path = self.path / artifact
-                for left in (*interrupted.leftovers(path), path):
-                    left.unlink(missing_ok=True)
+                for file in (path, *interrupted.leftovers(path)):
+                    file.unlink(missing_ok=True)
+            parents = {(self.path / artifact).parent for artifact in artifacts}
+            durable.sync([parent for parent in parents if parent.is_dir()], self.path)
             with self._writer() as database:
                 db.forget(database, step_ids, artifacts)
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         for step_id in step_ids:
             self.records.pop(step_id, None)
+            self._written.pop(step_id, None)
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
 
@@ -373,12 +384,13 @@ class Store:
         self._writing()
         database = cast("sqlite3.Connection", self._database)
         with database:
+            database.execute("BEGIN IMMEDIATE")
             yield database
 
 
 def _stamps(job: Staged) -> dict[str, Stamp]:
     made = {path: stamping.stamped(file, guest=path in job.guests) for path, file in job.files.items()}
-    return made | dict(job.changed)
+    return dict(job.changed) | made
 
 
 def _intent(job: Staged, stamps: Mapping[str, Stamp]) -> dict[str, Json]:

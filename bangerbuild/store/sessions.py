@@ -8,8 +8,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
+import threading
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +41,8 @@ class Session:
         self._store = store
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
+        self._making = threading.Lock()
+        """All jobs ask for the directory, each in its thread."""
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
@@ -52,16 +56,21 @@ class Session:
         return self.directory().name
 
     def directory(self) -> Path:
-        """A private directory on the store's filesystem.
+        """A private directory on the store's filesystem, the same for all threads.
 
         Raises:
             OSError: it can't be made.
         """
-        if self._directory is None:
-            with self._beginning():
-                self._directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-                self._stack.enter_context(Lock(self._directory, 0, "a new session"))
-        return self._directory
+        with self._making:
+            if self._directory is None:
+                self._directory = self._made()
+            return self._directory
+
+    def _made(self) -> Path:
+        with self._beginning():
+            directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
+            self._stack.enter_context(Lock(directory, 0, "a new session"))
+        return directory
 
     def _beginning(self) -> Lock:
         return Lock(self._store / LOCKS / "sessions", self._timeout_seconds, f"the store '{self._store}'")
@@ -73,14 +82,35 @@ class Session:
             return
         with self._beginning():
             for path in list(staging.iterdir()):
-                if path.is_symlink() or not path.is_dir():
-                    path.unlink()
-                elif path != self._directory and is_abandoned(path):
-                    bury(path.name)
-                    shutil.rmtree(path)
+                with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
+                    self._sweep_one(path, bury)
+
+    def _sweep_one(self, path: Path, bury: Callable[[str], None]) -> None:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()
+        elif path != self._directory and is_abandoned(path):
+            bury(path.name)
+            shutil.rmtree(path)
 
     def close(self) -> None:
         """Remove the session's directory and let go of its locks."""
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._stack.close()
+
+
+def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
+    """What dead sessions left in staging; the next session removes it.
+
+    Raises:
+        BusyError: no other session came to an end of its beginning in time.
+        OSError: it can't be looked at.
+    """
+    if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
+        return []
+    with Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'"):
+        return [
+            path
+            for path in sorted((store / STAGING).iterdir())
+            if path.is_symlink() or not path.is_dir() or is_abandoned(path)
+        ]

@@ -547,7 +547,7 @@ INODES = {
     "encrypted": (("sif <8> flags 0x80800",), "inode 8 holds no journal"),
     "short": (("sif <8> size 409600",), "it ends before its 1024 blocks do"),
     "with a hole": (("punch <8> 1 5",), "block 1 is nowhere on the disk"),
-    "off the disk": (("sif <8> block[5] 0xFFFFFF",), "is nowhere on the disk"),
+    "off the disk": (("sif <8> block[5] 0xFFFFFF",), "its inode leads where no disk is"),
     "without a tree": (("sif <8> block[0] 0",), "the journal of .* is damaged"),
     "with a tree elsewhere": (("sif <8> block[1] 1",), "the journal of .* is damaged"),
     "another": (("ssv journal_inum 9000000",), "inode 9000000: "),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SECOND = 1_000_000_000
+LARGEST_BYTES = ((1 << 32) - 1) * 4096
 
 
 def file(path: str, content: bytes = b"", mode: int = 0o644, **more: object) -> Entry:
@@ -31,6 +32,10 @@ def directory(path: str, mode: int = 0o755, **more: object) -> Entry:
 
 def symlink(path: str, target: str) -> Entry:
     return Entry(path, EntryType.SYMLINK, 0o777, target=target)
+
+
+def hole(size_bytes: int) -> Entry:
+    return Entry("hole", EntryType.FILE, size_bytes=size_bytes, content=io.BytesIO(), data_extents=())
 
 
 def link(path: str, target: str) -> Entry:
@@ -154,11 +159,25 @@ def test_a_later_entry_of_a_name_wins(disk: Path) -> None:
             "'f' ends after 3 of 10 bytes",
         ),
         ([Entry("f", EntryType.FILE, size_bytes=10)], "'f' has 10 bytes, but no content"),
+        ([hole(LARGEST_BYTES + 1)], "'hole' has 17592186040321 bytes; a file in ext4 has 17592186040320 at"),
     ],
 )
 def test_an_entry_that_no_tree_can_hold_is_named(entries: list[Entry], message: str, disk: Path) -> None:
     with pytest.raises(SourceError, match=message):
         fill(disk, *entries)
+
+
+def test_the_largest_file_that_ext4_holds_is_taken(disk: Path) -> None:
+    fill(disk, hole(LARGEST_BYTES))
+    assert_clean(disk)
+    assert b"Size: 17592186040320" in debugfs(disk, "stat /hole")
+
+
+def test_parents_may_lie_as_deep_as_a_path_goes(disk: Path) -> None:
+    path = "d/" * 2000 + "f"
+    fill(disk, file(path, b"deep"))
+    assert_clean(disk)
+    assert debugfs(disk, f"cat /{path}") == b"deep"
 
 
 def test_holes_take_no_blocks(disk: Path) -> None:

@@ -54,6 +54,7 @@ COMMANDS = [
         {"MKE2FS_CONFIG": "/dev/null", "MKE2FS_SKIP_CHECK_MSG": "1", **TIMES},
     ),
     (tools.e2fsck_read_only(Path("/d"), size_bytes=2 * MIB), "e2fsck -fn /d", {}),
+    (tools.e2image(Path("/d"), Path("/t"), size_bytes=2 * MIB), "e2image -r /d /t", {}),
     (tools.e2fsck_preen(Path("/d"), epoch=EPOCH), "e2fsck -fp /d", {"E2FSCK_TIME": "946684800", **TIMES}),
     (tools.resize2fs(Path("/d"), size_bytes=2 * MIB, epoch=EPOCH), "resize2fs /d 4096s", TIMES),
     (tools.version(), "mke2fs -V", {}),
@@ -188,3 +189,17 @@ def test_the_times_of_a_grown_filesystem_are_the_ones_given(fresh: Path) -> None
     found = header(fresh)
     times = {found[name] for name in ("Filesystem created", "Last write time", "Last checked")}
     assert {time.split()[-1] for time in times} == {"2000"}
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        tools.e2fsck_read_only(Path("/d"), size_bytes=4 << 30),
+        tools.e2fsck_preen(Path("/d"), epoch=EPOCH, size_bytes=4 << 30),
+        tools.e2fsck_replay(Path("/d"), epoch=EPOCH, size_bytes=4 << 30),
+    ],
+)
+def test_e2fsck_has_a_time_and_a_memory_by_the_size_of_its_disk(command: Command) -> None:
+    assert command.timeout_seconds == 22
+    assert command.memory_bytes == (384 + 4 * 24) << 20
+    assert command.output_bytes == 1 << 20

@@ -1,7 +1,6 @@
 """Calls that change files: counted over all threads and programs of a run, and hit at one of them.
 
-`calls.c` does it, from inside: preloaded into bangerbuild and into the programs that it starts. A kernel's view
-of the same (strace) is compared with it in `test_calls.py`.
+`calls.c` does it, from inside: preloaded into bangerbuild and into the programs that it starts.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 KINDS = ("create", "rename", "sync", "unlink", "truncate", "write")
-"""mkdir and open with O_CREAT; rename; fsync, fdatasync, syncfs; unlink and rmdir; truncate; all that writes."""
+"""Making (mkdir, O_CREAT), renaming, syncing, unlinking (rmdir too), truncating, and all that writes."""
 SOURCE = Path(__file__).with_name("calls.c")
 _CONTROL = struct.Struct("<4i2q6q256s256s")
 
@@ -69,9 +68,7 @@ class Control:
         kinds = sum(1 << KINDS.index(kind) for kind in hit.kinds) if hit else 0
         at, error, lasting = (hit.at, hit.error, hit.lasting) if hit else (0, 0, False)
         counts = [0] * len(KINDS)
-        self._map[:] = _CONTROL.pack(
-            kinds, error, lasting, victim, at, 0, *counts, f"{below}/".encode(), b""
-        )
+        self._map[:] = _CONTROL.pack(kinds, error, lasting, victim, at, 0, *counts, f"{below}/".encode(), b"")
 
     def seen(self) -> Seen:
         """What happened since."""

@@ -5,7 +5,6 @@ A disk that has the bytes of one already judged is not judged again.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -155,9 +154,7 @@ class Drill:
 def names(project: Path) -> list[str]:
     """The paths of all that lies in a store but its locks."""
     store = project / "build"
-    return sorted(
-        str(path.relative_to(store)) for path in store.rglob("*") if ".locks" not in path.parts
-    )
+    return sorted(str(path.relative_to(store)) for path in store.rglob("*") if ".locks" not in path.parts)
 
 
 def artifacts(project: Path) -> dict[str, object]:
@@ -175,6 +172,6 @@ def contents(project: Path) -> dict[str, object]:
     found: dict[str, object] = {}
     for path in store.rglob("*"):
         if path.is_file() and path.name != "state.db-shm":
-            status = os.stat(path)
+            status = path.stat()
             found[str(path.relative_to(store))] = (status.st_mtime_ns, status.st_size, clone.digest(path))
     return found

@@ -1,8 +1,8 @@
 """What is drilled: a project before a run, the run, and what every disk must hold once it came to its end.
 
-Two VMs stand on one small image, `snap` with a snapshot root and a work disk from a seed, `raw` with a raw root,
-an empty work disk and a data disk. In all scenes but the first build their guests have been at work: each disk
-that is theirs holds a sentinel tree, which has to stay as it is, and they edited `/etc/app.conf`.
+Two VMs stand on one small image, `snap` with a snapshot root and a work disk from a seed, `raw` with a raw
+root, an empty work disk and a data disk. In all scenes but the first build their guests have been at work:
+each disk that is theirs holds a sentinel tree, which has to stay as it is, and they edited `/etc/app.conf`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.steps.building import KEY, GuestSession
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.disk.ext4 import Filesystem
@@ -154,7 +154,8 @@ class Declared:
         return {
             **self.image,
             **({} if self.dropped else {"/etc/motd": at_first, "/etc/gone": at_first}),
-            **{"/srv": directory(), **under("/srv/site", synced)},
+            "/srv": directory(),
+            **under("/srv/site", synced),
             "/etc/app.conf": file(f"port = {self.port}\n", 0o640, 0, 7),
             "/etc/fstab": file(FSTAB + ("LABEL=data /data ext4 defaults 0 2\n" if name == "raw" else "")),
             "/etc/hostname": file(f"{name}\n"),
@@ -270,7 +271,7 @@ def written_by_guest(project: Path, disk: str) -> Iterator[Filesystem]:
 
 def base_of(project: Path, disk: str) -> Path:
     """The image that a snapshot root stands on."""
-    vm = disk.split("/")[0]
+    vm = disk.split("/", maxsplit=1)[0]
     top = project / "build"
     return top / str(store.read(top).records[f"vm.{vm}.root"].facts["base"])
 

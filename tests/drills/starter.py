@@ -1,8 +1,8 @@
 """Starts bangerbuild over and over, as a user does, but from a process that has imported all of it already.
 
 It reads a JSON document per line, `[ARGUMENTS, DIRECTORY, STDOUT, STDERR]`, and forks: the child stops until
-it is told what of its calls to hit, and runs the command line. Its process id is answered with, and at the end
-what it ended with.
+it is told what of its calls to hit, and runs the command line. Its process id is answered with, and at the
+end what it ended with.
 """
 
 from __future__ import annotations

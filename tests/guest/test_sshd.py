@@ -102,3 +102,8 @@ def test_keys_stand_one_a_line_in_a_chain_that_strict_modes_accepts() -> None:
             "/root/.ssh/authorized_keys", b"ssh-ed25519 AAAA me@host\nssh-rsa BBBB caf\xe9\n", mode=0o600
         ),
     )
+
+
+def test_a_line_longer_than_any_path_includes_nothing() -> None:
+    assert not reads_drop_ins_first(b"Include \\" + b"\\" * 900_000)
+    assert not reads_drop_ins_first(b"Include " + b"/a*" * 300_000)

@@ -213,3 +213,11 @@ def test_a_file_of_absurd_size_is_not_copied(
     ):
         copy(disk, find_kernel(disk, KERNELS), tmp_path / "copy")
     assert not (tmp_path / "copy").exists()
+
+
+def test_a_pattern_that_matches_more_than_any_image_has_is_an_error(
+    guest: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot_files, "MOST_MATCHES", 2)
+    guest.files("boot/vmlinuz-1", "boot/vmlinuz-2", "boot/vmlinuz-3")
+    assert guest.kernel_error() == "'/boot/vmlinuz-*' matches 3 names, more than any image has"

@@ -67,6 +67,7 @@ class Project:
     directory: Path
     warnings: list[str] = field(default_factory=list)
     """Of the last apply."""
+    offline: bool = False
 
     @property
     def store(self) -> Path:
@@ -76,7 +77,7 @@ class Project:
         (self.directory / "vm.toml").write_text(manifest)
 
     def request(self, *replace: str) -> Request:
-        return Request((self.directory / "vm.toml",), replace=replace)
+        return Request((self.directory / "vm.toml",), replace=replace, offline=self.offline)
 
     def plan(self) -> dict[str, Action]:
         """The plan's actions by their ids."""

@@ -338,6 +338,7 @@ def tarball(path: Path) -> None:
     write_tar(path, {"a": "b"})
 
 
+NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
 BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "wrong link count": (
         break_link_count,
@@ -350,13 +351,13 @@ BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "truncated": (
         cut_short,
         "'disk.ext4' is cut short: its filesystem has 33554432 bytes, the disk 16777216",
-        None,
+        "put the whole file back from where it came",
     ),
-    "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", None),
-    "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", None),
-    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like gzip data", None),
-    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow image", None),
-    "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tar archive", None),
+    "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", NO_EXT4),
+    "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", NO_EXT4),
+    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like gzip data", NO_EXT4),
+    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow image", NO_EXT4),
+    "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tar archive", NO_EXT4),
 }
 
 

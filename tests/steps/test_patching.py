@@ -112,6 +112,26 @@ def test_what_is_no_plain_text_is_not_shown(disk: Filesystem, old: bytes, new: b
     assert differences(disk, GuestFile("/a", new)) == [FileDiff("/a", note=f"binary, {len(new)} bytes")]
 
 
+NUMBERED = b"".join(b"%d\n" % number for number in range(9000))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\n" * (1 << 20), b"a\n\n" * 100),
+        (NUMBERED, b"".join(reversed(NUMBERED.splitlines(keepends=True)))),
+        (b"a\nb\n" * 2000, b"b\na\n" * 100),
+    ],
+    ids=["empty lines", "many lines", "lines that are alike"],
+)
+def test_files_that_a_comparison_would_take_hours_for_are_not_compared(
+    disk: Filesystem, old: bytes, new: bytes
+) -> None:
+    disk.write_file("/a", old)
+    note = f"{len(new)} bytes, too many lines to compare"
+    assert differences(disk, GuestFile("/a", new)) == [FileDiff("/a", note=note)]
+
+
 def test_text_of_any_language_with_tabs_and_carriage_returns_is_shown(disk: Filesystem) -> None:
     content = "Grüße\t\N{GREEK SMALL LETTER PI}\N{LINE SEPARATOR}x\r\n"
     (diff,) = differences(disk, GuestFile("/a", content.encode()))

@@ -480,7 +480,8 @@ def test_what_a_tmpfs_would_hide_is_an_error_through_a_symlink_too(debian: Proje
     (debian.directory / "site/run").mkdir(parents=True)
     (debian.directory / "site/run/x").write_text("")
     debian.write(f"{WEB}{where}\n")
-    assert debian.error(ID).brief == "'/var/run/x' leads to '/run/x', which a tmpfs hides from the guest"
+    hidden = "'/var/run/x' leads to '/run/x', which a tmpfs hides from the guest, in 'vms/web/root.cow'"
+    assert debian.error(ID).brief == hidden
     assert not debian.cow().exists()
 
 

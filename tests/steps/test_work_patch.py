@@ -154,7 +154,9 @@ def test_a_symlink_onto_another_disk_fails_by_name_and_nothing_is_written(
     debian.write(web(data + file("~/a") + file("~/.config/app")))
     error = debian.error(ID)
     assert isinstance(error, GuestPathError)
-    assert error.brief == f"'/root/.config/app' leads to '{leads_to}', which lies on another disk"
+    assert error.brief == (
+        f"'/root/.config/app' leads to '{leads_to}', which lies on another disk, in 'vms/web/work.ext4'"
+    )
     assert work(debian).path.read_bytes() == before
 
 
@@ -165,7 +167,9 @@ def test_a_symlink_on_the_root_that_leads_onto_the_work_disk_fails_by_name(debia
         disk.make_symlink("/srv", "/root/srv")
     debian.write(web(file("/srv/app/conf")))
     error = debian.error("vm.web.root.patch")
-    assert error.brief == "'/srv/app/conf' leads to '/root/srv', which lies on another disk"
+    assert error.brief == (
+        "'/srv/app/conf' leads to '/root/srv', which lies on another disk, in 'vms/web/root.cow'"
+    )
 
 
 def test_a_loop_is_an_error_and_the_disk_stays(debian: Project) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import functools
 import struct
-from ctypes import byref, c_char, c_uint, c_uint32, c_uint64, c_void_p
+from ctypes import byref, c_char, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
 from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
 from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
+from bangerbuild.disk.superblock import OFFSET, SIZE, damaged
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 _RW = 0x01
 _DIRTY = 0x04
 _64BITS = 0x20000
+_DIRENT_ABORT = 2
+_FILE_WRITE = 1
+_DOTS = (b".", b"..")
 _DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the name follows
 
 
@@ -35,18 +39,21 @@ class DirectoryEntry:
     file_type: int
 
 
-def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
+def open_handle(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None = None) -> Handle:
     """Open the ext2, ext3 or ext4 filesystem on a disk, with its bitmaps if it is to be written.
 
     Args:
         blocks: the disk; stays the caller's and open.
         writable: whether it may be changed.
         now: seconds since 1970 for every time that libext2fs sets; 0 would mean the clock, so it counts as 1.
+        bitmaps: whether to load them; by default if it may be changed.
 
     Raises:
         FilesystemError: libext2fs can't open it.
     """
     library = load()
+    if blocks.size_bytes >= OFFSET + SIZE and (problem := superblock_problem(blocks.read(OFFSET, SIZE))):
+        raise damaged(blocks, f"its superblock has {problem}")
     channel = Channel(blocks)
     pointer = c_void_p()
     try:
@@ -59,7 +66,7 @@ def open_handle(blocks: Blocks, *, writable: bool, now: int) -> Handle:
     handle = Handle(library, pointer, channel)
     handle.head.now = now or 1
     try:
-        if writable:
+        if writable if bitmaps is None else bitmaps:
             handle.read_bitmaps()
     except BaseException:
         handle.abandon()
@@ -113,10 +120,23 @@ class Handle:
             self.head.icache = None
 
     def read_bitmaps(self) -> None:
-        """Load the block and inode bitmaps, which every allocation needs."""
+        """Load the block and inode bitmaps, which every allocation needs.
+
+        Raises:
+            FilesystemError: they can't be read, or are not what the group descriptors say.
+        """
+        blocks = self._lib.ext2fs_blocks_count(self.head.super)
+        superblock, descriptors = self.superblock(), self.group_descriptors()
+        if problem := group_problem(superblock, descriptors, blocks):
+            raise damaged(self._channel.blocks, problem)
         self._lib.ext2fs_read_bitmaps(self._fs)
         if self.cluster_blocks == 1:
-            self._bitmaps = remember_bitmaps(self._lib, self.head, self.superblock())
+            self._bitmaps = remember_bitmaps(self._lib, self.head, superblock)
+        for bitmap in self._bitmaps:
+            last = (blocks - bitmap.first) % bitmap.group_bits if bitmap.kind == "block" else 0
+            last = last or bitmap.group_bits
+            if problem := count_problem(superblock, descriptors, bitmap.kind, bitmap.as_read, last):
+                raise damaged(self._channel.blocks, problem)
 
     def was_free(self, block: int) -> bool:
         """Whether the block bitmap said so when it was read; never where it was not kept."""
@@ -241,15 +261,17 @@ class Handle:
         """Take a name out of a directory; counts no link."""
         self._lib.ext2fs_unlink(self._fs, directory, name, ino, 0)
 
-    def entries(self, directory: int) -> list[DirectoryEntry]:
-        """All names in a directory but `.` and `..`, in the order they stand there."""
+    def entries(self, directory: int, most: int) -> list[DirectoryEntry]:
+        """At most so many names in a directory, `.` and `..` left out, in the order they stand there."""
         found: list[DirectoryEntry] = []
 
         def visit(_dir: int, kind: int, at: int, *_rest: int) -> int:
             if kind > 2:  # DIRENT_DOT_DOT_FILE
                 ino, _, length, file_type = _DIRENT.unpack(ctypes.string_at(at, _DIRENT.size))
-                found.append(DirectoryEntry(ctypes.string_at(at + _DIRENT.size, length), ino, file_type))
-            return 0
+                name = ctypes.string_at(at + _DIRENT.size, length)
+                if name not in _DOTS:  # in an inode's inline data, `..` is like any other
+                    found.append(DirectoryEntry(name, ino, file_type))
+            return 0 if len(found) < most else _DIRENT_ABORT
 
         self._lib.ext2fs_dir_iterate2(self._fs, directory, 0, None, DirVisitor(visit), None)
         return found
@@ -260,42 +282,13 @@ class Handle:
             self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
         )
 
-    def find_block(self, ino: int, raw: bytearray, logical: int) -> int:
-        """Where on the disk a block of a file lies; 0 in a hole. What is found may lie beyond the disk."""
-        found = self._number64
-        inode = self._inode_type.from_buffer(raw)
-        self._lib.ext2fs_bmap2(self._fs, ino, inode, None, 0, logical, None, byref(found))
-        return found.value
-
-    def read_file(self, ino: int, offset: int, length: int) -> bytes:
-        """Bytes of a file's content in any form, fewer at its end. Goes block by block."""
-        return self._with_file(ino, 0, functools.partial(self._read_at, offset=offset, length=length))
-
-    def _read_at(self, file: c_void_p, *, offset: int, length: int) -> bytes:
-        buffer = ctypes.create_string_buffer(length)
-        got = c_uint()
-        self._lib.ext2fs_file_llseek(file, offset, 0, None)
-        self._lib.ext2fs_file_read(file, buffer, length, byref(got))
-        return buffer.raw[: got.value]
-
     def write_file(self, ino: int, offset: int, data: bytes) -> None:
         """Write into a file's content, allocating as needed; the inode is written. Goes block by block."""
-        self._with_file(ino, 1, functools.partial(self._write_at, offset=offset, data=data))
-
-    def _write_at(self, file: c_void_p, *, offset: int, data: bytes) -> bytes:
-        self._lib.ext2fs_file_llseek(file, offset, 0, None)
-        self._lib.ext2fs_file_write(file, data, len(data), None)
-        return b""
-
-    def grow_file(self, ino: int, size_bytes: int) -> None:
-        """Set a file's size to more than it holds: a hole at its end; the inode is written."""
-        self._with_file(ino, 1, lambda file: bytes(self._lib.ext2fs_file_set_size2(file, size_bytes)))
-
-    def _with_file(self, ino: int, flags: int, use: Callable[[c_void_p], bytes]) -> bytes:
         file = c_void_p()
-        self._lib.ext2fs_file_open(self._fs, ino, flags, byref(file))
+        self._lib.ext2fs_file_open(self._fs, ino, _FILE_WRITE, byref(file))
         try:
-            return use(file)
+            self._lib.ext2fs_file_llseek(file, offset, 0, None)
+            self._lib.ext2fs_file_write(file, data, len(data), None)
         finally:
             self._lib.ext2fs_file_close(file)
 

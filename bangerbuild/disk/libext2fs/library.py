@@ -10,7 +10,7 @@ import threading
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from bangerbuild.disk.libext2fs.layouts import DirVisitor, XattrVisitor, errcode_t
+from bangerbuild.disk.libext2fs.layouts import DirVisitor, ErrorHook, XattrVisitor, errcode_t
 from bangerbuild.errors import FilesystemError, LibraryError
 
 CODE_BASE = 2133571328
@@ -59,9 +59,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_extent_free": (None, (c_void_p,)),
     "ext2fs_file_open": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p)),
     "ext2fs_file_llseek": (errcode_t, (c_void_p, c_uint64, c_int, c_void_p)),
-    "ext2fs_file_read": (errcode_t, (c_void_p, c_void_p, c_uint, c_void_p)),
     "ext2fs_file_write": (errcode_t, (c_void_p, c_void_p, c_uint, c_void_p)),
-    "ext2fs_file_set_size2": (errcode_t, (c_void_p, c_uint64)),
     "ext2fs_file_close": (errcode_t, (c_void_p,)),
     "ext2fs_lookup": (errcode_t, (c_void_p, c_uint32, c_char_p, c_int, c_void_p, c_void_p)),
     "ext2fs_link": (errcode_t, (c_void_p, c_uint32, c_char_p, c_uint32, c_int)),
@@ -76,10 +74,6 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_xattr_remove": (errcode_t, (c_void_p, c_char_p)),
     "ext2fs_xattrs_close": (errcode_t, (c_void_p,)),
     "ext2fs_free_ext_attr": (errcode_t, (c_void_p, c_uint32, c_void_p)),
-    "ext2fs_bmap2": (
-        errcode_t,
-        (c_void_p, c_uint32, c_void_p, c_void_p, c_int, c_uint64, c_void_p, c_void_p),
-    ),
     "ext2fs_crc32c_le": (c_uint32, (c_uint32, c_char_p, c_size_t)),
     "ext2fs_crc32_be": (c_uint32, (c_uint32, c_char_p, c_size_t)),
     "ext2fs_get_library_version": (c_int, (c_void_p, c_void_p)),
@@ -102,13 +96,22 @@ def keep(error: BaseException) -> int:
     return errno.EIO
 
 
+def _complained(who: bytes | None, code: int, complaint: bytes | None, _arguments: int) -> None:
+    """Take up what libext2fs would print and then pass over: a number on the disk that can't be."""
+    text = error_text(code) if code else (complaint or b"").decode(errors="replace").partition(":")[0]
+    keep(FilesystemError(f"{text} ({(who or b'libext2fs').decode(errors='replace')})", code=code))
+
+
+_hook = ErrorHook(_complained)
+
+
 def _check_found(code: int, function: object, arguments: object) -> int:
     """The same where "not found" is an answer; an exception for each would cost more than the search."""
     return code if code == FILE_NOT_FOUND and _kept.error is None else _check(code, function, arguments)
 
 
 def _check(code: int, _function: object, _arguments: object) -> int:
-    """Ctypes' errcheck of every function that returns an errcode_t."""
+    """Ctypes' errcheck of every function that returns an errcode_t, or nothing: then code is None."""
     if (error := _kept.error) is not None:
         _kept.error = None
         raise error
@@ -124,6 +127,7 @@ class Library:
         for name, (restype, argtypes) in _SIGNATURES.items():
             setattr(self, name, _bound(library, name, restype, argtypes))
         self.error_message = _bound(com_err, "error_message", c_char_p, (errcode_t,))
+        _bound(com_err, "set_com_err_hook", c_void_p, (ErrorHook,))(_hook)
 
     def version(self) -> str:
         """Such as `1.47.0`."""
@@ -143,7 +147,7 @@ def _bound(library: ctypes.CDLL, name: str, restype: Any, argtypes: tuple[Any, .
             f"libext2fs is too old: it has no {name}", hint=f"version 1.46 or newer: {_INSTALL}"
         ) from err
     function.restype, function.argtypes = restype, argtypes
-    if restype is errcode_t:
+    if restype is errcode_t or restype is None:
         function.errcheck = _check_found if name == "ext2fs_lookup" else _check
     return function
 

@@ -9,9 +9,62 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from bangerbuild.spec.sources import (
+    BootSource,
+    DirectorySource,
+    Ext4Source,
+    GuestBoot,
+    HostBoot,
+    HostFile,
+    ImageSource,
+    MmdebstrapSource,
+    OciArchiveSource,
+    OciSource,
+    OtherImage,
+    Pin,
+    PinnedSource,
+    TarSource,
+    UrlBoot,
+    UrlSource,
+    shown_url,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+__all__ = [
+    "NAME_PATTERN",
+    "VM",
+    "BootSource",
+    "DirectorySource",
+    "Disk",
+    "Ext4Source",
+    "FileSync",
+    "GuestBoot",
+    "GuestDefaults",
+    "HostBoot",
+    "HostFile",
+    "HostPath",
+    "Image",
+    "ImageSource",
+    "InlineFile",
+    "Manifest",
+    "MmdebstrapSource",
+    "Mount",
+    "Network",
+    "OciArchiveSource",
+    "OciSource",
+    "OtherImage",
+    "Pin",
+    "PinnedSource",
+    "Root",
+    "TarSource",
+    "UrlBoot",
+    "UrlSource",
+    "Work",
+    "shown_url",
+]
 
 NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
 
@@ -25,52 +78,6 @@ class HostPath:
 
 
 @dataclass(frozen=True)
-class Ext4Source:
-    """An image of an ext2, ext3 or ext4 filesystem, cloned as it is."""
-
-    path: HostPath
-    size_bytes: int | None = field(default=None, metadata={"key": "size"})
-
-
-@dataclass(frozen=True)
-class TarSource:
-    """A tarball; its compression is told from its content."""
-
-    path: HostPath
-    size_bytes: int | None = field(default=None, metadata={"key": "size"})
-
-
-@dataclass(frozen=True)
-class DirectorySource:
-    """A directory of the host. Owners become 0:0 unless `keep_owner`."""
-
-    path: HostPath
-    size_bytes: int | None = field(default=None, metadata={"key": "size"})
-    keep_owner: bool = field(default=False, metadata={"key": "owner"})
-
-
-ImageSource = Ext4Source | TarSource | DirectorySource
-
-
-@dataclass(frozen=True)
-class HostBoot:
-    """A kernel or initrd that is a file of the host."""
-
-    path: HostPath
-
-
-@dataclass(frozen=True)
-class GuestBoot:
-    """A kernel or initrd taken out of the image's own root filesystem."""
-
-    pattern: str = field(metadata={"key": "guest"})
-    """An absolute guest path whose last component may be a glob; the newest version that matches is taken."""
-
-
-BootSource = HostBoot | GuestBoot
-
-
-@dataclass(frozen=True)
 class Image:
     """`[image.NAME]`."""
 
@@ -80,6 +87,9 @@ class Image:
     kernel: BootSource | None = None
     initrd: BootSource | None = None
     cmdline: str | None = None
+    files: tuple[InlineFile, ...] = ()
+    """Written into the root filesystem itself."""
+    file_syncs: tuple[FileSync, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,117 @@
+"""`bangerbuild image`: images without a VM, and those that are there."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bangerbuild.cli import options, output
+from bangerbuild.model import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from bangerbuild.store import Store
+
+DEFAULT_STORE = "build"
+
+
+def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where the images are."""
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="The store. [default: that of vm.toml, if it is here, else build]",
+    )(function)
+
+
+@click.group()
+def image() -> None:
+    """Make an image without a manifest; list those in the store."""
+
+
+@image.command("import")
+@click.argument("source")
+@click.argument("name")
+@store_option
+@click.option(
+    "--size", metavar="SIZE", help="The filesystem's. [default: what the content needs, and headroom]"
+)
+@click.option("--max-size", metavar="SIZE", help="The most that it may unpack to.")
+@click.option("--sha256", metavar="DIGEST", help="What a download must be.")
+@click.option("--platform", metavar="OS/ARCH", help="Which of a container image's platforms.")
+@click.option("--offline", is_flag=True, help="Never use the network.")
+@click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only, and the image's path.")
+def import_(
+    source: str, name: str, *, store: Path | None, offline: bool, quiet: bool, **more: str | None
+) -> int:
+    """Make an image of SOURCE, under NAME, and print its path.
+
+    SOURCE is a tarball, an ext4 or a directory; an address; or a container image such as docker://debian:12.
+    No manifest asks for it, so `gc` removes it; the same call makes it again.
+    """
+    from bangerbuild import apply as flow
+    from bangerbuild import manifest
+    from bangerbuild.reporters import reporter
+
+    given = {key: value for key, value in more.items() if value is not None}
+    loaded = manifest.single_image(source, name, given, store=_store_path(store))
+    manner = flow.Manner(len(os.sched_getaffinity(0)))
+    with reporter(quiet=quiet, verbose=False) as telling:
+        plan, results = flow.build(loaded, manner, telling, offline=offline)
+    if any(result.outcome is Outcome.FAILED for result in results):
+        return 1
+    output.result(str(loaded.store / plan.actions[0].artifacts[0]))
+    return 0
+
+
+@image.command()
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def ls(*, store: Path | None, as_json: bool) -> None:
+    """List the images in the store."""
+    from bangerbuild import stored_images
+
+    opened = _opened(store)
+    found = stored_images.stored(opened)
+    if as_json:
+        images = [one.to_json() for one in found]
+        output.json_result({"format": 1, "store": str(opened.path), "images": images})
+        return
+    for line in stored_images.lines(found):
+        output.result(line)
+
+
+@image.command()
+@click.argument("name")
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def show(name: str, *, store: Path | None, as_json: bool) -> None:
+    """Print all about the image NAME: the one made last, or the one of that fingerprint."""
+    from bangerbuild import stored_images
+
+    found = stored_images.named(stored_images.stored(_opened(store)), name)
+    if as_json:
+        output.json_result({"format": 1, **found.to_json()})
+        return
+    for line in stored_images.details(found):
+        output.result(line)
+
+
+def _opened(given: Path | None) -> Store:
+    from bangerbuild import store
+
+    return store.read(_store_path(given))
+
+
+def _store_path(given: Path | None) -> Path:
+    if given is None and Path(options.DEFAULT_MANIFEST).exists():
+        from bangerbuild import manifest
+
+        return manifest.load((Path(options.DEFAULT_MANIFEST),)).store
+    return (given or Path(DEFAULT_STORE)).absolute()

@@ -1,0 +1,81 @@
+"""`bangerbuild lock`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from bangerbuild.cli import options, output
+from bangerbuild.spec import shown_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.pinning import Change, Pinned
+
+
+DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
+"""People tell digests apart by their first digits; the file has them all."""
+
+
+@click.command()
+@click.argument("manifest", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--upgrade",
+    is_flag=False,
+    flag_value="",
+    default=None,
+    metavar="[NAME]",
+    help="Ask again what the sources of image NAME stand for, or those of all images.",
+)
+@click.option("--offline", is_flag=True, help="Never use the network.")
+def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> None:
+    """Write down which bytes the sources stand for.
+
+    bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
+    registry. What is in it stays, unless --upgrade asks anew.
+    """
+    from bangerbuild import apply as flow
+    from bangerbuild.reporters import Plain
+
+    request = options.request(manifest, store=None, targets=(), offline=offline)
+    found = flow.lock(request, upgrade, output.warn, Plain(verbose=False).progressed)
+    for line in _lines(found):
+        output.result(line)
+
+
+def _lines(found: Pinned) -> Iterator[str]:
+    changes = tuple(found.changes())
+    width = max((len(change.place) for change in changes), default=0)
+    for change in changes:
+        yield f"  {_verb(change):<7} {change.place:<{width}}  {_what(change)}"
+    count = len(found.after.entries)
+    sources = "1 source" if count == 1 else f"{count} sources"
+    yield f"{found.path}: {sources}" if changes else f"Nothing to do: {sources} locked."
+
+
+def _verb(change: Change) -> str:
+    if change.old is None:
+        return "add"
+    return "drop" if change.new is None else "move"
+
+
+def _what(change: Change) -> str:
+    """The words of an entry that is new or gone; of one that moved what is no longer as it was."""
+    old, new = (dict(entry.words) if entry else {} for entry in (change.old, change.new))
+    if not old or not new:
+        return ", ".join(f"{key} {_shown(key, value)}" for key, value in (old or new).items())
+    keys = [key for key in (*old, *(new.keys() - old.keys())) if old.get(key) != new.get(key)]
+    return ", ".join(f"{key} {_shown(key, old.get(key))} -> {_shown(key, new.get(key))}" for key in keys)
+
+
+def _shown(key: str, value: str | list[str] | None) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, list):
+        return " ".join(value)
+    if key == "url":
+        return shown_url(value)
+    return value[:SHOWN_DIGITS] if len(value) == DIGEST_LENGTH else value

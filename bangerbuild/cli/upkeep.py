@@ -1,0 +1,105 @@
+"""The commands that look after a store: `verify`, `gc`, `destroy`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bangerbuild import report
+from bangerbuild.cli import options, output
+from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@click.command()
+@options.manifest_options
+@options.as_json
+@options.jobs
+@options.lock_timeout
+@click.option("--rebuild", is_flag=True, help="Make images again, in staging, and compare.")
+def verify(
+    *,
+    as_json: bool,
+    jobs: int | None,
+    lock_timeout: float,
+    rebuild: bool,
+    **wanted: Any,  # noqa: ANN401  # the options that make a Request
+) -> int:
+    """Check whether what lies in the store is sound.
+
+    Disks, images, launch files and the files written into guests are read, and nothing is changed. Disks
+    that somebody has open are left out and listed.
+    """
+    from bangerbuild import apply as flow
+    from bangerbuild import verify as verification
+    from bangerbuild.verify.check import Check, Finding
+
+    def tell(checks: Sequence[Check]) -> None:
+        if not as_json:
+            for line in verification.lines(checks):
+                output.result(line)
+
+    manner = flow.Manner(options.number(jobs), lock_seconds=lock_timeout)
+    store, checks = verification.verify(options.request(**wanted), manner, tell, output.warn, again=rebuild)
+    if as_json:
+        output.json_result(verification.to_json(store, checks))
+    else:
+        output.result(verification.summary_line(checks))
+    results = {check.result for check in checks}
+    return EXIT_FAILED if Finding.FAILED in results else EXIT_BUSY if Finding.IN_USE in results else 0
+
+
+@click.command()
+@options.store_options
+@options.as_json
+@options.lock_timeout
+@click.option("-n", "--dry-run", is_flag=True, help="List what would be removed.")
+def gc(*, as_json: bool, lock_timeout: float, dry_run: bool, **wanted: Any) -> None:  # noqa: ANN401
+    """Remove what no manifest, VM or launch file needs.
+
+    That is images and what interrupted runs left; never a disk that a guest has written to.
+    """
+    from bangerbuild import collect
+
+    request = options.request(**wanted)
+    store, found = collect.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
+    if as_json:
+        output.json_result(collect.to_json(store, found, dry_run=dry_run))
+        return
+    for line in collect.lines(found, dry_run=dry_run):
+        output.result(line)
+
+
+@click.command()
+@options.store_options
+@options.lock_timeout
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    required=True,
+    metavar="ID",
+    help="A VM (vm.web), one of its disks (vm.web.work), or an image that nothing needs. May be repeated.",
+)
+@click.option("--yes", is_flag=True, help="Don't ask.")
+def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: ANN401
+    """Remove a VM's disks and files, WHATEVER IS IN THEM.
+
+    It need not be declared any more. What goes is named first; without a terminal to ask on, --yes is needed.
+    """
+    from bangerbuild import destroy as destruction
+
+    def agree(loss: destruction.Loss) -> bool:
+        output.say(destruction.loss_lines(loss))
+        return yes or output.ask(f"Remove this, {report.size(loss.size_bytes)}, for good?", hint="--yes")
+
+    request = options.request(**wanted)
+    loss = destruction.destroy(request, agree, output.warn, lock_seconds=lock_timeout)
+    if loss is None:
+        output.say(["nothing was removed"])
+        return EXIT_FAILED
+    output.result(destruction.summary_line(loss))
+    return 0

@@ -1,0 +1,41 @@
+"""Taking directories away with all that is in them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk.superblock import damaged
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from bangerbuild.disk.nodes import Nodes
+
+
+def drop_directory(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
+    """Take a directory away with all that is in it, deepest first, without recursion.
+
+    Raises:
+        FilesystemError: it is inside itself, or damaged otherwise; what was taken away stays so.
+    """
+    pending = [(parent, name, ino, iter(nodes.entries(ino)))]
+    while pending:
+        above, own_name, own, left = pending[-1]
+        entry = next(left, None)
+        if entry is None:
+            pending.pop()
+            _drop_empty(nodes, above, own_name, own)
+        elif nodes.kind(entry.ino) is EntryType.DIRECTORY:
+            if any(entry.ino == open_ino for _, _, open_ino, _ in pending):
+                raise damaged(nodes.blocks, f"directory {entry.ino} is inside itself")
+            pending.append((own, entry.name, entry.ino, iter(nodes.entries(entry.ino))))
+        else:
+            nodes.drop_name(own, entry.name, entry.ino)
+
+
+def _drop_empty(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
+    nodes.unlink(parent, name, ino)
+    above = nodes.inode(parent)  # an inline directory's entries are in its inode
+    if above.links > 2:  # 1 stays: too many to be counted
+        above.links -= 1
+        nodes.save(parent, above)
+    nodes.free(ino, nodes.inode(ino))

@@ -1,0 +1,51 @@
+"""Addresses: what of one may be shown, and which can be fetched."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from bangerbuild.errors import FetchError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+_REST = re.compile(r"\?[^#]+")
+_IDENTITY = re.compile("(?<=//)[^/]*@")
+
+
+def shown(url: str) -> str:
+    """An address without the name, password and token that it may hold."""
+    return _REST.sub("?…", _IDENTITY.sub("", url.partition("#")[0]))
+
+
+def parse(url: str) -> SplitResult:
+    """An address in its parts.
+
+    Raises:
+        FetchError: it is none, or of a kind that can't be fetched.
+    """
+    try:
+        parts = urlsplit(url)
+        is_right = _is_right(parts)
+    except ValueError:  # a port that is no number, brackets around what is no IPv6 address
+        is_right = False
+    if not is_right:
+        raise FetchError(
+            f"'{shown(url)}' is no address that can be fetched",
+            hint="http://…, https://…, or file:// and an absolute path",
+        )
+    return parts
+
+
+def _is_right(parts: SplitResult) -> bool:
+    if parts.scheme == "file":
+        return parts.netloc in {"", "localhost"} and parts.path.startswith("/")
+    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+
+
+def file_path(parts: SplitResult) -> Path:
+    """The path that a `file` address stands for."""
+    return Path(unquote(parts.path))

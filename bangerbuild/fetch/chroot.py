@@ -1,0 +1,148 @@
+"""mmdebstrap as a program: its command, how it gets to be root, and its errors in plain words."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild import process
+from bangerbuild.errors import FetchError, ToolError
+from bangerbuild.process import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.fetch.mmdebstrap import Suite
+
+_SECONDS = 3600
+_OUTPUT_BYTES = 64 << 20
+_COMPLAINTS = ("E: ", "W: ", "Err:", "Unknown option")
+_PASSED_ON = re.compile("HOME|TMPDIR|(https?|ftp|all|no)_proxy|(HTTPS?|FTP|ALL|NO)_PROXY")
+_PROBE = Command(("mmdebstrap", "--unshare-helper", "true"))
+_MARK_HOST_FILES = """
+for f in hostname resolv.conf; do
+    [ ! -f "$1/etc/$f" ] || printf '\\n%s\\n' '# of the host that builds' >>"$1/etc/$f"
+done
+"""
+_REMOVE_HOST_FILES = """
+for f in hostname resolv.conf; do
+    ! grep -qsxF '# of the host that builds' "$1/etc/$f" || rm "$1/etc/$f"
+done
+for d in lib/apt/lists cache/apt/archives; do
+    [ ! -d "$1/var/$d/partial" ] || chown 0:0 "$1/var/$d/partial"
+done
+echo 'APT::Sandbox::User "root";' >>"$MMDEBSTRAP_APT_CONFIG"
+"""
+"""Hooks that keep the host out of the tarball.
+
+mmdebstrap lends the chroot the host's name and name servers and leaves them in; what a package or a hook of
+the user's puts in their place has no mark and stays. And what apt fetches belongs to the host's `_apt`, whose
+number differs, if that user may enter TMPDIR; after these hooks apt only cleans up.
+"""
+
+
+def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mapping[str, str]) -> Command:
+    """Writes the tarball to `target`, uncompressed, so that no compressor's version counts."""
+    is_extract = any(argument.endswith("extract") for argument in suite.arguments)
+    return Command(
+        (
+            "mmdebstrap",
+            *(f"--mode={mode}", "--format=tar", f"--setup-hook={_MARK_HOST_FILES}"),
+            *(f"--include={package}" for package in suite.packages),
+            *suite.arguments,
+            f"--{'extract' if is_extract else 'customize'}-hook={_REMOVE_HOST_FILES}",
+            *(suite.name, str(target)),
+            *((suite.mirror,) if suite.mirror else ()),
+        ),
+        env={
+            **{name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)},
+            "SOURCE_DATE_EPOCH": str(epoch),
+        },
+        timeout_seconds=_SECONDS,
+        output_bytes=_OUTPUT_BYTES,
+    )
+
+
+def choose_mode() -> str:
+    """How mmdebstrap gets to be root in the chroot, on this host and as this user.
+
+    Raises:
+        ToolError: mmdebstrap is missing, or there is no way.
+    """
+    process.find("mmdebstrap")
+    if os.geteuid() == 0:
+        return "root"
+    probed = process.run(replace(_PROBE, ok=frozenset(range(256))))
+    if probed.code == 0:
+        return "unshare"
+    try:
+        process.find("fakechroot")
+        process.find("fakeroot")
+    except ToolError as err:
+        raise ToolError(
+            "mmdebstrap can't work for this user: neither user namespaces nor fakechroot are there",
+            details=probed.output.strip(),
+            hint="apt install fakechroot fakeroot; or uidmap, and a line for you in /etc/subuid and subgid",
+        ) from err
+    return "fakechroot"
+
+
+@dataclass(frozen=True)
+class _Failure:
+    pattern: str
+    """Found in what mmdebstrap, apt or dpkg say of it."""
+    brief: str
+    """A predicate."""
+    hint: str | None = None
+
+
+_FAILURES = (
+    _Failure("Unable to locate package|has no installation candidate", "has not all of these packages"),
+    _Failure("unmet dependencies|held broken packages", "has packages that don't go together"),
+    _Failure(
+        "Release file.* (not valid yet|expired)", "is served as it was long ago, or this clock is wrong"
+    ),
+    _Failure(
+        "NO_PUBKEY|is not signed|signatures couldn't be verified|unable to find keyring",
+        "is signed by somebody unknown here",
+        "apt install debian-archive-keyring (ubuntu-archive-keyring); or `[signed-by=FILE]` in `mirror`",
+    ),
+    _Failure(
+        "does not have a Release file|unable to determine default mirror|cannot find.*suite",
+        "is not there: its mirror has no such suite",
+        "name the mirror that has it with `mirror`",
+    ),
+    _Failure(
+        "Could not (resolve|connect)|Temporary failure|Connection (refused|failed|timed out)|Failed to fetch",
+        "can't be fetched: its mirror does not answer",
+    ),
+    _Failure("No space left", "can't be made: no room", "have it made elsewhere: export TMPDIR=/var/tmp"),
+    _Failure(
+        "nosuid|noexec|nodev", "can't be made where it is", "have it made elsewhere: export TMPDIR=/var/tmp"
+    ),
+)
+
+
+def run(asked: Command, suite: Suite) -> None:
+    """Runs mmdebstrap.
+
+    Raises:
+        ToolError: it is missing, can't be started, or takes too long.
+        FetchError: it failed; the brief says why in terms of the suite.
+    """
+    completed = process.run(replace(asked, ok=frozenset(range(256))))
+    if completed.code != 0:
+        raise failure(completed.output, suite)
+
+
+def failure(printed: str, suite: Suite) -> FetchError:
+    """The error for what mmdebstrap printed before it failed."""
+    said = [line for line in printed.splitlines() if line.startswith(_COMPLAINTS)]
+    details = "\n".join(said) or printed.strip()[-2000:]
+    for known in _FAILURES:
+        if re.search(known.pattern, printed):
+            return FetchError(f"'{suite}' {known.brief}", details=details, hint=known.hint)
+    return FetchError(f"'{suite}' can't be made", details=details)

@@ -1,0 +1,197 @@
+"""One request over HTTP, redirects followed, with its failures told apart. The home of the urllib3 package.
+
+Proxies are taken from the environment (`https_proxy`, `no_proxy`), authorities from where OpenSSL looks
+(`SSL_CERT_FILE`, `SSL_CERT_DIR`), names and passwords from the address or from ~/.netrc.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import netrc
+import os
+import ssl
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+
+import urllib3
+from urllib3 import exceptions
+from urllib3.util import make_headers
+
+from bangerbuild import __version__
+from bangerbuild.errors import FetchError
+from bangerbuild.fetch.address import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
+REDIRECTS = 10
+_NO_ADDRESS = (exceptions.LocationValueError, exceptions.ProxySchemeUnknown)
+_REASONS: Mapping[type[exceptions.HTTPError], str] = {
+    exceptions.ProxyError: "the proxy does not let it through",
+    exceptions.NameResolutionError: "its server's name is not known",
+    exceptions.NewConnectionError: "nothing answers where its server should be",
+    exceptions.ConnectTimeoutError: "nothing answers where its server should be",
+    exceptions.TimeoutError: "its server went silent",
+    exceptions.HTTPError: "the connection broke",
+}
+"""The first that fits."""
+_PIECE_BYTES = 1 << 20
+_AUTHORITY_HINT = "name the file that has its authority: export SSL_CERT_FILE=/path/to/ca.pem"
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to wait for a server, and how often to try again."""
+
+    attempts: int = 5
+    """In a row that bring nothing new."""
+    pause_seconds: float = 1.0
+    """Before the second attempt; twice as long before each further one."""
+    connect_seconds: float = 30.0
+    read_seconds: float = 60.0
+    """Without a byte."""
+    longest_pause_seconds: float = 60.0
+    """However long the server says to wait."""
+
+
+class CutError(FetchError):
+    """A request that may well succeed the next time."""
+
+    def __init__(self, brief: str, *, details: str | None = None, wait_seconds: float = 0.0) -> None:
+        super().__init__(brief, details=details)
+        self.wait_seconds = wait_seconds
+        """What the server asks for."""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a server answers."""
+
+    status: int
+    reason: str
+    headers: Mapping[str, str]
+    """Names in any case."""
+    pieces: Iterator[bytes]
+    """The body as it comes; reading on may raise a CutError."""
+
+
+@contextlib.contextmanager
+def request(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[Response]:
+    """Ask for an address, and for those it redirects to.
+
+    Raises:
+        FetchError: the address can't be asked for, by name; a CutError if it is worth another attempt.
+    """
+    asked = url
+    for _ in range(REDIRECTS):
+        with _answer(asked, headers, patience) as answer:
+            target = answer.get_redirect_location()
+            if not target:
+                yield _response(answer, url)
+                return
+            asked = _redirected(asked, urljoin(asked, target), url)
+    raise FetchError(f"'{shown(url)}' can't be fetched: it redirects more than {REDIRECTS} times")
+
+
+def _redirected(last: str, target: str, url: str) -> str:
+    """Where a redirect leads; never from https to what others can read and change on the way."""
+    scheme = urlsplit(target).scheme
+    if scheme == "https" or (scheme == "http" and urlsplit(last).scheme == "http"):
+        return target
+    raise FetchError(f"'{shown(url)}' can't be fetched: it redirects from '{shown(last)}' to '{scheme}:'")
+
+
+@contextlib.contextmanager
+def _answer(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[BaseHTTPResponse]:
+    parts = urlsplit(url)
+    with _translated(url), _pool(parts) as pool:
+        answer = pool.urlopen(
+            "GET",
+            parts._replace(netloc=_host(parts), fragment="").geturl(),
+            headers={"User-Agent": f"bangerbuild/{__version__}", **_identity(parts), **headers},
+            redirect=False,
+            retries=False,
+            preload_content=False,
+            timeout=urllib3.Timeout(connect=patience.connect_seconds, read=patience.read_seconds),
+        )
+        try:
+            yield answer
+        finally:
+            answer.close()
+
+
+def _response(answer: BaseHTTPResponse, url: str) -> Response:
+    return Response(answer.status, answer.reason or "", answer.headers, _pieces(answer, url))
+
+
+def _pieces(answer: BaseHTTPResponse, url: str) -> Iterator[bytes]:
+    """The body as the file lies there: a server that calls a .tar.gz a gzipped tar would have it undone."""
+    with _translated(url):
+        while piece := answer.read1(_PIECE_BYTES, decode_content=False):
+            yield piece
+
+
+def _pool(parts: SplitResult) -> urllib3.PoolManager:
+    """Connections to a host, through its proxy if the environment names one."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if proxy is None or urllib.request.proxy_bypass(parts.hostname or ""):
+        return urllib3.PoolManager()
+    asked = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if asked.username is None:
+        return urllib3.ProxyManager(asked.geturl())
+    secret = f"{unquote(asked.username)}:{unquote(asked.password or '')}"
+    return urllib3.ProxyManager(
+        asked._replace(netloc=_host(asked)).geturl(), proxy_headers=make_headers(proxy_basic_auth=secret)
+    )
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2]
+
+
+def _identity(parts: SplitResult) -> Mapping[str, str]:
+    """Name and password for a host, from its address or from ~/.netrc; nothing if there are none."""
+    known = _netrc_identity(parts.hostname or "")
+    if parts.username is not None:
+        known = (unquote(parts.username), unquote(parts.password or ""))
+    return make_headers(basic_auth=":".join(known)) if known else {}
+
+
+def _netrc_identity(host: str) -> tuple[str, str] | None:
+    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    try:
+        known = netrc.netrc(path).hosts.get(host)
+    except FileNotFoundError:
+        return None
+    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as err:
+        raise FetchError(f"'{path}' can't be read, which may know how to log in", details=str(err)) from err
+    return (known[0], known[2] or "") if known else None
+
+
+@contextlib.contextmanager
+def _translated(url: str) -> Iterator[None]:
+    """urllib3's errors in plain words."""
+    try:
+        yield
+    except exceptions.HTTPError as err:
+        raise _error(f"'{shown(url)}' can't be fetched", err) from err
+
+
+def _error(brief: str, err: exceptions.HTTPError) -> FetchError:
+    if isinstance(err, exceptions.SSLError) and _is_untrusted(err):
+        why = "its server's certificate is not trusted"
+        return FetchError(f"{brief}: {why}", details=str(err), hint=_AUTHORITY_HINT)
+    if isinstance(err, _NO_ADDRESS):
+        return FetchError(f"{brief}: there is no such address", details=str(err))
+    why = next(why for kind, why in _REASONS.items() if isinstance(err, kind))
+    return CutError(f"{brief}: {why}", details=str(err))
+
+
+def _is_untrusted(err: exceptions.SSLError) -> bool:
+    return bool(err.args) and isinstance(err.args[0], ssl.SSLCertVerificationError)

@@ -1,0 +1,172 @@
+"""Downloads: `http`, `https` and `file` addresses to files with a known digest, checked before use."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import FetchError, OfflineError
+from bangerbuild.fetch import remembered
+from bangerbuild.fetch.address import file_path, parse, shown
+from bangerbuild.fetch.cache import Blob
+from bangerbuild.fetch.locked_files import digest_of
+from bangerbuild.fetch.remembered import NOTHING, Remembered
+from bangerbuild.sources.hostfile import opened_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.fetch.cache import Cache, Draft
+    from bangerbuild.fetch.connection import Patience
+    from bangerbuild.fetch.transfer import Brought, Progress
+
+_CHANGED_HINT = (
+    "if it was changed on purpose, give its new sha256 in the manifest or move the lock file to it"
+)
+_ROOM_HINT = "make room there, or have the cache elsewhere: export XDG_CACHE_HOME=/var/tmp/me"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def silent(_done_bytes: int, _total_bytes: int | None) -> None:
+    """A Progress that nobody sees."""
+
+
+def download(  # noqa: PLR0913  # what and where, and keywords that most leave out
+    url: str,
+    *,
+    sha256: str | None,
+    cache: Cache,
+    progress: Progress = silent,
+    offline: bool = False,
+    patience: Patience | None = None,
+) -> Blob:
+    """The file that an address stands for.
+
+    With a digest the cache answers if it can, and nobody else is asked. Without one the server is asked
+    whether the cache's is still the one, and sends it if not. A file of this host stays where it is.
+
+    Args:
+        url: where it is; a name and password in it are neither shown nor kept.
+        sha256: 64 lower-case hex digits that it must have; None: whatever it is.
+        cache: where it is kept, and what was cut off is gone on with.
+        progress: told how far a download is, in this thread, often.
+        offline: no server is asked; without a digest the cache's last answer counts.
+        patience: with the server; None: the usual.
+
+    Raises:
+        FetchError: it can't be had, or has another digest; an OfflineError if a server had to be asked.
+        SourceError: a file of this host can't be read.
+        CacheError: the cache can't be read or written.
+    """
+    parts = parse(url)
+    if sha256 is not None and (blob := cache.get(sha256)):
+        return blob
+    if parts.scheme == "file":
+        return _own_file(url, file_path(parts), sha256)
+    if offline:
+        return _answer_of_the_cache(url, sha256, cache)
+    return _Download(url, sha256, cache, progress, patience).run()
+
+
+def _own_file(url: str, path: Path, sha256: str | None) -> Blob:
+    with opened_file(path, url) as file:
+        digest, size = digest_of(file.fileno()), os.fstat(file.fileno()).st_size
+    if sha256 is not None and digest != sha256:
+        raise _differs(url, sha256, digest)
+    return Blob(digest, path, size)
+
+
+def _answer_of_the_cache(url: str, sha256: str | None, cache: Cache) -> Blob:
+    """What the address gave when it was last asked, if nothing else is wanted."""
+    known = remembered.read(_memory(url, cache))
+    if sha256 is None and known.digest and (blob := cache.get(known.digest)):
+        return blob
+    raise OfflineError(
+        f"'{shown(url)}' is not in the cache, and --offline lets nothing be fetched",
+        hint="run it once without --offline",
+    )
+
+
+def _differs(url: str, sha256: str, found: str) -> FetchError:
+    return FetchError(
+        f"'{shown(url)}' is not what it must be: its sha256 is {found}, not {sha256}", hint=_CHANGED_HINT
+    )
+
+
+def _memory(url: str, cache: Cache) -> Path:
+    return cache.urls / f"{remembered.key_of(url)}.json"
+
+
+class _Download:
+    """One download by this process; others that want the same address wait for it."""
+
+    def __init__(
+        self, url: str, sha256: str | None, cache: Cache, progress: Progress, patience: Patience | None
+    ) -> None:
+        self._url = url
+        self._sha256 = sha256
+        self._cache = cache
+        self._progress = progress
+        self._patience = patience
+        self._memory = _memory(url, cache)
+
+    def run(self) -> Blob:
+        with self._cache.draft(remembered.key_of(self._url)) as draft:
+            if self._sha256 and (blob := self._cache.get(self._sha256)):
+                return blob  # somebody else has fetched it meanwhile
+            with self._kept(draft):
+                return self._fetched(draft)
+
+    def _fetched(self, draft: Draft) -> Blob:
+        known = remembered.read(self._memory)
+        here = self._cache.get(known.digest) if known.digest and not self._sha256 else None
+        brought = self._bring(draft, known, here)
+        if here and brought.unchanged:
+            return here
+        digest = draft.digest()
+        if self._sha256 not in {None, digest} and brought.in_parts:
+            draft.discard()  # its parts may be of two versions: once more, from the start
+            brought = self._bring(draft, known, here)
+            digest = draft.digest()
+        return self._published(draft, digest, brought)
+
+    def _published(self, draft: Draft, digest: str, brought: Brought) -> Blob:
+        if self._sha256 and digest != self._sha256:
+            draft.discard()
+            raise _differs(self._url, self._sha256, digest)
+        blob = draft.publish(digest)
+        remembered.write(self._memory, Remembered(brought.validators, digest))
+        return blob
+
+    def _bring(self, draft: Draft, known: Remembered, here: Blob | None) -> Brought:
+        from bangerbuild.fetch.connection import Patience
+        from bangerbuild.fetch.transfer import Wanted, bring
+
+        return bring(
+            Wanted(
+                self._url,
+                is_pinned=self._sha256 is not None,
+                draft=NOTHING if known.digest else known.validators,
+                unless=known.validators if here else None,
+            ),
+            draft.file,
+            begun=lambda validators: remembered.write(self._memory, Remembered(validators)),
+            progress=self._progress,
+            patience=self._patience or Patience(),
+        )
+
+    @contextlib.contextmanager
+    def _kept(self, draft: Draft) -> Iterator[None]:
+        """Errors of the cache's disk; what filled it goes."""
+        try:
+            yield
+        except OSError as err:
+            if err.errno in _FULL:
+                draft.discard()
+            reason = (err.strerror or str(err)).lower()
+            raise FetchError(
+                f"'{shown(self._url)}' can't be kept in '{self._cache.path}': {reason}", hint=_ROOM_HINT
+            ) from err

@@ -1,0 +1,226 @@
+"""Bringing one file from a server into a draft: gone on with after a cut, tried again after a pause.
+
+The server's word is never taken for the bytes: how long it says the file is, which part it says it sends, and
+whether it says that nothing changed are compared with what comes; the digest is compared by the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import re
+import time
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, TypeAlias
+
+from bangerbuild.errors import FetchError
+from bangerbuild.fetch.address import shown
+from bangerbuild.fetch.connection import CutError, request
+from bangerbuild.fetch.remembered import NOTHING, Validators
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from io import FileIO
+
+    from bangerbuild.fetch.connection import Patience, Response
+
+Progress: TypeAlias = "Callable[[int, int | None], None]"
+"""Is told how many bytes are here, and of how many; None where the server does not say."""
+
+PROGRESS_BYTES = 1 << 16
+"""An attempt that brought less has brought nothing."""
+_WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_LOGIN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
+_GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
+_LOGIN_HINT = "name and password for its server go into ~/.netrc"
+_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a server."""
+
+    url: str
+    is_pinned: bool
+    """The caller knows the digest: the parts of any server that has the file will do."""
+    draft: Validators = NOTHING
+    """What the bytes in the draft came with."""
+    unless: Validators | None = None
+    """Of a whole file that is here; that one is not sent again."""
+
+
+@dataclass(frozen=True)
+class Brought:
+    """What came of it."""
+
+    validators: Validators
+    in_parts: bool = False
+    """Not all bytes are of one answer."""
+    unchanged: bool = False
+    """The file is the one that is here, and was not sent."""
+
+
+def bring(
+    wanted: Wanted,
+    file: FileIO,
+    *,
+    begun: Callable[[Validators], None],
+    progress: Progress,
+    patience: Patience,
+) -> Brought:
+    """Write a file as its server has it, after what is there of it already.
+
+    Args:
+        wanted: from where.
+        file: the draft, which is left as far as it came on any error.
+        begun: told what the bytes come with, before the first is written into an empty draft.
+        progress: told how far it is.
+        patience: with the server.
+
+    Raises:
+        FetchError: it can't be had, or not today.
+        OSError: the draft can't be written.
+    """
+    transfer = _Transfer(wanted, file, begun, progress, patience)
+    failures = 0
+    while True:
+        had = _size(file)
+        try:
+            return transfer.attempt()
+        except CutError as err:
+            failures = 1 if _size(file) >= had + PROGRESS_BYTES else failures + 1
+            if failures >= patience.attempts:
+                raise FetchError(err.brief, details=err.details, hint="try again later") from err
+            time.sleep(_pause_seconds(err, failures, patience))
+
+
+def _pause_seconds(err: CutError, failures: int, patience: Patience) -> float:
+    wanted = max(err.wait_seconds, patience.pause_seconds * (1 << failures - 1))
+    return min(wanted, patience.longest_pause_seconds)
+
+
+def _size(file: FileIO) -> int:
+    return file.seek(0, 2)
+
+
+class _Transfer:
+    def __init__(
+        self,
+        wanted: Wanted,
+        file: FileIO,
+        begun: Callable[[Validators], None],
+        progress: Progress,
+        patience: Patience,
+    ) -> None:
+        self._wanted = wanted
+        self._file = file
+        self._begun = begun
+        self._progress = progress
+        self._patience = patience
+        self._brief = f"'{shown(wanted.url)}' can't be fetched"
+        self._validators = wanted.draft
+        self._in_parts = False
+
+    def attempt(self) -> Brought:
+        """Ask once, for what is not here yet."""
+        offset = self._usable_bytes()
+        with request(self._wanted.url, self._headers(offset), self._patience) as response:
+            if response.status == HTTPStatus.NOT_MODIFIED and self._wanted.unless and not offset:
+                return Brought(self._wanted.unless, unchanged=True)
+            if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
+                self._check_whole(response, offset)
+            else:
+                self._take(response, offset)
+        return Brought(self._validators, self._in_parts)
+
+    def _usable_bytes(self) -> int:
+        """How much of the draft can be gone on with; none of it if it may be of another version."""
+        if not self._wanted.is_pinned and not self._validators.strong:
+            self._start_anew()
+        return _size(self._file)
+
+    def _headers(self, offset: int) -> dict[str, str]:
+        if offset:
+            same = {} if self._wanted.is_pinned else {"If-Range": self._validators.strong}
+            return {"Range": f"bytes={offset}-", **same}
+        return self._wanted.unless.unless_same() if self._wanted.unless else {}
+
+    def _take(self, response: Response, offset: int) -> None:
+        if response.status not in {HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT}:
+            raise self._refused(response)
+        if response.status == HTTPStatus.PARTIAL_CONTENT:
+            total = self._total_of_part(response, offset)
+        else:
+            total = _length(response.headers)
+            self._start_anew()
+            offset = 0
+        if offset:
+            self._in_parts = True
+        else:
+            self._validators = Validators.of(response.headers)
+            self._begun(self._validators)
+        self._write(response.pieces, offset, total)
+
+    def _total_of_part(self, response: Response, offset: int) -> int | None:
+        """The size of the whole file, of which the part must be the one that was asked for."""
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is None or found[1] is None or int(found[1]) != offset:
+            self._start_anew()
+            raise CutError(f"{self._brief}: its server sends another part than was asked for")
+        return None if found[2] == "*" else int(found[2])
+
+    def _check_whole(self, response: Response, offset: int) -> None:
+        """There is nothing behind what is here: it is the whole file, or was one that is no more."""
+        found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if found is None or found[2] != str(offset):
+            self._start_anew()
+            raise CutError(f"{self._brief}: it became shorter")
+        self._in_parts = True
+
+    def _write(self, pieces: Iterator[bytes], offset: int, total: int | None) -> None:
+        self._file.seek(offset)
+        self._progress(offset, total)
+        for piece in pieces:
+            _write_all(self._file, piece)
+            offset += len(piece)
+            self._progress(offset, total)
+        if total is not None and offset != total:
+            if offset > total:
+                self._start_anew()
+            raise CutError(f"{self._brief}: its server says it has {total} bytes, and sends {offset}")
+
+    def _start_anew(self) -> None:
+        self._file.truncate(0)
+        self._in_parts = False
+
+    def _refused(self, response: Response) -> FetchError:
+        said = f"{response.status} {response.reason}".strip()
+        if response.status in _WORTH_ANOTHER_TRY:
+            wait = _wait_seconds(response.headers.get("Retry-After", ""))
+            return CutError(f"{self._brief}: its server says '{said}'", wait_seconds=wait)
+        if response.status in _LOGIN:
+            return FetchError(f"{self._brief}: its server says '{said}'", hint=_LOGIN_HINT)
+        if response.status in _GONE:
+            return FetchError(f"'{shown(self._wanted.url)}' is not there: its server says '{said}'")
+        return FetchError(f"{self._brief}: its server says '{said}'")
+
+
+def _write_all(file: FileIO, piece: bytes) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    text = headers.get("Content-Length", "")
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _wait_seconds(text: str) -> float:
+    """What `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3)."""
+    if text.isascii() and text.isdigit():
+        return float(text)
+    with contextlib.suppress(ValueError):
+        return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
+    return 0.0

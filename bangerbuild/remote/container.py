@@ -1,0 +1,83 @@
+"""Container images as layouts of this host: of a registry, of a directory, or unpacked from an archive."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import SourceError
+from bangerbuild.remote import registry
+from bangerbuild.remote.means import users_cache
+from bangerbuild.sources.oci import skopeo
+from bangerbuild.sources.oci.layout import Image, resolve
+from bangerbuild.sources.oci.platforms import host_platform, parse_platform
+from bangerbuild.sources.oci.reference import Reference, parse_reference
+from bangerbuild.spec import OciArchiveSource, OciSource, Pin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.remote.means import Means
+
+
+@dataclass(frozen=True)
+class ContainerImage:
+    """An image, and the layout that has its blobs for as long as it is open."""
+
+    layout: Path
+    image: Image
+
+
+@contextmanager
+def opened(source: OciSource, means: Means) -> Iterator[ContainerImage]:
+    """The image that a source is pinned to.
+
+    Raises:
+        SourceError: it can't be had, or is not what it was pinned to.
+        OfflineError, CacheError: of a registry's, what is missing may not be fetched, or can't be kept.
+    """
+    pin = source.pin
+    if pin is None or pin.platform is None:
+        raise SourceError(f"'{source.written}' was never asked what it stands for")
+    platform, reference = parse_platform(pin.platform), parse_reference(source.reference)
+    if source.layout is not None:
+        image = resolve(source.layout.path, reference.tag, platform, written=source.written)
+        if registry.pin_digest(image.digest, source.written) != pin.digest:
+            raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
+        yield ContainerImage(source.layout.path, image)
+        return
+    with users_cache() as cache, registry.layout(reference, pin, cache, means) as layout:
+        yield ContainerImage(layout, resolve(layout, None, platform, written=source.written))
+
+
+def unpacked(source: OciArchiveSource, into: Path) -> ContainerImage:
+    """The image in an archive, unpacked into the new directory `into`.
+
+    Raises:
+        SourceError: the archive can't be read, or has no such image.
+        ToolError: skopeo is missing.
+    """
+    reference = Reference(source.transport, str(source.path.path), source.tag)
+    platform = parse_platform(source.platform)
+    command = skopeo.copy_to_layout(reference, into, platform, environ=os.environ, scratch=into.parent)
+    skopeo.run(command, reference.at(Path(source.path.written)))  # which messages name it by
+    return ContainerImage(into, resolve(into, None, platform, written=source.written))
+
+
+def ask(source: OciSource, before: Pin | None, means: Means) -> Pin:
+    """What a source stands for today, for the platform that it stood for before if the manifest names none.
+
+    Raises:
+        SourceError: there is no such image.
+        OfflineError: only its registry knows.
+    """
+    reference = parse_reference(source.reference)
+    named = source.platform or (before.platform if before else None)
+    wanted = parse_platform(named) if named else host_platform()
+    if source.layout is None:
+        return registry.ask(reference, wanted, means)
+    image = resolve(source.layout.path, reference.tag, wanted, written=source.written)
+    return Pin(registry.pin_digest(image.digest, source.written), str(wanted))

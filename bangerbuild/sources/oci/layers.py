@@ -1,0 +1,171 @@
+"""The layers of an image as one stream of tree entries, in the way `archive` gives a tarball.
+
+Two passes, and nothing is unpacked to disk. The first compares each blob with its digests and applies the
+names of its entries to those of the layers below; the second reads the layers again and gives out the entries
+that are left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import defaultdict
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import SourceError
+from bangerbuild.sources.archive import DEFAULT_LIMITS, read_entries
+from bangerbuild.sources.digest import stat_key
+from bangerbuild.sources.hostfile import changed, opened_file
+from bangerbuild.sources.limits import Budget
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, algorithm_of, blob_path, digest_of, opened_blob
+from bangerbuild.sources.oci.layout import layer_name
+from bangerbuild.sources.oci.merge import Merge
+from bangerbuild.sources.tarstream import TarStream
+from bangerbuild.sources.unfit import Unfit
+from bangerbuild.tree import Entry, EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from bangerbuild.sources.digest import StatKey
+    from bangerbuild.sources.limits import Limits
+    from bangerbuild.sources.oci.layout import Image, Layer
+
+_UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
+
+
+@contextmanager
+def open_layers(
+    layout: Path, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[Iterator[Entry]]:
+    """The entries of an image's tree: each name once, a file before the hard links to it.
+
+    Parents may come later, and one that no layer names is left out if there is anything in it.
+
+    Raises:
+        SourceError: as `merge_layers`, and while iterating: a layer changed meanwhile.
+    """
+    with closing(merge_layers(layout, image, written=written, limits=limits).entries()) as entries:
+        yield entries
+
+
+def merge_layers(
+    layout: Path, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+) -> MergedLayers:
+    """Reads all layers once, compares them with their digests, and works out what is left of each.
+
+    Args:
+        layout: the directory with the blobs.
+        image: as `layout.resolve` gives it.
+        written: what messages call the image.
+        limits: how much its layers may unpack to, all together.
+
+    Raises:
+        SourceError: a layer is not what its digest says, no tarball, or damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be taken.
+    """
+    budget = Budget(limits, sum(layer.blob.size_bytes for layer in image.layers), written)
+    merge = Merge()
+    seen = []
+    for number, layer in enumerate(image.layers, 1):
+        name = layer_name(written, number, len(image.layers))
+        with opened_blob(layout, layer.blob, name) as file:
+            seen.append(stat_key(os.fstat(file.fileno())))
+            _apply(merge, file, layer, name, budget)
+    left: list[dict[int, list[str]]] = [defaultdict(list) for _ in image.layers]
+    empty = []
+    for origin, path in merge.survivors():
+        if origin is None:
+            empty.append(path)
+        else:
+            left[origin.layer][origin.member].append(path)
+    return MergedLayers(layout, image, written, tuple(seen), tuple(left), tuple(empty))
+
+
+def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Budget) -> None:
+    """The first pass over one layer, from its first byte to its last."""
+    digest = hashlib.new(algorithm_of(layer.diff_id))
+    stream = TarStream(file, written, budget=budget, digest=digest, is_whole=True)
+    try:
+        _put_all(merge, read_entries(stream), written)
+    except SourceError as err:
+        err.hint = err.hint or _UNFIT_HINT
+        raise
+    if stream.compression:
+        found = f"{digest.name}:{digest.hexdigest()}"
+    elif algorithm_of(layer.blob.digest) == digest.name:
+        found = layer.blob.digest  # the blob is the tarball
+    else:
+        found = digest_of(file, digest.name, written)
+    if found != layer.diff_id:
+        raise SourceError(
+            f"{written!r} unpacks to what has the digest {found!r}, not {layer.diff_id!r}", hint=DAMAGED_HINT
+        )
+
+
+def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
+    merge.next_layer()
+    for entry in entries:
+        try:
+            merge.put(entry)
+        except Unfit as err:
+            raise SourceError(f"{written!r}: {entry.path!r} {err.brief}") from err
+
+
+@dataclass(frozen=True)
+class MergedLayers:
+    """What is left of each layer. Its entries can be walked more than once."""
+
+    layout: Path
+    image: Image
+    written: str
+    seen: tuple[StatKey, ...]
+    """Of the blobs, when they were compared with their digests."""
+    left: tuple[Mapping[int, Sequence[str]], ...]
+    """For each layer the paths that its members have, by their places in the tarball."""
+    empty: tuple[str, ...]
+    """Directories that no layer names and that nothing is left in."""
+
+    def entries(self) -> Generator[Entry]:
+        """What `open_layers` gives; SourceError if a layer is no longer what it was."""
+        for path in self.empty:
+            yield Entry(path, EntryType.DIRECTORY)
+        for number, layer in enumerate(self.image.layers, 1):
+            if self.left[number - 1]:
+                yield from self._entries_of(layer, number)
+
+    def _entries_of(self, layer: Layer, number: int) -> Iterator[Entry]:
+        written = layer_name(self.written, number, len(self.image.layers))
+        left = self.left[number - 1]
+        still = len(left)
+        with opened_file(blob_path(self.layout, layer.blob.digest), written) as file:
+            if stat_key(os.fstat(file.fileno())) != self.seen[number - 1]:
+                raise changed(written)
+            for member, entry in enumerate(read_entries(TarStream(file, written, is_whole=True))):
+                if paths := left.get(member):
+                    yield from _named(entry, paths)
+                    still -= 1
+                if not still:
+                    return
+
+
+def _named(entry: Entry, paths: Sequence[str]) -> Iterator[Entry]:
+    """One inode under all its names."""
+    first, *others = paths
+    yield replace(entry, path=first)
+    for other in others:
+        yield replace(
+            entry,
+            path=other,
+            type=EntryType.HARD_LINK,
+            size_bytes=0,
+            target=first,
+            device=(0, 0),
+            xattrs={},
+            content=None,
+            data_extents=None,
+        )

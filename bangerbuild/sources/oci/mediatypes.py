@@ -1,0 +1,43 @@
+"""Media types of what images are made of: the OCI's (media-types.md), and Docker's of the same meaning."""
+
+from __future__ import annotations
+
+INDEXES = frozenset(
+    {
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+    }
+)
+MANIFESTS = frozenset(
+    {
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    }
+)
+OLD_MANIFESTS = frozenset(
+    {
+        "application/vnd.docker.distribution.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.v1+prettyjws",
+    }
+)
+CONFIGS = frozenset(
+    {
+        "application/vnd.oci.image.config.v1+json",
+        "application/vnd.docker.container.image.v1+json",
+    }
+)
+_TARBALLS = {
+    "application/vnd.oci.image.layer.v1.tar": "+",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": "+",
+    "application/vnd.docker.image.rootfs.diff.tar": ".",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar": ".",
+}
+LAYERS = frozenset(
+    f"{tarball}{end}" for tarball, mark in _TARBALLS.items() for end in ("", f"{mark}gzip", f"{mark}zstd")
+)
+"""The compression itself is told by content: there are images that say it wrong."""
+
+
+def is_foreign(layer: str) -> bool:
+    """Whether registries may not distribute layers of this type."""
+    return ".nondistributable." in layer or ".foreign." in layer

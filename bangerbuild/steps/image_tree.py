@@ -1,0 +1,91 @@
+"""Writing a tree into a fresh ext4 of its own: how large it is made, and how it is filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import tools
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.populate import populate
+from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.process import run
+from bangerbuild.sources.totals import measure
+from bangerbuild.steps import disks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from bangerbuild.model import Workspace
+    from bangerbuild.sources.totals import Totals
+    from bangerbuild.tree import Entry
+
+MIB = 1 << 20
+JOURNAL_BYTES = 64 * MIB
+"""The most that mke2fs takes for the journal of a filesystem of the sizes in question."""
+LEAST_BYTES = MIB
+"""Below, mke2fs has no room for its own tables."""
+HEADROOM_BYTES = 64 * MIB
+SIZE_STEP_BYTES = 16 * MIB
+BYTES_PER_INODE = 256
+LIST_BYTES = 64 << 10
+"""Up to some two thousand names a list is searched as fast as an index; the kernel never makes one of it."""
+SIZE_HINT = "make `size` larger, or leave it out"
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A source of entries that can be walked more than once."""
+
+    written: str
+    """What messages call it."""
+    size_bytes: int | None
+    """Of the filesystem; None: what the content needs, and headroom."""
+    entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
+    inodes: int | None = None
+    """How many a filesystem of that size must have at least; None: as many as are usual."""
+
+
+def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> None:
+    """Write a tree into a fresh ext4 at `target`, which does not exist."""
+    disks.make_empty(target, replace(_geometry(tree), label=label), workspace)
+    with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
+        blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
+        with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
+            largest_bytes = _populate(filesystem, entries, tree)
+    if largest_bytes > LIST_BYTES:
+        run(tools.e2fsck_index(target, epoch=workspace.epoch))
+
+
+def needed(totals: Totals) -> tools.Geometry:
+    """The size that content needs, plus a quarter and 64 MiB, in steps of 16 MiB; and its inodes likewise."""
+    inodes = totals.inodes + totals.inodes // 4 + 1024
+    content = totals.bytes + inodes * BYTES_PER_INODE
+    wanted = content + content // 4 + JOURNAL_BYTES + HEADROOM_BYTES
+    size = -(-wanted // SIZE_STEP_BYTES) * SIZE_STEP_BYTES
+    return tools.Geometry(size, inodes=max(inodes, size // 16384))
+
+
+def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> int:
+    try:
+        return populate(filesystem, entries)
+    except FilesystemError as err:
+        if tree.size_bytes is None:
+            raise
+        hint = err.hint or SIZE_HINT
+        raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
+
+
+def _geometry(tree: Tree) -> tools.Geometry:
+    if tree.size_bytes is not None:
+        if tree.size_bytes < LEAST_BYTES:
+            raise SourceError(
+                f"'{tree.written}' does not fit in {tree.size_bytes} bytes",
+                hint=SIZE_HINT,
+            )
+        return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES, tree.inodes)
+    with tree.entries() as entries:
+        return needed(measure(entries))

@@ -1,0 +1,196 @@
+"""Whether what lies in the store is sound, record by record. Nothing in it is changed.
+
+`artifacts` is one artifact and its checks, `rebuild` makes images again, `check` is what a check came to.
+That the manifest wants something else is no fault: `plan` tells it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from bangerbuild import execute, graph, process, store
+from bangerbuild.apply import epoch, load_graph
+from bangerbuild.disk.checking import Skeletons
+from bangerbuild.errors import BusyError, StoreError
+from bangerbuild.locks import Lock
+from bangerbuild.store.sessions import LOCKS
+from bangerbuild.verify import artifacts
+from bangerbuild.verify.check import Check, Finding
+from bangerbuild.verify.rebuild import rebuild
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bangerbuild.apply import Manner, Request
+    from bangerbuild.graph import Graph
+    from bangerbuild.model import Json, Record
+    from bangerbuild.store import Store
+
+WORDS = {Finding.OK: "ok", Finding.FAILED: "failed", Finding.SKIPPED: "skipped", Finding.IN_USE: "in use"}
+
+
+def verify(
+    request: Request,
+    manner: Manner,
+    tell: Callable[[Sequence[Check]], None],
+    warn: Callable[[str], None],
+    *,
+    again: bool = False,
+) -> tuple[Path, tuple[Check, ...]]:
+    """Check every record, disk and file written into a guest; the store, and what the checks came to.
+
+    Args:
+        request: which store, and which part of it: targets may be declared or only recorded.
+        manner: how many artifacts at once, and how long to wait for one who works on them.
+        tell: called with the checks of an artifact or two, as they are made.
+        warn: is told what is odd about the manifest.
+        again: whether images are made again and compared.
+
+    Raises:
+        ManifestError, UsageError: there is nothing to look at.
+        BusyError: somebody has the store alone, and did not end in time.
+        StoreError: there is no store, or none that can be used.
+        ToolError: e2fsck is missing.
+    """
+    loaded, wanted = load_graph(replace(request, targets=()), warn)
+    process.find("e2fsck")
+    if not store.read(loaded.store).records:
+        raise StoreError(f"nothing was built in '{loaded.store}'", hint="bangerbuild apply")
+    checks: list[Check] = []
+    with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
+        records, steps = _chosen(opened, wanted, request.targets)
+        for found in _examined(opened, records, manner):
+            tell(found)
+            checks += found
+        if again:
+            limits = execute.Limits(manner.jobs, keep_going=True, epoch=epoch())
+            made = tuple(rebuild(steps, opened, limits))
+            tell(made)
+            checks += made
+    return loaded.store, tuple(checks)
+
+
+def _chosen(opened: Store, wanted: Graph, targets: Sequence[str]) -> tuple[list[str], Graph]:
+    """The ids of the records and the declared steps that the targets and what they need are; without, all."""
+    records = opened.records
+    copies = {f"{record.id}@{record.fingerprint}" for record in records.values()}
+    everything = sorted(records.keys() - copies)
+    if not targets:
+        return everything, wanted
+    known = {*wanted, *(record.step_id for record in records.values())}
+    named = {step_id for target in targets for step_id in graph.matching(known, target)}
+    needed: set[str] = set()
+    waiting = [record for record in records.values() if record.step_id in named]
+    while waiting:
+        record = waiting.pop()
+        if record.id not in needed:
+            needed.add(record.id)
+            waiting += _below(records, record)
+    steps = graph.restrict(wanted, [step_id for step_id in wanted if step_id in named])
+    return [step_id for step_id in everything if step_id in needed], steps
+
+
+def _below(records: Mapping[str, Record], record: Record) -> Iterator[Record]:
+    """What a record says it was made from, and what it stands on."""
+    for step_id, fingerprint in record.recipe.inputs.items():
+        found = records.get(f"{step_id}@{fingerprint}") or records.get(step_id)
+        if found:
+            yield found
+    yield from (found for found in records.values() if record.facts.get("base") in found.artifacts)
+
+
+def _examined(opened: Store, records: Sequence[str], manner: Manner) -> Iterator[tuple[Check, ...]]:
+    """The checks of each VM or image, several of them at once, in the order of their names."""
+    owners = [(owner, tuple(ids)) for owner, ids in groupby(records, _owner)]
+    examination = _Examination(opened, manner)
+    pool = ThreadPoolExecutor(manner.jobs, thread_name_prefix="verify")
+    try:
+        yield from pool.map(lambda pair: examination.checks(*pair), owners)
+    except BaseException:
+        process.end_all()
+        pool.shutdown(wait=False, cancel_futures=True)
+        raise
+    pool.shutdown()
+
+
+def _owner(step_id: str) -> str:
+    return ".".join(step_id.split(".")[:2])
+
+
+class _Examination:
+    """Runs in threads; the store is asked by one at a time."""
+
+    def __init__(self, opened: Store, manner: Manner) -> None:
+        self._store = opened
+        self._manner = manner
+        self._turn = threading.Lock()
+        self._skeletons = Skeletons(opened.stage())
+        self._epoch = epoch()
+
+    def checks(self, owner: str, records: Sequence[str]) -> tuple[Check, ...]:
+        """Of all that belongs to a VM or an image, while nobody else of ours works on it."""
+        try:
+            with Lock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'"):
+                return tuple(check for one in self._known(records) for check in self._examine(one))
+        except BusyError as err:
+            busy = ((one.name, one.id) for one in self._known(records))
+            return tuple(Check(*names, "use", Finding.IN_USE, err.brief) for names in busy)
+
+    def _known(self, records: Sequence[str]) -> list[artifacts.Artifact]:
+        with self._turn:
+            self._store.refresh()
+            there = [self._store.records[step_id] for step_id in records if step_id in self._store.records]
+            return [one for record in there for one in artifacts.of(self._store, record)]
+
+    def _examine(self, one: artifacts.Artifact) -> tuple[Check, ...]:
+        with self._turn:
+            directory = self._store.stage()
+        try:
+            return artifacts.examine(one, artifacts.Means(directory, self._skeletons, self._epoch))
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def lines(checks: Sequence[Check]) -> Iterator[str]:
+    """A line for each artifact that is well, and one for each fault."""
+    for path, found in groupby(checks, lambda check: check.path):
+        some = list(found)
+        told = [check for check in some if check.result is not Finding.OK] or some[:1]
+        for check in told:
+            yield f"  {WORDS[check.result]:<7} {path}  {check.message}".rstrip()
+
+
+def summary_line(checks: Sequence[Check]) -> str:
+    """The last line: `9 artifacts: 7 ok, 1 failed, 1 in use`."""
+    results = {path: _worst(found) for path, found in groupby(sorted(checks, key=_path), _path)}
+    counts = Counter(results.values())
+    told = ", ".join(f"{counts[finding]} {word}" for finding, word in WORDS.items() if counts[finding])
+    number = f"{len(results)} artifact{'' if len(results) == 1 else 's'}"
+    return f"{number}: {told}" if told else number
+
+
+def _path(check: Check) -> str:
+    return check.path
+
+
+def _worst(checks: Iterator[Check]) -> Finding:
+    order = (Finding.FAILED, Finding.IN_USE, Finding.SKIPPED, Finding.OK)
+    return min((check.result for check in checks), key=order.index)
+
+
+def to_json(path: Path, checks: Sequence[Check]) -> dict[str, Json]:
+    """The document that `verify --json` prints; `summary` counts the checks by their results."""
+    counts = Counter(check.result for check in checks)
+    return {
+        "format": 1,
+        "store": str(path),
+        "checks": [check.to_json() for check in checks],
+        "summary": {finding.value: counts[finding] for finding in Finding},
+    }

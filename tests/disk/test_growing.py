@@ -1,0 +1,371 @@
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.disk import growing, interrupted, tools
+from bangerbuild.disk.growing import BeforeGrowth, note_beside, old_size, roll_back, undo_beside
+from bangerbuild.errors import BangerError, FilesystemError, ToolError
+from bangerbuild.process import Command
+from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs
+from tests.disk.faults import Fault, Kill, Killed, running_on
+from tests.disk.growths import (
+    EPOCH,
+    GROWTHS,
+    MIB,
+    PLAIN,
+    Growth,
+    grow_killed,
+    grow_tampered,
+    made,
+    undone_by_e2undo,
+    writes_of,
+)
+from tests.need import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KILLS = 6
+"""How many there are in each geometry, at blocks; and at the superblock."""
+
+
+@pytest.fixture(params=GROWTHS, ids=lambda growth: growth.name)
+def growth(request: pytest.FixtureRequest) -> Growth:
+    found: Growth = request.param
+    return found
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    return made(tmp_path / "disk.ext4", PLAIN)
+
+
+@pytest.fixture(autouse=True)
+def _checked_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These disks were checked when they were made; another check would count itself in the superblock."""
+    preen = tools.e2fsck_preen
+
+    def check_first(path: Path, *, epoch: int) -> Command:
+        if growing._trouble(path):
+            return preen(path, epoch=epoch)
+        return tools.e2fsck_read_only(path, size_bytes=path.stat().st_size)
+
+    monkeypatch.setattr(tools, "e2fsck_preen", check_first)
+
+
+def seen(disk: Path) -> bytes:
+    """The disk as it is read while something lies beside it."""
+    with interrupted.opened(disk, "disk") as blocks:
+        pieces = range(0, blocks.size_bytes, MIB)
+        return b"".join(blocks.read(at, min(MIB, blocks.size_bytes - at)) for at in pieces)
+
+
+def assert_alone(disk: Path) -> None:
+    """Nothing is left beside the disk."""
+    assert [left for left in interrupted.leftovers(disk) if left.exists()] == []
+
+
+def killed(disk: Path, at: int = 20) -> Path:
+    assert grow_killed(disk, PLAIN, at)
+    return disk
+
+
+def test_a_disk_grows_and_keeps_what_is_on_it(disk: Path) -> None:
+    growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert_clean(disk)
+    assert disk.stat().st_size == PLAIN.new_bytes
+    assert debugfs(disk, "cat /d2/f29") == bytes([29]) * 88_000
+    assert debugfs(disk, "stats").count(b"Block count:              51200") == 1
+    assert_alone(disk)
+
+
+def test_a_growth_is_undone_to_the_last_bit_wherever_it_was_killed(growth: Growth, tmp_path: Path) -> None:
+    start, disk = made(tmp_path / "start", growth), tmp_path / "disk.ext4"
+    old = start.read_bytes()
+    clone(start, disk)
+    count = writes_of(disk, growth)
+    assert_clean(disk)
+    changed = 0
+    places = [("pwrite64", at) for at in range(1, count + 1, max(1, count // KILLS))]
+    for call, at in (*places, *(("write", at) for at in range(3, 3 + KILLS))):
+        disk.unlink()
+        clone(start, disk)
+        assert grow_killed(disk, growth, at, call)
+        assert interrupted.is_half_grown(disk)
+        with disk.open("rb") as file:
+            changed += file.read(len(old)) != old
+        assert seen(disk) == old, at
+        assert roll_back(disk, "disk")
+        assert disk.read_bytes() == old, at
+        assert_alone(disk)
+    assert not roll_back(disk, "disk")
+    assert changed > KILLS // 2
+    growing.grow(disk, "disk", growth.new_bytes, epoch=EPOCH)
+    assert_clean(disk)
+
+
+def test_e2undo_says_the_same_but_for_its_mark_in_the_superblock(disk: Path, tmp_path: Path) -> None:
+    old, other = disk.read_bytes(), tmp_path / "other"
+    killed(disk, at=40)
+    clone(disk, other)
+    clone(undo_beside(disk), undo_beside(other))
+    undone_by_e2undo(other, len(old))
+    roll_back(disk, "disk")
+    assert disk.read_bytes()[:1024] + disk.read_bytes()[2048:] == old[:1024] + other.read_bytes()[2048:]
+
+
+DONE = 5
+"""Calls: note and directory are synced, the disk is cut to its size and synced; then the note goes."""
+
+
+def test_a_growth_that_was_killed_when_all_was_done_is_undone_too(disk: Path) -> None:
+    old = disk.read_bytes()
+    with running_on(Kill(at=DONE)), pytest.raises(Killed):
+        growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert_clean(disk)
+    assert disk.stat().st_size == PLAIN.new_bytes
+    assert seen(disk) == old
+    roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_growth_that_is_killed_between_its_programs_leaves_the_old_disk_or_the_new(
+    disk: Path, at: int
+) -> None:
+    old = disk.read_bytes()
+    with running_on(Kill(at=at)), pytest.raises(Killed):
+        growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    before = seen(disk)
+    roll_back(disk, "disk")
+    assert disk.read_bytes() == before
+    assert (before == old) == (at <= DONE)
+    assert_clean(disk)
+    assert_alone(disk)
+
+
+@pytest.mark.parametrize("at", range(1, 40, 3))
+def test_undoing_that_is_killed_is_finished_by_the_next(disk: Path, at: int) -> None:
+    old = disk.read_bytes()
+    killed(disk, at=50)
+    with running_on(Kill(at=at)):
+        try:
+            roll_back(disk, "disk")
+        except Killed:
+            assert seen(disk) == old
+    roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+
+
+# a host that fails
+
+
+@pytest.mark.parametrize("for_good", [False, True], ids=["once", "from then on"])
+@pytest.mark.parametrize("victim", ["disk", "undo file"])
+@pytest.mark.parametrize("at", [1, 4, 7, 10, 20, 40])
+def test_a_write_that_fails_in_resize2fs_leaves_the_disk_as_it_was_or_grown(
+    disk: Path, at: int, victim: str, *, for_good: bool
+) -> None:
+    old, path = disk.read_bytes(), disk if victim == "disk" else undo_beside(disk)
+    plus = "+" if for_good else ""
+    faults = (f"inject=pwrite64:error=EIO:when={at}{plus}", f"inject=write:error=EIO:when=1{plus}")
+    try:
+        grow_tampered(disk, PLAIN, "-P", str(path), *(part for fault in faults for part in ("-e", fault)))
+    except BangerError:
+        assert disk.read_bytes()[4096:] == old[4096:]  # the superblock may say when it was mended
+    assert_clean(disk)
+    assert b"Filesystem state:         clean" in debugfs(disk, "stats -h")
+    assert_alone(disk)
+
+
+@pytest.mark.parametrize("at", range(3, 10))
+def test_a_superblock_that_can_be_written_in_part_only_leaves_the_disk_as_it_was(disk: Path, at: int) -> None:
+    old = disk.read_bytes()
+    with pytest.raises(BangerError):
+        grow_tampered(disk, PLAIN, "-P", str(disk), "-e", f"inject=write:error=ENOSPC:when={at}+")
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+    growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert_clean(disk)
+
+
+@pytest.mark.parametrize("at", range(1, 5))
+def test_a_fault_before_resize2fs_leaves_the_disk_as_it_was(disk: Path, at: int) -> None:
+    old = disk.read_bytes()
+    with running_on(Fault(at=at, code=errno.ENOSPC)), pytest.raises(OSError, match="No space left"):
+        growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+
+
+def test_a_fault_while_undoing_throws_nothing_away(disk: Path) -> None:
+    old = disk.read_bytes()
+    killed(disk, at=50)
+    for at in range(1, 6):
+        with running_on(Fault(at=at, code=errno.EIO)), pytest.raises((FilesystemError, OSError)):
+            roll_back(disk, "disk")
+        assert seen(disk) == old
+    roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+
+
+def test_a_growth_without_resize2fs_is_a_tool_error_and_changes_nothing(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = disk.read_bytes()
+    monkeypatch.setattr(tools, "resize2fs", lambda *_args, **_more: Command(("no-such-resize2fs",)))
+    with pytest.raises(ToolError, match="'no-such-resize2fs' is not installed"):
+        growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+
+
+# a disk that was used meanwhile
+
+
+def assert_refused(disk: Path) -> None:
+    """Neither reading nor undoing is possible; nothing is changed, nothing thrown away."""
+    before = disk.read_bytes(), undo_beside(disk).read_bytes(), note_beside(disk).read_bytes()
+    for act in (seen, lambda disk: roll_back(disk, "disk")):
+        with pytest.raises(
+            FilesystemError, match="'disk' was used since its growth was interrupted"
+        ) as error:
+            act(disk)
+        note, undo = note_beside(disk), undo_beside(disk)
+        assert error.value.hint == f"e2fsck -f '{disk}', then rm '{note}' '{undo}'"
+    assert (disk.read_bytes(), undo_beside(disk).read_bytes(), note_beside(disk).read_bytes()) == before
+
+
+@pytest.mark.parametrize("field", ["mnt_count", "mtime", "lastcheck"])
+def test_a_disk_that_was_mounted_or_checked_since_is_not_undone(disk: Path, field: str) -> None:
+    killed(disk)
+    change_superblock(disk, **{field: 7})
+    assert_refused(disk)
+
+
+def test_a_check_by_e2fsck_counts_as_use_and_then_the_note_may_go(disk: Path) -> None:
+    killed(disk, at=50)
+    subprocess.run([need("e2fsck"), "-fy", disk], capture_output=True, check=False)
+    assert_refused(disk)
+    for left in (note_beside(disk), undo_beside(disk)):
+        left.unlink()
+    assert_clean(disk)
+    assert not roll_back(disk, "disk")
+
+
+@pytest.mark.root
+def test_a_disk_that_a_kernel_mounted_since_is_not_undone(disk: Path, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    killed(disk, at=55)
+    point = tmp_path / "mnt"
+    point.mkdir()
+    mounted = subprocess.run([need("mount"), "-o", "loop", disk, point], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip("no loop device here")
+    try:
+        (point / "precious").write_text("a guest's")
+    finally:
+        subprocess.run([need("umount"), point], check=True)
+    assert_refused(disk)
+
+
+def test_a_growth_is_not_undone_on_another_filesystem(disk: Path, tmp_path: Path) -> None:
+    killed(disk)
+    other = made(tmp_path / "other", PLAIN)
+    subprocess.run([need("tune2fs"), "-U", "random", other], capture_output=True, check=True)
+    disk.write_bytes(other.read_bytes())
+    assert_refused(disk)
+
+
+# what lies beside the disk
+
+
+def test_where_there_is_no_note_an_undo_file_means_nothing(disk: Path) -> None:
+    old = disk.read_bytes()
+    undo_beside(disk).write_bytes(b"left over")
+    assert seen(disk) == old
+    assert not roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+
+
+@pytest.mark.parametrize("text", ["", "1677721"])
+def test_a_note_that_was_cut_short_says_that_nothing_had_begun(disk: Path, text: str) -> None:
+    old = disk.read_bytes()
+    note_beside(disk).write_text(text)
+    assert old_size(disk) == len(old)
+    assert seen(disk) == old
+    assert roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+    assert_alone(disk)
+
+
+@pytest.mark.parametrize("content", [b"-5\n", b"12 34\n", b"\xff\xfe\n", "١٢\n".encode(), b"\n", b"1e3\n"])
+def test_a_note_that_is_no_number_is_refused_and_stays(disk: Path, content: bytes) -> None:
+    note_beside(disk).write_bytes(content)
+    for act in (seen, lambda disk: roll_back(disk, "disk"), old_size):
+        with pytest.raises(FilesystemError, match="is damaged"):
+            act(disk)
+    assert note_beside(disk).read_bytes() == content
+
+
+def test_a_growth_whose_undo_file_was_lost_is_not_taken_for_undone(disk: Path) -> None:
+    killed(disk, at=50)
+    undo_beside(disk).unlink()
+    with pytest.raises(FilesystemError, match="can't be undone whole") as error:
+        roll_back(disk, "disk")
+    assert error.value.details
+    assert note_beside(disk).exists()
+
+
+def test_a_damaged_undo_file_is_refused_and_changes_nothing(disk: Path) -> None:
+    killed(disk, at=50)
+    before = disk.read_bytes()
+    content = bytearray(undo_beside(disk).read_bytes())
+    content[3 * 4096 + 5] ^= 1
+    undo_beside(disk).write_bytes(content)
+    for act in (seen, lambda disk: roll_back(disk, "disk")):
+        with pytest.raises(BangerError, match="is damaged"):
+            act(disk)
+    assert disk.read_bytes() == before
+    assert note_beside(disk).exists()
+
+
+# a disk that is read past its growth
+
+
+def test_it_can_only_be_read_and_only_up_to_its_old_end(disk: Path) -> None:
+    killed(disk)
+    blocks = BeforeGrowth(disk, "a name")
+    assert (blocks.name, blocks.place, blocks.writable) == ("a name", str(disk), False)
+    assert blocks.size_bytes == 16 * MIB
+    with pytest.raises(FilesystemError, match="'a name' is open for reading"):
+        blocks.write(0, b"x")
+    with pytest.raises(FilesystemError, match="'a name' ends before"):
+        blocks.read(16 * MIB - 1, 2)
+    blocks.flush()
+    blocks.close()
+
+
+def test_reading_past_a_growth_touches_nothing(disk: Path) -> None:
+    killed(disk)
+    before = [left.stat().st_mtime_ns for left in (disk, note_beside(disk), undo_beside(disk))]
+    seen(disk)
+    assert [left.stat().st_mtime_ns for left in (disk, note_beside(disk), undo_beside(disk))] == before
+
+
+def test_every_stretch_is_read_as_it_was(disk: Path) -> None:
+    old = disk.read_bytes()
+    killed(disk, at=50)
+    blocks = BeforeGrowth(disk, "disk")
+    for offset in range(0, 64 * 4096, 1000):
+        for length in (1, 512, 5000, 9000):
+            assert blocks.read(offset, length) == old[offset : offset + length]
+    blocks.close()

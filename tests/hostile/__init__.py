@@ -1,0 +1,1 @@
+"""Hostile images and guests, through the command line and in process."""

@@ -1,0 +1,82 @@
+"""The command line as a user starts it, measured; and what a run may not do whatever it meets."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MIB = 1 << 20
+MOST_SECONDS = 10
+"""Of work; a machine that does much else may take longer for it."""
+MOST_WAIT_SECONDS = 120
+MOST_MIB = 500
+FINE_CODES = (0, 1, 3, 4)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A command that came to its end."""
+
+    code: int
+    stdout: bytes
+    stderr: str
+    cpu_seconds: float
+    """Its own, and of the programs that it started."""
+    peak_mib: int
+    """The most that it, or one of those programs, had in memory."""
+
+    def assert_fine(self, *codes: int) -> None:
+        """It ended by itself, in time and in bounds, with one of these codes and no traceback."""
+        assert "Traceback" not in self.stderr, self.stderr
+        assert self.code in (codes or FINE_CODES), (self.code, self.stderr)
+        assert self.cpu_seconds < MOST_SECONDS, self.stderr
+        assert self.peak_mib < MOST_MIB, self.stderr
+
+
+def run(*arguments: str | Path, cwd: Path) -> Ran:
+    """Run `bangerbuild ARGUMENTS…` in a directory; ended when it takes far too long."""
+    command = [sys.executable, "-m", "bangerbuild", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONFAULTHANDLER": "1"}
+    stdout, stderr = cwd / ".stdout", cwd / ".stderr"
+    with stdout.open("wb") as out, stderr.open("wb") as err:
+        process = subprocess.Popen(command, cwd=cwd, env=environment, stdout=out, stderr=err)
+        timer = threading.Timer(MOST_WAIT_SECONDS, process.kill)
+        timer.start()
+        _, status, used = os.wait4(process.pid, 0)
+        timer.cancel()
+        process.returncode = os.waitstatus_to_exitcode(status)
+    done = Ran(
+        process.returncode,
+        stdout.read_bytes(),
+        stderr.read_text(errors="replace"),
+        used.ru_utime + used.ru_stime,
+        used.ru_maxrss // 1024,
+    )
+    stdout.unlink()
+    stderr.unlink()
+    return done
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def everything_but(store: Path, top: Path) -> dict[str, str]:
+    """What lies below a directory, the store apart: each path and its content."""
+    return {
+        str(path): digest(path) if path.is_file() and not path.is_symlink() else "no file"
+        for path in sorted(top.rglob("*"))
+        if store not in (path, *path.parents)
+    }

@@ -1,0 +1,83 @@
+"""Stores after something was changed in them, and programs that hold them."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tests.need import need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+HOLD = "import sys\nfile = open(sys.argv[1], 'r+b')\nprint(flush=True)\nsys.stdin.read()"
+
+
+@contextmanager
+def opened_by_another(disk: Path) -> Iterator[int]:
+    """A process that has a disk open to write, as a VM has."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, disk], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        yield program.pid
+        program.communicate()
+
+
+def short(path: str) -> str:
+    """An artifact without its fingerprint."""
+    parts = path.split("/")
+    return "/".join(parts[:2] + parts[3:]) if parts[0] == "images" else path
+
+
+def files(store: Path) -> dict[str, tuple[bytes, int, int]]:
+    """What lies in a store, but for its own files: bytes, inode and time."""
+    return {
+        str(path.relative_to(store)): (path.read_bytes(), path.stat().st_ino, path.stat().st_mtime_ns)
+        for top in ("images", "vms")
+        for path in sorted((store / top).rglob("*"))
+        if path.is_file()
+    }
+
+
+def allocated(store: Path) -> int:
+    """What all files of a store take up, in bytes."""
+    return sum(path.lstat().st_blocks * 512 for path in store.rglob("*") if path.is_file())
+
+
+def copied(store: Path, target: Path) -> Path:
+    """A copy of a store, holes and times as they are, in place of what is there."""
+    shutil.rmtree(target, ignore_errors=True)
+    subprocess.run([need("cp", "coreutils"), "-a", "--sparse=always", store, target], check=True)
+    return target
+
+
+class Killed(BaseException):
+    """Not even cleaning up is possible any more."""
+
+
+def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run something that is ended after it has removed so many files; whether it came to its end before."""
+    unlink, left = Path.unlink, [calls]
+
+    def counted(path: Path, *, missing_ok: bool = False) -> None:
+        if path.exists() and (path.parts[-2] not in {".locks", ".staging"}):
+            if not left[0]:
+                raise Killed
+            left[0] -= 1
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", counted)
+        try:
+            run()
+        except Killed:
+            return False
+    return True
