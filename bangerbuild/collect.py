@@ -8,12 +8,14 @@ anything that no record knows, but in a directory that only we make, under a fin
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild import dependents, graph, plan, report, store
 from bangerbuild.apply import epoch, load_graph
 from bangerbuild.disk import in_use
+from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.host import LocalHost
 from bangerbuild.model import Verb
 from bangerbuild.store.contents import store_error
@@ -74,6 +76,18 @@ def collect(
             opened.forget(waste.records, waste.artifacts)
         remove_empty(path)
     return path, (*found, *left)
+
+
+def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
+    """Remove from the user's cache what does not fit into so many bytes; how many were freed, or would be.
+
+    Raises:
+        CacheError: it can't be read or written.
+    """
+    cache = Cache(default_path(os.environ))
+    if not dry_run:
+        return cache.bound(max_bytes).freed_bytes
+    return sum(path.lstat().st_blocks * 512 for path in cache.surplus(max_bytes) if path.exists())
 
 
 def find(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> tuple[Waste, ...]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -477,6 +478,23 @@ class TestCommand:
             "dry_run": True,
             "freed_bytes": removed["size_bytes"],
         }
+
+    def test_what_was_downloaded_is_bounded(
+        self, cli: CommandLine, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+        content = b"downloaded" * 10_000
+        digest = hashlib.sha256(content).hexdigest()
+        blob = tmp_path / "cache/bangerbuild/blobs/sha256" / digest
+        blob.parent.mkdir(parents=True)
+        blob.write_bytes(content)
+        assert "Cache" not in cli("gc", cwd=project.directory).stdout
+        listed = cli("gc", "-n", "--keep-cache", "0", cwd=project.directory)
+        assert "would be freed" in listed.stdout.splitlines()[-1]
+        assert blob.exists()
+        done = cli("gc", "--keep-cache", "0", cwd=project.directory)
+        assert done.stdout.splitlines()[-1].startswith("Cache of downloads: ")
+        assert not blob.exists()
 
     def test_a_missing_manifest_is_exit_code_3(self, cli: CommandLine, project: Project) -> None:
         done = cli("gc", "vm.tmol", cwd=project.directory)

@@ -63,6 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "apply",
         "dependents",
         "disk",
+        "fetch",
         "graph",
         "host",
         "model",

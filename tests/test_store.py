@@ -642,3 +642,13 @@ def test_threads_that_stage_first_at_the_same_time_share_one_directory(path: Pat
         assert len(set(pool.map(stage, range(8)))) == 1
         assert len(list((path / ".staging").iterdir())) == 1
     assert list((path / ".staging").iterdir()) == []
+
+
+def test_what_was_seen_of_an_artifact_is_forgotten_when_another_takes_its_place(path: Path) -> None:
+    publish(path, {ROOT: "one"})
+    old = (path / ROOT).stat().st_mtime_ns - 60 * 10**9
+    os.utime(path / ROOT, ns=(old, old))
+    with store.writing(path, timeout_seconds=0) as opened:
+        assert not opened.modified(ROOT)
+        opened.publish(staged(opened, {ROOT: "two"}))
+    assert standing(store.read(path), ROOT) == "two"

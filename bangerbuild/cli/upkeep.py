@@ -57,20 +57,41 @@ def verify(
 @options.as_json
 @options.lock_timeout
 @click.option("-n", "--dry-run", is_flag=True, help="List what would be removed.")
-def gc(*, as_json: bool, lock_timeout: float, dry_run: bool, **wanted: Any) -> None:  # noqa: ANN401
+@click.option(
+    "--keep-cache",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="GIB",
+    help="How much of what was downloaded stays: what was used last.",
+)
+def gc(  # one parameter for each option of the command
+    *,
+    as_json: bool,
+    lock_timeout: float,
+    dry_run: bool,
+    keep_cache: int,
+    **wanted: Any,  # noqa: ANN401
+) -> None:
     """Remove what no manifest, VM or launch file needs.
 
-    That is images and what interrupted runs left; never a disk that a guest has written to.
+    That is images, what interrupted runs left, and the downloads that were not used for the longest time;
+    never a disk that a guest has written to.
     """
     from bangerbuild import collect
 
     request = options.request(**wanted)
     store, found = collect.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
+    freed_bytes = collect.bound_cache(keep_cache << 30, dry_run=dry_run)
     if as_json:
         output.json_result(collect.to_json(store, found, dry_run=dry_run))
         return
     for line in collect.lines(found, dry_run=dry_run):
         output.result(line)
+    if freed_bytes:
+        output.result(
+            f"Cache of downloads: {report.size(freed_bytes)}{' would be' if dry_run else ''} freed."
+        )
 
 
 @click.command()

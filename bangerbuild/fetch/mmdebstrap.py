@@ -3,7 +3,7 @@
 What a mirror serves changes from day to day, and there is no asking it for yesterday's. So what is pinned is
 the tarball: its digest, and the digest of the versions in it, which says why another one is another. Who has
 the pinned tarball in no cache can only make it again, and gets it as long as the mirror has the same
-versions; a mirror that keeps its past, such as snapshot.debian.org, has them for good.
+versions; a mirror that keeps its past, such as Debian's snapshot archive, has them for good.
 """
 
 from __future__ import annotations

@@ -325,6 +325,8 @@ class Store:
             db.drop_intents(database, self._writing().name)
             for job, stamps in stamped:
                 self.stamps |= stamps
+                for artifact in stamps:
+                    self._seen.pop(artifact, None)  # it is another now than the one that was looked at
                 self.records |= {record.id: record for record in job.records}
                 self._written |= job.written
                 db.write_records(database, job.records)
