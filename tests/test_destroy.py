@@ -373,7 +373,7 @@ class TestKill:
     ) -> None:
         work = project.store / "vms/web/work.ext4"
         with monkeypatch.context() as patch:
-            patch.setattr(transaction, "_write_or_restore", lambda *_: None)
+            patch.setattr(transaction.Transaction, "_write_or_restore", lambda *_: None)
             patch.setattr(redo_log, "remove", lambda _: None)
             with Transaction(work, "work") as blocks:
                 blocks.write(8 << 20, b"x" * 4096)

@@ -161,7 +161,10 @@ def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[st
 
 
 def _is_named(disk: Filesystem, path: str) -> bool:
-    return disk.stat(path, follow=False) is not None
+    try:
+        return disk.stat(path, follow=False) is not None
+    except GuestPathError:  # another disk is mounted there now
+        return False
 
 
 def _places(disk: Filesystem, paths: Iterable[str]) -> dict[str, tuple[int, str]]:

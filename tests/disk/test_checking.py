@@ -220,7 +220,7 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(transaction, "_write_or_restore", killed)
+        patch.setattr(transaction.Transaction, "_write_or_restore", killed)
         yield
 
 

@@ -50,9 +50,9 @@ def _checked_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """These disks were checked when they were made; another check would count itself in the superblock."""
     preen = tools.e2fsck_preen
 
-    def check_first(path: Path, *, epoch: int) -> Command:
+    def check_first(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
         if growing._trouble(path):
-            return preen(path, epoch=epoch)
+            return preen(path, epoch=epoch, size_bytes=size_bytes)
         return tools.e2fsck_read_only(path, size_bytes=path.stat().st_size)
 
     monkeypatch.setattr(tools, "e2fsck_preen", check_first)
