@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.boot
 
 SCRIPT = "/usr/local/sbin/bangerbuild-network"
+START = f"ip -4 addr show dev eth0 >/run/before\n{SCRIPT}\nreport\n"
 QUESTIONS = {
     "before": "cat /run/before",
     "address": "ip -4 addr show dev eth0",
@@ -68,7 +69,7 @@ def ran(scratch: Path, account: Account) -> Ran:
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     unpack_kernel(tarball(KERNEL), directory, MOUNT_RAW)
     rootfs = directory / "rootfs"
-    write_rootfs(rootfs, scratch / "busybox-bin", f"ip -4 addr show dev eth0 >/run/before\n{SCRIPT}\nreport\n")
+    write_rootfs(rootfs, scratch / "busybox-bin", START)
     (rootfs / "bin" / "report").write_text(probe_script(QUESTIONS, power_off="poweroff"))
     (rootfs / "bin" / "report").chmod(0o755)
     account.take(directory)

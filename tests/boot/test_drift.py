@@ -1,4 +1,4 @@
-"""Drift: a guest changes what is declared and what is not, shuts down, is patched, and is killed in mid-write.
+"""Drift: a guest changes what is declared and what is not, shuts down, is patched, is killed in mid-write.
 
 The same VM is booted twice: its root is a snapshot, its work disk a raw one.
 """

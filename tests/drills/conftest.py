@@ -21,8 +21,6 @@ def one_runner(tmp_path_factory: pytest.TempPathFactory, clean_environment: None
 
 
 @pytest.fixture(scope="module")
-def drill(
-    runner: Runner, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Drill:
+def drill(runner: Runner, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Drill:
     """The scene that the file names as its SCENE."""
     return Drill(request.module.SCENE, runner, tmp_path_factory.mktemp("drill"))

@@ -1,4 +1,9 @@
-"""At which calls a scene is hit."""
+"""At which calls a scene is hit.
+
+It is killed at every rename, sync, unlink and truncation of the run, those of the programs that it starts
+included, and at 60 of the calls that write, or make something. Of each kind some calls fail, spread over the
+run: once, and then once more with an error that lasts, as on a disk that stays full.
+"""
 
 from __future__ import annotations
 

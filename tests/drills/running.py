@@ -86,16 +86,23 @@ class Runner:
 
 
 @contextmanager
-def runner(directory: Path) -> Iterator[Runner]:
-    """A runner, until the end of the with block."""
+def runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
+    """A runner, until the end of the with block.
+
+    Args:
+        directory: for what it needs and prints.
+        through: the program that starts it, with arguments.
+        variables: of its environment.
+    """
     control = Control(directory / "control")
     environment = os.environ | {
         "LD_PRELOAD": str(compiled(directory)),
         "DRILL_CONTROL": str(control.path),
         "PYTHONPATH": str(PROJECT),
+        **variables,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.drills.starter"],
+        [*through, sys.executable, "-m", "tests.drills.starter"],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -1,9 +1,4 @@
-"""Kill and faults, while all is built for the first time.
-
-Killed at every rename, sync, unlink and truncation of the run, its programs' included, and at 60 of the calls
-that write or make something. Of each kind of call some fail, spread over the run: with one error, and then with
-one that lasts, as on a disk that stays full.
-"""
+"""Kill and faults while all is built for the first time; see `points`."""
 
 from __future__ import annotations
 

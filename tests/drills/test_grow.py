@@ -1,9 +1,4 @@
-"""Kill and faults, while disks that guests have written to grow in place, and so does a root's exception store.
-
-Killed at every rename, sync, unlink and truncation of the run, its programs' included, and at 60 of the calls
-that write or make something. Of each kind of call some fail, spread over the run: with one error, and then with
-one that lasts, as on a disk that stays full.
-"""
+"""Kill and faults while such disks grow in place, a root's exception store too; see `points`."""
 
 from __future__ import annotations
 
