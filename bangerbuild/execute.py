@@ -174,6 +174,10 @@ class _Run:
                 self._refuse(self.publish(ready, self._may_take), finished)
             for job, end in finished:
                 self._report(job, end)
+        except StoreError:  # it ends the run, and what failed before would never be heard of
+            for _, end in finished:
+                self._report_failure(end)
+            raise
         finally:
             for _, end in finished:
                 end.workspace.discard()
@@ -219,13 +223,18 @@ class _Run:
                 self.reporter.warned(step_id, message)
             self.said.add(message)
         for action in job.actions:
-            seconds = end.seconds.get(action.id, 0.0)
             if action is end.failed:
-                self._result(action, Result(action.id, Outcome.FAILED, seconds, end.error))
+                self._report_failure(end)
             elif action in end.done:
+                seconds = end.seconds.get(action.id, 0.0)
                 self._result(action, Result(action.id, Outcome.DONE, seconds))
             else:
                 self._skip([action])
+
+    def _report_failure(self, end: _Finished) -> None:
+        if action := end.failed:
+            seconds = end.seconds.get(action.id, 0.0)
+            self._result(action, Result(action.id, Outcome.FAILED, seconds, end.error))
 
     def _skip(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -304,8 +313,9 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
     for action in job.actions:
         begun = time.monotonic()
         try:
-            records.extend(workspace.run(action))
+            made = workspace.run(action)
             _check_sources(action, host)
+            records.extend(made)
         except (BangerError, OSError) as err:
             finished.failed = action
             finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
@@ -317,8 +327,11 @@ def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
     if workspace.staged and finished.failed:
         finished.done.clear()
     elif finished.done:
+        changed = workspace.changed
+        if finished.failed:  # what was found wrong on the disk may still be
+            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
         finished.staged = Staged(
-            tuple(records), workspace.staged, frozenset(workspace.guests), workspace.changed, workspace.files
+            tuple(records), workspace.staged, frozenset(workspace.guests), changed, workspace.files
         )
     return finished
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from typing import Self
@@ -271,6 +271,9 @@ class View(Protocol):
     def written(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run, by guest path; see `wrote`."""
 
+    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """What it was about to write there since, in runs that were interrupted; see `will_write`."""
+
 
 class Workspace(View, Protocol):
     """What a step runs against: staged files it may write, published ones it may read."""
@@ -317,6 +320,9 @@ class Workspace(View, Protocol):
         Raises:
             BusyError: somebody has it open.
         """
+
+    def will_write(self, files: Mapping[str, str]) -> None:
+        """Remember the same before a disk is changed where it lies: the run may not live to say `wrote`."""
 
     def wrote(self, files: Mapping[str, str]) -> None:
         """Remember what the step wrote into the guest: by guest path, in words of the step's own."""

@@ -27,7 +27,7 @@ from bangerbuild.model import (
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.graph import Graph
@@ -168,7 +168,8 @@ class _Planner:
         if not disk.interrupted or verdict.verb in NEW:
             return verdict
         verb = Verb.UPDATE if verdict.verb is Verb.KEEP else verdict.verb
-        return Verdict(verb, (*verdict.reasons, Reason(ReasonCode.INTERRUPTED)))
+        others = tuple(reason for reason in verdict.reasons if reason.code is not ReasonCode.INTERRUPTED)
+        return Verdict(verb, (*others, Reason(ReasonCode.INTERRUPTED)))
 
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
         for disk in (self.actions[step_id] for step_id in step.inputs):
@@ -262,6 +263,10 @@ class PlanView:
     def written(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run."""
         return self.store.written(step_id)
+
+    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """What interrupted runs of it were about to write there since."""
+        return self.store.perhaps_written(step_id)
 
 
 def _written(step: Step) -> dict[str, str]:

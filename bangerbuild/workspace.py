@@ -15,7 +15,7 @@ from bangerbuild.model import Record, unseen
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -151,6 +151,14 @@ class JobWorkspace:
     def written(self, step_id: str) -> Mapping[str, str]:
         """See View."""
         return self._store.written(step_id)
+
+    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """See View."""
+        return self._store.perhaps_written(step_id)
+
+    def will_write(self, files: Mapping[str, str]) -> None:
+        """See Workspace."""
+        self._store.will_write(self._action.id, files)
 
     def wrote(self, files: Mapping[str, str]) -> None:
         """See Workspace."""

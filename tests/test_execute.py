@@ -292,6 +292,19 @@ def test_publishing_that_fails_ends_the_run_and_the_next_one_finishes_it(
     assert outcomes(built(steps, path)) == {"a": "skipped", "b": "done", "c": "done"}
 
 
+def test_a_failure_is_told_although_the_publication_of_others_fails(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store.contents, "_made", full)
+    reporter = RecordingReporter()
+    with pytest.raises(StoreError, match="no space left on device"):
+        built([step("a"), step("b", error=BROKEN)], path, jobs=1, reporter=reporter)
+    assert ("failed", "b") in reporter.events
+
+
 # sources and disks that change meanwhile
 
 

@@ -246,9 +246,10 @@ def test_all_threads_of_a_session_stage_in_one_directory(path: Path) -> None:
 
 RACING = f"""{PAUSE}
 from bangerbuild import store
-from tests.test_store import publish
+from tests.test_store import staged
 pause("ready")
-publish(path, {{sys.argv[2]: "made by " + sys.argv[2]}})
+with store.writing(path, timeout_seconds={PATIENCE_SECONDS}) as opened:
+    opened.publish(staged(opened, {{sys.argv[2]: "made by " + sys.argv[2]}}))
 """
 
 

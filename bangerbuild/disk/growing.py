@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import durable, tools, undo_file
 from bangerbuild.disk.blocks import RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
-from bangerbuild.errors import FilesystemError, ToolError
+from bangerbuild.errors import BangerError, FilesystemError, ToolError
 from bangerbuild.process import run
 
 if TYPE_CHECKING:
@@ -66,14 +66,27 @@ def grow(disk: Path, name: str, size_bytes: int, *, epoch: int) -> None:
     Raises:
         BangerError, OSError: the disk is as it was, or `roll_back` makes it so.
     """
-    run(tools.e2fsck_preen(disk, epoch=epoch, size_bytes=disk.stat().st_size))
+    if _trouble(disk):  # else nothing is written before the note lies there: a write may fail
+        run(tools.e2fsck_preen(disk, epoch=epoch, size_bytes=disk.stat().st_size))
     _write_note(disk)
     try:
         _resize(disk, name, size_bytes, epoch)
     except (FilesystemError, ToolError, OSError):
-        roll_back(disk, name)
+        _roll_back_or_say(disk, name)
         raise
     _forget(disk)
+
+
+def _roll_back_or_say(disk: Path, name: str) -> None:
+    try:
+        roll_back(disk, name)
+    except (FilesystemError, ToolError, OSError) as err:
+        brief = err.brief if isinstance(err, BangerError) else (err.strerror or str(err)).lower()
+        raise FilesystemError(
+            f"'{name}' is grown by half: {brief}",
+            details="the undo file beside it has what was there; don't start the VM before it is put back",
+            hint="see to the disk of this host, then `bangerbuild apply`",
+        ) from err
 
 
 def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:

@@ -21,8 +21,8 @@ def is_half_patched(disk: Path) -> bool:
 
 
 def is_half_grown(disk: Path) -> bool:
-    """Whether its growth was interrupted."""
-    return growing.note_beside(disk).exists()
+    """Whether its growth was interrupted; if right before its end, only the undo file is left."""
+    return growing.note_beside(disk).exists() or growing.undo_beside(disk).exists()
 
 
 def size_before(disk: Path) -> int | None:

@@ -143,9 +143,10 @@ def _limited(command: Command, size_bytes: int | None) -> Command:
 def resize2fs(path: Path, *, size_bytes: int, epoch: int, undo: Path | None = None) -> Command:
     """Grow a filesystem, checked just before, to the size its file already has.
 
-    With `undo` it keeps there what it overwrites.
+    With `undo` it keeps there what it overwrites, and does not ask when the filesystem was last checked:
+    `e2fsck_read_only` leaves no mark of that.
     """
-    keeping = () if undo is None else ("-z", str(undo))
+    keeping = () if undo is None else ("-f", "-z", str(undo))
     return Command(("resize2fs", *keeping, str(path), f"{size_bytes // 512}s"), env=_times(epoch))
 
 

@@ -88,12 +88,18 @@ class DiskPatch(ABC):
 
     def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step: the declared files that the guest has changed."""
-        lines = view.written(self.id)
-        if not lines:
+        confirmed = view.written(self.id)
+        if not confirmed and not view.perhaps_written(self.id):
             return ()
         with disks.opened(view, self.changes, self.place) as disk:
+            lines = self._before(disk, view)
             differing = tuple(written.differing(disk, lines))
-        return tuple(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing)
+        interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
+        return (*interrupted, *(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing))
+
+    def _before(self, disk: Filesystem, view: View) -> dict[str, str]:
+        """What was written into the guest, one way or another."""
+        return written.as_found(disk, view.written(self.id), view.perhaps_written(self.id))
 
     def preview(self, view: View) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
@@ -106,7 +112,7 @@ class DiskPatch(ABC):
                 wanted = self.wanted(now, synced)
                 diffs = tuple(differences.differences(disk, wanted.changes, self._synced(now, _ignore)))
                 base = known if "base" in view.facts(self.changes) else None
-                gone = self._preview_undeclared(disk, base, view.written(self.id), wanted, synced)
+                gone = self._preview_undeclared(disk, base, self._before(disk, view), wanted, synced)
                 return Preview(diffs + gone.diffs, gone.reasons)
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
@@ -139,6 +145,7 @@ class DiskPatch(ABC):
             in_place.replay(workspace, self.changes, path)
             with in_place.transaction(workspace, self.changes, path, self.place) as disk:
                 lines = self._patch(disk, workspace)
+                workspace.will_write(lines)
             with disks.opened(workspace, self.changes, self.place) as disk:
                 written.check(disk, lines)
         workspace.wrote(lines)
@@ -156,7 +163,7 @@ class DiskPatch(ABC):
         now = self.guest_now(known, disk)
         wanted = self.wanted(now, tuple(self.synced_paths()))
         is_new = workspace.is_new(workspace.artifact(self.changes))
-        before = {} if is_new else workspace.written(self.id)
+        before = {} if is_new else self._before(disk, workspace)
         if is_new:
             lines = self.write(disk, now, wanted, workspace)
         else:

@@ -20,7 +20,7 @@ from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.files import GuestChange
@@ -106,6 +106,14 @@ def _digest(disk: Filesystem, path: str) -> str:
     for piece in disk.read_chunks(path) or ():
         hasher.update(piece)
     return hasher.hexdigest()
+
+
+def as_found(
+    disk: Filesystem, lines: Mapping[str, str], perhaps: Mapping[str, Sequence[str]]
+) -> dict[str, str]:
+    """What was written last: `lines`, or of runs that were interrupted whatever the disk has."""
+    found = {path: line for path, some in perhaps.items() for line in some if is_there(disk, path, line)}
+    return {**lines, **found}
 
 
 def is_alone_there(disk: Filesystem, path: str, line: str) -> bool:

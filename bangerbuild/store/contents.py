@@ -16,7 +16,7 @@ import tempfile
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import StoreError
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json, Record
     from bangerbuild.store.database import Intent
     from bangerbuild.store.sessions import Session
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -136,20 +138,39 @@ class Store:
         """What a patch wrote into its guest, by guest path."""
         if step_id not in self._written:
             try:
-                self._written[step_id] = self._read_files(step_id)
+                self._written[step_id] = self._read(db.files, step_id)
             except sqlite3.Error as err:
                 raise store_error(err, self.path) from err
         return self._written[step_id]
 
-    def _read_files(self, step_id: str) -> dict[str, str]:
+    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """What a patch was about to write since, in runs that were never confirmed."""
+        try:
+            return self._read(db.unconfirmed, step_id)
+        except sqlite3.Error as err:
+            raise store_error(err, self.path) from err
+
+    def will_write(self, step_id: str, files: Mapping[str, str]) -> None:
+        """Remember what a patch is about to write into its guest; jobs may say so, each in its thread.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        try:
+            with self._writer() as database:
+                db.write_unconfirmed(database, step_id, files)
+        except sqlite3.Error as err:
+            raise store_error(err, self.path) from err
+
+    def _read(self, what: Callable[[sqlite3.Connection, str], dict[str, T]], step_id: str) -> dict[str, T]:
         """A reader has no connection open."""
         with self._turn:
             if self._session is not None and self._database is not None:
-                return db.files(self._database, step_id)
+                return what(self._database, step_id)
         if not self.records:
             return {}
         with contextlib.closing(db.connect_read_only(self.path)) as database:
-            return db.files(database, step_id)
+            return what(database, step_id)
 
     def exists(self, artifact: str) -> bool:
         """Whether there is an artifact of that name."""

@@ -1,7 +1,8 @@
 """`state.db`: what the store remembers, as tables (SQLite, WAL). Bodies are JSON.
 
 records   what is remembered of each step's last run
-files     what each patch wrote into its guest; read only where it is asked for
+files     what each patch wrote into its guest; read only where it is asked for. Under `ID~` what runs of it
+          were about to write that were never confirmed
 stamps    what `stat` said of each artifact
 intents   publications that a session has begun, until they are confirmed
 digests   of host files, by what `stat` says of them
@@ -123,6 +124,22 @@ def files(database: sqlite3.Connection, step_id: str) -> dict[str, str]:
     return json.loads(row[0]) if row else {}
 
 
+def unconfirmed(database: sqlite3.Connection, step_id: str) -> dict[str, list[str]]:
+    """What a patch was about to write in runs that were never confirmed, by guest path."""
+    row = database.execute("SELECT body FROM files WHERE id = ?", (f"{step_id}~",)).fetchone()
+    return json.loads(row[0]) if row else {}
+
+
+def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping[str, str]) -> None:
+    """Say what a patch is about to write; what earlier runs said stays until one is confirmed."""
+    body = unconfirmed(database, step_id)
+    for path, line in files.items():
+        body[path] = sorted({*body.get(path, ()), line})
+    database.execute(
+        "INSERT OR REPLACE INTO files VALUES (?, ?)", (f"{step_id}~", canonical_json(cast("Json", body)))
+    )
+
+
 def write_records(database: sqlite3.Connection, records: Iterable[Record]) -> None:
     """Remember these, in place of what was remembered of their steps."""
     database.executemany(
@@ -132,11 +149,12 @@ def write_records(database: sqlite3.Connection, records: Iterable[Record]) -> No
 
 
 def write_files(database: sqlite3.Connection, files: Mapping[str, Mapping[str, str]]) -> None:
-    """The same for what patches wrote, by step."""
+    """The same for what patches wrote, by step; that confirms it."""
     database.executemany(
         "INSERT OR REPLACE INTO files VALUES (?, ?)",
         [(step_id, canonical_json(dict(written))) for step_id, written in files.items()],
     )
+    database.executemany("DELETE FROM files WHERE id = ?", [(f"{step_id}~",) for step_id in files])
 
 
 def write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
@@ -158,7 +176,7 @@ def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Ite
     """Remember nothing of these steps and artifacts any more."""
     ids = [(step_id,) for step_id in step_ids]
     database.executemany("DELETE FROM records WHERE id = ?", ids)
-    database.executemany("DELETE FROM files WHERE id = ?", ids)
+    database.executemany("DELETE FROM files WHERE id = ? OR id = ? || '~'", [(*row, *row) for row in ids])
     database.executemany("DELETE FROM stamps WHERE path = ?", [(artifact,) for artifact in artifacts])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self, cast
 
 from bangerbuild.disk import clone
@@ -37,6 +37,10 @@ class Stamp:
     def fits(self, status: os.stat_result) -> bool:
         """Whether `stat` still says the same, so that the digest need not be asked."""
         return (self.size, self.mtime_ns, self.inode) == (status.st_size, status.st_mtime_ns, status.st_ino)
+
+    def outdated(self) -> Self:
+        """The same, but of an artifact that has to be looked into once more."""
+        return replace(self, mtime_ns=0)
 
     @classmethod
     def from_json(cls, value: Json) -> Self:

@@ -92,6 +92,8 @@ class Machine:
     store: Path
     mac: str
     directory: Path
+    more: tuple[str, ...] = ()
+    """Further arguments for QEMU."""
 
     @property
     def console(self) -> Path:
@@ -116,6 +118,7 @@ class Machine:
             *("-device", f"virtio-net-pci,netdev=lan,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
             *("-serial", f"file:{self.console}", "-serial", f"file:{self.report}"),
+            *self.more,
         ]
 
     def boot(self) -> dict[str, str]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tomli_w
 
-from tests.boot.account import PROJECT
+from tests.boot.busybox import write_rootfs
 from tests.boot.conftest import Project
 from tests.boot.debian import KERNEL, tarball
-from tests.boot.initrd import MOUNT_RAW, PackageTree, unpack_kernel
+from tests.boot.initrd import MOUNT_RAW, unpack_kernel
 from tests.boot.launched import launched
 from tests.boot.machine import parse_report, probe_script
 from tests.need import need
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.boot
 
 SCRIPT = "/usr/local/sbin/bangerbuild-network"
+START = f"ip -4 addr show dev eth0 >/run/before\n{SCRIPT}\nreport\n"
 QUESTIONS = {
     "before": "cat /run/before",
     "address": "ip -4 addr show dev eth0",
@@ -69,7 +68,10 @@ def ran(scratch: Path, account: Account) -> Ran:
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     unpack_kernel(tarball(KERNEL), directory, MOUNT_RAW)
-    _write_rootfs(directory / "rootfs", scratch / "busybox-bin")
+    rootfs = directory / "rootfs"
+    write_rootfs(rootfs, scratch / "busybox-bin", START)
+    (rootfs / "bin" / "report").write_text(probe_script(QUESTIONS, power_off="poweroff"))
+    (rootfs / "bin" / "report").chmod(0o755)
     account.take(directory)
     applied = account.bangerbuild("apply", cwd=directory)
     assert applied.returncode == 0, applied.stderr.decode()
@@ -79,23 +81,6 @@ def ran(scratch: Path, account: Account) -> Ran:
     with launched(project, "tiny", scratch / "busybox.console", "-serial", f"file:{report}") as machine:
         machine.wait_until_off()
     return Ran(project, applied.stderr.decode(), parse_report(report.read_text()))
-
-
-def _write_rootfs(rootfs: Path, programs: Path) -> None:
-    """The demo's tree, of Debian's static busybox; its start script goes on to report."""
-    programs.mkdir()
-    busybox = programs / "busybox"
-    with tarfile.open(tarball(KERNEL)) as archive:
-        busybox.write_bytes(PackageTree(archive).read(busybox.name))
-    busybox.chmod(0o755)
-    path = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    demo = PROJECT / "examples" / "vms" / "demo" / "make-rootfs"
-    subprocess.run([need("sh"), demo, rootfs], env=os.environ | {"PATH": path}, check=True)
-    (rootfs / "bin" / "report").write_text(probe_script(QUESTIONS, power_off="poweroff"))
-    (rootfs / "bin" / "report").chmod(0o755)
-    (rootfs / "etc" / "motd").write_text("")
-    with (rootfs / "etc" / "init.d" / "rcS").open("a") as start_script:
-        start_script.write(f"ip -4 addr show dev eth0 >/run/before\n{SCRIPT}\nreport\n")
 
 
 def test_apply_says_that_nothing_in_the_image_sets_the_address(ran: Ran) -> None:

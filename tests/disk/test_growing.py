@@ -45,19 +45,6 @@ def disk(tmp_path: Path) -> Path:
     return made(tmp_path / "disk.ext4", PLAIN)
 
 
-@pytest.fixture(autouse=True)
-def _checked_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These disks were checked when they were made; another check would count itself in the superblock."""
-    preen = tools.e2fsck_preen
-
-    def check_first(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
-        if growing._trouble(path):
-            return preen(path, epoch=epoch, size_bytes=size_bytes)
-        return tools.e2fsck_read_only(path, size_bytes=path.stat().st_size)
-
-    monkeypatch.setattr(tools, "e2fsck_preen", check_first)
-
-
 def seen(disk: Path) -> bytes:
     """The disk as it is read while something lies beside it."""
     with interrupted.opened(disk, "disk") as blocks:
@@ -218,6 +205,24 @@ def test_a_fault_while_undoing_throws_nothing_away(disk: Path) -> None:
         with running_on(Fault(at=at, code=errno.EIO)), pytest.raises((FilesystemError, OSError)):
             roll_back(disk, "disk")
         assert seen(disk) == old
+    roll_back(disk, "disk")
+    assert disk.read_bytes() == old
+
+
+def test_where_undoing_fails_too_the_disk_is_said_to_be_grown_by_half(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = disk.read_bytes()
+
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(tools, "resize2fs", lambda *_args, **_more: Command(("false",)))
+        patched.setattr(growing, "roll_back", broken)
+        with pytest.raises(FilesystemError, match="'disk' is grown by half: input/output error"):
+            growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    assert interrupted.is_half_grown(disk)
     roll_back(disk, "disk")
     assert disk.read_bytes() == old
 

@@ -74,6 +74,17 @@ def test_what_is_read_past_a_growth_is_what_mending_makes(disk: Path) -> None:
     assert not interrupted.is_half_grown(disk)
 
 
+def test_an_undo_file_whose_note_is_gone_is_all_that_is_left_of_a_growth_and_goes_too(disk: Path) -> None:
+    before = disk.read_bytes()
+    undo_beside(disk).write_bytes(b"\0" * 4096)
+    assert interrupted.is_half_grown(disk)
+    assert interrupted.size_before(disk) is None
+    assert seen(disk) == before
+    interrupted.mend(disk, "disk")
+    assert not interrupted.is_half_grown(disk)
+    assert disk.read_bytes() == before
+
+
 def test_what_is_opened_has_the_name_it_was_given_and_the_place_it_lies_at(disk: Path) -> None:
     for spoil in (lambda: None, lambda: patch_killed(disk), lambda: grow_killed(disk, PLAIN, 20)):
         spoil()

@@ -1,6 +1,7 @@
 """Calls that change files: counted over all threads and programs of a run, and hit at one of them.
 
-`calls.c` does it, from inside: preloaded into bangerbuild and into the programs that it starts.
+`calls.c` does it, from inside: preloaded into bangerbuild and into the programs that it starts. That the
+kernel sees the same calls is tested in `test_calls.py`.
 """
 
 from __future__ import annotations

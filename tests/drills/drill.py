@@ -5,8 +5,11 @@ A disk that has the bytes of one already judged is not judged again.
 
 from __future__ import annotations
 
+import errno
+import re
 import shutil
 import subprocess
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -18,11 +21,13 @@ from tests.need import need
 from tests.steps.building import merge
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.drills.calls import Hit
     from tests.drills.running import Ended, Runner
     from tests.drills.scenes import Scene
+    from tests.drills.trees import Tree
 
 LOOKED_AT = {
     "snap/root.cow": "/etc/app.conf",
@@ -33,6 +38,20 @@ LOOKED_AT = {
 }
 """A declared file of each disk."""
 
+ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT)
+TOLD = re.compile(r"^(?:error:|  failed ) *(.*)", re.MULTILINE)
+BY_HALF = re.compile(r"'vms/(\S+)' is (changed|grown) by half")
+BESIDE = {"changed": "redo", "grown": "grow"}
+"""What lies beside a disk that is changed by half."""
+NOTHING_DONE = re.compile(rb"\d+ kept in [\d.]+ s\n")
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most so many of the numbers from 1 to count, evenly spread, the first and the last among them."""
+    if count <= most:
+        return list(range(1, count + 1))
+    return sorted({1 + round(index * (count - 1) / (most - 1)) for index in range(most)})
+
 
 @dataclass
 class Drill:
@@ -42,32 +61,26 @@ class Drill:
     runner: Runner
     directory: Path
     judged: set[tuple[str, str]] = field(default_factory=set)
-    """Digests of what was found good, by disk."""
+    """What was found good after a run, by disk and digest."""
 
     def __post_init__(self) -> None:
         self.prepared = self.directory / "prepared"
         self.prepared.mkdir()
         self.scene.prepare(self.prepared, self.runner)
-        self.inodes = {
-            disk: {path: tree(self.raw(self.prepared, disk))[path].ino for path in SENTINEL}
-            for disk in self.scene.theirs
-        }
-        self.old = self.looked_at(self.prepared)
+        self.old = {disk: self.tree(self.prepared, disk) for disk in DISKS if self.scene.before}
+        self.unchanged = {(disk, self.digest(self.prepared, disk)) for disk in self.old}
+        self.said_before = self.looked_at(self.prepared)
         done = self.copy()
         ended = self.runner.run(*self.scene.arguments, project=done)
         ended.assert_done()
         self.counts = ended.seen.counts
         self.names = names(done)
-        self.new = self.looked_at(done)
+        self.said_after = self.looked_at(done)
         self.judge(done)
 
     def copy(self) -> Path:
         """The prepared project once more."""
-        target = self.directory / "copy"
-        shutil.rmtree(target, ignore_errors=True)
-        command = [need("cp", "coreutils"), "-a", "--reflink=auto", "--sparse=always"]
-        subprocess.run([*command, str(self.prepared), str(target)], check=True)
-        return target
+        return copied(self.prepared, self.directory / "copy")
 
     def raw(self, project: Path, disk: str) -> Path:
         """A disk as one raw file."""
@@ -75,6 +88,18 @@ class Drill:
         if path.suffix != ".cow":
             return path
         return merge(base_of(project, disk), path, self.directory / "merged.ext4")
+
+    def tree(self, project: Path, disk: str) -> Tree:
+        """What is on a disk, which e2fsck finds clean."""
+        raw = self.raw(project, disk)
+        assert_clean(raw)
+        return tree(raw)
+
+    def digest(self, project: Path, disk: str) -> str:
+        """What tells the bytes of a disk from others, those of its base included."""
+        path = project / "build" / "vms" / disk
+        under = clone.digest(base_of(project, disk)) if path.suffix == ".cow" else ""
+        return clone.digest(path) + under
 
     def looked_at(self, project: Path) -> dict[str, bytes]:
         """What `cat` prints of each disk that is there."""
@@ -93,13 +118,50 @@ class Drill:
         project = self.copy()
         return project, self.runner.run(*self.scene.arguments, project=project, hit=hit)
 
+    def kill(self, hit: Hit) -> None:
+        """Kill a run, look, and have the next one finish it."""
+        project, ended = self.run(hit)
+        with _noting(hit, ended):
+            if ended.was_killed:
+                self.look(project)
+            else:  # jobs run in threads: now and then a call less is made
+                ended.assert_done()
+                assert not ended.seen.hit
+            self.finish(project)
+
+    def fail(self, hit: Hit) -> None:
+        """Let a call fail: it is said in one plain message, nothing has changed, and the next run works."""
+        project, ended = self.run(hit)
+        with _noting(hit, ended):
+            ended.assert_done(0, 1)
+            if ended.code == 0:  # it could do without
+                assert not TOLD.findall(ended.errors), ended.errors
+            else:  # of a disk that stays full the store's own memory tells too
+                assert 1 <= len(TOLD.findall(ended.errors)) <= 1 + hit.lasting, ended.errors
+                self.assert_old_or_new(project, dict(BY_HALF.findall(ended.errors)))
+            self.look(project)
+            self.finish(project)
+
+    def assert_old_or_new(self, project: Path, by_half: dict[str, str]) -> None:
+        """Each disk is as it was or as it shall be, but for one that has its log beside it, as was said."""
+        for disk, change in by_half.items():
+            assert (project / "build" / "vms" / f"{disk}.{BESIDE[change]}").exists(), disk
+        for disk in self.old.keys() - by_half.keys():
+            key = (disk, self.digest(project, disk))
+            if key in self.unchanged | self.judged:
+                continue
+            found = self.tree(project, disk)  # checked by e2fsck before it was to be grown, perhaps
+            wrong = differences(found, self.old[disk])
+            assert not wrong, "\n".join((disk, *wrong))
+            self.unchanged.add(key)
+
     def look(self, project: Path) -> None:
         """Whoever looks meanwhile sees the old or the new, touches nothing, and is told no traceback."""
         before = contents(project)
         self.runner.run("plan", project=project).assert_done()
         for disk, said in self.looked_at(project).items():
-            assert said in {self.old.get(disk), self.new[disk]}, f"{disk} has {said!r}"
-        for disk in self.old:
+            assert said in {self.said_before.get(disk), self.said_after[disk]}, f"{disk} has {said!r}"
+        for disk in self.said_before:
             assert (project / "build" / "vms" / disk).exists(), f"{disk} is gone"
         assert contents(project) == before
 
@@ -108,29 +170,45 @@ class Drill:
         self.runner.run(*self.scene.arguments, project=project).assert_done()
         self.judge(project)
         before = artifacts(project)
-        self.runner.run("apply", project=project).assert_done()
+        again = self.runner.run("apply", project=project)
+        again.assert_done()
+        assert NOTHING_DONE.fullmatch(again.output), again.errors
         assert artifacts(project) == before
-        planned = self.runner.run("plan", "--detailed-exitcode", project=project)
-        assert planned.code == 0, planned.output.decode()
 
     def judge(self, project: Path) -> None:
         """Every disk is whole, holds what is declared and what its guest wrote; nothing else is left."""
         assert names(project) == self.names
         expected = self.scene.disks()
         for disk in DISKS:
-            path = project / "build" / "vms" / disk
-            base = base_of(project, disk) if path.suffix == ".cow" else path
-            bytes_of_it = (disk, clone.digest(path) + clone.digest(base))
-            if bytes_of_it in self.judged:
+            key = (disk, self.digest(project, disk))
+            if key in self.judged:
                 continue
-            raw = self.raw(project, disk)
-            assert_clean(raw)
-            found = tree(raw)
+            found = self.tree(project, disk)
             wrong = differences(found, expected[disk])
             assert not wrong, "\n".join((disk, *wrong))
-            for name, ino in self.inodes.get(disk, {}).items():
-                assert found[name].ino == ino, f"{name} on {disk} was made anew"
-            self.judged.add(bytes_of_it)
+            if disk in self.scene.theirs:
+                for name in SENTINEL:
+                    assert found[name].ino == self.old[disk][name].ino, f"{name} on {disk} was made anew"
+            self.judged.add(key)
+
+
+def copied(project: Path, target: Path) -> Path:
+    """A project once more, in place of what was there."""
+    shutil.rmtree(target, ignore_errors=True)
+    command = [need("cp", "coreutils"), "-a", "--reflink=auto", "--sparse=always"]
+    subprocess.run([*command, str(project), str(target)], check=True)
+    return target
+
+
+@contextmanager
+def _noting(hit: Hit, ended: Ended) -> Iterator[None]:
+    """What a test fails with names the call."""
+    try:
+        yield
+    except BaseException as err:
+        what = f"error {hit.error}{' and ever after' if hit.lasting else ''}" if hit.error else "SIGKILL"
+        err.add_note(f"{what} at {'/'.join(hit.kinds)} {hit.at}: {ended.seen.hit}\n{ended.errors}")
+        raise
 
 
 def names(project: Path) -> list[str]:
@@ -140,7 +218,7 @@ def names(project: Path) -> list[str]:
 
 
 def artifacts(project: Path) -> dict[str, object]:
-    """The same without what the store keeps for itself: it learns of other inodes, and who locked it."""
+    """The contents without what the store keeps for itself: it learns of other inodes, and who locked it."""
     return {
         path: found
         for path, found in contents(project).items()

@@ -63,6 +63,7 @@ class Runner:
         """Run one command in a project's directory; what counts happens in its store."""
         stdout, stderr = self._directory / "stdout", self._directory / "stderr"
         child = self._ask(json.dumps([arguments, str(project), str(stdout), str(stderr)]))
+        assert child > 1, child  # anything else would be a group of processes to `kill`
         self._control.arm(project / "build", child, hit)
         os.kill(child, signal.SIGCONT)
         timer = threading.Timer(LIMIT_SECONDS, os.kill, (child, signal.SIGKILL))
@@ -85,16 +86,23 @@ class Runner:
 
 
 @contextmanager
-def runner(directory: Path) -> Iterator[Runner]:
-    """A runner, until the end of the with block."""
+def runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
+    """A runner, until the end of the with block.
+
+    Args:
+        directory: for what it needs and prints.
+        through: the program that starts it, with arguments.
+        variables: of its environment.
+    """
     control = Control(directory / "control")
     environment = os.environ | {
         "LD_PRELOAD": str(compiled(directory)),
         "DRILL_CONTROL": str(control.path),
         "PYTHONPATH": str(PROJECT),
+        **variables,
     }
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.drills.starter"],
+        [*through, sys.executable, "-m", "tests.drills.starter"],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

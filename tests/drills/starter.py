@@ -21,7 +21,7 @@ import bangerbuild
 from bangerbuild import apply, cli, process
 from bangerbuild.disk import libext2fs, tools
 
-PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL")
+PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS")
 
 
 def serve() -> None:
@@ -59,7 +59,7 @@ def _warm_up() -> None:
 def _preload_into_programs() -> None:
     """What bangerbuild starts gets an environment of its own, and from here on what is preloaded with it."""
     start = process._started
-    preloaded = {name: os.environ[name] for name in PRELOADED}
+    preloaded = {name: os.environ[name] for name in PRELOADED if name in os.environ}
     process._started = lambda command, argv, environment: start(command, argv, environment | preloaded)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ import pytest
 
 from bangerbuild import apply
 from bangerbuild.model import Outcome, Verb
+from bangerbuild.workspace import JobWorkspace
 from tests.steps.building import reasons, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest, vm_disk
 
@@ -255,6 +257,58 @@ def test_a_patch_that_fails_leaves_a_guests_disk_byte_for_byte(project: Project)
     assert "'/etc/taken' is a directory" in str(result.error)
     assert path.read_bytes() == before
     assert not list((project.store / "vms/web").glob("*.redo"))
+
+
+def test_a_file_that_an_interrupted_run_wrote_is_removed_if_it_is_no_longer_declared(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with as_root(project) as disk:
+        disk.write_file("/var/own", b"own\n")
+    new = '[[vm.web.file]]\nguest = "/etc/new.conf"\ncontent = "new\\n"\n'
+    declare(project, CONF, NOTE, TREE, new)
+    with monkeypatch.context() as patched:
+        patched.setattr(JobWorkspace, "wrote", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            project.apply()
+    assert root(project).text("/etc/new.conf") == "new\n"
+    declare(project, CONF, NOTE, TREE)
+    assert reasons(project.plan()[ROOT_PATCH]) == [
+        {"code": "interrupted"},
+        {"code": "file-undeclared", "guest": "/etc/new.conf"},
+    ]
+    project.build()
+    assert not root(project).exists("/etc/new.conf")
+    assert verbs(project) == {}
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_what_a_guest_changed_is_still_seen_after_the_disk_grew_and_its_patch_failed(
+    project: Project,
+) -> None:
+    with as_root(project) as disk:
+        disk.write_file("/etc/app.conf", b"port = 8080\n")
+        disk.make_directory("/etc/taken")
+    taken = '[[vm.web.file]]\nguest = "/etc/taken"\ncontent = ""\n'
+    declare(project, CONF, NOTE, TREE, taken)
+    larger(project)
+    results = project.apply()
+    assert (results[ROOT].outcome, results[ROOT_PATCH].outcome) == (Outcome.DONE, Outcome.FAILED)
+    declare(project, CONF, NOTE, TREE)
+    larger(project)
+    assert differing(project) == {ROOT_PATCH: ["/etc/app.conf"]}
+    project.build()
+    assert root(project).text("/etc/app.conf") == "port = 80\n"
+
+
+def larger(project: Project) -> None:
+    """The root is to grow."""
+    manifest = (project.directory / "vm.toml").read_text()
+    project.write(
+        re.sub(r'root = { format = "(\w+)" }', r'root = { format = "\1", size = "64MiB" }', manifest)
+    )
 
 
 def test_every_file_is_read_back_after_a_patch(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
