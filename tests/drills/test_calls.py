@@ -1,4 +1,4 @@
-"""The calls that are counted and hit are those that the kernel sees, as strace has it; and strace kills too."""
+"""The calls that are counted and hit are those the kernel sees, as strace has it; and strace kills too."""
 
 from __future__ import annotations
 
