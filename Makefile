@@ -3,6 +3,9 @@
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadfile
 
+SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
+	content drills hostile
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check bench clean
 
@@ -18,10 +21,10 @@ test: ## everything: lint, types, all tests, Debian and busybox machines booted 
 	@$(MAKE) --no-print-directory check
 	$(PYTEST)
 
-quick: ## a few minutes: nothing is installed with apt, and of the machines only test_boot's are booted
+quick: ## a few minutes: no apt, no drills, and of the machines only test_boot's are booted
 	@tools/setup quick
 	@$(MAKE) --no-print-directory check
-	$(PYTEST) --ignore=tests/boot/test_attach.py --ignore=tests/boot/test_login.py --ignore=tests/boot/test_busybox.py
+	$(PYTEST) $(addprefix --ignore=tests/,$(SLOW))
 
 check:
 	$(BIN)/ruff check
