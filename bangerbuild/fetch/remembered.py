@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,8 +27,13 @@ class Validators:
 
     @classmethod
     def of(cls, headers: Mapping[str, str]) -> Validators:
-        """From a response's headers."""
-        return cls(headers.get("ETag", ""), headers.get("Last-Modified", ""))
+        """From a response's headers.
+
+        A time tells versions apart only if the file was a second old when it was sent: times are whole
+        seconds, and in the same second it can have changed once more (RFC 9110, 8.8.2.2).
+        """
+        modified = headers.get("Last-Modified", "")
+        return cls(headers.get("ETag", ""), modified if _is_past(modified, headers.get("Date", "")) else "")
 
     @property
     def strong(self) -> str:
@@ -40,6 +47,13 @@ class Validators:
         if self.etag:
             return {"If-None-Match": self.etag}
         return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
+
+
+def _is_past(modified: str, sent: str) -> bool:
+    try:
+        return parsedate_to_datetime(sent) - parsedate_to_datetime(modified) >= timedelta(seconds=1)
+    except (ValueError, TypeError):  # one of them is missing or no time, or only one of them names its zone
+        return False
 
 
 NOTHING = Validators()

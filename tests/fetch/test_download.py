@@ -103,6 +103,15 @@ def test_a_server_without_tags_is_asked_by_time(web: Server, cache: Cache) -> No
     assert web.asked[1].headers["If-Modified-Since"] == when
 
 
+def test_a_time_that_is_not_a_second_past_tells_no_versions_apart(web: Server, cache: Cache) -> None:
+    """The file may have changed in the rest of that second, with the same time to its name."""
+    told = {"Last-Modified": email.utils.formatdate(time.time() + 1, usegmt=True)}
+    url = web.says(file(DATA, told), file(OTHER, told))
+    fetch(url, cache, None)
+    assert_is(fetch(url, cache, None), OTHER, cache)
+    assert "If-Modified-Since" not in web.asked[1].headers
+
+
 def test_a_file_that_changed_is_sent_anew_where_nothing_pins_it(web: Server, cache: Cache) -> None:
     url = web.says(file(DATA, {"ETag": '"1"'}), file(OTHER, {"ETag": '"2"'}))
     fetch(url, cache, None)

@@ -257,6 +257,14 @@ def oci(directory: Path) -> Path:
     return maker.add(maker.image(LOWER, UPPER, config=CONFIG), "v1").path
 
 
+def first_layer(layout: Path) -> Path:
+    """The file of the lowest layer of a layout's only image."""
+    blobs = layout / "blobs/sha256"
+    (entry,) = json.loads((layout / "index.json").read_bytes())["manifests"]
+    manifest = json.loads((blobs / entry["digest"].removeprefix("sha256:")).read_bytes())
+    return blobs / str(manifest["layers"][0]["digest"]).removeprefix("sha256:")
+
+
 def assert_merged(disk: Disk) -> None:
     assert disk.text("/etc/kept") == "kept"
     assert not disk.exists("/etc/old")
@@ -341,10 +349,10 @@ def test_a_layout_without_the_tag_is_one_plain_error(project: Project) -> None:
 
 def test_a_damaged_layer_fails_the_step_by_name(project: Project) -> None:
     layout = oci(project.directory)
-    largest = max((layout / "blobs/sha256").iterdir(), key=lambda path: path.read_bytes()[:2] == b"\x1f\x8b")
-    data = bytearray(largest.read_bytes())
+    layer = first_layer(layout)
+    data = bytearray(layer.read_bytes())
     data[-1] ^= 1
-    largest.write_bytes(data)
+    layer.write_bytes(data)
     project.write('[image.debian.rootfs]\noci = "oci:layout:v1"\n')
     error = project.error(ID)
     assert error.brief.startswith("'oci:layout:v1: layer 1 of 2' is not what it must be: its digest is ")
