@@ -101,13 +101,33 @@ class _Finished:
     """What a job's thread leaves behind."""
 
     workspace: JobWorkspace
-    staged: Staged | None
-    seconds: dict[str, float]
-    warnings: list[tuple[str, str]]
-    done: list[Action] = field(default_factory=list)
-    """The steps that hold, whatever came after them."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    done: list[tuple[Action, list[Record]]] = field(default_factory=list)
+    """The steps that hold, whatever came after them, and what is to be remembered of each."""
     failed: Action | None = None
     error: BangerError | None = None
+    staged: Staged | None = None
+    """What is to be published of it."""
+
+    def fail(self, action: Action, error: BangerError) -> None:
+        """What was done to a disk where it lies holds, though a later step fails; what is staged does not."""
+        steps = [done for done, _ in self.done]
+        holds = 0 if self.workspace.staged else steps.index(action) if action in steps else len(steps)
+        self.failed, self.error = action, error
+        del self.done[holds:]
+        self.workspace.discard()  # the disk may be full: others need the room
+
+    def settle(self) -> None:
+        """Say what is to be published of it."""
+        if not self.done:
+            return
+        workspace = self.workspace
+        changed = workspace.changed
+        if self.failed:  # what was found wrong on the disk may still be
+            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
+        records = tuple(record for _, records in self.done for record in records)
+        guests = frozenset(workspace.guests)
+        self.staged = Staged(records, workspace.staged, guests, changed, workspace.files)
 
 
 class _Run:
@@ -158,7 +178,7 @@ class _Run:
                     self.reporter.started(action)
                 workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
                 workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
-                self.running[pool.submit(_run_job, job, workspace, self.host)] = job
+                self.running[pool.submit(_run_job, job, workspace)] = job
             else:
                 self._skip(job.actions)
         self.waiting.extendleft(reversed(blocked))
@@ -169,6 +189,7 @@ class _Run:
     def _publish(self) -> None:
         finished, self.held = self.held, []
         try:
+            self._check_sources(finished)
             if ready := [end.staged for _, end in finished if end.staged]:
                 self._note_changes(ready)
                 self._refuse(self.publish(ready, self._may_take), finished)
@@ -181,6 +202,19 @@ class _Run:
         finally:
             for _, end in finished:
                 end.workspace.discard()
+
+    def _check_sources(self, finished: Sequence[tuple[_Job, _Finished]]) -> None:
+        """A recipe's digests were taken when it was planned; what was read since must be the same."""
+        digests: dict[object, str] = {}
+        for job, end in finished:
+            for action in job.actions[: len(end.done)]:
+                try:
+                    _check_sources(action, self.host, digests)
+                except SourceError as err:
+                    end.fail(action, err)
+                    self.stopped |= not self.limits.keep_going
+                    break
+            end.settle()
 
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
@@ -218,14 +252,14 @@ class _Run:
         return None
 
     def _report(self, job: _Job, end: _Finished) -> None:
-        for step_id, message in end.warnings:
+        for step_id, message in end.workspace.warnings:
             if message not in self.said:  # what holds for every disk is said for the first
                 self.reporter.warned(step_id, message)
             self.said.add(message)
         for action in job.actions:
             if action is end.failed:
                 self._report_failure(end)
-            elif action in end.done:
+            elif any(action is done for done, _ in end.done):
                 seconds = end.seconds.get(action.id, 0.0)
                 self._result(action, Result(action.id, Outcome.DONE, seconds))
             else:
@@ -303,43 +337,28 @@ def _look(path: Path) -> _Look | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
-    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out.
-
-    What was done to a disk where it lies holds, though a later step fails; what is in staging does not.
-    """
-    finished = _Finished(workspace, None, {}, workspace.warnings)
-    records: list[Record] = []
+def _run_job(job: _Job, workspace: JobWorkspace) -> _Finished:
+    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
+    finished = _Finished(workspace)
     for action in job.actions:
         begun = time.monotonic()
         try:
-            made = workspace.run(action)
-            _check_sources(action, host)
-            records.extend(made)
+            finished.done.append((action, workspace.run(action)))
         except (BangerError, OSError) as err:
-            finished.failed = action
-            finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
-            workspace.discard()  # the disk may be full: others need the room
+            finished.fail(action, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
             break
         finally:
             finished.seconds[action.id] = time.monotonic() - begun
-        finished.done.append(action)
-    if workspace.staged and finished.failed:
-        finished.done.clear()
-    elif finished.done:
-        changed = workspace.changed
-        if finished.failed:  # what was found wrong on the disk may still be
-            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
-        finished.staged = Staged(
-            tuple(records), workspace.staged, frozenset(workspace.guests), changed, workspace.files
-        )
     return finished
 
 
-def _check_sources(action: Action, host: Host) -> None:
-    """A recipe's digests were taken when it was planned; what was read since must be the same."""
+def _check_sources(action: Action, host: Host, digests: dict[object, str]) -> None:
+    """Compare; `digests` has what was looked at since."""
     for source in action.step.sources:
-        if host.digest(source) != action.recipe.sources[source.role]:
+        what = source.path, source.rules, source.pin
+        if what not in digests:
+            digests[what] = host.digest(source)
+        if digests[what] != action.recipe.sources[source.role]:
             raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Json, Record, Step
+    from bangerbuild.model import Host, Json, Record, Source, Step
     from bangerbuild.store import Store
 
 
@@ -66,6 +66,8 @@ class _Planner:
     epoch: int
     forced: frozenset[str]
     actions: dict[str, Action] = field(default_factory=dict)
+    digests: dict[object, str] = field(default_factory=dict)
+    """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
 
     def action(self, step: Step) -> Action:
         recipe = self._recipe(step)
@@ -131,10 +133,16 @@ class _Planner:
             kind=step.kind,
             fields=step_fields(step),
             inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
-            sources={source.role: self.host.digest(source) for source in step.sources},
+            sources={source.role: self._digest(source) for source in step.sources},
             tools={f"bangerbuild {step.kind}": str(step.format)}
             | {tool: self.host.version(tool) for tool in step.tools},
         )
+
+    def _digest(self, source: Source) -> str:
+        what = source.path, source.rules, source.pin
+        if what not in self.digests:
+            self.digests[what] = self.host.digest(source)
+        return self.digests[what]
 
     def _record(self, step: Step, recipe: Recipe) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
