@@ -327,8 +327,11 @@ class Workspace(View, Protocol):
     def wrote(self, files: Mapping[str, str]) -> None:
         """Remember what the step wrote into the guest: by guest path, in words of the step's own."""
 
-    def shared(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What all jobs of a run share: made by the first that asks, closed when the run ends."""
+
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> AbstractContextManager[T]:
+        """The same of what there may be many of: closed when nobody has used it for a while."""
 
     def warn(self, message: str) -> None:
         """Say something that deserves attention but stops nothing."""

@@ -6,7 +6,7 @@ import errno
 import shutil
 import threading
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, in_use, interrupted
@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+MOST_IDLE = 8
+"""How many of the things that are shared only while they are in use are kept for the next who asks."""
 NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass
+class _Held:
+    """A thing that is shared while it is in use."""
+
+    thing: object
+    close: ExitStack
+    users: int = 0
 
 
 class Shared:
@@ -32,18 +43,45 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._made: dict[str, object] = {}
+        self._made: dict[object, object] = {}
         self._stack = ExitStack()
+        self._held: dict[object, _Held] = {}
+        """The one that was asked for last is the last."""
 
-    def get(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+    def get(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What the key stands for, which is open until the run ends."""
         with self._lock:
             if key not in self._made:
                 self._made[key] = self._stack.enter_context(make())
             return cast("T", self._made[key])
 
+    @contextmanager
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+        """What the key stands for; of those that nobody uses only the last few stay open."""
+        with self._lock:
+            held = self._held.pop(key, None) or self._open(make)
+            self._held[key] = held
+            held.users += 1
+        try:
+            yield cast("T", held.thing)
+        finally:
+            with self._lock:
+                held.users -= 1
+                self._close_idle(MOST_IDLE)
+
+    def _open(self, make: Callable[[], AbstractContextManager[object]]) -> _Held:
+        close = ExitStack()
+        return _Held(close.enter_context(make()), close)
+
+    def _close_idle(self, most: int) -> None:
+        idle = [key for key, held in self._held.items() if not held.users]
+        for key in idle[: max(0, len(idle) - most)]:
+            self._held.pop(key).close.close()
+
     def close(self) -> None:
         """Close everything, once no job runs any more."""
+        while self._held:  # what one uses is idle only when that one is closed
+            self._close_idle(0)
         self._stack.close()
 
 
@@ -60,6 +98,7 @@ class JobWorkspace:
 
     def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
         self.shared = shared.get
+        self.using = shared.using
         self.epoch = epoch
         self._staging: Path | None = None
         self.staged: dict[str, Path] = {}

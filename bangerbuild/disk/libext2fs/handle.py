@@ -177,6 +177,13 @@ class Handle:
         self._lib.ext2fs_read_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
         return raw
 
+    def inode_offset(self, ino: int) -> int:
+        """Where on the disk an inode lies, in bytes."""
+        (per_group,) = struct.unpack_from("<I", self.superblock(), 0x28)
+        group, index = divmod(ino - 1, int(per_group))
+        first: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
+        return first * self.block_size + index * self.inode_size
+
     def write_inode(self, ino: int, raw: bytearray) -> None:
         """Write an inode's bytes; the checksum is set on the way."""
         self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)

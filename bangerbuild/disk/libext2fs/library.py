@@ -74,6 +74,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_xattr_remove": (errcode_t, (c_void_p, c_char_p)),
     "ext2fs_xattrs_close": (errcode_t, (c_void_p,)),
     "ext2fs_free_ext_attr": (errcode_t, (c_void_p, c_uint32, c_void_p)),
+    "ext2fs_inode_table_loc": (c_uint64, (c_void_p, c_uint32)),
     "ext2fs_crc32c_le": (c_uint32, (c_uint32, c_char_p, c_size_t)),
     "ext2fs_crc32_be": (c_uint32, (c_uint32, c_char_p, c_size_t)),
     "ext2fs_get_library_version": (c_int, (c_void_p, c_void_p)),
