@@ -143,6 +143,7 @@ class _Run:
         self.held: list[tuple[_Job, _Finished]] = []
         self.said: set[str] = set()
         self.shared = Shared()
+        self.sources = _Sources(host)
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
@@ -205,11 +206,11 @@ class _Run:
 
     def _check_sources(self, finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A recipe's digests were taken when it was planned; what was read since must be the same."""
-        digests: dict[object, str] = {}
+        self.sources.look_again()
         for job, end in finished:
             for action in job.actions[: len(end.done)]:
                 try:
-                    _check_sources(action, self.host, digests)
+                    self.sources.check(action)
                 except SourceError as err:
                     end.fail(action, err)
                     self.stopped |= not self.limits.keep_going
@@ -340,26 +341,49 @@ def _look(path: Path) -> _Look | None:
 def _run_job(job: _Job, workspace: JobWorkspace) -> _Finished:
     """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
     finished = _Finished(workspace)
-    for action in job.actions:
-        begun = time.monotonic()
-        try:
-            finished.done.append((action, workspace.run(action)))
-        except (BangerError, OSError) as err:
-            finished.fail(action, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
-            break
-        finally:
-            finished.seconds[action.id] = time.monotonic() - begun
+    template = workspace.template(job.actions)
+    begun = time.monotonic()
+    current = job.actions[0]
+    try:
+        if template and template.outcome:
+            made = workspace.copy_outcome(job.actions, template.outcome)
+            finished.done = list(zip(job.actions, made, strict=True))
+            finished.seconds[current.id] = time.monotonic() - begun
+            return finished
+        for current in job.actions:
+            begun = time.monotonic()
+            finished.done.append((current, workspace.run(current)))
+            finished.seconds[current.id] = time.monotonic() - begun
+        if template:
+            workspace.offer(template, job.actions)
+    except (BangerError, OSError) as err:
+        finished.seconds[current.id] = time.monotonic() - begun
+        finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
     return finished
 
 
-def _check_sources(action: Action, host: Host, digests: dict[object, str]) -> None:
-    """Compare; `digests` has what was looked at since."""
-    for source in action.step.sources:
-        what = source.path, source.rules, source.pin
-        if what not in digests:
-            digests[what] = host.digest(source)
-        if digests[what] != action.recipe.sources[source.role]:
-            raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
+class _Sources:
+    """What the jobs of a run read; each source is looked at once for all that ask at a time."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._digests: dict[object, str] = {}
+        self._changed: set[object] = set()
+        """What had changed once is not to be trusted again: what was read of it may be shared."""
+
+    def look_again(self) -> None:
+        """Forget what was seen."""
+        self._digests.clear()
+
+    def check(self, action: Action) -> None:
+        """Refuse what a step made of something else than was planned."""
+        for source in action.step.sources:
+            what = source.path, source.rules, source.pin
+            if what not in self._digests:
+                self._digests[what] = self._host.digest(source)
+            if what in self._changed or self._digests[what] != action.recipe.sources[source.role]:
+                self._changed.add(what)
+                raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:

@@ -229,6 +229,10 @@ class Step(Protocol):
     def tools(self) -> tuple[str, ...]:
         """Programs and libraries whose version counts."""
 
+    @property
+    def likeness(self) -> object:
+        """Equal for steps that make the same of the same inputs, whatever they are called; None: none are."""
+
     def judge(self, situation: Situation) -> Verdict:
         """What should be done about it, and why; pure. Differing tools alone are never a reason."""
 

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from bangerbuild import templates
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.model import Record, unseen
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Action, Json, Progress, Verb
     from bangerbuild.store import Stamp, Store
+    from bangerbuild.templates import Template
 
 
 T = TypeVar("T")
@@ -156,7 +158,28 @@ class JobWorkspace:
     def run(self, action: Action) -> list[Record]:
         """Run one step; what the store shall remember of it."""
         self._current = action
-        facts = action.step.run(self)
+        return self._done(action, action.step.run(self))
+
+    def template(self, actions: Sequence[Action]) -> Template | None:
+        """What another job left that makes the same disk, or where this one may leave it."""
+        key = templates.likeness(actions)
+        return None if key is None else self.shared(("template", key), templates.opened)
+
+    def offer(self, template: Template, actions: Sequence[Action]) -> None:
+        """Leave what this job made to others that make the same."""
+        (artifact,) = self.staged
+        facts = [self._facts[action.id] for action in actions]
+        files = [self.files.get(action.id, {}) for action in actions]
+        template.offer(self.staged[artifact], guests=artifact in self.guests, facts=facts, files=files)
+
+    def copy_outcome(self, actions: Sequence[Action], outcome: templates.Outcome) -> list[list[Record]]:
+        """Make what another job made; what the store shall remember of each step."""
+        (artifact,) = actions[0].artifacts
+        clone.clone(outcome.file, self.create(artifact, guests=outcome.guests))
+        self.files = {action.id: files for action, files in zip(actions, outcome.files, strict=True) if files}
+        return [self._done(action, facts) for action, facts in zip(actions, outcome.facts, strict=True)]
+
+    def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
         self._facts[action.id] = facts
         record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
         if any("{fingerprint}" in output for output in action.step.outputs):

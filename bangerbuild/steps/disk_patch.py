@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
@@ -67,6 +67,11 @@ class DiskPatch(ABC):
             Source(f"file_sync[{sync.guest}]", sync.host.path, sync.host.written, patching.rules(sync))
             for sync in self.file_syncs
         )
+
+    @property
+    def likeness(self) -> object:
+        """See Step."""
+        return replace(self, name="")
 
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""

@@ -7,7 +7,7 @@ or the one that a raw root was cloned from; other disks have none) and its `file
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import clone, interrupted, tools
@@ -187,7 +187,7 @@ def make_clone(source: Path, target: Path, workspace: Workspace) -> None:
 
 
 def _check_holes(workspace: Workspace) -> None:
-    if not clone.keeps_holes(workspace.staging):
+    if not workspace.shared("holes", lambda: nullcontext(clone.keeps_holes(workspace.staging))):
         workspace.warn(NO_HOLES)
 
 

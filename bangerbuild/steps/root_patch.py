@@ -70,6 +70,11 @@ class RootPatch(DiskPatch):
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
 
+    @property
+    def likeness(self) -> object:
+        """See Step; each has a hostname of its own."""
+        return None
+
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step. A root that no guest has written to is made anew, and gets its identity.
 
