@@ -8,10 +8,12 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 from __future__ import annotations
 
 import errno
+import heapq
 import time
-from collections import deque
+from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     Publish: TypeAlias = Callable[[Sequence[Staged], Callable[[str], bool]], list[Staged]]
 
 
-BATCH_JOBS = 64
+BATCH_JOBS = 256
 """Finished jobs are published together, because a sync costs about the same for one as for many."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 HOLD_SECONDS = 0.1
@@ -87,13 +89,19 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
     return tuple(run.results.get(action.id, Result(action.id, Outcome.SKIPPED)) for action in plan.actions)
 
 
-@dataclass
+@dataclass(order=True)
 class _Job:
     """A disk and its patches, or one step alone."""
 
-    actions: list[Action]
-    needs: set[str] = field(default_factory=set)
-    """Ids of steps of other jobs."""
+    index: int
+    """Its place in the plan."""
+    actions: list[Action] = field(compare=False)
+    needs: set[str] = field(default_factory=set, compare=False)
+    """Ids of steps of other jobs that did not end yet."""
+    is_vain: bool = field(default=False, compare=False)
+    """Whether one of those did not succeed."""
+    was_started: bool = field(default=False, compare=False)
+    """As far as anybody was told."""
 
 
 @dataclass
@@ -127,7 +135,7 @@ class _Finished:
             changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
         records = tuple(record for _, records in self.done for record in records)
         guests = frozenset(workspace.guests)
-        self.staged = Staged(records, workspace.staged, guests, changed, workspace.files)
+        self.staged = Staged(records, workspace.staged, guests, changed, workspace.files, workspace.stamps)
 
 
 class _Run:
@@ -138,8 +146,11 @@ class _Run:
         self.limits = limits
         self.plan = plan
         self.results: dict[str, Result] = {}
-        self.waiting = deque(_jobs(plan))
-        self.running: dict[Future[_Finished], _Job] = {}
+        self.ready: list[_Job] = []
+        """Jobs that nothing keeps from being started, as a heap: the plan's first ones first."""
+        self.dependents: dict[str, list[_Job]] = defaultdict(list)
+        self.running: dict[Future[_Finished | None], _Job] = {}
+        """Those that wait for a thread included, the first ones first."""
         self.held: list[tuple[_Job, _Finished]] = []
         self.said: set[str] = set()
         self.shared = Shared()
@@ -147,7 +158,15 @@ class _Run:
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
+        self.has_failed = False
+        """Whether a thread had a failure."""
         self.stopped = False
+        """Whether nothing more is to be started, as such a failure was noticed."""
+        for job in _jobs(plan):
+            for step_id in job.needs:
+                self.dependents[step_id].append(job)
+            if not job.needs:
+                heapq.heappush(self.ready, job)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
         """Start jobs as they become ready and publish them as they finish, until none is left."""
@@ -159,41 +178,55 @@ class _Run:
             if is_idle or len(self.held) >= BATCH_JOBS:
                 self._publish()
 
-    def _wait(self) -> set[Future[_Finished]]:
-        """The jobs that finished; none if they take long and others are held to be published."""
+    def _wait(self) -> bool:
+        """Whether jobs finished; not if they take long and others are held to be published."""
         done, _ = wait(self.running, HOLD_SECONDS if self.held else None, FIRST_COMPLETED)
-        ended = [(self.running.pop(future), future.result()) for future in done]
-        self.stopped |= not self.limits.keep_going and any(end.failed for _, end in ended)
-        self.held += ended
-        return done
+        for future in done:
+            job, finished = self.running.pop(future), future.result()
+            if finished:
+                self.held.append((job, finished))
+                self.stopped |= finished.failed is not None and not self.limits.keep_going
+        return bool(done)
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
-        blocked: list[_Job] = []
-        while self.waiting and len(self.running) < self.limits.jobs and not self.stopped:
-            job = self.waiting.popleft()
-            if not self.results.keys() >= job.needs:
-                blocked.append(job)
-                continue
-            if all(self._succeeded(step_id) for step_id in job.needs):
-                for action in job.actions:
-                    self.reporter.started(action)
-                workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
-                workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
-                self.running[pool.submit(_run_job, job, workspace)] = job
-            else:
+        """Keep the threads busy, those included that wait for a batch to be published."""
+        while self.ready and len(self.running) < self.limits.jobs + BATCH_JOBS and not self.stopped:
+            job = heapq.heappop(self.ready)
+            if job.is_vain:
                 self._skip(job.actions)
-        self.waiting.extendleft(reversed(blocked))
+                continue
+            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+            workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
+            if len(self.running) < self.limits.jobs:
+                self._tell_started(job)
+            self.running[pool.submit(self._run, job, workspace)] = job
+        if not self.stopped:
+            for job in islice(self.running.values(), self.limits.jobs):
+                self._tell_started(job)
 
-    def _succeeded(self, step_id: str) -> bool:
-        return self.results[step_id].outcome is Outcome.DONE
+    def _tell_started(self, job: _Job) -> None:
+        if not job.was_started:
+            job.was_started = True
+            for action in job.actions:
+                self.reporter.started(action)
+
+    def _run(self, job: _Job, workspace: JobWorkspace) -> _Finished | None:
+        """Runs in a thread; None if another job failed before this one was started."""
+        if self.has_failed and not job.was_started and not self.limits.keep_going:
+            return None
+        finished = _run_job(job, workspace)
+        self.has_failed |= finished.failed is not None
+        return finished
 
     def _publish(self) -> None:
         finished, self.held = self.held, []
+        is_published = False
         try:
             self._check_sources(finished)
             if ready := [end.staged for _, end in finished if end.staged]:
                 self._note_changes(ready)
                 self._refuse(self.publish(ready, self._may_take), finished)
+            is_published = True
             for job, end in finished:
                 self._report(job, end)
         except StoreError:  # it ends the run, and what failed before would never be heard of
@@ -202,7 +235,7 @@ class _Run:
             raise
         finally:
             for _, end in finished:
-                end.workspace.discard()
+                end.workspace.discard(published=is_published and not end.failed)
 
     def _check_sources(self, finished: Sequence[tuple[_Job, _Finished]]) -> None:
         """A recipe's digests were taken when it was planned; what was read since must be the same."""
@@ -278,6 +311,11 @@ class _Run:
     def _result(self, action: Action, result: Result) -> None:
         self.results[action.id] = result
         self.reporter.finished(action, result)
+        for job in self.dependents.pop(action.id, ()):
+            job.needs.discard(action.id)
+            job.is_vain |= result.outcome is not Outcome.DONE
+            if not job.needs:
+                heapq.heappush(self.ready, job)
 
 
 def _jobs(plan: Plan) -> list[_Job]:
@@ -287,7 +325,7 @@ def _jobs(plan: Plan) -> list[_Job]:
         if not action.pending:
             continue
         disk = action.step.changes
-        job = jobs[disk] if disk in jobs else _Job([])
+        job = jobs[disk] if disk in jobs else _Job(len(jobs), [])
         job.actions.append(action)
         jobs[action.id] = job
     unique = list({id(job): job for job in jobs.values()}.values())
@@ -349,13 +387,14 @@ def _run_job(job: _Job, workspace: JobWorkspace) -> _Finished:
             made = workspace.copy_outcome(job.actions, template.outcome)
             finished.done = list(zip(job.actions, made, strict=True))
             finished.seconds[current.id] = time.monotonic() - begun
-            return finished
-        for current in job.actions:
-            begun = time.monotonic()
-            finished.done.append((current, workspace.run(current)))
-            finished.seconds[current.id] = time.monotonic() - begun
-        if template:
-            workspace.offer(template, job.actions)
+        else:
+            for current in job.actions:
+                begun = time.monotonic()
+                finished.done.append((current, workspace.run(current)))
+                finished.seconds[current.id] = time.monotonic() - begun
+            if template:
+                workspace.offer(template, job.actions)
+        workspace.stamp()
     except (BangerError, OSError) as err:
         finished.seconds[current.id] = time.monotonic() - begun
         finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))

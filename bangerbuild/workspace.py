@@ -107,6 +107,7 @@ class JobWorkspace:
         self.guests: set[str] = set()
         self.new: set[str] = set()
         self.changed: dict[str, Stamp] = {}
+        self.stamps: dict[str, Stamp] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self.offline = False
@@ -148,9 +149,15 @@ class JobWorkspace:
             self._staging = self._store.stage()
         return self._staging
 
-    def discard(self) -> None:
+    def stamp(self) -> None:
+        """Stamp what was staged, which is finished: in this job's thread, so that others need not wait."""
+        self.stamps = {
+            artifact: stamped(path, guest=artifact in self.guests) for artifact, path in self.staged.items()
+        }
+
+    def discard(self, *, published: bool = False) -> None:
         """Remove what was staged and not published."""
-        for path in self.staged.values():
+        for path in () if published else self.staged.values():
             path.unlink(missing_ok=True)
         if self._staging is not None:
             shutil.rmtree(self._staging, ignore_errors=True)
@@ -237,7 +244,8 @@ class JobWorkspace:
     def create(self, artifact: str, *, guests: bool = False) -> Path:
         """See Workspace."""
         path = self._store.staged(artifact)
-        path.unlink(missing_ok=True)
+        if artifact in self.staged:
+            path.unlink(missing_ok=True)
         self.staged[artifact] = path
         self.guests.discard(artifact)
         if guests:

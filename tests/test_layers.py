@@ -137,7 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.libext2fs"},
+    "ctypes": {"disk.durable", "disk.libext2fs"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "sources.directory"},

@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import os
 import tempfile
+import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -35,6 +36,16 @@ NO_REFLINK = {
     errno.EACCES,
 }
 NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class _Thread(threading.local):
+    """What each thread reads into; memory that is new each time costs more than the reading."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(PIECE_BYTES))
+
+
+_thread = _Thread()
 
 
 def clone(source: Path, target: Path) -> bool:
@@ -159,7 +170,7 @@ def digest(path: Path) -> str:
 
 def _pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
     """Every piece that is not all zeros, once, with its index; of holes what shares a piece with data."""
-    buffer = memoryview(bytearray(PIECE_BYTES))
+    buffer = _thread.buffer
     zeros = bytes(DIGEST_PIECE_BYTES)
     done = 0
     for start, length in data_extents(fd):

@@ -79,11 +79,12 @@ class Mold:
         self._seed = _checksum_seed(superblock)
         self._places = [_Place.of(room, store) for room in rooms]
 
-    def cast(self, path: Path, contents: Sequence[bytes]) -> None:
+    def cast(self, path: Path, name: str, contents: Sequence[bytes]) -> None:
         """Write a store's file.
 
         Args:
             path: is there, of the size that the store shall have.
+            name: what to call it in a message.
             contents: of the files, in the order of the rooms, each of as many blocks as its room.
 
         Raises:
@@ -95,15 +96,15 @@ class Mold:
             place.resize(data, len(content), self._seed)
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            self._check_capacity(os.fstat(fd).st_size, path)
+            self._check_capacity(os.fstat(fd).st_size, name)
             os.pwrite(fd, data, 0)
         finally:
             os.close(fd)
 
-    def _check_capacity(self, size_bytes: int, path: Path) -> None:
+    def _check_capacity(self, size_bytes: int, name: str) -> None:
         if self._least_bytes > size_bytes:
             raise SnapshotError(
-                f"'{path.name}' is full: its {size_bytes} bytes are too few, "
+                f"'{name}' is full: its {size_bytes} bytes are too few, "
                 f"at least {self._least_bytes} are needed",
                 hint="give the store a larger size",
             )

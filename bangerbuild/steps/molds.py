@@ -113,7 +113,8 @@ def _cast(workspace: Workspace, layers: Layers, lines: Mapping[str, str]) -> dic
         with workspace.using((key, shape), lambda: _molded(workspace, layers, ground, whole)) as molded:
             written.refuse_different(molded.twins, whole, artifact)
             contents = {file.path: file.content for file in layers.files()}
-            molded.mold.cast(workspace.path(artifact), [contents[path] for path in molded.files])
+            own = [contents[path] for path in molded.files]
+            molded.mold.cast(workspace.path(artifact), artifact, own)
     return whole
 
 
