@@ -113,7 +113,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
-    manner = flow.Manner(options.number(jobs), keep_going=keep_going, lock_seconds=lock_timeout)
+    manner = flow.Manner(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
             plan, results = flow.apply(request, manner, telling, output.warn)
