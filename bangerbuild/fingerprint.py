@@ -17,7 +17,6 @@ from bangerbuild.spec import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
     from typing import TypeAlias
 
     from bangerbuild.model import Json, Step
