@@ -310,6 +310,9 @@ class Workspace(View, Protocol):
         `guests` says that it is a guest's from the moment it is published.
         """
 
+    def has_digest(self, artifact: str, digest: str) -> None:
+        """Say what a file that was just made holds, see `clone.digest`, so that it need not be read again."""
+
     def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """A private copy of an artifact, to be changed and then published in its place.
 

@@ -108,6 +108,7 @@ class JobWorkspace:
         self.new: set[str] = set()
         self.changed: dict[str, Stamp] = {}
         self.stamps: dict[str, Stamp] = {}
+        self._digests: dict[str, str] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self.offline = False
@@ -152,7 +153,8 @@ class JobWorkspace:
     def stamp(self) -> None:
         """Stamp what was staged, which is finished: in this job's thread, so that others need not wait."""
         self.stamps = {
-            artifact: stamped(path, guest=artifact in self.guests) for artifact, path in self.staged.items()
+            artifact: stamped(path, guest=artifact in self.guests, digest=self._digests.get(artifact))
+            for artifact, path in self.staged.items()
         }
 
     def discard(self, *, published: bool = False) -> None:
@@ -247,11 +249,16 @@ class JobWorkspace:
         if artifact in self.staged:
             path.unlink(missing_ok=True)
         self.staged[artifact] = path
+        self._digests.pop(artifact, None)
         self.guests.discard(artifact)
         if guests:
             self.guests.add(artifact)
         self.new.add(artifact)
         return path
+
+    def has_digest(self, artifact: str, digest: str) -> None:
+        """See Workspace."""
+        self._digests[artifact] = digest
 
     def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """See Workspace."""

@@ -16,7 +16,7 @@ import threading
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 FICLONE = 0x40049409
@@ -161,10 +161,28 @@ def digest(path: Path) -> str:
     index; both numbers as 8 bytes, little-endian.
     """
     with path.open("rb", buffering=0) as file:
-        hasher = hashlib.sha256(os.fstat(file.fileno()).st_size.to_bytes(8, "little"))
-        for index, piece in _pieces(file.fileno()):
-            hasher.update(index.to_bytes(8, "little"))
-            hasher.update(piece)
+        return _digest(os.fstat(file.fileno()).st_size, _pieces(file.fileno()))
+
+
+def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
+    """The same of a file of that size that begins with these bytes and has only zeros behind them."""
+    return _digest(size_bytes, _pieces_of(data, size_bytes))
+
+
+def _pieces_of(data: bytes | bytearray, size_bytes: int) -> Iterator[tuple[int, memoryview]]:
+    zeros = bytes(DIGEST_PIECE_BYTES)
+    for index, at in enumerate(range(0, len(data), DIGEST_PIECE_BYTES)):
+        piece = memoryview(data)[at : at + DIGEST_PIECE_BYTES]
+        whole = min(DIGEST_PIECE_BYTES, size_bytes - at)
+        if piece != zeros[: len(piece)]:
+            yield index, piece if len(piece) == whole else memoryview(bytes(piece).ljust(whole, b"\0"))
+
+
+def _digest(size_bytes: int, pieces: Iterable[tuple[int, memoryview]]) -> str:
+    hasher = hashlib.sha256(size_bytes.to_bytes(8, "little"))
+    for index, piece in pieces:
+        hasher.update(index.to_bytes(8, "little"))
+        hasher.update(piece)
     return hasher.hexdigest()
 
 

@@ -18,6 +18,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from bangerbuild.disk import clone
 from bangerbuild.disk.inode import Inode
 from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.disk.mapping import TREE, runs_of
@@ -79,8 +80,8 @@ class Mold:
         self._seed = _checksum_seed(superblock)
         self._places = [_Place.of(room, store) for room in rooms]
 
-    def cast(self, path: Path, name: str, contents: Sequence[bytes]) -> None:
-        """Write a store's file.
+    def cast(self, path: Path, name: str, contents: Sequence[bytes]) -> str:
+        """Write a store's file; the digest of what it is then, as `clone.digest` gives it.
 
         Args:
             path: is there, of the size that the store shall have.
@@ -96,10 +97,12 @@ class Mold:
             place.resize(data, len(content), self._seed)
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            self._check_capacity(os.fstat(fd).st_size, name)
+            size_bytes = os.fstat(fd).st_size
+            self._check_capacity(size_bytes, name)
             os.pwrite(fd, data, 0)
         finally:
             os.close(fd)
+        return clone.digest_of(data, size_bytes)
 
     def _check_capacity(self, size_bytes: int, name: str) -> None:
         if self._least_bytes > size_bytes:

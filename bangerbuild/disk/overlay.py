@@ -22,6 +22,31 @@ PENDING_LIMIT_BYTES = 32 << 20
 _PIECE_CHUNKS = 256
 
 
+def make_file(
+    path: Path | str,
+    base_bytes: int,
+    *,
+    capacity_bytes: int | None = None,
+    chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
+) -> None:
+    """Make the file of a new, empty store; see `SnapshotStore.create`."""
+    capacity = capacity_bytes or snapshot.capacity_for(base_bytes, chunk_bytes)
+    least = snapshot.minimal_capacity(chunk_bytes)
+    if capacity < least:
+        raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as err:
+        raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
+    try:
+        os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
+        os.ftruncate(fd, capacity)
+    except OSError as err:
+        raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
+    finally:
+        os.close(fd)
+
+
 class SnapshotStore:
     """A store file over its base: reads fall through, writes stay in memory until they are placed.
 
@@ -82,21 +107,7 @@ class SnapshotStore:
         Raises:
             SnapshotError: it can't be made, or is too small for a single chunk.
         """
-        capacity = capacity_bytes or snapshot.capacity_for(base.size_bytes, chunk_bytes)
-        least = snapshot.minimal_capacity(chunk_bytes)
-        if capacity < least:
-            raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as err:
-            raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
-        try:
-            os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
-            os.ftruncate(fd, capacity)
-        except OSError as err:
-            raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
-        finally:
-            os.close(fd)
+        make_file(path, base.size_bytes, capacity_bytes=capacity_bytes, chunk_bytes=chunk_bytes)
         return cls(base, path, writable=True, durable=durable)
 
     def _read_metadata(self) -> None:

@@ -114,7 +114,7 @@ def _cast(workspace: Workspace, layers: Layers, lines: Mapping[str, str]) -> dic
             written.refuse_different(molded.twins, whole, artifact)
             contents = {file.path: file.content for file in layers.files()}
             own = [contents[path] for path in molded.files]
-            molded.mold.cast(workspace.path(artifact), artifact, own)
+            workspace.has_digest(artifact, molded.mold.cast(workspace.path(artifact), artifact, own))
     return whole
 
 
