@@ -6,6 +6,7 @@ most commands take to work.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
     signal.signal(signal.SIGTERM, _interrupt)
     output.open_closed_streams()
     code = _guarded()

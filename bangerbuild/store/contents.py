@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import tempfile
 import threading
@@ -26,7 +27,6 @@ from bangerbuild.store import stamps as stamping
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
@@ -118,7 +118,7 @@ class Store:
 
     def _is(self, artifact: str, stamp: Stamp) -> bool:
         try:
-            status = (self.path / artifact).stat()
+            status = os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return False
         if stamp.fits(status):
@@ -196,7 +196,7 @@ class Store:
     def status(self, artifact: str) -> os.stat_result | None:
         """What `stat` says of an artifact; None if it is not there."""
         try:
-            return (self.path / artifact).stat()
+            return os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return None
         except OSError as err:
