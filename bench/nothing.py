@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 11
 SIZES = (1, 1000)
-LIMITS = {1: {"python -c 'import click'": 1.5}, 1000: {"ninja": 4}}
+LIMITS: dict[int, dict[str, float]] = {1: {"python -c 'import click'": 1.5}, 1000: {"ninja": 4}}
 TREE_FILES = 20
 OURS = Path(sys.executable).with_name("bangerbuild")
 LAUNCH = ("firecracker.json", "cloud-hypervisor.sh", "qemu.sh", "attach.sh", "detach.sh")
