@@ -150,7 +150,7 @@ def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
         reporter.planned(made)
         results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
         if stood_on:
-            grounds.remember(stood_on, made, results, opened)
+            grounds.remember(stood_on, found, made, results, opened)
         return made, results
 
 

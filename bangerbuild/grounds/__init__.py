@@ -10,10 +10,12 @@ nobody else is at work there. None of this is ever needed: what can't be taken d
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild import lockfile
 from bangerbuild.current import check, command, record
 from bangerbuild.errors import BangerError
 from bangerbuild.grounds import artifacts, inputs, programs
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from bangerbuild.current.record import Stats
     from bangerbuild.graph import Graph
     from bangerbuild.model import Plan, Result
+    from bangerbuild.pinning import Pinned
     from bangerbuild.spec import Manifest
     from bangerbuild.store import Store
 
@@ -84,15 +87,28 @@ def look(request: Request, loaded: Manifest, wanted: Graph, begun_ns: int) -> Gr
     return Grounds(key, followed, links, loaded.warnings)
 
 
-def remember(grounds: Grounds, plan: Plan, results: Sequence[Result], opened: Store) -> None:
+def remember(grounds: Grounds, found: Pinned, plan: Plan, results: Sequence[Result], opened: Store) -> None:
     """Take down that there is nothing to do any more, if that is so; the last that is done with the store."""
     if not _is_done(plan, results):
         return
     try:
-        if opened.seal():
-            _take_down(grounds, plan, opened)
+        followed = _with_lock_file(grounds.followed, found)
+        if followed and opened.seal():
+            _take_down(replace(grounds, followed=followed), plan, opened)
     except (BangerError, OSError):
         return
+
+
+def _with_lock_file(followed: Stats, found: Pinned) -> Stats | None:
+    """What was looked at, with the lock file as this run wrote it; None if it may be another already."""
+    if found.path is None or found.before == found.after:
+        return followed
+    names, numbers = followed
+    now = _looked_at([str(found.path)])
+    if lockfile.read(found.path) != found.after or _is_younger(now, time.time_ns()):
+        return None
+    place = names.index(str(found.path)) * len(now[1])
+    return names, numbers[:place] + now[1] + numbers[place + len(now[1]) :]
 
 
 def _is_done(plan: Plan, results: Sequence[Result]) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bangerbuild
-from bangerbuild import apply, grounds
+from bangerbuild import apply, grounds, store
 from bangerbuild.current import check, record
 from tests.conftest import PROJECT
 from tests.current.project import AT_ONCE, Project
@@ -166,6 +166,14 @@ def test_what_changes_after_it_was_planned_is_not_taken_for_what_was(built: Proj
     apply.apply(built.request(), AT_ONCE, Meddler(), lambda _: None)
     assert not built.is_current()
     assert not built.is_to_be_kept()
+
+
+def test_nothing_is_taken_down_while_somebody_else_is_at_work_in_the_store(project: Project) -> None:
+    with store.writing(project.store, timeout_seconds=0):
+        project.apply()
+    assert record.found(project.asked().key) is None
+    project.apply()
+    assert project.is_current()
 
 
 def test_what_changes_after_it_was_loaded_is_not_either(
