@@ -1,5 +1,5 @@
 """`python -m bangerbuild`."""
 
-from bangerbuild.cli import main
+from bangerbuild.entry import main
 
 main()

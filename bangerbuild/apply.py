@@ -6,10 +6,11 @@ Read this first.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import execute, graph, manifest, pinning, plan, steps, store
+from bangerbuild import execute, graph, grounds, manifest, pinning, plan, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.host import LocalHost
 from bangerbuild.model import Verb, unseen
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
+    from bangerbuild.grounds import Grounds
     from bangerbuild.model import Plan, PlanReporter, Progress, Result
     from bangerbuild.pinning import Pinned
     from bangerbuild.spec import Manifest
@@ -113,8 +115,10 @@ def apply(
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
+    begun_ns = time.time_ns()
     loaded, wanted = load_graph(request, warn)
-    return _do(request, loaded, wanted, manner, reporter)
+    stood_on = grounds.look(request, loaded, wanted, begun_ns)
+    return _do(request, loaded, wanted, manner, reporter, stood_on=stood_on)
 
 
 def build(
@@ -126,8 +130,14 @@ def build(
     return _do(request, loaded, graph.build(steps.declare(loaded)), manner, reporter)
 
 
-def _do(
-    request: Request, loaded: Manifest, wanted: Graph, manner: Manner, reporter: PlanReporter
+def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
+    request: Request,
+    loaded: Manifest,
+    wanted: Graph,
+    manner: Manner,
+    reporter: PlanReporter,
+    *,
+    stood_on: Grounds | None = None,
 ) -> tuple[Plan, tuple[Result, ...]]:
     forced = _forced(wanted, request)
     limits = execute.Limits(
@@ -140,7 +150,10 @@ def _do(
             made = _plan(wanted, forced, opened, limits.epoch, previews=manner.previews)
         found.write()
         reporter.planned(made)
-        return made, execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+        results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+        if stood_on:
+            grounds.remember(stood_on, found, made, results, opened)
+        return made, results
 
 
 def lock(

@@ -60,6 +60,10 @@ class Lock:
         written = os.pread(self._fd, 16, 0).strip() if self._is_file else b""
         return f"process {written.decode()}" if written.isdigit() else "another process"
 
+    def keep_alone(self) -> bool:
+        """Share it no longer; False: others have it too, and it may be lost."""
+        return _try_lock(self._fd, fcntl.LOCK_EX)
+
     def close(self) -> None:
         """Let others have it."""
         os.close(self._fd)

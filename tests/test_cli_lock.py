@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.current import check, record
+from bangerbuild.current.command import asked
+from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, write_tar
 from tests.web import Web, serving
 
@@ -110,6 +113,21 @@ def test_a_run_with_nothing_to_do_makes_no_request_even_without_a_lock_file(
     assert cli("plan", "--detailed-exitcode", cwd=project).returncode == 0
     assert cli("apply", cwd=project).returncode == 0
     assert (web.requests, lock_of(project)) == ([], before)
+
+
+def test_a_run_that_wrote_the_lock_file_is_the_ground_for_the_next_while_the_file_stays(
+    cli: CommandLine, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("PYTHONPATH", str(PROJECT))
+    assert cli("apply", cwd=project).returncode == 0
+    question = asked(["apply"])
+    assert question is not None
+    remembered = record.found(question.key)
+    assert remembered is not None
+    assert check.stands(remembered)
+    (project / "bangerbuild.lock").unlink()
+    assert not check.stands(remembered)
 
 
 def test_an_upgrade_moves_what_has_moved_and_says_so(cli: CommandLine, project: Path) -> None:

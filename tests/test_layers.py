@@ -21,11 +21,13 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
-    "__main__": {"cli"},
+    "__main__": {"entry"},
+    "entry": {"cli", "current"},
     "cli": {
         "apply",
         "browse",
         "collect",
+        "current",
         "destroy",
         "doctor",
         "errors",
@@ -44,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "execute",
         "graph",
+        "grounds",
         "host",
         "manifest",
         "model",
@@ -52,6 +55,20 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plan",
         "steps",
         "store",
+    },
+    "grounds": {
+        "current",
+        "disk",
+        "errors",
+        "graph",
+        "lockfile",
+        "manifest",
+        "model",
+        "process",
+        "sources",
+        "spec",
+        "store",
+        "tree",
     },
     "pinning": {"host", "lockfile", "pins", "remote", "store"},
     "reporters": {"model", "report"},
@@ -128,6 +145,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fetch": {"errors", "process", "sources"},
     "disk": {"errors", "process", "tree"},
     "process": {"errors"},
+    # loaded before all else, and nothing with it
+    "current": set(),
     # values
     "model": set(),
     "spec": set(),

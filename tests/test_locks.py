@@ -218,3 +218,15 @@ def test_two_that_want_what_the_other_has_do_not_wait_for_each_other_for_ever(tm
     for thread in threads:
         thread.join()
     assert got == [{"vm.a", "vm.b"}] * 2
+
+
+def test_who_shares_a_lock_with_nobody_may_keep_it_alone(path: Path) -> None:
+    with Lock(path, 0, "it", shared=True) as lock:
+        assert lock.keep_alone()
+        with pytest.raises(BusyError):
+            Lock(path, 0, "it", shared=True)
+
+
+def test_who_shares_it_with_another_may_not(path: Path) -> None:
+    with held_by_another(path, shared=True), Lock(path, 0, "it", shared=True) as lock:
+        assert not lock.keep_alone()

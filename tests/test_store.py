@@ -675,3 +675,41 @@ def test_what_was_seen_of_an_artifact_is_forgotten_when_another_takes_its_place(
         assert not opened.modified(ROOT)
         opened.publish(staged(opened, {ROOT: "two"}))
     assert standing(store.read(path), ROOT) == "two"
+
+
+class TestSealing:
+    """The last look at a store, when nobody else is at work there."""
+
+    def test_a_sealed_store_says_in_its_database_all_that_it_knows(self, tmp_path: Path) -> None:
+        with store.writing(tmp_path, timeout_seconds=0) as opened:
+            opened.publish(staged(opened, {ROOT: "one"}))
+            opened.put("1:2", "stamp", "digest")
+            assert opened.seal()
+            assert not (tmp_path / "state.db-wal").exists()
+            known = store.read(tmp_path)
+            assert known.records == opened.records
+            assert known.stamps == opened.stamps
+            assert known.get("1:2", "stamp") == "digest"
+
+    def test_nobody_begins_before_it_is_closed(self, tmp_path: Path) -> None:
+        with store.writing(tmp_path, timeout_seconds=0) as opened:
+            assert opened.seal()
+            with pytest.raises(BusyError), store.writing(tmp_path, timeout_seconds=0):
+                pass
+        publish(tmp_path, {ROOT: "one"})
+
+    def test_while_another_is_at_work_it_is_not_sealed(self, tmp_path: Path) -> None:
+        with store.writing(tmp_path, timeout_seconds=0), store.writing(tmp_path, timeout_seconds=0) as opened:
+            assert not opened.seal()
+
+    def test_what_another_wrote_meanwhile_is_not_known(self, tmp_path: Path) -> None:
+        with store.writing(tmp_path, timeout_seconds=0) as opened:
+            publish(tmp_path, {ROOT: "one"})
+            assert not opened.seal()
+
+    def test_a_refreshed_store_knows_it(self, tmp_path: Path) -> None:
+        with store.writing(tmp_path, timeout_seconds=0) as opened:
+            publish(tmp_path, {ROOT: "one"})
+            opened.refresh()
+            assert opened.seal()
+            assert standing(opened, ROOT) == "one"

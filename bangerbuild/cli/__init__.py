@@ -66,7 +66,7 @@ def _guarded() -> int:
         )
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
-        output.say([report.interrupted(())])
+        output.say_interrupted()
         return EXIT_INTERRUPTED
     return int(code or 0)
 
@@ -120,7 +120,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         try:
             plan, results = flow.apply(request, manner, telling, output.warn)
         except KeyboardInterrupt:
-            output.say([report.interrupted(telling.finished_ids)])
+            output.say_interrupted(telling.finished_ids)
             return EXIT_INTERRUPTED
     if as_json:
         output.json_result(report.plan_json(plan, results))

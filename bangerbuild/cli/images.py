@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bangerbuild.cli import options, output
+from bangerbuild.cli import output
+from bangerbuild.current import command
 from bangerbuild.model import Outcome
 
 if TYPE_CHECKING:
@@ -110,8 +111,8 @@ def _opened(given: Path | None) -> Store:
 
 
 def _store_path(given: Path | None) -> Path:
-    if given is None and Path(options.DEFAULT_MANIFEST).exists():
+    if given is None and Path(command.DEFAULT_MANIFEST).exists():
         from bangerbuild import manifest
 
-        return manifest.load((Path(options.DEFAULT_MANIFEST),)).store
+        return manifest.load((Path(command.DEFAULT_MANIFEST),)).store
     return (given or Path(DEFAULT_STORE)).absolute()

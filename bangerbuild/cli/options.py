@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bangerbuild.current.command import DEFAULT_MANIFEST
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from bangerbuild.apply import Request
-
-DEFAULT_MANIFEST = "vm.toml"
 
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,7 +13,7 @@ from bangerbuild import report
 from bangerbuild.errors import BangerError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from bangerbuild.model import Plan
 
@@ -54,6 +54,11 @@ def say(lines: Iterable[str]) -> None:
     """Print what is no result."""
     for line in lines:
         click.echo(report.printable(line), err=True)
+
+
+def say_interrupted(finished: Sequence[str] = ()) -> None:
+    """Print what an interrupted run leaves."""
+    say([report.interrupted(finished)])
 
 
 def ask(question: str, *, hint: str) -> bool:

@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from bangerbuild.errors import Problem
     from bangerbuild.manifest.toml_lines import Key
 
-_SHIPPED = Path(__file__).parents[1] / "manifest.schema.json"
-_IN_CHECKOUT = Path(__file__).parents[2] / "schemas" / "manifest.schema.json"
+SCHEMAS = (
+    Path(__file__).parents[1] / "manifest.schema.json",
+    Path(__file__).parents[2] / "schemas" / "manifest.schema.json",
+)
+"""Where the schema is: as it is shipped, and in a checkout. The first that is there holds."""
 _PUT_IN = {"$ref", "$defs"}
 _TYPE_WORDS = {
     "string": "text",
@@ -34,7 +37,8 @@ _TYPE_WORDS = {
 
 def schema_text() -> str:
     """The JSON Schema of a manifest, as it is shipped."""
-    path = _SHIPPED if _SHIPPED.exists() else _IN_CHECKOUT
+    shipped, in_checkout = SCHEMAS
+    path = shipped if shipped.exists() else in_checkout
     return path.read_text(encoding="utf-8")
 
 

@@ -9,7 +9,10 @@ from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.values import existing, host_path
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from bangerbuild.spec import HostPath
 
 _MAX_FILE_BYTES = 1 << 20
 _PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File")
@@ -20,12 +23,15 @@ _PUBLIC = re.compile(  # a line of authorized_keys, as sshd(8) describes it; a k
 )
 
 
-def public_keys(text: str, directory: Path) -> tuple[str, ...]:
+def public_keys(
+    text: str, directory: Path, reads: Callable[[Path], None] = lambda _path: None
+) -> tuple[str, ...]:
     """The public keys that one entry of `ssh_authorized_keys` stands for, one line each.
 
     Args:
         text: a literal key, or the path of a file of keys; blank lines and comments in it are dropped.
         directory: what a relative path starts from.
+        reads: told which file that is.
 
     Raises:
         UnfitError: it is neither; or it is, or names, a private key.
@@ -43,11 +49,13 @@ def public_keys(text: str, directory: Path) -> tuple[str, ...]:
         or (len(literal.split()) > 1 and literal.startswith(("ssh-", "ecdsa-", "sk-")))
     ):
         raise UnfitError(f"{quoted(text)} is no public key", 'one looks like "ssh-ed25519 AAAA… you@host"')
-    return _keys_in_file(text, directory)
+    path = host_path(text, directory)
+    reads(path.path)
+    return _keys_in_file(existing(path, "file"))
 
 
-def _keys_in_file(written: str, directory: Path) -> tuple[str, ...]:
-    path = existing(host_path(written, directory), "file")
+def _keys_in_file(path: HostPath) -> tuple[str, ...]:
+    written = path.written
     try:
         with path.path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES).decode()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from bangerbuild.errors import Problem
     from bangerbuild.manifest.source import Place
@@ -31,6 +32,8 @@ class Findings:
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.problems = list(problems)
         self.warnings: list[str] = []
+        self.key_files: set[Path] = set()
+        """What was read besides manifests."""
 
     def add(self, place: Place, message: str, hint: str | None = None) -> None:
         """Takes down one problem."""

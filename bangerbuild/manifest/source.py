@@ -77,6 +77,8 @@ class Reader:
     def __init__(self) -> None:
         self.documents: dict[Path, Document] = {}
         """By resolved path, in the order they were first named."""
+        self.names: set[Path] = set()
+        """Every name that a file was read by: one that is a symlink may lead elsewhere tomorrow."""
         self.problems: list[Problem] = []
         self.has_read_all = True
         """Whether every file was there and parsed; if not, a name that is unknown proves nothing."""
@@ -89,6 +91,7 @@ class Reader:
             named_at: the `include` entry that names it; None for one from the command line.
             trail: the files that lead here by including one another.
         """
+        self.names.add(path)
         try:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))

@@ -263,6 +263,27 @@ class Store:
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
+    def seal(self) -> bool:
+        """Write what is left to be written and let go of the database, as the last thing that is done.
+
+        Returns:
+            Whether the database says what this store knows, and will until the session ends.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        self.flush()
+        self.stamps |= self._seen
+        try:
+            with self._turn:
+                knows_all = self._database is not None and (
+                    self._writing().stays_alone() and db.version(self._database) == self._version
+                )
+                self.close()
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        return knows_all
+
     def lock(self, owners: Iterable[str]) -> bool:
         """Have what belongs to these VMs and images (`vm.web`) to oneself.
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Intent: TypeAlias = dict[str, dict[str, Json]]
 
 NAME = "state.db"
+LOG = f"{NAME}-wal"
+"""There as long as anybody has the database open, or did not come to closing it."""
 FORMAT = 2
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -64,7 +66,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
     """Without a write-ahead log there is nobody to wait for, and `immutable` leaves no file behind."""
-    quiet = not (path / f"{NAME}-wal").exists()
+    quiet = not (path / LOG).exists()
     return sqlite3.connect(
         f"{(path / NAME).absolute().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}",
         uri=True,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 STAGING = ".staging"
 LOCKS = ".locks"
+ALL = "store"
 MOMENT_SECONDS = 30
 """How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
 
@@ -48,7 +49,7 @@ class Session:
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
-        self._stack.enter_context(Lock(locks / "store", timeout_seconds, what, shared=not alone))
+        self._all = self._stack.enter_context(Lock(locks / ALL, timeout_seconds, what, shared=not alone))
         self.owners = Owners(locks, timeout_seconds)
         self._stack.callback(self.owners.close)
 
@@ -82,6 +83,13 @@ class Session:
         """
         patience = max(self._timeout_seconds, MOMENT_SECONDS)
         return Lock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
+
+    def stays_alone(self) -> bool:
+        """Whether nobody else is at work in the store, nor will be before this session ends.
+
+        Asked last: where somebody is, they no longer wait for this session.
+        """
+        return self._all.keep_alone()
 
     def sweep(self, bury: Callable[[str], None]) -> None:
         """Remove what dead sessions left; `bury` is called with the name of each before its files go."""

@@ -1,0 +1,124 @@
+"""Command lines that the fast answer understands: `apply`, of what and in what manner."""
+
+from __future__ import annotations
+
+import os
+
+TYPE_CHECKING = False  # the name alone is known to type checkers; importing typing takes 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    Key = tuple[str, tuple[str, ...], str | None, tuple[str, ...], bool, bool]
+
+DEFAULT_MANIFEST = "vm.toml"
+COMPLETION = "_BANGERBUILD_COMPLETE"
+"""Where it is set, click answers a shell, whatever the command line says."""
+MANY_DIGITS = 10
+FLAGS = {
+    "-k": "keep_going",
+    "--keep-going": "keep_going",
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "--locked": "locked",
+    "--offline": "offline",
+}
+OPTIONS = {
+    "-j": "jobs",
+    "--jobs": "jobs",
+    "--lock-timeout": "seconds",
+    "--store": "store",
+    "--target": "target",
+}
+
+
+class Asked:
+    """What a command line asks for."""
+
+    def __init__(self, key: Key, *, quiet: bool) -> None:
+        self.key = key
+        self.quiet = quiet
+
+
+def key(
+    manifests: Sequence[str], store: str | None, targets: Sequence[str], *, locked: bool, offline: bool
+) -> Key:
+    """What tells two command lines apart that may not have the same answer.
+
+    Paths are as pathlib writes them; what they are relative to counts too.
+
+    Raises:
+        OSError: the current directory is gone.
+    """
+    return os.getcwd(), tuple(manifests), store, tuple(targets), locked, offline
+
+
+def asked(arguments: Sequence[str]) -> Asked | None:
+    """What the arguments ask for; None: that is for click to tell."""
+    if not arguments or arguments[0] != "apply" or COMPLETION in os.environ:
+        return None
+    found = _split(arguments[1:])
+    if found is None:
+        return None
+    manifests, options, targets, flags = found
+    if not _is_number(options.get("jobs", "1")) or not _is_seconds(options.get("seconds", "0")):
+        return None
+    try:
+        return Asked(
+            key(
+                [_plain(path) for path in manifests] or [DEFAULT_MANIFEST],
+                _plain(options["store"]) if "store" in options else None,
+                targets,
+                locked="locked" in flags,
+                offline="offline" in flags,
+            ),
+            quiet="quiet" in flags,
+        )
+    except OSError:
+        return None
+
+
+def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str], list[str], set[str]] | None:
+    """Manifests, options, targets and flags; None if there is anything else."""
+    manifests: list[str] = []
+    options: dict[str, str] = {}
+    targets: list[str] = []
+    flags: set[str] = set()
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-"):
+            manifests.append(word)
+        elif word in FLAGS:
+            flags.add(FLAGS[word])
+        else:
+            name, value = _option(word, rest)
+            if name is None or not value or value.startswith("-"):
+                return None
+            if name == "target":
+                targets.append(value)
+            else:
+                options[name] = value
+    return manifests, options, targets, flags
+
+
+def _option(word: str, rest: Iterator[str]) -> tuple[str | None, str | None]:
+    """The option that a word is, with its value: behind it, or the next word."""
+    if word in OPTIONS:
+        return OPTIONS[word], next(rest, None)
+    if word.startswith("-j"):
+        return "jobs", word[2:]
+    name, equals, value = word.partition("=")
+    return (OPTIONS.get(name) if name.startswith("--") and equals else None), value
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < MANY_DIGITS and int(text) > 0
+
+
+def _is_seconds(text: str) -> bool:
+    return text.isascii() and text.replace(".", "", 1).isdigit()
+
+
+def _plain(path: str) -> str:
+    """A path as pathlib writes it."""
+    parts = [part for part in path.split("/") if part not in {"", "."}]
+    return ("/" if path.startswith("/") else "") + "/".join(parts)

@@ -1,0 +1,70 @@
+"""What lies in a store, by what tells that it was changed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.current import check
+from bangerbuild.disk import interrupted
+from bangerbuild.store.database import NAME
+
+if TYPE_CHECKING:
+    from bangerbuild.current.record import Stats
+    from bangerbuild.model import Plan
+    from bangerbuild.store import Store
+
+MILLISECOND_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+LEFTOVERS = tuple(path.name.removeprefix("disk") for path in interrupted.leftovers(Path("disk")))
+
+
+def marks(plan: Plan, opened: Store) -> Stats | None:
+    """The artifacts as the store knows them, its database, and the directories that disks lie in.
+
+    Returns:
+        None if something is not as the store knows it, or a change of a disk was interrupted.
+
+    Raises:
+        OSError: something can't be looked at, or a later change of it would not show.
+    """
+    names = list(dict.fromkeys(artifact for action in plan.actions for artifact in action.artifacts))
+    known = [opened.stamps.get(artifact) for artifact in names]
+    numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]
+    disks = (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
+    directories = dict.fromkeys(map(posixpath.dirname, disks))
+    for name in (NAME, *directories):
+        found = _told_apart(opened.path / name)
+        names.append(name)
+        numbers += (found.st_size, found.st_mtime_ns, found.st_ino)
+    if None in known or any(_has_leftovers(opened.path / name) for name in directories):
+        return None
+    return (names, numbers) if check.marks(names, str(opened.path)) == numbers else None
+
+
+def _told_apart(path: Path) -> os.stat_result:
+    """What stat says of a file or directory of ours, once any later change will show in its time.
+
+    The kernel's clock never gives whole milliseconds by itself; whole seconds are a filesystem's that knows
+    nothing finer.
+
+    Raises:
+        OSError: its time can't be set, or not so finely.
+    """
+    found = path.stat()
+    if not found.st_mtime_ns % MILLISECOND_NS and found.st_mtime_ns % SECOND_NS:
+        return found
+    milliseconds = time.time_ns() // MILLISECOND_NS
+    milliseconds -= milliseconds % 1000 == 0
+    os.utime(path, ns=(milliseconds * MILLISECOND_NS, milliseconds * MILLISECOND_NS))
+    found = path.stat()
+    if found.st_mtime_ns != milliseconds * MILLISECOND_NS:
+        raise OSError(f"the times of '{path}' are too coarse")
+    return found
+
+
+def _has_leftovers(directory: Path) -> bool:
+    return any(name.endswith(LEFTOVERS) for name in os.listdir(directory))  # noqa: PTH208  # of a thousand VMs
