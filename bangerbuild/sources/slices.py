@@ -1,13 +1,10 @@
-"""Parts of a file as files of their own, read where they lie; nothing of a compressed one is unpacked."""
+"""Parts of a file as files of their own, read where they lie."""
 
 from __future__ import annotations
 
 import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
-
-from bangerbuild.sources.compression import CompressionError, decompressed
-from bangerbuild.sources.hostfile import changed
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -31,51 +28,6 @@ class PlainBytes:
     def read_at(self, offset: int, size: int) -> bytes:
         """See Positioned."""
         return os.pread(self._fd, size, offset)
-
-
-class UnpackedBytes:
-    """What comes out of a compressed file, which stays the caller's, and was read to its end before.
-
-    A stream has no places to begin at but its start. So going forwards costs what is passed over, and going
-    back what lies before; nothing is kept.
-
-    Args:
-        file: seekable.
-        compression: as `compression.compression_of` told it.
-        written: what messages call it.
-    """
-
-    def __init__(self, file: BinaryIO, compression: str, written: str) -> None:
-        self._packed = file
-        self._compression = compression
-        self._written = written
-        self._position = 0
-        self._stream: BinaryIO | None = None
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        """See Positioned; SourceError if the file is no longer what it was."""
-        try:
-            self._go_to(offset)
-            data = self._opened().read(size)
-        except CompressionError as err:
-            raise changed(self._written) from err
-        self._position += len(data)
-        return data
-
-    def _go_to(self, offset: int) -> None:
-        if offset < self._position:
-            self._stream, self._position = None, 0
-        while self._position < offset:
-            data = self._opened().read(min(offset - self._position, _BUFFER_BYTES))
-            if not data:
-                raise changed(self._written)
-            self._position += len(data)
-
-    def _opened(self) -> BinaryIO:
-        if self._stream is None:
-            self._packed.seek(0)
-            self._stream = decompressed(self._packed, self._compression)
-        return self._stream
 
 
 def part_of(source: Positioned, offset: int, size_bytes: int) -> BinaryIO:

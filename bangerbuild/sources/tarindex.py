@@ -6,8 +6,9 @@ that comes twice the last one counts, as for whoever unpacks it.
 
 from __future__ import annotations
 
+import hashlib
 import posixpath
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bangerbuild.errors import SourceError
@@ -31,6 +32,7 @@ _SPARSE_HINT = "pack it again without --sparse"
 _NAMES_BYTES_MAX = 16 << 20
 _MEMBER_BYTES = 128
 """What a member counts beside its name: 100,000 of them with names of usual length are what is taken."""
+_PIECE_BYTES = 1 << 20
 _LINKS_MAX = 40
 """As many as Linux follows (path_resolution(7))."""
 
@@ -41,6 +43,8 @@ class Part:
 
     offset: int
     size_bytes: int
+    digest: str | None = None
+    """`sha256:…`, where the data had to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +103,26 @@ def read_index(stream: TarStream) -> TarIndex:
             name, place = tree_path(member.raw_name), _place(member, stream)
         except Unfit as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
-        places[name] = place
-        if isinstance(place, Part):
-            stream.skip(place.size_bytes, -place.size_bytes % BLOCK_BYTES)
+        places[name] = _passed(place, stream) if isinstance(place, Part) else place
         stream.place = f"after {member.name!r}"
     stream.drain()
     return TarIndex(places)
+
+
+def _passed(part: Part, stream: TarStream) -> Part:
+    """The same, its data passed over; what has to be read for that is not read again for its digest."""
+    padding = -part.size_bytes % BLOCK_BYTES
+    if not stream.compression:
+        stream.skip(part.size_bytes, padding)
+        return part
+    digest = hashlib.sha256()
+    left = part.size_bytes
+    while left:
+        data = stream.read_exactly(min(left, _PIECE_BYTES))
+        digest.update(data)
+        left -= len(data)
+    stream.skip(0, padding)
+    return replace(part, digest=f"sha256:{digest.hexdigest()}")
 
 
 def _place(member: Member, stream: TarStream) -> Place:

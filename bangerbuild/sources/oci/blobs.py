@@ -72,7 +72,7 @@ def opened_blob(layout: Layout, blob: Descriptor, written: str) -> Iterator[Open
     """
     check_present(layout, blob, written)
     with layout.opened(blob_name(blob.digest), written) as opened:
-        found = digest_of(opened.file, algorithm_of(blob.digest), written)
+        found = _digest_of(opened, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
                 f"{written!r} is not what it must be: its digest is {found!r}, not {blob.digest!r}",
@@ -88,6 +88,12 @@ def read_blob(layout: Layout, blob: Descriptor, written: str, *, limit_bytes: in
         raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
     with opened_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)
+
+
+def _digest_of(opened: OpenFile, algorithm: str, written: str) -> str:
+    if opened.digest and algorithm_of(opened.digest) == algorithm:
+        return opened.digest
+    return digest_of(opened.file, algorithm, written)
 
 
 def digest_of(file: BinaryIO, algorithm: str, written: str) -> str:

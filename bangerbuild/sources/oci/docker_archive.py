@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.compression import MAGIC_BYTES, compression_of
 from bangerbuild.sources.names import tree_path
-from bangerbuild.sources.oci.blobs import DAMAGED_HINT, Descriptor, algorithm_of, blob_name, digest_of
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, digest_of
 from bangerbuild.sources.oci.candidates import Candidate, choose
 from bangerbuild.sources.oci.config import Configuration, parse_configuration
 from bangerbuild.sources.oci.documents import parse_document, parse_documents
@@ -155,7 +155,7 @@ class _Resolver:
         name = self._member(name, written)
         with self._archive.opened(name, written) as opened:
             is_compressed = compression_of(opened.file.read(MAGIC_BYTES)) is not None
-            digest = digest_of(opened.file, algorithm_of(diff_id), written) if is_compressed else diff_id
+            digest = opened.digest or digest_of(opened.file, "sha256", written) if is_compressed else diff_id
         self._names[blob_name(digest)] = name
         return Descriptor(DOCKER_LAYER, digest, self._archive.size_of(name, written) or 0)
 

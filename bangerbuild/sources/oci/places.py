@@ -14,7 +14,8 @@ from bangerbuild.sources.digest import stat_key
 from bangerbuild.sources.hostfile import changed, check_is_file, opened_file, stat_of
 from bangerbuild.sources.limits import Budget, Limits
 from bangerbuild.sources.oci.blobs import DAMAGED_HINT
-from bangerbuild.sources.slices import PlainBytes, UnpackedBytes, part_of
+from bangerbuild.sources.resumption import UnpackedBytes
+from bangerbuild.sources.slices import PlainBytes, part_of
 from bangerbuild.sources.tarindex import read_index
 from bangerbuild.sources.tarstream import TarStream
 from bangerbuild.sources.unfit import Unfit
@@ -48,6 +49,8 @@ class OpenFile:
     file: BinaryIO
     seen: StatKey
     """Another one, once its content may be."""
+    digest: str | None = None
+    """`sha256:…`, where that was found on the way here."""
 
 
 class Layout(Protocol):
@@ -137,7 +140,7 @@ class TarLayout:
         if stat_key(os.fstat(self.tarball.fileno())) != self.seen:
             raise changed(self.written)
         with part_of(self.source, part.offset, part.size_bytes) as file:
-            yield OpenFile(file, self.seen)
+            yield OpenFile(file, self.seen, part.digest)
 
     def hint(self) -> str:
         """See Layout."""
@@ -155,7 +158,7 @@ class TarLayout:
 def opened_tarball(path: Path, *, written: str, limits: Limits) -> Iterator[TarLayout]:
     """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
 
-    A compressed one is read to its end once; then each going back in it costs what lies before.
+    A compressed one is read to its end once, and what it is asked for is unpacked again each time.
 
     Args:
         path: of the tarball.
