@@ -41,7 +41,7 @@ class UnpackedBytes:
     last place that can be begun at.
 
     Args:
-        file: seekable.
+        file: seekable; nobody else may move in it.
         compression: as `compression.compression_of` told it.
         written: what messages call it.
     """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.compression import MAGIC_BYTES, compression_of
@@ -154,8 +154,7 @@ class _Resolver:
         """A layer as it lies there. A compressed one has its own digest, judged by what it unpacks to."""
         name = self._member(name, written)
         with self._archive.opened(name, written) as opened:
-            is_compressed = compression_of(opened.file.read(MAGIC_BYTES)) is not None
-            digest = opened.digest or digest_of(opened.file, "sha256", written) if is_compressed else diff_id
+            digest = opened.digest or _own_digest(opened.file, written) or diff_id
         self._names[blob_name(digest)] = name
         return Descriptor(DOCKER_LAYER, digest, self._archive.size_of(name, written) or 0)
 
@@ -164,3 +163,9 @@ class _Resolver:
             return tree_path(name.encode("utf-8", "surrogatepass"))
         except Unfit as err:
             raise SourceError(f"{written!r}: {name!r} {err.brief}", hint=DAMAGED_HINT) from err
+
+
+def _own_digest(layer: BinaryIO, written: str) -> str | None:
+    """Of a layer that is compressed; None: it is the tarball itself."""
+    is_compressed = compression_of(layer.read(MAGIC_BYTES)) is not None
+    return digest_of(layer, "sha256", written) if is_compressed else None
