@@ -249,6 +249,21 @@ def test_a_hard_link_follows_its_file_and_takes_its_attributes(tmp_path: Path) -
     assert (second.mode, second.uid, second.size_bytes, second.content) == (0o600, 5, 0, None)
 
 
+def test_a_layer_that_is_listed_again_and_again_may_unpack_to_no_more(
+    maker: LayoutMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bangerbuild.sources.limits.FREE_BYTES", 0)
+    zeros = tarball(member(b"zeros", bytes(16 * MIB)))
+    layer = maker.blob(gzip.compress(zeros), LAYER)
+    limits = Limits(ratio=2 * len(zeros) // layer["size"])
+    maker.add(maker.manifest([layer], [digest_of(zeros)]), "once")
+    maker.add(maker.manifest([layer] * 3, [digest_of(zeros)] * 3), "often")
+
+    assert len(read_layers(maker.path, "once", limits)) == 1
+    with pytest.raises(SourceError, match="unpacks to more than"):
+        read_layers(maker.path, "often", limits)
+
+
 MEASURED = """
 import re, sys
 from pathlib import Path
