@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.oci import mediatypes
-from bangerbuild.sources.oci.blobs import Descriptor, blob_name, check_present, read_blob
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, check_present, read_blob
 from bangerbuild.sources.oci.candidates import Candidate, choose
 from bangerbuild.sources.oci.config import ImageConfig, parse_configuration, platform_of
 from bangerbuild.sources.oci.documents import Document, parse_document
@@ -105,9 +105,8 @@ class _Resolver:
     def _file(self, name: str) -> Document:
         written = f"{self._written}: {name}"
         if self._layout.size_of(name, written) is None:
-            raise SourceError(
-                f"{self._written!r} is no image layout: it has no {name!r}", hint=self._layout.hint()
-            )
+            hint = self._layout.hint() if name == MARKER else DAMAGED_HINT
+            raise SourceError(f"{self._written!r} is no image layout: it has no {name!r}", hint=hint)
         return parse_document(read_document(self._layout, name, written), written)
 
     def _candidates(self, entries: Iterable[Document], depth: int) -> Iterator[Candidate]:

@@ -175,7 +175,9 @@ def test_what_is_no_file_is_told_with_its_name(tmp_path: Path, link: bytes, brie
 def test_a_link_to_nothing_is_as_good_as_none(tmp_path: Path) -> None:
     files = image_members(tmp_path / "layout", LOWER)
     path = packed_files(tmp_path / "image.tar", files, symlink(b"index.json", b"no/such"))
-    assert "it has no 'index.json'" in refusal(oci_archive(path)).brief
+    error = refusal(oci_archive(path))
+    assert error.brief == "'oci-archive:image.tar' is no image layout: it has no 'index.json'"
+    assert error.hint == "the image is damaged: fetch or copy it again"
 
 
 @pytest.mark.parametrize(
