@@ -8,7 +8,6 @@ that are left.
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -19,13 +18,14 @@ from bangerbuild.sources.hostfile import changed
 from bangerbuild.sources.limits import Budget
 from bangerbuild.sources.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
 from bangerbuild.sources.oci.layout import layer_name
+from bangerbuild.sources.oci.left import Left
 from bangerbuild.sources.oci.merge import Merge
 from bangerbuild.sources.tarstream import TarStream
 from bangerbuild.sources.unfit import Unfit
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Sequence
     from typing import BinaryIO
 
     from bangerbuild.sources.digest import StatKey
@@ -74,14 +74,14 @@ def merge_layers(
         with opened_blob(layout, layer.blob, name) as opened:
             seen.append(opened.seen)
             _apply(merge, opened.file, layer, name, budget)
-    left: list[dict[int, list[str]]] = [defaultdict(list) for _ in image.layers]
+    left = tuple(Left() for _ in image.layers)
     empty = []
     for origin, path in merge.survivors():
         if origin is None:
             empty.append(path)
         else:
-            left[origin.layer][origin.member].append(path)
-    return MergedLayers(layout, image, written, tuple(seen), tuple(left), tuple(empty))
+            left[origin.layer].add(origin.member, path, is_own=origin.is_own)
+    return MergedLayers(layout, image, written, tuple(seen), left, tuple(empty))
 
 
 def _source_bytes(layout: Layout, image: Image) -> int:
@@ -129,8 +129,8 @@ class MergedLayers:
     written: str
     seen: tuple[StatKey, ...]
     """Of the blobs, when they were compared with their digests."""
-    left: tuple[Mapping[int, Sequence[str]], ...]
-    """For each layer the paths that its members have, by their places in the tarball."""
+    left: tuple[Left, ...]
+    """For each layer the paths that its members have."""
     empty: tuple[str, ...]
     """Directories that no layer names and that nothing is left in."""
 
@@ -139,18 +139,18 @@ class MergedLayers:
         for path in self.empty:
             yield Entry(path, EntryType.DIRECTORY)
         for number, layer in enumerate(self.image.layers, 1):
-            if self.left[number - 1]:
+            if self.left[number - 1].count:
                 yield from self._entries_of(layer, number)
 
     def _entries_of(self, layer: Layer, number: int) -> Iterator[Entry]:
         written = layer_name(self.written, number, len(self.image.layers))
         left = self.left[number - 1]
-        still = len(left)
+        still = left.count
         with self.layout.opened(blob_name(layer.blob.digest), written) as opened:
             if opened.seen != self.seen[number - 1]:
                 raise changed(written)
             for member, entry in enumerate(read_entries(TarStream(opened.file, written, is_whole=True))):
-                if paths := left.get(member):
+                if paths := left.paths(member, entry.path):
                     yield from _named(entry, paths)
                     still -= 1
                 if not still:
@@ -160,7 +160,7 @@ class MergedLayers:
 def _named(entry: Entry, paths: Sequence[str]) -> Iterator[Entry]:
     """One inode under all its names."""
     first, *others = paths
-    yield replace(entry, path=first)
+    yield entry if entry.path == first else replace(entry, path=first)
     for other in others:
         yield replace(
             entry,

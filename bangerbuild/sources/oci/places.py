@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.compression import MAGIC_BYTES, compression_of
 from bangerbuild.sources.digest import stat_key
-from bangerbuild.sources.hostfile import changed, check_is_file, opened_file, stat_of
+from bangerbuild.sources.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
 from bangerbuild.sources.limits import Budget, Limits
 from bangerbuild.sources.oci.blobs import DAMAGED_HINT
 from bangerbuild.sources.resumption import UnpackedBytes
@@ -88,7 +88,13 @@ class DirectoryLayout:
     def size_of(self, name: str, written: str) -> int | None:
         """See Layout."""
         path = self.path / name
-        return check_is_file(path, written).st_size if path.exists() else None
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as err:
+            raise unreadable(err, written) from err
+        return check_is_file(path, written).st_size
 
     @contextmanager
     def opened(self, name: str, written: str) -> Iterator[OpenFile]:

@@ -320,7 +320,7 @@ def test_a_hundred_thousand_entries_fit_in_little_memory(tmp_path: Path) -> None
     count, _, most_kib = read_in_a_process_of_its_own(path)
 
     assert count == 100_000
-    assert most_kib < 150 << 10
+    assert most_kib < 100 << 10
 
 
 def zlib_fast(data: bytes) -> bytes:
