@@ -44,7 +44,7 @@ def _findings() -> Iterator[Finding]:
     yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
     for program, purpose in (
         ("qemu-system-x86_64", "boots what was built"),
-        ("skopeo", "brings container images"),
+        ("skopeo", "brings container images of registries"),
         ("mmdebstrap", "makes Debian root filesystems"),
         ("dmsetup", "attaches a root overlay on the host"),
     ):

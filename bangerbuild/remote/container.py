@@ -1,20 +1,20 @@
-"""Container images as layouts of this host: of a registry, of a directory, or unpacked from an archive."""
+"""Container images as layouts: of a registry, in a directory, or in an archive, read where it lies."""
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.remote import registry
 from bangerbuild.remote.means import users_cache
-from bangerbuild.sources.oci import skopeo
+from bangerbuild.sources.limits import Limits
+from bangerbuild.sources.oci import docker_archive
 from bangerbuild.sources.oci.layout import Image, resolve
+from bangerbuild.sources.oci.places import DirectoryLayout, Layout, opened_tarball
 from bangerbuild.sources.oci.platforms import host_platform, parse_platform
-from bangerbuild.sources.oci.reference import Reference, parse_reference
+from bangerbuild.sources.oci.reference import OCI_ARCHIVE, parse_reference
 from bangerbuild.spec import OciArchiveSource, OciSource, Pin
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class ContainerImage:
     """An image, and the layout that has its blobs for as long as it is open."""
 
-    layout: Path
+    layout: Layout
     image: Image
 
 
@@ -44,27 +44,32 @@ def opened(source: OciSource, means: Means) -> Iterator[ContainerImage]:
         raise SourceError(f"'{source.written}' was never asked what it stands for")
     platform, reference = parse_platform(pin.platform), parse_reference(source.reference)
     if source.layout is not None:
-        image = resolve(source.layout.path, reference.tag, platform, written=source.written)
+        directory = DirectoryLayout(source.layout.path)
+        image = resolve(directory, reference.tag, platform, written=source.written)
         if registry.pin_digest(image.digest, source.written) != pin.digest:
             raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
-        yield ContainerImage(source.layout.path, image)
+        yield ContainerImage(directory, image)
         return
-    with users_cache() as cache, registry.layout(reference, pin, cache, means) as layout:
+    with users_cache() as cache, registry.layout(reference, pin, cache, means) as path:
+        layout = DirectoryLayout(path)
         yield ContainerImage(layout, resolve(layout, None, platform, written=source.written))
 
 
-def unpacked(source: OciArchiveSource, into: Path) -> ContainerImage:
-    """The image in an archive, unpacked into the new directory `into`.
+@contextmanager
+def archived(source: OciArchiveSource) -> Iterator[ContainerImage]:
+    """The image in an archive, without a copy of anything.
 
     Raises:
         SourceError: the archive can't be read, or has no such image.
-        ToolError: skopeo is missing.
     """
-    reference = Reference(source.transport, str(source.path.path), source.tag)
-    platform = parse_platform(source.platform)
-    command = skopeo.copy_to_layout(reference, into, platform, environ=os.environ, scratch=into.parent)
-    skopeo.run(command, reference.at(Path(source.path.written)))  # which messages name it by
-    return ContainerImage(into, resolve(into, None, platform, written=source.written))
+    platform, written = parse_platform(source.platform), source.written
+    limits = Limits(source.max_size_bytes)
+    with opened_tarball(source.path.path, written=written, limits=limits) as archive:
+        if source.transport == OCI_ARCHIVE:
+            yield ContainerImage(archive, resolve(archive, source.tag, platform, written=written))
+        else:
+            found = docker_archive.resolve(archive, source.tag, platform, written=written)
+            yield ContainerImage(found.layout, found.image)
 
 
 def ask(source: OciSource, before: Pin | None, means: Means) -> Pin:
@@ -79,5 +84,5 @@ def ask(source: OciSource, before: Pin | None, means: Means) -> Pin:
     wanted = parse_platform(named) if named else host_platform()
     if source.layout is None:
         return registry.ask(reference, wanted, means)
-    image = resolve(source.layout.path, reference.tag, wanted, written=source.written)
+    image = resolve(DirectoryLayout(source.layout.path), reference.tag, wanted, written=source.written)
     return Pin(registry.pin_digest(image.digest, source.written), str(wanted))

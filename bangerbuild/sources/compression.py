@@ -107,27 +107,34 @@ class _ZstdFile:
 
 
 def _zstd_frames_are_whole(file: BinaryIO) -> bool:
-    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, 3.1)."""
-    fd = file.fileno()
-    size = os.fstat(fd).st_size
+    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, 3.1).
+
+    The file is then at its end.
+    """
+    size = file.seek(0, os.SEEK_END)
     position = 0
-    while position < size:
-        head = os.pread(fd, _ZSTD_HEADER_BYTES_MAX, position)
-        if len(head) < _ZSTD_HEADER_BYTES_MIN:
-            return False
-        if head.startswith(_ZSTD_MAGIC):
-            position = _end_of_frame(fd, position, head)
-        else:
-            position += 8 + int.from_bytes(head[4:8], "little")
+    try:
+        while position < size:
+            file.seek(position)
+            head = file.read(_ZSTD_HEADER_BYTES_MAX)
+            if len(head) < _ZSTD_HEADER_BYTES_MIN:
+                return False
+            if head.startswith(_ZSTD_MAGIC):
+                position = _end_of_frame(file, position, head)
+            else:
+                position += 8 + int.from_bytes(head[4:8], "little")
+    finally:
+        file.seek(size)
     return position == size
 
 
-def _end_of_frame(fd: int, position: int, head: bytes) -> int:
+def _end_of_frame(file: BinaryIO, position: int, head: bytes) -> int:
     has_checksum = bool(head[4] & 0b100)
     position += zstandard.frame_header_size(head)
     is_last = False
     while not is_last:
-        block = os.pread(fd, 3, position)
+        file.seek(position)
+        block = file.read(3)
         if len(block) < 3:
             raise EOFError
         header = int.from_bytes(block, "little")

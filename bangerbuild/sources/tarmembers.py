@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _NUMBER_MAX = (1 << 63) - 1
 _EXTENSION_BYTES_MAX = 16 << 20
+"""Of all extended headers of one member, and of all that hold for the whole archive: memory holds them."""
 _PAX, _PAX_OF_SOLARIS, _PAX_GLOBAL = b"x", b"X", b"g"
 _LONG_FIELDS = {b"L": b"path", b"K": b"linkpath"}
 _REPEATED_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
@@ -92,11 +93,15 @@ class _MemberReader:
     def __init__(self, stream: TarStream) -> None:
         self._stream = stream
         self._globals: dict[bytes, bytes] = {}
+        self._extension_bytes = 0
+        """Of the next member's own extended headers."""
+        self._global_bytes = 0
         self._is_first = True
 
     def next_member(self) -> Member | None:
         extensions = Extensions(dict(self._globals))
         is_extended = False
+        self._extension_bytes = 0
         while block := self._header_block():
             header = self._parsed(block)
             if not self._is_extension(header, extensions):
@@ -154,8 +159,14 @@ class _MemberReader:
         return True
 
     def _payload(self, header: Header) -> bytes:
-        if not 0 <= header.size_bytes <= _EXTENSION_BYTES_MAX:
+        if header.size_bytes < 0:
             raise self._stream.damaged(f"has an extended header of {header.size_bytes} bytes")
+        if header.type == _PAX_GLOBAL:
+            held = self._global_bytes = self._global_bytes + header.size_bytes
+        else:
+            held = self._extension_bytes = self._extension_bytes + header.size_bytes
+        if held > _EXTENSION_BYTES_MAX:
+            raise self._stream.damaged(f"has extended headers of {held} bytes")
         data = self._stream.read_exactly(header.size_bytes)
         self._stream.skip(-header.size_bytes % BLOCK_BYTES)
         return data

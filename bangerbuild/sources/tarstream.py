@@ -54,8 +54,10 @@ class TarStream:
         self.place = "before its first entry"
         """Where the reader is, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES))
+        self.position = 0
+        """How many plain bytes lie before the next one that is read."""
+        self._size_bytes = file.seek(0, os.SEEK_END)
         file.seek(0)
-        self._size_bytes = os.fstat(file.fileno()).st_size
         self._file = decompressed(file, self.compression) if self.compression else file
 
     def read_some(self, size: int) -> bytes:
@@ -66,6 +68,7 @@ class TarStream:
             raise self._broken(err) from err
         except OSError as err:
             raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+        self.position += len(data)
         self.spend(len(data))
         if self._digest is not None and self.compression:
             self._digest.update(data)
@@ -98,6 +101,7 @@ class TarStream:
                 raise self.cut()
             self.spend(left)
             self._file.seek(left, os.SEEK_CUR)
+            self.position += left
             return
         while left and (data := self.read_some(min(left, _PIECE_BYTES))):
             left -= len(data)

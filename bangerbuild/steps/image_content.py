@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
@@ -144,12 +143,9 @@ def _container(source: OciSource, workspace: Workspace) -> Iterator[Content]:
 
 
 @contextmanager
-def _archive(source: OciArchiveSource, workspace: Workspace) -> Iterator[Content]:
-    layout = workspace.staging / "layout"
-    try:
-        yield _layers(source, container.unpacked(source, layout))
-    finally:
-        shutil.rmtree(layout, ignore_errors=True)
+def _archive(source: OciArchiveSource, _workspace: Workspace) -> Iterator[Content]:
+    with container.archived(source) as found:
+        yield _layers(source, found)
 
 
 def _layers(source: OciSource | OciArchiveSource, found: ContainerImage) -> Content:

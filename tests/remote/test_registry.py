@@ -11,8 +11,9 @@ import pytest
 from bangerbuild.errors import OfflineError, SourceError
 from bangerbuild.fetch.cache import Cache
 from bangerbuild.remote import registry
-from bangerbuild.sources.oci.blobs import blob_path
+from bangerbuild.sources.oci.blobs import blob_name
 from bangerbuild.sources.oci.layout import Image, resolve
+from bangerbuild.sources.oci.places import DirectoryLayout
 from bangerbuild.sources.oci.platforms import Platform
 from bangerbuild.sources.oci.reference import Reference, parse_reference
 from bangerbuild.spec import Pin
@@ -79,8 +80,10 @@ def asked(server: Registry, tag: str, platform: Platform = AMD64) -> tuple[Refer
 def brought(reference: Reference, pin: Pin, cache: Cache, means: FakeMeans | None = None) -> Image:
     """The image in the layout that is made; all its layers are there."""
     with registry.layout(reference, pin, cache, means or FakeMeans()) as layout:
-        image = resolve(layout, None, AMD64 if pin.platform == "linux/amd64" else ARM64, written="it")
-        assert all(blob_path(layout, layer.blob.digest).is_file() for layer in image.layers)
+        image = resolve(
+            DirectoryLayout(layout), None, AMD64 if pin.platform == "linux/amd64" else ARM64, written="it"
+        )
+        assert all((layout / blob_name(layer.blob.digest)).is_file() for layer in image.layers)
         return image
 
 

@@ -49,6 +49,16 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "some.tar"
 
 
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L"])
+def test_extended_headers_can_not_pile_up_without_end(archive: Path, kind: bytes) -> None:
+    pieces = [pax([(b"key%d" % n, bytes(3 << 20))], kind=kind) for n in range(6)]
+
+    assert "has extended headers of 18" in refusal(archive, b"".join(pieces) + TWO + END).brief
+    if kind == b"x":  # of one member, and not of several
+        archive.write_bytes(b"".join(piece + member(b"a") for piece in pieces) + END)
+        assert len(read_all(archive)) == 6
+
+
 @pytest.mark.parametrize(
     ("length", "where"),
     [
@@ -134,7 +144,7 @@ DAMAGED = {
     "damaged number": header(b"x", size=b"12345678\xffab"),
     "goes on after a block of zeros": bytes(512) + header(b"x"),
     "damaged pax header": member(b"p", b"99 path=x\n", kind=b"x"),
-    "extended header of 99999999 bytes": header(b"p", kind=b"x", size=99999999),
+    "extended headers of 99999999 bytes": header(b"p", kind=b"x", size=99999999),
     "extended header and no entry": pax([(b"path", b"x")]) + END,
 }
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.hostfile import check_is_file, opened_file, unreadable
+from bangerbuild.sources.hostfile import unreadable
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from bangerbuild.sources.oci.places import Layout, OpenFile
 
 DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -44,54 +44,56 @@ def algorithm_of(digest: str) -> str:
     return digest.partition(":")[0]
 
 
-def blob_path(layout: Path, digest: str) -> Path:
-    """Where a layout has the blob of this digest."""
-    return layout.joinpath("blobs", *digest.split(":"))
+def blob_name(digest: str) -> str:
+    """Under what name a layout has the blob of this digest."""
+    return f"blobs/{digest.replace(':', '/')}"
 
 
-def check_present(layout: Path, blob: Descriptor, written: str) -> None:
+def check_present(layout: Layout, blob: Descriptor, written: str) -> None:
     """Raises a SourceError if the blob is not there, or has another size. Nothing is read."""
-    path = blob_path(layout, blob.digest)
-    if not path.exists():
+    size = layout.size_of(blob_name(blob.digest), written)
+    if size is None:
         raise SourceError(
             f"{written!r} is not there: the layout has no blob '{blob.digest}'", hint=DAMAGED_HINT
         )
-    _check_size(check_is_file(path, written), blob, written)
+    if size != blob.size_bytes:
+        raise SourceError(
+            f"{written!r} is not what it must be: it has {size} bytes, not {blob.size_bytes}",
+            hint=DAMAGED_HINT,
+        )
 
 
 @contextmanager
-def opened_blob(layout: Path, blob: Descriptor, written: str) -> Iterator[BinaryIO]:
+def opened_blob(layout: Layout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
     """The blob at its start, its size and digest compared before anybody sees a byte.
 
     Raises:
         SourceError: it is not there, or not what its descriptor says.
     """
     check_present(layout, blob, written)
-    with opened_file(blob_path(layout, blob.digest), written) as file:
-        found = digest_of(file, algorithm_of(blob.digest), written)
+    with layout.opened(blob_name(blob.digest), written) as opened:
+        found = _digest_of(opened, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
                 f"{written!r} is not what it must be: its digest is {found!r}, not {blob.digest!r}",
                 hint=DAMAGED_HINT,
             )
-        file.seek(0)
-        yield file
+        opened.file.seek(0)
+        yield opened
 
 
-def read_blob(layout: Path, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
+def read_blob(layout: Layout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
     """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
         raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
-    with opened_blob(layout, blob, written) as file:
-        return file.read(limit_bytes)
+    with opened_blob(layout, blob, written) as opened:
+        return opened.file.read(limit_bytes)
 
 
-def _check_size(found: os.stat_result, blob: Descriptor, written: str) -> None:
-    if found.st_size != blob.size_bytes:
-        raise SourceError(
-            f"{written!r} is not what it must be: it has {found.st_size} bytes, not {blob.size_bytes}",
-            hint=DAMAGED_HINT,
-        )
+def _digest_of(opened: OpenFile, algorithm: str, written: str) -> str:
+    if opened.digest and algorithm_of(opened.digest) == algorithm:
+        return opened.digest
+    return digest_of(opened.file, algorithm, written)
 
 
 def digest_of(file: BinaryIO, algorithm: str, written: str) -> str:

@@ -89,12 +89,24 @@ _WORDS: Mapping[type, str] = {str: "text", int: "number", list: "list", dict: "o
 
 def parse_document(data: bytes, written: str) -> Document:
     """The JSON object that `data` holds."""
+    fields = _parsed(data, written)
+    if not isinstance(fields, dict):
+        raise SourceError(f"{written!r} is damaged: it is no JSON object", hint=DAMAGED_HINT)
+    return Document(fields, written)
+
+
+def parse_documents(data: bytes, written: str) -> tuple[Document, ...]:
+    """The JSON objects in the list that `data` holds."""
+    found = _parsed(data, written)
+    if not isinstance(found, list) or not all(isinstance(fields, dict) for fields in found):
+        raise SourceError(f"{written!r} is damaged: it is no JSON list of objects", hint=DAMAGED_HINT)
+    return tuple(Document(fields, written, f"[{index}].") for index, fields in enumerate(found))
+
+
+def _parsed(data: bytes, written: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
-        fields = json.loads(data)
+        return json.loads(data)
     except (ValueError, RecursionError) as err:  # UnicodeDecodeError is a ValueError
         raise SourceError(
             f"{written!r} is damaged: it is no JSON", details=str(err), hint=DAMAGED_HINT
         ) from err
-    if not isinstance(fields, dict):
-        raise SourceError(f"{written!r} is damaged: it is no JSON object", hint=DAMAGED_HINT)
-    return Document(fields, written)

@@ -8,39 +8,37 @@ that are left.
 from __future__ import annotations
 
 import hashlib
-import os
-from collections import defaultdict
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.archive import DEFAULT_LIMITS, read_entries
-from bangerbuild.sources.digest import stat_key
-from bangerbuild.sources.hostfile import changed, opened_file
+from bangerbuild.sources.hostfile import changed
 from bangerbuild.sources.limits import Budget
-from bangerbuild.sources.oci.blobs import DAMAGED_HINT, algorithm_of, blob_path, digest_of, opened_blob
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
 from bangerbuild.sources.oci.layout import layer_name
+from bangerbuild.sources.oci.left import Left
 from bangerbuild.sources.oci.merge import Merge
 from bangerbuild.sources.tarstream import TarStream
 from bangerbuild.sources.unfit import Unfit
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Generator, Iterator, Sequence
     from typing import BinaryIO
 
     from bangerbuild.sources.digest import StatKey
     from bangerbuild.sources.limits import Limits
     from bangerbuild.sources.oci.layout import Image, Layer
+    from bangerbuild.sources.oci.places import Layout
 
 _UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
 
 
 @contextmanager
 def open_layers(
-    layout: Path, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
 ) -> Iterator[Iterator[Entry]]:
     """The entries of an image's tree: each name once, a file before the hard links to it.
 
@@ -54,12 +52,12 @@ def open_layers(
 
 
 def merge_layers(
-    layout: Path, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
 ) -> MergedLayers:
     """Reads all layers once, compares them with their digests, and works out what is left of each.
 
     Args:
-        layout: the directory with the blobs.
+        layout: what has the blobs.
         image: as `layout.resolve` gives it.
         written: what messages call the image.
         limits: how much its layers may unpack to, all together.
@@ -68,22 +66,28 @@ def merge_layers(
         SourceError: a layer is not what its digest says, no tarball, or damaged, unpacks to more than
             `limits` allow, or holds an entry that can't be taken.
     """
-    budget = Budget(limits, sum(layer.blob.size_bytes for layer in image.layers), written)
+    budget = Budget(limits, _source_bytes(layout, image), written)
     merge = Merge()
     seen = []
     for number, layer in enumerate(image.layers, 1):
         name = layer_name(written, number, len(image.layers))
-        with opened_blob(layout, layer.blob, name) as file:
-            seen.append(stat_key(os.fstat(file.fileno())))
-            _apply(merge, file, layer, name, budget)
-    left: list[dict[int, list[str]]] = [defaultdict(list) for _ in image.layers]
+        with opened_blob(layout, layer.blob, name) as opened:
+            seen.append(opened.seen)
+            _apply(merge, opened.file, layer, name, budget)
+    left = tuple(Left() for _ in image.layers)
     empty = []
     for origin, path in merge.survivors():
         if origin is None:
             empty.append(path)
         else:
-            left[origin.layer][origin.member].append(path)
-    return MergedLayers(layout, image, written, tuple(seen), tuple(left), tuple(empty))
+            left[origin.layer].add(origin.member, path, is_own=origin.is_own)
+    return MergedLayers(layout, image, written, tuple(seen), left, tuple(empty))
+
+
+def _source_bytes(layout: Layout, image: Image) -> int:
+    """What the layers take before they are unpacked; one that comes several times is there once."""
+    blobs_bytes = sum({layer.blob.digest: layer.blob.size_bytes for layer in image.layers}.values())
+    return blobs_bytes if layout.packed_bytes is None else min(blobs_bytes, layout.packed_bytes)
 
 
 def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Budget) -> None:
@@ -120,13 +124,13 @@ def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
 class MergedLayers:
     """What is left of each layer. Its entries can be walked more than once."""
 
-    layout: Path
+    layout: Layout
     image: Image
     written: str
     seen: tuple[StatKey, ...]
     """Of the blobs, when they were compared with their digests."""
-    left: tuple[Mapping[int, Sequence[str]], ...]
-    """For each layer the paths that its members have, by their places in the tarball."""
+    left: tuple[Left, ...]
+    """For each layer the paths that its members have."""
     empty: tuple[str, ...]
     """Directories that no layer names and that nothing is left in."""
 
@@ -135,18 +139,18 @@ class MergedLayers:
         for path in self.empty:
             yield Entry(path, EntryType.DIRECTORY)
         for number, layer in enumerate(self.image.layers, 1):
-            if self.left[number - 1]:
+            if self.left[number - 1].count:
                 yield from self._entries_of(layer, number)
 
     def _entries_of(self, layer: Layer, number: int) -> Iterator[Entry]:
         written = layer_name(self.written, number, len(self.image.layers))
         left = self.left[number - 1]
-        still = len(left)
-        with opened_file(blob_path(self.layout, layer.blob.digest), written) as file:
-            if stat_key(os.fstat(file.fileno())) != self.seen[number - 1]:
+        still = left.count
+        with self.layout.opened(blob_name(layer.blob.digest), written) as opened:
+            if opened.seen != self.seen[number - 1]:
                 raise changed(written)
-            for member, entry in enumerate(read_entries(TarStream(file, written, is_whole=True))):
-                if paths := left.get(member):
+            for member, entry in enumerate(read_entries(TarStream(opened.file, written, is_whole=True))):
+                if paths := left.paths(member, entry.path):
                     yield from _named(entry, paths)
                     still -= 1
                 if not still:
@@ -156,7 +160,7 @@ class MergedLayers:
 def _named(entry: Entry, paths: Sequence[str]) -> Iterator[Entry]:
     """One inode under all its names."""
     first, *others = paths
-    yield replace(entry, path=first)
+    yield entry if entry.path == first else replace(entry, path=first)
     for other in others:
         yield replace(
             entry,

@@ -1,7 +1,7 @@
 """Image layouts: which manifest a tag and a platform stand for, and what it says.
 
-A layout is a directory with `oci-layout`, `index.json` and `blobs` (the specification's image-layout.md). An
-index may name further indexes. Docker's media types are read alike.
+A layout has `oci-layout`, `index.json` and `blobs` (the specification's image-layout.md). An index may name
+further indexes. Docker's media types are read alike.
 """
 
 from __future__ import annotations
@@ -10,26 +10,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.hostfile import opened_file
 from bangerbuild.sources.oci import mediatypes
-from bangerbuild.sources.oci.blobs import Descriptor, blob_path, check_present, read_blob
+from bangerbuild.sources.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, check_present, read_blob
 from bangerbuild.sources.oci.candidates import Candidate, choose
 from bangerbuild.sources.oci.config import ImageConfig, parse_configuration, platform_of
 from bangerbuild.sources.oci.documents import Document, parse_document
+from bangerbuild.sources.oci.places import MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from bangerbuild.sources.oci.config import Configuration
+    from bangerbuild.sources.oci.places import Layout
     from bangerbuild.sources.oci.platforms import Platform
 
-_DOCUMENT_BYTES_MAX = 4 << 20
+DOCUMENT_BYTES_MAX = 4 << 20
 """What registries take for a manifest."""
 _NESTED_MAX = 8
 _TAG_KEY = "org.opencontainers.image.ref.name"
-_ARCHIVE_HINT = "an image in a tarball is named with 'oci-archive:FILE' or 'docker-archive:FILE'"
-_DIRECTORY_HINT = "a directory of files is named with `directory = …`"
 
 
 @dataclass(frozen=True)
@@ -45,20 +43,20 @@ class Image:
     """One image for one platform."""
 
     digest: str
-    """Of its manifest, `sha256:…`."""
+    """Of its manifest, `sha256:…`; of its configuration where there is none (Docker's image id)."""
     platform: Platform
     layers: tuple[Layer, ...]
     """The lowest first."""
     config: ImageConfig
 
 
-def resolve(layout: Path, tag: str | None, platform: Platform, *, written: str) -> Image:
+def resolve(layout: Layout, tag: str | None, platform: Platform, *, written: str) -> Image:
     """The image that a layout has under a tag, for a platform.
 
     Documents are read and compared with their digests. Of the layers only presence and size are looked at.
 
     Args:
-        layout: the directory.
+        layout: what has the files.
         tag: None for the only image there is.
         platform: what it must run on.
         written: what messages call the image.
@@ -70,7 +68,7 @@ def resolve(layout: Path, tag: str | None, platform: Platform, *, written: str) 
 
 
 class _Resolver:
-    def __init__(self, layout: Path, platform: Platform, written: str) -> None:
+    def __init__(self, layout: Layout, platform: Platform, written: str) -> None:
         self._layout = layout
         self._wanted = platform
         self._written = written
@@ -98,25 +96,18 @@ class _Resolver:
         return chosen
 
     def _check_marker(self) -> None:
-        if self._layout.exists() and not self._layout.is_dir():
-            raise SourceError(f"{self._written!r} is no directory", hint=_ARCHIVE_HINT)
-        marker = self._file("oci-layout")
+        self._layout.check(self._written)
+        marker = self._file(MARKER)
         version = marker.text("imageLayoutVersion")
         if not version.startswith("1."):
             raise marker.wrong("imageLayoutVersion", f"is {version!r}, and 1.0.0 is what is read here")
 
     def _file(self, name: str) -> Document:
-        path = self._layout / name
-        if self._layout.is_dir() and not path.exists():
-            raise SourceError(
-                f"{self._written!r} is no image layout: it has no {name!r}", hint=_DIRECTORY_HINT
-            )
         written = f"{self._written}: {name}"
-        with opened_file(path, written if self._layout.is_dir() else self._written) as file:
-            data = file.read(_DOCUMENT_BYTES_MAX + 1)
-        if len(data) > _DOCUMENT_BYTES_MAX:
-            raise SourceError(f"{written!r} has more than {_DOCUMENT_BYTES_MAX} bytes")
-        return parse_document(data, written)
+        if self._layout.size_of(name, written) is None:
+            hint = self._layout.hint() if name == MARKER else DAMAGED_HINT
+            raise SourceError(f"{self._written!r} is no image layout: it has no {name!r}", hint=hint)
+        return parse_document(read_document(self._layout, name, written), written)
 
     def _candidates(self, entries: Iterable[Document], depth: int) -> Iterator[Candidate]:
         """The images that an index lists, nested ones too."""
@@ -173,21 +164,31 @@ class _Resolver:
     def _check_layer(self, blob: Descriptor, written: str) -> None:
         if blob.media_type not in mediatypes.LAYERS:
             raise SourceError(f"{written!r} is of a kind that is not read here: {blob.media_type!r}")
-        if mediatypes.is_foreign(blob.media_type) and not blob_path(self._layout, blob.digest).exists():
+        if mediatypes.is_foreign(blob.media_type) and not self._has(blob, written):
             raise SourceError(
                 f"{written!r} is not there: registries may not pass it on ({blob.media_type!r})",
-                hint=f"put it there as 'blobs/{blob.digest.replace(':', '/')}', or use an image without it",
+                hint=f"put it there as {blob_name(blob.digest)!r}, or use an image without it",
             )
         check_present(self._layout, blob, written)
+
+    def _has(self, blob: Descriptor, written: str) -> bool:
+        return self._layout.size_of(blob_name(blob.digest), written) is not None
 
     def _configuration(self, blob: Descriptor) -> Configuration:
         return parse_configuration(self._document(blob, "configuration"))
 
     def _document(self, blob: Descriptor, what: str) -> Document:
         written = f"{self._written}: {what}"
-        return parse_document(
-            read_blob(self._layout, blob, written, limit_bytes=_DOCUMENT_BYTES_MAX), written
-        )
+        return parse_document(read_blob(self._layout, blob, written, limit_bytes=DOCUMENT_BYTES_MAX), written)
+
+
+def read_document(layout: Layout, name: str, written: str) -> bytes:
+    """All of a file that no digest stands for; SourceError if it is too large for a document."""
+    with layout.opened(name, written) as opened:
+        data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
+    if len(data) > DOCUMENT_BYTES_MAX:
+        raise SourceError(f"{written!r} has more than {DOCUMENT_BYTES_MAX} bytes")
+    return data
 
 
 def layer_name(written: str, number: int, count: int) -> str:

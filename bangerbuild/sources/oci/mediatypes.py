@@ -20,16 +20,18 @@ OLD_MANIFESTS = frozenset(
         "application/vnd.docker.distribution.manifest.v1+prettyjws",
     }
 )
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 CONFIGS = frozenset(
     {
         "application/vnd.oci.image.config.v1+json",
-        "application/vnd.docker.container.image.v1+json",
+        DOCKER_CONFIG,
     }
 )
 _TARBALLS = {
     "application/vnd.oci.image.layer.v1.tar": "+",
     "application/vnd.oci.image.layer.nondistributable.v1.tar": "+",
-    "application/vnd.docker.image.rootfs.diff.tar": ".",
+    DOCKER_LAYER: ".",
     "application/vnd.docker.image.rootfs.foreign.diff.tar": ".",
 }
 LAYERS = frozenset(

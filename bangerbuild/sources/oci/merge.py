@@ -38,6 +38,8 @@ class Origin(NamedTuple):
 
     layer: int
     member: int
+    is_own: bool
+    """Whether the path in question is the one that the member itself has, so that nobody need remember it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -83,7 +85,7 @@ class Merge:
         *above, name = entry.path.split("/")
         is_of_aufs = entry.path.startswith(_AUFS) and entry.path != _OPAQUE
         if not entry.path:
-            self._root.origin = self._origin()
+            self._root.origin = self._origin(is_own=True)
         elif is_of_aufs:
             self._add(above, name, entry)
         elif marker := next((part for part in above if part.startswith(_WHITEOUT)), None):
@@ -108,34 +110,36 @@ class Merge:
                 below = [(f"{start}{name}", node.names[name]) for name in reversed(node.names)]
                 pending += below if path else [at for at in below if not at[0].startswith(_AUFS)]
 
-    def _origin(self) -> Origin:
-        return Origin(self._layer, self._member)
+    def _origin(self, *, is_own: bool) -> Origin:
+        return Origin(self._layer, self._member, is_own)
 
     def _add(self, above: Sequence[str], name: str, entry: Entry) -> None:
-        leaf = self._leaf(entry)
-        directory = self._made(above)
+        followed = self._followed(above)
+        origin = self._origin(is_own=followed == above)
+        leaf = self._leaf(entry, origin)
+        directory = self._made(followed)
         if leaf is not None:
             directory.names[name] = leaf
             return
         there = directory.names.get(name)
         if not isinstance(there, _Directory):
             there = directory.names[name] = _Directory(self._layer)
-        there.layer, there.origin = self._layer, self._origin()
+        there.layer, there.origin = self._layer, origin
 
-    def _leaf(self, entry: Entry) -> _Leaf | None:
+    def _leaf(self, entry: Entry, origin: Origin) -> _Leaf | None:
         """What an entry puts under its name; None for a directory."""
         if entry.type is EntryType.DIRECTORY:
             return None
         if entry.type is not EntryType.HARD_LINK:
             symlink = entry.target if entry.type is EntryType.SYMLINK else None
-            return _Leaf(self._layer, self._origin(), symlink)
+            return _Leaf(self._layer, origin, symlink)
         *above, name = entry.target.split("/")
         directory = self._found(above)
         there = directory.names.get(name) if directory else None
         if not isinstance(there, _Leaf):
             what = "is a directory" if there or not entry.target else "is not there"
             raise Unfit(f"is a hard link to {entry.target!r}, which {what}")
-        return _Leaf(self._layer, there.origin, there.symlink)
+        return _Leaf(self._layer, there.origin._replace(is_own=False), there.symlink)
 
     def _remove(self, above: Sequence[str], name: str, entry: Entry) -> None:
         removed = name.removeprefix(_WHITEOUT)
@@ -172,10 +176,10 @@ class Merge:
             directory = directory.names.get(part) if isinstance(directory, _Directory) else None
         return directory if isinstance(directory, _Directory) else None
 
-    def _made(self, parts: Sequence[str]) -> _Directory:
-        """The directory at a path, made with its parents where it is not there."""
+    def _made(self, followed: Sequence[str]) -> _Directory:
+        """The directory at a path without symlinks, made with its parents where it is not there."""
         directory = self._root
-        for part in self._followed(parts):
+        for part in followed:
             below = directory.names.get(part)
             if isinstance(below, _Leaf):
                 raise Unfit(f"lies below {part!r}, which is no directory")

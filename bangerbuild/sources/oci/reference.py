@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LAYOUT, OCI_ARCHIVE, DOCKER_ARCHIVE, REGISTRY = "oci", "oci-archive", "docker-archive", "docker"
 _FILES = (LAYOUT, OCI_ARCHIVE, DOCKER_ARCHIVE)
@@ -45,15 +41,6 @@ class Reference:
     digest: str | None = None
     """Of a registry's manifest; it counts, and not the tag."""
 
-    @property
-    def is_file(self) -> bool:
-        """Whether `name` is a path of the host."""
-        return self.transport in _FILES
-
-    def at(self, path: Path) -> Reference:
-        """The same with its file at `path`."""
-        return replace(self, name=str(path))
-
     def pinned(self, digest: str) -> Reference:
         """What a registry has under this digest, whatever its tag may name by now."""
         return replace(self, tag=None, digest=digest)
@@ -79,6 +66,11 @@ def parse_reference(text: str) -> Reference:
     if text.startswith(_REGISTRY_START):
         return _registry_reference(text, text.removeprefix(_REGISTRY_START))
     raise SourceError(f"{text!r} names no image", hint=_way_out(text))
+
+
+def parse_name(text: str) -> Reference:
+    """What a registry's image is called, written without `docker://`; SourceError as `parse_reference`."""
+    return _registry_reference(text, text)
 
 
 def _way_out(text: str) -> str:

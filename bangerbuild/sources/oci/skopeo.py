@@ -1,4 +1,4 @@
-"""skopeo, which asks registries and brings images into layouts: its commands, and its errors in plain words.
+"""skopeo, which asks registries and brings their images here: its commands, and its errors in plain words.
 
 It finds registries the user's own way: credentials, mirrors, proxies and certificates are read from where
 podman and skopeo read them (containers-auth.json(5), containers-registries.conf(5)).
@@ -130,31 +130,26 @@ def copy_to_layout(
     platform: Platform,
     *,
     environ: Mapping[str, str],
-    scratch: Path | None = None,
 ) -> Command:
     """Brings one image into a layout as its only one, without a tag. Layers stay as they are compressed.
 
     Args:
-        reference: of a registry or an archive; a file's name is an absolute path.
+        reference: of a registry.
         layout: not there, or an empty directory, and its parent is there. A failure leaves half an image.
         platform: which image of an index.
         environ: the user's.
-        scratch: where skopeo unpacks archives; None: TMPDIR, else /var/tmp.
 
     Raises:
         SourceError: a path that skopeo would take apart.
     """
-    for path in (str(layout), reference.name if reference.is_file else ""):
-        if ":" in path:
-            raise SourceError(
-                f"{path!r} has a ':' in it, and skopeo takes what follows for a tag",
-                hint="give the file or its directory another name",
-            )
+    if ":" in str(layout):
+        raise SourceError(
+            f"'{layout}' has a ':' in it, and skopeo takes what follows for a tag",
+            hint="give the directory another name",
+        )
     which = [f"--override-os={platform.os}", f"--override-arch={platform.architecture}"]
     if platform.variant:
         which.append(f"--override-variant={platform.variant}")
-    if scratch is not None:
-        which.append(f"--tmpdir={scratch}")
     options = (
         *which,
         "copy",
@@ -189,8 +184,7 @@ def failure(printed: str, reference: Reference) -> SourceError:
     for known in _FAILURES:
         if re.search(known.pattern, said):
             return SourceError(f"'{reference}' {known.brief}", details=details, hint=known.hint)
-    verb = "read" if reference.is_file else "fetched"
-    return SourceError(f"'{reference}' can't be {verb}", details=details)
+    return SourceError(f"'{reference}' can't be fetched", details=details)
 
 
 def _command(

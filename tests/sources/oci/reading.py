@@ -8,16 +8,20 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.remote import container
+from bangerbuild.sources.limits import Limits
 from bangerbuild.sources.oci.layers import open_layers
 from bangerbuild.sources.oci.layout import resolve
+from bangerbuild.sources.oci.places import DirectoryLayout
 from bangerbuild.sources.oci.platforms import Platform
 from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.sources.limits import Limits
     from bangerbuild.sources.oci.layout import Image
+    from bangerbuild.spec import OciArchiveSource
 
 AMD64 = Platform("linux", "amd64")
 
@@ -42,7 +46,7 @@ class Node:
 
 def resolved(layout: Path, tag: str | None = None, platform: Platform = AMD64) -> Image:
     """The image of a layout, under the name that messages have for it in these tests."""
-    return resolve(layout, tag, platform, written="oci:image")
+    return resolve(DirectoryLayout(layout), tag, platform, written="oci:image")
 
 
 def read_layers(
@@ -50,15 +54,31 @@ def read_layers(
 ) -> list[tuple[Entry, bytes]]:
     """Every entry of the merged tree, and what its content yields."""
     more = {} if limits is None else {"limits": limits}
-    with open_layers(layout, resolved(layout, tag), written="oci:image", **more) as entries:
-        return [(entry, entry.content.read() if entry.content else b"") for entry in entries]
+    with open_layers(DirectoryLayout(layout), resolved(layout, tag), written="oci:image", **more) as entries:
+        return _read(entries)
 
 
 def streamed(layout: Path, tag: str | None = None) -> dict[str, Node]:
     """The merged tree by its paths."""
+    return _nodes(read_layers(layout, tag))
+
+
+def archived(source: OciArchiveSource) -> dict[str, Node]:
+    """The merged tree of an archive by its paths."""
+    with container.archived(source) as found:
+        limits = Limits(source.max_size_bytes)
+        with open_layers(found.layout, found.image, written=source.written, limits=limits) as entries:
+            return _nodes(_read(entries))
+
+
+def _read(entries: Iterator[Entry]) -> list[tuple[Entry, bytes]]:
+    return [(entry, entry.content.read() if entry.content else b"") for entry in entries]
+
+
+def _nodes(entries: list[tuple[Entry, bytes]]) -> dict[str, Node]:
     found: dict[str, Node] = {}
     names: dict[str, list[str]] = {}
-    for entry, data in read_layers(layout, tag):
+    for entry, data in entries:
         assert entry.path not in found, "a name that comes twice"
         if entry.type is EntryType.HARD_LINK:
             names.setdefault(entry.target, [entry.target]).append(entry.path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ from tests.sources.oci.making import (
 )
 from tests.sources.oci.reading import AMD64, resolved
 from tests.sources.tarmaking import member
+from tests.unprivileged import let_others_in, run_unprivileged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -254,6 +256,21 @@ def test_a_file_is_told_with_the_words_for_archives(tmp_path: Path) -> None:
 
 def test_a_layout_that_is_not_there_is_told_so(tmp_path: Path) -> None:
     assert refusal(tmp_path / "no").brief == "'oci:image' is not there"
+
+
+def test_a_layout_that_may_not_be_looked_into_is_told_so(tmp_path: Path) -> None:
+    layout_of(tmp_path / "layout", ONE)
+    let_others_in(tmp_path)
+    (tmp_path / "layout/blobs").chmod(0)
+    script = (
+        "from tests.sources.oci.reading import *\n"
+        "from bangerbuild.errors import SourceError\n"
+        "from pathlib import Path\n"
+        "try: resolved(Path('layout'))\n"
+        "except SourceError as err: print(err.brief)"
+    )
+    done = run_unprivileged([sys.executable, "-c", script], cwd=tmp_path)
+    assert done.stdout == "'oci:image: manifest' can't be read: permission denied\n"
 
 
 def test_an_empty_layout_holds_no_image(maker: LayoutMaker) -> None:

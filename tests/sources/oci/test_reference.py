@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -63,7 +62,6 @@ def test_files_have_a_path_up_to_the_first_colon(
     found = parse_reference(text)
 
     assert found == Reference(transport, name, tag)
-    assert found.is_file
     assert str(found) == text
 
 
@@ -105,13 +103,10 @@ def test_what_names_no_image_is_told_with_the_way_to_write_one(
     assert (hint or "") in (caught.value.hint or "")
 
 
-def test_a_file_is_named_by_its_path_and_a_registry_by_what_it_has_been_pinned_to() -> None:
-    archive = parse_reference("oci-archive:~/a.tar:1")
+def test_a_registrys_image_is_named_by_what_it_has_been_pinned_to() -> None:
     registry = parse_reference("docker://debian:12")
 
-    assert str(archive.at(Path("/home/me/a.tar"))) == "oci-archive:/home/me/a.tar:1"
     assert str(registry.pinned(DIGEST)) == f"docker://docker.io/library/debian@{DIGEST}"
-    assert not registry.is_file
 
 
 @given(text=st.text(max_size=40), start=st.sampled_from(["", "docker://", "oci:", "docker-archive:"]))

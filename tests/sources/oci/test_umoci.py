@@ -21,6 +21,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.oci.layers import open_layers
+from bangerbuild.sources.oci.places import DirectoryLayout
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, make_ext4
 from tests.need import need
@@ -145,7 +146,7 @@ def test_an_image_of_umoci_is_what_umoci_unpacks(image: Path, tmp_path: Path) ->
 def test_the_ext4_made_of_it_holds_what_umoci_unpacks(image: Path, tmp_path: Path) -> None:
     disk, mount = make_ext4(tmp_path / "disk"), tmp_path / "mount"
     with (
-        open_layers(image, resolved(image, "v1"), written="oci:image") as entries,
+        open_layers(DirectoryLayout(image), resolved(image, "v1"), written="oci:image") as entries,
         RawFile(disk, writable=True, durable=False) as blocks,
         Filesystem(blocks, writable=True, now=NOW) as filesystem,
     ):
