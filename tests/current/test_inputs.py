@@ -114,7 +114,6 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "fetch/chroot.py",
         "fetch/connection.py",
         "fetch/mmdebstrap.py",
-        "remote/container.py",
         "remote/means.py",
         "remote/registry.py",
         "sources/oci/skopeo.py",
