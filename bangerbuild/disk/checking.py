@@ -49,6 +49,8 @@ class Source:
     """The image under a store; None: the disk is raw."""
     name: str
     """What to call it in messages."""
+    base_name: str = ""
+    """What the image is called, see `SnapshotStore`."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def readable(source: Source, directory: Path, skeletons: Skeletons, *, epoch: in
 @contextmanager
 def _opened_store(source: Source, base: Path) -> Iterator[SnapshotStore]:
     with RawFile(base) as under, interrupted.opened(source.disk, source.name) as file:
-        yield SnapshotStore(under, file)
+        yield SnapshotStore(under, file, base_name=source.base_name)
 
 
 def _exists(path: Path) -> bool:

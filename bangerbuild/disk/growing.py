@@ -164,7 +164,10 @@ def is_grown(disk: Path) -> bool:
         found = _superblock(blocks)
         if size_bytes is None or found is None or not size_bytes < found.size_bytes <= blocks.size_bytes:
             return False
-    return found.is_clean and not _trouble(disk)
+    try:
+        return found.is_clean and not _trouble(disk)
+    except ToolError:  # e2fsck can't make anything of it, or was ended: it is not known to be whole
+        return False
 
 
 def _put_back(disk: Path, name: str, size_bytes: int) -> None:

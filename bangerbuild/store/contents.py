@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import tempfile
 import threading
@@ -19,14 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
-from bangerbuild.errors import StoreError
+from bangerbuild.errors import FilesystemError, StoreError
 from bangerbuild.fingerprint import record_from_json, record_to_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
@@ -181,12 +181,31 @@ class Store:
         except OSError as err:
             raise store_error(err, self.path / artifact) from err
 
+    def obstacle(self, artifact: str) -> str | None:
+        """What lies in the place of an artifact that is not there, as text for a message; None: nothing.
+
+        A symlink that leads nowhere is one as well: a disk may be behind it on a drive that is not there now.
+        """
+        place = self.path / artifact
+        if not os.path.lexists(place) or place.is_file():
+            return None
+        if place.is_symlink():
+            leads = "which is no file" if place.exists() else "which is not there"
+            return f"'{place}' is a symlink to '{place.readlink()}', {leads}"
+        return f"'{place}' is {'a directory' if place.is_dir() else 'no regular file'}"
+
     def size(self, artifact: str) -> int | None:
-        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there."""
+        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there.
+
+        Where the note of that growth is damaged, what it has: whoever changes the disk is told.
+        """
         status = self.status(artifact)
         if status is None:
             return None
-        return interrupted.size_before(self.path / artifact) or status.st_size
+        try:
+            return interrupted.size_before(self.path / artifact) or status.st_size
+        except FilesystemError:
+            return status.st_size
 
     def allocated(self, artifact: str) -> int | None:
         """How many bytes an artifact takes up; None: it is not there."""

@@ -35,6 +35,8 @@ class Artifact:
     stamp: Stamp | None
     base: Path | None
     """The image under a snapshot; None: it is none."""
+    base_name: str
+    """What it is called in the store."""
     patch: str
     """The step that writes into it."""
     lines: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +62,7 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
             exclusive=kind is None or kind.exclusive,
             stamp=store.stamps.get(name),
             base=store.path / str(base) if base else None,
+            base_name=str(base or ""),
             patch=patch,
             lines=store.written(patch) if patched and patched.artifacts == record.artifacts else {},
             mount_point=str(patched.facts.get("mount_point", "/")) if patched else "/",
@@ -133,7 +136,7 @@ def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
 
 
 def _disk(artifact: Artifact, means: Means) -> Iterator[Check]:
-    source = checking.Source(artifact.file, artifact.base, artifact.name)
+    source = checking.Source(artifact.file, artifact.base, artifact.name, artifact.base_name)
     try:
         disk = checking.readable(source, means.directory, means.skeletons, epoch=means.epoch)
     except (BangerError, OSError) as err:
