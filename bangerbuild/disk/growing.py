@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NOTE_SUFFIX = ".grow"
 UNDO_SUFFIX = ".undo"
+_NOTE_BYTES = 64
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
 """Where in a superblock a mount or a check leaves its mark, and growing does not: s_mtime, s_mnt_count,
 s_lastcheck; and s_uuid, which tells another filesystem."""
@@ -58,10 +59,10 @@ def old_size(disk: Path) -> int | None:
         FilesystemError: the note is damaged.
     """
     note = note_beside(disk)
-    try:
-        text = note.read_text(errors="replace")
-    except FileNotFoundError:
+    if not os.path.lexists(note):
         return None
+    with RawFile(note, beside=True) as file:
+        text = file.read(0, min(file.size_bytes, _NOTE_BYTES)).decode(errors="replace")
     if not text.endswith("\n"):  # cut short: nothing had begun
         return disk.stat().st_size
     if not (text[:-1].isascii() and text[:-1].isdigit()):
@@ -236,7 +237,7 @@ class BeforeGrowth:
         try:
             self.size_bytes = old_size(path) or self._disk.size_bytes
             if undo_beside(path).exists():
-                self._undo = RawFile(undo_beside(path))
+                self._undo = RawFile(undo_beside(path), beside=True)
             self._stretches = undo_file.stretches(self._undo) if self._undo else ()
             self._refuse_used(path)
             self._refuse_unlike(path)

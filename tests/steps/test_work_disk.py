@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import apply, manifest, report, store
+from bangerbuild import apply, manifest, report, status, store
 from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.work_disk import WorkDisk
 from tests.disk.ext4_tools import assert_clean, change_superblock, make_ext4
@@ -28,7 +28,7 @@ from tests.steps.guest_disks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import CommandLine
@@ -380,6 +380,46 @@ def test_a_disk_with_errors_is_kept_as_long_as_nothing_is_to_be_done_to_it(debia
     assert {result.error for result in debian.apply().values()} == {None}
 
 
+# what lies beside a disk and is none of ours
+
+DB = '[vm.db]\nimage = "debian"\nwork = { size = "64MiB" }\n'
+DB_NOTE = '[[vm.db.file]]\nguest = "/etc/note"\ncontent = "new\\n"\n'
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "fifo", "directory", "nowhere"])
+@pytest.mark.parametrize("suffix", ["grow", "undo", "redo"])
+def test_what_lies_beside_a_disk_and_is_no_file_of_ours_stops_that_disk_alone(
+    debian: Project, suffix: str, kind: str
+) -> None:
+    """A FIFO would make whoever opens it wait for ever."""
+    debian.write(sized("64MiB") + DB)
+    debian.build()
+    path = vm_disk(debian, "work").path
+    beside = path.with_name(f"{path.name}.{suffix}")
+    if suffix == "undo":
+        path.with_name(f"{path.name}.grow").write_text(f"{64 * MIB}\n")
+    make: dict[str, Callable[[], object]] = {
+        "nonsense": lambda: beside.write_text("abc\n" * 200),
+        "fifo": lambda: os.mkfifo(beside),
+        "directory": beside.mkdir,
+        "nowhere": lambda: beside.symlink_to("nowhere"),
+    }
+    make[kind]()
+    os.utime(path)
+    debian.write(sized("64MiB") + '[[vm.web.file]]\nguest = "~/note"\ncontent = "new\\n"\n' + DB + DB_NOTE)
+    before = path.read_bytes()
+    states = {
+        one.path: one.state for one in status.examine(*apply.look(debian.request(), debian.warnings.append))
+    }
+    assert states["vms/web/work.ext4"] in {"stale", "blocked"}
+    assert states["vms/db/root.cow"] == "stale"
+    results = debian.apply()
+    assert results["vm.db.root.patch"].outcome is Outcome.DONE
+    assert results["vm.db.root.patch"].error is None
+    if kind != "nonsense" or suffix == "grow":
+        assert path.read_bytes() == before or results[PATCH].outcome is Outcome.DONE
+
+
 # what lies in the place of a disk and is none
 
 
@@ -397,7 +437,7 @@ def test_what_is_no_disk_is_never_replaced(
     path.unlink(missing_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     drive = debian.directory / "drive"
-    make = {
+    make: dict[str, Callable[[], None]] = {
         "nowhere": lambda: path.symlink_to(drive / "work.ext4"),
         "device": lambda: path.symlink_to("/dev/null"),
         "directory": path.mkdir,
