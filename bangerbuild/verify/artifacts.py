@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import checking, clone, in_use
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.errors import BangerError
+from bangerbuild.errors import BangerError, ToolError
 from bangerbuild.steps import KINDS, PATCHES, disks, written
 from bangerbuild.tree import Place
 from bangerbuild.verify.check import Check, Finding, judged, told
@@ -142,14 +142,18 @@ def _disk(artifact: Artifact, means: Means) -> Iterator[Check]:
     except (BangerError, OSError) as err:
         yield _check(artifact, "filesystem", Finding.FAILED, told(err))
         return
-    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path))
+    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path, source))
     if artifact.lines:
         yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 
 
-def _filesystem_faults(raw: Path) -> Iterator[str]:
+def _filesystem_faults(raw: Path, source: checking.Source) -> Iterator[str]:
     """One fault for all that e2fsck says: what follows the first is seldom another."""
-    first, *more = checking.errors_in(raw) or ("",)
+    try:
+        first, *more = checking.errors_in(raw) or ("",)
+    except ToolError as err:
+        raise checking.in_place(err, raw, source) from err
+    first = first.replace(str(raw), str(source.disk))
     if first:
         yield f"e2fsck: {first} (and {len(more)} more)" if more else f"e2fsck: {first}"
 
