@@ -221,13 +221,17 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
     return f"{_counted(numbers) or 'nothing to do'} in {seconds:.1f} s"
 
 
-def interrupted(finished: Sequence[str]) -> str:
-    """What a run that was interrupted leaves: the steps that were finished, by their ids."""
+def interrupted(finished: Sequence[str], by_half: Sequence[str] = ()) -> str:
+    """What an interrupted run leaves: the ids of finished steps, and what disks are changed by half."""
+    half = f" (start no VM before: {_few(by_half)} changed by half)" if by_half else ""
     if not finished:
-        return "interrupted: nothing was finished; the next `bangerbuild apply` does it"
-    shown = ", ".join(finished[:NAMED_STEPS])
-    more = f" and {len(finished) - NAMED_STEPS} more" if len(finished) > NAMED_STEPS else ""
-    return f"interrupted: {shown}{more} stay, the rest is made by the next `bangerbuild apply`"
+        return f"interrupted: nothing was finished; the next `bangerbuild apply` does it{half}"
+    return f"interrupted: {_few(finished)} stay, the rest is made by the next `bangerbuild apply`{half}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED_STEPS} more" if len(names) > NAMED_STEPS else ""
+    return ", ".join(names[:NAMED_STEPS]) + more
 
 
 def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:

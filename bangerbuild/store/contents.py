@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
+LEAST_BYTES = 64 << 10
+"""SQLite writes and maps some pages at a time: with less room than that it can't work."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Store:
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
             self._took_place(intent)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this is a writer."""
+        return self._session is not None
 
     def refresh(self) -> bool:
         """Read again what another has changed; whether anything had been changed since."""
@@ -473,8 +480,18 @@ def _made(directory: Path) -> set[Path]:
     return {path.parent for path in missing}
 
 
+def _is_full(path: Path) -> bool:
+    try:
+        room = os.statvfs(path)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < LEAST_BYTES
+
+
 def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     """An error of the store's directory or database, told as one of the store."""
+    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite says of it no more than "disk I/O error"
+        err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     if isinstance(err, sqlite3.Error):
         return StoreError(
             f"the store '{path}' can't be used: state.db: {err}",
