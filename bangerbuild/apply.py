@@ -73,7 +73,7 @@ def look(
     Unless `ask`, nobody is asked what a source stands for: one that was never built counts as changed.
     """
     loaded, wanted = load_graph(request, warn)
-    forced = _forced(wanted, request)
+    forced = _forced(wanted, loaded, request)
     _, wanted = _pinned(request, loaded, wanted, progress, ask=ask)
     opened = store.read(loaded.store)
     return _plan(wanted, forced, opened, epoch()), opened
@@ -139,7 +139,7 @@ def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
     *,
     stood_on: Grounds | None = None,
 ) -> tuple[Plan, tuple[Result, ...]]:
-    forced = _forced(wanted, request)
+    forced = _forced(wanted, loaded, request)
     limits = execute.Limits(
         jobs=manner.jobs, keep_going=manner.keep_going, epoch=epoch(), offline=request.offline
     )
@@ -191,11 +191,22 @@ def _owners(made: Plan) -> frozenset[str]:
     return frozenset(".".join(step_id.split(".")[:2]) for step_id in changing)
 
 
-def _forced(wanted: Graph, request: Request) -> frozenset[str]:
+def _forced(wanted: Graph, loaded: Manifest, request: Request) -> frozenset[str]:
     for name in request.replace:
         if "." not in name:  # what is right for --target would discard everything here
             raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
+        _refuse_outside(wanted, loaded, name, request.targets)
     return frozenset(step_id for name in request.replace for step_id in graph.matching(wanted, name))
+
+
+def _refuse_outside(wanted: Graph, loaded: Manifest, name: str, targets: tuple[str, ...]) -> None:
+    """Say so where something is declared, and is no part of what the targets need."""
+    if not targets or graph.matches(wanted, name):
+        return
+    if graph.matches([step.id for step in steps.declare(loaded)], name):
+        raise UsageError(
+            f"--replace {name} is no part of --target {', '.join(targets)}", hint=f"--target {name} too"
+        )
 
 
 def _plan(

@@ -73,8 +73,9 @@ def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
     """The disk as it will be once what was interrupted is mended; nothing is touched."""
     blocks = stack.enter_context(interrupted.opened(disk, str(disk)))
     if _is_store(disk):
-        under = stack.enter_context(RawFile(base or _recorded_base(disk)))
-        return SnapshotStore(under, blocks)
+        top, name = (base, "") if base else _recorded_base(disk)
+        under = stack.enter_context(RawFile(top / name))
+        return SnapshotStore(under, blocks, base_name=name)
     if base is not None:
         raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
     return blocks
@@ -85,8 +86,8 @@ def _is_store(disk: Path) -> bool:
         return snapshot.has_magic(file.read(snapshot.HEADER_BYTES))
 
 
-def _recorded_base(disk: Path) -> Path:
-    """The image that the record of a store's overlay names."""
+def _recorded_base(disk: Path) -> tuple[Path, str]:
+    """The image that the record of a store's overlay names: where the store is, and its name in there."""
     path = disk.parent.resolve() / disk.name
     for top in path.parents:
         if not (top / "state.db").exists():
@@ -94,7 +95,7 @@ def _recorded_base(disk: Path) -> Path:
         artifact = str(path.relative_to(top))
         for record in store.read(top).records.values():
             if artifact in record.artifacts and "base" in record.facts:
-                return top / str(record.facts["base"])
+                return top, str(record.facts["base"])
     raise UsageError(
         f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
     )

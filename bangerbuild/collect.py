@@ -155,9 +155,12 @@ def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
 def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
     """What is remembered of things that no manifest declares, and of which no file is left."""
     declared = {_owner(step_id) for step_id in wanted}
+    needed = dependents.dependents(opened)  # a root's image may come back, and the root with it
     records: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(opened.records.values(), key=lambda record: record.id):
         is_old = record.id != record.step_id
+        if needed.keys() & set(map(dependents.image_directory, record.artifacts)):
+            continue
         if (is_old or _owner(record.id) not in declared) and not any(map(opened.exists, record.artifacts)):
             records.setdefault(record.artifacts, []).append(record.id)
     for artifacts, ids in records.items():

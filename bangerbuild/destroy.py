@@ -202,6 +202,9 @@ def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> No
     directory = top / f"{table}s" / name
     if rest or not directory.is_dir():
         return
+    if directory.is_symlink():
+        warn(f"'{directory}' stays: it is a symlink, and was not made here")
+        return
     if (directory / ATTACHED_ROOT).is_symlink():  # of before a reboot: nothing holds the root
         (directory / ATTACHED_ROOT).unlink()
     left = sorted(path.name for path in directory.iterdir())

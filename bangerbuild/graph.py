@@ -77,8 +77,7 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     Raises:
         UsageError: it stands for none.
     """
-    found = [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
-    if found:
+    if found := matches(ids, name):
         return found
     known = {prefix for step_id in ids for prefix in _prefixes(step_id)}
     near = difflib.get_close_matches(name, known, n=1)
@@ -86,6 +85,11 @@ def matching(ids: Collection[str], name: str) -> list[str]:
         f"no step is called '{name}'",
         hint=f"did you mean '{near[0]}'?" if near else "`bangerbuild graph` lists the steps",
     )
+
+
+def matches(ids: Collection[str], name: str) -> list[str]:
+    """The same; none is no error."""
+    return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
 
 
 def _prefixes(step_id: str) -> list[str]:

@@ -55,7 +55,7 @@ class ReasonCode(StrEnum):
     TOOL_CHANGED = "tool-changed"
     """tool, old, new."""
     ARTIFACT_MODIFIED = "artifact-modified"
-    """path."""
+    """path; error and hint where it can't be used, stays where not even --replace takes its place."""
     FILE_DIFFERS = "file-differs"
     """guest."""
     FILE_UNDECLARED = "file-undeclared"
@@ -67,8 +67,9 @@ class ReasonCode(StrEnum):
     GUEST_WROTE = "guest-wrote"
     """bytes: about how much, where that can be told."""
     BASE_BEHIND = "base-behind"
-    """id."""
+    """id: of the image that it stands on."""
     BASE_UNKNOWN = "base-unknown"
+    """missing: the image that is gone; or base, as the store says, and recorded."""
     IN_USE = "in-use"
     """holder."""
     INTERRUPTED = "interrupted"
@@ -176,7 +177,7 @@ class Situation:
     disk_verb: Verb | None = None
     """For a step that changes another's artifact in place: what happens to that artifact."""
     file_bytes: int | None = None
-    """The size that the first artifact has on disk now; None if it is not there, or was not looked at."""
+    """The size that a disk has now; None if it is not there, or the step makes none."""
     allocated_bytes: int | None = None
     """What it takes up on its filesystem; None likewise."""
     found: tuple[Reason, ...] = ()
@@ -239,8 +240,8 @@ class Step(Protocol):
     def inspect(self, view: View) -> tuple[Reason, ...]:
         """Look into a disk and say what is not as it was left; reads, never writes.
 
-        A step that makes a disk is asked where no record knows what lies there, one that changes a disk
-        where somebody has written to it; both only while nobody has the disk open.
+        A step that makes a disk is asked where something has to be done to it, or somebody has touched it,
+        one that changes a disk where somebody has written to it; both only while nobody has the disk open.
 
         Raises:
             BangerError: it can't be read; then nothing is known to differ.

@@ -78,13 +78,17 @@ class _Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
+    """Of artifacts that somebody has touched; None: nobody has."""
 
     def action(self, step: Step) -> Action:
         recipe = self._recipe(step)
         record = self._record(step, recipe)
         changes = differences(record.recipe, recipe, _written(step)) if record else ()
         artifacts = self._artifacts(step, record, recipe)
-        disk = self._disk(step, artifacts, settled=record is not None and not changes)
+        file_bytes = self._file_bytes(step, artifacts)
+        resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
+        disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
         looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
         situation = Situation(
             record=record,
@@ -92,7 +96,7 @@ class _Planner:
             missing=not all(self.store.exists(artifact) for artifact in artifacts),
             modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=disk.holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
-            file_bytes=self.store.size(artifacts[0]) if looked_at else None,
+            file_bytes=file_bytes,
             allocated_bytes=self.store.allocated(artifacts[0]) if looked_at else None,
             found=disk.found,
         )
@@ -112,19 +116,34 @@ class _Planner:
         if settled and not touched and not interrupted and step.id not in self.forced:
             return _Disk()
         holder = self._holder(present)
-        if holder or not present or not self._is_to_be_inspected(step, touched, settled=settled):
+        asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
+        if holder or not present or not asked:
             return _Disk(holder, interrupted=interrupted)
-        changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
-        if step.changes and not changed:
-            return _Disk(interrupted=interrupted)
+        changed: dict[str, os.stat_result] = {}
+        if step.changes:
+            changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
+            if not changed:
+                return _Disk(interrupted=interrupted)
         try:
             found = step.inspect(PlanView(self.store, self.actions, self.epoch))
         except BangerError:  # what can't be read is no reason to do anything; `verify` tells
             return _Disk(interrupted=interrupted)
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
 
+    def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
+        """The size that a disk has now: of one that nobody has touched, that of its stamp."""
+        if not step.exclusive or step.changes or not artifacts:
+            return None
+        if self._touched(artifacts[0]) is None and artifacts[0] in self.store.stamps:
+            return self.store.stamps[artifacts[0]].size
+        return self.store.size(artifacts[0])
+
     def _touched(self, artifact: str) -> os.stat_result | None:
-        return None if self.store.is_as_seen(artifact) else self.store.status(artifact)
+        """Asked once: a disk is its patch's too."""
+        if artifact not in self.statuses:
+            is_as_seen = self.store.is_as_seen(artifact)
+            self.statuses[artifact] = None if is_as_seen else self.store.status(artifact)
+        return self.statuses[artifact]
 
     def _interrupted(self, step: Step, artifacts: Iterable[str]) -> bool:
         """Whether the change of the disk that is this step's was interrupted: its patch, or its growth."""
@@ -135,7 +154,7 @@ class _Planner:
         self, step: Step, touched: Mapping[str, os.stat_result], *, settled: bool
     ) -> bool:
         if step.changes is None:
-            return not settled and step.id not in self.store.records
+            return not settled or bool(touched)
         return bool(touched) and self.actions[step.changes].verb in STAYS
 
     def _recipe(self, step: Step) -> Recipe:
@@ -185,13 +204,17 @@ class _Planner:
         verdict = self._usual_verdict(step, situation)
         if not disk.interrupted or verdict.verb in NEW:
             return verdict
+        if disk.found and step.changes is None:  # what was interrupted can't be mended by itself
+            return Verdict(Verb.BLOCKED, (*disk.found, Reason(ReasonCode.INTERRUPTED)))
         verb = Verb.UPDATE if verdict.verb is Verb.KEEP else verdict.verb
         others = tuple(reason for reason in verdict.reasons if reason.code is not ReasonCode.INTERRUPTED)
         return Verdict(verb, (*others, Reason(ReasonCode.INTERRUPTED)))
 
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
+        if situation.missing and (obstacles := self._obstacles(step, situation.record)):
+            return Verdict(Verb.BLOCKED, obstacles)
         for disk in (self.actions[step_id] for step_id in step.inputs):
-            if disk.verb is Verb.BLOCKED and disk.id not in self.store.records:
+            if disk.verb is Verb.BLOCKED and (disk.id not in self.store.records or _is_unfit(disk, step)):
                 # The disk stays, and nothing is known of it: not even a launch config can name its base.
                 causes = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
                 return Verdict(Verb.BLOCKED, tuple(causes))
@@ -199,6 +222,18 @@ class _Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _obstacles(self, step: Step, record: Record | None) -> tuple[Reason, ...]:
+        """What lies in the place of an artifact and is none: somebody's own, that stays whatever is asked."""
+        if step.changes:
+            return ()
+        places = dict.fromkeys((*(record.artifacts if record else ()), *step.outputs))
+        found = ((artifact, self.store.obstacle(artifact)) for artifact in places if "{" not in artifact)
+        return tuple(
+            Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": error, "stays": True})
+            for artifact, error in found
+            if error
+        )
 
     def _decided(
         self, step: Step, recipe: Recipe, situation: Situation, verdict: Verdict, holder: str | None
@@ -285,6 +320,12 @@ class PlanView:
     def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What interrupted runs of it were about to write there since."""
         return self.store.perhaps_written(step_id)
+
+
+def _is_unfit(disk: Action, step: Step) -> bool:
+    """Whether a disk that stays can't be patched."""
+    unfit = {ReasonCode.BASE_UNKNOWN, ReasonCode.ARTIFACT_MODIFIED}
+    return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
 
 
 def _written(step: Step) -> dict[str, str]:

@@ -79,6 +79,21 @@ def _value(key: str, value: Json) -> str:
     return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 3]}..."
 
 
+def _modified(facts: Mapping[str, Json]) -> str:
+    error, hint = facts.get("error"), facts.get("hint")
+    if not error:
+        return f"{facts['path']} was changed by someone else"
+    return f"{error} ({hint})" if hint else str(error)
+
+
+def _base_unknown(facts: Mapping[str, Json]) -> str:
+    if "missing" in facts:
+        return f"the image it stands on is gone: {facts['missing']}"
+    if "recorded" in facts:
+        return f"it was made on {facts['base']}, and not on {facts['recorded']} as recorded: another VM's?"
+    return "no record says which base it stands on"
+
+
 REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.MISSING: lambda facts: "no record of it" if facts.get("record") else "missing",
     ReasonCode.RECIPE_CHANGED: _recipe_changed,
@@ -87,9 +102,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.TOOL_CHANGED: lambda facts: (
         f"{facts['tool']} {facts['old'] or 'none'} -> {facts['new'] or 'none'}, kept all the same"
     ),
-    ReasonCode.ARTIFACT_MODIFIED: lambda facts: str(
-        facts.get("error") or f"{facts['path']} was changed by someone else"
-    ),
+    ReasonCode.ARTIFACT_MODIFIED: _modified,
     ReasonCode.FILE_DIFFERS: lambda facts: f"{facts['guest']} differs in the guest",
     ReasonCode.FILE_UNDECLARED: lambda facts: (
         f"{facts['guest']} left the manifest"
@@ -103,7 +116,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
         else "the guest has written to it since it was built"
     ),
     ReasonCode.BASE_BEHIND: lambda facts: f"stays on the old {facts['id']}",
-    ReasonCode.BASE_UNKNOWN: lambda _: "no record says which base it stands on",
+    ReasonCode.BASE_UNKNOWN: _base_unknown,
     ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
     ReasonCode.INTERRUPTED: lambda _: "interrupted before",
     ReasonCode.FORCED: lambda _: "--replace",
@@ -144,6 +157,8 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
 def discard_hint(action: Action) -> str | None:
     """How to get past a blocked step, at a price; the disk is named, not what it holds up."""
     if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
+        return None
+    if any(reason.facts.get("stays") for reason in action.reasons):
         return None
     return f"`bangerbuild apply --replace {action.id}` discards what is in it"
 
@@ -206,13 +221,17 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
     return f"{_counted(numbers) or 'nothing to do'} in {seconds:.1f} s"
 
 
-def interrupted(finished: Sequence[str]) -> str:
-    """What a run that was interrupted leaves: the steps that were finished, by their ids."""
+def interrupted(finished: Sequence[str], by_half: Sequence[str] = ()) -> str:
+    """What an interrupted run leaves: the ids of finished steps, and what disks are changed by half."""
+    half = f" (start no VM before: {_few(by_half)} changed by half)" if by_half else ""
     if not finished:
-        return "interrupted: nothing was finished; the next `bangerbuild apply` does it"
-    shown = ", ".join(finished[:NAMED_STEPS])
-    more = f" and {len(finished) - NAMED_STEPS} more" if len(finished) > NAMED_STEPS else ""
-    return f"interrupted: {shown}{more} stay, the rest is made by the next `bangerbuild apply`"
+        return f"interrupted: nothing was finished; the next `bangerbuild apply` does it{half}"
+    return f"interrupted: {_few(finished)} stay, the rest is made by the next `bangerbuild apply`{half}"
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED_STEPS} more" if len(names) > NAMED_STEPS else ""
+    return ", ".join(names[:NAMED_STEPS]) + more
 
 
 def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:

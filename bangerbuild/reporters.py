@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Action, Plan, Result
 
 
+MOST_REASONS = 3
+"""In one line."""
 SAY_SECONDS = 5.0
 """What takes less time is not worth a line, and what takes more gets one as often."""
 
@@ -45,9 +47,12 @@ class Quiet:
 
     def __init__(self) -> None:
         self.finished_ids: list[str] = []
+        self.plan: Plan | None = None
+        """Once it is made."""
 
     def planned(self, plan: Plan) -> None:
         """See PlanReporter."""
+        self.plan = plan
 
     def started(self, action: Action) -> None:
         """See Reporter."""
@@ -82,6 +87,7 @@ class Plain(Quiet):
 
     def planned(self, plan: Plan) -> None:
         """Say at once what will not be done."""
+        super().planned(plan)
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
         for line in still_lines(plan, self._width, verbose=self._verbose):
@@ -200,4 +206,7 @@ def _line(word: str, action: Action, width: int, text: str) -> str:
 
 
 def _why(action: Action) -> str:
-    return ", ".join(map(report.reason, action.reasons))
+    """The first few reasons; the plan has them all, a line for each."""
+    shown = action.reasons if len(action.reasons) <= MOST_REASONS + 1 else action.reasons[:MOST_REASONS]
+    more = len(action.reasons) - len(shown)
+    return ", ".join(map(report.reason, shown)) + (f" and {more} more" if more else "")

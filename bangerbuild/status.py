@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import in_use
+from bangerbuild.disk import in_use, interrupted
 from bangerbuild.model import Verb
 from bangerbuild.report import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
     from bangerbuild.store import Store
@@ -110,6 +111,16 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
         found.st_blocks * 512,
         str(base) if base is not None else None,
         may_be_used and in_use.holder(path) is not None,
+    )
+
+
+def by_half(store: Path) -> list[str]:
+    """The disks that somebody changes now, or that a run was interrupted in, by their names in the store."""
+    disks = (path for path in store.glob("vms/*/*") if path.name.endswith((".ext4", ".cow")))
+    return sorted(
+        str(disk.relative_to(store))
+        for disk in disks
+        if interrupted.is_half_patched(disk) or interrupted.is_half_grown(disk)
     )
 
 

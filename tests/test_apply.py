@@ -187,3 +187,10 @@ def test_an_image_that_somebody_wrote_to_is_made_anew(manifest: Path) -> None:
     plan = made_plan(manifest)
     assert verbs(plan)["image.small.rootfs"] == "replace"
     assert [reason.code.value for reason in plan.actions[0].reasons] == ["artifact-modified"]
+
+
+def test_what_is_to_be_replaced_must_be_a_part_of_the_targets(manifest: Path) -> None:
+    wanted = Request((manifest,), targets=("image.small.rootfs",), replace=("vm.web",))
+    with pytest.raises(UsageError, match=r"--replace vm\.web is no part of --target image\.small") as error:
+        apply.make_plan(wanted, ignore)
+    assert error.value.hint == "--target vm.web too"

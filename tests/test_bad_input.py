@@ -358,6 +358,51 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([need("umount", "mount"), mount], check=True)
 
 
+@pytest.fixture
+def read_only(setting: Setting) -> Iterator[Setting]:
+    """The same in a place that nobody can write."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    mount, top = need("mount"), setting.directory
+    if subprocess.run([mount, "--bind", top, top], check=False).returncode:
+        pytest.skip("this root may not mount")
+    subprocess.run([mount, "-o", "remount,bind,ro", top], check=True)
+    yield setting
+    subprocess.run([need("umount", "mount"), top], check=True)
+
+
+@pytest.mark.root
+def test_a_store_that_nobody_can_write_is_looked_at_and_verified(read_only: Setting) -> None:
+    before = read_only.artifacts()
+    for command, said in (
+        (("plan",), "Nothing to do"),
+        (("status",), "current"),
+        (("gc", "-n"), "Nothing to remove."),
+        (("verify",), "artifacts: "),
+    ):
+        done = read_only.cli(*command, cwd=read_only.directory)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert said in done.stdout
+    done = read_only.cli("verify", "--rebuild", cwd=read_only.directory)
+    read_only.assert_plain(done, "can't be written: no image can be made again in it", 1)
+    assert read_only.artifacts() == before
+
+
+@pytest.mark.root
+def test_a_store_without_room_for_its_memory_is_no_damaged_one(setting: Setting, small_disk: Path) -> None:
+    (setting.directory / "vm.toml").write_text(f'[store]\npath = "small"\n{GOOD}')
+    done = setting.cli("apply", cwd=setting.directory)
+    assert done.returncode == 0, done.stderr
+    setting = Setting(setting.directory, setting.cli)
+    (setting.directory / "vm.toml").write_text(f'[store]\npath = "small"\n{GOOD}[vm.more]\nimage = "good"\n')
+    free = os.statvfs(small_disk).f_bavail * 4096
+    (small_disk / "filler").write_bytes(bytes(free))
+    done = setting.cli("apply", cwd=setting.directory)
+    setting.assert_plain(done, "no space left on device", 1)
+    assert "free some space" in done.stderr
+    assert "backup" not in done.stderr
+
+
 def enlarge(small_disk: Path) -> None:
     subprocess.run([need("mount"), "-o", "remount,size=300m", small_disk], check=True)
 

@@ -121,7 +121,7 @@ class TestWords:
     ) -> None:
         done = cli("aply", cwd=tmp_path)
         assert (done.returncode, done.stdout) == (3, "")
-        assert "No such command 'aply'" in done.stderr
+        assert "error: no such command 'aply'" in done.stderr
         assert "apply" in done.stderr.splitlines()[-1].replace("aply", "")
 
     def test_an_unknown_option_is_answered_with_its_neighbour(self, cli: CommandLine, tmp_path: Path) -> None:
@@ -149,6 +149,8 @@ class TestWords:
         done = cli(*arguments, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr
+        assert "Error:" not in done.stderr
+        assert "\\x" not in done.stderr
 
     def test_a_target_that_is_not_there_is_answered_with_its_neighbour(
         self, cli: CommandLine, project: Path

@@ -300,6 +300,17 @@ class TestWaste:
         assert not [name for name in record_ids(project) if name.startswith("vm.web")]
         assert collected() == {}
 
+    def test_but_an_image_that_a_guests_root_stands_on_is_remembered(
+        self, project: Project, collected: Collected
+    ) -> None:
+        """It may be put back."""
+        guest_writes(project)
+        new_image(project)
+        project.base().unlink()
+        before = record_ids(project)
+        assert collected() == {}
+        assert record_ids(project) == before
+
     def test_but_a_declared_vm_is_remembered(self, project: Project, collected: Collected) -> None:
         shutil.rmtree(project.store / "vms/web")
         assert collected() == {}

@@ -398,3 +398,10 @@ def test_names_of_guests_are_spelt_out_in_reasons_and_diffs() -> None:
     assert "/etc/\\x1b[2J differs in the guest" in lines
     assert "/etc/\\xff\\x1b: is removed" in lines
     assert "--- /\\x0d" in lines
+
+
+def test_an_interrupted_run_names_what_disks_are_changed_by_half() -> None:
+    assert report.interrupted(["vm.web.root"], ["vms/web/work.ext4"]) == (
+        "interrupted: vm.web.root stay, the rest is made by the next `bangerbuild apply`"
+        " (start no VM before: vms/web/work.ext4 changed by half)"
+    )

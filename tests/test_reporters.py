@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from contextlib import redirect_stderr
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,6 +105,17 @@ def test_a_failed_step_is_told_with_its_error_at_once(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == (
         "  failed  vm.web.root  '~/a' can't be read\n          hint: chmod +r ~/a\n"
     )
+
+
+def test_of_many_reasons_the_first_few_are_told_in_a_line_and_how_many_more_there_are() -> None:
+    reasons = tuple(Reason(ReasonCode.FILE_DIFFERS, {"guest": f"/f{number}"}) for number in range(40))
+    done = Result("vm.web.root", Outcome.DONE, 1.5)
+    line = reporters.result_line(replace(ROOT, reasons=reasons), done, 0)
+    assert line.endswith(
+        "/f0 differs in the guest, /f1 differs in the guest, /f2 differs in the guest and 37 more"
+    )
+    line = reporters.result_line(replace(ROOT, reasons=reasons[:4]), done, 0)
+    assert line.endswith("/f2 differs in the guest, /f3 differs in the guest")
 
 
 def test_a_skipped_step_is_told_with_the_reason(capsys: pytest.CaptureFixture[str]) -> None:

@@ -259,3 +259,10 @@ def test_asking_leaves_the_store_as_it_is(project: Project, shown: Shown) -> Non
 def looks(project: Project) -> dict[Path, tuple[int, int, int]]:
     stats = {path: path.stat() for path in project.store.rglob("*")}
     return {path: (one.st_ino, one.st_size, one.st_mtime_ns) for path, one in stats.items()}
+
+
+def test_disks_that_are_changed_by_half_are_known_by_what_lies_beside_them(tmp_path: Path) -> None:
+    (tmp_path / "vms/web").mkdir(parents=True)
+    for name in ("a.ext4", "a.ext4.redo", "b.ext4", "b.ext4.grow", "c.ext4", "root.cow", "root.cow.redo"):
+        (tmp_path / "vms/web" / name).touch()
+    assert status.by_half(tmp_path) == ["vms/web/a.ext4", "vms/web/b.ext4", "vms/web/root.cow"]

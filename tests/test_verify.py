@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +15,13 @@ import pytest
 from bangerbuild import host, process, store, verify
 from bangerbuild.apply import Manner
 from bangerbuild.disk import checking
+from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, ToolError, UsageError
 from bangerbuild.locks import Lock
 from bangerbuild.verify.check import Check, Finding
 from tests.disk.damage import bitmap_of, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import change_superblock
+from tests.disk.faults import Kill, Killed, running_on
 from tests.kernel.making import elf
 from tests.steps.building import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
@@ -237,6 +241,37 @@ class TestDamage:
         ((found, (message,)),) = verified().items()
         assert found == ("vms/web/work.ext4", "filesystem")
         assert "'vms/web/work.ext4' holds no ext4 filesystem" in message
+
+    def test_a_store_on_which_e2fsck_gives_up_is_told_in_its_words(
+        self, verified: Verified, disk: Callable[[str], Path]
+    ) -> None:
+        """It is given a merged copy, whose name nobody could type."""
+        cow = bytearray(disk("web/root.cow").read_bytes())
+        place = next(new for old, new in struct.iter_unpack("<2Q", cow[4096:8192]) if old == 0)
+        struct.pack_into("<I", cow, place * 4096 + 1024 + 0x20, 0)  # of the superblock: s_blocks_per_group
+        disk("web/root.cow").write_bytes(cow)
+        messages = [message for some in verified().values() for message in some]
+        assert messages
+        assert any("superblock" in message for message in messages)
+        assert not any(".staging" in message for message in messages)
+
+    @pytest.mark.parametrize("suffix", ["redo", "grow"])
+    def test_what_lies_beside_a_disk_and_cannot_be_mended_is_named_where_it_lies(
+        self, verified: Verified, disk: Callable[[str], Path], suffix: str
+    ) -> None:
+        work = disk("web/work.ext4")
+        if suffix == "redo":
+            with running_on(Kill(at=12)), suppress(Killed), Transaction(work, "disk") as file:
+                file.write(2 << 20, b"patched" * 2000)
+                file.flush()
+            with work.open("r+b") as used:
+                used.seek(2 << 20)
+                used.write(b"a guest's" * 1000)
+        else:
+            work.with_name("work.ext4.grow").write_text("abc\n")
+        (messages,) = verified().values()
+        assert f"'{work}.{suffix}'" in messages[0]
+        assert ".staging" not in messages[0]
 
     def test_a_filesystem_marked_as_having_errors(
         self, verified: Verified, disk: Callable[[str], Path]

@@ -22,7 +22,7 @@ from bangerbuild.errors import BangerError, ManifestError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
     from types import FrameType
 
@@ -58,7 +58,10 @@ def _guarded() -> int:
     try:
         code = cli.main(prog_name="bangerbuild", standalone_mode=False)
     except click.ClickException as err:
-        err.show()
+        if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # its message is the help
+            err.show()
+        else:
+            output.say(_usage_lines(err))
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
         output.say(
@@ -69,6 +72,15 @@ def _guarded() -> int:
         output.say_interrupted()
         return EXIT_INTERRUPTED
     return int(code or 0)
+
+
+def _usage_lines(err: click.ClickException) -> Iterator[str]:
+    """What click would print, in the form of all other errors."""
+    context = err.ctx if isinstance(err, click.UsageError) else None
+    if context is not None:
+        yield context.get_usage()
+    message = err.format_message()
+    yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
 
 
 class Commands(click.Group):
@@ -108,6 +120,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 ) -> int:
     """Bring the store to what the manifest declares."""
     from bangerbuild import apply as flow
+    from bangerbuild import status as statuses
     from bangerbuild.reporters import reporter
 
     request = options.request(**wanted)
@@ -120,7 +133,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         try:
             plan, results = flow.apply(request, manner, telling, output.warn)
         except KeyboardInterrupt:
-            output.say_interrupted(telling.finished_ids)
+            by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
+            output.say_interrupted(telling.finished_ids, by_half)
             return EXIT_INTERRUPTED
     if as_json:
         output.json_result(report.plan_json(plan, results))

@@ -56,9 +56,9 @@ def say(lines: Iterable[str]) -> None:
         click.echo(report.printable(line), err=True)
 
 
-def say_interrupted(finished: Sequence[str] = ()) -> None:
+def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:
     """Print what an interrupted run leaves."""
-    say([report.interrupted(finished)])
+    say([report.interrupted(finished, by_half)])
 
 
 def ask(question: str, *, hint: str) -> bool:

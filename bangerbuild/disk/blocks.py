@@ -56,14 +56,20 @@ class RawFile:
         path: the file, owned by the caller; open until `close` or the end of the with block.
         writable: opened for reading only unless set.
         durable: whether `flush` waits for the disk; False where the caller syncs many files at once.
+        beside: whether it is what we left beside a disk, which is a regular file and no symlink.
+
+    Raises:
+        FilesystemError: it can't be opened, or is nothing of the kind.
     """
 
-    def __init__(self, path: Path | str, *, writable: bool = False, durable: bool = True) -> None:
+    def __init__(
+        self, path: Path | str, *, writable: bool = False, durable: bool = True, beside: bool = False
+    ) -> None:
         self.name = os.fspath(path)
         self.place: str | None = self.name
         self.writable = writable
         self._durable = durable
-        self._fd = _open_disk(self.name, os.O_RDWR if writable else os.O_RDONLY)
+        self._fd = _open_disk(self.name, os.O_RDWR if writable else os.O_RDONLY, beside=beside)
         self.size_bytes = os.lseek(self._fd, 0, os.SEEK_END)
 
     def read(self, offset: int, length: int) -> bytes:
@@ -188,13 +194,18 @@ def chunked(offset: int, data: bytes, chunk_bytes: int) -> Iterator[tuple[int, i
         at += len(piece)
 
 
-def _open_disk(name: str, flags: int) -> int:
+def _open_disk(name: str, flags: int, *, beside: bool) -> int:
+    """Without waiting: a FIFO would not open before somebody writes into it."""
     try:
-        fd = os.open(name, flags | os.O_CLOEXEC)
+        fd = os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if beside else 0))
     except OSError as err:
         raise host_error(f"cannot open '{name}'", err) from err
     mode = os.fstat(fd).st_mode
-    if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+    if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and not beside)):
         os.close(fd)
+        if beside:
+            raise FilesystemError(
+                f"'{name}' is no regular file, so nothing that was left here", hint=f"rm '{name}'"
+            )
         raise FilesystemError(f"'{name}' is no disk: neither a regular file nor a block device")
     return fd

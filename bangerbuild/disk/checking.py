@@ -21,7 +21,7 @@ from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, ToolError
+from bangerbuild.errors import BangerError, FilesystemError, ToolError
 from bangerbuild.process import run
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
 
+E2FSCK_GAVE_UP = {8, 12}
+"""Its exit codes where it can't go on: it says what it met."""
 _NOISE = re.compile(
     r"e2fsck 1\.|Pass \d|[A-Z][^.?]*\? no$|IGNORED|Warning: skipping journal|Warning!  .* is mounted|"
     r".*\*{5} WARNING|.*\d+/\d+ files \(|\s*$"
@@ -49,6 +51,8 @@ class Source:
     """The image under a store; None: the disk is raw."""
     name: str
     """What to call it in messages."""
+    base_name: str = ""
+    """What the image is called, see `SnapshotStore`."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,10 @@ def readable(source: Source, directory: Path, skeletons: Skeletons, *, epoch: in
     elif interrupted.is_half_patched(disk) or interrupted.is_half_grown(disk):
         for file in (disk, *filter(_exists, interrupted.leftovers(disk))):
             clone.clone(file, directory / file.name)
-        interrupted.mend(copy, name)
+        try:
+            interrupted.mend(copy, name)
+        except BangerError as err:
+            raise in_place(err, copy, source) from err
     elif _is_raw_in_order(disk, source):
         return Readable(source, disk)
     else:
@@ -141,10 +148,19 @@ def readable(source: Source, directory: Path, skeletons: Skeletons, *, epoch: in
     return Readable(source, copy)
 
 
+def in_place(err: BangerError, copy: Path, source: Source) -> BangerError:
+    """An error of a private copy, told as one of the disk: nobody can type the copy's name any more."""
+
+    def told(text: str | None) -> str | None:
+        return text and text.replace(str(copy), str(source.disk))
+
+    return type(err)(told(err.brief) or "", details=told(err.details), hint=told(err.hint))
+
+
 @contextmanager
 def _opened_store(source: Source, base: Path) -> Iterator[SnapshotStore]:
     with RawFile(base) as under, interrupted.opened(source.disk, source.name) as file:
-        yield SnapshotStore(under, file)
+        yield SnapshotStore(under, file, base_name=source.base_name)
 
 
 def _exists(path: Path) -> bool:
@@ -187,9 +203,10 @@ def errors_in(disk: Path) -> tuple[str, ...]:
     """What `e2fsck -fn` finds wrong with a raw ext4, a line each; nothing if it is in order.
 
     Raises:
-        ToolError: e2fsck went past its limits, or could not do its work.
+        ToolError: e2fsck is missing, went past its limits, or died.
     """
-    done = run(tools.e2fsck_read_only(disk, size_bytes=disk.stat().st_size))
+    command = tools.e2fsck_read_only(disk, size_bytes=disk.stat().st_size)
+    done = run(replace(command, ok=command.ok | E2FSCK_GAVE_UP))
     return () if done.code == 0 else _findings(done.output)
 
 

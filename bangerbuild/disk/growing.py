@@ -2,11 +2,19 @@
 
 Beside the disk lie, while it is grown, a note of its old size and the undo file that resize2fs keeps. Whoever
 comes after a kill finds the note, puts the old blocks back, and cuts the file to its old size; unless a guest
-has used it since: then that would destroy what it wrote.
+has used it since: then that would destroy what it wrote. A disk that was grown to its end, and is whole,
+stays as it is: there is nothing to undo.
+
+resize2fs syncs the undo file at its start alone, and what it overwrites in the disk again and again. So the
+undo file is made beforehand, as one whose every write waits for the disk (FS_SYNC_FL), and is ahead of the
+disk in a power cut too. Where the host's filesystem has no such files, only a kill is safe; a power cut may
+leave a disk that is neither whole nor can be put back, which is then said, and nothing is cut off.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import struct
 from typing import TYPE_CHECKING
@@ -20,11 +28,18 @@ from bangerbuild.process import run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.superblock import Superblock
+
 NOTE_SUFFIX = ".grow"
 UNDO_SUFFIX = ".undo"
+_NOTE_BYTES = 64
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
 """Where in a superblock a mount or a check leaves its mark, and growing does not: s_mtime, s_mnt_count,
 s_lastcheck; and s_uuid, which tells another filesystem."""
+_GETFLAGS, _SETFLAGS, _SYNC_FL = 0x80086601, 0x40086602, 0x8
+"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_SYNC_FL of 64-bit Linux (`linux/fs.h`)."""
+_FLAGS = struct.Struct("q")
 
 
 def note_beside(disk: Path) -> Path:
@@ -44,10 +59,10 @@ def old_size(disk: Path) -> int | None:
         FilesystemError: the note is damaged.
     """
     note = note_beside(disk)
-    try:
-        text = note.read_text(errors="replace")
-    except FileNotFoundError:
+    if not os.path.lexists(note):
         return None
+    with RawFile(note, beside=True) as file:
+        text = file.read(0, min(file.size_bytes, _NOTE_BYTES)).decode(errors="replace")
     if not text.endswith("\n"):  # cut short: nothing had begun
         return disk.stat().st_size
     if not (text[:-1].isascii() and text[:-1].isdigit()):
@@ -90,11 +105,24 @@ def _roll_back_or_say(disk: Path, name: str) -> None:
 
 
 def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
+    _make_undo(undo_beside(disk))
     os.truncate(disk, size_bytes)
     run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
     durable.sync_one(disk)
     if trouble := _trouble(disk):  # resize2fs ends well even where a write of it failed
         raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
+
+
+def _make_undo(path: Path) -> None:
+    """Make the undo file, empty; its every write waits for the disk where the host has such files."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with contextlib.suppress(OSError):
+            (flags,) = _FLAGS.unpack(fcntl.ioctl(fd, _GETFLAGS, bytes(_FLAGS.size)))
+            fcntl.ioctl(fd, _SETFLAGS, _FLAGS.pack(flags | _SYNC_FL))
+    finally:
+        os.close(fd)
+    durable.sync_one(path.parent)
 
 
 def _write_note(disk: Path) -> None:
@@ -114,23 +142,48 @@ def roll_back(disk: Path, name: str) -> bool:
     """Undo what an interrupted growth left behind; whether there was something.
 
     Raises:
-        FilesystemError: the disk was used since, or the undo file is damaged; nothing is thrown away.
+        FilesystemError: the disk was used since, or the undo file does not fit it; nothing is thrown away.
         OSError: the disk can't be written; the next call does it.
     """
     size_bytes = old_size(disk)
     if size_bytes is None:
         undo_beside(disk).unlink(missing_ok=True)
         return False
-    BeforeGrowth(disk, name).close()  # says whether that may be done
+    if is_grown(disk):
+        durable.sync_one(disk)
+    else:
+        BeforeGrowth(disk, name).close()  # says whether that may be done
+        _put_back(disk, name, size_bytes)
+    _forget(disk)
+    return True
+
+
+def is_grown(disk: Path) -> bool:
+    """Whether an interrupted growth had come to its end: the filesystem is larger, whole and clean."""
+    size_bytes = old_size(disk)
+    with RawFile(disk) as blocks:
+        found = _superblock(blocks)
+        if size_bytes is None or found is None or not size_bytes < found.size_bytes <= blocks.size_bytes:
+            return False
+    try:
+        return found.is_clean and not _trouble(disk)
+    except ToolError:  # e2fsck can't make anything of it, or was ended: it is not known to be whole
+        return False
+
+
+def _put_back(disk: Path, name: str, size_bytes: int) -> None:
+    """The blocks first: a disk that is not in order with them is not cut, what lies behind may be needed."""
     if undo_beside(disk).exists():
         with RawFile(disk, writable=True) as blocks:
             undo_file.put_back(undo_beside(disk), blocks, size_bytes)
-    os.truncate(disk, size_bytes)
-    durable.sync_one(disk)
     if _trouble(disk):
         _mend(disk, name)
-    _forget(disk)
-    return True
+    os.truncate(disk, size_bytes)
+    durable.sync_one(disk)
+
+
+def _superblock(blocks: Blocks) -> Superblock | None:
+    return parse_superblock(blocks.read(OFFSET, SIZE)) if blocks.size_bytes >= OFFSET + SIZE else None
 
 
 def _trouble(disk: Path) -> str:
@@ -138,7 +191,7 @@ def _trouble(disk: Path) -> str:
     size_bytes = disk.stat().st_size
     checked = run(tools.e2fsck_read_only(disk, size_bytes=size_bytes))
     with RawFile(disk) as blocks:
-        found = parse_superblock(blocks.read(OFFSET, SIZE))
+        found = _superblock(blocks)
     return "" if checked.code == 0 and found and found.is_clean else checked.output.strip()
 
 
@@ -171,7 +224,7 @@ class BeforeGrowth:
         name: what to call it in messages.
 
     Raises:
-        FilesystemError: the disk was used since, or the undo file is damaged.
+        FilesystemError: the disk was used since, or note or undo file don't fit it.
     """
 
     writable = False
@@ -184,9 +237,10 @@ class BeforeGrowth:
         try:
             self.size_bytes = old_size(path) or self._disk.size_bytes
             if undo_beside(path).exists():
-                self._undo = RawFile(undo_beside(path))
+                self._undo = RawFile(undo_beside(path), beside=True)
             self._stretches = undo_file.stretches(self._undo) if self._undo else ()
             self._refuse_used(path)
+            self._refuse_unlike(path)
         except BaseException:
             self.close()
             raise
@@ -197,6 +251,18 @@ class BeforeGrowth:
             raise FilesystemError(
                 f"'{self.name}' was used since its growth was interrupted",
                 details="to undo the growth would destroy what was written since",
+                hint=_hint(path),
+            )
+
+    def _refuse_unlike(self, path: Path) -> None:
+        """To cut a disk whose filesystem is larger than the note says would destroy what lies behind."""
+        found = _superblock(self)
+        if self.size_bytes < self._disk.size_bytes and (found is None or found.size_bytes > self.size_bytes):
+            there = f"has {found.size_bytes} bytes" if found else "is not there"
+            raise FilesystemError(
+                f"the growth of '{self.name}' was interrupted, and can't be undone",
+                details=f"the note beside it says that it had {self.size_bytes} bytes, "
+                f"but as the undo file has it its filesystem {there}",
                 hint=_hint(path),
             )
 

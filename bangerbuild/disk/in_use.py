@@ -23,7 +23,7 @@ from bangerbuild.errors import BusyError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PATIENCE_SECONDS = 1.0
+PATIENCE_SECONDS = 3.0
 """How long to wait for one who only looks, as `bangerbuild plan` does."""
 POLL_SECONDS = 0.02
 _FLOCK = struct.Struct("hhqqi4x")
@@ -31,8 +31,16 @@ _FLOCK = struct.Struct("hhqqi4x")
 
 
 def holder(path: Path) -> str | None:
-    """Who has the file open, as text for a message; None if nobody has."""
-    return _refused(path, fcntl.F_WRLCK)
+    """Who has the file open, as text for a message; None if nobody has.
+
+    Who only reads is waited for, a moment: that is somebody who looks, and no VM.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while who := _refused(path, fcntl.F_WRLCK):
+        if time.monotonic() >= deadline or writer(path):
+            return who
+        time.sleep(POLL_SECONDS)
+    return None
 
 
 def writer(path: Path) -> str | None:

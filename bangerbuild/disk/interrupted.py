@@ -45,7 +45,7 @@ def opened(disk: Path, name: str) -> Iterator[Blocks]:
     """
     blocks: growing.BeforeGrowth | recovery.Recovered | RawFile
     if growing.note_beside(disk).exists():
-        blocks = growing.BeforeGrowth(disk, name)
+        blocks = RawFile(disk) if growing.is_grown(disk) else growing.BeforeGrowth(disk, name)
     elif redo_log.path_beside(disk).exists():
         blocks = recovery.Recovered(disk, name)
     else:

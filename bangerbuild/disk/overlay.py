@@ -28,6 +28,7 @@ def make_file(
     *,
     capacity_bytes: int | None = None,
     chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
+    base_name: str = "",
 ) -> None:
     """Make the file of a new, empty store; see `SnapshotStore.create`."""
     capacity = capacity_bytes or snapshot.capacity_for(base_bytes, chunk_bytes)
@@ -39,7 +40,7 @@ def make_file(
     except OSError as err:
         raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
     try:
-        os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
+        os.pwrite(fd, snapshot.pack_header(chunk_bytes, base_name), 0)
         os.ftruncate(fd, capacity)
     except OSError as err:
         raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
@@ -59,15 +60,23 @@ class SnapshotStore:
             caller has open and closes.
         writable: opened for reading only unless set.
         durable: whether `commit` waits for the disk; False where the caller syncs many files at once.
+        base_name: what the base is called, to be compared with the mark of a store that has one.
 
     Raises:
-        SnapshotError: it is no store, or one that can't be used.
+        SnapshotError: it is no store, or one that can't be used, or that was made on another base.
     """
 
     def __init__(
-        self, base: Blocks, file: Path | str | Blocks, *, writable: bool = False, durable: bool = True
+        self,
+        base: Blocks,
+        file: Path | str | Blocks,
+        *,
+        writable: bool = False,
+        durable: bool = True,
+        base_name: str = "",
     ) -> None:
         self.base = base
+        self.base_name = base_name
         self._own = (
             RawFile(file, writable=writable, durable=durable) if isinstance(file, str | Path) else None
         )
@@ -86,7 +95,7 @@ class SnapshotStore:
             raise
 
     @classmethod
-    def create(
+    def create(  # noqa: PLR0913  # what is made, where and how, each by its name
         cls,
         base: Blocks,
         path: Path | str,
@@ -94,6 +103,7 @@ class SnapshotStore:
         capacity_bytes: int | None = None,
         chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
         durable: bool = True,
+        base_name: str = "",
     ) -> Self:
         """Make a new, empty, sparse store file and open it for writing.
 
@@ -103,16 +113,24 @@ class SnapshotStore:
             capacity_bytes: the file's size; None is room for every chunk of the base.
             chunk_bytes: the kernel's chunk size.
             durable: see the class.
+            base_name: what tells the base from all others, wherever the two are moved; kept as a mark.
 
         Raises:
             SnapshotError: it can't be made, or is too small for a single chunk.
         """
-        make_file(path, base.size_bytes, capacity_bytes=capacity_bytes, chunk_bytes=chunk_bytes)
-        return cls(base, path, writable=True, durable=durable)
+        make_file(
+            path,
+            base.size_bytes,
+            capacity_bytes=capacity_bytes,
+            chunk_bytes=chunk_bytes,
+            base_name=base_name,
+        )
+        return cls(base, path, writable=True, durable=durable, base_name=base_name)
 
     def _read_metadata(self) -> None:
-        header = self._file.read(0, min(snapshot.HEADER_BYTES, self._file.size_bytes))
-        self._layout = snapshot.parse_header(header, self.name)
+        head = self._file.read(0, min(snapshot.HEAD_BYTES, self._file.size_bytes))
+        self._layout = snapshot.parse_header(head, self.name)
+        self._refuse_other_base(snapshot.parse_mark(head))
         self.chunk_bytes = self._layout.chunk_bytes
         self._capacity_chunks = self._file.size_bytes // self.chunk_bytes
         found = snapshot.parse_exceptions(
@@ -126,6 +144,14 @@ class SnapshotStore:
         self._next_free = self._first_unused = found.next_free
         self._fresh = array("Q")
         """Chunks whose pairs are not written yet, in the order of their slots."""
+
+    def _refuse_other_base(self, marked: str | None) -> None:
+        """Chunks over another base are no filesystem, and to write to it would destroy what there is."""
+        if self.base_name and marked and marked != self.base_name:
+            raise SnapshotError(
+                f"'{self.name}' was made on '{marked}', and not on '{self.base_name}'",
+                hint="put the store of this VM back in its place, or make it anew with --replace",
+            )
 
     def is_unused(self, chunk: int) -> bool:
         """Whether nothing in the store refers to a chunk of its file, so that it may be written."""

@@ -179,7 +179,7 @@ class RedoLog:
     """
 
     def __init__(self, disk: Path) -> None:
-        self._file = RawFile(path_beside(disk))
+        self._file = RawFile(path_beside(disk), beside=True)
         self.size_bytes = 0
         """The disk's, when the log was begun."""
         self.chunk_bytes = _CHUNK_BYTES.start

@@ -3,12 +3,15 @@
 A store keeps the chunks in which a device differs from its base. All numbers are little-endian, all places
 count chunks of one size (source: `drivers/md/dm-snap-persistent.c`):
 
-    chunk 0   header: u32 magic, u32 valid, u32 version, u32 chunk size in sectors
+    chunk 0   header: u32 magic, u32 valid, u32 version, u32 chunk size in sectors;
+              of a store that was made here also the mark of its base: 8 bytes "bangbase",
+              u16 length of a name, the name
     chunk 1   area 0: pairs of (u64 old_chunk, u64 new_chunk), chunk_bytes / 16 of them
     chunk 2…  the data chunks of area 0, as many as it has pairs; then area 1, and so on
 
 A pair whose new_chunk is 0 ends the list. The kernel reads the area after a full one, so that one must be
-there and start with zeros.
+there and start with zeros. It reads no more of a header than its four numbers, and writes one only where
+there is none, or to say that the store is not valid any more: then the mark goes with all the rest.
 """
 
 from __future__ import annotations
@@ -31,7 +34,12 @@ HEADER_BYTES = 16
 MAX_CHUNK_SECTORS = 1 << 11
 """1 MiB; what lies above is no store anyone made (LVM goes to 512 KiB), and would be read into memory."""
 
+HEAD_BYTES = 512
+"""The header with the mark; no chunk is smaller."""
+
 _HEADER = struct.Struct("<4I")
+_MARK = struct.Struct("<8sH")
+_MARK_MAGIC = b"bangbase"
 _PAIR = struct.Struct("<2Q")
 
 
@@ -91,10 +99,28 @@ def minimal_capacity(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
     return Layout(chunk_bytes).chunks_for(1) * chunk_bytes
 
 
-def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> bytes:
-    """The header of a valid store, to be followed by zeros up to the store's size."""
+def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES, base_name: str = "") -> bytes:
+    """The header of a valid store, to be followed by zeros up to the store's size.
+
+    `base_name` tells its base from all others; one that is empty, or too long, leaves no mark.
+    """
     check_chunk_bytes(chunk_bytes)
-    return _HEADER.pack(MAGIC, 1, VERSION, chunk_bytes // SECTOR_BYTES)
+    header = _HEADER.pack(MAGIC, 1, VERSION, chunk_bytes // SECTOR_BYTES)
+    name = base_name.encode()
+    if not name or HEADER_BYTES + _MARK.size + len(name) > HEAD_BYTES:
+        return header
+    return header + _MARK.pack(_MARK_MAGIC, len(name)) + name
+
+
+def parse_mark(head: bytes) -> str | None:
+    """What base a store that begins like this was made on; None if it does not say."""
+    if len(head) < HEAD_BYTES:
+        return None
+    magic, length = _MARK.unpack_from(head, HEADER_BYTES)
+    start = HEADER_BYTES + _MARK.size
+    if magic != _MARK_MAGIC or start + length > HEAD_BYTES:
+        return None
+    return head[start : start + length].decode(errors="replace")
 
 
 def check_chunk_bytes(chunk_bytes: int) -> None:

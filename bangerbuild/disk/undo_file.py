@@ -125,7 +125,7 @@ def put_back(undo_path: Path, disk: RawFile, size_bytes: int) -> None:
         FilesystemError: the undo file is damaged, and nothing is changed; or one of the two can't be read or
             written.
     """
-    with RawFile(undo_path) as undo:
+    with RawFile(undo_path, beside=True) as undo:
         for offset, place, length in stretches(undo):
             for at in range(0, min(length, size_bytes - offset), _PIECE_BYTES):
                 piece = undo.read(place + at, min(_PIECE_BYTES, length - at, size_bytes - offset - at))

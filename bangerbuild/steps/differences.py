@@ -27,6 +27,7 @@ DIFF_BYTES = 1 << 20
 DIFF_FILE_LINES = 10_000
 DIFF_ALIKE = 100_000
 """How many pairs of an old and a new line may be alike."""
+IN_THE_WAY = "can't be written: a directory is there in the guest; move it away, or change the manifest"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """A guest's file must not speak to the terminal that its diff is shown on."""
 
@@ -82,6 +83,9 @@ def _large_file_note(disk: Filesystem, item: Synced, found: Stat | None) -> str 
 
 def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[FileDiff]:
     found = disk.stat(path, follow=False)
+    if found is not None and found.type is EntryType.DIRECTORY:
+        yield FileDiff(path, note=IN_THE_WAY)
+        return
     same = found is not None and found.type is EntryType.SYMLINK and found.target == target
     yield from _noted(path, None if same else f"becomes a symlink to {target}")
 
@@ -89,6 +93,9 @@ def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[F
 def _file_differences(disk: Filesystem, change: GuestFile) -> Iterator[FileDiff]:
     found = disk.stat(change.path, follow=False)
     is_file = found is not None and found.type is EntryType.FILE
+    if found is not None and found.type is EntryType.DIRECTORY:
+        yield FileDiff(change.path, note=IN_THE_WAY)
+        return
     if found is not None and is_file and found.size_bytes > DIFF_BYTES:
         yield FileDiff(change.path, note=f"{len(change.content)} bytes")
         return

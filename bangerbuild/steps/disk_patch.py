@@ -7,12 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
-from bangerbuild.errors import BangerError
+from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.files import GuestDirectory, Outcome
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import differences, disks, in_place, patching, views, written
+from bangerbuild.tree import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Situation, View, Workspace
     from bangerbuild.spec import FileSync, InlineFile
-    from bangerbuild.tree import Place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +97,9 @@ class DiskPatch(ABC):
         confirmed = view.written(self.id)
         if not confirmed and not view.perhaps_written(self.id):
             return ()
-        with disks.opened(view, self.changes, self.place) as disk:
+        mounted = str(view.facts(self.id).get("mount_point", self.place.mount_point))
+        place = self.place if mounted == self.place.mount_point else Place(mounted)
+        with disks.opened(view, self.changes, place) as disk:  # the paths are those of then
             lines = self._before(disk, view)
             differing = tuple(written.differing(disk, lines))
         interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
@@ -110,6 +113,8 @@ class DiskPatch(ABC):
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
+                if obstacle := _obstacle(disk):
+                    return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
                 image = self.image_artifact(view)
                 known = stack.enter_context(disks.opened_image(view, image)) if image else disk
                 now = self.guest_now(views.ImageView(known), disk)
@@ -243,6 +248,15 @@ class _DiskView:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
+
+
+def _obstacle(disk: Filesystem) -> str | None:
+    """Why a disk that can be read can't be written, and what to type."""
+    try:
+        read_superblock(disk.blocks, writable=True, allow_unreplayed=True)
+    except FilesystemError as err:
+        return f"{err.brief} ({err.hint})" if err.hint else err.brief
+    return None
 
 
 def _paths(wanted: Outcome, synced: Collection[str]) -> frozenset[str]:

@@ -10,7 +10,7 @@ import os
 from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.disk import clone, interrupted, tools
+from bangerbuild.disk import clone, interrupted, snapshot, tools
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -48,7 +48,7 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
         blocks = stack.enter_context(interrupted.opened(view.path(artifact), artifact))
         if view.facts(disk_id).get("format") == "snapshot":
             under = stack.enter_context(RawFile(base_path(view, disk_id)))
-            blocks = SnapshotStore(under, blocks)
+            blocks = SnapshotStore(under, blocks, base_name=base_name(view, disk_id))
             blocks.name = artifact
         blocks = through_journal(blocks)
         yield stack.enter_context(Filesystem(blocks, now=view.epoch, allow_unclean=True, place=place))
@@ -102,7 +102,12 @@ def opened_image(view: View, artifact: str) -> Iterator[Filesystem]:
 
 def base_path(view: View, disk_id: str) -> Path:
     """Where the image is that a root stands on."""
-    return view.path(cast("str", view.facts(disk_id)["base"]))
+    return view.path(base_name(view, disk_id))
+
+
+def base_name(view: View, disk_id: str) -> str:
+    """What that image is called in the store, wherever the store lies; a snapshot is marked with it."""
+    return cast("str", view.facts(disk_id)["base"])
 
 
 def judge(situation: Situation, size_bytes: int | None) -> Verdict:
@@ -113,15 +118,34 @@ def judge(situation: Situation, size_bytes: int | None) -> Verdict:
     if situation.missing:
         return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
     if situation.record is None:
-        return judge_unknown(situation)
-    return judge_size(file_bytes(situation, situation.record), size_bytes)
+        return judge_unknown(situation, size_bytes)
+    return judge_found(situation, judge_size(file_bytes(situation, situation.record), size_bytes))
 
 
-def judge_unknown(situation: Situation) -> Verdict:
-    """A disk that no record knows is taken over as it is, unless it can't be."""
+def judge_unknown(situation: Situation, size_bytes: int | None) -> Verdict:
+    """A disk that no record knows is taken over as it is, and grown to its size, unless it can't be."""
     if situation.found:
         return Verdict(Verb.BLOCKED, situation.found)
-    return Verdict(Verb.ADOPT, (Reason(ReasonCode.MISSING, {"record": True}),))
+    unknown = Reason(ReasonCode.MISSING, {"record": True})
+    sized = (
+        Verdict(Verb.KEEP) if situation.file_bytes is None else judge_size(situation.file_bytes, size_bytes)
+    )
+    return Verdict(Verb.BLOCKED if sized.verb is Verb.BLOCKED else Verb.ADOPT, (unknown, *sized.reasons))
+
+
+def judge_found(situation: Situation, verdict: Verdict) -> Verdict:
+    """What is done about a recorded disk that was looked into: nothing, if that would fail.
+
+    Of one that is only kept it matters whether it is another than was recorded: then it was cut, or swapped.
+    """
+    if not situation.found or situation.record is None or verdict.verb is Verb.REPLACE:
+        return verdict
+    is_other = any(reason.code is ReasonCode.BASE_UNKNOWN for reason in situation.found)
+    resized = file_bytes(situation, situation.record) != situation.record.facts["file_bytes"]
+    if verdict.verb is Verb.KEEP and not is_other and not resized:
+        return verdict
+    reasons = verdict.reasons if verdict.verb is Verb.BLOCKED else ()
+    return Verdict(Verb.BLOCKED, (*reasons, *situation.found))
 
 
 def file_bytes(situation: Situation, record: Record) -> int:
@@ -146,6 +170,24 @@ def inspect(view: View, artifact: str) -> tuple[Reason, ...]:
         with interrupted.opened(view.path(artifact), artifact) as blocks:
             read_superblock(blocks, writable=True, allow_unreplayed=True)
             Filesystem(blocks, now=view.epoch, allow_unclean=True).abandon()
+    except BangerError as err:
+        facts = {"path": artifact, "error": err.brief, "hint": err.hint}
+        return (Reason(ReasonCode.ARTIFACT_MODIFIED, facts),)
+    return ()
+
+
+def inspect_store(view: View, artifact: str, disk_id: str, image_id: str) -> tuple[Reason, ...]:
+    """What keeps a recorded exception store from being used: its base is gone, or it was made on another."""
+    base = str(view.facts(disk_id)["base"])
+    if not view.path(base).is_file():
+        made_again = view.artifact(image_id) == base
+        return () if made_again else (Reason(ReasonCode.BASE_UNKNOWN, {"missing": base}),)
+    try:
+        with RawFile(view.path(base)) as under, interrupted.opened(view.path(artifact), artifact) as file:
+            marked = snapshot.parse_mark(file.read(0, min(snapshot.HEAD_BYTES, file.size_bytes)))
+            if marked not in {None, base}:
+                return (Reason(ReasonCode.BASE_UNKNOWN, {"base": marked, "recorded": base}),)
+            SnapshotStore(under, file)
     except BangerError as err:
         facts = {"path": artifact, "error": err.brief, "hint": err.hint}
         return (Reason(ReasonCode.ARTIFACT_MODIFIED, facts),)

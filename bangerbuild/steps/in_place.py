@@ -41,7 +41,7 @@ def transaction(workspace: Workspace, disk_id: str, path: Path, place: Place) ->
             yield disk
         return
     with RawFile(disks.base_path(workspace, disk_id)) as base, Transaction(path, artifact) as file:
-        store = SnapshotStore(base, file)
+        store = SnapshotStore(base, file, base_name=disks.base_name(workspace, disk_id))
         file.allow(store.chunk_bytes, store.is_unused)
         with Filesystem(store, writable=True, now=workspace.epoch, place=place) as disk:
             yield disk
@@ -107,7 +107,7 @@ def _replay_store(workspace: Workspace, disk_id: str, path: Path, artifact: str)
     with RawFile(base_path) as base:
         with RawFile(path) as file:
             file.name = artifact
-            store = SnapshotStore(base, file)
+            store = SnapshotStore(base, file, base_name=disks.base_name(workspace, disk_id))
             if _is_replayed(store):
                 return
             clone.clone(base_path, merged)

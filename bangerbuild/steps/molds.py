@@ -148,7 +148,8 @@ def _molded(
 @contextmanager
 def _store_in_memory(workspace: Workspace, layers: Layers, parsed: ParsedBase) -> Iterator[SnapshotStore]:
     path = workspace.staging / f"{layers.patch.name}.mold"
-    with SnapshotStore.create(parsed.base, path, durable=False) as store:
+    base = str(workspace.facts(layers.patch.changes)["base"])
+    with SnapshotStore.create(parsed.base, path, durable=False, base_name=base) as store:
         path.unlink()  # the open file is enough
         store.name = workspace.artifact(
             layers.patch.changes

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
-from bangerbuild.steps import roots
+from bangerbuild.steps import disks, roots
 from bangerbuild.steps.roots import FORMAT_KEY, IN_PLACE
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.model import Json, Situation, Source, Workspace
+    from bangerbuild.model import Json, Situation, Source, View, Workspace
     from bangerbuild.spec import Manifest
 
 
@@ -22,7 +22,7 @@ class RootOverlay(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     kind: ClassVar[str] = "root-overlay"
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = True
     changes: ClassVar[None] = None
     sources: ClassVar[tuple[Source, ...]] = ()
@@ -63,7 +63,14 @@ class RootOverlay(Unopened):
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.record is None:
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
-        return roots.judge(situation, self.inputs[0], self.on_new_base, self.capacity_bytes)
+        verdict = roots.judge(situation, self.inputs[0], self.on_new_base, self.capacity_bytes)
+        return disks.judge_found(situation, verdict)
+
+    def inspect(self, view: View) -> tuple[Reason, ...]:
+        """See Step."""
+        if view.facts(self.id).get("format") != "snapshot":  # none is known, or what is there is a raw one
+            return ()
+        return disks.inspect_store(view, self.outputs[0], self.id, self.inputs[0])
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""

@@ -62,11 +62,14 @@ class RootRaw(Unopened):
         if situation.missing:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.record is None:
-            return disks.judge_unknown(situation)
-        return roots.judge(situation, self.inputs[0], self.on_new_base, self.size_bytes)
+            return disks.judge_unknown(situation, self.size_bytes)
+        verdict = roots.judge(situation, self.inputs[0], self.on_new_base, self.size_bytes)
+        return disks.judge_found(situation, verdict)
 
     def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step."""
+        if view.facts(self.id).get("format", "raw") != "raw":  # what is there is a snapshot
+            return ()
         return disks.inspect(view, self.outputs[0])
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

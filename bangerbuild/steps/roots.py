@@ -11,7 +11,7 @@ from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import disks, in_place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bangerbuild.model import Json, Situation, Workspace
@@ -25,9 +25,11 @@ IN_PLACE = {Verb.GROW, Verb.UPDATE}
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
     base, target = workspace.path(cast("str", facts["base"])), workspace.create(artifact)
-    _MAKERS[cast("str", facts["format"])](
-        base, target, cast("int | None", facts["declared_bytes"]), workspace
-    )
+    size_bytes = cast("int | None", facts["declared_bytes"])
+    if facts["format"] == "snapshot":
+        _make_snapshot(base, target, size_bytes, str(facts["base"]))
+    else:
+        _make_raw(base, target, size_bytes, workspace)
     return {**facts, "file_bytes": target.stat().st_size}
 
 
@@ -43,8 +45,8 @@ def change(workspace: Workspace, disk_id: str, declared_bytes: int | None) -> di
     return {**facts, "declared_bytes": declared_bytes, "file_bytes": size_bytes}
 
 
-def _make_snapshot(base: Path, target: Path, size_bytes: int | None, _workspace: Workspace) -> None:
-    overlay.make_file(target, base.stat().st_size, capacity_bytes=size_bytes)
+def _make_snapshot(base: Path, target: Path, size_bytes: int | None, name: str) -> None:
+    overlay.make_file(target, base.stat().st_size, capacity_bytes=size_bytes, base_name=name)
 
 
 def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Workspace) -> None:
@@ -60,12 +62,6 @@ def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Works
         disks.grow(target, size_bytes, workspace.epoch)
 
 
-_MAKERS: Mapping[str, Callable[[Path, Path, int | None, Workspace], None]] = {
-    "snapshot": _make_snapshot,
-    "raw": _make_raw,
-}
-
-
 def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int | None) -> Verdict:
     """What is done about a recorded root: made anew while it is ours; a guest's is kept, grown or blocked.
 
@@ -76,7 +72,7 @@ def judge(situation: Situation, image_id: str, on_new_base: str, size_bytes: int
         size_bytes: as declared; None: any.
     """
     record, changes = situation.record, situation.changes
-    if record is None or not changes:
+    if record is None:
         return Verdict(Verb.KEEP)
     if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
         return _judge_other(situation)
@@ -104,5 +100,13 @@ def _how_much(situation: Situation) -> dict[str, Json]:
 def _judge_base(situation: Situation, image_id: str, on_new_base: str, resized: Verdict) -> Verdict:
     verdict = _judge_other(situation)
     if verdict.verb is Verb.BLOCKED and on_new_base == "keep":
-        return replace(resized, reasons=(*resized.reasons, Reason(ReasonCode.BASE_BEHIND, {"id": image_id})))
+        behind = Reason(ReasonCode.BASE_BEHIND, {"id": _image_of(situation) or image_id})
+        return replace(resized, reasons=(*resized.reasons, behind))
     return verdict
+
+
+def _image_of(situation: Situation) -> str | None:
+    """The step whose artifact a root stands on, which need not be of the image that is declared now."""
+    base = str(situation.record.facts.get("base", "")) if situation.record else ""
+    table, *rest = base.split("/")
+    return f"image.{rest[0]}.rootfs" if table == "images" and rest else None

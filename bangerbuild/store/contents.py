@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
-from bangerbuild.errors import StoreError
+from bangerbuild.errors import FilesystemError, StoreError
 from bangerbuild.fingerprint import record_from_json, record_to_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
+LEAST_BYTES = 64 << 10
+"""SQLite writes and maps some pages at a time: with less room than that it can't work."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,11 @@ class Store:
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
             self._took_place(intent)
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether this is a writer."""
+        return self._session is not None
 
     def refresh(self) -> bool:
         """Read again what another has changed; whether anything had been changed since."""
@@ -181,12 +188,31 @@ class Store:
         except OSError as err:
             raise store_error(err, self.path / artifact) from err
 
+    def obstacle(self, artifact: str) -> str | None:
+        """What lies in the place of an artifact that is not there, as text for a message; None: nothing.
+
+        A symlink that leads nowhere is one as well: a disk may be behind it on a drive that is not there now.
+        """
+        place = self.path / artifact
+        if not os.path.lexists(place) or place.is_file():
+            return None
+        if place.is_symlink():
+            leads = "which is no file" if place.exists() else "which is not there"
+            return f"'{place}' is a symlink to '{place.readlink()}', {leads}"
+        return f"'{place}' is {'a directory' if place.is_dir() else 'no regular file'}"
+
     def size(self, artifact: str) -> int | None:
-        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there."""
+        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there.
+
+        Where the note of that growth is damaged, what it has: whoever changes the disk is told.
+        """
         status = self.status(artifact)
         if status is None:
             return None
-        return interrupted.size_before(self.path / artifact) or status.st_size
+        try:
+            return interrupted.size_before(self.path / artifact) or status.st_size
+        except FilesystemError:
+            return status.st_size
 
     def allocated(self, artifact: str) -> int | None:
         """How many bytes an artifact takes up; None: it is not there."""
@@ -475,8 +501,18 @@ def _made(directory: Path) -> set[Path]:
     return {path.parent for path in missing}
 
 
+def _is_full(path: Path) -> bool:
+    try:
+        room = os.statvfs(path)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < LEAST_BYTES
+
+
 def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     """An error of the store's directory or database, told as one of the store."""
+    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite says of it no more than "disk I/O error"
+        err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     if isinstance(err, sqlite3.Error):
         return StoreError(
             f"the store '{path}' can't be used: state.db: {err}",

@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import tempfile
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from bangerbuild.locks import Lock, Owners, is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 STAGING = ".staging"
 LOCKS = ".locks"
@@ -115,6 +117,16 @@ class Session:
         self._stack.close()
 
 
+def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object]:
+    """While no session begins; none does in a store that nobody can write."""
+    try:
+        return Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'")
+    except OSError as err:
+        if err.errno != errno.EROFS:
+            raise
+        return nullcontext()
+
+
 def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
     """What dead sessions left in staging; the next session removes it.
 
@@ -124,7 +136,7 @@ def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
     """
     if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
         return []
-    with Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'"):
+    with _quiet(store, timeout_seconds):
         return [
             path
             for path in sorted((store / STAGING).iterdir())

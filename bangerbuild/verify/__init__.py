@@ -6,12 +6,16 @@ That the manifest wants something else is no fault: `plan` tells it.
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, process, store
@@ -26,7 +30,7 @@ from bangerbuild.verify.rebuild import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
+    from contextlib import AbstractContextManager
 
     from bangerbuild.apply import Manner, Request
     from bangerbuild.graph import Graph
@@ -58,13 +62,19 @@ def verify(
         BusyError: somebody has the store alone, and did not end in time.
         StoreError: there is no store, or none that can be used.
         ToolError: e2fsck is missing.
+
+    A store that nobody can write is checked in the directory for temporary files.
     """
     loaded, wanted = load_graph(replace(request, targets=()), warn)
     process.find("e2fsck")
     if not store.read(loaded.store).records:
         raise StoreError(f"nothing was built in '{loaded.store}'", hint="bangerbuild apply")
     checks: list[Check] = []
-    with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
+    writable = os.access(loaded.store, os.W_OK)
+    if again and not writable:
+        raise StoreError(f"the store '{loaded.store}' can't be written: no image can be made again in it")
+    opening = _only_read if not writable else store.writing
+    with opening(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
         records, steps = _chosen(opened, wanted, request.targets)
         for found in _examined(opened, records, manner):
             tell(found)
@@ -75,6 +85,12 @@ def verify(
             tell(made)
             checks += made
     return loaded.store, tuple(checks)
+
+
+@contextmanager
+def _only_read(path: Path, *, timeout_seconds: float) -> Iterator[Store]:  # noqa: ARG001  # as `store.writing`
+    """Nobody works in it, so there is nobody to wait for."""
+    yield store.read(path)
 
 
 def _chosen(opened: Store, wanted: Graph, targets: Sequence[str]) -> tuple[list[str], Graph]:
@@ -117,8 +133,10 @@ def _examined(opened: Store, records: Sequence[str], manner: Manner) -> Iterator
         examination.stopped = True
         process.end_all()
         pool.shutdown(cancel_futures=True)  # the store that they ask is closed next
+        examination.close()
         raise
     pool.shutdown()
+    examination.close()
 
 
 def _owner(step_id: str) -> str:
@@ -134,28 +152,44 @@ class _Examination:
         self.stopped = False
         """Whether no artifact more is to be looked at."""
         self._turn = threading.Lock()
-        self._skeletons = Skeletons(opened.stage())
+        self._room = ExitStack()
+        self._skeletons = Skeletons(self._stage())
         self._epoch = epoch()
 
     def checks(self, owner: str, records: Sequence[str]) -> tuple[Check, ...]:
         """Of all that belongs to a VM or an image, while nobody else of ours works on it."""
         try:
-            with Lock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'"):
+            with self._alone(owner):
                 known = self._known(records)
                 return tuple(check for one in known if not self.stopped for check in self._examine(one))
         except BusyError as err:
             busy = ((one.name, one.id) for one in self._known(records))
             return tuple(Check(*names, "use", Finding.IN_USE, err.brief) for names in busy)
 
+    def _alone(self, owner: str) -> AbstractContextManager[object]:
+        if not self._store.is_writable:
+            return nullcontext()
+        return Lock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'")
+
+    def _stage(self) -> Path:
+        if self._store.is_writable:
+            return self._store.stage()
+        return Path(tempfile.mkdtemp(dir=self._room.enter_context(tempfile.TemporaryDirectory())))
+
+    def close(self) -> None:
+        """Remove what the store's own session does not."""
+        self._room.close()
+
     def _known(self, records: Sequence[str]) -> list[artifacts.Artifact]:
         with self._turn:
-            self._store.refresh()
+            if self._store.is_writable:
+                self._store.refresh()
             there = [self._store.records[step_id] for step_id in records if step_id in self._store.records]
             return [one for record in there for one in artifacts.of(self._store, record)]
 
     def _examine(self, one: artifacts.Artifact) -> tuple[Check, ...]:
         with self._turn:
-            directory = self._store.stage()
+            directory = self._stage()
         try:
             return artifacts.examine(one, artifacts.Means(directory, self._skeletons, self._epoch))
         finally:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import checking, clone, in_use
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.errors import BangerError
+from bangerbuild.errors import BangerError, ToolError
 from bangerbuild.steps import KINDS, PATCHES, disks, written
 from bangerbuild.tree import Place
 from bangerbuild.verify.check import Check, Finding, judged, told
@@ -35,6 +35,8 @@ class Artifact:
     stamp: Stamp | None
     base: Path | None
     """The image under a snapshot; None: it is none."""
+    base_name: str
+    """What it is called in the store."""
     patch: str
     """The step that writes into it."""
     lines: Mapping[str, str] = field(default_factory=dict)
@@ -60,6 +62,7 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
             exclusive=kind is None or kind.exclusive,
             stamp=store.stamps.get(name),
             base=store.path / str(base) if base else None,
+            base_name=str(base or ""),
             patch=patch,
             lines=store.written(patch) if patched and patched.artifacts == record.artifacts else {},
             mount_point=str(patched.facts.get("mount_point", "/")) if patched else "/",
@@ -133,20 +136,24 @@ def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
 
 
 def _disk(artifact: Artifact, means: Means) -> Iterator[Check]:
-    source = checking.Source(artifact.file, artifact.base, artifact.name)
+    source = checking.Source(artifact.file, artifact.base, artifact.name, artifact.base_name)
     try:
         disk = checking.readable(source, means.directory, means.skeletons, epoch=means.epoch)
     except (BangerError, OSError) as err:
         yield _check(artifact, "filesystem", Finding.FAILED, told(err))
         return
-    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path))
+    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path, source))
     if artifact.lines:
         yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 
 
-def _filesystem_faults(raw: Path) -> Iterator[str]:
+def _filesystem_faults(raw: Path, source: checking.Source) -> Iterator[str]:
     """One fault for all that e2fsck says: what follows the first is seldom another."""
-    first, *more = checking.errors_in(raw) or ("",)
+    try:
+        first, *more = checking.errors_in(raw) or ("",)
+    except ToolError as err:
+        raise checking.in_place(err, raw, source) from err
+    first = first.replace(str(raw), str(source.disk))
     if first:
         yield f"e2fsck: {first} (and {len(more)} more)" if more else f"e2fsck: {first}"
 

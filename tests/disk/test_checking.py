@@ -17,6 +17,7 @@ from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
 from tests.disk.damage import bitmap_of, command_debugfs, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs, make_ext4, merge
+from tests.disk.growths import PLAIN, grow_killed
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -242,7 +243,16 @@ def test_a_half_patched_store_is_read_as_it_will_be(filled: Path, room: Path, dy
     assert debugfs(raw, "cat /g") == b"new"
 
 
-def test_a_half_grown_disk_is_read_as_it_was(
+def test_a_half_grown_disk_is_read_as_it_was(filled: Path, room: Path) -> None:
+    size_bytes = filled.stat().st_size
+    assert grow_killed(filled, PLAIN, 20)
+    raw = readable(filled, room)
+    assert_clean(raw)
+    assert raw.stat().st_size == size_bytes
+    assert debugfs(raw, "cat /f") == b"old"
+
+
+def test_a_disk_that_was_grown_but_for_the_end_of_its_note_is_read_as_it_is(
     filled: Path, room: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(_: Path) -> None:
@@ -255,7 +265,7 @@ def test_a_half_grown_disk_is_read_as_it_was(
             growing.grow(filled, "filled.ext4", 2 * size_bytes, epoch=EPOCH)
     raw = readable(filled, room)
     assert_clean(raw)
-    assert raw.stat().st_size == size_bytes
+    assert raw.stat().st_size == 2 * size_bytes
     assert debugfs(raw, "cat /f") == b"old"
 
 

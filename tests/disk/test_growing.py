@@ -2,16 +2,20 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.disk import growing, interrupted, tools
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.growing import BeforeGrowth, note_beside, old_size, roll_back, undo_beside
+from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
 from bangerbuild.process import Command
-from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs
+from tests.disk.ext4_tools import NOW, assert_clean, change_superblock, clone, debugfs
 from tests.disk.faults import Fault, Kill, Killed, running_on
 from tests.disk.growths import (
     EPOCH,
@@ -72,6 +76,7 @@ def test_a_disk_grows_and_keeps_what_is_on_it(disk: Path) -> None:
 
 
 def test_a_growth_is_undone_to_the_last_bit_wherever_it_was_killed(growth: Growth, tmp_path: Path) -> None:
+    """Or it stays, where all of it was there."""
     start, disk = made(tmp_path / "start", growth), tmp_path / "disk.ext4"
     old = start.read_bytes()
     clone(start, disk)
@@ -86,9 +91,16 @@ def test_a_growth_is_undone_to_the_last_bit_wherever_it_was_killed(growth: Growt
         assert interrupted.is_half_grown(disk)
         with disk.open("rb") as file:
             changed += file.read(len(old)) != old
-        assert seen(disk) == old, at
+        is_whole = growing.is_grown(disk)
+        if not is_whole:
+            assert seen(disk) == old, at
         assert roll_back(disk, "disk")
-        assert disk.read_bytes() == old, at
+        assert disk.stat().st_size == (growth.new_bytes if is_whole else len(old))
+        if is_whole:
+            assert_clean(disk)
+            assert debugfs(disk, "cat /d2/f29") == bytes([29]) * 88_000
+        else:
+            assert disk.read_bytes() == old, at
         assert_alone(disk)
     assert not roll_back(disk, "disk")
     assert changed > KILLS // 2
@@ -106,22 +118,91 @@ def test_e2undo_says_the_same_but_for_its_mark_in_the_superblock(disk: Path, tmp
     assert disk.read_bytes()[:1024] + disk.read_bytes()[2048:] == old[:1024] + other.read_bytes()[2048:]
 
 
-DONE = 5
-"""Calls: note and directory are synced, the disk is cut to its size and synced; then the note goes."""
+BEGUN, DONE = 5, 7
+"""Calls: note and directory are synced; the undo file is made, and its name synced; the disk is cut to its
+size, grown, and synced; then the note goes."""
 
 
-def test_a_growth_that_was_killed_when_all_was_done_is_undone_too(disk: Path) -> None:
-    old = disk.read_bytes()
+def test_a_growth_that_was_killed_when_all_was_done_stays(disk: Path) -> None:
     with running_on(Kill(at=DONE)), pytest.raises(Killed):
         growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    grown = disk.read_bytes()
+    assert (len(grown), interrupted.is_half_grown(disk)) == (PLAIN.new_bytes, True)
+    assert seen(disk) == grown
+    assert roll_back(disk, "disk")
+    assert disk.read_bytes() == grown
     assert_clean(disk)
+    assert_alone(disk)
+
+
+def test_a_whole_disk_that_a_guest_used_before_its_note_was_gone_keeps_what_it_wrote(disk: Path) -> None:
+    with running_on(Kill(at=DONE)), pytest.raises(Killed):
+        growing.grow(disk, "disk", PLAIN.new_bytes, epoch=EPOCH)
+    undo_beside(disk).unlink()
+    with RawFile(disk, writable=True) as blocks, Filesystem(blocks, writable=True, now=NOW) as filesystem:
+        filesystem.write_file("/precious", b"a guest's")
+    change_superblock(disk, mnt_count=7)
+    used = disk.read_bytes()
+    assert seen(disk) == used
+    assert roll_back(disk, "disk")
+    assert disk.read_bytes() == used
+    assert_alone(disk)
+
+
+@pytest.mark.parametrize("is_clean", [True, False], ids=["in order", "with a guest's journal to replay"])
+@pytest.mark.parametrize("undo", [None, b"", b"\0" * 600], ids=["no undo file", "an empty one", "zeros"])
+def test_a_note_that_does_not_fit_the_disk_cuts_nothing_off(
+    disk: Path, undo: bytes | None, *, is_clean: bool
+) -> None:
+    """As of a power cut that took the undo file, or of one who wrote the note."""
+    note_beside(disk).write_text(f"{8 * MIB}\n")
+    if undo is not None:
+        undo_beside(disk).write_bytes(undo)
+    if not is_clean:
+        change_superblock(disk, state=0)
+    before = disk.read_bytes()
+    if is_clean:
+        assert roll_back(disk, "disk")
+        assert_alone(disk)
+    else:
+        for act in (seen, lambda disk: roll_back(disk, "disk")):
+            with pytest.raises(FilesystemError, match="was interrupted, and can't be undone") as error:
+                act(disk)
+            assert error.value.details == (
+                "the note beside it says that it had 8388608 bytes, "
+                "but as the undo file has it its filesystem has 16777216 bytes"
+            )
+        assert note_beside(disk).exists()
+    assert disk.read_bytes() == before
+
+
+def test_a_disk_of_which_the_undo_file_lacks_blocks_is_not_cut(disk: Path) -> None:
+    """As of a power cut, on a host whose undo file is not ahead of the disk."""
+    killed(disk, at=50)
+    content = bytearray(undo_beside(disk).read_bytes())
+    header = struct.pack("<8sQ", b"E2UNDO02", 1) + content[16:508]
+    content[:512] = header + struct.pack("<I", crc32c(0xFFFFFFFF, bytes(header)))
+    undo_beside(disk).write_bytes(content)
+    with pytest.raises(FilesystemError, match="can't be undone whole"):
+        roll_back(disk, "disk")
     assert disk.stat().st_size == PLAIN.new_bytes
-    assert seen(disk) == old
-    roll_back(disk, "disk")
-    assert disk.read_bytes() == old
+    assert note_beside(disk).exists()
 
 
-@pytest.mark.parametrize("at", range(1, 8))
+def test_the_undo_file_is_on_the_disk_before_what_it_is_there_for(disk: Path) -> None:
+    """Its every write waits for the disk, where the host's filesystem can do that."""
+    probe = disk.with_name("probe")
+    probe.touch()
+    if subprocess.run([need("chattr"), "+S", probe], capture_output=True, check=False).returncode:
+        pytest.skip("no file here whose every write is synced")
+    killed(disk)
+    listed = subprocess.run(
+        [need("lsattr"), undo_beside(disk)], capture_output=True, check=True, text=True
+    ).stdout
+    assert "S" in listed.split()[0]
+
+
+@pytest.mark.parametrize("at", range(1, 10))
 def test_a_growth_that_is_killed_between_its_programs_leaves_the_old_disk_or_the_new(
     disk: Path, at: int
 ) -> None:
@@ -131,7 +212,7 @@ def test_a_growth_that_is_killed_between_its_programs_leaves_the_old_disk_or_the
     before = seen(disk)
     roll_back(disk, "disk")
     assert disk.read_bytes() == before
-    assert (before == old) == (at <= DONE)
+    assert (before == old) == (at <= BEGUN)
     assert_clean(disk)
     assert_alone(disk)
 
@@ -272,7 +353,7 @@ def test_a_check_by_e2fsck_counts_as_use_and_then_the_note_may_go(disk: Path) ->
 
 
 @pytest.mark.root
-def test_a_disk_that_a_kernel_mounted_since_is_not_undone(disk: Path, tmp_path: Path) -> None:
+def test_a_whole_disk_that_a_kernel_mounted_since_keeps_what_was_written(disk: Path, tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can mount")
     killed(disk, at=55)
@@ -285,7 +366,11 @@ def test_a_disk_that_a_kernel_mounted_since_is_not_undone(disk: Path, tmp_path: 
         (point / "precious").write_text("a guest's")
     finally:
         subprocess.run([need("umount"), point], check=True)
-    assert_refused(disk)
+    used = disk.read_bytes()
+    assert seen(disk) == used
+    assert roll_back(disk, "disk")
+    assert disk.read_bytes() == used
+    assert debugfs(disk, "cat /precious") == b"a guest's"
 
 
 def test_a_growth_is_not_undone_on_another_filesystem(disk: Path, tmp_path: Path) -> None:

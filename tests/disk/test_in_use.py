@@ -235,6 +235,23 @@ def test_one_who_only_looks_for_a_moment_is_waited_for(disk: Path, monkeypatch: 
             assert program.returncode == 0
 
 
+def test_who_asks_whether_a_disk_is_in_use_waits_for_one_who_only_looks_for_a_moment(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held(disk, "rb") as program:
+        monkeypatch.setattr(time, "sleep", lambda _: program.communicate())
+        assert in_use.holder(disk) is None
+        assert program.returncode == 0
+
+
+def test_who_asks_whether_a_disk_is_in_use_waits_for_no_writer(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
+    with held(disk, "r+b") as program:
+        assert str(program.pid) in str(in_use.holder(disk))
+
+
 def test_a_reader_that_stays_is_not_waited_for_for_ever(
     disk: Path, read_by_another: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +263,7 @@ def test_a_reader_that_stays_is_not_waited_for_for_ever(
         in_use.held(disk, "disk"),
     ):
         pytest.fail("it was held")
-    assert 10 < next(now) < 15
+    assert 10 * in_use.PATIENCE_SECONDS < next(now) < 10 * in_use.PATIENCE_SECONDS + 5
     assert error.value.hint == "shut the VM down first"
 
 

@@ -6,16 +6,17 @@ import pytest
 
 from bangerbuild import manifest
 from bangerbuild.errors import ManifestError
-from bangerbuild.model import Outcome, Verb
+from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
-from tests.disk.ext4_tools import make_ext4
+from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.steps.building import DEBIAN, KEY, reasons, write_tar
 from tests.steps.guest_disks import (
     GIB,
     IMAGE,
     MIB,
     allocated_bytes,
+    as_guest,
     filesystem_bytes,
     label,
     new_base,
@@ -253,3 +254,35 @@ def test_an_unknown_disk_whose_patch_fails_is_adopted_and_its_content_is_as_it_w
     assert (results[ID].outcome, results[PATCH].outcome) == (Outcome.DONE, Outcome.FAILED)
     assert precious(path) == before
     assert debian.plan()[ID].verb is Verb.KEEP
+
+
+def test_a_disk_that_is_mounted_elsewhere_from_now_on_has_no_false_differences(debian: Project) -> None:
+    debian.write(WEB + disk() + file("/data/x"))
+    debian.build()
+    with as_guest(vm_disk(debian, "data").path) as filesystem:
+        filesystem.write_file("/own", b"a guest's")
+    debian.write(WEB + disk(mount="/srv/d") + file("/srv/d/x"))
+    found = debian.plan()[PATCH].reasons
+    assert ReasonCode.FILE_DIFFERS not in [reason.code for reason in found]
+    debian.build()
+    assert vm_disk(debian, "data").text("/x") == "x"
+    assert {action.verb for action in debian.plan().values()} == {Verb.KEEP}
+
+
+def test_a_plan_says_what_a_patch_will_be_refused_for(debian: Project) -> None:
+    debian.write(WEB + disk() + file("/data/x"))
+    debian.build()
+    path = vm_disk(debian, "data").path
+    with as_guest(path) as filesystem:
+        filesystem.make_directory("/y")
+    debian.write(WEB + disk() + file("/data/y"))
+    (diff,) = [diff for diff in debian.plan()[PATCH].diffs if diff.guest == "/data/y"]
+    assert (
+        diff.note
+        == "can't be written: a directory is there in the guest; move it away, or change the manifest"
+    )
+    change_superblock(path, state=2)
+    (diff,) = debian.plan()[PATCH].diffs
+    assert diff.note == (
+        f"can't be changed: 'vms/web/data.ext4' is marked as having errors (e2fsck -f '{path}')"
+    )

@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import manifest, store
+from bangerbuild import manifest, report, store
+from bangerbuild.disk import snapshot
 from bangerbuild.errors import SnapshotError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps.root_overlay import RootOverlay
-from tests.disk.ext4_tools import assert_clean
-from tests.steps.building import DEBIAN, codes, reasons, write_tar
+from tests.disk.ext4_tools import assert_clean, make_ext4
+from tests.steps.building import DEBIAN, Project, codes, reasons, write_tar
+from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Json
-    from tests.steps.building import Project
 
 MIB = 1 << 20
 CHUNK = 4096
@@ -354,3 +355,139 @@ def test_a_store_that_somebody_enlarged_is_not_cut_to_what_the_manifest_wants(de
     )
     debian.apply()
     assert debian.cow().stat().st_size == 200 * MIB
+
+
+# a store on a base that is not its own, or gone
+
+TWINS = (
+    '[image.one.rootfs]\next4 = "one.ext4"\n[image.two.rootfs]\next4 = "two.ext4"\n'
+    '[vm.a]\nimage = "one"\n[vm.b]\nimage = "two"\n'
+)
+NOTE = '[[file]]\nguest = "/etc/note"\ncontent = "new\\n"\n'
+
+
+@pytest.fixture
+def twins(debian: Project) -> Project:
+    """Two VMs on two images that have one UUID and differ a little; both guests have written."""
+    make_ext4(debian.directory / "one.ext4", size="24M")
+    shutil.copy(debian.directory / "one.ext4", debian.directory / "two.ext4")
+    with as_guest(debian.directory / "two.ext4") as disk:
+        disk.write_file("/only", b"on two\n")
+    debian.write(TWINS)
+    debian.build()
+    for vm in ("a", "b"):
+        with debian.as_guest(vm) as disk:
+            disk.write_file("/precious", vm.encode() * 5000)
+    return debian
+
+
+def swap(project: Project) -> None:
+    other = project.cow("a").with_suffix(".away")
+    project.cow("a").rename(other)
+    project.cow("b").rename(project.cow("a"))
+    other.rename(project.cow("b"))
+
+
+def test_a_store_that_was_made_on_another_base_is_blocked_and_left_as_it_is(twins: Project) -> None:
+    swap(twins)
+    twins.write(TWINS + NOTE)
+    before = twins.cow("a").read_bytes(), twins.cow("b").read_bytes()
+    actions = twins.plan()
+    one, two = (str(twins.image(name).relative_to(twins.store)) for name in ("one", "two"))
+    for step_id in ("vm.a.root", "vm.a.root.patch"):
+        assert actions[step_id].verb is Verb.BLOCKED
+        assert actions[step_id].reasons == (Reason(ReasonCode.BASE_UNKNOWN, {"base": two, "recorded": one}),)
+    assert report.reason(actions["vm.a.root"].reasons[0]) == (
+        f"it was made on {two}, and not on {one} as recorded: another VM's?"
+    )
+    assert {result.outcome for result in twins.apply().values()} == {Outcome.SKIPPED}
+    assert (twins.cow("a").read_bytes(), twins.cow("b").read_bytes()) == before
+
+
+def test_stores_that_are_put_back_are_patched(twins: Project) -> None:
+    swap(twins)
+    twins.write(TWINS + NOTE)
+    twins.apply()
+    swap(twins)
+    twins.build()
+    for vm in ("a", "b"):
+        twins.guest(vm).assert_clean()
+        assert twins.guest(vm).read("/precious") == vm.encode() * 5000
+        assert twins.guest(vm).text("/etc/note") == "new\n"
+
+
+def test_a_store_of_another_base_is_replaced_on_demand(twins: Project) -> None:
+    swap(twins)
+    twins.write(TWINS + NOTE)
+    twins.build("vm.a.root")
+    twins.guest("a").assert_clean()
+    assert twins.guest("a").text("/etc/note") == "new\n"
+
+
+def test_a_store_without_a_mark_is_taken_for_what_its_record_says(twins: Project) -> None:
+    with twins.cow("a").open("r+b") as file:
+        file.seek(16)
+        file.write(bytes(CHUNK - 16))
+    twins.write(TWINS + NOTE)
+    twins.build()
+    twins.guest("a").assert_clean()
+    assert twins.guest("a").read("/precious") == b"a" * 5000
+
+
+def test_a_store_is_marked_with_its_base_wherever_the_project_lies(debian: Project, tmp_path: Path) -> None:
+    debian.write(WEB)
+    debian.build()
+    head = debian.cow().read_bytes()[:512]
+    assert snapshot.parse_mark(head) == str(debian.base().relative_to(debian.store))
+    moved = Project(tmp_path / "moved")
+    shutil.copytree(debian.directory, moved.directory)
+    moved.write(WEB + NOTE)
+    moved.build()
+    assert moved.cow().read_bytes()[:512] == head
+
+
+def test_a_root_whose_image_is_gone_is_blocked_and_says_so(debian: Project) -> None:
+    debian.write(f'{WEB}root.on_new_base = "keep"\n')
+    debian.build()
+    write_as_guest(debian)
+    base = debian.base()
+    new_base(debian)
+    debian.build()
+    assert debian.base() == base
+    base.rename(base.with_suffix(".away"))
+    debian.write(f'{WEB}root.on_new_base = "keep"\n{NOTE}')
+    found = debian.plan()
+    missing = Reason(ReasonCode.BASE_UNKNOWN, {"missing": str(base.relative_to(debian.store))})
+    for step_id in (ID, PATCH):
+        assert (found[step_id].verb, found[step_id].reasons) == (Verb.BLOCKED, (missing,))
+    assert {result.error for result in debian.apply().values()} == {None}
+    debian.write(WEB)
+    assert missing in debian.plan()[ID].reasons
+    base.with_suffix(".away").rename(base)
+    debian.write(f'{WEB}root.on_new_base = "keep"\n{NOTE}')
+    debian.build()
+    assert debian.guest().text("/etc/note") == "new\n"
+
+
+def test_an_image_that_is_gone_and_is_made_again_keeps_its_roots(debian: Project) -> None:
+    debian.write(WEB)
+    debian.build()
+    write_as_guest(debian)
+    debian.base().unlink()
+    debian.write(WEB + NOTE)
+    assert verbs(debian) == {BASE: "create", ID: "keep", PATCH: "update"}
+    debian.build()
+    debian.guest().assert_clean()
+    assert debian.guest().text("/root.txt") == "precious\n"
+
+
+def test_a_root_that_stays_behind_is_said_to_stay_on_the_image_that_it_stands_on(debian: Project) -> None:
+    one = IMAGE.replace("debian", "one")
+    vm = '[vm.web]\nimage = "{}"\nroot.on_new_base = "keep"\n'
+    debian.write(one + vm.format("one"))
+    debian.build()
+    write_as_guest(debian)
+    write_tar(debian.directory / "two.tar", {**DEBIAN, "etc/motd": "two\n"})
+    two = IMAGE.replace("debian", "two").replace("root.tar", "two.tar")
+    debian.write(one + two + vm.format("two"))
+    assert Reason(ReasonCode.BASE_BEHIND, {"id": "image.one.rootfs"}) in debian.plan()[ID].reasons

@@ -416,5 +416,11 @@ def test_a_root_that_is_marked_with_errors_is_not_mended_on_the_way(debian: Proj
     root = debian.store / "vms/web/root.ext4"
     subprocess.run([need("debugfs"), "-w", "-R", "ssv state 2", root], check=True, capture_output=True)
     debian.write(web(f'{RAW}root.size = "96MiB"\n'))
-    assert debian.error(ID).brief == "'vms/web/root.ext4' is marked as having errors"
+    found = debian.plan()[ID]
+    assert (found.verb, found.reasons[0].facts["error"], found.reasons[0].facts["hint"]) == (
+        Verb.BLOCKED,
+        "'vms/web/root.ext4' is marked as having errors",
+        f"e2fsck -f '{root}'",
+    )
+    assert debian.apply()[ID].outcome is Outcome.SKIPPED
     assert root.stat().st_size == 64 * MIB

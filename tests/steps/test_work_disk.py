@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import manifest, store
-from bangerbuild.model import Outcome, Verb
+from bangerbuild import apply, manifest, report, status, store
+from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.work_disk import WorkDisk
 from tests.disk.ext4_tools import assert_clean, change_superblock, make_ext4
 from tests.need import lacking, need
-from tests.steps.building import KEY, reasons
+from tests.steps.building import KEY, by_id, reasons
 from tests.steps.guest_disks import (
     GIB,
     IMAGE,
@@ -28,7 +28,7 @@ from tests.steps.guest_disks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.conftest import CommandLine
@@ -310,6 +310,7 @@ def test_an_adopted_disk_gets_the_label_that_fstab_mounts_it_by(seeded: Project)
 def test_an_adopted_disk_is_grown_to_its_declared_size(debian: Project) -> None:
     before = write_precious(adoptable(debian))
     debian.write(sized("256MiB"))
+    assert action(debian) == ("adopt", ["missing", "size-grow"])
     debian.build()
     work = vm_disk(debian, "work")
     assert precious(work.path) == before
@@ -327,14 +328,155 @@ def test_a_lost_record_makes_no_disk_anew(seeded: Project) -> None:
     assert action(seeded) == ("keep", [])
 
 
+@pytest.mark.parametrize("seen", [False, True], ids=["at once", "after a look at what is on it"])
+def test_a_smaller_disk_that_was_put_back_is_grown_to_its_declared_size(
+    debian: Project, *, seen: bool
+) -> None:
+    """As of a backup."""
+    debian.write(sized("64MiB"))
+    debian.build()
+    path = vm_disk(debian, "work").path
+    write_precious(make_ext4(path, "-L", "work", size="32M"))
+    before = precious(path)
+    os.utime(path, (1_000_000_000, 1_000_000_000))
+    if seen:  # what is on it is as declared, so that nobody would look again
+        with store.writing(debian.store, timeout_seconds=0) as opened:
+            opened.saw("vms/web/work.ext4", path.stat())
+            opened.flush()
+    assert action(debian) == ("grow", ["size-grow"])
+    debian.build()
+    assert filesystem_bytes(path) == 64 * MIB
+    assert precious(path) == before
+    assert action(debian) == ("keep", [])
+
+
+@pytest.mark.parametrize("size", ["64MiB", None])
+def test_a_disk_that_was_cut_short_is_blocked_and_left_as_it_is(seeded: Project, size: str | None) -> None:
+    seeded.write(SEEDED + web(f'{{ size = "{size}" }}' if size else '{ mount = "/root" }'))
+    seeded.build()
+    path = vm_disk(seeded, "work").path
+    os.truncate(path, 32 * MIB)
+    found = seeded.plan()[ID]
+    assert (found.verb, [reason.code for reason in found.reasons]) == (
+        Verb.BLOCKED,
+        [ReasonCode.ARTIFACT_MODIFIED],
+    )
+    assert str(found.reasons[0].facts["error"]).startswith("'vms/web/work.ext4' is cut short")
+    assert {result.error for result in seeded.apply().values()} == {None}
+    assert path.stat().st_size == 32 * MIB
+    seeded.build(ID)
+    assert action(seeded) == ("keep", [])
+
+
+def test_a_disk_with_errors_is_kept_as_long_as_nothing_is_to_be_done_to_it(debian: Project) -> None:
+    debian.write(sized("64MiB"))
+    debian.build()
+    path = vm_disk(debian, "work").path
+    change_superblock(path, state=2)
+    assert action(debian) == ("keep", [])
+    debian.write(sized("128MiB"))
+    found = debian.plan()[ID]
+    assert (found.verb, found.reasons[-1].facts["hint"]) == (Verb.BLOCKED, f"e2fsck -f '{path}'")
+    assert {result.error for result in debian.apply().values()} == {None}
+
+
+# what lies beside a disk and is none of ours
+
+DB = '[vm.db]\nimage = "debian"\nwork = { size = "64MiB" }\n'
+DB_NOTE = '[[vm.db.file]]\nguest = "/etc/note"\ncontent = "new\\n"\n'
+
+
+@pytest.mark.parametrize("kind", ["nonsense", "fifo", "directory", "nowhere"])
+@pytest.mark.parametrize("suffix", ["grow", "undo", "redo"])
+def test_what_lies_beside_a_disk_and_is_no_file_of_ours_stops_that_disk_alone(
+    debian: Project, suffix: str, kind: str
+) -> None:
+    """A FIFO would make whoever opens it wait for ever."""
+    debian.write(sized("64MiB") + DB)
+    debian.build()
+    path = vm_disk(debian, "work").path
+    beside = path.with_name(f"{path.name}.{suffix}")
+    if suffix == "undo":
+        path.with_name(f"{path.name}.grow").write_text(f"{64 * MIB}\n")
+    make: dict[str, Callable[[], object]] = {
+        "nonsense": lambda: beside.write_text("abc\n" * 200),
+        "fifo": lambda: os.mkfifo(beside),
+        "directory": beside.mkdir,
+        "nowhere": lambda: beside.symlink_to("nowhere"),
+    }
+    make[kind]()
+    os.utime(path)
+    debian.write(sized("64MiB") + '[[vm.web.file]]\nguest = "~/note"\ncontent = "new\\n"\n' + DB + DB_NOTE)
+    before = path.read_bytes()
+    states = {
+        one.path: one.state for one in status.examine(*apply.look(debian.request(), debian.warnings.append))
+    }
+    assert states["vms/web/work.ext4"] in {"stale", "blocked"}
+    assert states["vms/db/root.cow"] == "stale"
+    results = debian.apply()
+    assert results["vm.db.root.patch"].outcome is Outcome.DONE
+    assert results["vm.db.root.patch"].error is None
+    assert path.read_bytes() == before or results[PATCH].outcome is Outcome.DONE
+
+
+# what lies in the place of a disk and is none
+
+
+@pytest.mark.parametrize("recorded", [False, True], ids=["a new VM", "a known disk"])
+@pytest.mark.parametrize("kind", ["nowhere", "device", "directory", "fifo"])
+@pytest.mark.parametrize("replaced", [(), (ID,)], ids=["apply", "--replace"])
+def test_what_is_no_disk_is_never_replaced(
+    debian: Project, kind: str, replaced: tuple[str, ...], *, recorded: bool
+) -> None:
+    """A symlink may lead to a drive that is not mounted now."""
+    debian.write(sized("64MiB"))
+    if recorded:
+        debian.build()
+    path = debian.store / "vms/web/work.ext4"
+    path.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drive = debian.directory / "drive"
+    make: dict[str, Callable[[], None]] = {
+        "nowhere": lambda: path.symlink_to(drive / "work.ext4"),
+        "device": lambda: path.symlink_to("/dev/null"),
+        "directory": path.mkdir,
+        "fifo": lambda: os.mkfifo(path),
+    }
+    make[kind]()
+    before = path.lstat()
+    says = {
+        "nowhere": f"'{path}' is a symlink to '{drive}/work.ext4', which is not there",
+        "device": f"'{path}' is a symlink to '/dev/null', which is no file",
+        "directory": f"'{path}' is a directory",
+        "fifo": f"'{path}' is no regular file",
+    }[kind]
+    found = by_id(apply.make_plan(debian.request(*replaced), debian.warnings.append))
+    assert [(found[step].verb, report.reason(found[step].reasons[0])) for step in (ID, PATCH)] == [
+        (Verb.BLOCKED, says)
+    ] * 2
+    assert report.discard_hint(found[ID]) is None
+    assert {result.error for result in debian.apply(*replaced).values()} == {None}
+    assert path.lstat() == before
+    path.rmdir() if kind == "directory" else path.unlink()
+    debian.build()
+    assert action(debian) == ("keep", [])
+
+
+def test_a_disk_behind_a_symlink_is_the_disk(debian: Project) -> None:
+    debian.write(sized("64MiB"))
+    debian.build()
+    path, drive = debian.store / "vms/web/work.ext4", debian.directory / "drive.ext4"
+    path.rename(drive)
+    path.symlink_to(drive)
+    assert action(debian) == ("keep", [])
+
+
 def test_a_disk_larger_than_declared_is_not_adopted(debian: Project) -> None:
     path = adoptable(debian, size="128M")
     before = path.read_bytes()
     debian.write(sized("64MiB"))
-    error = debian.error(ID)
-    assert error.brief.startswith(
-        f"'vms/web/work.ext4' has {128 * MIB} bytes, and the manifest wants {64 * MIB}"
-    )
+    assert action(debian) == ("blocked", ["missing", "size-shrink"])
+    assert {result.error for result in debian.apply().values()} == {None}
     assert path.read_bytes() == before
 
 
