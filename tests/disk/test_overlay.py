@@ -294,3 +294,12 @@ def test_a_missing_file_is_not_made_and_a_directory_is_no_disk(tmp_path: Path) -
     assert not (tmp_path / "none").exists()
     with pytest.raises(FilesystemError, match="neither a regular file nor a block device"):
         RawFile(tmp_path)
+
+
+def test_a_store_is_opened_on_no_other_base_than_it_is_marked_with(tmp_path: Path) -> None:
+    base, path = MemoryBlocks(bytes(1 << 20)), tmp_path / "s.cow"
+    SnapshotStore.create(base, path, base_name="one").close()
+    for name in ("one", ""):
+        SnapshotStore(base, path, base_name=name).close()
+    with pytest.raises(SnapshotError, match=r"s\.cow' was made on 'one', and not on 'two'"):
+        SnapshotStore(base, path, base_name="two")

@@ -120,3 +120,28 @@ def test_a_store_that_ends_behind_a_full_area_is_cut_short() -> None:
     parse(layout, data)
     with pytest.raises(SnapshotError, match="cut short"):
         parse(layout, data[: -layout.chunk_bytes])
+
+
+# the mark of a base
+
+
+@pytest.mark.parametrize("chunk_bytes", [512, 4096])
+def test_a_header_may_be_marked_with_the_name_of_its_base(chunk_bytes: int) -> None:
+    head = snapshot.pack_header(chunk_bytes, "images/a/f00d/rootfs.ext4").ljust(512, b"\0")
+    assert snapshot.parse_mark(head) == "images/a/f00d/rootfs.ext4"
+    assert head[:16] == snapshot.pack_header(chunk_bytes)
+    assert snapshot.parse_header(head, "a store").chunk_bytes == chunk_bytes
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        snapshot.pack_header().ljust(512, b"\0"),
+        snapshot.pack_header(base_name="n" * 487).ljust(512, b"\0"),
+        snapshot.pack_header(base_name="a")[:16] + b"bangbase" + b"\xff\xff" + bytes(486),
+        snapshot.pack_header(base_name="a"),
+    ],
+    ids=["none", "a name that is too long", "a length that can't be", "cut short"],
+)
+def test_a_header_without_a_mark_says_nothing_of_its_base(head: bytes) -> None:
+    assert snapshot.parse_mark(head) is None
