@@ -233,7 +233,7 @@ def _what_is_wrong_with(label: str) -> str:
 
 def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
     place = "" if path.written == str(path.path) else f" ({path.path})"
-    if path.path.is_symlink() and isinstance(err, FileNotFoundError):
+    if isinstance(err, FileNotFoundError) and path.path.is_symlink():
         return (
             f"{quoted(path.written)} is a symlink to {quoted(str(path.path.readlink()))}, which is not there",
             None,
