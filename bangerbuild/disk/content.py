@@ -6,7 +6,7 @@ straight to or from the Blocks; only block maps and bigalloc, when written, go t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.disk.attribute_space import inline_data
 from bangerbuild.disk.inode import INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
@@ -60,12 +60,19 @@ def _zeros(length: int) -> Iterator[bytes]:
         yield bytes(min(PIECE_BYTES, length - at))
 
 
-def write_extents(handle: Handle, blocks: Blocks, runs: list[Run], content: Iterator[bytes]) -> None:
+class Writes(Protocol):
+    """A disk as one sees it who only writes to it."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put bytes in place."""
+
+
+def write_extents(handle: Handle, blocks: Writes, runs: list[Run], content: Iterator[bytes]) -> None:
     """Fill runs with content, one piece after the other; the end of the last block is zeroed.
 
     Args:
         handle: the filesystem.
-        blocks: its disk.
+        blocks: what writes to its disk.
         runs: where the content goes, in its order.
         content: bytes for all runs, but for less than a block at the end.
     """

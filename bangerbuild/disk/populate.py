@@ -1,8 +1,8 @@
 """Writing a whole tree into a freshly made, empty ext4, as it streams by.
 
-`ext2fs_link` searches a directory from its start for every name, and `ext2fs_file_write` goes block by block.
-Here files get their blocks in one go and are written in large pieces, one behind the other; names are kept in
-memory, and each directory is written once, at the end.
+`ext2fs_link` searches a directory from its start for every name, `ext2fs_file_write` goes block by block, and
+an inode that is written costs a read and a write of its block. Here content and inodes are written in large
+pieces, one behind the other; names are kept in memory, and each directory is written once, at the end.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk import superblock as sb
-from bangerbuild.disk.content import allocate, attach, pieces, write_extents
+from bangerbuild.disk.bulk import BlockReserve, InodeTable, WriteBehind
+from bangerbuild.disk.content import attach, pieces, write_extents
 from bangerbuild.disk.directory import Name, dots, pack_blocks
-from bangerbuild.disk.inode import FILE_TYPES, Inode
-from bangerbuild.disk.nodes import MAX_LINKS, Nodes
+from bangerbuild.disk.inode import FILE_TYPES, INLINE_EXTENTS, Inode
+from bangerbuild.disk.nodes import FAST_SYMLINK_BYTES, MAX_LINKS, Nodes
 from bangerbuild.disk.resolve import MAX_NAME_BYTES
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.tree import EntryType
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.mapping import Run
     from bangerbuild.tree import Entry
 
 ROOT_INO = 2
@@ -49,17 +51,18 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
         SourceError: an entry that no filesystem can hold, or that contradicts an earlier one.
         FilesystemError: the filesystem is not as it must be, or is full; the message names the entry.
     """
-    tree = _NewTree(fs.nodes)
-    for entry in entries:
-        try:
-            tree.put(entry)
-        except FilesystemError as err:
-            if err.code is None:
-                raise
-            raise FilesystemError(
-                f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
-            ) from err
-    return tree.finish()
+    with WriteBehind(fs.blocks) as behind:
+        tree = _NewTree(fs.nodes, behind)
+        for entry in entries:
+            try:
+                tree.put(entry)
+            except FilesystemError as err:
+                if err.code is None:
+                    raise
+                raise FilesystemError(
+                    f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
+                ) from err
+        return tree.finish()
 
 
 class _Leaf(NamedTuple):
@@ -83,13 +86,15 @@ class _Directory:
 
 
 class _NewTree:
-    """The tree while it grows: files on disk, directories in memory."""
+    """The tree while it grows: files on disk or on their way there, directories in memory."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, behind: WriteBehind) -> None:
         self._nodes = nodes
         self._handle = nodes.handle
         _check_usable(nodes)
-        self._goal = self._handle.block_goal(ROOT_INO)
+        self._behind = behind
+        self._reserve = BlockReserve(self._handle, self._handle.block_goal(ROOT_INO))
+        self._table = InodeTable(self._handle, behind)
         self._links: dict[int, int] = {}
         """How many names a file has, where it is not one."""
         self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
@@ -163,11 +168,10 @@ class _NewTree:
         if entry.type is EntryType.FILE:
             self._put_content(ino, inode, entry)
         elif entry.type is EntryType.SYMLINK:
-            self._nodes.write_target(ino, inode, self._target_of(entry))
-        else:
-            if entry.type in _DEVICES:
-                inode.device = entry.device
-            self._nodes.save(ino, inode)
+            self._put_target(ino, inode, self._target_of(entry))
+        elif entry.type in _DEVICES:
+            inode.device = entry.device
+        self._table.put(ino, inode)
         self._set_xattrs(ino, entry.xattrs)
         return _Leaf(ino, FILE_TYPES[entry.type])
 
@@ -176,6 +180,14 @@ class _NewTree:
         if not 0 < len(text) < self._handle.block_size or b"\0" in text:
             raise SourceError(f"'{entry.path}' is a symlink of {len(text)} bytes, which no filesystem takes")
         return text
+
+    def _put_target(self, ino: int, inode: Inode, text: bytes) -> None:
+        inode.size_bytes = len(text)
+        if len(text) < FAST_SYMLINK_BYTES:
+            inode.block_area = text
+        else:
+            self._give_blocks(ino, inode, runs := self._reserve.take(0, 1))
+            write_extents(self._handle, self._behind, runs, iter((text,)))
 
     def _put_content(self, ino: int, inode: Inode, entry: Entry) -> None:
         most = MAX_FILE_BLOCKS * self._handle.block_size
@@ -186,15 +198,27 @@ class _NewTree:
         self._handle.set_size(inode.raw, entry.size_bytes)
         runs = []
         for first, count in (stretches := _stretches(entry, self._handle.block_size)):
-            runs += allocate(self._handle, self._goal, first, count)
-            self._goal = runs[-1].first + runs[-1].blocks
+            runs += self._reserve.take(first, count)
+        self._give_blocks(ino, inode, runs)
         if runs:
             content = _aligned_content(entry, stretches, self._handle.block_size)
-            write_extents(self._handle, self._nodes.blocks, runs, content)
+            write_extents(self._handle, self._behind, runs, content)
+
+    def _give_blocks(self, ino: int, inode: Inode, runs: list[Run]) -> None:
+        if len(runs) > INLINE_EXTENTS:
+            self._settle()  # libext2fs takes further blocks and writes the inode
         attach(self._handle, ino, inode, runs)
-        self._nodes.save(ino, inode)
+
+    def _settle(self) -> None:
+        """Let libext2fs look at inodes and take blocks: it must find all that was done without it."""
+        self._reserve.give_back()
+        self._table.pass_on()
+        self._behind.settle()
+        self._handle.drop_inode_cache()
 
     def _set_xattrs(self, ino: int, xattrs: Mapping[str, bytes]) -> None:
+        if xattrs:
+            self._settle()
         for name in sorted(xattrs):
             self._nodes.set_xattr(ino, name, xattrs[name])
 
@@ -219,6 +243,7 @@ class _NewTree:
         self._links[leaf.ino] = left
         if not left:
             del self._links[leaf.ino]
+            self._settle()
             self._nodes.free(leaf.ino, self._nodes.inode(leaf.ino))
 
     def _drop_directory(self, entry: Entry, directory: _Directory) -> None:
@@ -230,11 +255,12 @@ class _NewTree:
 
     def finish(self) -> int:
         """Write the directories, and the link counts that turned out not to be one; see `populate`."""
-        for directory in self._directories.values():
-            if directory.own_blocks and directory is not self._root and not directory.names:
-                self._nodes.save(directory.ino, directory.inode)
-            else:
-                self._write_directory(directory)
+        self._settle()
+        written = [(directory, self._laid_out(directory)) for directory in self._directories.values()]
+        self._settle()  # the checksums of a directory's blocks take its generation from its inode
+        for directory, blocks in written:
+            for block, data in blocks:
+                self._handle.write_directory_block(block, data, directory.ino)
             self._set_xattrs(directory.ino, directory.xattrs)
         for ino, links in self._links.items():
             inode = self._nodes.inode(ino)
@@ -243,8 +269,12 @@ class _NewTree:
         sizes = (directory.inode.size_bytes for directory in self._directories.values())
         return sum(size for size in sizes if size > LIST_BYTES)
 
-    def _write_directory(self, directory: _Directory) -> None:
+    def _laid_out(self, directory: _Directory) -> list[tuple[int, bytes]]:
+        """The blocks of a directory and what goes there, its inode on its way; nothing if it stays as it is."""
         handle, inode, ino = self._handle, directory.inode, directory.ino
+        if directory.own_blocks and directory is not self._root and not directory.names:
+            self._table.put(ino, inode)
+            return []
         if directory.own_blocks:
             handle.free_blocks(ino, inode.raw)
             inode.sectors = 0
@@ -253,13 +283,11 @@ class _NewTree:
         below = 2 + sum(isinstance(at, _Directory) for at in directory.names.values())
         inode.links = below if below < MAX_LINKS else 1
         inode.size_bytes = len(packed) * handle.block_size
-        runs = allocate(handle, self._goal, 0, len(packed))
-        self._goal = runs[-1].first + runs[-1].blocks
-        attach(handle, ino, inode, runs)
-        self._nodes.save(ino, inode)  # before its blocks: their checksums take its generation from it
+        runs = self._reserve.take(0, len(packed))
+        self._give_blocks(ino, inode, runs)
+        self._table.put(ino, inode)
         blocks = (run.first + i for run in runs for i in range(run.blocks))
-        for block, data in zip(blocks, packed, strict=True):
-            handle.write_directory_block(block, data, ino)
+        return list(zip(blocks, packed, strict=True))
 
 
 def _check_usable(nodes: Nodes) -> None:

@@ -88,6 +88,7 @@ class Handle:
         self.block_size: int = self.head.blocksize
         self.cluster_blocks = 1 << self.head.cluster_ratio_bits
         (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
+        (self._inodes_per_group,) = struct.unpack_from("<I", raw, 0x28)
         self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
         self._bitmaps: tuple[Bitmap, ...] = ()
         self._inode_type = c_char * self.inode_size
@@ -180,6 +181,16 @@ class Handle:
     def write_inode(self, ino: int, raw: bytearray) -> None:
         """Write an inode's bytes; the checksum is set on the way."""
         self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
+
+    def set_inode_checksum(self, ino: int, raw: bytearray) -> None:
+        """Set the checksum in an inode's bytes, where the filesystem has them, for a writer of its own."""
+        self._lib.ext2fs_inode_csum_set(self._fs, ino, self._inode_type.from_buffer(raw))
+
+    def inode_place(self, ino: int) -> int:
+        """Where an inode lies on the disk, in bytes. One written there past the cache makes that stale."""
+        group, index = divmod(ino - 1, self._inodes_per_group)
+        table: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
+        return table * self.block_size + index * self.inode_size
 
     def new_inode(self, near: int, mode: int) -> int:
         """The number of a free inode in the group of `near`, or behind it; not yet taken."""

@@ -44,6 +44,8 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_group_desc_csum_set": (None, (c_void_p, c_uint32)),
     "ext2fs_read_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
     "ext2fs_write_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_inode_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p)),
+    "ext2fs_inode_table_loc": (c_uint64, (c_void_p, c_uint32)),
     "ext2fs_new_inode": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p, c_void_p)),
     "ext2fs_inode_alloc_stats2": (None, (c_void_p, c_uint32, c_int, c_int)),
     "ext2fs_inode_size_set": (errcode_t, (c_void_p, c_void_p, c_uint64)),
