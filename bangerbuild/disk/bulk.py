@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from bangerbuild.disk.content import PIECE_BYTES
 from bangerbuild.disk.inode import MAX_EXTENT_BLOCKS
 from bangerbuild.disk.mapping import Run
+from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
     from bangerbuild.disk.libext2fs import Handle
+    from bangerbuild.disk.superblock import Superblock
 
+ROOT_INO = 2
 _PIECES_UNDER_WAY = 8
 _BLOCKS_AT_ONCE = 8192
 _INODES_AT_ONCE = 16384
@@ -100,7 +103,11 @@ class BlockReserve:
                 self._next, self._left = self._handle.allocate_run(self._next, wanted)
             taken = min(count, self._left)
             before = runs[-1] if runs else None
-            if before and before.first + before.blocks == self._next and before.blocks + taken <= MAX_EXTENT_BLOCKS:
+            if (
+                before
+                and before.first + before.blocks == self._next
+                and before.blocks + taken <= MAX_EXTENT_BLOCKS
+            ):
                 runs[-1] = before._replace(blocks=before.blocks + taken)
             else:
                 runs.append(Run(logical, self._next, taken))
@@ -120,13 +127,30 @@ class InodeTable:
 
     Args:
         handle: the filesystem.
+        superblock: as it was when opened.
         behind: what writes them.
     """
 
-    def __init__(self, handle: Handle, behind: WriteBehind) -> None:
+    def __init__(self, handle: Handle, superblock: Superblock, behind: WriteBehind) -> None:
         self._handle = handle
         self._behind = behind
         self._waiting: dict[int, Inode] = {}
+        self._next = handle.new_inode(ROOT_INO, 0)
+        is_free_from_there = superblock.free_inodes == superblock.inodes - self._next + 1
+        self._last = superblock.inodes if is_free_from_there else 0
+
+    def claim(self, inode: Inode) -> int:
+        """Take a free number for an inode: the next one, as long as there is.
+
+        Raises:
+            FilesystemError: none is left.
+        """
+        if self._next <= self._last:
+            ino, self._next = self._next, self._next + 1
+        else:
+            ino = self._handle.new_inode(ROOT_INO, 0)
+        self._handle.count_inode(ino, 1, directory=inode.type is EntryType.DIRECTORY)
+        return ino
 
     def put(self, ino: int, inode: Inode) -> None:
         """Have an inode written, as it is when it is passed on."""

@@ -23,6 +23,7 @@ from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.mapping import Run
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 ROOT_INO = 2
 MAX_FILE_BLOCKS = (1 << 32) - 1
 """An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
+LARGE_FILE_BYTES = 1 << 31
+"""From this size on a file is to be told of in the superblock."""
 LIST_BYTES = 64 << 10
 """What some two thousand names take."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
@@ -94,12 +97,14 @@ class _NewTree:
         _check_usable(nodes)
         self._behind = behind
         self._reserve = BlockReserve(self._handle, self._handle.block_goal(ROOT_INO))
-        self._table = InodeTable(self._handle, behind)
+        self._table = InodeTable(self._handle, nodes.superblock, behind)
         self._links: dict[int, int] = {}
         """How many names a file has, where it is not one."""
         self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
         self._directories = {"": self._root}
         self._adopt_lost_and_found()
+        self._handle.free_blocks(ROOT_INO, self._root.inode.raw)
+        self._root.inode.sectors = 0
 
     def _adopt_lost_and_found(self) -> None:
         for entry in self._nodes.entries(ROOT_INO):
@@ -130,7 +135,7 @@ class _NewTree:
         if isinstance(there, _Directory):
             self._drop_directory(entry, there)
             there = None
-        leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(parent, entry)
+        leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(entry)
         if there != leaf:
             self._drop(there)
         parent.names[raw] = leaf
@@ -150,7 +155,7 @@ class _NewTree:
 
     def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
         inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
-        made = _Directory(self._nodes.claim(parent.ino, inode), inode, parent.ino)
+        made = _Directory(self._table.claim(inode), inode, parent.ino)
         parent.names[name] = self._directories[path] = made
         return made
 
@@ -162,9 +167,9 @@ class _NewTree:
         inode.mtime_ns = entry.mtime_ns
         directory.xattrs = entry.xattrs
 
-    def _put_leaf(self, parent: _Directory, entry: Entry) -> _Leaf:
+    def _put_leaf(self, entry: Entry) -> _Leaf:
         inode = self._nodes.new(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime_ns)
-        ino = self._nodes.claim(parent.ino, inode)
+        ino = self._table.claim(inode)
         if entry.type is EntryType.FILE:
             self._put_content(ino, inode, entry)
         elif entry.type is EntryType.SYMLINK:
@@ -195,14 +200,17 @@ class _NewTree:
             raise SourceError(
                 f"'{entry.path}' has {entry.size_bytes} bytes; a file in ext4 has {most} at most"
             )
-        self._handle.set_size(inode.raw, entry.size_bytes)
-        runs = []
-        for first, count in (stretches := _stretches(entry, self._handle.block_size)):
-            runs += self._reserve.take(first, count)
+        if entry.size_bytes < LARGE_FILE_BYTES:
+            inode.size_bytes = entry.size_bytes
+        else:
+            self._handle.set_size(inode.raw, entry.size_bytes)
+        if not (stretches := _stretches(entry, self._handle.block_size)):
+            self._give_blocks(ino, inode, [])
+            return
+        runs = [run for first, count in stretches for run in self._reserve.take(first, count)]
         self._give_blocks(ino, inode, runs)
-        if runs:
-            content = _aligned_content(entry, stretches, self._handle.block_size)
-            write_extents(self._handle, self._behind, runs, content)
+        content = _aligned_content(entry, stretches, self._handle.block_size)
+        write_extents(self._handle, self._behind, runs, content)
 
     def _give_blocks(self, ino: int, inode: Inode, runs: list[Run]) -> None:
         if len(runs) > INLINE_EXTENTS:
@@ -255,7 +263,6 @@ class _NewTree:
 
     def finish(self) -> int:
         """Write the directories, and the link counts that turned out not to be one; see `populate`."""
-        self._settle()
         written = [(directory, self._laid_out(directory)) for directory in self._directories.values()]
         self._settle()  # the checksums of a directory's blocks take its generation from its inode
         for directory, blocks in written:
@@ -270,12 +277,13 @@ class _NewTree:
         return sum(size for size in sizes if size > LIST_BYTES)
 
     def _laid_out(self, directory: _Directory) -> list[tuple[int, bytes]]:
-        """The blocks of a directory and what goes there, its inode on its way; nothing if it stays as it is."""
+        """A directory's blocks and what goes there, its inode on its way; none if it stays as it is."""
         handle, inode, ino = self._handle, directory.inode, directory.ino
-        if directory.own_blocks and directory is not self._root and not directory.names:
-            self._table.put(ino, inode)
-            return []
-        if directory.own_blocks:
+        if directory.own_blocks and directory is not self._root:
+            if not directory.names:
+                self._table.put(ino, inode)
+                return []
+            self._settle()
             handle.free_blocks(ino, inode.raw)
             inode.sectors = 0
         names = [*dots(ino, directory.parent), *(_packed(name, at) for name, at in directory.names.items())]
@@ -335,15 +343,20 @@ def _aligned_content(entry: Entry, stretches: list[tuple[int, int]], block_bytes
     if entry.content is None:
         raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
     if entry.data_extents is None:
-        yield from pieces(entry.content, entry.size_bytes, entry.path)
-        return
-    extents = iter([*entry.data_extents, (1 << 63, 0)])
+        return pieces(entry.content, entry.size_bytes, entry.path)
+    return _filled(entry.content, entry, stretches, block_bytes)
+
+
+def _filled(
+    content: BinaryIO, entry: Entry, stretches: list[tuple[int, int]], block_bytes: int
+) -> Iterator[bytes]:
+    extents = iter([*(entry.data_extents or ()), (1 << 63, 0)])
     offset, length = next(extents)
     for first, count in stretches:
         at, end = first * block_bytes, (first + count) * block_bytes
         while offset < end:
             yield bytes(offset - at)
-            yield from pieces(entry.content, length, entry.path)
+            yield from pieces(content, length, entry.path)
             at = offset + length
             offset, length = next(extents)
         yield bytes(end - at)

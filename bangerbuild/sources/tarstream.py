@@ -56,6 +56,7 @@ class TarStream:
         self.compression = compression_of(file.read(MAGIC_BYTES))
         file.seek(0)
         self._size_bytes = os.fstat(file.fileno()).st_size
+        self._position = 0
         self._file = decompressed(file, self.compression) if self.compression else file
 
     def read_some(self, size: int) -> bytes:
@@ -66,6 +67,7 @@ class TarStream:
             raise self._broken(err) from err
         except OSError as err:
             raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+        self._position += len(data)
         self.spend(len(data))
         if self._digest is not None and self.compression:
             self._digest.update(data)
@@ -94,10 +96,11 @@ class TarStream:
         spare = padding if self.is_whole else 0
         left = size + padding
         if self.compression is None:
-            if self._file.tell() + left - spare > self._size_bytes:
+            self._position += left
+            if self._position - spare > self._size_bytes:
                 raise self.cut()
             self.spend(left)
-            self._file.seek(left, os.SEEK_CUR)
+            self._file.seek(self._position)
             return
         while left and (data := self.read_some(min(left, _PIECE_BYTES))):
             left -= len(data)

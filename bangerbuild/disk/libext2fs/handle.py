@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
-from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
+from bangerbuild.disk.libext2fs.bitmaps import Bitmap, Touched, remember_bitmaps, write_touched
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
 from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
-from bangerbuild.disk.superblock import OFFSET, SIZE, damaged
+from bangerbuild.disk.superblock import INCOMPAT_EA_INODE, OFFSET, SIZE, damaged
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -90,7 +90,11 @@ class Handle:
         (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
         (self._inodes_per_group,) = struct.unpack_from("<I", raw, 0x28)
         self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
+        self._has_value_inodes = bool(struct.unpack_from("<I", raw, 0x60)[0] & INCOMPAT_EA_INODE)
         self._bitmaps: tuple[Bitmap, ...] = ()
+        self._touched: Touched | None = None
+        self._touched_inodes: set[int] = set()
+        """The groups in whose inode bitmap something was changed."""
         self._inode_type = c_char * self.inode_size
         self._number32 = c_uint32()
         self._number64 = c_uint64()
@@ -111,8 +115,14 @@ class Handle:
         handle.head.io = handle.head.image_io = channel.address
         handle.head.flags |= _RW
         handle.head.now = now or 1
-        handle._bitmaps = self._bitmaps
+        handle._watch(self._bitmaps)
         return handle
+
+    def _watch(self, bitmaps: tuple[Bitmap, ...]) -> None:
+        """Take note from now on of what is changed in bitmaps that are in memory."""
+        self._bitmaps = bitmaps
+        if bitmaps:
+            self._touched = Touched(self._lib, self._fs, bitmaps[0])
 
     def drop_inode_cache(self) -> None:
         """Forget cached inodes; a later read makes a new cache."""
@@ -132,7 +142,7 @@ class Handle:
             raise damaged(self._channel.blocks, problem)
         self._lib.ext2fs_read_bitmaps(self._fs)
         if self.cluster_blocks == 1:
-            self._bitmaps = remember_bitmaps(self._lib, self.head, superblock)
+            self._watch(remember_bitmaps(self._lib, self.head, superblock))
         for bitmap in self._bitmaps:
             last = (blocks - bitmap.first) % bitmap.group_bits if bitmap.kind == "block" else 0
             last = last or bitmap.group_bits
@@ -159,16 +169,30 @@ class Handle:
     def close(self) -> None:
         """Write what is in memory and free the handle, which must not be used any more, failed or not."""
         try:
-            for bitmap in self._bitmaps:
-                write_changed(self._lib, self._fs, self.head, bitmap, self._channel.blocks)
+            self._write_bitmaps()
+            self._forget_touched()
             self._lib.ext2fs_close2(self._fs, 0)
         except BaseException:
             self.abandon()
             raise
         self._fs = c_void_p()
 
+    def _write_bitmaps(self) -> None:
+        if self._touched is None:
+            return
+        blocks, inodes = self._bitmaps
+        inode_groups = range(inodes.groups) if self._has_value_inodes else sorted(self._touched_inodes)
+        for bitmap, groups in ((blocks, sorted(self._touched.groups)), (inodes, inode_groups)):
+            write_touched(self._lib, self._fs, bitmap, groups, self._channel.blocks)
+
+    def _forget_touched(self) -> None:
+        """Before the handle is freed: then another thread's may have its address."""
+        if self._touched is not None:
+            self._touched.forget()
+
     def abandon(self) -> None:
         """Free the handle without writing anything."""
+        self._forget_touched()
         self._lib.ext2fs_free(self._fs)
         self._fs = c_void_p()
 
@@ -200,6 +224,7 @@ class Handle:
     def count_inode(self, ino: int, change: int, *, directory: bool) -> None:
         """Take (1) or free (-1) an inode in bitmap and counters."""
         self._lib.ext2fs_inode_alloc_stats2(self._fs, ino, change, int(directory))
+        self._touched_inodes.add((ino - 1) // self._inodes_per_group)
 
     def set_size(self, raw: bytearray, size_bytes: int) -> None:
         """Set an inode's size, and in the superblock what a file of 2 GiB needs."""
@@ -217,6 +242,7 @@ class Handle:
     def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
         """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
         first, length = self._number64, self._length64
+        goal = self._bitmaps[0].from_clear(goal) if self._bitmaps else goal
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
         taken = min(length.value, blocks)
         self._lib.ext2fs_block_alloc_stats_range(self._fs, first.value, taken, 1)
@@ -224,6 +250,7 @@ class Handle:
 
     def allocate_block(self, goal: int) -> int:
         """Take one block, with bigalloc the cluster that it begins."""
+        goal = self._bitmaps[0].from_clear(goal) if self._bitmaps else goal
         self._lib.ext2fs_new_block2(self._fs, goal, None, byref(self._number64))
         block = self._number64.value
         self._lib.ext2fs_block_alloc_stats2(self._fs, block, 1)
