@@ -6,7 +6,6 @@ No digest depends on times, on where the tree lies, on the order of a directory,
 from __future__ import annotations
 
 import hashlib
-import json
 import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, Protocol
@@ -26,7 +25,7 @@ StatKey = tuple[int, int, int, int, int]
 
 _PIECE_BYTES = 1 << 20
 _RACY_NS = 20_000_000
-_TREE_FORMAT = "bangerbuild tree 1"
+_TREE_FORMAT = "bangerbuild tree 2"
 _CONTENT_ONLY = TreeRules(xattrs=False)
 
 
@@ -37,10 +36,10 @@ class DigestCache(Protocol):
     nor told, so an implementation need not know of that.
     """
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:
+    def get(self, path: str, found: os.stat_result) -> str | None:
         """The digest of a file that stat says this of; None if it is not known."""
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
         """Remembers it."""
 
 
@@ -50,11 +49,11 @@ class MemoryDigestCache:
     def __init__(self) -> None:
         self._digests: dict[tuple[int, ...], str] = {}
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
+    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
         """The digest that was put for this stat."""
         return self._digests.get(stat_key(found))
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
         """Remembers it."""
         self._digests[stat_key(found)] = digest
 
@@ -71,7 +70,7 @@ def file_digest(path: Path, *, cache: DigestCache | None = None, written: str | 
         SourceError: it is no regular file, can't be read, or changed meanwhile.
     """
     entry, found = file_with_stat(path, _CONTENT_ONLY, written=written, holes=False)
-    return _content_digest(entry, found, path, cache)
+    return _content_digest(entry, found, str(path), cache)
 
 
 def tree_digest(
@@ -84,7 +83,7 @@ def tree_digest(
     """
     listing = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
     for entry, found in _walk(top, rules, written):
-        content = _content_digest(entry, found, top / entry.path, cache)
+        content = _content_digest(entry, found, f"{top}/{entry.path}", cache)
         listing.update(_line(entry, content))
     return listing.hexdigest()
 
@@ -96,28 +95,14 @@ def _walk(top: Path, rules: TreeRules, written: str | None) -> Iterable[tuple[En
 
 
 def _line(entry: Entry, content: str) -> bytes:
-    """One entry as a line of JSON: no two entries share one, and no line can be read as two."""
-    xattrs = sorted((name, value.hex()) for name, value in entry.xattrs.items())
-    return (
-        json.dumps(
-            [
-                entry.path,
-                entry.type.value,
-                entry.mode,
-                entry.uid,
-                entry.gid,
-                entry.size_bytes,
-                entry.target,
-                entry.device,
-                xattrs,
-                content,
-            ]
-        )
-        + "\n"
-    ).encode("ascii")
+    """One entry as six fields, each ended by the byte that none holds: no two entries share one."""
+    numbers = f"{entry.mode} {entry.uid} {entry.gid} {entry.size_bytes} {entry.device}"
+    xattrs = str(sorted((name, value.hex()) for name, value in entry.xattrs.items())) if entry.xattrs else ""
+    fields = (entry.path, entry.type.value, numbers, entry.target, xattrs, content)
+    return "\0".join((*fields, "")).encode("utf-8", "surrogateescape")
 
 
-def _content_digest(entry: Entry, found: os.stat_result, path: Path, cache: DigestCache | None) -> str:
+def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: DigestCache | None) -> str:
     """Empty for what has no content."""
     if entry.content is None:
         return ""

@@ -30,12 +30,12 @@ class RecordingCache(MemoryDigestCache):
         self.asked: list[str] = []
         self.told: list[str] = []
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:
-        self.asked.append(path.name)
+    def get(self, path: str, found: os.stat_result) -> str | None:
+        self.asked.append(path.rpartition("/")[2])
         return super().get(path, found)
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:
-        self.told.append(path.name)
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
+        self.told.append(path.rpartition("/")[2])
         super().put(path, found, digest)
 
 
