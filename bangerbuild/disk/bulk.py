@@ -10,6 +10,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Self
 
+from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.content import PIECE_BYTES
 from bangerbuild.disk.inode import MAX_EXTENT_BLOCKS
 from bangerbuild.disk.mapping import Run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 ROOT_INO = 2
 _PIECES_UNDER_WAY = 8
+_WRITE_BACK_BYTES = 32 << 20
 _BLOCKS_AT_ONCE = 8192
 _INODES_AT_ONCE = 16384
 
@@ -33,7 +35,8 @@ _INODES_AT_ONCE = 16384
 class WriteBehind:
     """Writes to a disk that take place in a thread, neighbours joined to large pieces; a context manager.
 
-    An error of a write is raised by a later one, or by `settle`.
+    An error of a write is raised by a later one, or by `settle`. Of a raw file, a further thread has the disk
+    take what was written, so that e2fsck and whoever syncs the file find little left to wait for.
 
     Args:
         blocks: the disk; stays the caller's and open.
@@ -45,6 +48,10 @@ class WriteBehind:
         self._begin = self._end = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="write-behind")
         self._under_way: deque[Future[None]] = deque()
+        self._to_disk = ThreadPoolExecutor(1, thread_name_prefix="write-back")
+        self._writing_back: Future[None] | None = None
+        self._since_bytes = 0
+        """Written since the disk was last asked to take it."""
 
     def write(self, offset: int, data: bytes) -> None:
         """Put bytes in place, some time before `settle` returns."""
@@ -65,8 +72,16 @@ class WriteBehind:
             data = b"".join(self._pieces)
             self._pieces.clear()
             self._under_way.append(self._thread.submit(self._blocks.write, self._begin, data))
+            self._write_back(len(data))
         while len(self._under_way) > most:
             self._under_way.popleft().result()
+
+    def _write_back(self, more_bytes: int) -> None:
+        self._since_bytes += more_bytes
+        is_free = self._writing_back is None or self._writing_back.done()
+        if isinstance(self._blocks, RawFile) and is_free and self._since_bytes >= _WRITE_BACK_BYTES:
+            self._writing_back = self._to_disk.submit(self._blocks.write_back)
+            self._since_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -75,6 +90,7 @@ class WriteBehind:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._thread.shutdown()
+        self._to_disk.shutdown()
 
 
 class BlockReserve:
