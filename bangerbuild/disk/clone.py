@@ -185,7 +185,8 @@ def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:
 
 def _part_digest(fd: int, ranges: list[tuple[int, int]]) -> bytes:
     """Nothing for zeros."""
-    hasher, indices = hashlib.sha256(), []
+    hasher = hashlib.sha256()
+    indices: list[int] = []
     for index, pieces in _runs(fd, ranges):
         hasher.update(pieces)
         indices += range(index, index - (-len(pieces) // DIGEST_PIECE_BYTES))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
-from bangerbuild.sources.hostfile import stat_of
+from bangerbuild.sources.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
 
 if TYPE_CHECKING:
     import os
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 StatKey = tuple[int, int, int, int, int]
 
 _PIECE_BYTES = 1 << 20
+_ZEROS = memoryview(bytes(_PIECE_BYTES))
 _RACY_NS = 20_000_000
 _TREE_FORMAT = "bangerbuild tree 2"
 _CONTENT_ONLY = TreeRules(xattrs=False)
@@ -107,10 +108,10 @@ def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: Diges
     if entry.content is None:
         return ""
     if cache is None or not _is_settled(found):
-        return _sha256(entry.content)
+        return _sha256(entry.content, found)
     known = cache.get(path, found)
     if known is None:
-        known = _sha256(entry.content)
+        known = _sha256(entry.content, found)
         cache.put(path, found, known)
     return known
 
@@ -124,8 +125,26 @@ def _is_settled(found: os.stat_result) -> bool:
     return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - _RACY_NS
 
 
-def _sha256(content: BinaryIO) -> str:
+def _sha256(content: BinaryIO, found: os.stat_result) -> str:
+    """Holes are taken as the zeros that they read as, and not read."""
     digest = hashlib.sha256()
-    while piece := content.read(_PIECE_BYTES):
-        digest.update(piece)
+    is_sparse = found.st_blocks * STAT_BLOCK_BYTES < found.st_size
+    extents = content.skip_holes() if is_sparse and isinstance(content, HostContent) else None
+    position = 0
+    for offset, length in ((0, found.st_size),) if extents is None else extents:
+        _take_zeros(digest, offset - position)
+        _take(digest, content, length)
+        position = offset + length
+    _take_zeros(digest, found.st_size - position)
     return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, content: BinaryIO, length: int) -> None:
+    while length and (piece := content.read(min(length, _PIECE_BYTES))):
+        digest.update(piece)
+        length -= len(piece)
+
+
+def _take_zeros(digest: hashlib._Hash, length: int) -> None:
+    for at in range(0, length, _PIECE_BYTES):
+        digest.update(_ZEROS[: length - at])

@@ -15,7 +15,7 @@ from pathspec import GitIgnoreSpec
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.hostentry import TreeRules, host_entry, host_xattrs
-from bangerbuild.sources.hostfile import HostContent, check_is_file, stat_of, unreadable
+from bangerbuild.sources.hostfile import STAT_BLOCK_BYTES, HostContent, check_is_file, stat_of, unreadable
 from bangerbuild.sources.names import text_of
 from bangerbuild.tree import TYPES, Entry, EntryType
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Found = tuple[Entry, os.stat_result]
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_STAT_BLOCK_BYTES = 512
 
 
 def walk_directory(
@@ -94,7 +93,7 @@ def _file(  # noqa: PLR0913 - all that is known of a file
     *,
     holes: bool,
 ) -> Entry:
-    is_sparse = holes and found.st_blocks * _STAT_BLOCK_BYTES < found.st_size
+    is_sparse = holes and found.st_blocks * STAT_BLOCK_BYTES < found.st_size
     extents = content.skip_holes() if is_sparse else None
     return host_entry(path, found, rules, xattrs, content=content.as_file(), data_extents=extents)
 

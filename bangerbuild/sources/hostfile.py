@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.sources.sparse import Extents
 
+STAT_BLOCK_BYTES = 512
 _BUFFER_BYTES = 256 << 10
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _identity = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns")

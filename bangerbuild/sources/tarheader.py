@@ -10,6 +10,7 @@ base-256 numbers (`tar.h` and the manual's "Basic Tar Format" of GNU tar).
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 
@@ -55,15 +56,15 @@ def parse_header(block: bytes) -> Header:
         name = _text(prefix) + b"/" + name
     return Header(
         name=name,
-        mode=parse_number(mode) & 0o7777,
-        uid=parse_number(uid),
-        gid=parse_number(gid),
+        mode=_frequent_number(mode) & 0o7777,
+        uid=_frequent_number(uid),
+        gid=_frequent_number(gid),
         size_bytes=parse_number(size),
-        mtime_s=parse_number(mtime),
+        mtime_s=_frequent_number(mtime),
         type=type_,
         link=_text(link),
-        major=parse_number(major),
-        minor=parse_number(minor),
+        major=_frequent_number(major),
+        minor=_frequent_number(minor),
     )
 
 
@@ -85,6 +86,10 @@ def parse_number(field: bytes) -> int:
         return int(digits, 8) if not digits.isspace() else 0
     except ValueError as err:
         raise Unfit(f"has a header with a damaged number: {field!r}") from err
+
+
+_frequent_number = functools.lru_cache(maxsize=1024)(parse_number)
+"""The same, for fields in which most members of an archive are like others."""
 
 
 def _checksum(block: bytes) -> int:

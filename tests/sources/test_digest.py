@@ -182,7 +182,7 @@ def test_an_unchanged_file_is_read_once(top: Path, later: None) -> None:
 
 def test_what_the_cache_says_of_the_same_stat_is_believed(top: Path, later: None) -> None:
     cache = MemoryDigestCache()
-    cache.put(top / "other", (top / "other").stat(), "0" * 64)
+    cache.put(str(top / "other"), (top / "other").stat(), "0" * 64)
 
     assert file_digest(top / "other", cache=cache) == "0" * 64
 

@@ -214,7 +214,8 @@ class Handle:
         """Where an inode lies on the disk, in bytes. One written there past the cache makes that stale."""
         group, index = divmod(ino - 1, self._inodes_per_group)
         table: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
-        return table * self.block_size + index * self.inode_size
+        place: int = table * self.block_size + index * self.inode_size
+        return place
 
     def new_inode(self, near: int, mode: int) -> int:
         """The number of a free inode in the group of `near`, or behind it; not yet taken."""
