@@ -99,6 +99,8 @@ class Manner:
     """After a failure, do what does not depend on it."""
     lock_seconds: float = 60
     """How long to wait for another writer of the store."""
+    previews: bool = True
+    """Whether the plan shall say what updates change inside guests."""
 
 
 def apply(
@@ -133,9 +135,9 @@ def _do(
     )
     found, wanted = _pinned(request, loaded, wanted, reporter.progressed)
     with store.writing(loaded.store, timeout_seconds=manner.lock_seconds) as opened:
-        made = _plan(wanted, forced, opened, limits.epoch)
+        made = _plan(wanted, forced, opened, limits.epoch, previews=manner.previews)
         while opened.lock(_owners(made)):  # whoever had the lock may have done the work
-            made = _plan(wanted, forced, opened, limits.epoch)
+            made = _plan(wanted, forced, opened, limits.epoch, previews=manner.previews)
         found.write()
         reporter.planned(made)
         return made, execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
@@ -183,8 +185,11 @@ def _forced(wanted: Graph, request: Request) -> frozenset[str]:
     return frozenset(step_id for name in request.replace for step_id in graph.matching(wanted, name))
 
 
-def _plan(wanted: Graph, forced: frozenset[str], opened: Store, seconds: int) -> Plan:
-    return plan.make(wanted, opened, LocalHost(opened, seconds), epoch=seconds, forced=forced)
+def _plan(
+    wanted: Graph, forced: frozenset[str], opened: Store, seconds: int, *, previews: bool = True
+) -> Plan:
+    host = LocalHost(opened, seconds)
+    return plan.make(wanted, opened, host, epoch=seconds, forced=forced, previews=previews)
 
 
 def epoch() -> int:

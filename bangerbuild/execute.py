@@ -8,10 +8,12 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 from __future__ import annotations
 
 import errno
+import heapq
 import time
-from collections import deque
+from collections import defaultdict
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
     Publish: TypeAlias = Callable[[Sequence[Staged], Callable[[str], bool]], list[Staged]]
 
 
-BATCH_JOBS = 64
+BATCH_JOBS = 256
 """Finished jobs are published together, because a sync costs about the same for one as for many."""
 FULL = {errno.ENOSPC, errno.EDQUOT}
 HOLD_SECONDS = 0.1
@@ -87,13 +89,19 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
     return tuple(run.results.get(action.id, Result(action.id, Outcome.SKIPPED)) for action in plan.actions)
 
 
-@dataclass
+@dataclass(order=True)
 class _Job:
     """A disk and its patches, or one step alone."""
 
-    actions: list[Action]
-    needs: set[str] = field(default_factory=set)
-    """Ids of steps of other jobs."""
+    index: int
+    """Its place in the plan."""
+    actions: list[Action] = field(compare=False)
+    needs: set[str] = field(default_factory=set, compare=False)
+    """Ids of steps of other jobs that did not end yet."""
+    is_vain: bool = field(default=False, compare=False)
+    """Whether one of those did not succeed."""
+    was_started: bool = field(default=False, compare=False)
+    """As far as anybody was told."""
 
 
 @dataclass
@@ -101,13 +109,33 @@ class _Finished:
     """What a job's thread leaves behind."""
 
     workspace: JobWorkspace
-    staged: Staged | None
-    seconds: dict[str, float]
-    warnings: list[tuple[str, str]]
-    done: list[Action] = field(default_factory=list)
-    """The steps that hold, whatever came after them."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    done: list[tuple[Action, list[Record]]] = field(default_factory=list)
+    """The steps that hold, whatever came after them, and what is to be remembered of each."""
     failed: Action | None = None
     error: BangerError | None = None
+    staged: Staged | None = None
+    """What is to be published of it."""
+
+    def fail(self, action: Action, error: BangerError) -> None:
+        """What was done to a disk where it lies holds, though a later step fails; what is staged does not."""
+        steps = [done for done, _ in self.done]
+        holds = 0 if self.workspace.staged else steps.index(action) if action in steps else len(steps)
+        self.failed, self.error = action, error
+        del self.done[holds:]
+        self.workspace.discard()  # the disk may be full: others need the room
+
+    def settle(self) -> None:
+        """Say what is to be published of it."""
+        if not self.done:
+            return
+        workspace = self.workspace
+        changed = workspace.changed
+        if self.failed:  # what was found wrong on the disk may still be
+            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
+        records = tuple(record for _, records in self.done for record in records)
+        guests = frozenset(workspace.guests)
+        self.staged = Staged(records, workspace.staged, guests, changed, workspace.files, workspace.stamps)
 
 
 class _Run:
@@ -118,15 +146,27 @@ class _Run:
         self.limits = limits
         self.plan = plan
         self.results: dict[str, Result] = {}
-        self.waiting = deque(_jobs(plan))
-        self.running: dict[Future[_Finished], _Job] = {}
+        self.ready: list[_Job] = []
+        """Jobs that nothing keeps from being started, as a heap: the plan's first ones first."""
+        self.dependents: dict[str, list[_Job]] = defaultdict(list)
+        self.running: dict[Future[_Finished | None], _Job] = {}
+        """Those that wait for a thread included, the first ones first."""
         self.held: list[tuple[_Job, _Finished]] = []
         self.said: set[str] = set()
         self.shared = Shared()
+        self.sources = _Sources(host)
         self.actions = {action.id: action for action in plan.actions}
         self.disks = _disks(plan, store)
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
+        self.has_failed = False
+        """Whether a thread had a failure."""
         self.stopped = False
+        """Whether nothing more is to be started, as such a failure was noticed."""
+        for job in _jobs(plan):
+            for step_id in job.needs:
+                self.dependents[step_id].append(job)
+            if not job.needs:
+                heapq.heappush(self.ready, job)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
         """Start jobs as they become ready and publish them as they finish, until none is left."""
@@ -138,40 +178,55 @@ class _Run:
             if is_idle or len(self.held) >= BATCH_JOBS:
                 self._publish()
 
-    def _wait(self) -> set[Future[_Finished]]:
-        """The jobs that finished; none if they take long and others are held to be published."""
+    def _wait(self) -> bool:
+        """Whether jobs finished; not if they take long and others are held to be published."""
         done, _ = wait(self.running, HOLD_SECONDS if self.held else None, FIRST_COMPLETED)
-        ended = [(self.running.pop(future), future.result()) for future in done]
-        self.stopped |= not self.limits.keep_going and any(end.failed for _, end in ended)
-        self.held += ended
-        return done
+        for future in done:
+            job, finished = self.running.pop(future), future.result()
+            if finished:
+                self.held.append((job, finished))
+                self.stopped |= finished.failed is not None and not self.limits.keep_going
+        return bool(done)
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
-        blocked: list[_Job] = []
-        while self.waiting and len(self.running) < self.limits.jobs and not self.stopped:
-            job = self.waiting.popleft()
-            if not self.results.keys() >= job.needs:
-                blocked.append(job)
-                continue
-            if all(self._succeeded(step_id) for step_id in job.needs):
-                for action in job.actions:
-                    self.reporter.started(action)
-                workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
-                workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
-                self.running[pool.submit(_run_job, job, workspace, self.host)] = job
-            else:
+        """Keep the threads busy, those included that wait for a batch to be published."""
+        while self.ready and len(self.running) < self.limits.jobs + BATCH_JOBS and not self.stopped:
+            job = heapq.heappop(self.ready)
+            if job.is_vain:
                 self._skip(job.actions)
-        self.waiting.extendleft(reversed(blocked))
+                continue
+            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+            workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
+            if len(self.running) < self.limits.jobs:
+                self._tell_started(job)
+            self.running[pool.submit(self._run, job, workspace)] = job
+        if not self.stopped:
+            for job in islice(self.running.values(), self.limits.jobs):
+                self._tell_started(job)
 
-    def _succeeded(self, step_id: str) -> bool:
-        return self.results[step_id].outcome is Outcome.DONE
+    def _tell_started(self, job: _Job) -> None:
+        if not job.was_started:
+            job.was_started = True
+            for action in job.actions:
+                self.reporter.started(action)
+
+    def _run(self, job: _Job, workspace: JobWorkspace) -> _Finished | None:
+        """Runs in a thread; None if another job failed before this one was started."""
+        if self.has_failed and not job.was_started and not self.limits.keep_going:
+            return None
+        finished = _run_job(job, workspace)
+        self.has_failed |= finished.failed is not None
+        return finished
 
     def _publish(self) -> None:
         finished, self.held = self.held, []
+        is_published = False
         try:
+            self._check_sources(finished)
             if ready := [end.staged for _, end in finished if end.staged]:
                 self._note_changes(ready)
                 self._refuse(self.publish(ready, self._may_take), finished)
+            is_published = True
             for job, end in finished:
                 self._report(job, end)
         except StoreError:  # it ends the run, and what failed before would never be heard of
@@ -180,7 +235,20 @@ class _Run:
             raise
         finally:
             for _, end in finished:
-                end.workspace.discard()
+                end.workspace.discard(published=is_published and not end.failed)
+
+    def _check_sources(self, finished: Sequence[tuple[_Job, _Finished]]) -> None:
+        """A recipe's digests were taken when it was planned; what was read since must be the same."""
+        self.sources.look_again()
+        for job, end in finished:
+            for action in job.actions[: len(end.done)]:
+                try:
+                    self.sources.check(action)
+                except SourceError as err:
+                    end.fail(action, err)
+                    self.stopped |= not self.limits.keep_going
+                    break
+            end.settle()
 
     def _note_changes(self, ready: Sequence[Staged]) -> None:
         """What we changed ourselves in place is no sign of somebody else."""
@@ -218,14 +286,14 @@ class _Run:
         return None
 
     def _report(self, job: _Job, end: _Finished) -> None:
-        for step_id, message in end.warnings:
+        for step_id, message in end.workspace.warnings:
             if message not in self.said:  # what holds for every disk is said for the first
                 self.reporter.warned(step_id, message)
             self.said.add(message)
         for action in job.actions:
             if action is end.failed:
                 self._report_failure(end)
-            elif action in end.done:
+            elif any(action is done for done, _ in end.done):
                 seconds = end.seconds.get(action.id, 0.0)
                 self._result(action, Result(action.id, Outcome.DONE, seconds))
             else:
@@ -243,6 +311,11 @@ class _Run:
     def _result(self, action: Action, result: Result) -> None:
         self.results[action.id] = result
         self.reporter.finished(action, result)
+        for job in self.dependents.pop(action.id, ()):
+            job.needs.discard(action.id)
+            job.is_vain |= result.outcome is not Outcome.DONE
+            if not job.needs:
+                heapq.heappush(self.ready, job)
 
 
 def _jobs(plan: Plan) -> list[_Job]:
@@ -252,7 +325,7 @@ def _jobs(plan: Plan) -> list[_Job]:
         if not action.pending:
             continue
         disk = action.step.changes
-        job = jobs[disk] if disk in jobs else _Job([])
+        job = jobs[disk] if disk in jobs else _Job(len(jobs), [])
         job.actions.append(action)
         jobs[action.id] = job
     unique = list({id(job): job for job in jobs.values()}.values())
@@ -303,44 +376,53 @@ def _look(path: Path) -> _Look | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _run_job(job: _Job, workspace: JobWorkspace, host: Host) -> _Finished:
-    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out.
-
-    What was done to a disk where it lies holds, though a later step fails; what is in staging does not.
-    """
-    finished = _Finished(workspace, None, {}, workspace.warnings)
-    records: list[Record] = []
-    for action in job.actions:
-        begun = time.monotonic()
-        try:
-            made = workspace.run(action)
-            _check_sources(action, host)
-            records.extend(made)
-        except (BangerError, OSError) as err:
-            finished.failed = action
-            finished.error = err if isinstance(err, BangerError) else _from_os_error(err, workspace)
-            workspace.discard()  # the disk may be full: others need the room
-            break
-        finally:
-            finished.seconds[action.id] = time.monotonic() - begun
-        finished.done.append(action)
-    if workspace.staged and finished.failed:
-        finished.done.clear()
-    elif finished.done:
-        changed = workspace.changed
-        if finished.failed:  # what was found wrong on the disk may still be
-            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
-        finished.staged = Staged(
-            tuple(records), workspace.staged, frozenset(workspace.guests), changed, workspace.files
-        )
+def _run_job(job: _Job, workspace: JobWorkspace) -> _Finished:
+    """Runs in a thread; an error on purpose is the job's result, anything else a bug that comes out."""
+    finished = _Finished(workspace)
+    template = workspace.template(job.actions)
+    begun = time.monotonic()
+    current = job.actions[0]
+    try:
+        if template and template.outcome:
+            made = workspace.copy_outcome(job.actions, template.outcome)
+            finished.done = list(zip(job.actions, made, strict=True))
+            finished.seconds[current.id] = time.monotonic() - begun
+        else:
+            for current in job.actions:
+                begun = time.monotonic()
+                finished.done.append((current, workspace.run(current)))
+                finished.seconds[current.id] = time.monotonic() - begun
+            if template:
+                workspace.offer(template, job.actions)
+        workspace.stamp()
+    except (BangerError, OSError) as err:
+        finished.seconds[current.id] = time.monotonic() - begun
+        finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
     return finished
 
 
-def _check_sources(action: Action, host: Host) -> None:
-    """A recipe's digests were taken when it was planned; what was read since must be the same."""
-    for source in action.step.sources:
-        if host.digest(source) != action.recipe.sources[source.role]:
-            raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
+class _Sources:
+    """What the jobs of a run read; each source is looked at once for all that ask at a time."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._digests: dict[object, str] = {}
+        self._changed: set[object] = set()
+        """What had changed once is not to be trusted again: what was read of it may be shared."""
+
+    def look_again(self) -> None:
+        """Forget what was seen."""
+        self._digests.clear()
+
+    def check(self, action: Action) -> None:
+        """Refuse what a step made of something else than was planned."""
+        for source in action.step.sources:
+            what = source.path, source.rules, source.pin
+            if what not in self._digests:
+                self._digests[what] = self._host.digest(source)
+            if what in self._changed or self._digests[what] != action.recipe.sources[source.role]:
+                self._changed.add(what)
+                raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -17,13 +16,21 @@ from bangerbuild.model import Reason, ReasonCode, Recipe, Record
 from bangerbuild.spec import HostPath
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import TypeAlias
+
     from bangerbuild.model import Json, Step
+
+    _Parts: TypeAlias = tuple[tuple[str, str, bool], ...]
 
 FINGERPRINT_LENGTH = 32
 """Hex digits: 128 bits, too many for two recipes to meet by chance."""
 
 IDENTITY_KEYS = ("guest", "target", "name")
 """What tells the entries of an array of tables apart, in this order."""
+
+
+_known_parts: dict[type, _Parts | None] = {}
 
 
 def canonical_json(value: Json) -> str:
@@ -81,7 +88,9 @@ def record_from_json(step_id: str, body: dict[str, Json]) -> Record:
 
 def step_fields(step: Step) -> dict[str, Json]:
     """A step's fields, flattened to dotted manifest keys: `network.dns`, `mount[/scratch].options`."""
-    return dict(_flatten("", step))
+    flat: dict[str, Json] = {}
+    _flatten("", step, flat)
+    return flat
 
 
 def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[Reason, ...]:
@@ -139,37 +148,51 @@ def _is_digest(value: Json) -> bool:
 def _unequal(
     old: Mapping[str, Json] | Mapping[str, str], new: Mapping[str, Json] | Mapping[str, str]
 ) -> list[str]:
+    if old == new:
+        return []
     absent = object()
     return sorted(key for key in old.keys() | new.keys() if old.get(key, absent) != new.get(key, absent))
 
 
-def _flatten(prefix: str, value: object) -> Iterator[tuple[str, Json]]:
-    if isinstance(value, HostPath):
-        return
-    if is_dataclass(value):
-        for key, part in _parts(value):
-            yield from _flatten(f"{prefix}.{key}" if prefix else key, part)
-    elif value == ():
-        return  # no entries: nothing to name, and nothing that could be called added or removed
-    elif _is_table_array(value):
-        for item in cast("Sequence[object]", value):
-            yield f"{prefix}[{_identity(item)}]", dict(_flatten("", item))
-    else:
-        yield prefix, _plain(value)
+def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
+    """Put a value into a flat table; of no entries nothing, as nothing could be called added or removed."""
+    parts = _parts(type(value))
+    if parts is not None:
+        for name, key, is_digest in parts:
+            part = getattr(value, name)
+            _flatten(f"{prefix}.{key}" if prefix else key, _digest(part) if is_digest else part, flat)
+    elif isinstance(value, tuple) and value and all(_parts(type(item)) is not None for item in value):
+        for item in value:
+            entry = flat[f"{prefix}[{_identity(item)}]"] = {}
+            _flatten("", item, entry)
+    elif value != ():
+        flat[prefix] = _plain(value)
 
 
-def _parts(owner: object) -> Iterator[tuple[str, object]]:
-    """The fields that count, under their manifest keys."""
-    for part in fields(owner):  # type: ignore[arg-type] # a dataclass instance, checked by the caller
-        value = getattr(owner, part.name)
-        if part.metadata.get("digest"):
-            value = "sha256:" + hashlib.sha256(str(value).encode("utf-8", "surrogateescape")).hexdigest()
-        if part.metadata.get("recipe", True):
-            yield str(part.metadata.get("key", part.name)), value
+def _parts(owner: type) -> _Parts | None:
+    """The fields of a dataclass that count: name, manifest key, whether only a digest of it is kept.
+
+    None if it is no dataclass. A `HostPath` has none.
+    """
+    if owner not in _known_parts:
+        _known_parts[owner] = _found_parts(owner)
+    return _known_parts[owner]
 
 
-def _is_table_array(value: object) -> bool:
-    return isinstance(value, tuple) and bool(value) and all(is_dataclass(item) for item in value)
+def _found_parts(owner: type) -> _Parts | None:
+    if not is_dataclass(owner):
+        return None
+    if issubclass(owner, HostPath):
+        return ()
+    return tuple(
+        (part.name, str(part.metadata.get("key", part.name)), bool(part.metadata.get("digest")))
+        for part in fields(owner)
+        if part.metadata.get("recipe", True)
+    )
+
+
+def _digest(value: object) -> str:
+    return "sha256:" + hashlib.sha256(str(value).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def _identity(item: object) -> str:
@@ -180,8 +203,8 @@ def _identity(item: object) -> str:
 
 
 def _plain(value: object) -> Json:
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | float | str):
+    if value is None or isinstance(value, (str, int, float)):
         return value
+    if isinstance(value, (tuple, list)):
+        return [_plain(item) for item in value]
     raise TypeError(f"a recipe cannot hold {value!r}")

@@ -52,10 +52,9 @@ def _check_outputs(graph: Graph) -> None:
 
 
 def _check_acyclic(graph: Graph) -> None:
-    try:
-        cycle = nx.find_cycle(graph)
-    except nx.NetworkXNoCycle:
+    if nx.is_directed_acyclic_graph(graph):
         return
+    cycle = nx.find_cycle(graph)
     path = " -> ".join([*(edge[0] for edge in cycle), cycle[0][0]])
     raise GraphError(f"steps need each other in a circle: {path}")
 

@@ -229,6 +229,10 @@ class Step(Protocol):
     def tools(self) -> tuple[str, ...]:
         """Programs and libraries whose version counts."""
 
+    @property
+    def likeness(self) -> object:
+        """Equal for steps that make the same of the same inputs, whatever they are called; None: none are."""
+
     def judge(self, situation: Situation) -> Verdict:
         """What should be done about it, and why; pure. Differing tools alone are never a reason."""
 
@@ -306,6 +310,9 @@ class Workspace(View, Protocol):
         `guests` says that it is a guest's from the moment it is published.
         """
 
+    def has_digest(self, artifact: str, digest: str) -> None:
+        """Say what a file that was just made holds, see `clone.digest`, so that it need not be read again."""
+
     def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """A private copy of an artifact, to be changed and then published in its place.
 
@@ -327,8 +334,11 @@ class Workspace(View, Protocol):
     def wrote(self, files: Mapping[str, str]) -> None:
         """Remember what the step wrote into the guest: by guest path, in words of the step's own."""
 
-    def shared(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What all jobs of a run share: made by the first that asks, closed when the run ends."""
+
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> AbstractContextManager[T]:
+        """The same of what there may be many of: closed when nobody has used it for a while."""
 
     def warn(self, message: str) -> None:
         """Say something that deserves attention but stops nothing."""

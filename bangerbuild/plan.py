@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Json, Record, Step
+    from bangerbuild.model import Host, Json, Record, Source, Step
     from bangerbuild.store import Store
 
 
@@ -40,7 +40,15 @@ STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
 
 
-def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozenset[str] = frozenset()) -> Plan:
+def make(  # noqa: PLR0913  # of what, and how, each by its name
+    graph: Graph,
+    store: Store,
+    host: Host,
+    *,
+    epoch: int,
+    forced: frozenset[str] = frozenset(),
+    previews: bool = True,
+) -> Plan:
     """The plan for these steps.
 
     Args:
@@ -49,11 +57,12 @@ def make(graph: Graph, store: Store, host: Host, *, epoch: int, forced: frozense
         host: asked for digests, versions and holders.
         epoch: for previews of what a patch would write.
         forced: ids of steps that are made anew whatever is lost.
+        previews: whether to look into each guest for what an update would change there.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
-    planner = _Planner(store, host, epoch, forced)
+    planner = _Planner(store, host, epoch, forced, previews)
     for step in graphs.ordered(graph):
         planner.actions[step.id] = planner.action(step)
     return Plan(store.path, tuple(planner.actions.values()))
@@ -65,7 +74,10 @@ class _Planner:
     host: Host
     epoch: int
     forced: frozenset[str]
+    previews: bool
     actions: dict[str, Action] = field(default_factory=dict)
+    digests: dict[object, str] = field(default_factory=dict)
+    """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
 
     def action(self, step: Step) -> Action:
         recipe = self._recipe(step)
@@ -131,10 +143,16 @@ class _Planner:
             kind=step.kind,
             fields=step_fields(step),
             inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
-            sources={source.role: self.host.digest(source) for source in step.sources},
+            sources={source.role: self._digest(source) for source in step.sources},
             tools={f"bangerbuild {step.kind}": str(step.format)}
             | {tool: self.host.version(tool) for tool in step.tools},
         )
+
+    def _digest(self, source: Source) -> str:
+        what = source.path, source.rules, source.pin
+        if what not in self.digests:
+            self.digests[what] = self.host.digest(source)
+        return self.digests[what]
 
     def _record(self, step: Step, recipe: Recipe) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
@@ -210,7 +228,7 @@ class _Planner:
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _previewed(self, action: Action) -> Action:
-        if action.in_use:
+        if action.in_use or not self.previews:
             return action
         seen = self._preview(action.step)
         return replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)

@@ -6,9 +6,10 @@ import errno
 import shutil
 import threading
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from bangerbuild import templates
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.model import Record, unseen
@@ -21,10 +22,22 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Action, Json, Progress, Verb
     from bangerbuild.store import Stamp, Store
+    from bangerbuild.templates import Template
 
 
 T = TypeVar("T")
+MOST_IDLE = 8
+"""How many of the things that are shared only while they are in use are kept for the next who asks."""
 NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass
+class _Held:
+    """A thing that is shared while it is in use."""
+
+    thing: object
+    close: ExitStack
+    users: int = 0
 
 
 class Shared:
@@ -32,18 +45,45 @@ class Shared:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._made: dict[str, object] = {}
+        self._made: dict[object, object] = {}
         self._stack = ExitStack()
+        self._held: dict[object, _Held] = {}
+        """The one that was asked for last is the last."""
 
-    def get(self, key: str, make: Callable[[], AbstractContextManager[T]]) -> T:
+    def get(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What the key stands for, which is open until the run ends."""
         with self._lock:
             if key not in self._made:
                 self._made[key] = self._stack.enter_context(make())
             return cast("T", self._made[key])
 
+    @contextmanager
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+        """What the key stands for; of those that nobody uses only the last few stay open."""
+        with self._lock:
+            held = self._held.pop(key, None) or self._open(make)
+            self._held[key] = held
+            held.users += 1
+        try:
+            yield cast("T", held.thing)
+        finally:
+            with self._lock:
+                held.users -= 1
+                self._close_idle(MOST_IDLE)
+
+    def _open(self, make: Callable[[], AbstractContextManager[object]]) -> _Held:
+        close = ExitStack()
+        return _Held(close.enter_context(make()), close)
+
+    def _close_idle(self, most: int) -> None:
+        idle = [key for key, held in self._held.items() if not held.users]
+        for key in idle[: max(0, len(idle) - most)]:
+            self._held.pop(key).close.close()
+
     def close(self) -> None:
         """Close everything, once no job runs any more."""
+        while self._held:  # what one uses is idle only when that one is closed
+            self._close_idle(0)
         self._stack.close()
 
 
@@ -60,12 +100,15 @@ class JobWorkspace:
 
     def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
         self.shared = shared.get
+        self.using = shared.using
         self.epoch = epoch
         self._staging: Path | None = None
         self.staged: dict[str, Path] = {}
         self.guests: set[str] = set()
         self.new: set[str] = set()
         self.changed: dict[str, Stamp] = {}
+        self.stamps: dict[str, Stamp] = {}
+        self._digests: dict[str, str] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
         self.offline = False
@@ -107,9 +150,16 @@ class JobWorkspace:
             self._staging = self._store.stage()
         return self._staging
 
-    def discard(self) -> None:
+    def stamp(self) -> None:
+        """Stamp what was staged, which is finished: in this job's thread, so that others need not wait."""
+        self.stamps = {
+            artifact: stamped(path, guest=artifact in self.guests, digest=self._digests.get(artifact))
+            for artifact, path in self.staged.items()
+        }
+
+    def discard(self, *, published: bool = False) -> None:
         """Remove what was staged and not published."""
-        for path in self.staged.values():
+        for path in () if published else self.staged.values():
             path.unlink(missing_ok=True)
         if self._staging is not None:
             shutil.rmtree(self._staging, ignore_errors=True)
@@ -117,7 +167,28 @@ class JobWorkspace:
     def run(self, action: Action) -> list[Record]:
         """Run one step; what the store shall remember of it."""
         self._current = action
-        facts = action.step.run(self)
+        return self._done(action, action.step.run(self))
+
+    def template(self, actions: Sequence[Action]) -> Template | None:
+        """What another job left that makes the same disk, or where this one may leave it."""
+        key = templates.likeness(actions)
+        return None if key is None else self.shared(("template", key), templates.opened)
+
+    def offer(self, template: Template, actions: Sequence[Action]) -> None:
+        """Leave what this job made to others that make the same."""
+        (artifact,) = self.staged
+        facts = [self._facts[action.id] for action in actions]
+        files = [self.files.get(action.id, {}) for action in actions]
+        template.offer(self.staged[artifact], guests=artifact in self.guests, facts=facts, files=files)
+
+    def copy_outcome(self, actions: Sequence[Action], outcome: templates.Outcome) -> list[list[Record]]:
+        """Make what another job made; what the store shall remember of each step."""
+        (artifact,) = actions[0].artifacts
+        clone.clone(outcome.file, self.create(artifact, guests=outcome.guests))
+        self.files = {action.id: files for action, files in zip(actions, outcome.files, strict=True) if files}
+        return [self._done(action, facts) for action, facts in zip(actions, outcome.facts, strict=True)]
+
+    def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
         self._facts[action.id] = facts
         record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
         if any("{fingerprint}" in output for output in action.step.outputs):
@@ -175,13 +246,19 @@ class JobWorkspace:
     def create(self, artifact: str, *, guests: bool = False) -> Path:
         """See Workspace."""
         path = self._store.staged(artifact)
-        path.unlink(missing_ok=True)
+        if artifact in self.staged:
+            path.unlink(missing_ok=True)
         self.staged[artifact] = path
+        self._digests.pop(artifact, None)
         self.guests.discard(artifact)
         if guests:
             self.guests.add(artifact)
         self.new.add(artifact)
         return path
+
+    def has_digest(self, artifact: str, digest: str) -> None:
+        """See Workspace."""
+        self._digests[artifact] = digest
 
     def copy(self, artifact: str, *, sharing: bool) -> Path | None:
         """See Workspace."""

@@ -37,6 +37,7 @@ class FakeStep:
     kind: ClassVar[str] = "fake"
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
+    likeness: ClassVar[None] = None
 
     id: str = field(metadata={"recipe": False})
     inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})

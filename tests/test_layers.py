@@ -93,7 +93,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the heart: sees steps, never a kind of step
     "plan": {"errors", "fingerprint", "graph", "model"},
     "execute": {"errors", "model", "process", "store", "workspace"},
-    "workspace": {"disk", "errors", "model", "store"},
+    "workspace": {"disk", "errors", "model", "store", "templates"},
+    "templates": {"disk", "model"},
     "graph": {"errors"},
     "fingerprint": {"model", "spec"},
     "store": {"disk", "errors", "fingerprint", "locks"},
@@ -136,7 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.libext2fs"},
+    "ctypes": {"disk.durable", "disk.libext2fs"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "sources.directory"},

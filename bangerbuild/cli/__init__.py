@@ -6,6 +6,7 @@ most commands take to work.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
     signal.signal(signal.SIGTERM, _interrupt)
     output.open_closed_streams()
     code = _guarded()
@@ -113,7 +115,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
-    manner = flow.Manner(options.number(jobs), keep_going=keep_going, lock_seconds=lock_timeout)
+    manner = flow.Manner(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
             plan, results = flow.apply(request, manner, telling, output.warn)

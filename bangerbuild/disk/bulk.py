@@ -179,5 +179,5 @@ class InodeTable:
         for ino in sorted(self._waiting):
             raw = self._waiting[ino].raw
             self._handle.set_inode_checksum(ino, raw)
-            self._behind.write(self._handle.inode_place(ino), bytes(raw))
+            self._behind.write(self._handle.inode_offset(ino), bytes(raw))
         self._waiting.clear()

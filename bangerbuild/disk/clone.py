@@ -13,11 +13,12 @@ import functools
 import hashlib
 import os
 import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 FICLONE = 0x40049409
@@ -39,6 +40,16 @@ NO_REFLINK = {
     errno.EACCES,
 }
 NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
+
+
+class _Thread(threading.local):
+    """What each thread reads into; memory that is new each time costs more than the reading."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(PIECE_BYTES))
+
+
+_thread = _Thread()
 
 
 def clone(source: Path, target: Path) -> bool:
@@ -167,6 +178,22 @@ def digest(path: Path) -> str:
     return hasher.hexdigest()
 
 
+def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
+    """The same of a file of that size that begins with these bytes and has only zeros behind them."""
+    hasher = hashlib.sha256(size_bytes.to_bytes(8, "little"))
+    whole = min(-(-len(data) // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES, size_bytes)
+    view = memoryview(data.ljust(whole, b"\0"))
+    for at in range(0, len(view), DIGEST_PART_BYTES):
+        part = view[at : at + DIGEST_PART_BYTES]
+        runs = _without_zeros(part)
+        hasher.update(
+            _digest_of_runs(
+                ((at + start) // DIGEST_PIECE_BYTES, part[start : start + length]) for start, length in runs
+            )
+        )
+    return hasher.hexdigest()
+
+
 def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:
     """Where a file has data, (start, end) in bytes, cut at the borders of parts: a list for each part."""
     here: list[tuple[int, int]] = []
@@ -184,10 +211,14 @@ def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:
 
 
 def _part_digest(fd: int, ranges: list[tuple[int, int]]) -> bytes:
-    """Nothing for zeros."""
+    return _digest_of_runs(_runs(fd, ranges))
+
+
+def _digest_of_runs(runs: Iterable[tuple[int, memoryview]]) -> bytes:
+    """The digest of a part; nothing if it has no pieces but zeros."""
     hasher = hashlib.sha256()
     indices: list[int] = []
-    for index, pieces in _runs(fd, ranges):
+    for index, pieces in runs:
         hasher.update(pieces)
         indices += range(index, index - (-len(pieces) // DIGEST_PIECE_BYTES))
     hasher.update(b"".join(index.to_bytes(8, "little") for index in indices))
@@ -196,7 +227,7 @@ def _part_digest(fd: int, ranges: list[tuple[int, int]]) -> bytes:
 
 def _runs(fd: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, memoryview]]:
     """Every piece that is not all zeros, once, neighbours together, with the index of the first."""
-    buffer = memoryview(bytearray(PIECE_BYTES))
+    buffer = _thread.buffer
     done = 0
     for start, end in ranges:
         position = max(done, start - start % DIGEST_PIECE_BYTES)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.process import Command, run
-
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from pathlib import Path
 
 FEW = 8
@@ -20,13 +20,29 @@ def sync(paths: Collection[Path], filesystem: Path) -> None:
 
     Raises:
         OSError: one of them could not be written.
-        ToolError: the filesystem could not be written.
     """
     if len(paths) > FEW:
-        run(Command(("sync", "--file-system", str(filesystem))))
+        _sync_all(filesystem)
         return
     for path in paths:
         sync_one(path)
+
+
+def _sync_all(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _syncfs()(fd):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(path))
+    finally:
+        os.close(fd)
+
+
+@functools.cache
+def _syncfs() -> Callable[[int], int]:
+    """`syncfs(2)`, which Python has no name for."""
+    function: Callable[[int], int] = ctypes.CDLL(None, use_errno=True).syncfs
+    return function
 
 
 def sync_one(path: Path) -> None:

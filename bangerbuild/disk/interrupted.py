@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
 
 def is_half_patched(disk: Path) -> bool:
     """Whether a patch of the disk was interrupted."""
-    return redo_log.path_beside(disk).exists()
+    return os.path.exists(f"{disk}{redo_log.SUFFIX}")
 
 
 def is_half_grown(disk: Path) -> bool:
     """Whether its growth was interrupted; if right before its end, only the undo file is left."""
-    return growing.note_beside(disk).exists() or growing.undo_beside(disk).exists()
+    return os.path.exists(f"{disk}{growing.NOTE_SUFFIX}") or os.path.exists(f"{disk}{growing.UNDO_SUFFIX}")
 
 
 def size_before(disk: Path) -> int | None:

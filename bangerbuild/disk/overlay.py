@@ -22,6 +22,31 @@ PENDING_LIMIT_BYTES = 32 << 20
 _PIECE_CHUNKS = 256
 
 
+def make_file(
+    path: Path | str,
+    base_bytes: int,
+    *,
+    capacity_bytes: int | None = None,
+    chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
+) -> None:
+    """Make the file of a new, empty store; see `SnapshotStore.create`."""
+    capacity = capacity_bytes or snapshot.capacity_for(base_bytes, chunk_bytes)
+    least = snapshot.minimal_capacity(chunk_bytes)
+    if capacity < least:
+        raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as err:
+        raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
+    try:
+        os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
+        os.ftruncate(fd, capacity)
+    except OSError as err:
+        raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
+    finally:
+        os.close(fd)
+
+
 class SnapshotStore:
     """A store file over its base: reads fall through, writes stay in memory until they are placed.
 
@@ -51,6 +76,7 @@ class SnapshotStore:
         self.place: str | None = None
         self.writable = self._file.writable
         self._pending: dict[int, bytes] = {}
+        self._kept: set[int] = set()
         self.started_with: Mapping[int, bytes] | None = None
         self.size_bytes = base.size_bytes
         try:
@@ -81,21 +107,7 @@ class SnapshotStore:
         Raises:
             SnapshotError: it can't be made, or is too small for a single chunk.
         """
-        capacity = capacity_bytes or snapshot.capacity_for(base.size_bytes, chunk_bytes)
-        least = snapshot.minimal_capacity(chunk_bytes)
-        if capacity < least:
-            raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        except OSError as err:
-            raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
-        try:
-            os.pwrite(fd, snapshot.pack_header(chunk_bytes), 0)
-            os.ftruncate(fd, capacity)
-        except OSError as err:
-            raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
-        finally:
-            os.close(fd)
+        make_file(path, base.size_bytes, capacity_bytes=capacity_bytes, chunk_bytes=chunk_bytes)
         return cls(base, path, writable=True, durable=durable)
 
     def _read_metadata(self) -> None:
@@ -129,6 +141,30 @@ class SnapshotStore:
             raise ValueError("only an empty store can start with chunks, and only with chunks of its size")
         self._pending.update(chunks)
         self.started_with = chunks
+
+    def keep(self, offset: int, length: int) -> None:
+        """Have what was written there in the store, even if the base has the same."""
+        self._kept.update(range(offset // self.chunk_bytes, -(-(offset + length) // self.chunk_bytes)))
+
+    def packed(self) -> bytes:
+        """The file of a store that was made and committed here, up to the end of what is in it."""
+        return self._file.read(0, self._next_free * self.chunk_bytes)
+
+    @property
+    def least_bytes(self) -> int:
+        """The size of the smallest file that would hold as much."""
+        return self._layout.chunks_for(len(self._slots)) * self.chunk_bytes
+
+    def placed(self, offset: int, length: int) -> list[slice]:
+        """Where in the store's file bytes of the disk lie that it holds."""
+        pieces, end = [], offset + length
+        while offset < end:
+            chunk, within = divmod(offset, self.chunk_bytes)
+            taken = min(end - offset, self.chunk_bytes - within)
+            start = self._slots[chunk] * self.chunk_bytes + within
+            pieces.append(slice(start, start + taken))
+            offset += taken
+        return pieces
 
     @property
     def exceptions(self) -> int:
@@ -238,7 +274,9 @@ class SnapshotStore:
         self._file.write(offset, data)
 
     def _is_as_base(self, chunk: int) -> bool:
-        return chunk not in self._slots and self._base_chunk(chunk) == self._pending[chunk]
+        if chunk in self._slots or chunk in self._kept:
+            return False
+        return self._base_chunk(chunk) == self._pending[chunk]
 
     def _chunk(self, chunk: int) -> bytes:
         if (pending := self._pending.get(chunk)) is not None:

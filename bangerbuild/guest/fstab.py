@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from typing import TYPE_CHECKING
@@ -32,10 +33,14 @@ def fstab(image: bytes, drop: Iterable[str], mounts: Sequence[Mount]) -> bytes:
     Every line that stays is kept byte for byte, whatever its encoding; a last line without an end gets one.
     Applied to its own result it changes nothing.
     """
-    gone = {normal(target) for target in (*drop, *(mount.target for mount in mounts))}
-    kept = b"".join(line for line in _lines(image) if line != MARK and _target(line) not in gone)
-    ours = b"".join(_line(mount) for mount in mounts)
+    kept = _kept(image, frozenset(normal(target) for target in (*drop, *(mount.target for mount in mounts))))
+    ours = b"".join(map(_line, mounts))
     return kept + MARK + ours if ours else kept
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(image: bytes, gone: frozenset[str]) -> bytes:
+    return b"".join(line for line in _lines(image) if line != MARK and _target(line) not in gone)
 
 
 def _lines(text: bytes) -> list[bytes]:
@@ -55,6 +60,7 @@ def _unescaped(field: bytes) -> bytes:
     return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), field)
 
 
+@functools.lru_cache(maxsize=256)
 def _line(mount: Mount) -> bytes:
     # A source that begins with # would make the line a comment. Elsewhere # is plain, and better left so:
     # the getmntent of older C libraries decodes only the escapes of blanks and of the backslash.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 
+
+@functools.lru_cache(maxsize=1 << 14)
 def normal(path: str) -> str:
     """The one spelling of an absolute path: `/srv//data/./` is `/srv/data`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 import shlex
 from typing import TYPE_CHECKING
@@ -57,6 +58,7 @@ def include_line(view: GuestView) -> Outcome:
     return Outcome((changed,), (warning,))
 
 
+@functools.lru_cache(maxsize=64)
 def reads_drop_ins_first(config: bytes) -> bool:
     """Whether the first thing an sshd_config says is to include our drop-in's directory.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import tools
@@ -50,6 +50,11 @@ class DataDisk(Unopened):
     def outputs(self) -> tuple[str, ...]:
         """See Step."""
         return (f"vms/{self.vm}/{self.name}.ext4",)
+
+    @property
+    def likeness(self) -> object:
+        """See Step."""
+        return replace(self, vm="")
 
     def judge(self, situation: Situation) -> Verdict:
         """See `disks.judge`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.errors import BangerError
@@ -67,6 +67,11 @@ class DiskPatch(ABC):
             Source(f"file_sync[{sync.guest}]", sync.host.path, sync.host.written, patching.rules(sync))
             for sync in self.file_syncs
         )
+
+    @property
+    def likeness(self) -> object:
+        """See Step."""
+        return replace(self, name="")
 
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
@@ -169,7 +174,8 @@ class DiskPatch(ABC):
         else:
             changes = tuple(written.still_needed(disk, wanted.changes))
             needed = Outcome(changes, wanted.warnings)
-            lines = written.of_changes(wanted.changes) | self.write(disk, now, needed, workspace, before)
+            synced = self.write(disk, now, needed, workspace, before)
+            lines = {**synced, **written.of_changes(wanted.changes)}
         written.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
         return lines
@@ -195,16 +201,16 @@ class DiskPatch(ABC):
         workspace: Workspace,
         before: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
-        """Make the changes, then copy what the file_syncs bring; what was written.
+        """Copy what the file_syncs bring, then make the changes; what was written.
 
         `before` is what the last run wrote on this disk; None: nothing has been written on it yet.
         """
-        patching.make(disk, wanted.changes)
         entries = self._synced(now, workspace.warn)
         synced = patching.sync(disk, entries, before or {}, spare_same=before is not None)
+        patching.make(disk, wanted.changes)
         for warning in wanted.warnings:
             workspace.warn(warning)
-        return written.of_changes(wanted.changes) | synced
+        return {**synced, **written.of_changes(wanted.changes)}
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
         """What the disk shall get, but for the content of file_syncs."""

@@ -7,7 +7,7 @@ or the one that a raw root was cloned from; other disks have none) and its `file
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import clone, interrupted, tools
@@ -20,14 +20,13 @@ from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.process import run
-from bangerbuild.steps import patching, views
+from bangerbuild.steps import views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.guest.files import GuestChange
     from bangerbuild.model import Json, Record, Situation, View, Workspace
     from bangerbuild.tree import Place
 
@@ -56,65 +55,31 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
 
 
 @contextmanager
-def opened_to_write(
-    workspace: Workspace, disk_id: str, place: Place, first: tuple[GuestChange, ...] = ()
-) -> Iterator[Filesystem]:
-    """The same in staging, to be written, with the changes of `first` already made.
-
-    What is parsed of a base is shared by all stores on it, and so are those changes: they are made once.
-    """
+def opened_to_write(workspace: Workspace, disk_id: str, place: Place) -> Iterator[Filesystem]:
+    """The same in staging, to be written."""
     artifact = workspace.artifact(disk_id)
-    path = workspace.path(artifact)
     with ExitStack() as stack:
+        blocks: Blocks = stack.enter_context(RawFile(workspace.path(artifact), writable=True, durable=False))
+        parsed = None
         if workspace.facts(disk_id)["format"] == "snapshot":
-            parsed = _parsed(workspace, disk_id, first)
-            store = stack.enter_context(SnapshotStore(parsed.base, path, writable=True, durable=False))
-            if parsed.chunks is not None:
-                store.start_with(parsed.chunks)
-            disk = _filesystem(store, artifact, place, workspace.epoch, parsed)
-            yield stack.enter_context(disk)
-        else:
-            raw = stack.enter_context(RawFile(path, writable=True, durable=False))
-            disk = stack.enter_context(_filesystem(raw, artifact, place, workspace.epoch))
-            patching.make(disk, first)
-            yield disk
+            parsed = parsed_base(workspace, disk_id)
+            blocks = SnapshotStore(parsed.base, blocks, durable=False)
+        blocks.name = artifact  # what a user knows it by, not its place in staging
+        yield stack.enter_context(
+            Filesystem(blocks, writable=True, now=workspace.epoch, place=place, parsed=parsed)
+        )
 
 
-def _filesystem(
-    blocks: Blocks, artifact: str, place: Place, epoch: int, parsed: ParsedBase | None = None
-) -> Filesystem:
-    blocks.name = artifact  # what a user knows it by, not its place in staging
-    return Filesystem(blocks, writable=True, now=epoch, place=place, parsed=parsed)
-
-
-def _parsed(workspace: Workspace, disk_id: str, first: tuple[GuestChange, ...]) -> ParsedBase:
+def parsed_base(workspace: Workspace, disk_id: str) -> ParsedBase:
+    """What is parsed of the image under a root, for all jobs of a run."""
     base = base_path(workspace, disk_id)
-    parsed = workspace.shared(f"parsed {base}", lambda: _parse(base))
-    if not first:
-        return parsed
-    key = f"parsed {base} with {first!r}"
-    name = workspace.artifact(disk_id)  # of the one that asks first, and hears of what goes wrong
-    return workspace.shared(key, lambda: _parse_changed(parsed, first, workspace, name))
+    return workspace.shared(f"parsed {base}", lambda: _parse(base))
 
 
 @contextmanager
 def _parse(base: Path) -> Iterator[ParsedBase]:
     with RawFile(base) as blocks, ParsedBase(blocks) as parsed:
         yield parsed
-
-
-@contextmanager
-def _parse_changed(
-    base: ParsedBase, first: tuple[GuestChange, ...], workspace: Workspace, name: str
-) -> Iterator[ParsedBase]:
-    path = workspace.staging / "first.cow"
-    with SnapshotStore.create(base.blocks, path, durable=False) as store:
-        path.unlink()  # the open file is enough
-        store.name = name
-        with Filesystem(store, writable=True, now=workspace.epoch, parsed=base) as disk:
-            patching.make(disk, first)
-        with ParsedBase(store) as changed:
-            yield changed
 
 
 def shared_view(workspace: Workspace, artifact: str) -> views.ImageView:
@@ -222,7 +187,7 @@ def make_clone(source: Path, target: Path, workspace: Workspace) -> None:
 
 
 def _check_holes(workspace: Workspace) -> None:
-    if not clone.keeps_holes(workspace.staging):
+    if not workspace.shared("holes", lambda: nullcontext(clone.keeps_holes(workspace.staging))):
         workspace.warn(NO_HOLES)
 
 

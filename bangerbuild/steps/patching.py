@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
@@ -71,6 +72,26 @@ def guest_path(sync: FileSync, path: str) -> str:
 def placed(sync: FileSync, entry: Entry) -> Synced:
     """An entry of the host's tree with its place in the guest."""
     return Synced(guest_path(sync, entry.path), entry, guest_path(sync, entry.target))
+
+
+@dataclass(frozen=True)
+class Trees:
+    """What file_syncs bring, but for the content."""
+
+    paths: frozenset[str]
+    """In the guest, normal."""
+    size_bytes: int
+
+
+@contextmanager
+def surveyed(syncs: Iterable[FileSync]) -> Iterator[Trees]:
+    """Walk host trees; a context, so that it can be shared."""
+    paths, size_bytes = set(), 0
+    for sync in syncs:
+        for entry in host_tree(sync, _ignore):
+            paths.add(normal(guest_path(sync, entry.path)))
+            size_bytes += entry.size_bytes
+    yield Trees(frozenset(paths), size_bytes)
 
 
 def synced_paths(syncs: Iterable[FileSync]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from bangerbuild.guest.files import Outcome
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.steps import disks, roots, views, written
+from bangerbuild.steps import disks, molds, patching, roots, views, written
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -70,6 +70,11 @@ class RootPatch(DiskPatch):
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
 
+    @property
+    def likeness(self) -> object:
+        """See Step; each has a hostname of its own."""
+        return None
+
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step. A root that no guest has written to is made anew, and gets its identity.
 
@@ -82,14 +87,14 @@ class RootPatch(DiskPatch):
                 return super().run(workspace)
             roots.make(workspace, artifact, workspace.facts(self.changes))
         now = disks.shared_view(workspace, str(workspace.facts(self.changes)["base"]))
-        synced = tuple(self.synced_paths())
-        identity = defaults.identity_changes(self, now, synced)
-        wanted = self.wanted(now, synced)
-        alike, own = defaults.split(self, Outcome.joined((identity, wanted)), synced)
-        with disks.opened_to_write(workspace, self.changes, self.place, alike) as disk:
-            lines = written.of_changes(wanted.changes) | self.write(disk, now, own, workspace)
-            written.refuse_two_of_one(disk, lines)
-        workspace.wrote(lines)
+        with workspace.using(("trees", self.file_syncs), lambda: patching.surveyed(self.file_syncs)) as trees:
+            identity = defaults.identity_changes(self, now, trees.paths)
+            wanted = self.wanted(now, trees.paths)
+            alike, own = defaults.split(self, Outcome.joined((identity, wanted)), trees.paths)
+            for warning in own.warnings:
+                workspace.warn(warning)
+            layers = molds.Layers(alike, self, trees, own.changes, now)
+            workspace.wrote(molds.write(workspace, layers, written.of_changes(wanted.changes)))
         return {}
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk import overlay
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import disks, in_place
@@ -45,8 +44,7 @@ def change(workspace: Workspace, disk_id: str, declared_bytes: int | None) -> di
 
 
 def _make_snapshot(base: Path, target: Path, size_bytes: int | None, _workspace: Workspace) -> None:
-    with RawFile(base) as blocks:
-        SnapshotStore.create(blocks, target, capacity_bytes=size_bytes, durable=False).close()
+    overlay.make_file(target, base.stat().st_size, capacity_bytes=size_bytes)
 
 
 def _make_raw(base: Path, target: Path, size_bytes: int | None, workspace: Workspace) -> None:

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 class Unopened:
     """A step whose artifacts no guest writes, or whose patch is the one to look into them."""
 
+    @property
+    def likeness(self) -> object:
+        """See Step."""
+        return None
+
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # there is nothing to look for
         """See Step."""
         return ()

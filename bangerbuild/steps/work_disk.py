@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import tools
@@ -58,6 +58,11 @@ class WorkDisk(Unopened):
     def outputs(self) -> tuple[str, ...]:
         """See Step."""
         return (f"vms/{self.name}/work.ext4",)
+
+    @property
+    def likeness(self) -> object:
+        """See Step."""
+        return replace(self, name="")
 
     def judge(self, situation: Situation) -> Verdict:
         """See `disks.judge`: a changed seed shapes new work disks only."""

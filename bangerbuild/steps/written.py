@@ -210,14 +210,25 @@ def refuse_two_of_one(disk: Filesystem, lines: Mapping[str, str]) -> None:
     Raises:
         GuestPathError: there are such, and one would be written over the other for ever.
     """
-    names = Counter(_name(path) for path in lines)
-    namesakes = (path for path in lines if names[_name(path)] > 1)
+    refuse_different(twins(disk, lines), lines, disk.name)
+
+
+def twins(disk: Filesystem, paths: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Pairs of paths that lead to one name."""
+    names = Counter(map(_name, paths))
+    namesakes = (path for path in paths if names[_name(path)] > 1)
     first: dict[tuple[int, str], str] = {}
     for path, place in _places(disk, namesakes).items():
-        other = first.setdefault(place, path)
+        if (other := first.setdefault(place, path)) != path:
+            yield other, path
+
+
+def refuse_different(pairs: Iterable[tuple[str, str]], lines: Mapping[str, str], disk: str) -> None:
+    """The same for pairs that are known."""
+    for other, path in pairs:
         if lines[other] != lines[path] and not lines[path].startswith(PLAIN_DIRECTORY):
             raise GuestPathError(
-                f"'{other}' and '{path}' are one file in '{disk.name}', and shall not be the same",
+                f"'{other}' and '{path}' are one file in '{disk}', and shall not be the same",
                 hint="declare it under one of the two paths only",
             )
 

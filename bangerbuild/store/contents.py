@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 import tempfile
 import threading
@@ -26,7 +27,6 @@ from bangerbuild.store import stamps as stamping
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
@@ -48,6 +48,8 @@ class Staged:
     """Artifacts that were changed where they lie, and their new stamps."""
     written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What patches wrote into their guests, by step."""
+    stamps: Mapping[str, Stamp] = field(default_factory=dict)
+    """Of those files that were stamped already."""
 
 
 class Store:
@@ -116,7 +118,7 @@ class Store:
 
     def _is(self, artifact: str, stamp: Stamp) -> bool:
         try:
-            status = (self.path / artifact).stat()
+            status = os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return False
         if stamp.fits(status):
@@ -194,7 +196,7 @@ class Store:
     def status(self, artifact: str) -> os.stat_result | None:
         """What `stat` says of an artifact; None if it is not there."""
         try:
-            return (self.path / artifact).stat()
+            return os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return None
         except OSError as err:
@@ -332,17 +334,21 @@ class Store:
 
     def _rename(self, batch: Sequence[Staged], may_take: Callable[[str], bool]) -> list[Staged]:
         changed = {(self.path / artifact).parent for job in batch for artifact in job.files}
+        new = set()
         for parent in sorted(changed):
-            changed |= _made(parent)
+            if above := _made(parent):
+                new.add(parent)
+                changed |= above
         refused = []
         for job in batch:
             if not all(map(may_take, job.files)):
                 refused.append(job)
                 continue
             for artifact, staged in job.files.items():
-                for left in interrupted.leftovers(self.path / artifact):
+                place = self.path / artifact
+                for left in () if place.parent in new else interrupted.leftovers(place):
                     left.unlink(missing_ok=True)
-                staged.rename(self.path / artifact)
+                staged.rename(place)
         durable.sync(changed, self.path)
         return refused
 
@@ -426,7 +432,10 @@ class Store:
 
 
 def _stamps(job: Staged) -> dict[str, Stamp]:
-    made = {path: stamping.stamped(file, guest=path in job.guests) for path, file in job.files.items()}
+    made = {
+        path: job.stamps.get(path) or stamping.stamped(file, guest=path in job.guests)
+        for path, file in job.files.items()
+    }
     return dict(job.changed) | made
 
 

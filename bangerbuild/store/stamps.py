@@ -53,9 +53,9 @@ class Stamp:
         return [self.size, self.mtime_ns, self.inode, self.digest, self.guest]
 
 
-def stamped(file: Path, *, guest: bool) -> Stamp:
-    """Set a file's mtime, and stamp it."""
-    digest = "" if guest else clone.digest(file)
+def stamped(file: Path, *, guest: bool, digest: str | None = None) -> Stamp:
+    """Set a file's mtime, and stamp it; `digest` where it is known."""
+    digest = "" if guest else digest or clone.digest(file)
     milliseconds = time.time_ns() // 1_000_000
     os.utime(file, ns=(milliseconds * 1_000_000, milliseconds * 1_000_000))
     return of(file.stat(), digest, guest=guest)

@@ -200,6 +200,9 @@ def test_sparse_dense_and_copied_files_have_one_digest(
         write_dense(dense, sparse.read_bytes())
         clone.clone(sparse, copy)
         assert clone.digest(sparse) == clone.digest(dense) == clone.digest(copy)
+        data = sparse.read_bytes()
+        assert clone.digest_of(data, len(data)) == clone.digest(sparse)
+        assert clone.digest_of(data.rstrip(b"\0"), len(data)) == clone.digest(sparse)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -1,4 +1,4 @@
-"""libext2fs through ctypes, and nothing else here imports ctypes.
+"""libext2fs through ctypes.
 
 Everything libext2fs reads or writes passes through an I/O manager of our own (`channel`). ctypes releases
 the interpreter's lock during a call, so filesystems in several threads run side by side; one handle belongs

@@ -88,7 +88,7 @@ class Handle:
         self.block_size: int = self.head.blocksize
         self.cluster_blocks = 1 << self.head.cluster_ratio_bits
         (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
-        (self._inodes_per_group,) = struct.unpack_from("<I", raw, 0x28)
+        self._inodes_per_group: int = struct.unpack_from("<I", raw, 0x28)[0]
         self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
         self._has_value_inodes = bool(struct.unpack_from("<I", raw, 0x60)[0] & INCOMPAT_EA_INODE)
         self._bitmaps: tuple[Bitmap, ...] = ()
@@ -202,6 +202,12 @@ class Handle:
         self._lib.ext2fs_read_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
         return raw
 
+    def inode_offset(self, ino: int) -> int:
+        """Where on the disk an inode lies, in bytes. One that is written there makes the inode cache stale."""
+        group, index = divmod(ino - 1, self._inodes_per_group)
+        first: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
+        return first * self.block_size + index * self.inode_size
+
     def write_inode(self, ino: int, raw: bytearray) -> None:
         """Write an inode's bytes; the checksum is set on the way."""
         self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
@@ -209,13 +215,6 @@ class Handle:
     def set_inode_checksum(self, ino: int, raw: bytearray) -> None:
         """Set the checksum in an inode's bytes, where the filesystem has them, for a writer of its own."""
         self._lib.ext2fs_inode_csum_set(self._fs, ino, self._inode_type.from_buffer(raw))
-
-    def inode_place(self, ino: int) -> int:
-        """Where an inode lies on the disk, in bytes. One written there past the cache makes that stale."""
-        group, index = divmod(ino - 1, self._inodes_per_group)
-        table: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
-        place: int = table * self.block_size + index * self.inode_size
-        return place
 
     def new_inode(self, near: int, mode: int) -> int:
         """The number of a free inode in the group of `near`, or behind it; not yet taken."""
