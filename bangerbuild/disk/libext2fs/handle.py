@@ -203,7 +203,7 @@ class Handle:
         return raw
 
     def inode_offset(self, ino: int) -> int:
-        """Where on the disk an inode lies, in bytes. One that is written there makes the inode cache stale."""
+        """Where on the disk an inode lies, in bytes; to write there makes the inode cache stale."""
         group, index = divmod(ino - 1, self._inodes_per_group)
         first: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
         return first * self.block_size + index * self.inode_size
