@@ -1,4 +1,4 @@
-"""100,000 files in one directory to ext4: ours, from the directory and from a tarball of it, beside mke2fs -d.
+"""100,000 files in one directory to ext4: ours, from the directory and from a tarball, beside mke2fs -d.
 
 All sides end in a sync. mke2fs looks through the directory for each name that it adds to it, so its time
 grows with the square of their number: it has one round, and ours several.

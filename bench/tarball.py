@@ -62,7 +62,7 @@ def unpacked(source: Path) -> float:
     """Seconds by way of a directory."""
     removed(SCRATCH / "tree")
     (SCRATCH / "tree").mkdir()
-    unpack = ["tar", "--numeric-owner", "--xattrs", "--acls", "-xpf", source, "-C", "tree"]
+    unpack: list[str | Path] = ["tar", "--numeric-owner", "--xattrs", "--acls", "-xpf", source, "-C", "tree"]
     return timed(unpack).seconds + populated(SCRATCH / "tree")
 
 
@@ -76,7 +76,7 @@ def populated(source: Path) -> float:
 def copied(source: Path) -> float:
     """Seconds for as many bytes."""
     removed(SCRATCH / "copy")
-    copy = ["cp", "--reflink=never", source, "copy"]
+    copy: list[str | Path] = ["cp", "--reflink=never", source, "copy"]
     return timed(copy).seconds + timed(["sync", "--file-system", "copy"]).seconds
 
 
