@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.libext2fs.bitmaps import Bitmap
-from tests.disk.ext4_tools import NOW, assert_clean, make_ext4
+from tests.disk.ext4_tools import NOW, assert_clean, debugfs, make_ext4
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -62,6 +62,20 @@ def test_a_block_that_is_taken_for_one_that_is_freed_counts_as_touched(tmp_path:
             fs.link("/old", "/new")
             fs.remove("/new")
         assert_clean(disk)
+
+
+def test_a_file_that_takes_anothers_place_takes_its_blocks(tmp_path: Path) -> None:
+    """So a disk that is patched again stays as one that is made anew."""
+    disk = make_ext4(tmp_path / "disk.ext4")
+    places = []
+    for content in (b"a" * 9000, b"b" * 9000):
+        with RawFile(disk, writable=True) as blocks, Filesystem(blocks, writable=True, now=NOW) as fs:
+            fs.write_file("/one", content)
+        places.append(debugfs(disk, "blocks /one"))
+        with RawFile(disk, writable=True) as blocks, Filesystem(blocks, writable=True, now=NOW) as fs:
+            fs.write_file("/two", content)
+        assert_clean(disk)
+    assert places[0].split() == places[1].split()
 
 
 def test_a_full_disk_is_filled_to_its_last_block(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class Bitmap:
 
 
 class Touched:
-    """The groups in whose block bitmap something was changed.
+    """The groups in whose block bitmap something was changed, and from where on blocks were freed.
 
     Args:
         library: the loaded one.
@@ -72,14 +72,21 @@ class Touched:
 
     def __init__(self, library: Library, fs: c_void_p, bitmap: Bitmap) -> None:
         self.groups: set[int] = set()
+        self._lowest_freed = bitmap.first + bitmap.group_bits * bitmap.groups
         self._bitmap = bitmap
         self._address = fs.value or 0
         _watched[self._address] = self
         library.ext2fs_set_block_alloc_stats_callback(fs, _on_block, None)
         library.ext2fs_set_block_alloc_stats_range_callback(fs, _on_blocks, None)
 
-    def add(self, first: int, count: int) -> None:
-        """Take note of blocks that were taken or freed."""
+    def search_from(self, goal: int) -> int:
+        """Where a search for a free block from a goal on may begin as well: no free one lies before."""
+        return min(self._bitmap.from_clear(goal), max(goal, self._lowest_freed))
+
+    def add(self, first: int, count: int, in_use: int) -> None:
+        """Take note of blocks that were taken (1) or freed (-1)."""
+        if in_use < 0:
+            self._lowest_freed = min(self._lowest_freed, first)
         start = first - self._bitmap.first
         bits = self._bitmap.group_bits
         self.groups.update(range(start // bits, (start + count - 1) // bits + 1))
@@ -93,14 +100,14 @@ _watched: dict[int, Touched] = {}
 """By the address of their handle."""
 
 
-def _block_changed(fs: int, block: int, _in_use: int) -> None:
+def _block_changed(fs: int, block: int, in_use: int) -> None:
     if (touched := _watched.get(fs)) is not None:
-        touched.add(block, 1)
+        touched.add(block, 1, in_use)
 
 
-def _blocks_changed(fs: int, first: int, count: int, _in_use: int) -> None:
+def _blocks_changed(fs: int, first: int, count: int, in_use: int) -> None:
     if (touched := _watched.get(fs)) is not None:
-        touched.add(first, count)
+        touched.add(first, count, in_use)
 
 
 # alive as long as the module: libext2fs keeps no reference to the callbacks

@@ -242,7 +242,7 @@ class Handle:
     def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
         """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
         first, length = self._number64, self._length64
-        goal = self._bitmaps[0].from_clear(goal) if self._bitmaps else goal
+        goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
         taken = min(length.value, blocks)
         self._lib.ext2fs_block_alloc_stats_range(self._fs, first.value, taken, 1)
@@ -250,7 +250,7 @@ class Handle:
 
     def allocate_block(self, goal: int) -> int:
         """Take one block, with bigalloc the cluster that it begins."""
-        goal = self._bitmaps[0].from_clear(goal) if self._bitmaps else goal
+        goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_block2(self._fs, goal, None, byref(self._number64))
         block = self._number64.value
         self._lib.ext2fs_block_alloc_stats2(self._fs, block, 1)
