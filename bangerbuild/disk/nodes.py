@@ -325,7 +325,7 @@ class Nodes:
                 self.handle.remove_xattr(ino, name)  # values may lie in inodes of their own
             inode = self.inode(ino)
         if self.handle.has_blocks(inode.raw):
-            self._free_blocks(ino, inode)
+            self.free_blocks(ino, inode)
         if inode.xattr_block:
             self.handle.free_xattr_block(ino, inode.raw)
         self._facts.pop(ino, None)
@@ -335,7 +335,8 @@ class Nodes:
         self.save(ino, gone)
         self.handle.count_inode(ino, -1, directory=directory)
 
-    def _free_blocks(self, ino: int, inode: Inode) -> None:
+    def free_blocks(self, ino: int, inode: Inode) -> None:
+        """Give all blocks of an inode back, which still names them."""
         self._sound.mapping(inode)
         if self.superblock.ro_compat & sb.RO_COMPAT_BIGALLOC:
             self.handle.free_blocks(ino, inode.raw)

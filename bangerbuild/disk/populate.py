@@ -103,7 +103,7 @@ class _NewTree:
         self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
         self._directories = {"": self._root}
         self._adopt_lost_and_found()
-        self._handle.free_blocks(ROOT_INO, self._root.inode.raw)
+        nodes.free_blocks(ROOT_INO, self._root.inode)
         self._root.inode.sectors = 0
 
     def _adopt_lost_and_found(self) -> None:
@@ -283,8 +283,7 @@ class _NewTree:
             if not directory.names:
                 self._table.put(ino, inode)
                 return []
-            self._settle()
-            handle.free_blocks(ino, inode.raw)
+            self._nodes.free_blocks(ino, inode)
             inode.sectors = 0
         names = [*dots(ino, directory.parent), *(_packed(name, at) for name, at in directory.names.items())]
         packed = list(pack_blocks(handle.block_size, names, checksum=self._nodes.has_checksums))

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
-from bangerbuild.disk.libext2fs.bitmaps import Bitmap, Touched, remember_bitmaps, write_touched
+from bangerbuild.disk.libext2fs.bitmaps import (
+    Bitmap,
+    Touched,
+    changed_groups,
+    remember_bitmaps,
+    write_touched,
+)
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
 from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
@@ -180,10 +186,11 @@ class Handle:
     def _write_bitmaps(self) -> None:
         if self._touched is None:
             return
-        blocks, inodes = self._bitmaps
-        inode_groups = range(inodes.groups) if self._has_value_inodes else sorted(self._touched_inodes)
-        for bitmap, groups in ((blocks, sorted(self._touched.groups)), (inodes, inode_groups)):
-            write_touched(self._lib, self._fs, bitmap, groups, self._channel.blocks)
+        for bitmap, touched in zip(self._bitmaps, (self._touched.groups, self._touched_inodes), strict=True):
+            groups = touched
+            if self._has_value_inodes:
+                groups = touched | changed_groups(self._lib, self._fs, bitmap)
+            write_touched(self._lib, self._fs, bitmap, sorted(groups), self._channel.blocks)
 
     def _forget_touched(self) -> None:
         """Before the handle is freed: then another thread's may have its address."""
@@ -245,7 +252,7 @@ class Handle:
         goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
         taken = min(length.value, blocks)
-        self._lib.ext2fs_block_alloc_stats_range(self._fs, first.value, taken, 1)
+        self._count_run(first.value, taken, 1)
         return first.value, taken
 
     def allocate_block(self, goal: int) -> int:
@@ -258,10 +265,15 @@ class Handle:
 
     def free_run(self, first: int, blocks: int) -> None:
         """Give blocks back that no inode refers to. Not for bigalloc."""
-        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, -1)
+        self._count_run(first, blocks, -1)
+
+    def _count_run(self, first: int, blocks: int, in_use: int) -> None:
+        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, in_use)
+        if self._touched is not None:
+            self._touched.add(first, blocks, in_use)
 
     def free_blocks(self, ino: int, raw: bytearray) -> None:
-        """Give all blocks of an inode back; the inode is written."""
+        """Give all blocks of an inode back; the inode is written. For bigalloc alone: see `bitmaps`."""
         self._lib.ext2fs_punch(self._fs, ino, self._inode_type.from_buffer(raw), None, 0, (1 << 64) - 1)
 
     def free_xattr_block(self, ino: int, raw: bytearray) -> None:
