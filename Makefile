@@ -33,7 +33,7 @@ check:
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test
-	@for program in tarball overlay work_disk nothing; do $(BIN)/python -m bench.$$program || exit 1; done
+	@for program in nothing vms tarball crowded digest overlay work_disk; do $(BIN)/python -m bench.$$program || exit 1; done
 
 clean: ## remove what was built; .venv and .cache (the Debian tarballs) stay
 	rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

@@ -86,10 +86,10 @@ class _StoredDigests:
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:  # noqa: ARG002  # the inode is enough
+    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002  # the inode is enough
         return self._store.get(*_key_and_stamp(found))
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:  # noqa: ARG002  # the inode is enough
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002  # the inode is enough
         self._store.put(*_key_and_stamp(found), digest)
 
 

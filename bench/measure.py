@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import subprocess
 import sys
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).parents[1]
 SCRATCH = PROJECT / "build" / "bench"
+INSTALLED = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+"""What programs are run with: an installed one has its modules compiled."""
 BANGERBUILD = (sys.executable, "-m", "bangerbuild")
 
 
@@ -30,13 +33,21 @@ class Run:
 def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
     """Run a command to its good end."""
     begun = time.perf_counter()
-    process = subprocess.Popen([*map(str, command)], cwd=cwd, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*map(str, command)], cwd=cwd, env=INSTALLED, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} ended with {process.returncode}")
     return Run(seconds, usage.ru_maxrss / 1024)
+
+
+def removed(path: Path) -> None:
+    """Have nothing at a path, neither file nor tree."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def medians(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, float]:

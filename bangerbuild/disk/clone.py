@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import hashlib
 import os
 import tempfile
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ COPY_BYTES = 1 << 30
 PIECE_BYTES = 1 << 20
 HOLE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
+DIGEST_PART_BYTES = 16 << 20
+DIGEST_THREADS = 2
 NO_REFLINK = {
     errno.EOPNOTSUPP,
     errno.EXDEV,
@@ -157,49 +161,97 @@ def digest(path: Path) -> str:
     """SHA-256 of what a file holds, in hex; holes cost nothing.
 
     A block of zeros and a hole read the same and count the same, so a copy has the original's digest however
-    its filesystem stores it. Hashed are the size, then each piece of 64 KiB that is not all zeros, after its
-    index; both numbers as 8 bytes, little-endian.
+    its filesystem stores it. Hashed are the size and the digest of each part of 16 MiB that is not all zeros.
+    A part's digest is that of its pieces of 64 KiB that are not all zeros, and then of their indices in the
+    file; all numbers as 8 bytes, little-endian. So several threads can have a share in a large file.
     """
     with path.open("rb", buffering=0) as file:
-        return _digest(os.fstat(file.fileno()).st_size, _pieces(file.fileno()))
+        fd = file.fileno()
+        hasher = hashlib.sha256(os.fstat(fd).st_size.to_bytes(8, "little"))
+        parts = list(_parts(fd))
+        if len(parts) == 1:
+            hasher.update(_part_digest(fd, parts[0]))
+        else:
+            with ThreadPoolExecutor(DIGEST_THREADS, thread_name_prefix="digest") as pool:
+                for own in pool.map(functools.partial(_part_digest, fd), parts):
+                    hasher.update(own)
+    return hasher.hexdigest()
 
 
 def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
     """The same of a file of that size that begins with these bytes and has only zeros behind them."""
-    return _digest(size_bytes, _pieces_of(data, size_bytes))
-
-
-def _pieces_of(data: bytes | bytearray, size_bytes: int) -> Iterator[tuple[int, memoryview]]:
-    zeros = bytes(DIGEST_PIECE_BYTES)
-    for index, at in enumerate(range(0, len(data), DIGEST_PIECE_BYTES)):
-        piece = memoryview(data)[at : at + DIGEST_PIECE_BYTES]
-        whole = min(DIGEST_PIECE_BYTES, size_bytes - at)
-        if piece != zeros[: len(piece)]:
-            yield index, piece if len(piece) == whole else memoryview(bytes(piece).ljust(whole, b"\0"))
-
-
-def _digest(size_bytes: int, pieces: Iterable[tuple[int, memoryview]]) -> str:
     hasher = hashlib.sha256(size_bytes.to_bytes(8, "little"))
-    for index, piece in pieces:
-        hasher.update(index.to_bytes(8, "little"))
-        hasher.update(piece)
+    whole = min(-(-len(data) // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES, size_bytes)
+    view = memoryview(data.ljust(whole, b"\0"))
+    for at in range(0, len(view), DIGEST_PART_BYTES):
+        part = view[at : at + DIGEST_PART_BYTES]
+        runs = _without_zeros(part)
+        hasher.update(
+            _digest_of_runs(
+                ((at + start) // DIGEST_PIECE_BYTES, part[start : start + length]) for start, length in runs
+            )
+        )
     return hasher.hexdigest()
 
 
-def _pieces(fd: int) -> Iterator[tuple[int, memoryview]]:
-    """Every piece that is not all zeros, once, with its index; of holes what shares a piece with data."""
-    buffer = _thread.buffer
-    zeros = bytes(DIGEST_PIECE_BYTES)
-    done = 0
+def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:
+    """Where a file has data, (start, end) in bytes, cut at the borders of parts: a list for each part."""
+    here: list[tuple[int, int]] = []
     for start, length in data_extents(fd):
+        position, end = start, start + length
+        while position < end:
+            border = (position // DIGEST_PART_BYTES + 1) * DIGEST_PART_BYTES
+            if here and here[0][0] // DIGEST_PART_BYTES != position // DIGEST_PART_BYTES:
+                yield here
+                here = []
+            here.append((position, min(end, border)))
+            position = border
+    if here:
+        yield here
+
+
+def _part_digest(fd: int, ranges: list[tuple[int, int]]) -> bytes:
+    return _digest_of_runs(_runs(fd, ranges))
+
+
+def _digest_of_runs(runs: Iterable[tuple[int, memoryview]]) -> bytes:
+    """The digest of a part; nothing if it has no pieces but zeros."""
+    hasher = hashlib.sha256()
+    indices: list[int] = []
+    for index, pieces in runs:
+        hasher.update(pieces)
+        indices += range(index, index - (-len(pieces) // DIGEST_PIECE_BYTES))
+    hasher.update(b"".join(index.to_bytes(8, "little") for index in indices))
+    return hasher.digest() if indices else b""
+
+
+def _runs(fd: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, memoryview]]:
+    """Every piece that is not all zeros, once, neighbours together, with the index of the first."""
+    buffer = _thread.buffer
+    done = 0
+    for start, end in ranges:
         position = max(done, start - start % DIGEST_PIECE_BYTES)
-        done = -(-(start + length) // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES
+        done = max(done, -(-end // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES)
         while position < done:
             count = os.preadv(fd, [buffer[: done - position]], position)
             if count == 0:
                 return
-            for offset in range(0, count, DIGEST_PIECE_BYTES):
-                piece = buffer[offset : min(offset + DIGEST_PIECE_BYTES, count)]
-                if piece != zeros[: len(piece)]:
-                    yield (position + offset) // DIGEST_PIECE_BYTES, piece
+            for offset, length in _without_zeros(buffer[:count]):
+                yield (position + offset) // DIGEST_PIECE_BYTES, buffer[offset : offset + length]
             position += count
+
+
+def _without_zeros(data: memoryview) -> Iterator[tuple[int, int]]:
+    """Stretches of pieces that are not all zeros, (offset, length)."""
+    zeros = bytes(DIGEST_PIECE_BYTES)
+    begin = None
+    for offset in range(0, len(data), DIGEST_PIECE_BYTES):
+        piece = data[offset : offset + DIGEST_PIECE_BYTES]
+        if piece == zeros[: len(piece)]:
+            if begin is not None:
+                yield begin, offset - begin
+            begin = None
+        elif begin is None:
+            begin = offset
+    if begin is not None:
+        yield begin, len(data) - begin

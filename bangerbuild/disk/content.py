@@ -6,7 +6,7 @@ straight to or from the Blocks; only block maps and bigalloc, when written, go t
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.disk.attribute_space import inline_data
 from bangerbuild.disk.inode import INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
@@ -60,15 +60,24 @@ def _zeros(length: int) -> Iterator[bytes]:
         yield bytes(min(PIECE_BYTES, length - at))
 
 
-def write_extents(handle: Handle, blocks: Blocks, runs: list[Run], content: Iterator[bytes]) -> None:
+class Writes(Protocol):
+    """A disk as one sees it who only writes to it."""
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put bytes in place."""
+
+
+def write_extents(handle: Handle, blocks: Writes, runs: list[Run], content: Iterator[bytes]) -> None:
     """Fill runs with content, one piece after the other; the end of the last block is zeroed.
 
     Args:
         handle: the filesystem.
-        blocks: its disk.
+        blocks: what writes to its disk.
         runs: where the content goes, in its order.
         content: bytes for all runs, but for less than a block at the end.
     """
+    if not runs:
+        return
     first, more = next(content, b""), next(content, None)
     if len(runs) == 1 and more is None:
         length = runs[0].blocks * handle.block_size
@@ -114,9 +123,9 @@ def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:
 
 def attach(handle: Handle, ino: int, inode: Inode, runs: list[Run]) -> None:
     """Make runs an inode's content; the inode is written when they are too many for it alone."""
-    own = sum(run.blocks for run in runs) * handle.block_size // 512
-    inode.set_extents([run[:3] for run in runs] if len(runs) <= INLINE_EXTENTS else [])
-    inode.sectors = inode.sectors + own
-    if len(runs) > INLINE_EXTENTS:
+    extents = [run[:3] for run in runs]
+    inode.set_extents(extents if len(extents) <= INLINE_EXTENTS else [])
+    inode.sectors += sum([count for _, _, count in extents]) * handle.block_size // 512
+    if len(extents) > INLINE_EXTENTS:
         handle.write_inode(ino, inode.raw)
-        handle.insert_extents(ino, inode.raw, [run[:3] for run in runs])
+        handle.insert_extents(ino, inode.raw, extents)

@@ -15,7 +15,7 @@ import functools
 import stat
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.tree import FORMATS, TYPES, EntryType
 
@@ -49,7 +49,7 @@ FILE_TYPES = {
 
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
-_EXTENT_HEADER = struct.pack("<4HI", 0xF30A, 0, 4, 0, 0)
+_EXTENT_HEADER = struct.Struct("<4HI")
 _EXTENT = struct.Struct("<IHHI")
 MAX_EXTENT_BLOCKS = 32768
 INLINE_EXTENTS = 4
@@ -72,6 +72,20 @@ class Stat:
     """A symlink's text."""
     device: tuple[int, int] = (0, 0)
     """Major and minor."""
+
+
+class Owned(NamedTuple):
+    """What a new inode takes over of the entry that it is made of."""
+
+    mode: int = 0
+    """Permission bits."""
+    uid: int = 0
+    gid: int = 0
+    mtime_ns: int | None = None
+    """None: now."""
+
+
+OURS = Owned()
 
 
 def _field(form: struct.Struct, offset: int, high: int | None = None) -> property:
@@ -110,9 +124,9 @@ class Inode:
     extra_bytes = _field(_U16, 0x80)
 
     @classmethod
-    def new(cls, inode_bytes: int, entry_type: EntryType, now: int) -> Inode:
-        """An inode with nothing in it, mode 0, one link (a directory: two), and every time set to now."""
-        return cls(bytearray(_blank(inode_bytes, entry_type, now)))
+    def new(cls, inode_bytes: int, entry_type: EntryType, now: int, owned: Owned = OURS) -> Inode:
+        """An inode with nothing in it and one link (a directory: two); every time but `owned`'s is now."""
+        return cls(bytearray(_blank(inode_bytes, entry_type, now, owned)))
 
     @property
     def type(self) -> EntryType | None:
@@ -209,20 +223,23 @@ class Inode:
     def set_extents(self, extents: list[tuple[int, int, int]]) -> None:
         """Make it an inode in extent format with at most four (logical block, first block, count)."""
         self.flags |= EXTENTS_FL
-        header = bytearray(_EXTENT_HEADER)
-        _U16.pack_into(header, 2, len(extents))
-        packed = (_EXTENT.pack(at, count, first >> 32, first & 0xFFFFFFFF) for at, first, count in extents)
-        self.block_area = bytes(header) + b"".join(packed)
+        packed = [_EXTENT.pack(at, count, first >> 32, first & 0xFFFFFFFF) for at, first, count in extents]
+        header = _EXTENT_HEADER.pack(0xF30A, len(packed), INLINE_EXTENTS, 0, 0)
+        self.block_area = header + b"".join(packed)
 
 
-@functools.lru_cache(maxsize=64)
-def _blank(inode_bytes: int, entry_type: EntryType, now: int) -> bytes:
+@functools.lru_cache(maxsize=1024)
+def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: Owned) -> bytes:
+    """Most inodes of a tree are like another one but for what they hold."""
     inode = Inode(bytearray(inode_bytes))
     if inode_bytes > 128:
         inode.extra_bytes = EXTRA_BYTES
-    inode.full_mode = FORMATS[entry_type]
+    inode.full_mode = FORMATS[entry_type] | owned.mode
+    inode.uid, inode.gid = owned.uid, owned.gid
     inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
     inode.set_times(now)
+    if owned.mtime_ns is not None:
+        inode.mtime_ns = owned.mtime_ns
     return bytes(inode.raw)
 
 

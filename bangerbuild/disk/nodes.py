@@ -17,6 +17,7 @@ from bangerbuild.disk.inode import (
     FILE_TYPES,
     INLINE_DATA_FL,
     Inode,
+    Owned,
 )
 from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
 from bangerbuild.disk.mapping import runs_of
@@ -144,13 +145,7 @@ class Nodes:
 
     def new(self, kind: EntryType, mode: int, uid: int, gid: int, mtime_ns: int | None) -> Inode:
         """An inode in memory, with no number yet."""
-        inode = Inode.new(self.handle.inode_size, kind, self.now)
-        inode.mode = mode
-        if uid or gid:
-            inode.uid, inode.gid = uid, gid
-        if mtime_ns is not None:
-            inode.mtime_ns = mtime_ns
-        return inode
+        return Inode.new(self.handle.inode_size, kind, self.now, Owned(mode, uid, gid, mtime_ns))
 
     def claim(self, near: int, inode: Inode) -> int:
         """Take a free number for an inode, close to its directory."""
@@ -330,7 +325,7 @@ class Nodes:
                 self.handle.remove_xattr(ino, name)  # values may lie in inodes of their own
             inode = self.inode(ino)
         if self.handle.has_blocks(inode.raw):
-            self._free_blocks(ino, inode)
+            self.free_blocks(ino, inode)
         if inode.xattr_block:
             self.handle.free_xattr_block(ino, inode.raw)
         self._facts.pop(ino, None)
@@ -340,7 +335,8 @@ class Nodes:
         self.save(ino, gone)
         self.handle.count_inode(ino, -1, directory=directory)
 
-    def _free_blocks(self, ino: int, inode: Inode) -> None:
+    def free_blocks(self, ino: int, inode: Inode) -> None:
+        """Give all blocks of an inode back, which still names them."""
         self._sound.mapping(inode)
         if self.superblock.ro_compat & sb.RO_COMPAT_BIGALLOC:
             self.handle.free_blocks(ino, inode.raw)

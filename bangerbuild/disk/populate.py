@@ -1,8 +1,8 @@
 """Writing a whole tree into a freshly made, empty ext4, as it streams by.
 
-`ext2fs_link` searches a directory from its start for every name, and `ext2fs_file_write` goes block by block.
-Here files get their blocks in one go and are written in large pieces, one behind the other; names are kept in
-memory, and each directory is written once, at the end.
+`ext2fs_link` searches a directory from its start for every name, `ext2fs_file_write` goes block by block, and
+an inode that is written costs a read and a write of its block. Here content and inodes are written in large
+pieces, one behind the other; names are kept in memory, and each directory is written once, at the end.
 """
 
 from __future__ import annotations
@@ -12,23 +12,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk import superblock as sb
-from bangerbuild.disk.content import allocate, attach, pieces, write_extents
+from bangerbuild.disk.bulk import BlockReserve, InodeTable, WriteBehind
+from bangerbuild.disk.content import attach, pieces, write_extents
 from bangerbuild.disk.directory import Name, dots, pack_blocks
-from bangerbuild.disk.inode import FILE_TYPES, Inode
-from bangerbuild.disk.nodes import MAX_LINKS, Nodes
+from bangerbuild.disk.inode import FILE_TYPES, INLINE_EXTENTS, Inode
+from bangerbuild.disk.nodes import FAST_SYMLINK_BYTES, MAX_LINKS, Nodes
 from bangerbuild.disk.resolve import MAX_NAME_BYTES
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.mapping import Run
     from bangerbuild.tree import Entry
 
 ROOT_INO = 2
 MAX_FILE_BLOCKS = (1 << 32) - 1
 """An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
+LARGE_FILE_BYTES = 1 << 31
+"""From this size on a file is to be told of in the superblock."""
 LIST_BYTES = 64 << 10
 """What some two thousand names take."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
@@ -49,17 +54,18 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
         SourceError: an entry that no filesystem can hold, or that contradicts an earlier one.
         FilesystemError: the filesystem is not as it must be, or is full; the message names the entry.
     """
-    tree = _NewTree(fs.nodes)
-    for entry in entries:
-        try:
-            tree.put(entry)
-        except FilesystemError as err:
-            if err.code is None:
-                raise
-            raise FilesystemError(
-                f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
-            ) from err
-    return tree.finish()
+    with WriteBehind(fs.blocks) as behind:
+        tree = _NewTree(fs.nodes, behind)
+        for entry in entries:
+            try:
+                tree.put(entry)
+            except FilesystemError as err:
+                if err.code is None:
+                    raise
+                raise FilesystemError(
+                    f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
+                ) from err
+        return tree.finish()
 
 
 class _Leaf(NamedTuple):
@@ -83,18 +89,22 @@ class _Directory:
 
 
 class _NewTree:
-    """The tree while it grows: files on disk, directories in memory."""
+    """The tree while it grows: files on disk or on their way there, directories in memory."""
 
-    def __init__(self, nodes: Nodes) -> None:
+    def __init__(self, nodes: Nodes, behind: WriteBehind) -> None:
         self._nodes = nodes
         self._handle = nodes.handle
         _check_usable(nodes)
-        self._goal = self._handle.block_goal(ROOT_INO)
+        self._behind = behind
+        self._reserve = BlockReserve(self._handle, self._handle.block_goal(ROOT_INO))
+        self._table = InodeTable(self._handle, nodes.superblock, behind)
         self._links: dict[int, int] = {}
         """How many names a file has, where it is not one."""
         self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
         self._directories = {"": self._root}
         self._adopt_lost_and_found()
+        nodes.free_blocks(ROOT_INO, self._root.inode)
+        self._root.inode.sectors = 0
 
     def _adopt_lost_and_found(self) -> None:
         for entry in self._nodes.entries(ROOT_INO):
@@ -125,7 +135,7 @@ class _NewTree:
         if isinstance(there, _Directory):
             self._drop_directory(entry, there)
             there = None
-        leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(parent, entry)
+        leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(entry)
         if there != leaf:
             self._drop(there)
         parent.names[raw] = leaf
@@ -145,7 +155,7 @@ class _NewTree:
 
     def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
         inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
-        made = _Directory(self._nodes.claim(parent.ino, inode), inode, parent.ino)
+        made = _Directory(self._table.claim(inode), inode, parent.ino)
         parent.names[name] = self._directories[path] = made
         return made
 
@@ -157,17 +167,16 @@ class _NewTree:
         inode.mtime_ns = entry.mtime_ns
         directory.xattrs = entry.xattrs
 
-    def _put_leaf(self, parent: _Directory, entry: Entry) -> _Leaf:
+    def _put_leaf(self, entry: Entry) -> _Leaf:
         inode = self._nodes.new(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime_ns)
-        ino = self._nodes.claim(parent.ino, inode)
+        ino = self._table.claim(inode)
         if entry.type is EntryType.FILE:
             self._put_content(ino, inode, entry)
         elif entry.type is EntryType.SYMLINK:
-            self._nodes.write_target(ino, inode, self._target_of(entry))
-        else:
-            if entry.type in _DEVICES:
-                inode.device = entry.device
-            self._nodes.save(ino, inode)
+            self._put_target(ino, inode, self._target_of(entry))
+        elif entry.type in _DEVICES:
+            inode.device = entry.device
+        self._table.put(ino, inode)
         self._set_xattrs(ino, entry.xattrs)
         return _Leaf(ino, FILE_TYPES[entry.type])
 
@@ -177,24 +186,47 @@ class _NewTree:
             raise SourceError(f"'{entry.path}' is a symlink of {len(text)} bytes, which no filesystem takes")
         return text
 
+    def _put_target(self, ino: int, inode: Inode, text: bytes) -> None:
+        inode.size_bytes = len(text)
+        if len(text) < FAST_SYMLINK_BYTES:
+            inode.block_area = text
+        else:
+            self._give_blocks(ino, inode, runs := self._reserve.take(0, 1))
+            write_extents(self._handle, self._behind, runs, iter((text,)))
+
     def _put_content(self, ino: int, inode: Inode, entry: Entry) -> None:
         most = MAX_FILE_BLOCKS * self._handle.block_size
         if entry.size_bytes > most:
             raise SourceError(
                 f"'{entry.path}' has {entry.size_bytes} bytes; a file in ext4 has {most} at most"
             )
-        self._handle.set_size(inode.raw, entry.size_bytes)
-        runs = []
-        for first, count in (stretches := _stretches(entry, self._handle.block_size)):
-            runs += allocate(self._handle, self._goal, first, count)
-            self._goal = runs[-1].first + runs[-1].blocks
-        if runs:
-            content = _aligned_content(entry, stretches, self._handle.block_size)
-            write_extents(self._handle, self._nodes.blocks, runs, content)
+        if entry.size_bytes < LARGE_FILE_BYTES:
+            inode.size_bytes = entry.size_bytes
+        else:
+            self._handle.set_size(inode.raw, entry.size_bytes)
+        if not (stretches := _stretches(entry, self._handle.block_size)):
+            self._give_blocks(ino, inode, [])
+            return
+        runs = [run for first, count in stretches for run in self._reserve.take(first, count)]
+        self._give_blocks(ino, inode, runs)
+        content = _aligned_content(entry, stretches, self._handle.block_size)
+        write_extents(self._handle, self._behind, runs, content)
+
+    def _give_blocks(self, ino: int, inode: Inode, runs: list[Run]) -> None:
+        if len(runs) > INLINE_EXTENTS:
+            self._settle()  # libext2fs takes further blocks and writes the inode
         attach(self._handle, ino, inode, runs)
-        self._nodes.save(ino, inode)
+
+    def _settle(self) -> None:
+        """Let libext2fs look at inodes and take blocks: it must find all that was done without it."""
+        self._reserve.give_back()
+        self._table.pass_on()
+        self._behind.settle()
+        self._handle.drop_inode_cache()
 
     def _set_xattrs(self, ino: int, xattrs: Mapping[str, bytes]) -> None:
+        if xattrs:
+            self._settle()
         for name in sorted(xattrs):
             self._nodes.set_xattr(ino, name, xattrs[name])
 
@@ -219,6 +251,7 @@ class _NewTree:
         self._links[leaf.ino] = left
         if not left:
             del self._links[leaf.ino]
+            self._settle()
             self._nodes.free(leaf.ino, self._nodes.inode(leaf.ino))
 
     def _drop_directory(self, entry: Entry, directory: _Directory) -> None:
@@ -230,11 +263,11 @@ class _NewTree:
 
     def finish(self) -> int:
         """Write the directories, and the link counts that turned out not to be one; see `populate`."""
-        for directory in self._directories.values():
-            if directory.own_blocks and directory is not self._root and not directory.names:
-                self._nodes.save(directory.ino, directory.inode)
-            else:
-                self._write_directory(directory)
+        written = [(directory, self._laid_out(directory)) for directory in self._directories.values()]
+        self._settle()  # the checksums of a directory's blocks take its generation from its inode
+        for directory, blocks in written:
+            for block, data in blocks:
+                self._handle.write_directory_block(block, data, directory.ino)
             self._set_xattrs(directory.ino, directory.xattrs)
         for ino, links in self._links.items():
             inode = self._nodes.inode(ino)
@@ -243,23 +276,25 @@ class _NewTree:
         sizes = (directory.inode.size_bytes for directory in self._directories.values())
         return sum(size for size in sizes if size > LIST_BYTES)
 
-    def _write_directory(self, directory: _Directory) -> None:
+    def _laid_out(self, directory: _Directory) -> list[tuple[int, bytes]]:
+        """A directory's blocks and what goes there, its inode on its way; none if it stays as it is."""
         handle, inode, ino = self._handle, directory.inode, directory.ino
-        if directory.own_blocks:
-            handle.free_blocks(ino, inode.raw)
+        if directory.own_blocks and directory is not self._root:
+            if not directory.names:
+                self._table.put(ino, inode)
+                return []
+            self._nodes.free_blocks(ino, inode)
             inode.sectors = 0
         names = [*dots(ino, directory.parent), *(_packed(name, at) for name, at in directory.names.items())]
         packed = list(pack_blocks(handle.block_size, names, checksum=self._nodes.has_checksums))
         below = 2 + sum(isinstance(at, _Directory) for at in directory.names.values())
         inode.links = below if below < MAX_LINKS else 1
         inode.size_bytes = len(packed) * handle.block_size
-        runs = allocate(handle, self._goal, 0, len(packed))
-        self._goal = runs[-1].first + runs[-1].blocks
-        attach(handle, ino, inode, runs)
-        self._nodes.save(ino, inode)  # before its blocks: their checksums take its generation from it
+        runs = self._reserve.take(0, len(packed))
+        self._give_blocks(ino, inode, runs)
+        self._table.put(ino, inode)
         blocks = (run.first + i for run in runs for i in range(run.blocks))
-        for block, data in zip(blocks, packed, strict=True):
-            handle.write_directory_block(block, data, ino)
+        return list(zip(blocks, packed, strict=True))
 
 
 def _check_usable(nodes: Nodes) -> None:
@@ -307,15 +342,20 @@ def _aligned_content(entry: Entry, stretches: list[tuple[int, int]], block_bytes
     if entry.content is None:
         raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
     if entry.data_extents is None:
-        yield from pieces(entry.content, entry.size_bytes, entry.path)
-        return
-    extents = iter([*entry.data_extents, (1 << 63, 0)])
+        return pieces(entry.content, entry.size_bytes, entry.path)
+    return _filled(entry.content, entry, stretches, block_bytes)
+
+
+def _filled(
+    content: BinaryIO, entry: Entry, stretches: list[tuple[int, int]], block_bytes: int
+) -> Iterator[bytes]:
+    extents = iter([*(entry.data_extents or ()), (1 << 63, 0)])
     offset, length = next(extents)
     for first, count in stretches:
         at, end = first * block_bytes, (first + count) * block_bytes
         while offset < end:
             yield bytes(offset - at)
-            yield from pieces(entry.content, length, entry.path)
+            yield from pieces(content, length, entry.path)
             at = offset + length
             offset, length = next(extents)
         yield bytes(end - at)

@@ -92,6 +92,7 @@ class Superblock:
     last_orphan: int
     free_blocks: int
     free_inodes: int
+    inodes: int
     first_data_block: int
     label: str
 
@@ -135,6 +136,7 @@ def parse_superblock(raw: bytes) -> Superblock | None:
         last_orphan=u32(raw, 0xE8)[0],
         free_blocks=u32(raw, 0x0C)[0] | (u32(raw, 0x158)[0] << high) & 0xFFFFFFFFFFFFFFFF,
         free_inodes=u32(raw, 0x10)[0],
+        inodes=u32(raw, 0x00)[0],
         first_data_block=u32(raw, 0x14)[0],
         label=raw[0x78:0x88].rstrip(b"\0").decode(errors="replace"),
     )

@@ -151,7 +151,8 @@ def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:
 
 def _file(member: Member, path: str, stream: TarStream) -> tuple[Entry, MemberContent]:
     stored = member.number(b"size", member.header.size_bytes, "size")
-    size, map_bytes, extents = _layout(member, stored, stream)
+    is_plain = not member.records and member.header.type != _OLD_GNU_SPARSE
+    size, map_bytes, extents = (stored, 0, None) if is_plain else _layout(member, stored, stream)
     content = MemberContent(stream, stored - map_bytes)
     entry = Entry(
         path,

@@ -6,14 +6,13 @@ No digest depends on times, on where the tree lies, on the order of a directory,
 from __future__ import annotations
 
 import hashlib
-import json
 import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bangerbuild.sources.directory import file_with_stat, walk_with_stat
 from bangerbuild.sources.hostentry import TreeRules
-from bangerbuild.sources.hostfile import stat_of
+from bangerbuild.sources.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
 
 if TYPE_CHECKING:
     import os
@@ -25,8 +24,9 @@ if TYPE_CHECKING:
 StatKey = tuple[int, int, int, int, int]
 
 _PIECE_BYTES = 1 << 20
+_ZEROS = memoryview(bytes(_PIECE_BYTES))
 _RACY_NS = 20_000_000
-_TREE_FORMAT = "bangerbuild tree 1"
+_TREE_FORMAT = "bangerbuild tree 2"
 _CONTENT_ONLY = TreeRules(xattrs=False)
 
 
@@ -37,10 +37,10 @@ class DigestCache(Protocol):
     nor told, so an implementation need not know of that.
     """
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:
+    def get(self, path: str, found: os.stat_result) -> str | None:
         """The digest of a file that stat says this of; None if it is not known."""
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
         """Remembers it."""
 
 
@@ -50,11 +50,11 @@ class MemoryDigestCache:
     def __init__(self) -> None:
         self._digests: dict[tuple[int, ...], str] = {}
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
+    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
         """The digest that was put for this stat."""
         return self._digests.get(stat_key(found))
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
         """Remembers it."""
         self._digests[stat_key(found)] = digest
 
@@ -71,7 +71,7 @@ def file_digest(path: Path, *, cache: DigestCache | None = None, written: str | 
         SourceError: it is no regular file, can't be read, or changed meanwhile.
     """
     entry, found = file_with_stat(path, _CONTENT_ONLY, written=written, holes=False)
-    return _content_digest(entry, found, path, cache)
+    return _content_digest(entry, found, str(path), cache)
 
 
 def tree_digest(
@@ -84,7 +84,7 @@ def tree_digest(
     """
     listing = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
     for entry, found in _walk(top, rules, written):
-        content = _content_digest(entry, found, top / entry.path, cache)
+        content = _content_digest(entry, found, f"{top}/{entry.path}", cache)
         listing.update(_line(entry, content))
     return listing.hexdigest()
 
@@ -96,36 +96,22 @@ def _walk(top: Path, rules: TreeRules, written: str | None) -> Iterable[tuple[En
 
 
 def _line(entry: Entry, content: str) -> bytes:
-    """One entry as a line of JSON: no two entries share one, and no line can be read as two."""
-    xattrs = sorted((name, value.hex()) for name, value in entry.xattrs.items())
-    return (
-        json.dumps(
-            [
-                entry.path,
-                entry.type.value,
-                entry.mode,
-                entry.uid,
-                entry.gid,
-                entry.size_bytes,
-                entry.target,
-                entry.device,
-                xattrs,
-                content,
-            ]
-        )
-        + "\n"
-    ).encode("ascii")
+    """One entry as six fields, each ended by the byte that none holds: no two entries share one."""
+    numbers = f"{entry.mode} {entry.uid} {entry.gid} {entry.size_bytes} {entry.device}"
+    xattrs = str(sorted((name, value.hex()) for name, value in entry.xattrs.items())) if entry.xattrs else ""
+    fields = (entry.path, entry.type.value, numbers, entry.target, xattrs, content)
+    return "\0".join((*fields, "")).encode("utf-8", "surrogateescape")
 
 
-def _content_digest(entry: Entry, found: os.stat_result, path: Path, cache: DigestCache | None) -> str:
+def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: DigestCache | None) -> str:
     """Empty for what has no content."""
     if entry.content is None:
         return ""
     if cache is None or not _is_settled(found):
-        return _sha256(entry.content)
+        return _sha256(entry.content, found)
     known = cache.get(path, found)
     if known is None:
-        known = _sha256(entry.content)
+        known = _sha256(entry.content, found)
         cache.put(path, found, known)
     return known
 
@@ -139,8 +125,26 @@ def _is_settled(found: os.stat_result) -> bool:
     return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - _RACY_NS
 
 
-def _sha256(content: BinaryIO) -> str:
+def _sha256(content: BinaryIO, found: os.stat_result) -> str:
+    """Holes are taken as the zeros that they read as, and not read."""
     digest = hashlib.sha256()
-    while piece := content.read(_PIECE_BYTES):
-        digest.update(piece)
+    is_sparse = found.st_blocks * STAT_BLOCK_BYTES < found.st_size
+    extents = content.skip_holes() if is_sparse and isinstance(content, HostContent) else None
+    position = 0
+    for offset, length in ((0, found.st_size),) if extents is None else extents:
+        _take_zeros(digest, offset - position)
+        _take(digest, content, length)
+        position = offset + length
+    _take_zeros(digest, found.st_size - position)
     return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, content: BinaryIO, length: int) -> None:
+    while length and (piece := content.read(min(length, _PIECE_BYTES))):
+        digest.update(piece)
+        length -= len(piece)
+
+
+def _take_zeros(digest: hashlib._Hash, length: int) -> None:
+    for at in range(0, length, _PIECE_BYTES):
+        digest.update(_ZEROS[: length - at])

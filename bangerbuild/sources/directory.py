@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from pathspec import GitIgnoreSpec
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.hostentry import TreeRules, bare_entry, host_xattrs
-from bangerbuild.sources.hostfile import HostContent, check_is_file, stat_of, unreadable
+from bangerbuild.sources.hostentry import TreeRules, host_entry, host_xattrs
+from bangerbuild.sources.hostfile import STAT_BLOCK_BYTES, HostContent, check_is_file, stat_of, unreadable
 from bangerbuild.sources.names import text_of
 from bangerbuild.tree import TYPES, Entry, EntryType
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     Found = tuple[Entry, os.stat_result]
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_STAT_BLOCK_BYTES = 512
 
 
 def walk_directory(
@@ -82,13 +81,21 @@ def file_with_stat(path: Path, rules: TreeRules, *, written: str | None = None, 
     found = check_is_file(path, written)
     content = HostContent(lambda flags: os.open(path, flags & ~os.O_NOFOLLOW), found, written)
     xattrs = host_xattrs(os.fsencode(path.resolve()), written) if rules.xattrs else {}
-    return _with_content(bare_entry("", found, rules, xattrs), content, found, holes=holes), found
+    return _file("", found, rules, xattrs, content, holes=holes), found
 
 
-def _with_content(entry: Entry, content: HostContent, found: os.stat_result, *, holes: bool) -> Entry:
-    is_sparse = holes and found.st_blocks * _STAT_BLOCK_BYTES < found.st_size
+def _file(  # noqa: PLR0913 - all that is known of a file
+    path: str,
+    found: os.stat_result,
+    rules: TreeRules,
+    xattrs: dict[str, bytes],
+    content: HostContent,
+    *,
+    holes: bool,
+) -> Entry:
+    is_sparse = holes and found.st_blocks * STAT_BLOCK_BYTES < found.st_size
     extents = content.skip_holes() if is_sparse else None
-    return replace(entry, content=content.as_file(), data_extents=extents)
+    return host_entry(path, found, rules, xattrs, content=content.as_file(), data_extents=extents)
 
 
 @dataclass
@@ -147,7 +154,7 @@ class _Walk:
         except OSError as err:
             raise unreadable(err, self._called(path)) from err
         found = os.fstat(fd)
-        return bare_entry(path, found, self.rules, self._xattrs(fd, path)), found
+        return host_entry(path, found, self.rules, self._xattrs(fd, path)), found
 
     def _entry(self, name: bytes, fd: int, path: str, found: os.stat_result) -> Entry | None:
         type_ = TYPES[stat.S_IFMT(found.st_mode)]
@@ -155,17 +162,17 @@ class _Walk:
             if self.skipped:
                 self.skipped(path, type_)
             return None
-        entry = bare_entry(path, found, self.rules, self._xattrs(b"/proc/self/fd/%d/%s" % (fd, name), path))
+        xattrs = self._xattrs(b"/proc/self/fd/%d/%s" % (fd, name), path)
         if found.st_nlink > 1:
             first = self.first_names.setdefault((found.st_dev, found.st_ino), path)
             if first != path:
-                return replace(entry, type=EntryType.HARD_LINK, target=first, size_bytes=0)
-        if type_ is EntryType.SYMLINK:
-            return replace(entry, target=self._target(name, fd, path))
+                entry = host_entry(path, found, self.rules, xattrs, target=first)
+                return replace(entry, type=EntryType.HARD_LINK, size_bytes=0)
         if type_ is EntryType.FILE:
             content = HostContent(lambda flags: os.open(name, flags, dir_fd=fd), found, self._called(path))
-            return _with_content(entry, content, found, holes=self.holes)
-        return entry
+            return _file(path, found, self.rules, xattrs, content, holes=self.holes)
+        target = self._target(name, fd, path) if type_ is EntryType.SYMLINK else ""
+        return host_entry(path, found, self.rules, xattrs, target=target)
 
     def _stat(self, name: bytes, fd: int, path: str) -> os.stat_result:
         try:

@@ -6,9 +6,15 @@ import errno
 import os
 import stat
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from bangerbuild.sources.hostfile import unreadable
 from bangerbuild.tree import TYPES, Entry, EntryType
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from bangerbuild.sources.sparse import Extents
 
 _DEVICES = frozenset({EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE})
 _KEPT_XATTRS = ("user.", "security.capability", "system.posix_acl_")
@@ -43,8 +49,17 @@ class TreeRules:
         return self.specials if type_ is EntryType.FIFO else type_ is not EntryType.SOCKET
 
 
-def bare_entry(path: str, found: os.stat_result, rules: TreeRules, xattrs: dict[str, bytes]) -> Entry:
-    """An entry with all that stat tells but its content or target."""
+def host_entry(  # noqa: PLR0913 - what stat does not tell, each by its name
+    path: str,
+    found: os.stat_result,
+    rules: TreeRules,
+    xattrs: dict[str, bytes],
+    *,
+    target: str = "",
+    content: BinaryIO | None = None,
+    data_extents: Extents | None = None,
+) -> Entry:
+    """An entry with all that stat tells, and what it does not."""
     type_ = TYPES[stat.S_IFMT(found.st_mode)]
     is_file = type_ is EntryType.FILE
     mode = rules.file_mode if is_file and rules.file_mode is not None else stat.S_IMODE(found.st_mode)
@@ -57,7 +72,10 @@ def bare_entry(path: str, found: os.stat_result, rules: TreeRules, xattrs: dict[
         mtime_ns=found.st_mtime_ns if rules.mtime_s is None else rules.mtime_s * 10**9,
         size_bytes=found.st_size if is_file else 0,
         device=(os.major(found.st_rdev), os.minor(found.st_rdev)) if type_ in _DEVICES else (0, 0),
+        target=target,
         xattrs=xattrs,
+        content=content,
+        data_extents=data_extents,
     )
 
 

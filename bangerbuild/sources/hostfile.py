@@ -7,6 +7,7 @@ import io
 import os
 import stat
 from contextlib import contextmanager
+from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import SourceError
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from bangerbuild.sources.sparse import Extents
 
+STAT_BLOCK_BYTES = 512
 _BUFFER_BYTES = 256 << 10
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_SAME_FIELDS = ("st_dev", "st_ino", "st_size", "st_mtime_ns")
+_identity = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns")
 _READABLE_HINT = "make it readable, or leave it out with `exclude`"
 
 
@@ -167,8 +169,7 @@ class HostContent(io.RawIOBase):
         return self._fd
 
     def _check_same(self, fd: int) -> None:
-        now = os.fstat(fd)
-        if any(getattr(now, name) != getattr(self._seen, name) for name in _SAME_FIELDS):
+        if _identity(os.fstat(fd)) != _identity(self._seen):
             raise changed(self._written)
 
 

@@ -10,6 +10,7 @@ base-256 numbers (`tar.h` and the manual's "Basic Tar Format" of GNU tar).
 
 from __future__ import annotations
 
+import functools
 import struct
 from dataclasses import dataclass
 
@@ -47,22 +48,23 @@ def parse_header(block: bytes) -> Header:
     name, mode, uid, gid, size, mtime, checksum, type_, link, magic, _, major, minor, prefix = _FIELDS.unpack(
         block
     )
-    if parse_number(checksum) not in _checksums(block):
+    said = parse_number(checksum)
+    if said != _checksum(block) and said != _signed_checksum(block):
         raise Unfit("has a header with a wrong checksum")
     name = _text(name)
     if magic.startswith(_POSIX_MAGIC) and prefix[0]:
         name = _text(prefix) + b"/" + name
     return Header(
         name=name,
-        mode=parse_number(mode) & 0o7777,
-        uid=parse_number(uid),
-        gid=parse_number(gid),
+        mode=_frequent_number(mode) & 0o7777,
+        uid=_frequent_number(uid),
+        gid=_frequent_number(gid),
         size_bytes=parse_number(size),
-        mtime_s=parse_number(mtime),
+        mtime_s=_frequent_number(mtime),
         type=type_,
         link=_text(link),
-        major=parse_number(major),
-        minor=parse_number(minor),
+        major=_frequent_number(major),
+        minor=_frequent_number(minor),
     )
 
 
@@ -72,23 +74,34 @@ def parse_number(field: bytes) -> int:
     Raises:
         Unfit: it is neither.
     """
-    if field[0] & 0x80:
+    first = field[0]
+    if not first:
+        return 0
+    if first & 0x80:
         bits = 8 * len(field) - 1
         value = int.from_bytes(field, "big") & ((1 << bits) - 1)
         return value - (1 << bits) if value >> (bits - 1) else value
-    digits = field.split(b"\0", 1)[0].strip()
+    digits = field.partition(b"\0")[0]
     try:
-        return int(digits or b"0", 8)
+        return int(digits, 8) if not digits.isspace() else 0
     except ValueError as err:
         raise Unfit(f"has a header with a damaged number: {field!r}") from err
 
 
-def _checksums(block: bytes) -> tuple[int, int]:
-    """The sum of all bytes, its own field taken as blanks; and as old SunOS made it, of signed bytes."""
-    rest = block[:148] + b"        " + block[156:]
-    unsigned = sum(rest)
-    return unsigned, unsigned - 256 * sum(byte >> 7 for byte in rest) if not rest.isascii() else unsigned
+_frequent_number = functools.lru_cache(maxsize=1024)(parse_number)
+"""The same, for fields in which most members of an archive are like others."""
+
+
+def _checksum(block: bytes) -> int:
+    """The sum of all bytes, its own field taken as blanks."""
+    return sum(block) - sum(block[148:156]) + 8 * ord(" ")
+
+
+def _signed_checksum(block: bytes) -> int:
+    """The same as old SunOS made it, of signed bytes."""
+    rest = block[:148] + block[156:]
+    return _checksum(block) - 256 * sum(byte >> 7 for byte in rest)
 
 
 def _text(field: bytes) -> bytes:
-    return field.split(b"\0", 1)[0]
+    return field.partition(b"\0")[0]

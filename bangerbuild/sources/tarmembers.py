@@ -53,21 +53,20 @@ class Member:
     header: Header
     block: bytes
     extensions: Extensions
+    raw_name: bytes = field(init=False)
+    """The name as it stands in the archive."""
+    name: str = field(init=False)
+    """The name as messages show it."""
+
+    def __post_init__(self) -> None:
+        records = self.records
+        self.raw_name = records.get(b"GNU.sparse.name") or records.get(b"path") or self.header.name
+        self.name = text_of(self.raw_name)
 
     @property
     def records(self) -> dict[bytes, bytes]:
         """The pax records that hold for it."""
         return self.extensions.records
-
-    @property
-    def raw_name(self) -> bytes:
-        """The name as it stands in the archive."""
-        return self.records.get(b"GNU.sparse.name") or self.records.get(b"path") or self.header.name
-
-    @property
-    def name(self) -> str:
-        """The name as messages show it."""
-        return text_of(self.raw_name)
 
     def number(self, key: bytes, otherwise: int, what: str) -> int:
         """The decimal number of a record, else the header's; Unfit if it is damaged or out of range."""

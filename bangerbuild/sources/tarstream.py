@@ -97,11 +97,11 @@ class TarStream:
         spare = padding if self.is_whole else 0
         left = size + padding
         if self.compression is None:
-            if self._file.tell() + left - spare > self._size_bytes:
+            self.position += left
+            if self.position - spare > self._size_bytes:
                 raise self.cut()
             self.spend(left)
-            self._file.seek(left, os.SEEK_CUR)
-            self.position += left
+            self._file.seek(self.position)
             return
         while left and (data := self.read_some(min(left, _PIECE_BYTES))):
             left -= len(data)

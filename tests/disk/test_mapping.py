@@ -35,6 +35,7 @@ DISK = Superblock(
     last_orphan=0,
     free_blocks=0,
     free_inodes=0,
+    inodes=0,
     first_data_block=1,
     label="",
 )

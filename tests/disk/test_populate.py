@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import os
 from typing import TYPE_CHECKING
@@ -250,6 +251,51 @@ def test_a_filesystem_without_extents_is_not_filled(tmp_path: Path) -> None:
     disk = make_ext4(tmp_path / "disk.ext2", "-t", "ext2")
     with pytest.raises(FilesystemError, match="needs extent and filetype"):
         fill(disk, file("g"))
+
+
+def test_names_that_are_replaced_give_their_inodes_and_blocks_back(tmp_path: Path) -> None:
+    disk = make_ext4(tmp_path / "disk.ext4", "-N", "64", size="16M")
+    fill(disk, *(file("same", bytes([index]) * 500_000) for index in range(200)))
+    assert_clean(disk)
+    assert tree(disk) == {"same": ("file", bytes([199]) * 500_000)}
+
+
+def test_a_filesystem_without_inodes_for_the_tree_names_the_entry(tmp_path: Path) -> None:
+    disk = make_ext4(tmp_path / "disk.ext4", "-N", "64", size="16M")
+    with pytest.raises(FilesystemError, match=r"cannot write 'f53' to .*: no space left in the guest"):
+        fill(disk, *(file(f"f{index}") for index in range(100)))
+
+
+def test_attributes_between_many_files_are_set(tmp_path: Path) -> None:
+    disk = make_ext4(tmp_path / "disk.ext4", "-O", "orphan_file")
+    large = {f"user.a{index}": bytes([index]) * 300 for index in range(9)}
+    fill(
+        disk,
+        *(
+            file(f"d/{index:03}", b"x" * index, xattrs={"user.n": b"%d" % index} if index % 7 == 0 else {})
+            for index in range(300)
+        ),
+        file("d/many", b"x", xattrs=large),
+        directory("d", xattrs={"user.d": b"top"}),
+    )
+    assert_clean(disk)
+    with RawFile(disk) as blocks, Filesystem(blocks) as fs:
+        found = {index: fs.get_xattrs(f"/d/{index:03}") for index in range(300)}
+        assert {index: own for index, own in found.items() if own} == {
+            index: {"user.n": b"%d" % index} for index in range(0, 300, 7)
+        }
+        assert fs.get_xattrs("/d/many") == large
+        assert fs.read("/d/299") == b"x" * 299
+
+
+def test_a_host_without_room_is_told(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(FilesystemError, match="No space left on device") as raised:
+        fill(disk, *(file(f"f{index}", bytes(1 << 20)) for index in range(40)))
+    assert raised.value.code == errno.ENOSPC
 
 
 def test_the_same_tree_gives_the_same_bytes(blank: Path, tmp_path: Path) -> None:

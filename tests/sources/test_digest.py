@@ -12,6 +12,7 @@ import pytest
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.digest import MemoryDigestCache, file_digest, stat_key, tree_digest
 from bangerbuild.sources.hostentry import TreeRules
+from tests.need import lacking
 from tests.sources.tarmaking import set_xattr
 
 if TYPE_CHECKING:
@@ -30,12 +31,12 @@ class RecordingCache(MemoryDigestCache):
         self.asked: list[str] = []
         self.told: list[str] = []
 
-    def get(self, path: Path, found: os.stat_result) -> str | None:
-        self.asked.append(path.name)
+    def get(self, path: str, found: os.stat_result) -> str | None:
+        self.asked.append(path.rpartition("/")[2])
         return super().get(path, found)
 
-    def put(self, path: Path, found: os.stat_result, digest: str) -> None:
-        self.told.append(path.name)
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
+        self.told.append(path.rpartition("/")[2])
         super().put(path, found, digest)
 
 
@@ -182,7 +183,7 @@ def test_an_unchanged_file_is_read_once(top: Path, later: None) -> None:
 
 def test_what_the_cache_says_of_the_same_stat_is_believed(top: Path, later: None) -> None:
     cache = MemoryDigestCache()
-    cache.put(top / "other", (top / "other").stat(), "0" * 64)
+    cache.put(str(top / "other"), (top / "other").stat(), "0" * 64)
 
     assert file_digest(top / "other", cache=cache) == "0" * 64
 
@@ -223,3 +224,31 @@ def test_the_key_tells_apart_what_stat_tells_apart(top: Path) -> None:
     (top / "other").chmod(0o600)
 
     assert len({before, stat_key((top / "other").stat()), stat_key((top / "sub/file").stat())}) == 3
+
+
+@pytest.mark.parametrize("pieces", [[], [0], [5 << 20], [(20 << 20) - 4096], [0, 4096, 9 << 20, 13 << 20]])
+def test_a_sparse_files_digest_is_that_of_the_zeros_in_its_holes(tmp_path: Path, pieces: list[int]) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(20 << 20)
+        for place in pieces:
+            os.pwrite(file.fileno(), b"data" * 1024, place)
+    assert file_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_holes_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+        os.pwrite(file.fileno(), b"data" * 1024, 1 << 29)
+    read, real = [], os.pread
+
+    def counting(fd: int, length: int, offset: int) -> bytes:
+        read.append(data := real(fd, length, offset))
+        return data
+
+    monkeypatch.setattr(os, "pread", counting)
+    file_digest(path)
+    if path.stat().st_blocks * 512 >= 1 << 30:
+        lacking("the temporary directory's filesystem keeps no holes")
+    assert sum(map(len, read)) < 1 << 20

@@ -9,11 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
-from bangerbuild.disk.libext2fs.bitmaps import Bitmap, remember_bitmaps, write_changed
+from bangerbuild.disk.libext2fs.bitmaps import (
+    Bitmap,
+    Touched,
+    changed_groups,
+    remember_bitmaps,
+    write_touched,
+)
 from bangerbuild.disk.libext2fs.channel import MANAGER_ADDRESS, Channel, opening
 from bangerbuild.disk.libext2fs.layouts import DirVisitor, Extent, Filsys, XattrVisitor
 from bangerbuild.disk.libext2fs.library import DIR_NO_SPACE, Library, load
-from bangerbuild.disk.superblock import OFFSET, SIZE, damaged
+from bangerbuild.disk.superblock import INCOMPAT_EA_INODE, OFFSET, SIZE, damaged
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
@@ -88,8 +94,13 @@ class Handle:
         self.block_size: int = self.head.blocksize
         self.cluster_blocks = 1 << self.head.cluster_ratio_bits
         (revision,) = struct.unpack_from("<I", raw := self.superblock(), 0x4C)
+        self._inodes_per_group: int = struct.unpack_from("<I", raw, 0x28)[0]
         self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
+        self._has_value_inodes = bool(struct.unpack_from("<I", raw, 0x60)[0] & INCOMPAT_EA_INODE)
         self._bitmaps: tuple[Bitmap, ...] = ()
+        self._touched: Touched | None = None
+        self._touched_inodes: set[int] = set()
+        """The groups in whose inode bitmap something was changed."""
         self._inode_type = c_char * self.inode_size
         self._number32 = c_uint32()
         self._number64 = c_uint64()
@@ -110,8 +121,14 @@ class Handle:
         handle.head.io = handle.head.image_io = channel.address
         handle.head.flags |= _RW
         handle.head.now = now or 1
-        handle._bitmaps = self._bitmaps
+        handle._watch(self._bitmaps)
         return handle
+
+    def _watch(self, bitmaps: tuple[Bitmap, ...]) -> None:
+        """Take note from now on of what is changed in bitmaps that are in memory."""
+        self._bitmaps = bitmaps
+        if bitmaps:
+            self._touched = Touched(self._lib, self._fs, bitmaps[0])
 
     def drop_inode_cache(self) -> None:
         """Forget cached inodes; a later read makes a new cache."""
@@ -131,7 +148,7 @@ class Handle:
             raise damaged(self._channel.blocks, problem)
         self._lib.ext2fs_read_bitmaps(self._fs)
         if self.cluster_blocks == 1:
-            self._bitmaps = remember_bitmaps(self._lib, self.head, superblock)
+            self._watch(remember_bitmaps(self._lib, self.head, superblock))
         for bitmap in self._bitmaps:
             last = (blocks - bitmap.first) % bitmap.group_bits if bitmap.kind == "block" else 0
             last = last or bitmap.group_bits
@@ -158,16 +175,31 @@ class Handle:
     def close(self) -> None:
         """Write what is in memory and free the handle, which must not be used any more, failed or not."""
         try:
-            for bitmap in self._bitmaps:
-                write_changed(self._lib, self._fs, self.head, bitmap, self._channel.blocks)
+            self._write_bitmaps()
+            self._forget_touched()
             self._lib.ext2fs_close2(self._fs, 0)
         except BaseException:
             self.abandon()
             raise
         self._fs = c_void_p()
 
+    def _write_bitmaps(self) -> None:
+        if self._touched is None:
+            return
+        for bitmap, touched in zip(self._bitmaps, (self._touched.groups, self._touched_inodes), strict=True):
+            groups = touched
+            if self._has_value_inodes:
+                groups = touched | changed_groups(self._lib, self._fs, bitmap)
+            write_touched(self._lib, self._fs, bitmap, sorted(groups), self._channel.blocks)
+
+    def _forget_touched(self) -> None:
+        """Before the handle is freed: then another thread's may have its address."""
+        if self._touched is not None:
+            self._touched.forget()
+
     def abandon(self) -> None:
         """Free the handle without writing anything."""
+        self._forget_touched()
         self._lib.ext2fs_free(self._fs)
         self._fs = c_void_p()
 
@@ -178,15 +210,18 @@ class Handle:
         return raw
 
     def inode_offset(self, ino: int) -> int:
-        """Where on the disk an inode lies, in bytes."""
-        (per_group,) = struct.unpack_from("<I", self.superblock(), 0x28)
-        group, index = divmod(ino - 1, int(per_group))
+        """Where on the disk an inode lies, in bytes; to write there makes the inode cache stale."""
+        group, index = divmod(ino - 1, self._inodes_per_group)
         first: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
         return first * self.block_size + index * self.inode_size
 
     def write_inode(self, ino: int, raw: bytearray) -> None:
         """Write an inode's bytes; the checksum is set on the way."""
         self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
+
+    def set_inode_checksum(self, ino: int, raw: bytearray) -> None:
+        """Set the checksum in an inode's bytes, where the filesystem has them, for a writer of its own."""
+        self._lib.ext2fs_inode_csum_set(self._fs, ino, self._inode_type.from_buffer(raw))
 
     def new_inode(self, near: int, mode: int) -> int:
         """The number of a free inode in the group of `near`, or behind it; not yet taken."""
@@ -196,6 +231,7 @@ class Handle:
     def count_inode(self, ino: int, change: int, *, directory: bool) -> None:
         """Take (1) or free (-1) an inode in bitmap and counters."""
         self._lib.ext2fs_inode_alloc_stats2(self._fs, ino, change, int(directory))
+        self._touched_inodes.add((ino - 1) // self._inodes_per_group)
 
     def set_size(self, raw: bytearray, size_bytes: int) -> None:
         """Set an inode's size, and in the superblock what a file of 2 GiB needs."""
@@ -213,13 +249,15 @@ class Handle:
     def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
         """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
         first, length = self._number64, self._length64
+        goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
         taken = min(length.value, blocks)
-        self._lib.ext2fs_block_alloc_stats_range(self._fs, first.value, taken, 1)
+        self._count_run(first.value, taken, 1)
         return first.value, taken
 
     def allocate_block(self, goal: int) -> int:
         """Take one block, with bigalloc the cluster that it begins."""
+        goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_block2(self._fs, goal, None, byref(self._number64))
         block = self._number64.value
         self._lib.ext2fs_block_alloc_stats2(self._fs, block, 1)
@@ -227,10 +265,15 @@ class Handle:
 
     def free_run(self, first: int, blocks: int) -> None:
         """Give blocks back that no inode refers to. Not for bigalloc."""
-        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, -1)
+        self._count_run(first, blocks, -1)
+
+    def _count_run(self, first: int, blocks: int, in_use: int) -> None:
+        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, in_use)
+        if self._touched is not None:
+            self._touched.add(first, blocks, in_use)
 
     def free_blocks(self, ino: int, raw: bytearray) -> None:
-        """Give all blocks of an inode back; the inode is written."""
+        """Give all blocks of an inode back; the inode is written. For bigalloc alone: see `bitmaps`."""
         self._lib.ext2fs_punch(self._fs, ino, self._inode_type.from_buffer(raw), None, 0, (1 << 64) - 1)
 
     def free_xattr_block(self, ino: int, raw: bytearray) -> None:

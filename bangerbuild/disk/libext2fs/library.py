@@ -10,7 +10,13 @@ import threading
 from ctypes import byref, c_char_p, c_int, c_size_t, c_uint, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from bangerbuild.disk.libext2fs.layouts import DirVisitor, ErrorHook, XattrVisitor, errcode_t
+from bangerbuild.disk.libext2fs.layouts import (
+    BlockChanged,
+    DirVisitor,
+    ErrorHook,
+    XattrVisitor,
+    errcode_t,
+)
 from bangerbuild.errors import FilesystemError, LibraryError
 
 CODE_BASE = 2133571328
@@ -44,6 +50,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_group_desc_csum_set": (None, (c_void_p, c_uint32)),
     "ext2fs_read_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
     "ext2fs_write_inode_full": (errcode_t, (c_void_p, c_uint32, c_void_p, c_int)),
+    "ext2fs_inode_csum_set": (errcode_t, (c_void_p, c_uint32, c_void_p)),
     "ext2fs_new_inode": (errcode_t, (c_void_p, c_uint32, c_int, c_void_p, c_void_p)),
     "ext2fs_inode_alloc_stats2": (None, (c_void_p, c_uint32, c_int, c_int)),
     "ext2fs_inode_size_set": (errcode_t, (c_void_p, c_void_p, c_uint64)),
@@ -53,6 +60,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_new_block2": (errcode_t, (c_void_p, c_uint64, c_void_p, c_void_p)),
     "ext2fs_block_alloc_stats2": (None, (c_void_p, c_uint64, c_int)),
     "ext2fs_block_alloc_stats_range": (None, (c_void_p, c_uint64, c_uint32, c_int)),
+    "ext2fs_set_block_alloc_stats_callback": (None, (c_void_p, BlockChanged, c_void_p)),
     "ext2fs_punch": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p, c_uint64, c_uint64)),
     "ext2fs_extent_open2": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p)),
     "ext2fs_extent_insert": (errcode_t, (c_void_p, c_int, c_void_p)),
