@@ -284,7 +284,7 @@ def sync_error(
     sync = patching.sync
 
     def interrupted(
-        disk: Filesystem, entries: Iterator[Synced], before: dict[str, str], *, spare_same: bool
+        disk: Filesystem, entries: Iterator[Synced], before: dict[str, str], *, spare_same: bool = False
     ) -> dict[str, str]:
         meanwhile()
         return sync(disk, entries, before, spare_same=spare_same)

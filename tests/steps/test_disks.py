@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import pytest
 
@@ -28,11 +28,13 @@ from tests.steps.guest_disks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bangerbuild.model import Workspace
 
+T = TypeVar("T")
 ID = "vm.web.work"
 RECORD = Record(
     ID, Recipe("work-disk", {}, {}, {}, {}), "f", ("vms/web/work.ext4",), {"file_bytes": 64 * MIB}
@@ -126,6 +128,10 @@ class Desk:
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
+
+    def shared(self, _key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        with make() as made:
+            return made
 
     def artifact(self, step_id: str) -> str:
         return step_id
