@@ -2,8 +2,8 @@
 
 libext2fs writes the bitmaps of all groups as soon as one bit of one has changed: on a full disk of 64 GiB,
 1024 blocks for ten small files. It tells of every single block that it takes or frees, in a callback; the one
-for runs of blocks tells their end alone (1.47.0), but runs are taken and freed only by us. So are inodes, but
-where attributes have their values in inodes (`ea_inode`): there all bitmaps are compared.
+for runs of blocks tells their end alone (1.47.0), so after a run that is not ours all bitmaps are compared.
+It takes and frees no inodes by itself, but where attributes have their values in inodes (`ea_inode`).
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import ctypes
 import re
 import struct
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.libext2fs.layouts import BlockChanged, Filsys
+from bangerbuild.disk.libext2fs.layouts import BlockChanged, BlocksChanged, Filsys
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from ctypes import c_void_p
 
     from bangerbuild.disk.blocks import Blocks
@@ -73,11 +74,15 @@ class Touched:
 
     def __init__(self, library: Library, fs: c_void_p, bitmap: Bitmap) -> None:
         self.groups: set[int] = set()
+        self.is_all = True
+        """Whether there are no others."""
+        self._own_run = False
         self._lowest_freed = bitmap.first + bitmap.group_bits * bitmap.groups
         self._bitmap = bitmap
         self._address = fs.value or 0
         _watched[self._address] = self
         library.ext2fs_set_block_alloc_stats_callback(fs, _on_block, None)
+        library.ext2fs_set_block_alloc_stats_range_callback(fs, _on_blocks, None)
 
     def search_from(self, goal: int) -> int:
         """Where a search for a free block from a goal on may begin as well: no free one lies before."""
@@ -90,6 +95,20 @@ class Touched:
         start = first - self._bitmap.first
         bits = self._bitmap.group_bits
         self.groups.update(range(start // bits, (start + count - 1) // bits + 1))
+
+    @contextmanager
+    def own_run(self, first: int, count: int, in_use: int) -> Iterator[None]:
+        """The run that libext2fs tells of in this block is ours, and known."""
+        self._own_run = True
+        yield
+        self._own_run = False
+        self.add(first, count, in_use)
+
+    def add_unknown(self) -> None:
+        """Take note that libext2fs has taken or freed a run, unless it is ours."""
+        if not self._own_run:
+            self.is_all = False
+            self._lowest_freed = 0
 
     def forget(self) -> None:
         """Let go of a handle that is about to be freed."""
@@ -105,8 +124,13 @@ def _block_changed(fs: int, block: int, in_use: int) -> None:
         touched.add(block, 1, in_use)
 
 
-# alive as long as the module: libext2fs keeps no reference to the callback
-_on_block = BlockChanged(_block_changed)
+def _blocks_changed(fs: int, _first: int, _count: int, _in_use: int) -> None:
+    if (touched := _watched.get(fs)) is not None:
+        touched.add_unknown()
+
+
+# alive as long as the module: libext2fs keeps no reference to the callbacks
+_on_block, _on_blocks = BlockChanged(_block_changed), BlocksChanged(_blocks_changed)
 
 
 def remember_bitmaps(library: Library, head: Filsys, superblock: bytes) -> tuple[Bitmap, ...]:

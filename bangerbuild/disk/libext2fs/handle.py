@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
+from contextlib import nullcontext
 from ctypes import byref, c_char, c_uint32, c_uint64, c_void_p
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -188,7 +189,7 @@ class Handle:
             return
         for bitmap, touched in zip(self._bitmaps, (self._touched.groups, self._touched_inodes), strict=True):
             groups = touched
-            if self._has_value_inodes:
+            if self._has_value_inodes or not self._touched.is_all:
                 groups = touched | changed_groups(self._lib, self._fs, bitmap)
             write_touched(self._lib, self._fs, bitmap, sorted(groups), self._channel.blocks)
 
@@ -268,9 +269,9 @@ class Handle:
         self._count_run(first, blocks, -1)
 
     def _count_run(self, first: int, blocks: int, in_use: int) -> None:
-        self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, in_use)
-        if self._touched is not None:
-            self._touched.add(first, blocks, in_use)
+        own = nullcontext() if self._touched is None else self._touched.own_run(first, blocks, in_use)
+        with own:
+            self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, in_use)
 
     def free_blocks(self, ino: int, raw: bytearray) -> None:
         """Give all blocks of an inode back; the inode is written. For bigalloc alone: see `bitmaps`."""

@@ -122,6 +122,7 @@ class Extent(Structure):
 
 DirVisitor = CFUNCTYPE(c_int, c_uint32, c_int, c_void_p, c_int, c_int, c_void_p, c_void_p)
 BlockChanged = CFUNCTYPE(None, c_void_p, c_uint64, c_int)
+BlocksChanged = CFUNCTYPE(None, c_void_p, c_uint64, c_uint32, c_int)
 XattrVisitor = CFUNCTYPE(c_int, c_char_p, c_void_p, c_size_t, c_void_p)
 ErrorHook = CFUNCTYPE(None, c_char_p, errcode_t, c_char_p, c_void_p)
 """`errf` of `et/com_err.h`; its `va_list` is not read."""

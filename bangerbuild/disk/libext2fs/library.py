@@ -12,6 +12,7 @@ from typing import Any
 
 from bangerbuild.disk.libext2fs.layouts import (
     BlockChanged,
+    BlocksChanged,
     DirVisitor,
     ErrorHook,
     XattrVisitor,
@@ -61,6 +62,7 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "ext2fs_block_alloc_stats2": (None, (c_void_p, c_uint64, c_int)),
     "ext2fs_block_alloc_stats_range": (None, (c_void_p, c_uint64, c_uint32, c_int)),
     "ext2fs_set_block_alloc_stats_callback": (None, (c_void_p, BlockChanged, c_void_p)),
+    "ext2fs_set_block_alloc_stats_range_callback": (None, (c_void_p, BlocksChanged, c_void_p)),
     "ext2fs_punch": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p, c_uint64, c_uint64)),
     "ext2fs_extent_open2": (errcode_t, (c_void_p, c_uint32, c_void_p, c_void_p)),
     "ext2fs_extent_insert": (errcode_t, (c_void_p, c_int, c_void_p)),
