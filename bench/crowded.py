@@ -52,7 +52,20 @@ def ours(name: str, runs: list[Run]) -> float:
 def theirs(tree: Path) -> float:
     """Seconds of mke2fs, with inodes for all; no more than it is given."""
     inodes = str(FILES * 5 // 4)
-    command = ["mke2fs", "-q", "-t", "ext4", "-b", "4096", "-N", inodes, "-d", tree, "theirs.ext4", "2G"]
+    command: list[str | Path] = [
+        "mke2fs",
+        "-q",
+        "-t",
+        "ext4",
+        "-b",
+        "4096",
+        "-N",
+        inodes,
+        "-d",
+        tree,
+        "theirs.ext4",
+        "2G",
+    ]
     begun = time.perf_counter()
     try:
         subprocess.run(command, cwd=SCRATCH, check=True, timeout=LIMIT_SECONDS, stdout=subprocess.DEVNULL)
