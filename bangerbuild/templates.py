@@ -57,13 +57,16 @@ class Template:
         self._fd = -1
 
     def offer(self, file: Path, *, guests: bool, facts: Sequence[Facts], files: Sequence[Files]) -> None:
-        """Say what a job made; kept of the second one that does."""
+        """Say what a job made; kept of the second one that does, if there is room for it."""
         with self._lock:
             self._offers += 1
             if self._offers != 2 or file.stat().st_blocks * 512 > MOST_BYTES:
                 return
         copy = file.with_suffix(".template")
-        clone.clone(file, copy)
+        try:
+            clone.clone(file, copy)
+        except OSError:  # what only saves work is no reason to fail
+            return
         self._fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
         copy.unlink()
         self.outcome = Outcome(Path(f"/proc/self/fd/{self._fd}"), guests, tuple(facts), tuple(files))

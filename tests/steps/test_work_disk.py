@@ -558,8 +558,8 @@ def test_a_disk_in_use_is_neither_read_nor_written_and_the_rest_is_done(
 
 @pytest.fixture
 def small_filesystem(tmp_path: Path) -> Iterator[Path]:
-    """A filesystem of 32 MiB, which root may mount."""
-    yield from _mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=32M", "none")
+    """A filesystem of 24 MiB, which root may mount."""
+    yield from _mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=24M", "none")
 
 
 @pytest.fixture
