@@ -27,7 +27,8 @@ VARIABLES = (
 PACKAGE = os.path.dirname(os.path.dirname(__file__))
 BEGUN_NS = time.time_ns()
 """When this program was loaded."""
-ABSENT = (-1, -1, -1, -1, -1)
+NUMBERS = 8
+ABSENT = (-1,) * NUMBERS
 
 
 def circumstances() -> list[str]:
@@ -43,7 +44,7 @@ def circumstances() -> list[str]:
 
 
 def stats(paths: Iterable[str], *, follow: bool = True) -> list[int]:
-    """What tells that a file or directory was changed in any way; five numbers for each, absent or not.
+    """What tells that a file or directory was changed in any way; so many numbers for each, absent or not.
 
     Raises:
         OSError: one can't be looked at.
@@ -58,9 +59,21 @@ def stats(paths: Iterable[str], *, follow: bool = True) -> list[int]:
     return found
 
 
-def numbers(one: os.stat_result) -> tuple[int, int, int, int, int]:
-    """What of a stat changes with whatever is done to a file or directory, but for reading it."""
-    return one.st_dev, one.st_ino, one.st_size, one.st_mtime_ns, one.st_ctime_ns
+def numbers(one: os.stat_result) -> tuple[int, int, int, int, int, int, int, int]:
+    """What of a stat changes with whatever is done to a file or directory, but for reading it.
+
+    Owner and mode too: under fakeroot, or in another user namespace, they are others with the same times.
+    """
+    return (
+        one.st_dev,
+        one.st_ino,
+        one.st_size,
+        one.st_mtime_ns,
+        one.st_ctime_ns,
+        one.st_mode,
+        one.st_uid,
+        one.st_gid,
+    )
 
 
 def marks(names: Iterable[str], store: str) -> list[int]:

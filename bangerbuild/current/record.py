@@ -102,14 +102,13 @@ def found(key: Key) -> Record | None:
     if where is None:
         return None
     try:
-        fd = os.open(f"{where}/{name(key)}", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
+        fd = os.open(f"{where}/{name(key)}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(fd)
+            data = os.read(fd, status.st_size)
+        finally:
+            os.close(fd)
+    except OSError:  # there is none, or something else lies there
         return None
-    try:
-        status = os.fstat(fd)
-        if status.st_uid != os.geteuid():
-            return None
-        record = loaded(os.read(fd, status.st_size))
-    finally:
-        os.close(fd)
+    record = loaded(data) if status.st_uid == os.geteuid() else None
     return record if record is not None and record.key == key else None

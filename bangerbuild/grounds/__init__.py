@@ -107,7 +107,7 @@ def _with_lock_file(followed: Stats, found: Pinned) -> Stats | None:
     now = _looked_at([str(found.path)])
     if lockfile.read(found.path) != found.after or _is_younger(now, time.time_ns()):
         return None
-    place = names.index(str(found.path)) * len(now[1])
+    place = names.index(str(found.path)) * check.NUMBERS
     return names, numbers[:place] + now[1] + numbers[place + len(now[1]) :]
 
 
@@ -125,7 +125,7 @@ def _take_down(grounds: Grounds, plan: Plan, opened: Store) -> None:
     run = _looked_at(programs.paths())
     if marks is None or _is_younger(run, check.BEGUN_NS, COARSE_NS):
         return
-    log = _looked_at([str(opened.path / LOG)])
+    store = _looked_at([*artifacts.places(plan, opened), str(opened.path / LOG)])
     names, numbers = grounds.followed
     _save(
         record.Record(
@@ -134,7 +134,7 @@ def _take_down(grounds: Grounds, plan: Plan, opened: Store) -> None:
             store=str(opened.path),
             lock=str(opened.path / LOCKS / ALL),
             empty=str(opened.path / STAGING),
-            followed=(names + run[0] + log[0], numbers + run[1] + log[1]),
+            followed=(names + run[0] + store[0], numbers + run[1] + store[1]),
             links=grounds.links,
             marks=marks,
             kept=len(plan.actions),
@@ -152,7 +152,7 @@ def _is_younger(looked_at: Stats, begun_ns: int, tick_ns: int = TICK_NS) -> bool
     """Whether anything was changed since then, or so shortly before that it would look the same."""
     return any(
         changed_ns >= begun_ns - (tick_ns if changed_ns % SECOND_NS else COARSE_NS)
-        for changed_ns in looked_at[1][4::5]
+        for changed_ns in looked_at[1][4 :: check.NUMBERS]
     )
 
 

@@ -23,30 +23,41 @@ LEFTOVERS = tuple(path.name.removeprefix("disk") for path in interrupted.leftove
 
 
 def marks(plan: Plan, opened: Store) -> Stats | None:
-    """The artifacts as the store knows them, its database, and the directories that disks lie in.
+    """The artifacts as the store knows them.
 
     Returns:
         None if something is not as the store knows it, or a change of a disk was interrupted.
 
     Raises:
-        OSError: something can't be looked at, or a later change of it would not show.
+        OSError: something can't be looked at.
     """
     names = list(dict.fromkeys(artifact for action in plan.actions for artifact in action.artifacts))
     known = [opened.stamps.get(artifact) for artifact in names]
     numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]
-    disks = (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
-    directories = dict.fromkeys(map(posixpath.dirname, disks))
-    for name in (NAME, *directories):
-        found = _told_apart(opened.path / name)
-        names.append(name)
-        numbers += (found.st_size, found.st_mtime_ns, found.st_ino)
-    if None in known or any(_has_leftovers(opened.path / name) for name in directories):
+    if None in known or any(_has_leftovers(opened.path / name) for name in _directories(plan)):
         return None
     return (names, numbers) if check.marks(names, str(opened.path)) == numbers else None
 
 
-def _told_apart(path: Path) -> os.stat_result:
-    """What stat says of a file or directory of ours, once any later change will show in its time.
+def places(plan: Plan, opened: Store) -> list[str]:
+    """The store's database, and the directories that disks lie in; from now on any change of them shows.
+
+    Raises:
+        OSError: one can't be looked at, or a later change of it would not show.
+    """
+    paths = [opened.path / name for name in (NAME, *_directories(plan))]
+    for path in paths:
+        _tell_apart(path)
+    return list(map(str, paths))
+
+
+def _directories(plan: Plan) -> dict[str, None]:
+    disks = (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
+    return dict.fromkeys(map(posixpath.dirname, disks))
+
+
+def _tell_apart(path: Path) -> None:
+    """Have any later change of a file or directory of ours show in its time.
 
     The kernel's clock never gives whole milliseconds by itself; whole seconds are a filesystem's that knows
     nothing finer.
@@ -56,14 +67,12 @@ def _told_apart(path: Path) -> os.stat_result:
     """
     found = path.stat()
     if not found.st_mtime_ns % MILLISECOND_NS and found.st_mtime_ns % SECOND_NS:
-        return found
+        return
     milliseconds = time.time_ns() // MILLISECOND_NS
     milliseconds -= milliseconds % 1000 == 0
     os.utime(path, ns=(milliseconds * MILLISECOND_NS, milliseconds * MILLISECOND_NS))
-    found = path.stat()
-    if found.st_mtime_ns != milliseconds * MILLISECOND_NS:
+    if path.stat().st_mtime_ns != milliseconds * MILLISECOND_NS:
         raise OSError(f"the times of '{path}' are too coarse")
-    return found
 
 
 def _has_leftovers(directory: Path) -> bool:

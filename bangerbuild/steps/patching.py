@@ -102,14 +102,38 @@ def synced_paths(syncs: Iterable[FileSync]) -> Iterator[str]:
 
 
 def synced(declared: DeclaredFiles, now: GuestView, warn: Callable[[str], None]) -> Iterator[Synced]:
-    """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins."""
+    """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins.
+
+    Where it wins over the first of several names of a file, the next name is the file, and the others are
+    links to that.
+    """
     owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
     for sync in declared.file_syncs:
         uid, gid = owners.ids(sync.owner)
+        lost: dict[str, Entry] = {}
         for entry in host_tree(sync, warn):
-            item = placed(sync, replace(entry, uid=uid, gid=gid))
-            if normal(item.guest) not in taken:
-                yield item
+            owned = replace(entry, uid=uid, gid=gid)
+            if normal(guest_path(sync, entry.path)) in taken:
+                if entry.type is not EntryType.HARD_LINK:
+                    lost[entry.path] = owned
+                continue
+            first = lost.get(entry.target) if entry.type is EntryType.HARD_LINK else None
+            if first is None:
+                yield placed(sync, owned)
+            elif first.path == entry.target:  # none of its other names came yet
+                lost[entry.target] = replace(first, path=entry.path)
+                yield placed(sync, _again(sync, first, entry.path))
+            else:
+                yield placed(sync, replace(owned, target=first.path))
+
+
+def _again(sync: FileSync, first: Entry, path: str) -> Entry:
+    """A file under another of its names, to be read from the start."""
+    if first.content is None:
+        return replace(first, path=path)
+    name = f"{sync.host.written}/{path}"
+    found, _ = file_with_stat(sync.host.path / path, rules(sync), written=name, holes=False)
+    return replace(found, path=path, uid=first.uid, gid=first.gid)
 
 
 def _ignore(_message: str) -> None:

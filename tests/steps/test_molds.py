@@ -139,6 +139,35 @@ def test_what_a_shared_tree_leaves_out_is_said(site: Project) -> None:
     assert said.endswith("root.patch: 'site/s' is a socket and is left out")
 
 
+def test_a_declared_file_takes_one_name_of_a_file_and_leaves_it_the_others(site: Project) -> None:
+    for name in ("second", "third"):
+        (site.directory / f"site/{name}").hardlink_to(site.directory / "site/a/b")
+    declared = '[[vm.web.file]]\nguest = "/srv/site/a/b"\ncontent = "declared"\n'
+    for declaration in (declared, ""):  # and as it was, once it is not declared any more
+        site.write(HEAD + vm("web") + declaration)
+        site.build()
+        guest = site.guest()
+        guest.assert_clean()
+        assert guest.text("/srv/site/a/b") == ("declared" if declaration else "one\n")
+        assert guest.text("/srv/site/second") == guest.text("/srv/site/third") == "one\n"
+        assert guest.inode("/srv/site/second") == guest.inode("/srv/site/third")
+        assert guest.stat("/srv/site/second").links == (2 if declaration else 3)
+
+
+def test_a_guests_disk_gets_such_names_too(site: Project) -> None:
+    (site.directory / "site/second").hardlink_to(site.directory / "site/a/b")
+    site.write(HEAD + vm("web"))
+    site.build()
+    with site.as_guest() as disk:
+        disk.write_file("/guests", b"precious")
+    site.write(HEAD + vm("web") + '[[vm.web.file]]\nguest = "/srv/site/a/b"\ncontent = "declared"\n')
+    site.build()
+    assert site.guest().text("/srv/site/a/b") == "declared"
+    assert site.guest().text("/srv/site/second") == "one\n"
+    assert site.guest().text("/guests") == "precious"
+    assert {action.verb.value for action in site.plan().values()} == {"keep"}
+
+
 def test_two_paths_of_one_file_are_refused_where_they_differ_and_only_there(site: Project) -> None:
     def twins(name: str, first: str, second: str) -> str:
         files = ({"guest": "/alias/x", "content": first}, {"guest": "/usr/x", "content": second})
