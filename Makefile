@@ -6,6 +6,8 @@ PYTEST := $(BIN)/pytest -n auto --dist loadfile
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	content drills hostile
 
+BENCH := nothing vms tarball crowded digest overlay work_disk
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check bench clean
 
@@ -33,7 +35,7 @@ check:
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test
-	@for program in nothing vms tarball crowded digest overlay work_disk; do $(BIN)/python -m bench.$$program || exit 1; done
+	@failed=0; for program in $(BENCH); do $(BIN)/python -m bench.$$program || failed=1; done; exit $$failed
 
 clean: ## remove what was built; .venv and .cache (the Debian tarballs) stay
 	rm -rf build dist *.egg-info .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache

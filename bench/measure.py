@@ -30,10 +30,16 @@ class Run:
     peak_mib: float
 
 
-def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
-    """Run a command to its good end."""
+def timed(command: Sequence[str | Path], cwd: Path = SCRATCH, *, silent: bool = False) -> Run:
+    """Run a command to its good end; `silent` drops what it says beside its output."""
     begun = time.perf_counter()
-    process = subprocess.Popen([*map(str, command)], cwd=cwd, env=INSTALLED, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*map(str, command)],
+        cwd=cwd,
+        env=INSTALLED,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if silent else None,
+    )
     _, status, usage = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - begun
     process.returncode = os.waitstatus_to_exitcode(status)

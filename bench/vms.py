@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.measure import BANGERBUILD, SCRATCH, Run, medians, print_table, timed
@@ -45,8 +46,8 @@ def main() -> None:
     image, seed = (next(SCRATCH.glob(f"{VMS}/build/images/base/*/{name}")) for name in ("rootfs.ext4", "*@*"))
     sides = {
         f"bangerbuild, {VMS} VMs": lambda: build(VMS, built),
-        "sparse copy + one debugfs per file, scaled": lambda: each(lambda: debugfs(image, seed)) * VMS,
-        "sparse copy + loop mount, scaled": lambda: each(lambda: loop_mount(image, seed)) * VMS,
+        "sparse copy + one debugfs per file, scaled": lambda: others(debugfs, image, seed),
+        "sparse copy + loop mount, scaled": lambda: others(loop_mount, image, seed),
     }
     print_table(f"{VMS} VMs from nothing but the images, whole processes", medians(sides, ROUNDS))
     print(f"  bangerbuild's peak: {max(run.peak_mib for run in built):.0f} MiB resident")
@@ -112,11 +113,11 @@ def changed(count: int) -> None:
         write_manifest(count, dns)
         subprocess.run(["sync", "--file-system", SCRATCH], check=True)
         taken.append(run(count, "apply", "-q").seconds)
-    print(f"\nOne DNS server changed, {count} VMs: {sorted(taken)[ROUNDS // 2]:.2f} s")
+    print(f"\nOne DNS server changed, {count} VMs: {median(taken):.2f} s")
 
 
 def scaled() -> None:
-    """What ten times as many VMs take, as a multiple of a tenth of it: 1.0 x is linear."""
+    """What ten times as many VMs take, as a multiple of ten times what a tenth takes: 1.0 x is linear."""
     print(f"\n{MANY} VMs, beside ten times what {VMS} take")
     runs: dict[str, Callable[[int], Run]] = {
         "apply": build_once,
@@ -124,9 +125,11 @@ def scaled() -> None:
         "nothing to do": lambda count: run(count, "apply"),
     }
     for name, side in runs.items():
-        few, many = side(VMS), side(MANY)
-        ratio = many.seconds / few.seconds / (MANY / VMS)
-        print(f"  {name:<44} {many.seconds:10.2f} s   {ratio:8.2f} x   {many.peak_mib:.0f} MiB resident")
+        few, many = ([side(count) for _ in range(ROUNDS)] for count in (VMS, MANY))
+        seconds = median(run.seconds for run in many)
+        ratio = seconds / median(run.seconds for run in few) / (MANY / VMS)
+        peak_mib = max(run.peak_mib for run in many)
+        print(f"  {name:<44} {seconds:10.2f} s   {ratio:8.2f} x   {peak_mib:.0f} MiB resident")
 
 
 def build_once(count: int) -> Run:
@@ -136,44 +139,41 @@ def build_once(count: int) -> Run:
     return runs[0]
 
 
-def each(side: Callable[[], float]) -> float:
-    """Seconds for one of several in a row."""
-    return sum(side() for _ in range(OTHERS)) / OTHERS
+def others(patched: Callable[[Path, Path, int], float], image: Path, seed: Path) -> float:
+    """Seconds that copies for all VMs would take, by those for a few, which all end in one sync."""
+    seconds = sum(patched(image, seed, index) for index in range(OTHERS))
+    seconds += timed(["sync", "--file-system", SCRATCH]).seconds
+    for path in SCRATCH.glob("copy-*.ext4"):
+        path.unlink()
+    return seconds * VMS / OTHERS
 
 
-def copies(image: Path, seed: Path) -> float:
-    """Sparse copies of the image and the seed, without sharing blocks."""
+def copies(image: Path, seed: Path, index: int) -> tuple[str, str, float]:
+    """Sparse copies of the image and the seed, without sharing blocks, and the seconds they took."""
+    root, work = f"copy-root-{index}.ext4", f"copy-work-{index}.ext4"
     command = ["cp", "--sparse=always", "--reflink=never", "--no-preserve=mode"]
-    return timed([*command, image, "root.ext4"]).seconds + timed([*command, seed, "work.ext4"]).seconds
+    return root, work, timed([*command, image, root]).seconds + timed([*command, seed, work]).seconds
 
 
-def debugfs(image: Path, seed: Path) -> float:
+def debugfs(image: Path, seed: Path, index: int) -> float:
     """Copy and patch with a process for each file."""
     (SCRATCH / "content").write_text("patched\n")
-    seconds = copies(image, seed)
-    for disk, count in (("root.ext4", FILES + SYNCED), ("work.ext4", 1)):
-        for index in range(count):
-            request = f"write content patched{index}"
-            seconds += timed(["debugfs", "-w", "-R", request, disk]).seconds
-    return seconds + ended()
+    root, work, seconds = copies(image, seed, index)
+    for disk, count in ((root, FILES + SYNCED), (work, 1)):
+        for number in range(count):
+            request = f"write content patched{number}"
+            seconds += timed(["debugfs", "-w", "-R", request, disk], silent=True).seconds
+    return seconds
 
 
-def loop_mount(image: Path, seed: Path) -> float:
+def loop_mount(image: Path, seed: Path, index: int) -> float:
     """Copy and patch through the kernel."""
     (SCRATCH / "mnt").mkdir(exist_ok=True)
+    root, work, seconds = copies(image, seed, index)
     files = f"for i in $(seq {FILES}); do echo patched > mnt/etc/patched$i; done && cp -a site mnt/srv/"
-    root = f"mount -o loop root.ext4 mnt && {files} && umount mnt"
-    work = "mount -o loop work.ext4 mnt && echo patched > mnt/patched && umount mnt"
-    seconds = copies(image, seed)
-    return seconds + timed(["sh", "-c", f"{root} && {work}"]).seconds + ended()
-
-
-def ended() -> float:
-    """What it takes to have both copies on the disk; they go, outside of the time."""
-    seconds = timed(["sync", "root.ext4", "work.ext4"]).seconds
-    for name in ("root.ext4", "work.ext4"):
-        (SCRATCH / name).unlink()
-    return seconds
+    on_root = f"mount -o loop {root} mnt && {files} && umount mnt"
+    on_work = f"mount -o loop {work} mnt && echo patched > mnt/patched && umount mnt"
+    return seconds + timed(["sh", "-c", f"{on_root} && {on_work}"]).seconds
 
 
 if __name__ == "__main__":

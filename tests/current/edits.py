@@ -54,6 +54,13 @@ def rewritten(path: Path) -> None:
     put_back(path, before)
 
 
+def _placed_unseen(path: Path) -> None:
+    """A new file in a directory whose time is put back."""
+    before = path.parent.stat()
+    path.touch()
+    put_back(path.parent, before)
+
+
 def replaced(path: Path) -> None:
     """Another file in its place, as large and as old."""
     before = path.stat()
@@ -161,6 +168,7 @@ NOTICED: dict[str, Edit] = {
     "launch file rewritten": artifact("vms/web/firecracker.json", lengthened),
     "image lengthened": artifact("images/tree/*/rootfs.ext4", lengthened),
     "patch interrupted": of("build/vms/web/root.cow.redo", Path.touch),
+    "patch interrupted in a directory of old": of("build/vms/web/root.cow.redo", _placed_unseen),
     "growth interrupted": of("build/vms/raw/data.ext4.grow", Path.touch),
     "growth nearly done": of("build/vms/web/work.ext4.undo", Path.touch),
     "database removed": of("build/state.db", Path.unlink),

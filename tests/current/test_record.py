@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild import grounds
-from bangerbuild.current import record
+from bangerbuild.current import check, record
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     from tests.current.project import Project
 
@@ -25,7 +26,7 @@ def sample(key: str = "vm.toml") -> record.Record:
         store="/here/build",
         lock="/here/build/.locks/store",
         empty="/here/build/.staging",
-        followed=(["/here/vm.toml", "/nowhere"], [1, 2, 3, 4, 5, -1, -1, -1, -1, -1]),
+        followed=(["/here/vm.toml", "/nowhere"], [1, 2, 3, 4, 5, 6, 7, 8, *check.ABSENT]),
         links=([], []),
         marks=(["vms/web/root.cow"], [1 << 40, 1 << 62, 3]),
         kept=4,
@@ -125,3 +126,12 @@ def test_without_a_place_for_them_there_are_none(monkeypatch: pytest.MonkeyPatch
     grounds._save(sample())
     assert record.found(sample().key) is None
     assert not cache.exists()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
+def test_what_is_no_file_is_no_record(cache: Path, make: Callable[[Path], object]) -> None:
+    grounds._save(sample())
+    place = cache / record.name(sample().key)
+    place.unlink()
+    make(place)
+    assert record.found(sample().key) is None
