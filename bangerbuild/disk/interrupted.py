@@ -31,6 +31,12 @@ def size_before(disk: Path) -> int | None:
     return growing.old_size(disk)
 
 
+def has_leftovers(disk: Path) -> bool:
+    """Whether there is any of `leftovers`."""
+    suffixes = (growing.NOTE_SUFFIX, growing.UNDO_SUFFIX, redo_log.SUFFIX)
+    return any(os.path.lexists(f"{disk}{suffix}") for suffix in suffixes)
+
+
 def leftovers(disk: Path) -> tuple[Path, ...]:
     """The files that a change of the disk may leave beside it, a note before what it speaks of."""
     return growing.note_beside(disk), growing.undo_beside(disk), redo_log.path_beside(disk)

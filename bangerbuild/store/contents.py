@@ -13,6 +13,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import stat
 import tempfile
 import threading
 from dataclasses import dataclass, field
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 LEAST_BYTES = 64 << 10
 """SQLite writes and maps some pages at a time: with less room than that it can't work."""
+
+
+NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+"""What `stat` says of a path that leads to nothing."""
 
 
 @dataclass(frozen=True)
@@ -184,8 +189,10 @@ class Store:
     def exists(self, artifact: str) -> bool:
         """Whether there is an artifact of that name."""
         try:
-            return (self.path / artifact).is_file()
+            return stat.S_ISREG(os.stat(f"{self.path}/{artifact}").st_mode)
         except OSError as err:
+            if err.errno in NOWHERE:
+                return False
             raise store_error(err, self.path / artifact) from err
 
     def obstacle(self, artifact: str) -> str | None:
@@ -393,8 +400,9 @@ class Store:
                 continue
             for artifact, staged in job.files.items():
                 place = self.path / artifact
-                for left in () if place.parent in new else interrupted.leftovers(place):
-                    left.unlink(missing_ok=True)
+                if place.parent not in new and interrupted.has_leftovers(place):
+                    for left in interrupted.leftovers(place):
+                        left.unlink(missing_ok=True)
                 staged.rename(place)
         durable.sync(changed, self.path)
         return refused
