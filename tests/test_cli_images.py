@@ -17,6 +17,8 @@ from tests.web import serving
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
 
+DEFAULT_BYTES = 144 << 20
+
 
 @pytest.fixture(autouse=True)
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -39,6 +41,12 @@ def imported(cli: CommandLine, directory: Path, *arguments: str) -> Disk:
     disk = Disk(Path(done.stdout.strip()))
     disk.assert_clean()
     return disk
+
+
+def shown_sizes(cli: CommandLine, directory: Path) -> dict[str, int]:
+    """The sizes of the images as `image ls` calls them."""
+    images = json.loads(cli("image", "ls", "--json", cwd=directory).stdout)["images"]
+    return {f"{one['name']}{'' if one['is_current'] else ' (old)'}": one["size_bytes"] for one in images}
 
 
 @pytest.mark.parametrize(
@@ -81,6 +89,17 @@ def test_the_same_import_twice_makes_the_image_once(cli: CommandLine, directory:
     first = imported(cli, directory, "root.tar", "one").path
     done = cli("image", "import", "root.tar", "one", cwd=directory)
     assert (done.stdout, "create" in done.stderr) == (f"{first}\n", False)
+
+
+def test_an_image_that_is_kept_is_the_current_one_again(cli: CommandLine, directory: Path) -> None:
+    (directory / "vm.toml").write_text('[image.one.rootfs]\ntar = "root.tar"\n')
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    imported(cli, directory, "root.tar", "one", "--size", "200MiB")
+    assert shown_sizes(cli, directory) == {"one": 200 << 20, "one (old)": DEFAULT_BYTES}
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    assert shown_sizes(cli, directory) == {"one": DEFAULT_BYTES, "one (old)": 200 << 20}
+    imported(cli, directory, "root.tar", "one", "--size", "200MiB")
+    assert shown_sizes(cli, directory) == {"one": 200 << 20, "one (old)": DEFAULT_BYTES}
 
 
 def test_size_and_store_may_be_said(cli: CommandLine, directory: Path) -> None:
