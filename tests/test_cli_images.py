@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -108,6 +109,21 @@ def test_size_and_store_may_be_said(cli: CommandLine, directory: Path) -> None:
     assert disk.path.is_relative_to(directory / "elsewhere")
 
 
+def test_sizes_may_be_plain_numbers_of_bytes(cli: CommandLine, directory: Path) -> None:
+    sizes = ("--size", str(24 << 20), "--max-size", str(1 << 20))
+    assert imported(cli, directory, "root.tar", "one", *sizes).path.stat().st_size == 24 << 20
+    done = cli("image", "import", "root.tar", "two", "--max-size", "1000", cwd=directory)
+    assert done.returncode == 1
+    assert "unpacks to more than 1000 bytes" in done.stderr
+
+
+def test_a_fifo_is_refused_and_not_waited_for(cli: CommandLine, directory: Path) -> None:
+    os.mkfifo(directory / "fifo")
+    done = cli("image", "import", "fifo", "one", cwd=directory)
+    assert done.returncode == 3
+    assert "'fifo' is a fifo" in done.stderr
+
+
 def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directory: Path) -> None:
     (directory / "vm.toml").write_text('[store]\npath = "disks"\n[image.a.rootfs]\ntar = "root.tar"\n')
     assert imported(cli, directory, "tree", "one").path.is_relative_to(directory / "disks")
@@ -119,6 +135,8 @@ def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directo
         (("gone.tar", "one"), "image.one.rootfs.tar: 'gone.tar' is not there"),
         (("root.tar", "Up"), "image.Up: 'Up' is no name for an image"),
         (("root.tar", "one", "--size", "much"), "image.one.rootfs.size: size is 'much'"),
+        (("root.tar", "one", "--size", "0"), "image.one.rootfs.size: "),
+        (("root.tar", "one", "--size", "9" * 5000), "image.one.rootfs.size: size is"),
         (("root.tar", "one", "--platform", "linux/amd64"), "'platform' goes with 'oci' only"),
         (("oci:layout:v9", "one"), "'oci:layout:v9' has no image with the tag 'v9'"),
         (("docker://Up", "one"), "names no image"),
