@@ -13,6 +13,7 @@ from tests.disk.ext4_tools import make_ext4
 from tests.sources.oci.making import LayoutMaker, tarball
 from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, Disk, write_tar
+from tests.stores import files
 from tests.web import serving
 
 if TYPE_CHECKING:
@@ -122,6 +123,40 @@ def test_a_fifo_is_refused_and_not_waited_for(cli: CommandLine, directory: Path)
     done = cli("image", "import", "fifo", "one", cwd=directory)
     assert done.returncode == 3
     assert "'fifo' is a fifo" in done.stderr
+
+
+@pytest.mark.parametrize("store", [(), ("--store", "elsewhere")])
+def test_where_no_manifest_is_gc_removes_what_imports_left(
+    cli: CommandLine, directory: Path, store: tuple[str, ...]
+) -> None:
+    path = imported(cli, directory, "tree", "one", *store).path
+    done = cli("gc", "--dry-run", *store, cwd=directory)
+    assert (done.returncode, path.exists(), "would be freed" in done.stdout) == (0, True, True)
+    done = cli("gc", *store, cwd=directory)
+    assert (done.returncode, done.stderr, path.exists()) == (0, "", False)
+    assert cli("gc", *store, cwd=directory).stdout == "Nothing to remove.\n"
+
+
+@pytest.mark.parametrize("named", [("vm.toml",), ()])
+def test_a_manifest_that_can_not_be_read_is_not_taken_for_none(
+    cli: CommandLine, directory: Path, named: tuple[str, ...]
+) -> None:
+    path = imported(cli, directory, "tree", "one").path
+    if not named:
+        (directory / "vm.toml").symlink_to("gone.toml")
+    done = cli("gc", *named, cwd=directory)
+    assert (done.returncode, path.exists()) == (3, True)
+    assert "can't read the manifest" in done.stderr
+
+
+def test_where_no_manifest_is_what_vms_stand_on_stays(cli: CommandLine, directory: Path) -> None:
+    text = '[image.one.rootfs]\ntar = "root.tar"\n[vm.web]\nimage = "one"\n'
+    (directory / "vm.toml").write_text(text)
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    (directory / "vm.toml").unlink()
+    before = files(directory / "build")
+    assert cli("gc", cwd=directory).stdout == "Nothing to remove.\n"
+    assert files(directory / "build") == before
 
 
 def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directory: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bangerbuild.cli import output
+from bangerbuild.cli import options, output
 from bangerbuild.current import command
 from bangerbuild.model import Outcome
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.store import Store
 
-DEFAULT_STORE = "build"
 _MAX_DIGITS = 19
 """Of any size; Python refuses to read very many."""
 
@@ -123,4 +122,4 @@ def _store_path(given: Path | None) -> Path:
         from bangerbuild import manifest
 
         return manifest.load((Path(command.DEFAULT_MANIFEST),)).store
-    return (given or Path(DEFAULT_STORE)).absolute()
+    return (given or Path(options.DEFAULT_STORE)).absolute()
