@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, grounds, manifest, pinning, plan, steps, store
@@ -77,6 +77,16 @@ def look(
     _, wanted = _pinned(request, loaded, wanted, progress, ask=ask)
     opened = store.read(loaded.store)
     return _plan(wanted, forced, opened, epoch()), opened
+
+
+def pinned_as_known(request: Request, loaded: Manifest, wanted: Graph) -> Graph:
+    """The immutable steps among these, and what they need, with the pins that are known; nobody is asked.
+
+    Raises:
+        LockFileError: the lock file can't be used, or says something else than there is.
+    """
+    _, found = _pinned(replace(request, targets=()), loaded, wanted, unseen, ask=False)
+    return graph.restrict(found, graph.immutable(wanted))
 
 
 def _pinned(
@@ -151,6 +161,7 @@ def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
         found.write()
         reporter.planned(made)
         results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+        opened.hold((action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP)
         if stood_on:
             grounds.remember(stood_on, found, made, results, opened)
         return made, results

@@ -60,13 +60,14 @@ def collect(
 ) -> tuple[Path, tuple[Waste, ...]]:
     """Remove what is of no use; the store, and what was removed, or with `dry_run` would be.
 
+    A request of a store and no manifest declares nothing: of its images those stay that something stands on.
+
     Raises:
         ManifestError, SourceError, ToolError: it can't be told what is needed; nothing was removed.
         BusyError: somebody works in the store, and did not end in time.
         StoreError: the store can't be read or written; what was not removed is still known.
     """
-    loaded, wanted = load_graph(request, warn)
-    path = loaded.store
+    path, wanted = _declared(request, warn)
     left = tuple(_left_in_staging(path, lock_seconds))
     if dry_run or not path.exists():
         return path, (*find(store.read(path), wanted, warn), *left)
@@ -76,6 +77,13 @@ def collect(
             opened.forget(waste.records, waste.artifacts)
         remove_empty(path)
     return path, (*found, *left)
+
+
+def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
+    if request.store and not request.manifests:
+        return request.store.absolute(), graph.build(())
+    loaded, wanted = load_graph(request, warn)
+    return loaded.store, wanted
 
 
 def bound_cache(max_bytes: int, *, dry_run: bool) -> int:

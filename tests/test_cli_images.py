@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +13,13 @@ from tests.disk.ext4_tools import make_ext4
 from tests.sources.oci.making import LayoutMaker, tarball
 from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, Disk, write_tar
+from tests.stores import files
 from tests.web import serving
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
+
+DEFAULT_BYTES = 144 << 20
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +43,12 @@ def imported(cli: CommandLine, directory: Path, *arguments: str) -> Disk:
     disk = Disk(Path(done.stdout.strip()))
     disk.assert_clean()
     return disk
+
+
+def shown_sizes(cli: CommandLine, directory: Path) -> dict[str, int]:
+    """The sizes of the images as `image ls` calls them."""
+    images = json.loads(cli("image", "ls", "--json", cwd=directory).stdout)["images"]
+    return {f"{one['name']}{'' if one['is_current'] else ' (old)'}": one["size_bytes"] for one in images}
 
 
 @pytest.mark.parametrize(
@@ -83,10 +93,70 @@ def test_the_same_import_twice_makes_the_image_once(cli: CommandLine, directory:
     assert (done.stdout, "create" in done.stderr) == (f"{first}\n", False)
 
 
+def test_an_image_that_is_kept_is_the_current_one_again(cli: CommandLine, directory: Path) -> None:
+    (directory / "vm.toml").write_text('[image.one.rootfs]\ntar = "root.tar"\n')
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    imported(cli, directory, "root.tar", "one", "--size", "200MiB")
+    assert shown_sizes(cli, directory) == {"one": 200 << 20, "one (old)": DEFAULT_BYTES}
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    assert shown_sizes(cli, directory) == {"one": DEFAULT_BYTES, "one (old)": 200 << 20}
+    imported(cli, directory, "root.tar", "one", "--size", "200MiB")
+    assert shown_sizes(cli, directory) == {"one": 200 << 20, "one (old)": DEFAULT_BYTES}
+
+
 def test_size_and_store_may_be_said(cli: CommandLine, directory: Path) -> None:
     disk = imported(cli, directory, "tree", "one", "--size", "24MiB", "--store", "elsewhere")
     assert disk.path.stat().st_size == 24 << 20
     assert disk.path.is_relative_to(directory / "elsewhere")
+
+
+def test_sizes_may_be_plain_numbers_of_bytes(cli: CommandLine, directory: Path) -> None:
+    sizes = ("--size", str(24 << 20), "--max-size", str(1 << 20))
+    assert imported(cli, directory, "root.tar", "one", *sizes).path.stat().st_size == 24 << 20
+    done = cli("image", "import", "root.tar", "two", "--max-size", "1000", cwd=directory)
+    assert done.returncode == 1
+    assert "unpacks to more than 1000 bytes" in done.stderr
+
+
+def test_a_fifo_is_refused_and_not_waited_for(cli: CommandLine, directory: Path) -> None:
+    os.mkfifo(directory / "fifo")
+    done = cli("image", "import", "fifo", "one", cwd=directory)
+    assert done.returncode == 3
+    assert "'fifo' is a fifo" in done.stderr
+
+
+@pytest.mark.parametrize("store", [(), ("--store", "elsewhere")])
+def test_where_no_manifest_is_gc_removes_what_imports_left(
+    cli: CommandLine, directory: Path, store: tuple[str, ...]
+) -> None:
+    path = imported(cli, directory, "tree", "one", *store).path
+    done = cli("gc", "--dry-run", *store, cwd=directory)
+    assert (done.returncode, path.exists(), "would be freed" in done.stdout) == (0, True, True)
+    done = cli("gc", *store, cwd=directory)
+    assert (done.returncode, done.stderr, path.exists()) == (0, "", False)
+    assert cli("gc", *store, cwd=directory).stdout == "Nothing to remove.\n"
+
+
+@pytest.mark.parametrize("named", [("vm.toml",), ()])
+def test_a_manifest_that_can_not_be_read_is_not_taken_for_none(
+    cli: CommandLine, directory: Path, named: tuple[str, ...]
+) -> None:
+    path = imported(cli, directory, "tree", "one").path
+    if not named:
+        (directory / "vm.toml").symlink_to("gone.toml")
+    done = cli("gc", *named, cwd=directory)
+    assert (done.returncode, path.exists()) == (3, True)
+    assert "can't read the manifest" in done.stderr
+
+
+def test_where_no_manifest_is_what_vms_stand_on_stays(cli: CommandLine, directory: Path) -> None:
+    text = '[image.one.rootfs]\ntar = "root.tar"\n[vm.web]\nimage = "one"\n'
+    (directory / "vm.toml").write_text(text)
+    assert cli("apply", "-q", cwd=directory).returncode == 0
+    (directory / "vm.toml").unlink()
+    before = files(directory / "build")
+    assert cli("gc", cwd=directory).stdout == "Nothing to remove.\n"
+    assert files(directory / "build") == before
 
 
 def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directory: Path) -> None:
@@ -100,6 +170,8 @@ def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directo
         (("gone.tar", "one"), "image.one.rootfs.tar: 'gone.tar' is not there"),
         (("root.tar", "Up"), "image.Up: 'Up' is no name for an image"),
         (("root.tar", "one", "--size", "much"), "image.one.rootfs.size: size is 'much'"),
+        (("root.tar", "one", "--size", "0"), "image.one.rootfs.size: "),
+        (("root.tar", "one", "--size", "9" * 5000), "image.one.rootfs.size: size is"),
         (("root.tar", "one", "--platform", "linux/amd64"), "'platform' goes with 'oci' only"),
         (("oci:layout:v9", "one"), "'oci:layout:v9' has no image with the tag 'v9'"),
         (("docker://Up", "one"), "names no image"),

@@ -262,3 +262,19 @@ def test_the_lock_file_lies_beside_the_first_manifest_wherever_the_command_is_ru
 def test_a_store_is_not_made_by_lock(cli: CommandLine, project: Path) -> None:
     cli("lock", cwd=project)
     assert not (project / "build").exists()
+
+
+def test_what_the_lock_file_pins_is_made_again_and_compared(cli: CommandLine, project: Path) -> None:
+    assert cli("apply", "--quiet", cwd=project).returncode == 0
+    done = cli("verify", "--rebuild", cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("made again, it has the same bytes") == 3
+    assert "not compared" not in done.stdout
+
+
+def test_what_moved_since_is_still_made_again_as_it_was_pinned(cli: CommandLine, project: Path) -> None:
+    assert cli("apply", "--quiet", cwd=project).returncode == 0
+    move(project, "a.tar")
+    done = cli("verify", "--rebuild", "--target", "image.a", cwd=project)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("made again, it has the same bytes") == 1

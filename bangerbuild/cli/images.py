@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bangerbuild.cli import output
+from bangerbuild.cli import options, output
 from bangerbuild.current import command
 from bangerbuild.model import Outcome
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from bangerbuild.store import Store
 
-DEFAULT_STORE = "build"
+_MAX_DIGITS = 19
+"""Of any size; Python refuses to read very many."""
 
 
 def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,7 +61,7 @@ def import_(
     from bangerbuild import manifest
     from bangerbuild.reporters import reporter
 
-    given = {key: value for key, value in more.items() if value is not None}
+    given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
     manner = flow.Manner(len(os.sched_getaffinity(0)))
     with reporter(quiet=quiet, verbose=False) as telling:
@@ -69,6 +70,12 @@ def import_(
         return 1
     output.result(str(loaded.store / plan.actions[0].artifacts[0]))
     return 0
+
+
+def _value(key: str, text: str) -> str | int:
+    """As a manifest would have it: a size without a unit is a number of bytes."""
+    is_number = key in {"size", "max_size"} and text.isascii() and text.isdigit()
+    return int(text) if is_number and len(text) <= _MAX_DIGITS else text
 
 
 @image.command()
@@ -115,4 +122,4 @@ def _store_path(given: Path | None) -> Path:
         from bangerbuild import manifest
 
         return manifest.load((Path(command.DEFAULT_MANIFEST),)).store
-    return (given or Path(DEFAULT_STORE)).absolute()
+    return (given or Path(options.DEFAULT_STORE)).absolute()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from bangerbuild.apply import Request
 
+DEFAULT_STORE = "build"
+"""Where no manifest says another."""
+
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What every command that reads a manifest takes."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,6 +12,7 @@ import click
 from bangerbuild import report
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
+from bangerbuild.current.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,11 +80,14 @@ def gc(  # one parameter for each option of the command
     """Remove what no manifest, VM or launch file needs.
 
     That is images, what interrupted runs left, and the downloads that were not used for the longest time;
-    never a disk that a guest has written to.
+    never a disk that a guest has written to. Where there is no manifest, nothing is declared, and what
+    `image import` left goes.
     """
     from bangerbuild import collect
 
     request = options.request(**wanted)
+    if not wanted["manifest"] and not os.path.lexists(DEFAULT_MANIFEST):
+        request = replace(request, manifests=(), store=request.store or Path(options.DEFAULT_STORE))
     store, found = collect.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
     freed_bytes = collect.bound_cache(keep_cache << 30, dry_run=dry_run)
     if as_json:

@@ -60,8 +60,8 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
             try:
                 tree.put(entry)
             except FilesystemError as err:
-                if err.code is None:
-                    raise
+                if err.code is None or isinstance(err.__cause__, OSError):
+                    raise  # what the host refuses has little to do with the entry
                 raise FilesystemError(
                     f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
                 ) from err

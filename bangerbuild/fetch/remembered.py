@@ -42,6 +42,13 @@ class Validators:
             return "" if self.etag.startswith("W/") else self.etag
         return self.last_modified
 
+    def is_contradicted_by(self, headers: Mapping[str, str]) -> bool:
+        """Whether a response says that it is of another version; one may leave out what tells."""
+        if self.etag and (etag := headers.get("ETag")):
+            return etag != self.etag
+        modified = headers.get("Last-Modified")
+        return bool(self.last_modified and modified) and modified != self.last_modified
+
     def unless_same(self) -> dict[str, str]:
         """Headers that ask for the file unless it is still the same."""
         if self.etag:

@@ -168,6 +168,7 @@ class _Transfer:
         if found is None or found[1] is None or int(found[1]) != offset:
             self._start_anew()
             raise CutError(f"{self._brief}: its server sends another part than was asked for")
+        self._check_version(response)
         return None if found[2] == "*" else int(found[2])
 
     def _check_whole(self, response: Response, offset: int) -> None:
@@ -176,7 +177,14 @@ class _Transfer:
         if found is None or found[2] != str(offset):
             self._start_anew()
             raise CutError(f"{self._brief}: it became shorter")
+        self._check_version(response)
         self._in_parts = True
+
+    def _check_version(self, response: Response) -> None:
+        """Whether a part is of the version that is here: not every server minds If-Range."""
+        if not self._wanted.is_pinned and self._validators.is_contradicted_by(response.headers):
+            self._start_anew()
+            raise CutError(f"{self._brief}: it changed while it was sent")
 
     def _write(self, pieces: Iterator[bytes], offset: int, total: int | None) -> None:
         self._file.seek(offset)

@@ -66,7 +66,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, read)
 
 
-def single_image(source: str, name: str, more: Mapping[str, str], *, store: Path) -> Manifest:
+def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:
     """A manifest of one image, as the command line asks for it.
 
     Args:

@@ -78,7 +78,7 @@ def source_key(text: str) -> str:
     path = Path(text).expanduser()
     if path.is_dir():
         return "directory"
-    return "ext4" if _is_ext4(path) else "tar"
+    return "ext4" if path.is_file() and _is_ext4(path) else "tar"
 
 
 def _is_ext4(path: Path) -> bool:

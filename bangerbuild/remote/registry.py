@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import CacheError, OfflineError, SourceError
 from bangerbuild.sources.oci import skopeo
+from bangerbuild.sources.oci.config import platform_of
 from bangerbuild.sources.oci.documents import parse_document
 from bangerbuild.sources.oci.platforms import host_platform, parse_platform
 from bangerbuild.spec import Pin
@@ -45,7 +46,7 @@ def ask(reference: Reference, platform: Platform, means: Means) -> Pin:
     """What a registry has under a name today, for a platform.
 
     Raises:
-        SourceError: the registry gives no answer, or has no such image.
+        SourceError: the registry gives no answer, or has no such image for that platform.
         OfflineError: it may not be asked.
     """
     if means.offline:
@@ -55,7 +56,21 @@ def ask(reference: Reference, platform: Platform, means: Means) -> Pin:
         )
     completed = skopeo.run(skopeo.inspect_digest(reference, environ=os.environ), reference)
     digest = skopeo.digest_in(completed.output, reference, platform)
-    return Pin(pin_digest(digest, str(reference)), str(platform))
+    pin = Pin(pin_digest(digest, str(reference)), str(platform))
+    if pin.digest == hashlib.sha256(skopeo.document_in(completed.output)).hexdigest():
+        _check_platform(reference, reference.pinned(digest), platform)
+    return pin
+
+
+def _check_platform(reference: Reference, exact: Reference, wanted: Platform) -> None:
+    """Whether the only image under a name is one for this platform; its configuration may not say."""
+    completed = skopeo.run(skopeo.inspect_configuration(exact, environ=os.environ), reference)
+    own = platform_of(parse_document(skopeo.document_in(completed.output), str(reference)))
+    if own is not None and own.rank(wanted) is None:
+        raise SourceError(
+            f"'{reference}' has no image for '{wanted}'",
+            hint=f"it has '{own}' alone; say which with `platform`",
+        )
 
 
 def pin_digest(digest: str, written: str) -> str:

@@ -13,7 +13,8 @@ import struct
 from bangerbuild.sources.unfit import Unfit
 
 _VERSION = struct.pack("<I", 2)
-_MINIMAL_BYTES = 4 + 3 * 8
+_ENTRY = struct.Struct("<HHI")
+_MINIMAL_BYTES = len(_VERSION) + 3 * _ENTRY.size
 _NO_ID = 0xFFFFFFFF
 _USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 _TAGS = {
@@ -22,6 +23,7 @@ _TAGS = {
     "mask": (_MASK, None),
     "other": (_OTHER, None),
 }
+_ALL_TAGS = frozenset({tag for pair in _TAGS.values() for tag in pair})
 _LONG_NAMES = {name[0]: name for name in _TAGS}
 _BASE = [_USER_OBJ, _GROUP_OBJ, _OTHER]
 _PERMISSIONS = re.compile("[r-][w-][x-]")
@@ -52,7 +54,19 @@ def default_acl(text: str) -> bytes:
         raise Unfit(f"has an ACL that is none: {text!r}")
     if len(entries) > len(_BASE) and _MASK not in tags:
         raise Unfit(f"has an ACL without a mask: {text!r}")
-    return _VERSION + b"".join(struct.pack("<HHI", tag, bits, id_) for tag, id_, bits in entries)
+    return _VERSION + b"".join(_ENTRY.pack(tag, bits, id_) for tag, id_, bits in entries)
+
+
+def check_binary(value: bytes) -> None:
+    """Whether an ACL that comes as the kernel's bytes is one.
+
+    Raises:
+        Unfit: it is not; the brief is a predicate.
+    """
+    head, body = value[: len(_VERSION)], value[len(_VERSION) :]
+    whole = head == _VERSION and bool(body) and len(body) % _ENTRY.size == 0
+    if not whole or any(tag not in _ALL_TAGS or bits > 7 for tag, bits, _ in _ENTRY.iter_unpack(body)):
+        raise Unfit("has a damaged ACL")
 
 
 def _entry(line: str) -> tuple[int, int, int]:

@@ -47,6 +47,9 @@ _REFUSED_TYPES = {
 }
 _VOLUME_KEYS = b"GNU.volume."
 _ID_MAX = 0xFFFFFFFE
+_MAJOR_MAX, _MINOR_MAX = 0xFFF, 0xFFFFF
+_SYMLINK_MODE = 0o777
+"""Linux has no other, whatever an archive says."""
 DEFAULT_LIMITS = Limits()
 
 
@@ -132,14 +135,11 @@ def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:
     elif type_ is EntryType.HARD_LINK:
         target = tree_path(records.get(b"linkpath") or header.link)
     elif type_ in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}:
-        device = (
-            member.number(b"SCHILY.devmajor", header.major, "major number"),
-            member.number(b"SCHILY.devminor", header.minor, "minor number"),
-        )
+        device = _device(member)
     return Entry(
         path,
         type_,
-        mode=header.mode,
+        mode=_SYMLINK_MODE if type_ is EntryType.SYMLINK else header.mode,
         uid=_id(member, b"uid", header.uid),
         gid=_id(member, b"gid", header.gid),
         mtime_ns=_mtime_ns(member),
@@ -190,6 +190,14 @@ def _layout(member: Member, stored: int, stream: TarStream) -> tuple[int, int, s
         return stored, 0, None
     size = member.number(b"GNU.sparse.realsize", 0, "size") or member.number(b"GNU.sparse.size", 0, "size")
     return size, map_bytes, sparse.checked(pairs, size, stored - map_bytes)
+
+
+def _device(member: Member) -> tuple[int, int]:
+    major = member.number(b"SCHILY.devmajor", member.header.major, "major number")
+    minor = member.number(b"SCHILY.devminor", member.header.minor, "minor number")
+    if major > _MAJOR_MAX or minor > _MINOR_MAX:
+        raise Unfit(f"has a device number that Linux does not hold: {major}, {minor}")
+    return major, minor
 
 
 def _id(member: Member, key: bytes, otherwise: int) -> int:

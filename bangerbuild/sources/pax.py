@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
-from bangerbuild.sources.acl import access_acl, default_acl
+from bangerbuild.sources.acl import access_acl, check_binary, default_acl
 from bangerbuild.sources.names import text_of
 from bangerbuild.sources.unfit import Unfit
 
@@ -77,6 +77,8 @@ def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
         raise Unfit("has an NFSv4 ACL, which ext4 can't hold")
     named = (pair for key, value in records.items() if (pair := _xattr(key, value)))
     found = {name: value for name, value in named if name.startswith(_LINUX_NAMESPACES)}
+    for name in found.keys() & {_ACCESS, _DEFAULT}:
+        check_binary(found[name])
     access, default = records.get(b"SCHILY.acl.access"), records.get(b"SCHILY.acl.default")
     if access and _ACCESS not in found and (acl := access_acl(text_of(access))):
         found[_ACCESS] = acl

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import tools
-from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.blocks import FULL, RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.errors import FilesystemError, SourceError, StoreError
 from bangerbuild.process import run
 from bangerbuild.sources.totals import measure
 from bangerbuild.steps import disks
@@ -51,12 +51,22 @@ class Tree:
 def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> None:
     """Write a tree into a fresh ext4 at `target`, which does not exist."""
     disks.make_empty(target, replace(_geometry(tree), label=label), workspace)
+    try:
+        large_bytes = _filled(tree, target, workspace)
+    except FilesystemError as err:
+        if not _is_out_of_room(err):
+            raise
+        reason = f"no space left while the image of '{tree.written}' is written"
+        raise StoreError(f"'{workspace.path('')}': {reason}", hint=err.hint) from err
+    if large_bytes:
+        _index(target, large_bytes, tree, workspace)
+
+
+def _filled(tree: Tree, target: Path, workspace: Workspace) -> int:
     with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
         with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
-            large_bytes = _populate(filesystem, entries, tree)
-    if large_bytes:
-        _index(target, large_bytes, tree, workspace)
+            return _populate(filesystem, entries, tree)
 
 
 def needed(totals: Totals) -> tools.Geometry:
@@ -72,10 +82,15 @@ def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> i
     try:
         return populate(filesystem, entries)
     except FilesystemError as err:
-        if tree.size_bytes is None:
+        if tree.size_bytes is None or _is_out_of_room(err):
             raise
         hint = err.hint or SIZE_HINT
         raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
+
+
+def _is_out_of_room(err: FilesystemError) -> bool:
+    """Whether it is the store that is full, and not the filesystem."""
+    return err.code in FULL and isinstance(err.__cause__, OSError)
 
 
 def _index(target: Path, large_bytes: int, tree: Tree, workspace: Workspace) -> None:

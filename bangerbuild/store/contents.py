@@ -16,7 +16,7 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -462,6 +462,31 @@ class Store:
             self._written.pop(step_id, None)
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
+
+    def hold(self, kept: Iterable[tuple[str, str]]) -> None:
+        """Remember runs that are kept apart, and hold again, as the last ones of their steps.
+
+        Args:
+            kept: ids of steps, and the fingerprints that hold.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        again = [
+            replace(apart, id=step_id)
+            for step_id, fingerprint in kept
+            if (apart := self.records.get(f"{step_id}@{fingerprint}"))
+            and (last := self.records.get(step_id))
+            and last.fingerprint != fingerprint
+        ]
+        if not again:
+            return
+        try:
+            with self._writer() as database:
+                db.write_records(database, again)
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self.records |= {record.id: record for record in again}
 
     def _writing(self) -> Session:
         if self._session is None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, process, store
-from bangerbuild.apply import epoch, load_graph
+from bangerbuild.apply import epoch, load_graph, pinned_as_known
 from bangerbuild.disk.checking import Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.locks import Lock
@@ -61,6 +61,7 @@ def verify(
         ManifestError, UsageError: there is nothing to look at.
         BusyError: somebody has the store alone, and did not end in time.
         StoreError: there is no store, or none that can be used.
+        LockFileError: images are to be made again, and the lock file says something else than there is.
         ToolError: e2fsck is missing.
 
     A store that nobody can write is checked in the directory for temporary files.
@@ -81,7 +82,8 @@ def verify(
             checks += found
         if again:
             limits = execute.Limits(manner.jobs, keep_going=True, epoch=epoch())
-            made = tuple(rebuild(steps, opened, limits))
+            known = pinned_as_known(request, loaded, steps)
+            made = tuple(rebuild(known, opened, limits))
             tell(made)
             checks += made
     return loaded.store, tuple(checks)

@@ -127,9 +127,9 @@ def _start(handler: Handler, named: Mapping[str, str]) -> int:
     return int(found[1]) if found else 0
 
 
-def part(data: bytes, start: int, total: int | str) -> Answer:
+def part(data: bytes, start: int, total: int | str, named: Mapping[str, str] | None = None) -> Answer:
     """A part that it chose by itself."""
-    headers = {"Content-Range": f"bytes {start}-{start + len(data) - 1}/{total}"}
+    headers = {"Content-Range": f"bytes {start}-{start + len(data) - 1}/{total}", **(named or {})}
 
     def answer(handler: Handler) -> None:
         handler.begin(206, {"Content-Length": str(len(data)), **headers})

@@ -202,6 +202,40 @@ def test_a_file_that_changes_between_its_parts_is_fetched_from_the_start(web: Se
     assert web.ranges == [None, "bytes=300000-"]  # and the server, minding If-Range, sent all of it
 
 
+TIME = "Mon, 01 Jan 2024 00:00:00 GMT"
+LATER = "Tue, 02 Jan 2024 00:00:00 GMT"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"ETag": '"1"'}, {"ETag": '"2"'}),
+        ({"Last-Modified": TIME}, {"Last-Modified": LATER}),
+        ({"ETag": '"1"', "Last-Modified": TIME}, {"Last-Modified": LATER}),
+    ],
+)
+def test_a_part_of_another_version_is_not_taken_though_the_server_sends_it(
+    web: Server, cache: Cache, first: dict[str, str], second: dict[str, str]
+) -> None:
+    rest = part(DATA[300_000:], 300_000, len(DATA), second)
+    url = web.says(file(OTHER, first, cut=300_000), rest, file(DATA, second))
+    assert_is(fetch(url, cache, None), DATA, cache)
+    assert web.ranges == [None, "bytes=300000-", None]
+
+
+def test_a_draft_of_another_version_is_not_taken_for_whole(web: Server, cache: Cache) -> None:
+    cut = file(OTHER, {"ETag": '"1"'}, length=len(DATA) + 1)
+    whole = status(416, {"Content-Range": f"bytes */{len(DATA)}", "ETag": '"2"'})
+    url = web.says(cut, whole, file(DATA, {"ETag": '"2"'}))
+    assert_is(fetch(url, cache, None), DATA, cache)
+
+
+def test_a_part_that_leaves_out_what_tells_its_version_is_taken(web: Server, cache: Cache) -> None:
+    rest = part(DATA[300_000:], 300_000, len(DATA))
+    url = web.says(file(DATA, {"ETag": '"1"', "Last-Modified": TIME}, cut=300_000), rest)
+    assert_is(fetch(url, cache, None), DATA, cache)
+
+
 def test_parts_of_two_versions_that_do_not_make_the_pinned_file_are_thrown_away(
     web: Server, cache: Cache
 ) -> None:

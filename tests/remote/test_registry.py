@@ -18,7 +18,17 @@ from bangerbuild.sources.oci.platforms import Platform
 from bangerbuild.sources.oci.reference import Reference, parse_reference
 from bangerbuild.spec import Pin
 from tests.registry import Registry, running_registry
-from tests.sources.oci.making import INDEX, LayoutMaker, layout_of, tarball, whiteout
+from tests.sources.oci.making import (
+    CONFIG,
+    INDEX,
+    LAYER,
+    MANIFEST,
+    LayoutMaker,
+    digest_of,
+    layout_of,
+    tarball,
+    whiteout,
+)
 from tests.sources.tarmaking import member
 
 if TYPE_CHECKING:
@@ -167,6 +177,29 @@ def test_of_two_platforms_each_has_its_own_pin(server: Registry, cache: Cache) -
     assert [pin.platform for _, pin in pins] == ["linux/amd64", "linux/arm64"]
     first, second = (brought(reference, pin, cache) for reference, pin in pins)
     assert first.layers != second.layers
+
+
+@pytest.mark.parametrize("tag", ["oci", "docker"])
+def test_an_only_image_for_another_platform_is_refused_when_it_is_asked_for(
+    server: Registry, tag: str
+) -> None:
+    with pytest.raises(SourceError, match="has no image for 'linux/arm64'") as caught:
+        asked(server, tag, ARM64)
+    assert caught.value.hint == "it has 'linux/amd64' alone; say which with `platform`"
+
+
+def test_an_image_that_does_not_say_its_platform_is_taken(server: Registry, tmp_path: Path) -> None:
+    maker = LayoutMaker(tmp_path / "layout")
+    config = {"rootfs": {"type": "layers", "diff_ids": [digest_of(LOWER)]}}
+    fields = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": maker.document(config, CONFIG),
+        "layers": [maker.blob(LOWER, LAYER)],
+    }
+    maker.add(maker.document(fields, MANIFEST), "v1")
+    server.push(f"oci:{maker.path}:v1", "app:silent")
+    assert asked(server, "silent", ARM64)[1].platform == "linux/arm64"
 
 
 def test_a_digest_that_the_registry_does_not_have_is_told(server: Registry, cache: Cache) -> None:

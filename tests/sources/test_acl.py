@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from bangerbuild.sources.acl import access_acl, default_acl
+from bangerbuild.sources.acl import access_acl, check_binary, default_acl
 from bangerbuild.sources.unfit import Unfit
 
 NO_ID = 0xFFFFFFFF
@@ -95,3 +95,27 @@ def test_a_user_known_by_name_alone_is_refused_with_the_way_to_get_numbers() -> 
         default_acl("user::rwx,user:bob:rwx,group::r--,mask::r--,other::---")
 
     assert "--numeric-owner" in str(caught.value.hint)
+
+
+GOOD = default_acl("user::rwx,user:1:rwx,group::r--,mask::r--,other::---")
+
+
+def test_what_the_kernel_gives_is_no_damaged_acl() -> None:
+    check_binary(GOOD)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"xx",
+        GOOD[:4],
+        GOOD[:-1],
+        struct.pack("<I", 1) + GOOD[4:],
+        GOOD[:-8] + struct.pack("<HHI", 3, 7, 0),
+        GOOD[:-8] + struct.pack("<HHI", 0x20, 8, NO_ID),
+    ],
+)
+def test_bytes_that_are_no_acl_are_told_as_such(value: bytes) -> None:
+    with pytest.raises(Unfit, match="has a damaged ACL"):
+        check_binary(value)

@@ -176,6 +176,14 @@ UNFIT = {
     "damaged time: 'yesterday'": pax([(b"mtime", b"yesterday")]) + header(b"x"),
     "without a number": pax([(b"SCHILY.acl.default", b"u::rwx,u:bob:rwx,g::r,o::r")]) + header(b"x"),
     "NFSv4": pax([(b"SCHILY.acl.ace", b"owner@:rwx")]) + header(b"x"),
+    "damaged ACL": pax([(b"SCHILY.xattr.system.posix_acl_access", b"xx")]) + header(b"x"),
+    "number that Linux does not hold: 4096, 1": pax([(b"SCHILY.devmajor", b"4096")])
+    + header(b"x", kind=b"3"),
+    "number that Linux does not hold: 5, 1048576": pax([(b"SCHILY.devminor", b"1048576")])
+    + header(b"x", kind=b"4"),
+    "number that Linux does not hold: 2097151, 1": with_checksum(
+        header(b"x", kind=b"3")[:329] + b"7777777\0" + header(b"x", kind=b"3")[337:]
+    ),
     "damaged value of 'user.x'": pax([(b"LIBARCHIVE.xattr.user.x", b"a")]) + header(b"x"),
     "sparse map that does not fit": pax([(b"GNU.sparse.map", b"0,4"), (b"GNU.sparse.size", b"2")])
     + member(b"x", b"1234"),
@@ -281,6 +289,19 @@ def test_attributes_of_other_systems_are_left_out(archive: Path) -> None:
     archive.write_bytes(pax(records) + header(b"a") + END)
 
     assert entries_of(archive)["a"].xattrs == {"user.a=b": b"hi"}
+
+
+def test_the_largest_device_numbers_are_kept(archive: Path) -> None:
+    records = [(b"SCHILY.devmajor", b"4095"), (b"SCHILY.devminor", b"1048575")]
+    archive.write_bytes(pax(records) + header(b"a", kind=b"4") + END)
+
+    assert entries_of(archive)["a"].device == (4095, 1048575)
+
+
+def test_a_symlink_has_the_mode_that_linux_gives_it(archive: Path) -> None:
+    archive.write_bytes(header(b"a", kind=b"2", link=b"b", mode=0o644) + END)
+
+    assert entries_of(archive)["a"].mode == 0o777
 
 
 def test_trailing_padding_may_hold_anything(archive: Path) -> None:

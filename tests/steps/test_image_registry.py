@@ -138,6 +138,20 @@ def test_offline_an_unknown_tag_is_refused_by_name(project: Project, registry: R
         project.apply()
 
 
+def test_another_platform_than_the_only_image_has_is_refused_before_anything_is_written(
+    project: Project, registry: Registry, layout: Path
+) -> None:
+    push(registry, layout, "one")
+    project.write(manifest(registry))
+    assert release(project) == "one"
+    first = entry(project)
+    project.write(manifest(registry, 'platform = "linux/arm64"\n'))
+    for run in (project.plan, project.apply):
+        with pytest.raises(SourceError, match="has no image for 'linux/arm64'"):
+            run()
+    assert entry(project) == first
+
+
 def test_a_manifest_may_ask_for_a_platform_and_the_lock_file_for_one_that_it_has(
     project: Project, registry: Registry, layout: Path
 ) -> None:

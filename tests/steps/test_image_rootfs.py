@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import io
 import lzma
@@ -94,6 +95,24 @@ def test_its_source_is_what_the_manifest_names(debian: Project, text: str, role:
     debian.write(text)
     (source,) = declared(debian).sources
     assert (source.role, source.path, source.written) == (role, debian.directory / name, name)
+
+
+@pytest.mark.parametrize("size", ["", 'size = "64MiB"\n'])
+def test_a_store_without_room_is_told_by_its_place(
+    debian: Project, monkeypatch: pytest.MonkeyPatch, size: str
+) -> None:
+    pwrite = os.pwrite
+
+    def full(fd: int, data: bytes, offset: int) -> int:
+        if len(data) < 1024:  # a lock's
+            return pwrite(fd, data, offset)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    debian.write(TAR + size)
+    monkeypatch.setattr(os, "pwrite", full)
+    error = debian.error(ID)
+    assert error.brief == f"'{debian.store}': no space left while the image of 'root.tar' is written"
+    assert error.hint == "free some space there, or choose another place: --store DIR"
 
 
 def test_a_new_recipe_makes_a_new_image_and_leaves_the_old_one_untouched(debian: Project) -> None:
