@@ -265,8 +265,10 @@ class _NewTree:
         """Write the directories, and the link counts that turned out not to be one; see `populate`."""
         written = [(directory, self._laid_out(directory)) for directory in self._directories.values()]
         self._settle()  # the checksums of a directory's blocks take its generation from its inode
-        for directory, blocks in written:
-            for block, data in blocks:
+        for directory, runs in written:
+            blocks = (run.first + i for run in runs for i in range(run.blocks))
+            packed = self._packed(directory) if runs else ()  # again: all of them would take much memory
+            for block, data in zip(blocks, packed, strict=True):
                 self._handle.write_directory_block(block, data, directory.ino)
             self._set_xattrs(directory.ino, directory.xattrs)
         for ino, links in self._links.items():
@@ -276,25 +278,29 @@ class _NewTree:
         sizes = (directory.inode.size_bytes for directory in self._directories.values())
         return sum(size for size in sizes if size > LIST_BYTES)
 
-    def _laid_out(self, directory: _Directory) -> list[tuple[int, bytes]]:
-        """A directory's blocks and what goes there, its inode on its way; none if it stays as it is."""
-        handle, inode, ino = self._handle, directory.inode, directory.ino
+    def _laid_out(self, directory: _Directory) -> list[Run]:
+        """Where a directory's blocks are to be, its inode on its way; nowhere if it stays as it is."""
+        inode, ino = directory.inode, directory.ino
         if directory.own_blocks and directory is not self._root:
             if not directory.names:
                 self._table.put(ino, inode)
                 return []
             self._nodes.free_blocks(ino, inode)
             inode.sectors = 0
-        names = [*dots(ino, directory.parent), *(_packed(name, at) for name, at in directory.names.items())]
-        packed = list(pack_blocks(handle.block_size, names, checksum=self._nodes.has_checksums))
+        count = sum(1 for _ in self._packed(directory))
         below = 2 + sum(isinstance(at, _Directory) for at in directory.names.values())
         inode.links = below if below < MAX_LINKS else 1
-        inode.size_bytes = len(packed) * handle.block_size
-        runs = self._reserve.take(0, len(packed))
+        inode.size_bytes = count * self._handle.block_size
+        runs = self._reserve.take(0, count)
         self._give_blocks(ino, inode, runs)
         self._table.put(ino, inode)
-        blocks = (run.first + i for run in runs for i in range(run.blocks))
-        return list(zip(blocks, packed, strict=True))
+        return runs
+
+    def _packed(self, directory: _Directory) -> Iterator[bytes]:
+        """What goes into a directory's blocks."""
+        own = (_named(name, at) for name, at in directory.names.items())
+        names = [*dots(directory.ino, directory.parent), *own]
+        return pack_blocks(self._handle.block_size, names, checksum=self._nodes.has_checksums)
 
 
 def _check_usable(nodes: Nodes) -> None:
@@ -315,7 +321,7 @@ def _checked_name(name: str, entry: Entry) -> bytes:
     return raw
 
 
-def _packed(name: bytes, at: _Leaf | _Directory) -> Name:
+def _named(name: bytes, at: _Leaf | _Directory) -> Name:
     return Name(name, at.ino, at.file_type if isinstance(at, _Leaf) else FILE_TYPES[EntryType.DIRECTORY])
 
 
