@@ -56,7 +56,7 @@ def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> 
     except FilesystemError as err:
         if not _is_out_of_room(err):
             raise
-        reason = f"no space left while the image of '{tree.written}' is written"
+        reason = f"no space left on device while the image of '{tree.written}' is written"
         raise StoreError(f"'{workspace.path('')}': {reason}", hint=err.hint) from err
     if large_bytes:
         _index(target, large_bytes, tree, workspace)

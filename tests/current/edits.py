@@ -104,6 +104,8 @@ def artifact(pattern: str, change: Callable[[Path], object]) -> Edit:
 
 
 def _forgotten(project: Project) -> None:
+    if not (project.store / "state.db").exists():  # an edit before this one may have removed it
+        return
     with sqlite3.connect(project.store / "state.db") as database:
         database.execute("DELETE FROM records WHERE id = 'vm.web.work'")
     database.close()

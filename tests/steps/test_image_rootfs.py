@@ -111,7 +111,9 @@ def test_a_store_without_room_is_told_by_its_place(
     debian.write(TAR + size)
     monkeypatch.setattr(os, "pwrite", full)
     error = debian.error(ID)
-    assert error.brief == f"'{debian.store}': no space left while the image of 'root.tar' is written"
+    assert (
+        error.brief == f"'{debian.store}': no space left on device while the image of 'root.tar' is written"
+    )
     assert error.hint == "free some space there, or choose another place: --store DIR"
 
 
