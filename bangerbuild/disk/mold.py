@@ -13,16 +13,16 @@ generation, and the inode with zeros for a checksum.
 
 from __future__ import annotations
 
-import os
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import clone
+from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.inode import Inode
 from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.disk.mapping import TREE, runs_of
-from bangerbuild.disk.superblock import INCOMPAT_CSUM_SEED
+from bangerbuild.disk.superblock import INCOMPAT_CSUM_SEED, RO_COMPAT_METADATA_CSUM
 from bangerbuild.errors import SnapshotError
 from bangerbuild.tree import EntryType
 
@@ -95,14 +95,11 @@ class Mold:
         for place, content in zip(self._places, contents, strict=True):
             place.fill(data, content)
             place.resize(data, len(content), self._seed)
-        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-        try:
-            size_bytes = os.fstat(fd).st_size
-            self._check_capacity(size_bytes, name)
-            os.pwrite(fd, data, 0)
-        finally:
-            os.close(fd)
-        return clone.digest_of(data, size_bytes)
+        with RawFile(path, writable=True, durable=False) as file:
+            file.name = name
+            self._check_capacity(file.size_bytes, name)
+            file.write(0, bytes(data))
+            return clone.digest_of(data, file.size_bytes)
 
     def _check_capacity(self, size_bytes: int, name: str) -> None:
         if self._least_bytes > size_bytes:
@@ -147,7 +144,7 @@ class _Place:
 def _checksum_seed(superblock: bytes) -> int | None:
     """What the checksums of a filesystem's inodes begin with; None if they have none."""
     incompat, ro_compat = struct.unpack_from("<2I", superblock, 0x60)
-    if not ro_compat & 0x400:
+    if not ro_compat & RO_COMPAT_METADATA_CSUM:
         return None
     if incompat & INCOMPAT_CSUM_SEED:
         return int(_U32.unpack_from(superblock, 0x270)[0])

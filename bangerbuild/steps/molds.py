@@ -151,9 +151,8 @@ def _store_in_memory(workspace: Workspace, layers: Layers, parsed: ParsedBase) -
     base = str(workspace.facts(layers.patch.changes)["base"])
     with SnapshotStore.create(parsed.base, path, durable=False, base_name=base) as store:
         path.unlink()  # the open file is enough
-        store.name = workspace.artifact(
-            layers.patch.changes
-        )  # of the one that asks first, and hears what is wrong
+        # The one that asks first hears what is wrong.
+        store.name = workspace.artifact(layers.patch.changes)
         if parsed.chunks is not None:
             store.start_with(parsed.chunks)
         yield store
