@@ -285,7 +285,7 @@ def test_publishing_that_fails_ends_the_run_and_the_next_one_finishes_it(
 
     steps = [step("a"), step("b"), step("c")]
     with monkeypatch.context() as patched:
-        patched.setattr(store.contents, "_made", full)
+        patched.setattr(store.contents, "put_in_place", full)
         with pytest.raises(StoreError, match="no space left on device"):
             built(steps, path, keep_going=keep_going)
     assert artifacts(path) == before
@@ -298,7 +298,7 @@ def test_a_failure_is_told_although_the_publication_of_others_fails(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.contents, "_made", full)
+    monkeypatch.setattr(store.contents, "put_in_place", full)
     reporter = RecordingReporter()
     with pytest.raises(StoreError, match="no space left on device"):
         built([step("a"), step("b", error=BROKEN)], path, jobs=1, reporter=reporter)

@@ -17,8 +17,9 @@ import pytest
 
 from bangerbuild import locks, store
 from bangerbuild.errors import BusyError
-from bangerbuild.store import contents, sessions
 from bangerbuild.store import database as db
+from bangerbuild.store import sessions
+from bangerbuild.store.publishing import Publication
 from bangerbuild.store.sessions import LOCKS, STAGING
 from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, write_tar
@@ -340,7 +341,7 @@ def test_a_disk_that_was_changed_and_then_replaced_has_the_stamp_of_the_new_one(
         (job,) = staged(opened, {ROOT: "two"})
         changed = {ROOT: opened.stamps[ROOT]}
         both = store.Staged(job.records, job.files, changed=changed)
-        assert contents._stamps(both)[ROOT].inode == job.files[ROOT].stat().st_ino
+        assert Publication.of(both).stamps[ROOT].inode == job.files[ROOT].stat().st_ino
         opened.publish([both])
         assert opened.is_as_seen(ROOT)
 

@@ -19,7 +19,8 @@ from bangerbuild import store
 from bangerbuild.disk import clone
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import Recipe, Record
-from bangerbuild.store import Staged, Store, contents
+from bangerbuild.store import Staged, Store
+from bangerbuild.store.publishing import Publication
 from tests.conftest import PROJECT
 from tests.unprivileged import run_unprivileged
 
@@ -306,7 +307,7 @@ def test_a_digest_that_is_put_while_digests_are_written_is_not_lost(path: Path) 
 BOUNDARIES: dict[str, tuple[str, bool]] = {
     "before the intents are written": ("bangerbuild.store.Store._write_intents", False),
     "before the renames": ("bangerbuild.store.Store._rename", False),
-    "before the first rename": ("pathlib.Path.rename", False),
+    "before the first rename": ("os.rename", False),
     "after the renames": ("bangerbuild.store.Store._confirm", True),
     "before the records are written": ("bangerbuild.store.database.write_records", True),
     "before the stamps are written": ("bangerbuild.store.database.write_stamps", True),
@@ -367,9 +368,7 @@ def test_a_writer_killed_at_any_point_leaves_the_old_or_the_new_with_its_record(
 
 def test_of_jobs_published_together_each_is_old_or_new_by_itself(path: Path) -> None:
     publish(path, {ROOT: "one", OTHER: "two"})
-    publish_and_die(
-        path, "pathlib.Path.rename", {ROOT: "three", OTHER: "four", "vms/c/root.cow": "c"}, skip=1
-    )
+    publish_and_die(path, "os.rename", {ROOT: "three", OTHER: "four", "vms/c/root.cow": "c"}, skip=1)
     assert_settled(path, {ROOT: "three", OTHER: "two", "vms/c/root.cow": None})
 
 
@@ -385,7 +384,7 @@ def test_two_intents_for_one_artifact_are_settled_by_the_rename_that_took_place(
     with store.writing(path, timeout_seconds=0) as opened:
         for text in ("one", "two"):
             jobs = staged(opened, {ROOT: text})
-            opened._write_intents([(job, contents._stamps(job)) for job in jobs])
+            opened._write_intents([Publication.of(job) for job in jobs])
             if text == "one":
                 opened._rename(jobs[:1], lambda _: True)
     assert_settled(path, {ROOT: "one"})
@@ -467,10 +466,10 @@ def publish_raising(path: Path, function: str, error: Exception, texts: dict[str
 @pytest.mark.parametrize(
     ("function", "error", "left"),
     [
-        ("bangerbuild.store.contents._stamps", FULL, "old"),
+        ("bangerbuild.store.publishing.Publication.of", FULL, "old"),
         ("bangerbuild.store.Store._write_intents", FULL_DATABASE, "old"),
-        ("bangerbuild.store.contents._made", FULL, "old"),
-        ("pathlib.Path.rename", FULL, "old"),
+        ("bangerbuild.store.contents.put_in_place", FULL, "old"),
+        ("os.rename", FULL, "old"),
         ("bangerbuild.store.database.write_records", FULL_DATABASE, "new"),
         ("bangerbuild.store.database.write_stamps", FULL_DATABASE, "new"),
     ],

@@ -44,10 +44,8 @@ def main() -> None:
         output.drop_output()
         output.say([f"error: can't print the result: {(err.strerror or str(err)).lower()}"])
         code = code or EXIT_FAILED
-    if code == EXIT_INTERRUPTED:
-        sys.stderr.flush()
-        os._exit(code)  # threads may still be at work in staging; nobody waits for them
-    sys.exit(code)
+    sys.stderr.flush()
+    os._exit(code)  # an interrupted run's threads may be at work still; and many VMs are much to take apart
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

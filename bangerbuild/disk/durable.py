@@ -15,7 +15,7 @@ FEW = 8
 """From more on, one syncfs(2), which writes back the whole filesystem, costs less than an fsync each."""
 
 
-def sync(paths: Collection[Path], filesystem: Path) -> None:
+def sync(paths: Collection[Path | str], filesystem: Path) -> None:
     """Wait until these files and directories, all on the filesystem of that path, are on the disk.
 
     Raises:
@@ -45,7 +45,7 @@ def _syncfs() -> Callable[[int], int]:
     return function
 
 
-def sync_one(path: Path) -> None:
+def sync_one(path: Path | str) -> None:
     """Wait until one file or directory is on the disk.
 
     Raises:

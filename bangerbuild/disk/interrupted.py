@@ -31,7 +31,7 @@ def size_before(disk: Path) -> int | None:
     return growing.old_size(disk)
 
 
-def has_leftovers(disk: Path) -> bool:
+def has_leftovers(disk: Path | str) -> bool:
     """Whether there is any of `leftovers`."""
     suffixes = (growing.NOTE_SUFFIX, growing.UNDO_SUFFIX, redo_log.SUFFIX)
     return any(os.path.lexists(f"{disk}{suffix}") for suffix in suffixes)

@@ -4,8 +4,9 @@
     .staging/    a directory for each session that makes something
     .locks/      flock(2) files: a lock dies with its holder
 
-`contents` is the store as one reader or writer sees it, `sessions` what tells writers apart, `database` the
-only SQL, `stamps` what tells that an artifact was changed.
+`contents` is the store as one reader or writer sees it, `publishing` what a finished job leaves to be put in
+its place, `sessions` what tells writers apart, `database` the only SQL, `stamps` what tells that an artifact
+was changed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
-from bangerbuild.store.contents import Staged, Store, store_error
+from bangerbuild.store.contents import Store, store_error
+from bangerbuild.store.publishing import Staged
 from bangerbuild.store.sessions import LOCKS, STAGING, Session
 from bangerbuild.store.stamps import Stamp
 

@@ -16,15 +16,16 @@ import sqlite3
 import stat
 import tempfile
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, StoreError
-from bangerbuild.fingerprint import record_from_json, record_to_json
+from bangerbuild.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
+from bangerbuild.store.publishing import Publication, put_in_place
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Json, Record
     from bangerbuild.store.database import Intent
+    from bangerbuild.store.publishing import Staged
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
@@ -41,22 +43,6 @@ LEAST_BYTES = 64 << 10
 
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """What `stat` says of a path that leads to nothing."""
-
-
-@dataclass(frozen=True)
-class Staged:
-    """A finished job: the records that will hold, and its files in staging under the artifacts' names."""
-
-    records: tuple[Record, ...]
-    files: Mapping[str, Path]
-    guests: frozenset[str] = frozenset()
-    """Those of the files that are a guest's, or hold what a guest has written."""
-    changed: Mapping[str, Stamp] = field(default_factory=dict)
-    """Artifacts that were changed where they lie, and their new stamps."""
-    written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What patches wrote into their guests, by step."""
-    stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Of those files that were stamped already."""
 
 
 class Store:
@@ -372,53 +358,40 @@ class Store:
             StoreError: nothing is published that no record or intent describes.
         """
         try:
-            stamped = [(job, _stamps(job)) for job in batch]
+            publications = [Publication.of(job) for job in batch]
             durable.sync([file for job in batch for file in job.files.values()], self.path)
-            self._write_intents(stamped)
+            self._write_intents(publications)
             refused = self._rename(batch, may_take)
-            self._confirm([(job, stamps) for job, stamps in stamped if job not in refused])
+            self._confirm([publication for publication in publications if publication.job not in refused])
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         return refused
 
-    def _write_intents(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
-        bodies: list[Json] = [_intent(job, stamps) for job, stamps in stamped]
+    def _write_intents(self, publications: Sequence[Publication]) -> None:
+        bodies = [publication.intent() for publication in publications]
         with self._writer() as database:
             db.write_intents(database, self._writing().name, bodies)
 
     def _rename(self, batch: Sequence[Staged], may_take: Callable[[str], bool]) -> list[Staged]:
-        changed = {(self.path / artifact).parent for job in batch for artifact in job.files}
-        new = set()
-        for parent in sorted(changed):
-            if above := _made(parent):
-                new.add(parent)
-                changed |= above
-        refused = []
-        for job in batch:
-            if not all(map(may_take, job.files)):
-                refused.append(job)
-                continue
-            for artifact, staged in job.files.items():
-                place = self.path / artifact
-                if place.parent not in new and interrupted.has_leftovers(place):
-                    for left in interrupted.leftovers(place):
-                        left.unlink(missing_ok=True)
-                staged.rename(place)
+        refused, changed = put_in_place(self.path, batch, may_take)
         durable.sync(changed, self.path)
         return refused
 
-    def _confirm(self, stamped: Sequence[tuple[Staged, dict[str, Stamp]]]) -> None:
+    def _confirm(self, publications: Sequence[Publication]) -> None:
+        stamps = {path: stamp for one in publications for path, stamp in one.stamps.items()}
+        self.stamps |= stamps
+        for artifact in stamps:
+            self._seen.pop(artifact, None)  # it is another now than the one that was looked at
+        for publication in publications:
+            self.records |= {record.id: record for record in publication.job.records}
+            self._written |= publication.job.written
         with self._writer() as database:
             db.drop_intents(database, self._writing().name)
-            for job, stamps in stamped:
-                self.stamps |= stamps
-                for artifact in stamps:
-                    self._seen.pop(artifact, None)  # it is another now than the one that was looked at
-                self.records |= {record.id: record for record in job.records}
-                self._written |= job.written
-                db.write_records(database, job.records)
-                db.write_files(database, job.written)
-                db.write_stamps(database, stamps)
+            db.write_records(
+                database, {key: body for one in publications for key, body in one.records.items()}
+            )
+            db.write_files(database, {key: body for one in publications for key, body in one.written.items()})
+            db.write_stamps(database, stamps)
             self._write_digests(database)
 
     def _write_digests(self, database: sqlite3.Connection) -> None:
@@ -430,10 +403,8 @@ class Store:
         with self._writer() as database:
             for name, intent in db.intents(database):
                 if name == session and self._took_place(intent):
-                    db.write_records(database, map(self.records.__getitem__, intent["records"]))
-                    db.write_files(
-                        database, {step_id: self._written[step_id] for step_id in intent["written"]}
-                    )
+                    db.write_records(database, _texts(intent["records"]))
+                    db.write_files(database, _texts(intent["written"]))
                     db.write_stamps(database, {path: self.stamps[path] for path in intent["stamps"]})
             db.drop_intents(database, session)
 
@@ -483,7 +454,7 @@ class Store:
             return
         try:
             with self._writer() as database:
-                db.write_records(database, again)
+                db.write_records(database, {record.id: db.body_of(record) for record in again})
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         self.records |= {record.id: record for record in again}
@@ -511,27 +482,8 @@ class Store:
             self._database = None
 
 
-def _stamps(job: Staged) -> dict[str, Stamp]:
-    made = {
-        path: job.stamps.get(path) or stamping.stamped(file, guest=path in job.guests)
-        for path, file in job.files.items()
-    }
-    return dict(job.changed) | made
-
-
-def _intent(job: Staged, stamps: Mapping[str, Stamp]) -> dict[str, Json]:
-    return {
-        "records": {record.id: record_to_json(record) for record in job.records},
-        "stamps": {path: stamp.to_json() for path, stamp in stamps.items()},
-        "written": {step_id: dict(written) for step_id, written in job.written.items()},
-    }
-
-
-def _made(directory: Path) -> set[Path]:
-    """Make a directory and those above it that are missing; the directories that got a new name in them."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    return {path.parent for path in missing}
+def _texts(bodies: Mapping[str, Json]) -> dict[str, str]:
+    return {key: canonical_json(body) for key, body in bodies.items()}
 
 
 def _is_full(path: Path) -> bool:

@@ -31,6 +31,8 @@ NAME = "state.db"
 LOG = f"{NAME}-wal"
 """There as long as anybody has the database open, or did not come to closing it."""
 FORMAT = 2
+MOST_ROWS = 1000
+"""In one statement, which may have 32766 values at the most (SQLITE_MAX_VARIABLE_NUMBER)."""
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -142,36 +144,41 @@ def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping
     )
 
 
-def write_records(database: sqlite3.Connection, records: Iterable[Record]) -> None:
-    """Remember these, in place of what was remembered of their steps."""
-    database.executemany(
-        "INSERT OR REPLACE INTO records VALUES (?, ?)",
-        [(record.id, canonical_json(record_to_json(record))) for record in records],
-    )
+def write_records(database: sqlite3.Connection, bodies: Mapping[str, str]) -> None:
+    """Remember these, by step, each as `body_of` gives it, in place of what was remembered of their steps."""
+    _put(database, "records", bodies.items())
 
 
-def write_files(database: sqlite3.Connection, files: Mapping[str, Mapping[str, str]]) -> None:
-    """The same for what patches wrote, by step; that confirms it."""
-    database.executemany(
-        "INSERT OR REPLACE INTO files VALUES (?, ?)",
-        [(step_id, canonical_json(dict(written))) for step_id, written in files.items()],
-    )
-    database.executemany("DELETE FROM files WHERE id = ?", [(f"{step_id}~",) for step_id in files])
+def write_files(database: sqlite3.Connection, bodies: Mapping[str, str]) -> None:
+    """The same for what patches wrote, by step, as canonical JSON; that confirms it."""
+    _put(database, "files", bodies.items())
+    database.executemany("DELETE FROM files WHERE id = ?", [(f"{step_id}~",) for step_id in bodies])
 
 
 def write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
     """The same for stamps, by artifact."""
-    database.executemany(
-        "INSERT OR REPLACE INTO stamps VALUES (?, ?, ?, ?, ?, ?)",
-        [(path, *cast("list[int]", stamp.to_json())) for path, stamp in stamps.items()],
-    )
+    _put(database, "stamps", [(path, *cast("list[int]", stamp.to_json())) for path, stamp in stamps.items()])
+
+
+def body_of(record: Record) -> str:
+    """A record as it is kept."""
+    return canonical_json(record_to_json(record))
+
+
+def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
+    """Write many rows by one statement: each by its own would cost a turn of the threads that are at work."""
+    left = list(rows)
+    while left:
+        here, left = left[:MOST_ROWS], left[MOST_ROWS:]
+        places = f"({', '.join('?' * len(here[0]))})"
+        values = [value for row in here for value in row]
+        statement = f"INSERT OR REPLACE INTO {table} VALUES {', '.join([places] * len(here))}"  # noqa: S608
+        database.execute(statement, values)
 
 
 def write_digests(database: sqlite3.Connection, digests: Iterable[tuple[str, tuple[str, str]]]) -> None:
     """The same for digests of host files."""
-    database.executemany(
-        "INSERT OR REPLACE INTO digests VALUES (?, ?, ?)", [(key, *value) for key, value in digests]
-    )
+    _put(database, "digests", [(key, *value) for key, value in digests])
 
 
 def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Iterable[str]) -> None:
@@ -188,10 +195,10 @@ def intents(database: sqlite3.Connection) -> list[tuple[str, Intent]]:
     return [(session, json.loads(body)) for session, body in rows]
 
 
-def write_intents(database: sqlite3.Connection, session: str, bodies: Iterable[Json]) -> None:
-    """Say what a session is about to publish."""
-    rows = [(session, canonical_json(body)) for body in bodies]
-    database.executemany("INSERT INTO intents (session, body) VALUES (?, ?)", rows)
+def write_intents(database: sqlite3.Connection, session: str, bodies: Iterable[str]) -> None:
+    """Say what a session is about to publish, as canonical JSON."""
+    (last,) = database.execute("SELECT ifnull(max(number), 0) FROM intents").fetchone()
+    _put(database, "intents", [(number, session, body) for number, body in enumerate(bodies, last + 1)])
 
 
 def drop_intents(database: sqlite3.Connection, session: str) -> None:
