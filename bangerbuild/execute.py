@@ -11,9 +11,10 @@ import errno
 import heapq
 import time
 from collections import defaultdict
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
@@ -151,6 +152,8 @@ class _Run:
         self.dependents: dict[str, list[_Job]] = defaultdict(list)
         self.running: dict[Future[_Finished | None], _Job] = {}
         """Those that wait for a thread included, the first ones first."""
+        self.ended: SimpleQueue[Future[_Finished | None]] = SimpleQueue()
+        """Those of them that were not looked at yet."""
         self.held: list[tuple[_Job, _Finished]] = []
         self.said: set[str] = set()
         self.shared = Shared()
@@ -180,13 +183,19 @@ class _Run:
 
     def _wait(self) -> bool:
         """Whether jobs finished; not if they take long and others are held to be published."""
-        done, _ = wait(self.running, HOLD_SECONDS if self.held else None, FIRST_COMPLETED)
-        for future in done:
-            job, finished = self.running.pop(future), future.result()
-            if finished:
-                self.held.append((job, finished))
-                self.stopped |= finished.failed is not None and not self.limits.keep_going
-        return bool(done)
+        try:
+            self._hold(self.ended.get(timeout=HOLD_SECONDS if self.held else None))
+        except Empty:
+            return False
+        while not self.ended.empty():
+            self._hold(self.ended.get())
+        return True
+
+    def _hold(self, ended: Future[_Finished | None]) -> None:
+        job, finished = self.running.pop(ended), ended.result()
+        if finished:
+            self.held.append((job, finished))
+            self.stopped |= finished.failed is not None and not self.limits.keep_going
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Keep the threads busy, those included that wait for a batch to be published."""
@@ -199,7 +208,9 @@ class _Run:
             workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
                 self._tell_started(job)
-            self.running[pool.submit(self._run, job, workspace)] = job
+            future = pool.submit(self._run, job, workspace)
+            self.running[future] = job
+            future.add_done_callback(self.ended.put)
         if not self.stopped:
             for job in islice(self.running.values(), self.limits.jobs):
                 self._tell_started(job)

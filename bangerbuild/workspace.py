@@ -245,10 +245,11 @@ class JobWorkspace:
 
     def create(self, artifact: str, *, guests: bool = False) -> Path:
         """See Workspace."""
-        path = self._store.staged(artifact)
-        if artifact in self.staged:
+        path = self.staged.get(artifact)
+        if path is None:
+            path = self.staged[artifact] = self._store.staged(artifact)
+        else:
             path.unlink(missing_ok=True)
-        self.staged[artifact] = path
         self._digests.pop(artifact, None)
         self.guests.discard(artifact)
         if guests:

@@ -227,21 +227,23 @@ def test_a_directory_that_goes_before_it_is_looked_at_is_no_trouble(
     assert staging(path) == set()
 
 
-def test_all_threads_of_a_session_stage_in_one_directory(path: Path) -> None:
-    found = set[Path]()
+def test_all_threads_of_a_session_stage_in_one_directory_and_each_has_a_room_in_it(path: Path) -> None:
+    rooms = set[Path]()
     with store.writing(path, timeout_seconds=0) as opened:
         together = threading.Barrier(8)
 
         def stage() -> None:
             together.wait()
-            found.add(opened.staged("a/b").parent)
+            rooms.add(opened.staged("a/b").parent)
 
         threads = [threading.Thread(target=stage) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        assert len(staging(path)) == len(found) == 1
+        assert len(rooms) == 8
+        assert staging(path) == {room.parent.name for room in rooms}
+        assert len(staging(path)) == 1
     assert staging(path) == set()
 
 

@@ -70,8 +70,9 @@ class RawFile:
         self.place: str | None = self.name
         self.writable = writable
         self._durable = durable
-        self._fd = _open_disk(self.name, os.O_RDWR if writable else os.O_RDONLY, beside=beside)
-        self.size_bytes = os.lseek(self._fd, 0, os.SEEK_END)
+        self._fd, self.size_bytes = _open_disk(
+            self.name, os.O_RDWR if writable else os.O_RDONLY, beside=beside
+        )
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
@@ -89,7 +90,7 @@ class RawFile:
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         return data
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         """See Blocks."""
         check_end(self, offset, len(data))
         view = memoryview(data)
@@ -203,18 +204,20 @@ def chunked(offset: int, data: bytes, chunk_bytes: int) -> Iterator[tuple[int, i
         at += len(piece)
 
 
-def _open_disk(name: str, flags: int, *, beside: bool) -> int:
-    """Without waiting: a FIFO would not open before somebody writes into it."""
+def _open_disk(name: str, flags: int, *, beside: bool) -> tuple[int, int]:
+    """The descriptor and the size in bytes. Without waiting: a FIFO opens when somebody writes into it."""
     try:
         fd = os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if beside else 0))
     except OSError as err:
         raise host_error(f"cannot open '{name}'", err) from err
-    mode = os.fstat(fd).st_mode
-    if not (stat.S_ISREG(mode) or (stat.S_ISBLK(mode) and not beside)):
-        os.close(fd)
-        if beside:
-            raise FilesystemError(
-                f"'{name}' is no regular file, so nothing that was left here", hint=f"rm '{name}'"
-            )
-        raise FilesystemError(f"'{name}' is no disk: neither a regular file nor a block device")
-    return fd
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode):
+        return fd, status.st_size
+    if stat.S_ISBLK(status.st_mode) and not beside:
+        return fd, os.lseek(fd, 0, os.SEEK_END)
+    os.close(fd)
+    if beside:
+        raise FilesystemError(
+            f"'{name}' is no regular file, so nothing that was left here", hint=f"rm '{name}'"
+        )
+    raise FilesystemError(f"'{name}' is no disk: neither a regular file nor a block device")

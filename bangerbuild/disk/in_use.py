@@ -88,8 +88,11 @@ def _is_locked(fd: int) -> bool:
 
 def _refused(path: Path, lease: int) -> str | None:
     """Who stands in the way of a lease."""
-    with path.open("rb") as file:
-        return _refusal(file.fileno(), path, lease)
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _refusal(fd, path, lease)
+    finally:
+        os.close(fd)
 
 
 def _refusal(fd: int, path: Path, lease: int) -> str | None:

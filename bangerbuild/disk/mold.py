@@ -14,7 +14,7 @@ generation, and the inode with zeros for a checksum.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import clone
@@ -94,11 +94,11 @@ class Mold:
         data = bytearray(self._bytes)
         for place, content in zip(self._places, contents, strict=True):
             place.fill(data, content)
-            place.resize(data, len(content), self._seed)
+            data[place.inode] = place.inode_of(data, len(content), self._seed)
         with RawFile(path, writable=True, durable=False) as file:
             file.name = name
             self._check_capacity(file.size_bytes, name)
-            file.write(0, bytes(data))
+            file.write(0, data)
             return clone.digest_of(data, file.size_bytes)
 
     def _check_capacity(self, size_bytes: int, name: str) -> None:
@@ -118,6 +118,8 @@ class _Place:
     inode: slice
     pieces: tuple[slice, ...]
     """Of the content."""
+    inodes: dict[int, bytes] = field(default_factory=dict)
+    """As they were once made, by the content's size in bytes."""
 
     @classmethod
     def of(cls, room: Room, store: SnapshotStore) -> Self:
@@ -133,12 +135,15 @@ class _Place:
             data[piece] = content[done : done + length].ljust(length, b"\0")
             done += length
 
-    def resize(self, data: bytearray, size_bytes: int, seed: int | None) -> None:
-        inode = Inode(data[self.inode])
-        inode.size_bytes = size_bytes
-        if seed is not None:
-            _put_checksum(inode, self.ino, seed)
-        data[self.inode] = inode.raw
+    def inode_of(self, data: bytearray, size_bytes: int, seed: int | None) -> bytes:
+        """The inode for content of that size, made of the one that is there."""
+        if size_bytes not in self.inodes:
+            inode = Inode(data[self.inode])
+            inode.size_bytes = size_bytes
+            if seed is not None:
+                _put_checksum(inode, self.ino, seed)
+            self.inodes[size_bytes] = bytes(inode.raw)
+        return self.inodes[size_bytes]
 
 
 def _checksum_seed(superblock: bytes) -> int | None:

@@ -337,7 +337,7 @@ class Store:
     def staged(self, artifact: str) -> Path:
         """Where an artifact is made before it is published; the caller removes what is not."""
         try:
-            return self._writing().directory() / artifact.replace("/", "%")
+            return self._writing().room() / artifact.replace("/", "%")
         except OSError as err:
             raise store_error(err, self.path) from err
 

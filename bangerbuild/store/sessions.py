@@ -26,8 +26,21 @@ if TYPE_CHECKING:
 STAGING = ".staging"
 LOCKS = ".locks"
 ALL = "store"
+ROOM_FILES = 64
+"""How many files are made in one directory of a session."""
 MOMENT_SECONDS = 30
 """How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
+
+
+class _Room(threading.local):
+    """Where one thread makes files.
+
+    The kernel locks a directory while a file is made in it or renamed out of it. So each thread has its own,
+    and another one by the time that its files are renamed.
+    """
+
+    path = Path()
+    files = ROOM_FILES
 
 
 class Session:
@@ -48,6 +61,7 @@ class Session:
         self._directory: Path | None = None
         self._making = threading.Lock()
         """All jobs ask for the directory, each in its thread."""
+        self._room = _Room()
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
@@ -70,6 +84,17 @@ class Session:
             if self._directory is None:
                 self._directory = self._made()
             return self._directory
+
+    def room(self) -> Path:
+        """A directory in it for one file that this thread makes.
+
+        Raises:
+            OSError: it can't be made.
+        """
+        if self._room.files == ROOM_FILES:
+            self._room.path, self._room.files = Path(tempfile.mkdtemp(dir=self.directory())), 0
+        self._room.files += 1
+        return self._room.path
 
     def _made(self) -> Path:
         with self.beginning():

@@ -21,7 +21,7 @@ class Watched(RawFile):
 
     written: set[int]
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         self.written.add(offset // 4096)
         super().write(offset, data)
 

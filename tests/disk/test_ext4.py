@@ -421,7 +421,7 @@ class Broken(RawFile):
 
     writes_left = 5
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         if not self.writes_left:
             raise OSError(errno.EIO, "the cable is out")
         self.writes_left -= 1
