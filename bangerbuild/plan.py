@@ -6,6 +6,7 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -79,13 +80,13 @@ class _Planner:
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
-    """Of artifacts that somebody has touched; None: nobody has."""
+    """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
 
     def action(self, step: Step) -> Action:
-        recipe = self._recipe(step)
-        record = self._record(step, recipe)
-        changes = differences(record.recipe, recipe, _written(step)) if record else ()
-        artifacts = self._artifacts(step, record, recipe)
+        wanted = self._wanted(step)
+        record = self._record(step, wanted)
+        changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
+        artifacts = self._artifacts(step, record, wanted)
         file_bytes = self._file_bytes(step, artifacts)
         resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
         disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
@@ -93,14 +94,15 @@ class _Planner:
         situation = Situation(
             record=record,
             changes=changes,
-            missing=not all(self.store.exists(artifact) for artifact in artifacts),
+            missing=not all(map(self._exists, artifacts)),
             modified=lambda: self._modified(self._at_stake(step, artifacts), may_read=disk.holder is None),
             disk_verb=self.actions[step.changes].verb if step.changes else None,
             file_bytes=file_bytes,
             allocated_bytes=self.store.allocated(artifacts[0]) if looked_at else None,
             found=disk.found,
         )
-        action = self._decided(step, recipe, situation, self._verdict(step, situation, disk), disk.holder)
+        verdict = self._verdict(step, situation, disk)
+        action = self._decided(step, wanted, situation, verdict, disk.holder)
         if action.verb is Verb.KEEP and step.changes:
             for artifact, status in disk.touched.items():
                 self.store.saw(artifact, status)
@@ -110,7 +112,7 @@ class _Planner:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         if not step.exclusive:
             return _Disk()
-        present = [artifact for artifact in artifacts if self.store.exists(artifact)]
+        present = list(filter(self._exists, artifacts))
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
@@ -138,12 +140,19 @@ class _Planner:
             return self.store.stamps[artifacts[0]].size
         return self.store.size(artifacts[0])
 
-    def _touched(self, artifact: str) -> os.stat_result | None:
-        """Asked once: a disk is its patch's too."""
+    def _status(self, artifact: str) -> os.stat_result | None:
         if artifact not in self.statuses:
-            is_as_seen = self.store.is_as_seen(artifact)
-            self.statuses[artifact] = None if is_as_seen else self.store.status(artifact)
+            self.statuses[artifact] = self.store.status(artifact)
         return self.statuses[artifact]
+
+    def _exists(self, artifact: str) -> bool:
+        status = self._status(artifact)
+        return status is not None and stat.S_ISREG(status.st_mode)
+
+    def _touched(self, artifact: str) -> os.stat_result | None:
+        """What `stat` says of an artifact that somebody has touched; None: nobody has."""
+        status, stamp = self._status(artifact), self.store.stamps.get(artifact)
+        return None if status and stamp and stamp.fits(status) else status
 
     def _interrupted(self, step: Step, artifacts: Iterable[str]) -> bool:
         """Whether the change of the disk that is this step's was interrupted: its patch, or its growth."""
@@ -156,6 +165,11 @@ class _Planner:
         if step.changes is None:
             return not settled or bool(touched)
         return bool(touched) and self.actions[step.changes].verb in STAYS
+
+    def _wanted(self, step: Step) -> _Wanted:
+        recipe = self._recipe(step)
+        last = self.store.records.get(step.id)
+        return _Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
 
     def _recipe(self, step: Step) -> Recipe:
         return Recipe(
@@ -173,23 +187,23 @@ class _Planner:
             self.digests[what] = self.host.digest(source)
         return self.digests[what]
 
-    def _record(self, step: Step, recipe: Recipe) -> Record | None:
+    def _record(self, step: Step, wanted: _Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
-        record = self.store.record(step.id, fingerprint(recipe))
-        if record and record.recipe.kind != step.kind and not any(map(self.store.exists, record.artifacts)):
+        record = self.store.record(step.id, wanted.fingerprint)
+        if record and record.recipe.kind != step.kind and not any(map(self._exists, record.artifacts)):
             return None
         return record
 
-    def _artifacts(self, step: Step, record: Record | None, recipe: Recipe) -> tuple[str, ...]:
+    def _artifacts(self, step: Step, record: Record | None, wanted: _Wanted) -> tuple[str, ...]:
         if step.changes:
             return self.actions[step.changes].artifacts
         if record is not None:
             return record.artifacts
-        return tuple(output.format(fingerprint=fingerprint(recipe)) for output in step.outputs)
+        return tuple(output.format(fingerprint=wanted.fingerprint) for output in step.outputs)
 
     def _at_stake(self, step: Step, artifacts: tuple[str, ...]) -> frozenset[str]:
         """The disks that a new one would take the place of: one may lie where the old one does not."""
-        there = filter(self.store.exists, step.outputs if step.exclusive else ())
+        there = filter(self._exists, step.outputs if step.exclusive else ())
         return frozenset((*artifacts, *there))
 
     def _holder(self, artifacts: Iterable[str]) -> str | None:
@@ -236,15 +250,16 @@ class _Planner:
         )
 
     def _decided(
-        self, step: Step, recipe: Recipe, situation: Situation, verdict: Verdict, holder: str | None
+        self, step: Step, wanted: _Wanted, situation: Situation, verdict: Verdict, holder: str | None
     ) -> Action:
         record = situation.record
         stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
         if record and verdict.verb is Verb.GROW:  # on what it was made from
-            recipe = replace(recipe, inputs=record.recipe.inputs)
+            recipe = replace(wanted.recipe, inputs=record.recipe.inputs)
+            wanted = _Wanted(recipe, fingerprint(recipe))
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
-            reasons += tool_differences(record.recipe, recipe)
+            reasons += tool_differences(record.recipe, wanted.recipe)
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in STAYS
@@ -254,9 +269,9 @@ class _Planner:
             step=step,
             verb=verdict.verb,
             reasons=reasons,
-            recipe=stays.recipe if stays else recipe,
-            fingerprint=stays.fingerprint if stays else fingerprint(recipe),
-            artifacts=self._artifacts(step, stays, recipe),
+            recipe=stays.recipe if stays else wanted.recipe,
+            fingerprint=stays.fingerprint if stays else wanted.fingerprint,
+            artifacts=self._artifacts(step, stays, wanted),
             pristine=pristine,
             untouched=step.exclusive and remade and step.id not in self.forced,
         )
@@ -274,6 +289,14 @@ class _Planner:
             return step.preview(PlanView(self.store, self.actions, self.epoch))
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """What a step would be made of now, and the digits that stand for it."""
+
+    recipe: Recipe
+    fingerprint: str
 
 
 @dataclass(frozen=True)

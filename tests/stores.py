@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from bangerbuild.store import Store
+
 HOLD = "import sys\nfile = open(sys.argv[1], 'r+b')\nprint(flush=True)\nsys.stdin.read()"
 
 
@@ -45,6 +47,12 @@ def files(store: Path) -> dict[str, tuple[bytes, int, int]]:
         for path in sorted((store / top).rglob("*"))
         if path.is_file()
     }
+
+
+def is_as_published(opened: Store, artifact: str) -> bool:
+    """Whether `stat` says of an artifact what it said when it was published or last looked at."""
+    stamp, status = opened.stamps.get(artifact), opened.status(artifact)
+    return stamp is not None and status is not None and stamp.fits(status)
 
 
 def allocated(store: Path) -> int:

@@ -16,6 +16,7 @@ from bangerbuild.model import Outcome, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.process import Command
 from bangerbuild.workspace import JobWorkspace, Shared
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
+from tests.stores import is_as_published
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -163,7 +164,7 @@ def test_a_disk_that_a_guest_used_stays_the_guests_after_a_patch(path: Path) -> 
     guest_writes(path / "root.cow")
     built([disk("root"), patch("root", "more;")], path)
     assert store.read(path).modified("root.cow")
-    assert store.read(path).is_as_seen("root.cow")
+    assert is_as_published(store.read(path), "root.cow")
 
 
 def test_a_disk_that_somebody_opens_while_it_is_changed_is_told(path: Path) -> None:

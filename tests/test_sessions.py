@@ -24,6 +24,7 @@ from bangerbuild.store.sessions import LOCKS, STAGING
 from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE
+from tests.stores import is_as_published
 from tests.test_store import OTHER, ROOT, publish, staged, standing
 
 if TYPE_CHECKING:
@@ -333,7 +334,7 @@ def test_what_was_seen_is_remembered_where_nobody_came_between(path: Path) -> No
     os.utime(path / ROOT, (1, 1))
     with store.writing(path, timeout_seconds=0) as opened:
         opened.saw(ROOT, (path / ROOT).stat())
-    assert store.read(path).is_as_seen(ROOT)
+    assert is_as_published(store.read(path), ROOT)
     assert store.read(path).modified(ROOT)
 
 
@@ -345,7 +346,7 @@ def test_a_disk_that_was_changed_and_then_replaced_has_the_stamp_of_the_new_one(
         both = store.Staged(job.records, job.files, changed=changed)
         assert Publication.of(both).stamps[ROOT].inode == job.files[ROOT].stat().st_ino
         opened.publish([both])
-        assert opened.is_as_seen(ROOT)
+        assert is_as_published(opened, ROOT)
 
 
 # apply beside apply

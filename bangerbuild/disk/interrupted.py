@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
 
 
-def is_half_patched(disk: Path) -> bool:
+def is_half_patched(disk: Path | str) -> bool:
     """Whether a patch of the disk was interrupted."""
     return os.path.exists(f"{disk}{redo_log.SUFFIX}")
 
 
-def is_half_grown(disk: Path) -> bool:
+def is_half_grown(disk: Path | str) -> bool:
     """Whether its growth was interrupted; if right before its end, only the undo file is left."""
     return os.path.exists(f"{disk}{growing.NOTE_SUFFIX}") or os.path.exists(f"{disk}{growing.UNDO_SUFFIX}")
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
-LEAST_BYTES = 64 << 10
+LEAST_BYTES = 256 << 10
 """SQLite writes and maps some pages at a time: with less room than that it can't work."""
 
 
@@ -174,12 +174,8 @@ class Store:
 
     def exists(self, artifact: str) -> bool:
         """Whether there is an artifact of that name."""
-        try:
-            return stat.S_ISREG(os.stat(f"{self.path}/{artifact}").st_mode)
-        except OSError as err:
-            if err.errno in NOWHERE:
-                return False
-            raise store_error(err, self.path / artifact) from err
+        status = self.status(artifact)
+        return status is not None and stat.S_ISREG(status.st_mode)
 
     def obstacle(self, artifact: str) -> str | None:
         """What lies in the place of an artifact that is not there, as text for a message; None: nothing.
@@ -216,23 +212,18 @@ class Store:
         """What `stat` says of an artifact; None if it is not there."""
         try:
             return os.stat(f"{self.path}/{artifact}")
-        except FileNotFoundError:
-            return None
         except OSError as err:
+            if err.errno in NOWHERE:
+                return None
             raise store_error(err, self.path / artifact) from err
 
     def is_half_patched(self, artifact: str) -> bool:
         """Whether a patch of a disk was interrupted."""
-        return interrupted.is_half_patched(self.path / artifact)
+        return interrupted.is_half_patched(f"{self.path}/{artifact}")
 
     def is_half_grown(self, artifact: str) -> bool:
         """Whether the growth of a disk was interrupted."""
-        return interrupted.is_half_grown(self.path / artifact)
-
-    def is_as_seen(self, artifact: str) -> bool:
-        """Whether nobody has touched an artifact since it was published, or last found to be as declared."""
-        stamp, status = self.stamps.get(artifact), self.status(artifact)
-        return stamp is not None and status is not None and stamp.fits(status)
+        return interrupted.is_half_grown(f"{self.path}/{artifact}")
 
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
         """Whether a guest, or anyone else, has changed an artifact since we last made it ourselves.

@@ -31,6 +31,11 @@ NAME = "state.db"
 LOG = f"{NAME}-wal"
 """There as long as anybody has the database open, or did not come to closing it."""
 FORMAT = 2
+PAGE_BYTES = 16 << 10
+"""Of a new database. A row of more than a quarter of a page has pages of its own (in a table without rowids),
+and what a patch wrote takes some KiB."""
+CACHE_KIB = 16 << 10
+"""For the pages that one batch changes: what does not fit is written before its time, and again."""
 MOST_ROWS = 1000
 """In one statement, which may have 32766 values at the most (SQLITE_MAX_VARIABLE_NUMBER)."""
 SCHEMA = """
@@ -53,6 +58,8 @@ def connect(path: Path) -> sqlite3.Connection:
     """The database of a store, made if need be, to be written."""
     database = sqlite3.connect(path / NAME, check_same_thread=False, timeout=60)
     (path / NAME).chmod(0o600)
+    database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
     if is_unborn(database):
