@@ -21,10 +21,10 @@ OPENED = """
 import sys
 opened = []
 sys.addaudithook(lambda event, about: event == "open" and opened.append(str(about[0])))
-from bangerbuild.cli import main
+from bangerbuild.cli import run
 sys.argv = ["bangerbuild", *sys.argv[1:]]
 try:
-    main()
+    sys.exit(run())
 finally:
     print(*opened, sep="\\n")
 """

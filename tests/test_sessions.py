@@ -64,9 +64,9 @@ def slowly(*args):
     patching.make = make
     make(*args)
 patching.make = slowly
-from bangerbuild.cli import main
+from bangerbuild.cli import run
 sys.argv[1:2] = ["apply"]
-main()
+sys.exit(run())
 """
 """`bangerbuild apply` that waits once, before it patches the first disk."""
 
@@ -461,7 +461,7 @@ def test_applies_that_begin_at_once_make_a_shared_image_once(tmp_path: Path) -> 
     write_tar(tmp_path / "root.tar", DEBIAN)
     names = ("a", "b", "c", "d")
     (tmp_path / "vm.toml").write_text(IMAGE + "".join(f'[vm.{name}]\nimage = "debian"\n' for name in names))
-    code = "from bangerbuild.cli import main; main()"
+    code = "import sys; from bangerbuild.cli import run; sys.exit(run())"
     with contextlib.ExitStack() as stack:
         programs = [
             stack.enter_context(Program.start(code, "apply", "--target", f"vm.{name}", cwd=tmp_path))

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
     from bangerbuild.model import Plan, Result
 
 
-def main() -> None:
-    """Run the command line and exit with its code."""
+def run() -> int:
+    """Run the command line; the code to exit with. All that was printed is flushed.
+
+    Threads of a run that was interrupted may be at work still, in staging; nobody need wait for them.
+    """
     gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
     signal.signal(signal.SIGTERM, _interrupt)
     output.open_closed_streams()
@@ -45,7 +48,7 @@ def main() -> None:
         output.say([f"error: can't print the result: {(err.strerror or str(err)).lower()}"])
         code = code or EXIT_FAILED
     sys.stderr.flush()
-    os._exit(code)  # an interrupted run's threads may be at work still; and many VMs are much to take apart
+    return code
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

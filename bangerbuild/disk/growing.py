@@ -13,13 +13,11 @@ leave a disk that is neither whole nor can be put back, which is then said, and 
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import struct
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import durable, tools, undo_file
+from bangerbuild.disk import durable, inode_flags, tools, undo_file
 from bangerbuild.disk.blocks import RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
@@ -37,9 +35,6 @@ _NOTE_BYTES = 64
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
 """Where in a superblock a mount or a check leaves its mark, and growing does not: s_mtime, s_mnt_count,
 s_lastcheck; and s_uuid, which tells another filesystem."""
-_GETFLAGS, _SETFLAGS, _SYNC_FL = 0x80086601, 0x40086602, 0x8
-"""FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and FS_SYNC_FL of 64-bit Linux (`linux/fs.h`)."""
-_FLAGS = struct.Struct("q")
 
 
 def note_beside(disk: Path) -> Path:
@@ -117,9 +112,7 @@ def _make_undo(path: Path) -> None:
     """Make the undo file, empty; its every write waits for the disk where the host has such files."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with contextlib.suppress(OSError):
-            (flags,) = _FLAGS.unpack(fcntl.ioctl(fd, _GETFLAGS, bytes(_FLAGS.size)))
-            fcntl.ioctl(fd, _SETFLAGS, _FLAGS.pack(flags | _SYNC_FL))
+        inode_flags.ask_for(fd, inode_flags.SYNC)
     finally:
         os.close(fd)
     durable.sync_one(path.parent)

@@ -19,7 +19,7 @@ from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
 from bangerbuild.store.contents import Store, store_error
 from bangerbuild.store.publishing import Staged
-from bangerbuild.store.sessions import LOCKS, STAGING, Session
+from bangerbuild.store.sessions import LOCKS, STAGING, Session, make_staging
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -71,8 +71,9 @@ def writing(path: Path, *, timeout_seconds: float, alone: bool = False) -> Itera
 
 
 def _begun(path: Path, timeout_seconds: float, *, alone: bool, stack: contextlib.ExitStack) -> Store:
-    for directory in (path, path / STAGING, path / LOCKS):
-        directory.mkdir(mode=0o700, parents=directory == path, exist_ok=True)
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
+    make_staging(path)
     is_ours = db.exists(path)
     session = Session(path, timeout_seconds, alone=alone)
     stack.callback(session.close)

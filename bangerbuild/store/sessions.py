@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import shutil
 import tempfile
 import threading
@@ -17,6 +18,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import inode_flags
 from bangerbuild.locks import Lock, Owners, is_abandoned
 
 if TYPE_CHECKING:
@@ -30,6 +32,24 @@ ROOM_FILES = 64
 """How many files are made in one directory of a session."""
 MOMENT_SECONDS = 30
 """How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
+
+
+def make_staging(store: Path) -> None:
+    """Make the directory that sessions have theirs in, if it is not there.
+
+    ext4 without a journal gives no inode to a new file that was another's until lately, and looks at each of
+    them for each new file in the same group of blocks (`recently_deleted` in fs/ext4/ialloc.c). A session
+    whose directory is in a group of its own does not meet those of the files that others have replaced.
+    """
+    directory = store / STAGING
+    if directory.is_dir():
+        return
+    directory.mkdir(mode=0o700, exist_ok=True)
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        inode_flags.ask_for(fd, inode_flags.TOP_OF_TREES)
+    finally:
+        os.close(fd)
 
 
 class _Room(threading.local):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.current.project import Project
 
 FAST = "import sys; from bangerbuild.entry import main; main()"
-SLOW = "from bangerbuild.cli import main; main()"
+SLOW = "import sys; from bangerbuild.cli import run; sys.exit(run())"
 OURS = {"bangerbuild", "bangerbuild.entry", "bangerbuild.current"} | {
     f"bangerbuild.current.{name}" for name in ("check", "command", "record")
 }

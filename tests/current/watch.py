@@ -53,6 +53,6 @@ if __name__ == "__main__":
         setattr(os, name, noting(getattr(os, name)))
     sys.addaudithook(audit)
     try:
-        cli.main()
+        sys.exit(cli.run())
     finally:
         print("\n".join(sorted(SEEN)))  # noqa: T201  # that is what it is for

@@ -71,7 +71,7 @@ def _be_bangerbuild(arguments: list[str], directory: str, stdout: str, stderr: s
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC), fd)
         sys.argv = ["bangerbuild", *arguments]
         os.kill(os.getpid(), signal.SIGSTOP)
-        cli.main()
+        code = cli.run()
     except SystemExit as err:
         code = int(err.code or 0)
     except BaseException:  # noqa: BLE001  # as the interpreter does

@@ -459,11 +459,11 @@ def test_a_store_gets_room_where_it_lies_and_keeps_what_is_in_it(debian: Project
 
 
 MEASURED = """\
-import atexit, pathlib, re
-from bangerbuild.cli import main
+import atexit, pathlib, re, sys
+from bangerbuild.cli import run
 status = pathlib.Path("/proc/self/status")
 atexit.register(lambda: print(re.search(r"VmHWM:\\s*(\\d+) kB", status.read_text())[1]))
-main()
+sys.exit(run())
 """
 """The command line, which at its end prints how many KiB of memory it had at most."""
 
