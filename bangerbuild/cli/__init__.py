@@ -6,6 +6,7 @@ most commands take to work.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import signal
@@ -47,7 +48,8 @@ def run() -> int:
         output.drop_output()
         output.say([f"error: can't print the result: {(err.strerror or str(err)).lower()}"])
         code = code or EXIT_FAILED
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stderr.flush()
     return code
 
 

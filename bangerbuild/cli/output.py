@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -51,9 +52,10 @@ def drop_output() -> None:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print what is no result."""
+    """Print what is no result; whoever can't be told is not told."""
     for line in lines:
-        click.echo(report.printable(line), err=True)
+        with contextlib.suppress(OSError):
+            click.echo(report.printable(line), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:

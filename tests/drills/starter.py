@@ -72,8 +72,6 @@ def _be_bangerbuild(arguments: list[str], directory: str, stdout: str, stderr: s
         sys.argv = ["bangerbuild", *arguments]
         os.kill(os.getpid(), signal.SIGSTOP)
         code = cli.run()
-    except SystemExit as err:
-        code = int(err.code or 0)
     except BaseException:  # noqa: BLE001  # as the interpreter does
         traceback.print_exc()
     finally:
