@@ -39,7 +39,9 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{report.printable(line)}\n")
+    """The work goes on although nobody listens any more."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"{report.printable(line)}\n")
 
 
 class Quiet:
