@@ -302,7 +302,10 @@ class TestApply:
     def test_the_work_goes_on_although_nobody_can_be_told_of_it(self, project: Path) -> None:
         with Path("/dev/full").open("w") as full:
             command = [sys.executable, "-m", "bangerbuild", "apply", "-v"]
-            done = subprocess.run(command, cwd=project, stdout=subprocess.PIPE, stderr=full, check=False)
+            environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+            done = subprocess.run(
+                command, cwd=project, env=environment, stdout=subprocess.PIPE, stderr=full, check=False
+            )
         assert (done.returncode, b" done in " in done.stdout) == (0, True)
 
     def test_a_result_that_cannot_be_printed_is_a_plain_error(self, project: Path) -> None:
