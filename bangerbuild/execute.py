@@ -179,6 +179,7 @@ class _Run:
                 return
             is_idle = not self.running or not self._wait()
             if is_idle or len(self.held) >= BATCH_JOBS:
+                self._start(pool)
                 self._publish()
 
     def _wait(self) -> bool:
