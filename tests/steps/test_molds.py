@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
-from bangerbuild import execute, templates, workspace
+from bangerbuild import templates, workspace
 from bangerbuild.errors import GuestPathError, SourceError
+from bangerbuild.execute.meanwhile import Sources
 from bangerbuild.steps import molds
 from tests.fakes import FakeHost
 from tests.steps.building import DEBIAN, KEY, Disk, write_tar
@@ -217,7 +218,7 @@ def test_a_tree_that_changed_once_is_not_trusted_when_it_is_as_it_was(site: Proj
     site.write(HEAD + vm("web"))
     action = site.plan()["vm.web.root.patch"]
     (planned,) = action.recipe.sources.values()
-    sources = execute._Sources(Changing(said=[planned, "another", planned]))
+    sources = Sources(Changing(said=[planned, "another", planned]))
     sources.check(action)
     for _ in range(2):
         sources.look_again()

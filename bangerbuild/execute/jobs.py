@@ -1,0 +1,134 @@
+"""What a plan's work consists of: jobs, and what one leaves behind when its thread is done."""
+
+from __future__ import annotations
+
+import errno
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import BangerError, StoreError
+from bangerbuild.store import Staged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import Action, Plan, Record
+    from bangerbuild.workspace import JobWorkspace
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+@dataclass(order=True)
+class Job:
+    """A disk and its patches, or one step alone."""
+
+    index: int
+    """Its place in the plan."""
+    actions: list[Action] = field(compare=False)
+    needs: set[str] = field(default_factory=set, compare=False)
+    """Ids of steps of other jobs that did not end yet."""
+    is_vain: bool = field(default=False, compare=False)
+    """Whether one of those did not succeed."""
+    was_started: bool = field(default=False, compare=False)
+    """As far as anybody was told."""
+
+
+def of_plan(plan: Plan) -> list[Job]:
+    """The jobs of a plan, in its order."""
+    actions = {action.id: action for action in plan.actions}
+    jobs: dict[str, Job] = {}
+    for action in plan.actions:
+        if not action.pending:
+            continue
+        disk = action.step.changes
+        job = jobs[disk] if disk in jobs else Job(len(jobs), [])
+        job.actions.append(action)
+        jobs[action.id] = job
+    unique = list({id(job): job for job in jobs.values()}.values())
+    for job in unique:
+        own = {action.id for action in job.actions}
+        job.needs = {step_id for action in job.actions for step_id in _pending_inputs(action, actions)} - own
+    return unique
+
+
+def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[str]:
+    """The inputs that this plan runs, those included that a kept input stands on and that are made again."""
+    for step_id in action.step.inputs:
+        source = actions[step_id]
+        if source.pending:
+            yield step_id
+        else:
+            yield from (
+                below
+                for below in _pending_inputs(source, actions)
+                if source.recipe.inputs.get(below) == actions[below].fingerprint
+            )
+
+
+@dataclass
+class Finished:
+    """What a job's thread leaves behind."""
+
+    workspace: JobWorkspace
+    seconds: dict[str, float] = field(default_factory=dict)
+    done: list[tuple[Action, list[Record]]] = field(default_factory=list)
+    """The steps that hold, whatever came after them, and what is to be remembered of each."""
+    failed: Action | None = None
+    error: BangerError | None = None
+    staged: Staged | None = None
+    """What is to be published of it."""
+
+    def fail(self, action: Action, error: BangerError) -> None:
+        """What was done to a disk where it lies holds, though a later step fails; what is staged does not."""
+        steps = [done for done, _ in self.done]
+        holds = 0 if self.workspace.staged else steps.index(action) if action in steps else len(steps)
+        self.failed, self.error = action, error
+        del self.done[holds:]
+        self.workspace.discard()  # the disk may be full: others need the room
+
+    def settle(self) -> None:
+        """Say what is to be published of it."""
+        if not self.done:
+            return
+        workspace = self.workspace
+        changed = workspace.changed
+        if self.failed:  # what was found wrong on the disk may still be
+            changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
+        records = tuple(record for _, records in self.done for record in records)
+        guests = frozenset(workspace.guests)
+        self.staged = Staged(records, workspace.staged, guests, changed, workspace.files, workspace.stamps)
+
+
+def run(job: Job, workspace: JobWorkspace) -> Finished:
+    """Run a job, in a thread; an error on purpose is its result, anything else a bug that comes out."""
+    finished = Finished(workspace)
+    template = workspace.template(job.actions)
+    begun = time.monotonic()
+    current = job.actions[0]
+    try:
+        if template and template.outcome:
+            made = workspace.copy_outcome(job.actions, template.outcome)
+            finished.done = list(zip(job.actions, made, strict=True))
+            finished.seconds[current.id] = time.monotonic() - begun
+        else:
+            for current in job.actions:
+                begun = time.monotonic()
+                finished.done.append((current, workspace.run(current)))
+                finished.seconds[current.id] = time.monotonic() - begun
+            if template:
+                workspace.offer(template, job.actions)
+        workspace.stamp()
+    except (BangerError, OSError) as err:
+        finished.seconds[current.id] = time.monotonic() - begun
+        finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
+    return finished
+
+
+def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:
+    """An error without a name comes of a disk that is written: they all lie in the store."""
+    place = err.filename or workspace.path("")
+    hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
+    error = StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
+    error.__cause__ = err
+    return error
