@@ -7,6 +7,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,21 +31,20 @@ class Run:
     peak_mib: float
 
 
-def timed(command: Sequence[str | Path], cwd: Path = SCRATCH, *, silent: bool = False) -> Run:
-    """Run a command to its good end; `silent` drops what it says beside its output."""
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        [*map(str, command)],
-        cwd=cwd,
-        env=INSTALLED,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL if silent else None,
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - begun
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command} ended with {process.returncode}")
+def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
+    """Run a command to its good end; what it says is shown only if it ends badly."""
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        process = subprocess.Popen(
+            [*map(str, command)], cwd=cwd, env=INSTALLED, stdout=subprocess.DEVNULL, stderr=said
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            text = said.read().decode(errors="replace")
+            raise SystemExit(f"{text}{' '.join(map(str, command))} ended with {process.returncode}")
     return Run(seconds, usage.ru_maxrss / 1024)
 
 

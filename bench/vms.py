@@ -162,7 +162,7 @@ def debugfs(image: Path, seed: Path, index: int) -> float:
     for disk, count in ((root, FILES + SYNCED), (work, 1)):
         for number in range(count):
             request = f"write content patched{number}"
-            seconds += timed(["debugfs", "-w", "-R", request, disk], silent=True).seconds
+            seconds += timed(["debugfs", "-w", "-R", request, disk]).seconds
     return seconds
 
 
