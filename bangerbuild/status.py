@@ -10,7 +10,7 @@ from bangerbuild.model import Verb
 from bangerbuild.report import size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Container, Iterator, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
@@ -63,7 +63,8 @@ def examine(plan: Plan, store: Store, *, whole: bool = True) -> tuple[ArtifactSt
     `whole` says whether the plan is of all that is declared; else nothing can be said of the others.
     """
     declared = tuple(_declared(plan, store))
-    return (*declared, *_undeclared(plan, store)) if whole else declared
+    shown = {status.path for status in declared}
+    return (*declared, *_undeclared(plan, store, shown)) if whole else declared
 
 
 def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
@@ -86,13 +87,17 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
     return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
 
 
-def _undeclared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
+def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
     """Of VMs alone: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
-    for record in sorted(store.records.values(), key=lambda record: record.id):
-        if record.id.startswith("vm.") and record.id not in known and not record.id.endswith(".patch"):
-            for artifact in filter(store.exists, record.artifacts):
-                yield _status(store, artifact, record.id, UNDECLARED, may_be_used=True)
+    made_by: dict[str, str] = {}
+    for step_id, record in sorted(store.records.items()):
+        if step_id.startswith("vm.") and step_id not in known:
+            for artifact in record.artifacts:
+                made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
+    for artifact, step_id in made_by.items():
+        if artifact not in shown and store.exists(artifact):
+            yield _status(store, artifact, step_id, UNDECLARED, may_be_used=True)
 
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:

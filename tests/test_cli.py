@@ -536,8 +536,13 @@ def is_running(pid: int) -> bool:
         raise
 
 
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
 class TestSignals:
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+    @pytest.mark.parametrize(
+        "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+    )
     def test_an_interrupted_run_says_so_and_takes_its_programs_with_it(
         self, project: Path, tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
     ) -> None:

@@ -196,6 +196,15 @@ def test_a_disk_that_a_vm_no_longer_has_is_undeclared_as_long_as_it_is_there(
     assert "vms/web/work.ext4" not in shown()
 
 
+def test_an_undeclared_disk_may_be_called_patch(project: Project, shown: Shown) -> None:
+    disk = '[[vm.web.disk]]\nname = "patch"\nsize = "16MiB"\nmount = "/data"\n'
+    project.write(WEB + disk)
+    project.build()
+    (path,) = (path for path in shown() if "patch" in path)
+    project.write(WEB)
+    assert (shown()[path]["id"], shown.states()[path]) == ("vm.web.disk.patch", "undeclared")
+
+
 def test_a_target_says_nothing_of_other_vms(project: Project, shown: Shown) -> None:
     project.write(WEB + DB)
     project.build()

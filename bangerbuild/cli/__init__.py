@@ -38,6 +38,8 @@ def run() -> int:
     """
     gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has it ignored
+        signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
     code = _guarded()
     try:
