@@ -68,6 +68,7 @@ def _cache() -> Finding:
     try:
         cache = Cache(default_path(os.environ))
         held = cache.usage()
+        cache.check_place()
     except BangerError as err:
         return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
     return Finding("cache", f"{size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose)

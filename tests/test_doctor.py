@@ -112,5 +112,16 @@ def test_a_cache_that_can_not_be_read_is_told_with_the_reason(
     assert "can't be read: not a directory" in found.purpose
 
 
+def test_a_cache_that_can_not_be_made_is_told_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "dangling/cache"))
+    found = named("cache")
+    assert found.found is None
+    assert "can't be made" in found.purpose
+    assert "XDG_CACHE_HOME" in str(found.hint)
+
+
 def test_what_brings_images_is_looked_for() -> None:
     assert {"skopeo", "mmdebstrap"} <= {finding.name for finding in doctor.examine()}

@@ -16,6 +16,7 @@ bytes have reached the disk.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -122,6 +123,21 @@ class Cache:
         with self._changing:
             while self._held:
                 os.close(self._held.popitem()[1])
+
+    def check_place(self) -> None:
+        """See whether it can be made where it is not there yet.
+
+        Raises:
+            CacheError: it can't.
+        """
+        if self.path.exists():
+            return
+        above = next(path for path in self.path.parents if os.path.lexists(path))
+        with _translated(self.path, "made"):
+            if not above.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+            if not os.access(above, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def has(self, digest: str) -> bool:
         """Whether a file of that name is there. It is not read."""
