@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import threading
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from subprocess import DEVNULL, PIPE
-from typing import IO, TYPE_CHECKING
+from subprocess import DEVNULL
+from typing import TYPE_CHECKING
 
 from tests.need import need
 
@@ -73,32 +73,26 @@ def running_registry(
     auth = _auth(place) if is_private else ""
     configuration.write_text(CONFIGURATION.format(storage=place / "storage", tls=tls, auth=auth))
     command = [need("docker-registry"), "serve", str(configuration)]
-    with subprocess.Popen(command, stdout=DEVNULL, stderr=PIPE, text=True, cwd=place) as process:
+    log = place / "log"
+    with (
+        log.open("wb") as said,
+        subprocess.Popen(command, stdout=DEVNULL, stderr=said, cwd=place) as process,
+    ):
         try:
-            address = _address(process)
+            address = _address(process, log)
             yield Registry(address, place, is_private, certificate, _environ(place, address, certificate))
         finally:
             process.terminate()
 
 
-def _address(process: subprocess.Popen[str]) -> str:
-    """Where it listens, as its log says; the rest of the log is read away."""
-    assert process.stderr is not None
-    timer = threading.Timer(START_SECONDS, process.kill)
-    timer.start()
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if found := re.search("listening on ([0-9.]+:[0-9]+)", line):
-            timer.cancel()
-            threading.Thread(target=_drain, args=[process.stderr], daemon=True).start()
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    """Where it listens, as its log says."""
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        if found := re.search("listening on ([0-9.]+:[0-9]+)", log.read_text()):
             return found[1]
-    raise AssertionError(f"docker-registry did not start: {''.join(seen)}")
-
-
-def _drain(log: IO[str]) -> None:
-    for _ in log:
-        pass
+        time.sleep(0.02)
+    raise AssertionError(f"docker-registry did not start: {log.read_text()}")
 
 
 def _environ(place: Path, address: str, certificate: Path | None) -> dict[str, str]:
