@@ -247,8 +247,11 @@ class Step(Protocol):
             BangerError: it can't be read; then nothing is known to differ.
         """
 
-    def preview(self, view: View) -> Preview:
-        """What an `update` would change inside the guest; reads, never writes."""
+    def preview(self, view: View, *, is_untouched: bool) -> Preview:
+        """What an `update` would change inside the guest; reads, never writes.
+
+        `is_untouched` says that the disk holds what it was left with, as far as `stat` tells.
+        """
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """Make the artifacts in staging; the facts to remember."""

@@ -280,13 +280,15 @@ class _Planner:
     def _previewed(self, action: Action) -> Action:
         if action.in_use or not self.previews:
             return action
-        seen = self._preview(action.step)
+        seen = self._preview(action)
         return replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
 
-    def _preview(self, step: Step) -> Preview:
+    def _preview(self, action: Action) -> Preview:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
+        is_untouched = not any(map(self._touched, action.artifacts))
         try:
-            return step.preview(PlanView(self.store, self.actions, self.epoch))
+            view = PlanView(self.store, self.actions, self.epoch)
+            return action.step.preview(view, is_untouched=is_untouched)
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
 

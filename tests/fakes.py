@@ -70,7 +70,7 @@ class FakeStep:
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
         return self.found
 
-    def preview(self, view: View) -> Preview:  # noqa: ARG002  # the test says what it shows
+    def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
         return Preview(self.diffs)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

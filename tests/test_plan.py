@@ -324,7 +324,7 @@ class TestPreview:
         self, tmp_path: Path
     ) -> None:
         class Unreadable(FakeDisk):
-            def preview(self, view: View) -> Preview:  # noqa: ARG002  # it fails whatever it sees
+            def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # it fails whatever it sees
                 raise FilesystemError("'root.cow' has errors")
 
         built(STEPS, tmp_path)

@@ -6,15 +6,18 @@ import difflib
 import re
 from collections import Counter
 from io import StringIO
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
+from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
+from bangerbuild.steps import written
 from bangerbuild.steps.patching import matching
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
@@ -33,13 +36,38 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 
 def differences(
-    disk: Filesystem, changes: Iterable[GuestChange], entries: Iterable[Synced]
+    disk: Filesystem,
+    changes: Iterable[GuestChange],
+    entries: Iterable[Synced],
+    known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[FileDiff]:
-    """What `patching.make` and `patching.sync` would change."""
+    """What `patching.make` and `patching.sync` would change.
+
+    `known` has the lines of what is certain to be there, see `written`: the disk is not read for that.
+    """
     for change in changes:
-        yield from _change_differences(disk, change)
+        lines = written.of_changes([change])
+        if not lines or not lines.items() <= known.items():
+            yield from _change_differences(disk, change)
     for item in entries:
-        yield from _entry_differences(disk, item)
+        if not _is_known(item, known):
+            yield from _entry_differences(disk, item)
+
+
+def _is_known(item: Synced, known: Mapping[str, str]) -> bool:
+    entry, line = item.entry, known.get(normal(item.guest))
+    if line is None:
+        return False
+    if entry.type is EntryType.DIRECTORY:
+        return written.is_directory(line)
+    if entry.type is EntryType.HARD_LINK:
+        return True
+    if entry.type is EntryType.SYMLINK:
+        return line == written.symlink(entry.uid, entry.gid, entry.target)
+    content = cast("BinaryIO", entry.content)
+    same = line == written.file_read(content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
+    content.seek(0)
+    return same
 
 
 def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:

@@ -109,20 +109,23 @@ class DiskPatch(ABC):
         """What was written into the guest, one way or another."""
         return written.as_found(disk, view.written(self.id), view.perhaps_written(self.id))
 
-    def preview(self, view: View) -> Preview:
+    def preview(self, view: View, *, is_untouched: bool) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
                 if obstacle := _obstacle(disk):
                     return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
-                image = self.image_artifact(view)
-                known = stack.enter_context(disks.opened_image(view, image)) if image else disk
-                now = self.guest_now(views.ImageView(known), disk)
+                artifact = self.image_artifact(view)
+                image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
+                now = self.guest_now(views.ImageView(image), disk)
                 synced = tuple(self.synced_paths())
                 wanted = self.wanted(now, synced)
-                diffs = tuple(differences.differences(disk, wanted.changes, self._synced(now, _ignore)))
-                base = known if "base" in view.facts(self.changes) else None
-                gone = self._preview_undeclared(disk, base, self._before(disk, view), wanted, synced)
+                lines = self._before(disk, view)
+                entries = self._synced(now, _ignore)
+                known = lines if is_untouched else {}
+                diffs = tuple(differences.differences(disk, wanted.changes, entries, known))
+                base = image if "base" in view.facts(self.changes) else None
+                gone = self._preview_undeclared(disk, base, lines, wanted, synced)
                 return Preview(diffs + gone.diffs, gone.reasons)
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from bangerbuild.tree import Entry
 
 
-COMPARE_BYTES = 1 << 20
 MOST_REMOVED = 1000
 """libext2fs looks for each name from the directory's start."""
 
@@ -228,10 +227,7 @@ def _same_file(disk: Filesystem, item: Synced) -> str | None:
     there = found.mode, found.uid, found.gid, found.size_bytes
     if there != (entry.mode, entry.uid, entry.gid, entry.size_bytes):
         return None
-    content = written.Hashed(entry.content)
-    while content.read(COMPARE_BYTES):
-        pass
-    line = written.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
+    line = written.file_read(entry.content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
     if written.is_there(disk, item.guest, line):
         return line
     entry.content.seek(0)

@@ -22,6 +22,6 @@ class Unopened:
         """See Step."""
         return ()
 
-    def preview(self, view: View) -> Preview:  # noqa: ARG002  # it writes nothing into a guest
+    def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # it writes nothing into a guest
         """See Step."""
         return Preview()

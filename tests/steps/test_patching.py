@@ -13,14 +13,15 @@ from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, Gue
 from bangerbuild.model import FileDiff
 from bangerbuild.spec import FileSync, HostPath
 from bangerbuild.steps import differences as told
-from bangerbuild.steps import patching
+from bangerbuild.steps import patching, written
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.steps.building import Disk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.guest.files import GuestChange
 
 MIB = 1 << 20
@@ -65,6 +66,63 @@ def tree_differences(disk: Filesystem, sync: FileSync) -> dict[str, str | None]:
 
 
 # what would change
+
+
+def leads_elsewhere(host: Path) -> None:
+    (host / "link").unlink()
+    (host / "link").symlink_to("sub")
+
+
+def is_a_file_now(host: Path) -> None:
+    (host / "link").unlink()
+    (host / "link").write_text("x")
+
+
+EDITS: dict[str, Callable[[Path], object]] = {
+    "content": lambda host: (host / "file").write_text("TEXT"),
+    "size": lambda host: (host / "file").write_text("longer"),
+    "mode": lambda host: (host / "file").chmod(0o640),
+    "a further file": lambda host: (host / "sub/new").write_text("new"),
+    "a further name": lambda host: (host / "name").hardlink_to(host / "file"),
+    "a symlink's target": leads_elsewhere,
+    "a file in place of a symlink": is_a_file_now,
+    "nothing": lambda _: None,
+}
+
+
+@pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS)
+def test_what_is_known_to_be_there_is_not_read_and_what_would_change_is_the_same(
+    disk: Filesystem, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edit: Callable[[Path], object]
+) -> None:
+    host = tmp_path / "host"
+    (host / "sub").mkdir(parents=True)
+    (host / "file").write_text("text")
+    (host / "link").symlink_to("file")
+    (host / "other").hardlink_to(host / "file")
+    changes: list[GuestChange] = [
+        GuestFile("/etc/a", b"one\n", 0o640, 1, 2),
+        GuestDirectory("/etc/d", 0o750, 1, 2),
+        GuestSymlink("/etc/s", "a"),
+    ]
+    patching.make(disk, changes)
+    known = written.of_changes(changes) | patching.sync(disk, synced(tree(host)), {})
+    edit(host)
+    wanted: list[GuestChange] = [
+        *changes[1:],
+        GuestFile("/etc/a", b"two\n", 0o640, 1, 2),
+        GuestRemoval("/etc/s*"),
+    ]
+    sought = list(told.differences(disk, wanted, synced(tree(host))))
+    looked_at: list[str] = []
+    stat = Filesystem.stat
+
+    def noted(disk: Filesystem, path: str, *, follow: bool = True) -> Stat | None:
+        looked_at.append(path)
+        return stat(disk, path, follow=follow)
+
+    monkeypatch.setattr(Filesystem, "stat", noted)
+    assert list(told.differences(disk, wanted, synced(tree(host)), known)) == sought
+    assert set(looked_at) <= {diff.guest for diff in sought} | {"/etc"}
 
 
 def test_a_new_text_file_is_shown_as_lines_that_are_added(disk: Filesystem) -> None:
