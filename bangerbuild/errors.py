@@ -115,6 +115,10 @@ class StoreError(BangerError):
     """A store that can't be read, written or understood."""
 
 
+class NoRoomError(StoreError):
+    """A full disk on which none of several artifacts could be published; fewer might be."""
+
+
 class CacheError(BangerError):
     """A cache that can't be read or written."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+PATIENCE_SECONDS = 6.0
+"""How long those who only read a disk are waited for, all of them together."""
 UNPINNED = "unpinned"
 """The digest of a source elsewhere of which nobody has asked what it stands for, as `status` need not."""
 
@@ -35,6 +38,7 @@ class LocalHost:
         self._cache = _StoredDigests(store)
         self._epoch = epoch
         self._versions: dict[str, str] = {}
+        self._left_seconds = PATIENCE_SECONDS
 
     def digest(self, source: Source) -> str:
         """See Host."""
@@ -58,10 +62,13 @@ class LocalHost:
         Raises:
             StoreError: the disk can't be opened, as one that belongs to somebody else.
         """
+        begun = time.monotonic()
         try:
-            return in_use.holder(path)
+            return in_use.holder(path, min(self._left_seconds, in_use.PATIENCE_SECONDS))
         except OSError as err:
             raise StoreError(f"'{path}': {(err.strerror or str(err)).lower()}") from err
+        finally:
+            self._left_seconds = max(0.0, self._left_seconds - (time.monotonic() - begun))
 
 
 def e2fsprogs_version() -> str:

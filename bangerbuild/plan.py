@@ -133,7 +133,7 @@ class _Planner:
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
 
     def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
-        """The size that a disk has now: of one that nobody has touched, that of its stamp."""
+        """The size of a disk: of one that nobody has touched, or that is gone, that of its stamp."""
         if not step.exclusive or step.changes or not artifacts:
             return None
         if self._touched(artifacts[0]) is None and artifacts[0] in self.store.stamps:

@@ -39,9 +39,7 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
 
 
 def _print(line: str) -> None:
-    """The work goes on although nobody listens any more."""
-    with contextlib.suppress(OSError):
-        sys.stderr.write(f"{report.printable(line)}\n")
+    sys.stderr.write(f"{report.printable(line)}\n")
 
 
 class Quiet:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -298,6 +299,21 @@ class TestApply:
         done = cli("apply", "--lock-timeout", "nan", cwd=project)
         assert done.returncode == 3
         assert "nan is no number of seconds" in done.stderr
+
+    def test_the_work_goes_on_although_its_terminal_goes_away(self, project: Path) -> None:
+        ours, its = pty.openpty()
+        with subprocess.Popen(
+            [need("nohup", "coreutils"), sys.executable, "-m", "bangerbuild", "apply", "-v"],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": str(PROJECT), "TERM": "xterm"},
+            stdin=its,
+            stdout=subprocess.PIPE,
+            stderr=its,
+        ) as process:
+            os.close(its)
+            os.close(ours)
+            out, _ = process.communicate()
+        assert (process.returncode, b" done in " in out) == (0, True)
 
     def test_the_work_goes_on_although_nobody_can_be_told_of_it(self, project: Path) -> None:
         with Path("/dev/full").open("w") as full:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -12,16 +13,17 @@ import pytest
 from bangerbuild import graph, plan, process, store
 from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, FilesystemError, SourceError, StoreError
-from bangerbuild.model import Outcome, Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Source, Verb, Verdict
 from bangerbuild.process import Command
 from bangerbuild.workspace import JobWorkspace, Shared
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
 from tests.stores import is_as_published
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from bangerbuild.model import Action, Json, Result, Situation, Workspace
+    from bangerbuild.model import Action, Json, Situation, Workspace
+    from bangerbuild.store.publishing import Publication
 
 BROKEN = FilesystemError("'/etc/app.conf' is in the way")
 
@@ -286,11 +288,39 @@ def test_publishing_that_fails_ends_the_run_and_the_next_one_finishes_it(
 
     steps = [step("a"), step("b"), step("c")]
     with monkeypatch.context() as patched:
-        patched.setattr(store.contents, "put_in_place", full)
+        patched.setattr(os, "rename", full)
         with pytest.raises(StoreError, match="no space left on device"):
             built(steps, path, keep_going=keep_going)
     assert artifacts(path) == before
     assert outcomes(built(steps, path)) == {"a": "skipped", "b": "done", "c": "done"}
+
+
+def test_where_there_is_no_room_to_publish_all_some_are_published_before_it_is_said(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a disk that is nearly full would be left with nothing at each run."""
+    write = store.Store._write_intents
+
+    def write_few(opened: store.Store, publications: Sequence[Publication]) -> None:
+        if len(publications) > 2:
+            raise sqlite3.OperationalError("database or disk is full")
+        write(opened, publications)
+
+    monkeypatch.setattr(store.contents, "_is_for_want_of_room", lambda *_: True)
+    monkeypatch.setattr(store.Store, "_write_intents", write_few)
+    steps = [step(name) for name in "abcdefgh"]
+    reporter = RecordingReporter()
+    with pytest.raises(StoreError, match="database or disk is full"):
+        built(steps, path, reporter=reporter)
+    known = artifacts(path)
+    told = [name for outcome, name in reporter.events if outcome == "done"]
+    assert sorted(told) == sorted(Path(name).stem for name in known)
+    assert 1 <= len(known) <= 2
+    while len(known) < len(steps):
+        with suppress(StoreError):
+            built(steps, path)
+        assert len(artifacts(path)) > len(known)
+        known = artifacts(path)
 
 
 def test_a_failure_is_told_although_the_publication_of_others_fails(
@@ -299,7 +329,7 @@ def test_a_failure_is_told_although_the_publication_of_others_fails(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store.contents, "put_in_place", full)
+    monkeypatch.setattr(os, "rename", full)
     reporter = RecordingReporter()
     with pytest.raises(StoreError, match="no space left on device"):
         built([step("a"), step("b", error=BROKEN)], path, jobs=1, reporter=reporter)
@@ -328,6 +358,45 @@ def test_a_source_that_changes_after_the_plan_fails_the_step_and_publishes_nothi
     assert isinstance(result.error, SourceError)
     assert result.error.brief == "'root.tar' changed while it was read"
     assert artifacts(path) == {}
+
+
+@pytest.mark.parametrize(("keep_going", "ran"), [(False, ["a", "b"]), (True, ["a", "b", "c"])])
+def test_after_a_failure_that_shows_when_a_job_is_published_nothing_more_is_started(
+    path: Path, tmp_path: Path, ran: list[str], *, keep_going: bool
+) -> None:
+    failed, done = threading.Event(), []
+
+    @dataclass
+    class Telling(RecordingReporter):
+        def finished(self, action: Action, result: Result) -> None:
+            super().finished(action, result)
+            failed.set()
+
+    def slowly(_: Workspace) -> None:
+        done.append("b")
+        assert failed.wait(20)
+
+    built(
+        [
+            step(
+                "a",
+                sources=(Source("root.tar", tmp_path / "root.tar", "root.tar"),),
+                during=noting("a", done),
+            ),
+            step("b", during=slowly),
+            step("c", during=noting("c", done)),
+        ],
+        path,
+        ChangingHost(),
+        jobs=1,
+        keep_going=keep_going,
+        reporter=Telling(),
+    )
+    assert done == ran
+
+
+def noting(name: str, done: list[str]) -> Callable[[Workspace], None]:
+    return lambda _: done.append(name)
 
 
 def run_a_vm_on(disk_path: Path) -> Callable[[Workspace], None]:

@@ -4,6 +4,7 @@ import errno
 import os
 import re
 import subprocess
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -158,7 +159,7 @@ class Refusal:
 
     asked: list[Path] = field(default_factory=list)
 
-    def __call__(self, path: Path) -> str | None:
+    def __call__(self, path: Path, _patience: float) -> str | None:
         self.asked.append(path)
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
@@ -174,3 +175,36 @@ def test_a_disk_that_may_not_be_opened_is_one_plain_error(
 def test_a_disk_that_nobody_holds_has_no_holder(here: LocalHost, tmp_path: Path) -> None:
     (tmp_path / "root.cow").touch()
     assert here.holder(tmp_path / "root.cow") is None
+
+
+class Clock:
+    """Time that passes only where somebody waits."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_all_who_only_read_are_waited_for_so_long_together(
+    here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(host, "time", clock)
+    monkeypatch.setattr(in_use, "time", clock)
+    disks = [tmp_path / f"{number}.cow" for number in range(8)]
+    for disk in disks:
+        disk.write_text("")
+    hold = "import sys\nfiles = [open(name) for name in sys.argv[1:]]\nprint(flush=True)\nsys.stdin.read()"
+    with subprocess.Popen(
+        [sys.executable, "-c", hold, *disks], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as program:
+        assert program.stdout is not None
+        program.stdout.readline()
+        assert all("python" in str(here.holder(disk)) for disk in disks)
+        program.communicate()
+    assert clock.now <= host.PATIENCE_SECONDS + in_use.POLL_SECONDS
+    assert here.holder(disks[0]) is None

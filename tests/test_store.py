@@ -409,6 +409,21 @@ def test_a_store_copied_after_a_kill_is_settled_by_the_digest(path: Path, tmp_pa
     assert_settled(copy, {ROOT: "two"})
 
 
+def test_in_a_copy_a_guests_disk_that_was_just_published_is_known_by_its_size_and_mtime(
+    path: Path, tmp_path: Path
+) -> None:
+    with store.writing(path, timeout_seconds=0) as opened:
+        (job,) = staged(opened, {ROOT: "work"})
+        publication = Publication.of(Staged(job.records, job.files, guests=frozenset(job.files)))
+        opened._write_intents([publication])
+        opened._rename([publication.job], lambda _: True)
+        shutil.copytree(path, tmp_path / "copy")  # with its mtime, on another inode
+        shutil.copytree(path, tmp_path / "touched")
+        os.utime(tmp_path / "touched" / ROOT)
+    known = {name: store.read(tmp_path / name).records for name in ("copy", "touched")}
+    assert known == {"copy": {f"step of {ROOT}": record(ROOT, "work")}, "touched": {}}
+
+
 def test_staging_that_a_killed_writer_left_is_swept_by_the_next_and_not_by_a_reader(path: Path) -> None:
     publish_and_die(path, "bangerbuild.store.Store._rename", {ROOT: "one"})
     left = list((path / ".staging").rglob("file"))

@@ -6,7 +6,6 @@ most commands take to work.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import signal
@@ -41,6 +40,7 @@ def run() -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has it ignored
         signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
+    output.go_on_unheeded()
     code = _guarded()
     try:
         sys.stdout.flush()
@@ -50,8 +50,7 @@ def run() -> int:
         output.drop_output()
         output.say([f"error: can't print the result: {(err.strerror or str(err)).lower()}"])
         code = code or EXIT_FAILED
-    with contextlib.suppress(OSError):
-        sys.stderr.flush()
+    sys.stderr.flush()
     return code
 
 

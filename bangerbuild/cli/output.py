@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -33,6 +33,32 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(lowest_free, mode))
 
 
+class Unheeded:
+    """A text stream that takes everything, though nobody may be there any more to read it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """See TextIO."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """See TextIO."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever it is
+        return getattr(self._stream, name)
+
+
+def go_on_unheeded() -> None:
+    """Let what is no result be lost where it can't be printed: the work goes on, and the exit code tells."""
+    sys.stderr = cast("TextIO", Unheeded(sys.stderr))
+
+
 def result(text: str | bytes, *, newline: bool = True) -> bool:
     """Print a result; whether anybody still reads. An exit code does not hang on that (`| head`)."""
     try:
@@ -52,10 +78,9 @@ def drop_output() -> None:
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print what is no result; whoever can't be told is not told."""
+    """Print what is no result."""
     for line in lines:
-        with contextlib.suppress(OSError):
-            click.echo(report.printable(line), err=True)
+        click.echo(report.printable(line), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:

@@ -126,6 +126,9 @@ def answer(arguments: list[str]) -> bool:
     try:
         for warning in remembered.warnings:
             sys.stderr.write(f"warning: {warning}\n")
+    except OSError:  # what is no result may be lost
+        pass
+    try:
         if not asked.quiet:
             sys.stdout.write(f"{sum_up} in {time.monotonic() - begun:.1f} s\n")
         sys.stdout.flush()

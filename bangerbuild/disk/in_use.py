@@ -30,12 +30,12 @@ _FLOCK = struct.Struct("hhqqi4x")
 """`struct flock` of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid."""
 
 
-def holder(path: Path) -> str | None:
+def holder(path: Path, patience_seconds: float = PATIENCE_SECONDS) -> str | None:
     """Who has the file open, as text for a message; None if nobody has.
 
     Who only reads is waited for, a moment: that is somebody who looks, and no VM.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + patience_seconds
     while who := _refused(path, fcntl.F_WRLCK):
         if time.monotonic() >= deadline or writer(path):
             return who

@@ -8,6 +8,7 @@ publishes, all jobs that are ready at a time in one batch, and talks to the repo
 from __future__ import annotations
 
 import heapq
+import time
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from bangerbuild import process
-from bangerbuild.errors import BusyError, SourceError, StoreError
+from bangerbuild.errors import NoRoomError, SourceError, StoreError
 from bangerbuild.execute import jobs
 from bangerbuild.execute.meanwhile import Disks, Sources
 from bangerbuild.model import Outcome, Result
@@ -35,8 +36,10 @@ if TYPE_CHECKING:
 
 BATCH_JOBS = 256
 """Finished jobs are published together, because a sync costs about the same for one as for many."""
-HOLD_SECONDS = 0.1
-"""How long a finished job waits for company while others run."""
+QUIET_SECONDS = 0.1
+"""Finished jobs wait for company while others run, but not if none has ended for so long."""
+HOLD_SECONDS = 1.0
+"""Nor for longer than this."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,8 @@ class _Run:
         self.ended: SimpleQueue[Future[Finished | None]] = SimpleQueue()
         """Those of them that were not looked at yet."""
         self.held: list[tuple[Job, Finished]] = []
+        self.held_since = 0.0
+        """When the first of them ended, by the monotonic clock."""
         self.said: set[str] = set()
         self.shared = Shared()
         self.sources = Sources(host)
@@ -110,7 +115,7 @@ class _Run:
         self.disks = Disks(plan, store, host)
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
         self.has_failed = False
-        """Whether a thread had a failure."""
+        """Whether there was a failure, in a thread or when its job was published."""
         self.stopped = False
         """Whether nothing more is to be started, as such a failure was noticed."""
         for job in jobs.of_plan(plan):
@@ -125,15 +130,15 @@ class _Run:
             self._start(pool)
             if not self.running and not self.held:
                 return
-            is_idle = not self.running or not self._wait()
-            if is_idle or len(self.held) >= BATCH_JOBS:
+            is_quiet = not self.running or not self._wait()
+            if is_quiet or len(self.held) >= BATCH_JOBS or time.monotonic() - self.held_since > HOLD_SECONDS:
                 self._start(pool)
                 self._publish()
 
     def _wait(self) -> bool:
         """Whether jobs finished; not if they take long and others are held to be published."""
         try:
-            self._hold(self.ended.get(timeout=HOLD_SECONDS if self.held else None))
+            self._hold(self.ended.get(timeout=QUIET_SECONDS if self.held else None))
         except Empty:
             return False
         while not self.ended.empty():
@@ -143,8 +148,15 @@ class _Run:
     def _hold(self, ended: Future[Finished | None]) -> None:
         job, finished = self.running.pop(ended), ended.result()
         if finished:
+            self.held_since = self.held_since if self.held else time.monotonic()
             self.held.append((job, finished))
-            self.stopped |= finished.failed is not None and not self.limits.keep_going
+            if finished.failed:
+                self._stop()
+
+    def _stop(self) -> None:
+        """Start nothing more after a failure that was noticed, unless the others shall go on."""
+        self.has_failed = True
+        self.stopped |= not self.limits.keep_going
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Keep the threads busy, those included that wait for a batch to be published."""
@@ -180,23 +192,35 @@ class _Run:
 
     def _publish(self) -> None:
         finished, self.held = self.held, []
-        is_published = False
         try:
             self._check_sources(finished)
-            if ready := [end.staged for _, end in finished if end.staged]:
-                for staged in ready:
-                    self.disks.note(staged.changed)
-                self._refuse(self.publish(ready, self.disks.may_take), finished)
-            is_published = True
-            for job, end in finished:
-                self._report(job, end)
+            self._publish_settled(finished)
         except StoreError:  # it ends the run, and what failed before would never be heard of
             for _, end in finished:
-                self._report_failure(end)
+                if not end.was_told:
+                    self._report_failure(end)
             raise
         finally:
             for _, end in finished:
-                end.workspace.discard(published=is_published and not end.failed)
+                end.workspace.discard(published=end.was_told and not end.failed)
+
+    def _publish_settled(self, finished: Sequence[tuple[Job, Finished]]) -> None:
+        """All at once; where there is no room for that, as many as there is room for before it is said."""
+        ready = [end.staged for _, end in finished if end.staged]
+        for staged in ready:
+            self.disks.note(staged.changed)
+        try:
+            self._refuse(self.publish(ready, self.disks.may_take) if ready else (), finished)
+        except NoRoomError:
+            first = finished[: len(finished) // 2]
+            for _, end in finished[len(first) :]:
+                end.workspace.discard()
+            if first:
+                self._publish_settled(first)
+            raise
+        for job, end in finished:
+            end.was_told = True
+            self._report(job, end)
 
     def _check_sources(self, finished: Sequence[tuple[Job, Finished]]) -> None:
         """A recipe's digests were taken when it was planned; what was read since must be the same."""
@@ -207,7 +231,7 @@ class _Run:
                     self.sources.check(action)
                 except SourceError as err:
                     end.fail(action, err)
-                    self.stopped |= not self.limits.keep_going
+                    self._stop()
                     break
             end.settle()
 
@@ -215,12 +239,9 @@ class _Run:
         """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""
         for job, end in finished:
             if end.staged is not None and any(end.staged is one for one in refused):
-                errors = map(self.disks.error, end.staged.files)
-                end.error = next((error for error in errors if error), None) or BusyError(
-                    f"a disk of {job.actions[0].id} was in use for a moment", hint="run it again"
-                )
+                end.error = next(filter(None, map(self.disks.errors.get, end.staged.files)))
                 end.failed, end.done = job.actions[0], []
-                self.stopped |= not self.limits.keep_going
+                self._stop()
 
     def _report(self, job: Job, end: Finished) -> None:
         for step_id, message in end.workspace.warnings:

@@ -78,6 +78,8 @@ class Finished:
     error: BangerError | None = None
     staged: Staged | None = None
     """What is to be published of it."""
+    was_told: bool = False
+    """Whether its results were reported."""
 
     def fail(self, action: Action, error: BangerError) -> None:
         """What was done to a disk where it lies holds, though a later step fails; what is staged does not."""

@@ -68,6 +68,8 @@ class Disks:
         self._store = store
         self._host = host
         self._disks: dict[str, _Disk] = {}
+        self.errors: dict[str, BusyError] = {}
+        """Why artifacts might not be taken."""
         for action in plan.actions:
             if action.pending and action.step.exclusive:
                 for artifact in action.artifacts:
@@ -82,9 +84,12 @@ class Disks:
 
     def may_take(self, artifact: str) -> bool:
         """Whether an artifact may be replaced or changed still."""
-        return self.error(artifact) is None
+        error = self._error(artifact)
+        if error:
+            self.errors[artifact] = error
+        return error is None
 
-    def error(self, artifact: str) -> BusyError | None:
+    def _error(self, artifact: str) -> BusyError | None:
         """Why it may not, although the plan was to."""
         disk = self._disks.get(artifact)
         if disk is None:

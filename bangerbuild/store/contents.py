@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
-from bangerbuild.errors import FilesystemError, StoreError
+from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
@@ -97,10 +97,11 @@ class Store:
     def _took_place(self, intent: Intent) -> bool:
         """Take an interrupted publication for done if its renames took place.
 
-        A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime.
+        A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime. In a
+        copied store size and mtime tell, which nobody else sets to a whole millisecond, or else the digest.
         """
         stamps = {path: Stamp.from_json(stamp) for path, stamp in intent["stamps"].items()}
-        if not all(self._is_inode(path, stamp) or self._is(path, stamp) for path, stamp in stamps.items()):
+        if not all(self._was_renamed(path, stamp) for path, stamp in stamps.items()):
             return False
         self.stamps |= stamps
         for step_id, body in intent["records"].items():
@@ -108,11 +109,13 @@ class Store:
         self._written |= cast("dict[str, dict[str, str]]", intent["written"])
         return True
 
-    def _is_inode(self, artifact: str, stamp: Stamp) -> bool:
-        try:
-            return (self.path / artifact).stat().st_ino == stamp.inode
-        except FileNotFoundError:
-            return False
+    def _was_renamed(self, artifact: str, stamp: Stamp) -> bool:
+        status = self.status(artifact)
+        return status is not None and (
+            status.st_ino == stamp.inode
+            or (status.st_size, status.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
+            or self._is(artifact, stamp)
+        )
 
     def _is(self, artifact: str, stamp: Stamp) -> bool:
         try:
@@ -346,14 +349,22 @@ class Store:
             The jobs that were not published because a place might not be taken.
 
         Raises:
+            NoRoomError: the disk is full; nothing was published, and a part of the batch might be.
             StoreError: nothing is published that no record or intent describes.
         """
         try:
             publications = [Publication.of(job) for job in batch]
             durable.sync([file for job in batch for file in job.files.values()], self.path)
             self._write_intents(publications)
+        except (OSError, sqlite3.Error) as err:
+            error = store_error(err, self.path)
+            if _is_for_want_of_room(err, self.path):
+                error = NoRoomError(error.brief, hint=error.hint)
+            raise error from err
+        try:
             refused = self._rename(batch, may_take)
-            self._confirm([publication for publication in publications if publication.job not in refused])
+            left_out = set(map(id, refused))
+            self._confirm([one for one in publications if id(one.job) not in left_out])
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         return refused
@@ -475,6 +486,12 @@ class Store:
 
 def _texts(bodies: Mapping[str, Json]) -> dict[str, str]:
     return {key: canonical_json(body) for key, body in bodies.items()}
+
+
+def _is_for_want_of_room(err: OSError | sqlite3.Error, path: Path) -> bool:
+    if isinstance(err, sqlite3.Error):
+        return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)
+    return err.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def _is_full(path: Path) -> bool:

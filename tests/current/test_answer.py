@@ -118,6 +118,18 @@ def test_a_result_that_cant_be_printed_is_an_error_and_one_nobody_reads_is_none(
     os.close(writer)
 
 
+def test_the_result_is_told_although_nobody_reads_the_warnings(built: Project) -> None:
+    text = (built.path / "vm.toml").read_text()
+    (built.path / "vm.toml").write_text(text.replace("[vm.web]\n", "[vm.web]\nvcpus = 34\n"))
+    assert eventually_fast()
+    reader, writer = os.pipe()
+    os.close(reader)
+    assert " kept in " in assert_alike(stderr=writer).stdout
+    with Path("/dev/full").open("w") as full:
+        assert " kept in " in assert_alike(stderr=full).stdout
+    os.close(writer)
+
+
 @pytest.mark.parametrize("fd", [0, 1, 2])
 def test_a_closed_stream_is_left_to_the_slow_way(built: Project, fd: int) -> None:
     assert eventually_fast()
