@@ -109,6 +109,9 @@ def assert_nothing_to_do(directory: Path) -> None:
     for command, said in words.items():
         done = subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True)
         assert said in done.stdout, done.stdout
+    doit = [sys.executable, "-m", "doit", "--dir", "."]
+    done = subprocess.run(doit, cwd=directory, check=True, capture_output=True, text=True)
+    assert all(line.startswith("-- ") for line in done.stdout.splitlines()), done.stdout
 
 
 def write_project(directory: Path, vms: int) -> None:
