@@ -518,6 +518,22 @@ class TestBusy:
             assert cli("cat", ROOT, "/etc/app.conf", cwd=applied).stdout == "port = 80\n"
 
 
+ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+
+
+@contextmanager
+def heeded() -> Iterator[None]:
+    """What is started now ends at these signals, even where the tests do not (nohup, a job of a shell)."""
+    ignored = [number for number in ENDING if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in ignored:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def blocked_run(
     project: Path, tmp_path_factory: pytest.TempPathFactory
@@ -527,14 +543,16 @@ def blocked_run(
     pid_file = tools / "pid"
     (tools / "mke2fs").write_text(BLOCKING_MKE2FS.format(real=need("mke2fs", "e2fsprogs"), pid_file=pid_file))
     (tools / "mke2fs").chmod(0o755)
-    with subprocess.Popen(
-        command("apply"),
-        cwd=project,
-        env=environment(PATH=f"{tools}:{os.environ['PATH']}"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with heeded():
+        started = subprocess.Popen(
+            command("apply"),
+            cwd=project,
+            env=environment(PATH=f"{tools}:{os.environ['PATH']}"),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with started as process:
         try:
             until(pid_file.exists)
             yield process, int(pid_file.read_text())
@@ -550,9 +568,6 @@ def is_running(pid: int) -> bool:
         if err.errno in {errno.ENOENT, errno.ESRCH}:
             return False
         raise
-
-
-ENDING = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class TestSignals:
