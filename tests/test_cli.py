@@ -705,10 +705,11 @@ class TestTerminal:
         (tools / "mke2fs").write_text(BLOCKING_MKE2FS.format(real=real, pid_file=tools / "pid"))
         (tools / "mke2fs").chmod(0o755)
         program, *rest = command("apply")
-        child = pexpect.spawn(
-            program, rest, cwd=str(project), timeout=PATIENCE_SECONDS, encoding="utf-8",
-            env=environment(TERM="xterm", PATH=f"{tools}:{os.environ['PATH']}"),
-        )  # fmt: skip
+        with heeded():
+            child = pexpect.spawn(
+                program, rest, cwd=str(project), timeout=PATIENCE_SECONDS, encoding="utf-8",
+                env=environment(TERM="xterm", PATH=f"{tools}:{os.environ['PATH']}"),
+            )  # fmt: skip
         until((tools / "pid").exists)
         child.sendintr()
         child.expect(pexpect.EOF)

@@ -131,9 +131,14 @@ class _Run:
             if not self.running and not self.held:
                 return
             is_quiet = not self.running or not self._wait()
-            if is_quiet or len(self.held) >= BATCH_JOBS or time.monotonic() - self.held_since > HOLD_SECONDS:
+            if is_quiet or self._is_batch():
                 self._start(pool)
                 self._publish()
+
+    def _is_batch(self) -> bool:
+        """Whether enough jobs are held to be published, or one for long enough."""
+        waited_seconds = time.monotonic() - self.held_since
+        return len(self.held) >= BATCH_JOBS or (bool(self.held) and waited_seconds > HOLD_SECONDS)
 
     def _wait(self) -> bool:
         """Whether jobs finished; not if they take long and others are held to be published."""
