@@ -18,7 +18,7 @@ from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.host import LocalHost
 from bangerbuild.model import Verb
-from bangerbuild.store.contents import store_error
+from bangerbuild.store.faults import store_error
 from bangerbuild.store.sessions import abandoned
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.fingerprint import FINGERPRINT_LENGTH
 from bangerbuild.launch import files
-from bangerbuild.store.contents import store_error
+from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

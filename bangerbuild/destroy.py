@@ -16,7 +16,7 @@ from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError, StoreError, UsageError
 from bangerbuild.launch.machine import ATTACHED_ROOT
 from bangerbuild.steps import PATCHES, disks
-from bangerbuild.store.contents import store_error
+from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

@@ -6,8 +6,13 @@ once, where that library is imported, and raised `from` the original.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import ClassVar
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the system says where there is no room for more."""
+FULL_HINT = "free some space there, or choose another place: --store DIR"
 
 
 class BangerError(Exception):

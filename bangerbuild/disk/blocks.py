@@ -6,20 +6,16 @@ A store over its base is in `overlay`, a file that is changed all or not at all 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import stat
 from typing import TYPE_CHECKING, Protocol, Self
 
-from bangerbuild.errors import FilesystemError
+from bangerbuild.errors import FULL, FULL_HINT, FilesystemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
     from types import TracebackType
-
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 class Blocks(Protocol):
@@ -155,7 +151,7 @@ def check_end(disk: Blocks, offset: int, length: int) -> None:
 
 def host_error(brief: str, err: OSError) -> FilesystemError:
     """The error for what the host refused to do."""
-    hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
+    hint = FULL_HINT if err.errno in FULL else None
     return FilesystemError(f"{brief}: {err.strerror}", hint=hint, code=err.errno)
 
 

@@ -192,13 +192,17 @@ class _Run:
         if self.has_failed and not job.was_started and not self.limits.keep_going:
             return None
         finished = jobs.run(job, workspace)
-        self.has_failed |= finished.failed is not None
+        if finished.failed:  # never written back as it was: another may have failed meanwhile
+            self.has_failed = True
         return finished
 
     def _publish(self) -> None:
         finished, self.held = self.held, []
         try:
             self._check_sources(finished)
+            for _, end in finished:
+                if end.staged:
+                    self.disks.note(end.staged.changed)
             self._publish_settled(finished)
         except StoreError:  # it ends the run, and what failed before would never be heard of
             for _, end in finished:
@@ -212,8 +216,6 @@ class _Run:
     def _publish_settled(self, finished: Sequence[tuple[Job, Finished]]) -> None:
         """All at once; where there is no room for that, as many as there is room for before it is said."""
         ready = [end.staged for _, end in finished if end.staged]
-        for staged in ready:
-            self.disks.note(staged.changed)
         try:
             self._refuse(self.publish(ready, self.disks.may_take) if ready else (), finished)
         except NoRoomError:

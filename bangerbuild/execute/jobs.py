@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import BangerError, StoreError
+from bangerbuild.errors import FULL, FULL_HINT, BangerError, StoreError
 from bangerbuild.store import Staged
 
 if TYPE_CHECKING:
@@ -15,8 +14,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Action, Plan, Record
     from bangerbuild.workspace import JobWorkspace
-
-FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 @dataclass(order=True)
@@ -130,7 +127,7 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:
     """An error without a name comes of a disk that is written: they all lie in the store."""
     place = err.filename or workspace.path("")
-    hint = "free some space there, or choose another place: --store DIR" if err.errno in FULL else None
+    hint = FULL_HINT if err.errno in FULL else None
     error = StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
     error.__cause__ = err
     return error

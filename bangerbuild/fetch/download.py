@@ -7,7 +7,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import FetchError, OfflineError
+from bangerbuild.errors import FULL, FetchError, OfflineError
 from bangerbuild.fetch import remembered
 from bangerbuild.fetch.address import file_path, parse, shown
 from bangerbuild.fetch.cache import Blob
@@ -27,7 +27,7 @@ _CHANGED_HINT = (
     "if it was changed on purpose, give its new sha256 in the manifest or move the lock file to it"
 )
 _ROOM_HINT = "make room there, or have the cache elsewhere: export XDG_CACHE_HOME=/var/tmp/me"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = FULL | {errno.EFBIG}
 
 
 def silent(_done_bytes: int, _total_bytes: int | None) -> None:

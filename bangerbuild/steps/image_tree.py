@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import tools
-from bangerbuild.disk.blocks import FULL, RawFile
+from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, SourceError, StoreError
+from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError
 from bangerbuild.process import run
 from bangerbuild.sources.totals import measure
 from bangerbuild.steps import disks

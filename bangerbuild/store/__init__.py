@@ -6,7 +6,7 @@
 
 `contents` is the store as one reader or writer sees it, `publishing` what a finished job leaves to be put in
 its place, `sessions` what tells writers apart, `database` the only SQL, `stamps` what tells that an artifact
-was changed.
+was changed, `faults` how the system's errors are told.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
-from bangerbuild.store.contents import Store, store_error
+from bangerbuild.store.contents import Store
+from bangerbuild.store.faults import store_error
 from bangerbuild.store.publishing import Staged
 from bangerbuild.store.sessions import LOCKS, STAGING, Session, make_staging
 from bangerbuild.store.stamps import Stamp

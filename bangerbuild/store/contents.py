@@ -25,6 +25,7 @@ from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
+from bangerbuild.store.faults import is_for_want_of_room, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
 from bangerbuild.store.stamps import Stamp
 
@@ -37,10 +38,6 @@ if TYPE_CHECKING:
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
-LEAST_BYTES = 256 << 10
-"""SQLite writes and maps some pages at a time: with less room than that it can't work."""
-
-
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """What `stat` says of a path that leads to nothing."""
 
@@ -114,7 +111,7 @@ class Store:
         return status is not None and (
             status.st_ino == stamp.inode
             or (status.st_size, status.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
-            or self._is(artifact, stamp)
+            or self._is_still(artifact, stamp, status)
         )
 
     def _is(self, artifact: str, stamp: Stamp) -> bool:
@@ -122,6 +119,10 @@ class Store:
             status = os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return False
+        return self._is_still(artifact, stamp, status)
+
+    def _is_still(self, artifact: str, stamp: Stamp, status: os.stat_result) -> bool:
+        """Whether an artifact of which `stat` says this is the one that was stamped."""
         if stamp.fits(status):
             return True
         if stamp.size != status.st_size or clone.digest(self.path / artifact) != stamp.digest:
@@ -358,7 +359,7 @@ class Store:
             self._write_intents(publications)
         except (OSError, sqlite3.Error) as err:
             error = store_error(err, self.path)
-            if _is_for_want_of_room(err, self.path):
+            if is_for_want_of_room(err, self.path):
                 error = NoRoomError(error.brief, hint=error.hint)
             raise error from err
         try:
@@ -486,36 +487,3 @@ class Store:
 
 def _texts(bodies: Mapping[str, Json]) -> dict[str, str]:
     return {key: canonical_json(body) for key, body in bodies.items()}
-
-
-def _is_for_want_of_room(err: OSError | sqlite3.Error, path: Path) -> bool:
-    if isinstance(err, sqlite3.Error):
-        return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)
-    return err.errno in {errno.ENOSPC, errno.EDQUOT}
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        room = os.statvfs(path)
-    except OSError:
-        return False
-    return room.f_bavail * room.f_frsize < LEAST_BYTES
-
-
-def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
-    """An error of the store's directory or database, told as one of the store."""
-    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite says of it no more than "disk I/O error"
-        err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    if isinstance(err, sqlite3.Error):
-        return StoreError(
-            f"the store '{path}' can't be used: state.db: {err}",
-            hint="check that it can be written and has room; restore state.db from a backup if it is damaged",
-        )
-    place = err.filename or path
-    hints = {
-        errno.EACCES: "choose another place: --store DIR, or `path` under [store]",
-        errno.EROFS: "choose another place: --store DIR, or `path` under [store]",
-        errno.ENOSPC: "free some space there, or choose another place: --store DIR",
-        errno.EDQUOT: "free some space there, or choose another place: --store DIR",
-    }
-    return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hints.get(err.errno or 0))

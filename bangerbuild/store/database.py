@@ -174,9 +174,9 @@ def body_of(record: Record) -> str:
 
 def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
     """Write many rows by one statement: each by its own would cost a turn of the threads that are at work."""
-    left = list(rows)
-    while left:
-        here, left = left[:MOST_ROWS], left[MOST_ROWS:]
+    whole = list(rows)
+    for at in range(0, len(whole), MOST_ROWS):
+        here = whole[at : at + MOST_ROWS]
         places = f"({', '.join('?' * len(here[0]))})"
         values = [value for row in here for value in row]
         statement = f"INSERT OR REPLACE INTO {table} VALUES {', '.join([places] * len(here))}"  # noqa: S608

@@ -1,0 +1,46 @@
+"""What the system and SQLite say of a store's directory and database, told as errors of the store."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import FULL, FULL_HINT, StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEAST_BYTES = 256 << 10
+"""SQLite writes and maps some pages at a time: with less room than that it can't work."""
+ELSEWHERE_HINT = "choose another place: --store DIR, or `path` under [store]"
+HINTS = {errno.EACCES: ELSEWHERE_HINT, errno.EROFS: ELSEWHERE_HINT, **dict.fromkeys(FULL, FULL_HINT)}
+
+
+def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
+    """An error of the store's directory or database, told as one of the store."""
+    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite says of it no more than "disk I/O error"
+        err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    if isinstance(err, sqlite3.Error):
+        return StoreError(
+            f"the store '{path}' can't be used: state.db: {err}",
+            hint="check that it can be written and has room; restore state.db from a backup if it is damaged",
+        )
+    place = err.filename or path
+    return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=HINTS.get(err.errno or 0))
+
+
+def is_for_want_of_room(err: OSError | sqlite3.Error, path: Path) -> bool:
+    """Whether it is that the disk with the store is full."""
+    if isinstance(err, sqlite3.Error):
+        return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)
+    return err.errno in FULL
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        room = os.statvfs(path)
+    except OSError:
+        return False
+    return room.f_bavail * room.f_frsize < LEAST_BYTES
