@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from bangerbuild.current import check
+from bangerbuild.uptodate import check
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.declared import HostPath
 from bangerbuild.model import Reason, ReasonCode, Recipe, Record
-from bangerbuild.spec import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

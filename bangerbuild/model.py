@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Self
 
+    from bangerbuild.declared import Manifest
     from bangerbuild.errors import BangerError
-    from bangerbuild.sources.hostentry import TreeRules
-    from bangerbuild.spec import Manifest
+    from bangerbuild.formats.hostentry import TreeRules
 
 T = TypeVar("T")
 Progress: TypeAlias = "Callable[[str, int, int | None], None]"

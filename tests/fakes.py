@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild import execute, graph, plan, store
+from bangerbuild import execute, graph, store
 from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
+from bangerbuild.planning import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.declared import Manifest
     from bangerbuild.errors import BangerError
     from bangerbuild.model import (
         Action,
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
         View,
         Workspace,
     )
-    from bangerbuild.spec import Manifest
 
 EPOCH = 946_684_800
 

@@ -20,8 +20,8 @@ from bangerbuild.model import Outcome
 from bangerbuild.steps import patching
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
+from tests.formats.tarmaking import END, member
 from tests.need import need
-from tests.sources.tarmaking import END, member
 from tests.steps.building import DEBIAN, Disk, Project, merge, write_tar
 from tests.unprivileged import run_unprivileged
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bangerbuild.declared import FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network, TarSource
 from bangerbuild.fingerprint import (
     FINGERPRINT_LENGTH,
     canonical_json,
@@ -22,7 +23,6 @@ from bangerbuild.fingerprint import (
     tool_differences,
 )
 from bangerbuild.model import Reason, ReasonCode, Recipe
-from bangerbuild.spec import FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network, TarSource
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from tests.fakes import FakeStep
 

@@ -18,10 +18,10 @@ import pytest
 from bangerbuild.disk import clone
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import make_ext4
+from tests.formats.oci.making import layout_of, tarball, whiteout
+from tests.formats.tarmaking import member
 from tests.kernel.making import bzimage, elf, packed
 from tests.need import need
-from tests.sources.oci.making import layout_of, tarball, whiteout
-from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, KEY, Project, codes, write_tar
 from tests.unprivileged import let_others_in
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import FrameType
 
-    from bangerbuild.apply import Request
     from bangerbuild.model import Plan, Result
+    from bangerbuild.request import Request
 
 
 def run() -> int:
@@ -123,19 +123,20 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Bring the store to what the manifest declares."""
-    from bangerbuild import apply as flow
-    from bangerbuild import status as statuses
-    from bangerbuild.reporters import reporter
+    from bangerbuild import pipeline
+    from bangerbuild.commands import status as statuses
+    from bangerbuild.report.reporters import reporter
+    from bangerbuild.request import RunOptions
 
     request = options.request(**wanted)
     if dry_run:
         output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
         return 0
     begun = time.monotonic()
-    manner = flow.Manner(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
+    run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
-            plan, results = flow.apply(request, manner, telling, output.warn)
+            plan, results = pipeline.apply(request, run_options, telling, output.warn)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
@@ -156,10 +157,10 @@ def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
 
 def _made_plan(request: Request) -> Plan:
     """The plan; what has to be fetched for it is shown in plain lines."""
-    from bangerbuild import apply as flow
-    from bangerbuild.reporters import Plain
+    from bangerbuild import pipeline
+    from bangerbuild.report.reporters import Plain
 
-    return flow.make_plan(request, output.warn, Plain(verbose=False).progressed)
+    return pipeline.make_plan(request, output.warn, Plain(verbose=False).progressed)
 
 
 @cli.command()
@@ -189,10 +190,10 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
 
     Those of VMs that no manifest declares are listed too.
     """
-    from bangerbuild import apply as flow
-    from bangerbuild import status as statuses
+    from bangerbuild import pipeline
+    from bangerbuild.commands import status as statuses
 
-    plan, found = flow.look(options.request(**wanted), output.warn)
+    plan, found = pipeline.look(options.request(**wanted), output.warn)
     examined = statuses.examine(plan, found, whole=not wanted["targets"])
     if as_json:
         artifacts = [one.to_json() for one in examined]
@@ -209,9 +210,9 @@ cli.add_command(upkeep.verify)
 @options.manifest_options
 def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Check the manifest: prints its problems, or nothing."""
-    from bangerbuild import apply as flow
+    from bangerbuild import pipeline
 
-    flow.load_graph(options.request(**wanted), output.warn)
+    pipeline.load_graph(options.request(**wanted), output.warn)
 
 
 @cli.command()
@@ -225,10 +226,10 @@ def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a 
 )
 def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the steps and what each needs."""
-    from bangerbuild import apply as flow
     from bangerbuild import graph as graphs
+    from bangerbuild import pipeline
 
-    _, made = flow.load_graph(options.request(**wanted), output.warn)
+    _, made = pipeline.load_graph(options.request(**wanted), output.warn)
     if form == "json":
         output.json_result(graphs.to_json(made))
         return
@@ -251,7 +252,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 
     DISK is a raw ext4, or a snapshot whose base is found through its record.
     """
-    from bangerbuild import browse
+    from bangerbuild.commands import browse
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
@@ -267,7 +268,7 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
 
     DISK is a raw ext4, or a snapshot whose base is found through its record.
     """
-    from bangerbuild import browse
+    from bangerbuild.commands import browse
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for piece in browse.content(filesystem, guest_path):
@@ -284,7 +285,7 @@ cli.add_command(upkeep.destroy)
 @cli.command()
 def doctor() -> int:
     """Say what this host has and lacks, and how to get it."""
-    from bangerbuild import doctor as examination
+    from bangerbuild.commands import doctor as examination
 
     findings = examination.examine()
     for line in examination.lines(findings):

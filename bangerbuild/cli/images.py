@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
-from bangerbuild.current import command
 from bangerbuild.model import Outcome
+from bangerbuild.uptodate import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,15 +57,15 @@ def import_(
     SOURCE is a tarball, an ext4 or a directory; an address; or a container image such as docker://debian:12.
     No manifest asks for it, so `gc` removes it; the same call makes it again.
     """
-    from bangerbuild import apply as flow
-    from bangerbuild import manifest
-    from bangerbuild.reporters import reporter
+    from bangerbuild import manifest, pipeline
+    from bangerbuild.report.reporters import reporter
+    from bangerbuild.request import RunOptions
 
     given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
-    manner = flow.Manner(len(os.sched_getaffinity(0)))
+    run_options = RunOptions(len(os.sched_getaffinity(0)))
     with reporter(quiet=quiet, verbose=False) as telling:
-        plan, results = flow.build(loaded, manner, telling, offline=offline)
+        plan, results = pipeline.build(loaded, run_options, telling, offline=offline)
     if any(result.outcome is Outcome.FAILED for result in results):
         return 1
     output.result(str(loaded.store / plan.actions[0].artifacts[0]))
@@ -83,15 +83,15 @@ def _value(key: str, text: str) -> str | int:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def ls(*, store: Path | None, as_json: bool) -> None:
     """List the images in the store."""
-    from bangerbuild import stored_images
+    from bangerbuild.commands import image_list
 
     opened = _opened(store)
-    found = stored_images.stored(opened)
+    found = image_list.stored(opened)
     if as_json:
         images = [one.to_json() for one in found]
         output.json_result({"format": 1, "store": str(opened.path), "images": images})
         return
-    for line in stored_images.lines(found):
+    for line in image_list.lines(found):
         output.result(line)
 
 
@@ -101,13 +101,13 @@ def ls(*, store: Path | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(name: str, *, store: Path | None, as_json: bool) -> None:
     """Print all about the image NAME: the one made last, or the one of that fingerprint."""
-    from bangerbuild import stored_images
+    from bangerbuild.commands import image_list
 
-    found = stored_images.named(stored_images.stored(_opened(store)), name)
+    found = image_list.named(image_list.stored(_opened(store)), name)
     if as_json:
         output.json_result({"format": 1, **found.to_json()})
         return
-    for line in stored_images.details(found):
+    for line in image_list.details(found):
         output.result(line)
 
 

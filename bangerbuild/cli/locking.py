@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
-from bangerbuild.spec import shown_url
+from bangerbuild.declared import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.pinning import Change, Pinned
+    from bangerbuild.resolving.pinning import Change, Pinned
 
 
 DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
@@ -37,11 +37,11 @@ def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> N
     bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
     registry. What is in it stays, unless --upgrade asks anew.
     """
-    from bangerbuild import apply as flow
-    from bangerbuild.reporters import Plain
+    from bangerbuild import pipeline
+    from bangerbuild.report.reporters import Plain
 
     request = options.request(manifest, store=None, targets=(), offline=offline)
-    found = flow.lock(request, upgrade, output.warn, Plain(verbose=False).progressed)
+    found = pipeline.lock(request, upgrade, output.warn, Plain(verbose=False).progressed)
     for line in _lines(found):
         output.result(line)
 

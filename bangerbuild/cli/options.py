@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild.current.command import DEFAULT_MANIFEST
+from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bangerbuild.apply import Request
+    from bangerbuild.request import Request
 
 DEFAULT_STORE = "build"
 """Where no manifest says another."""
@@ -122,7 +122,7 @@ def request(  # noqa: PLR0913  # one parameter for each option
     locked: bool = False,
 ) -> Request:
     """What is asked for, of the options that `manifest_options` and `plan_options` add."""
-    from bangerbuild.apply import Request
+    from bangerbuild.request import Request
 
     paths = manifest or (Path(DEFAULT_MANIFEST),)
     return Request(paths, store, targets, replace, offline=offline, locked=locked)

@@ -12,7 +12,7 @@ import click
 from bangerbuild import report
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
-from bangerbuild.current.command import DEFAULT_MANIFEST
+from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,17 +37,19 @@ def verify(
     Disks, images, launch files and the files written into guests are read, and nothing is changed. Disks
     that somebody has open are left out and listed.
     """
-    from bangerbuild import apply as flow
-    from bangerbuild import verify as verification
-    from bangerbuild.verify.check import Check, Finding
+    from bangerbuild.commands import verify as verification
+    from bangerbuild.commands.verify.check import Check, Finding
+    from bangerbuild.request import RunOptions
 
     def tell(checks: Sequence[Check]) -> None:
         if not as_json:
             for line in verification.lines(checks):
                 output.result(line)
 
-    manner = flow.Manner(options.number(jobs), lock_seconds=lock_timeout)
-    store, checks = verification.verify(options.request(**wanted), manner, tell, output.warn, again=rebuild)
+    run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout)
+    store, checks = verification.verify(
+        options.request(**wanted), run_options, tell, output.warn, again=rebuild
+    )
     if as_json:
         output.json_result(verification.to_json(store, checks))
     else:
@@ -83,17 +85,17 @@ def gc(  # one parameter for each option of the command
     never a disk that a guest has written to. Where there is no manifest, nothing is declared, and what
     `image import` left goes.
     """
-    from bangerbuild import collect
+    from bangerbuild.commands import gc
 
     request = options.request(**wanted)
     if not wanted["manifest"] and not os.path.lexists(DEFAULT_MANIFEST):
         request = replace(request, manifests=(), store=request.store or Path(options.DEFAULT_STORE))
-    store, found = collect.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
-    freed_bytes = collect.bound_cache(keep_cache << 30, dry_run=dry_run)
+    store, found = gc.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
+    freed_bytes = gc.bound_cache(keep_cache << 30, dry_run=dry_run)
     if as_json:
-        output.json_result(collect.to_json(store, found, dry_run=dry_run))
+        output.json_result(gc.to_json(store, found, dry_run=dry_run))
         return
-    for line in collect.lines(found, dry_run=dry_run):
+    for line in gc.lines(found, dry_run=dry_run):
         output.result(line)
     if freed_bytes:
         output.result(
@@ -118,7 +120,7 @@ def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: A
 
     It need not be declared any more. What goes is named first; without a terminal to ask on, --yes is needed.
     """
-    from bangerbuild import destroy as destruction
+    from bangerbuild.commands import destroy as destruction
 
     def agree(loss: destruction.Loss) -> bool:
         output.say(destruction.loss_lines(loss))

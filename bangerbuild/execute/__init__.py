@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 from bangerbuild import process
 from bangerbuild.errors import NoRoomError, SourceError, StoreError
 from bangerbuild.execute import jobs
-from bangerbuild.execute.meanwhile import Disks, Sources
+from bangerbuild.execute.recheck import Disks, Sources
+from bangerbuild.execute.workspace import JobWorkspace, Shared
 from bangerbuild.model import Outcome, Result
-from bangerbuild.workspace import JobWorkspace, Shared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

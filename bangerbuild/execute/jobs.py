@@ -12,8 +12,8 @@ from bangerbuild.store import Staged
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bangerbuild.execute.workspace import JobWorkspace
     from bangerbuild.model import Action, Plan, Record
-    from bangerbuild.workspace import JobWorkspace
 
 
 @dataclass(order=True)

@@ -13,7 +13,7 @@ from bangerbuild.fetch.address import file_path, parse, shown
 from bangerbuild.fetch.cache import Blob
 from bangerbuild.fetch.locked_files import digest_of
 from bangerbuild.fetch.remembered import NOTHING, Remembered
-from bangerbuild.sources.hostfile import opened_file
+from bangerbuild.formats.hostfile import opened_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.fetch.chroot import choose_mode, command, run
-from bangerbuild.sources.archive import open_archive
+from bangerbuild.formats.archive import open_archive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

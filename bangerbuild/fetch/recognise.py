@@ -10,11 +10,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
-from bangerbuild.sources.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
-from bangerbuild.sources.hostfile import opened_file
-from bangerbuild.sources.limits import Budget, Limits
-from bangerbuild.sources.tarheader import BLOCK_BYTES, parse_header
-from bangerbuild.sources.unfit import Unfit
+from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
+from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.formats.limits import Budget, Limits
+from bangerbuild.formats.tarheader import BLOCK_BYTES, parse_header
+from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

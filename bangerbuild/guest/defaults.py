@@ -12,8 +12,8 @@ from bangerbuild.guest.paths import normal
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from bangerbuild.declared import FileSync, GuestDefaults, InlineFile, Mount, Network
     from bangerbuild.guest.files import GuestChange, GuestView
-    from bangerbuild.spec import FileSync, GuestDefaults, InlineFile, Mount, Network
 
 
 OWN_PATHS = frozenset(

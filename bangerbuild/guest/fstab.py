@@ -7,8 +7,8 @@ import os
 import re
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import Mount
 from bangerbuild.guest.paths import normal
-from bangerbuild.spec import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -18,8 +18,8 @@ from bangerbuild.guest.network_scripts import (
 )
 
 if TYPE_CHECKING:
+    from bangerbuild.declared import Network
     from bangerbuild.guest.files import GuestView
-    from bangerbuild.spec import Network
 
 _NO_INIT_WARNING = (
     f"the image has neither systemd nor OpenRC, so nothing sets its address: "

@@ -6,12 +6,12 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import Mount
 from bangerbuild.guest.paths import normal
-from bangerbuild.spec import Mount
 from bangerbuild.tree import Place
 
 if TYPE_CHECKING:
-    from bangerbuild.spec import VM
+    from bangerbuild.declared import VM
 
 ROOT = "/"
 

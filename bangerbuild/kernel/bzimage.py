@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from bangerbuild.sources.unfit import Unfit
+from bangerbuild.formats.unfit import Unfit
 
 HEAD_BYTES = 64 << 10
 """How much of a file `read_header` wants to see: with 64 sectors of setup at most, the text lies in it."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bangerbuild.sources.appearance import appearance
-from bangerbuild.sources.unfit import Unfit
+from bangerbuild.formats.appearance import appearance
+from bangerbuild.formats.unfit import Unfit
 
 HEAD_BYTES = 4096
 """How much of a file `check` wants to see."""

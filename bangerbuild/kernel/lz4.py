@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import lz4.block  # type: ignore[import-untyped] # it has no annotations
 
-from bangerbuild.sources.compression import CompressionError
+from bangerbuild.formats.compression import CompressionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

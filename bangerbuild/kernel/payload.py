@@ -11,9 +11,9 @@ import lzma
 import os
 from typing import TYPE_CHECKING
 
+from bangerbuild.formats.compression import CompressionError, decompressed
+from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel import lz4
-from bangerbuild.sources.compression import CompressionError, decompressed
-from bangerbuild.sources.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

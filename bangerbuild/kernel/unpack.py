@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bangerbuild.errors import SourceError
+from bangerbuild.formats.appearance import appearance
+from bangerbuild.formats.compression import CompressionError, decompressed
+from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel import bzimage, payload, vmlinux
-from bangerbuild.sources.appearance import appearance
-from bangerbuild.sources.compression import CompressionError, decompressed
-from bangerbuild.sources.hostfile import opened_file
-from bangerbuild.sources.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
+from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel.payload import ELF_MAGIC
-from bangerbuild.sources.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

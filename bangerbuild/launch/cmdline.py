@@ -6,7 +6,7 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bangerbuild.spec import Network
+    from bangerbuild.declared import Network
 
 DEFAULT = "console=ttyS0 reboot=k panic=1"
 """A serial console; and the guest's reboot, which ends a microVM, by way of the keyboard controller."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from bangerbuild.spec import Network
+    from bangerbuild.declared import Network
 
 ATTACHED_ROOT = "root.dev"
 """The symlink that attach.sh makes to a snapshot root's device."""

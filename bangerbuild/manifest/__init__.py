@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import VM, HostPath, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.filesystem import source_key
@@ -22,7 +23,6 @@ from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.source import Document, Place, Reader
 from bangerbuild.manifest.values import host_path, parse_size
 from bangerbuild.manifest.vm import VMs
-from bangerbuild.spec import VM, HostPath, Image, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.declared import BootSource, GuestBoot, HostBoot, UrlBoot
 from bangerbuild.manifest.filesystem import pin
 from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path
-from bangerbuild.spec import BootSource, GuestBoot, HostBoot, UrlBoot
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,8 @@ from bangerbuild.manifest.source import Document, Place
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from bangerbuild.declared import VM
     from bangerbuild.manifest.merge import MergedVM
-    from bangerbuild.spec import VM
 
 _SHOWN_VMS = 3
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import Root, Work
 from bangerbuild.manifest.filesystem import known_size
 from bangerbuild.manifest.problems import UnfitError, quoted
 from bangerbuild.manifest.values import disk_mount, disk_size, size_text, store_capacity
-from bangerbuild.spec import Root, Work
 
 if TYPE_CHECKING:
+    from bangerbuild.declared import Image, ImageSource
     from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.problems import Findings
-    from bangerbuild.spec import Image, ImageSource
 
 
 def root(vm: MergedVM, image: Image | None, findings: Findings) -> Root:

@@ -8,12 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import SourceError
-from bangerbuild.manifest.problems import UnfitError, quoted
-from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
-from bangerbuild.sources.oci import reference
-from bangerbuild.sources.oci.platforms import host_platform, parse_platform
-from bangerbuild.spec import (
+from bangerbuild.declared import (
     DirectorySource,
     Ext4Source,
     HostPath,
@@ -26,6 +21,11 @@ from bangerbuild.spec import (
     TarSource,
     UrlSource,
 )
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.oci import reference
+from bangerbuild.formats.oci.platforms import host_platform, parse_platform
+from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import FileSync, Image, InlineFile, OtherImage
 from bangerbuild.manifest.boot import boot_source, check_boot
 from bangerbuild.manifest.entries import level
 from bangerbuild.manifest.filesystem import filesystem
 from bangerbuild.manifest.problems import near
 from bangerbuild.manifest.source import Document, Place, Table
-from bangerbuild.spec import FileSync, Image, InlineFile, OtherImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

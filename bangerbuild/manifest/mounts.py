@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import Disk, Mount, Work
 from bangerbuild.manifest.values import is_below
-from bangerbuild.spec import Disk, Mount, Work
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -12,9 +12,9 @@ from ipaddress import (
 )
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.declared import Network
 from bangerbuild.manifest.problems import Findings, UnfitError, quoted
 from bangerbuild.manifest.values import tap_name
-from bangerbuild.spec import Network
 
 if TYPE_CHECKING:
     from bangerbuild.manifest.merge import MergedVM

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 from bangerbuild.manifest.disks import root, work
 from bangerbuild.manifest.entries import level, overridden
 from bangerbuild.manifest.keys import public_keys
@@ -13,14 +14,13 @@ from bangerbuild.manifest.problems import Findings, UnfitError
 from bangerbuild.manifest.source import Document, Place
 from bangerbuild.manifest.toml_lines import dotted
 from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target
-from bangerbuild.spec import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import Image
     from bangerbuild.manifest.merge import MergedVM
-    from bangerbuild.spec import Image
 
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
 _MAX_FIRECRACKER_VCPUS = 32

@@ -1,5 +1,5 @@
-"""What the host gives: tarballs, images and directories as streams of tree entries, and their digests.
+"""Sources that lie elsewhere, as the manifest names them: what they stand for today, and bringing them here.
 
-Mechanisms, like `disk`: they know nothing of steps or manifests. A message calls a source by the words its
-caller passes as `written`, else by its path.
+`fetch` and `sources.oci` know how; here it is said for which source, and kept in the user's cache. What is
+brought has been compared with its pin before anybody reads it.
 """

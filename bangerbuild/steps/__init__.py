@@ -19,8 +19,8 @@ from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
 
 if TYPE_CHECKING:
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Step
-    from bangerbuild.spec import Manifest
 
 KINDS: dict[str, type[Step]] = {
     "image-rootfs": ImageRootfs,

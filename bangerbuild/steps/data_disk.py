@@ -13,8 +13,8 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
-    from bangerbuild.spec import Manifest
 
 
 @dataclass(frozen=True)

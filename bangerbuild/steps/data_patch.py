@@ -13,7 +13,7 @@ from bangerbuild.steps.disk_patch import DiskPatch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.spec import Manifest
+    from bangerbuild.declared import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

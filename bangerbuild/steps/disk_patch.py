@@ -19,10 +19,10 @@ from bangerbuild.tree import Place
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
+    from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Situation, View, Workspace
-    from bangerbuild.spec import FileSync, InlineFile
 
 
 @dataclass(frozen=True, kw_only=True)

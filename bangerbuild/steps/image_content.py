@@ -6,17 +6,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.fetch.recognise import Form, recognise, unpack_ext4
-from bangerbuild.guest.entrypoint import entrypoint
-from bangerbuild.guest.files import Outcome
-from bangerbuild.pins import FACT, fact
-from bangerbuild.remote import container, downloads, packages
-from bangerbuild.sources.archive import open_archive
-from bangerbuild.sources.directory import walk_directory
-from bangerbuild.sources.hostentry import TreeRules
-from bangerbuild.sources.limits import Limits
-from bangerbuild.sources.oci.layers import merge_layers
-from bangerbuild.spec import (
+from bangerbuild.declared import (
     DirectorySource,
     Ext4Source,
     MmdebstrapSource,
@@ -27,6 +17,16 @@ from bangerbuild.spec import (
     TarSource,
     UrlSource,
 )
+from bangerbuild.fetch.recognise import Form, recognise, unpack_ext4
+from bangerbuild.formats.archive import open_archive
+from bangerbuild.formats.directory import walk_directory
+from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.oci.layers import merge_layers
+from bangerbuild.guest.entrypoint import entrypoint
+from bangerbuild.guest.files import Outcome
+from bangerbuild.resolving.pins import FACT, fact
+from bangerbuild.sources import container, downloads, packages
 from bangerbuild.steps.image_tree import Tree
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import TypeAlias
 
+    from bangerbuild.declared import ImageSource
     from bangerbuild.model import Json, Workspace
-    from bangerbuild.remote.container import ContainerImage
-    from bangerbuild.spec import ImageSource
+    from bangerbuild.sources.container import ContainerImage
     from bangerbuild.tree import Entry
 
     Adapt: TypeAlias = Callable[[Iterator[Entry]], Iterator[Entry]]

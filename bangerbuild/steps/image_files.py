@@ -16,9 +16,9 @@ from bangerbuild.steps import patching, views
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.guest.files import Outcome
     from bangerbuild.model import Workspace
-    from bangerbuild.spec import FileSync, InlineFile
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
+from bangerbuild.declared import GuestBoot
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import SourceError
+from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel import boot_files, initrd
-from bangerbuild.sources.unfit import Unfit
-from bangerbuild.spec import GuestBoot
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import BootSource, Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-    from bangerbuild.spec import BootSource, Manifest
 
 
 @dataclass(frozen=True)

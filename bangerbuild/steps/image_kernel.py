@@ -6,12 +6,12 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bangerbuild.declared import GuestBoot
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
-from bangerbuild.spec import GuestBoot
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import BootSource, Manifest
     from bangerbuild.kernel.config import Answers
     from bangerbuild.kernel.unpack import Kernel
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-    from bangerbuild.spec import BootSource, Manifest
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bangerbuild.declared import ImageSource, Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-    from bangerbuild.spec import ImageSource, Manifest
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone, tools
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FilesystemError, SourceError, ToolError
-from bangerbuild.model import Source
-from bangerbuild.process import find, run
-from bangerbuild.sources.hostentry import TreeRules
-from bangerbuild.spec import (
+from bangerbuild.declared import (
     DirectorySource,
     Ext4Source,
     MmdebstrapSource,
@@ -26,6 +18,14 @@ from bangerbuild.spec import (
     TarSource,
     UrlSource,
 )
+from bangerbuild.disk import clone, tools
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.errors import FilesystemError, SourceError, ToolError
+from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.model import Source
+from bangerbuild.process import find, run
 from bangerbuild.steps import disks, image_content, image_files
 from bangerbuild.steps.image_tree import Tree, fill
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import ImageSource
     from bangerbuild.model import Json, Workspace
-    from bangerbuild.spec import ImageSource
     from bangerbuild.steps.image_content import Adapt, DiskImage
     from bangerbuild.steps.image_files import Files
 

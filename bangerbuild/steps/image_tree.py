@@ -11,8 +11,8 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError
+from bangerbuild.formats.totals import measure
 from bangerbuild.process import run
-from bangerbuild.sources.totals import measure
 from bangerbuild.steps import disks
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.formats.totals import Totals
     from bangerbuild.model import Workspace
-    from bangerbuild.sources.totals import Totals
     from bangerbuild.tree import Entry
 
 MIB = 1 << 20

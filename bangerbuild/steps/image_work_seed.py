@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.sources.flatten import NESTED, flattened
-from bangerbuild.sources.totals import measure
+from bangerbuild.formats.flatten import NESTED, flattened
+from bangerbuild.formats.totals import measure
 from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import ImageSource, Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-    from bangerbuild.spec import ImageSource, Manifest
     from bangerbuild.tree import Entry
 
 LABEL = "work"

@@ -12,8 +12,8 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-    from bangerbuild.spec import Manifest
 
 UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 

@@ -6,18 +6,18 @@ import posixpath
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.declared import HostBoot, UrlBoot
+from bangerbuild.formats.hostfile import check_is_file
 from bangerbuild.model import Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.pins import FACT, fact
-from bangerbuild.remote import downloads
-from bangerbuild.sources.hostfile import check_is_file
-from bangerbuild.spec import HostBoot, UrlBoot
+from bangerbuild.resolving.pins import FACT, fact
+from bangerbuild.sources import downloads
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.declared import BootSource
     from bangerbuild.model import Json, Situation, Workspace
-    from bangerbuild.spec import BootSource
 
 
 def judge(situation: Situation) -> Verdict:

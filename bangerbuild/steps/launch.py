@@ -13,8 +13,8 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bangerbuild.declared import VM, Image, Manifest, Network
     from bangerbuild.model import Json, Situation, Source, View, Workspace
-    from bangerbuild.spec import VM, Image, Manifest, Network
 
 MIB = 1 << 20
 

@@ -9,11 +9,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import FilesystemError
+from bangerbuild.formats.directory import file_with_stat, walk_with_stat
+from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
-from bangerbuild.sources.directory import file_with_stat, walk_with_stat
-from bangerbuild.sources.hostentry import TreeRules
 from bangerbuild.steps import written
 from bangerbuild.tree import EntryType
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from typing import BinaryIO
 
+    from bangerbuild.declared import FileSync
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.files import GuestChange, GuestView
-    from bangerbuild.spec import FileSync
     from bangerbuild.tree import Entry
 
 

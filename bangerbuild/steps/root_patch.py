@@ -16,10 +16,10 @@ from bangerbuild.steps.disk_patch import DiskPatch
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
+    from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.files import GuestView
     from bangerbuild.model import Json, Workspace
-    from bangerbuild.spec import VM, GuestDefaults, Manifest, Mount, Network
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.declared import VM, Image, Manifest
     from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
-    from bangerbuild.spec import VM, Image, Manifest
 
 HOME = "/root"
 

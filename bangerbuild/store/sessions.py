@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import inode_flags
-from bangerbuild.locks import Lock, Owners, is_abandoned
+from bangerbuild.store.locks import Lock, Owners, is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable

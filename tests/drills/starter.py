@@ -18,8 +18,9 @@ from importlib import import_module
 from pathlib import Path
 
 import bangerbuild
-from bangerbuild import apply, cli, process
+from bangerbuild import cli, pipeline, process
 from bangerbuild.disk import libext2fs, tools
+from bangerbuild.request import Request
 
 PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS")
 
@@ -52,7 +53,7 @@ def _warm_up() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write('image.any.rootfs.directory = "."')
         file.flush()
-        apply.load_graph(apply.Request((Path(file.name),)), print)
+        pipeline.load_graph(Request((Path(file.name),)), print)
     _preload_into_programs()
 
 

@@ -16,7 +16,7 @@ import zstandard
 
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.recognise import Content, Form, recognise, unpack_ext4
-from bangerbuild.sources.limits import Limits
+from bangerbuild.formats.limits import Limits
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.fetch.memory import PRINT_PEAK_KIB

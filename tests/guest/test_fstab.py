@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bangerbuild.declared import Mount
 from bangerbuild.guest.fstab import MARK, TMPFS, fstab, with_tmpfs
-from bangerbuild.spec import Mount
 
 if TYPE_CHECKING:
     from collections.abc import Callable

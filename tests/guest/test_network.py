@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bangerbuild.declared import Network
 from bangerbuild.guest.files import GuestFile, GuestSymlink, Outcome
 from bangerbuild.guest.identity import fresh_identity
 from bangerbuild.guest.network import bootstrap, shell_quoted
-from bangerbuild.spec import Network
 from tests.guest.view import OPENRC, SYSTEMD, guest, written
 
 if TYPE_CHECKING:

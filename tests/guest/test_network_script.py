@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.declared import Network
 from bangerbuild.guest.network import bootstrap
 from bangerbuild.guest.network_scripts import OPENRC_SCRIPT, SCRIPT, SCRIPT_PATH
-from bangerbuild.spec import Network
 from tests.guest.view import guest, written
 from tests.need import need
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bangerbuild.declared import VM, Disk, Mount, Work
 from bangerbuild.guest.placement import ROOT, Placement
-from bangerbuild.spec import VM, Disk, Mount, Work
 from bangerbuild.tree import Place
 
 NESTED = Placement({"work": "/root", "data": "/data", "cache": "/root/cache", "log": "/data/log"})

@@ -4,8 +4,8 @@ import subprocess
 
 import pytest
 
+from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel.initrd import check
-from bangerbuild.sources.unfit import Unfit
 from tests.kernel.making import COMPRESSORS, bzimage, elf, packed
 from tests.need import need
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from bangerbuild.declared import Network
 from bangerbuild.launch import cmdline
-from bangerbuild.spec import Network
 
 KERNEL_SETS_IT = Network("cmdline", "172.16.0.10/24", "172.16.0.1", ("1.1.1.1", "9.9.9.9", "8.8.8.8"))
 

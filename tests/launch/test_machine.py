@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from bangerbuild.declared import Network
 from bangerbuild.launch.machine import Card, card
-from bangerbuild.spec import Network
 
 
 def test_the_card_is_as_declared() -> None:

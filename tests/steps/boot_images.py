@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild import execute, graph, plan, store
-from bangerbuild.host import LocalHost
-from bangerbuild.spec import VM, DirectorySource, HostBoot, HostPath, Image, Manifest, Network
+from bangerbuild import execute, graph, store
+from bangerbuild.declared import VM, DirectorySource, HostBoot, HostPath, Image, Manifest, Network
+from bangerbuild.planning import plan
+from bangerbuild.planning.host import LocalHost
 from bangerbuild.steps.image_initrd import ImageInitrd
 from bangerbuild.steps.image_kernel import ImageKernel
 from bangerbuild.steps.image_rootfs import ImageRootfs
@@ -16,9 +17,9 @@ from tests.fakes import EPOCH, RecordingReporter
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.declared import BootSource
     from bangerbuild.errors import BangerError
     from bangerbuild.model import Action, Json, Result, Step
-    from bangerbuild.spec import BootSource
 
 ROOTFS_BYTES = 48 << 20
 

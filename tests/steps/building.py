@@ -11,11 +11,11 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild import apply, store
-from bangerbuild.apply import Manner, Request
+from bangerbuild import pipeline, store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.request import Request, RunOptions
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.fakes import RecordingReporter
 from tests.need import need
@@ -81,13 +81,13 @@ class Project:
 
     def plan(self) -> dict[str, Action]:
         """The plan's actions by their ids."""
-        return by_id(apply.make_plan(self.request(), self.warnings.append))
+        return by_id(pipeline.make_plan(self.request(), self.warnings.append))
 
     def apply(self, *replace: str, keep_going: bool = True) -> dict[str, Result]:
         """Build; the results by their ids."""
         reporter = RecordingReporter()
-        manner = Manner(jobs=2, keep_going=keep_going, lock_seconds=0)
-        _, results = apply.apply(self.request(*replace), manner, reporter, self.warnings.append)
+        run_options = RunOptions(jobs=2, keep_going=keep_going, lock_seconds=0)
+        _, results = pipeline.apply(self.request(*replace), run_options, reporter, self.warnings.append)
         self.warnings = [text for event, text in reporter.events if event == "warning"]
         return {result.id: result for result in results}
 

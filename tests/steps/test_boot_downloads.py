@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import lockfile, store
+from bangerbuild import store
 from bangerbuild.errors import FetchError, SourceError
 from bangerbuild.model import Verb
+from bangerbuild.resolving import lockfile
 from tests.kernel.making import RELEASE, bzimage, elf, packed
 from tests.steps.building import DEBIAN, write_tar
 from tests.web import Web, serving

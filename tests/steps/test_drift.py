@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import apply
+from bangerbuild import pipeline
+from bangerbuild.execute.workspace import JobWorkspace
 from bangerbuild.model import Outcome, Verb
-from bangerbuild.workspace import JobWorkspace
 from tests.steps.building import reasons, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest, vm_disk
 
@@ -325,5 +325,5 @@ def test_planning_writes_nothing_into_a_guests_disk(project: Project) -> None:
     with as_root(project) as disk:
         disk.write_file("/etc/app.conf", b"port = 8080\n")
     before = {path: path.read_bytes() for path in (project.store / "vms/web").iterdir()}
-    apply.make_plan(project.request(), project.warnings.append)
+    pipeline.make_plan(project.request(), project.warnings.append)
     assert {path: path.read_bytes() for path in (project.store / "vms/web").iterdir()} == before

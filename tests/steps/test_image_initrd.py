@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.declared import GuestBoot
 from bangerbuild.model import Verb
-from bangerbuild.spec import GuestBoot
 from tests.kernel.making import elf
 from tests.steps.boot_images import BootImage
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.declared import GuestBoot
 from bangerbuild.fingerprint import step_fields
 from bangerbuild.model import Reason, ReasonCode, Situation, Verb
-from bangerbuild.spec import GuestBoot
 from tests.kernel.making import RELEASE, bzimage, debian_boot, elf, packed, readelf
 from tests.steps.boot_images import BootImage
 

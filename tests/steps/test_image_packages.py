@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import apply, lockfile, store
+from bangerbuild import pipeline, store
 from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.model import Verb
+from bangerbuild.resolving import lockfile
 from tests.fetch.repository import add_package
 from tests.need import need
 from tests.steps.building import Disk, codes
@@ -80,7 +81,7 @@ def test_an_upgrade_takes_what_the_mirror_has_now(project: Project, repository: 
     built(project, repository)
     old = entry(project)
     add_package(repository, "hello", "2.0")
-    apply.lock(project.request(), "tiny", project.warnings.append)
+    pipeline.lock(project.request(), "tiny", project.warnings.append)
     assert entry(project).pin.versions != old.pin.versions
     assert codes(project.plan()[ID].reasons) == ["source-changed"]
     assert built(project, repository).text("/usr/share/hello/text") == "hello 2.0\n"

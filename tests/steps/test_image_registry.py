@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import apply, lockfile, store
+from bangerbuild import pipeline, store
 from bangerbuild.errors import OfflineError, SourceError
 from bangerbuild.model import Verb
+from bangerbuild.resolving import lockfile
+from tests.formats.oci.making import INDEX, LayoutMaker, layout_of, tarball, whiteout
+from tests.formats.tarmaking import member
 from tests.registry import Registry, running_registry
-from tests.sources.oci.making import INDEX, LayoutMaker, layout_of, tarball, whiteout
-from tests.sources.tarmaking import member
 from tests.steps.building import Disk, codes
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def entry(project: Project) -> lockfile.Entry:
 
 
 def upgrade(project: Project) -> None:
-    apply.lock(project.request(), "", project.warnings.append)
+    pipeline.lock(project.request(), "", project.warnings.append)
 
 
 def test_a_tag_stands_for_what_it_did_until_it_is_asked_again(

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import lockfile, store
+from bangerbuild import store
 from bangerbuild.errors import FetchError, FilesystemError, GuestPathError, OfflineError, SourceError
 from bangerbuild.model import Verb
+from bangerbuild.resolving import lockfile
 from tests.disk.ext4_tools import make_ext4
+from tests.formats.oci.making import LayoutMaker, layout_of, opaque, tarball, whiteout
+from tests.formats.tarmaking import member
 from tests.need import need
-from tests.sources.oci.making import LayoutMaker, layout_of, opaque, tarball, whiteout
-from tests.sources.tarmaking import member
 from tests.steps.building import DEBIAN, Disk, codes, write_tar
 from tests.web import Web, serving
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.declared import VM, Disk, GuestBoot, HostPath, Image, Manifest, Network, TarSource, Work
 from bangerbuild.fingerprint import step_fields
 from bangerbuild.model import Outcome, Verb
-from bangerbuild.spec import VM, Disk, GuestBoot, HostPath, Image, Manifest, Network, TarSource, Work
 from bangerbuild.steps.launch import Launch
 from tests.fakes import FakeDisk, FakeStep, built, planned
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
-from bangerbuild import templates, workspace
 from bangerbuild.errors import GuestPathError, SourceError
-from bangerbuild.execute.meanwhile import Sources
+from bangerbuild.execute import templates, workspace
+from bangerbuild.execute.recheck import Sources
 from bangerbuild.steps import molds
 from tests.fakes import FakeHost
 from tests.steps.building import DEBIAN, KEY, Disk, write_tar

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bangerbuild.declared import FileSync, HostPath
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import FileDiff
-from bangerbuild.spec import FileSync, HostPath
 from bangerbuild.steps import differences as told
 from bangerbuild.steps import patching, written
 from tests.disk.ext4_tools import assert_clean, make_ext4

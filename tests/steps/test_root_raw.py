@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild import manifest
+from bangerbuild.declared import GuestDefaults
 from bangerbuild.errors import FilesystemError, ManifestError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
-from bangerbuild.spec import GuestDefaults
 from bangerbuild.steps.root_overlay import RootOverlay
 from bangerbuild.steps.root_raw import RootRaw
 from tests.disk.ext4_tools import make_ext4

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import apply, manifest, report, status, store
+from bangerbuild import manifest, pipeline, report, store
+from bangerbuild.commands import status
 from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.work_disk import WorkDisk
 from tests.disk.ext4_tools import assert_clean, change_superblock, make_ext4
@@ -409,7 +410,8 @@ def test_what_lies_beside_a_disk_and_is_no_file_of_ours_stops_that_disk_alone(
     debian.write(sized("64MiB") + '[[vm.web.file]]\nguest = "~/note"\ncontent = "new\\n"\n' + DB + DB_NOTE)
     before = path.read_bytes()
     states = {
-        one.path: one.state for one in status.examine(*apply.look(debian.request(), debian.warnings.append))
+        one.path: one.state
+        for one in status.examine(*pipeline.look(debian.request(), debian.warnings.append))
     }
     assert states["vms/web/work.ext4"] in {"stale", "blocked"}
     assert states["vms/db/root.cow"] == "stale"
@@ -450,7 +452,7 @@ def test_what_is_no_disk_is_never_replaced(
         "directory": f"'{path}' is a directory",
         "fifo": f"'{path}' is no regular file",
     }[kind]
-    found = by_id(apply.make_plan(debian.request(*replaced), debian.warnings.append))
+    found = by_id(pipeline.make_plan(debian.request(*replaced), debian.warnings.append))
     assert [(found[step].verb, report.reason(found[step].reasons[0])) for step in (ID, PATCH)] == [
         (Verb.BLOCKED, says)
     ] * 2

@@ -1,0 +1,1 @@
+"""What commands other than `plan` and `apply` do: one module each, without printing."""

@@ -1,0 +1,231 @@
+"""Removing what belongs to a VM, or an image that nothing stands on; for `destroy`.
+
+What goes is named first, with its size, and somebody agrees. A disk in use keeps everything where it is. The
+files go before the records: whatever is left after a kill is still known, and the next call removes it.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild import graph, report, store
+from bangerbuild.commands import dependents
+from bangerbuild.disk import in_use
+from bangerbuild.errors import BusyError, StoreError, UsageError
+from bangerbuild.launch.machine import ATTACHED_ROOT
+from bangerbuild.pipeline import load_graph
+from bangerbuild.steps import PATCHES, disks
+from bangerbuild.store.faults import store_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from bangerbuild.graph import Graph
+    from bangerbuild.request import Request
+    from bangerbuild.store import Store
+
+
+@dataclass(frozen=True)
+class Item:
+    """One artifact that goes."""
+
+    artifact: str
+    size_bytes: int
+    """What it takes up on the disk."""
+    guests: bool = False
+    """Whether it is a disk that belongs to a guest: one that was made for it to fill, or that it wrote to."""
+
+    @property
+    def is_disk(self) -> bool:
+        """Whether a VM may have it open."""
+        return self.artifact.startswith("vms/") and self.artifact.endswith(disks.SUFFIXES)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What goes: the files, and what is remembered."""
+
+    targets: tuple[str, ...]
+    items: tuple[Item, ...] = ()
+    """The artifacts that are there."""
+    artifacts: tuple[str, ...] = ()
+    """All that there may be, of which a call before may have removed some."""
+    records: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files together."""
+        return sum(item.size_bytes for item in self.items)
+
+
+def destroy(
+    request: Request, agree: Callable[[Loss], bool], warn: Callable[[str], None], *, lock_seconds: float
+) -> Loss | None:
+    """Remove what the targets name, declared or only recorded; what was removed, or None.
+
+    Args:
+        request: the targets, and where they are.
+        agree: is told what goes, and says whether it may.
+        warn: is told what stays beside it.
+        lock_seconds: how long to wait for one who works on the same VMs.
+
+    Raises:
+        UsageError: a target names nothing, or nothing that could be removed by itself.
+        BusyError: somebody has a disk open, or a lock; nothing was removed.
+        StoreError: something stands on it, or it can't be removed.
+    """
+    loaded, wanted = load_graph(replace(request, targets=()), warn)
+    _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
+    if not loaded.store.exists():
+        return Loss(request.targets)
+    alone = any(target.startswith("image.") for target in request.targets)  # whom VMs may be made on
+    with store.writing(loaded.store, timeout_seconds=lock_seconds, alone=alone) as opened:
+        opened.lock({".".join(target.split(".")[:2]) for target in request.targets})
+        ids = _matched(_kinds(wanted, opened), request.targets)
+        loss = _loss(opened, wanted, ids, request.targets)
+        _refuse_bases(opened, loss)
+        _refuse_used(opened, loss)
+        if (loss.items or loss.records) and not agree(loss):
+            return None
+        _remove(opened, loss, warn)
+        return loss
+
+
+def _kinds(wanted: Graph, opened: Store) -> dict[str, str]:
+    """The kind of each step, declared or recorded."""
+    recorded = {record.step_id: record.recipe.kind for record in opened.records.values()}
+    return recorded | {step.id: step.kind for step in graph.all_steps(wanted)}
+
+
+def _matched(kinds: Mapping[str, str], targets: Sequence[str]) -> frozenset[str]:
+    """The ids of the steps that the targets name."""
+    ids: set[str] = set()
+    for target in targets:
+        if "." not in target:  # all VMs, or all images, is more than anybody means
+            raise UsageError(f"--target {target} names no VM, image or step", hint=f"--target {target}.NAME")
+        found = graph.matching(kinds, target)
+        if all(kinds[step_id] in PATCHES for step_id in found):
+            disk = target.rpartition(".")[0]
+            raise UsageError(f"{target} changes a disk and makes none", hint=f"--target {disk}")
+        ids.update(found)
+    return frozenset(ids)
+
+
+def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str, ...]) -> Loss:
+    records = [record for record in opened.records.values() if record.step_id in ids]
+    own = [record for record in records if record.recipe.kind not in PATCHES]
+    artifacts = {artifact for record in own for artifact in record.artifacts}
+    immutable = graph.immutable(wanted)
+    declared = [step for step in graph.all_steps(wanted) if step.id in ids and step.id not in immutable]
+    artifacts |= {output for step in declared for output in step.outputs}
+    for target in targets:
+        artifacts.update(_left(opened, target))
+    # VMs before images: no root is ever without what it stands on
+    ordered = tuple(sorted(artifacts, key=lambda artifact: (artifact < "vms/", artifact)))
+    items = tuple(_item(opened, artifact) for artifact in ordered if opened.exists(artifact))
+    return Loss(targets, items, ordered, tuple(sorted(record.id for record in records)))
+
+
+def _left(opened: Store, target: str) -> Iterator[str]:
+    """What was made for a VM or an image, named as a whole, and is no step's any more."""
+    table, name, *rest = target.split(".")
+    if table == "vm" and not rest:
+        known = {artifact for record in opened.records.values() for artifact in record.artifacts}
+        own = (artifact for artifact in opened.stamps if artifact.startswith(f"vms/{name}/"))
+        yield from (artifact for artifact in own if artifact not in known)
+    elif table == "image" and not rest:
+        for directory in dependents.image_directories(opened):
+            if directory.startswith(f"images/{name}/"):
+                yield from (f"{directory}/{path.name}" for path in (opened.path / directory).iterdir())
+
+
+def _item(opened: Store, artifact: str) -> Item:
+    status = opened.status(artifact)
+    item = Item(artifact, status.st_blocks * 512 if status else 0)
+    return replace(item, guests=item.is_disk and opened.modified(artifact, may_read=False))
+
+
+def _refuse_bases(opened: Store, loss: Loss) -> None:
+    """An image stays as long as a root stands on it, or a launch file names it, that does not go too."""
+    going = {item.artifact for item in loss.items}
+    images = {
+        directory: artifact for artifact in going if (directory := dependents.image_directory(artifact))
+    }
+    if not images:
+        return
+    if unknown := [artifact for artifact in dependents.unknown_stores(opened) if artifact not in going]:
+        raise StoreError(f"no record says which image '{unknown[0]}' stands on", hint="move it away first")
+    for directory, needing in sorted(dependents.dependents(opened, apart=going).items()):
+        if directory in images:
+            vms = sorted({f"vm.{one.replace('/', '.').split('.')[1]}" for one in needing})
+            raise StoreError(
+                f"'{images[directory]}' is needed by {', '.join(vms)}",
+                hint=f"bangerbuild destroy --target {vms[0]}, before it or along with it",
+            )
+
+
+def _refuse_used(opened: Store, loss: Loss) -> None:
+    for item in loss.items:
+        try:
+            holder = in_use.holder(opened.path / item.artifact) if item.is_disk else None
+        except OSError as err:
+            raise store_error(err, opened.path / item.artifact) from err
+        if holder:
+            raise BusyError(
+                f"'{item.artifact}' is in use by {holder}: nothing was removed",
+                hint="shut the VM down first; a root that attach.sh set up is let go by detach.sh",
+            )
+
+
+def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
+    """Nobody can start on a disk any more while it goes."""
+    with ExitStack() as stack:
+        for item in loss.items:
+            if item.is_disk:
+                try:
+                    stack.enter_context(in_use.held(opened.path / item.artifact, item.artifact))
+                except OSError as err:
+                    raise store_error(err, opened.path / item.artifact) from err
+        opened.forget(loss.records, loss.artifacts)
+    for directory in sorted({(opened.path / item.artifact).parent for item in loss.items}):
+        with suppress(OSError):  # something is left in it
+            directory.rmdir()
+    for target in loss.targets:
+        _remove_directory(opened.path, target, warn)
+
+
+def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> None:
+    """The directory of a VM or an image named as a whole; what else is kept there is named, and stays."""
+    table, name, *rest = target.split(".")
+    directory = top / f"{table}s" / name
+    if rest or not directory.is_dir():
+        return
+    if directory.is_symlink():
+        warn(f"'{directory}' stays: it is a symlink, and was not made here")
+        return
+    if (directory / ATTACHED_ROOT).is_symlink():  # of before a reboot: nothing holds the root
+        (directory / ATTACHED_ROOT).unlink()
+    left = sorted(path.name for path in directory.iterdir())
+    if left:
+        warn(f"'{directory}' stays: what else is in it was not made here ({', '.join(left)})")
+    else:
+        directory.rmdir()
+
+
+def loss_lines(loss: Loss) -> Iterator[str]:
+    """What goes, to be agreed to."""
+    width = max((len(item.artifact) for item in loss.items), default=0)
+    for item in loss.items:
+        whose = "  a guest's" if item.guests else ""
+        yield f"  {item.artifact:<{width}}  {report.size(item.size_bytes):>10}{whose}"
+
+
+def summary_line(loss: Loss) -> str:
+    """What went."""
+    if not loss.items:
+        return f"Nothing is left of {', '.join(loss.targets)}."
+    number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
+    return f"{number} of {', '.join(loss.targets)} removed, {report.size(loss.size_bytes)} freed."

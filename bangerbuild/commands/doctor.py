@@ -1,0 +1,93 @@
+"""What this host has and lacks, each with the command that installs it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild import process
+from bangerbuild.disk import libext2fs
+from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.planning import host
+from bangerbuild.report import size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked for."""
+
+    name: str
+    found: str | None
+    """Its version or place; None: it is not there."""
+    needed: bool
+    """Whether anything fails without it."""
+    purpose: str
+    hint: str | None = None
+
+
+def examine() -> tuple[Finding, ...]:
+    """Look for everything that is needed, then for what is of use."""
+    return tuple(_findings())
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding("Python", platform.python_version(), needed=True, purpose=sys.executable)
+    yield _looked_for("libext2fs", libext2fs.version, needed=True, purpose="reads and writes ext4")
+    yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
+    for program, purpose in (
+        ("qemu-system-x86_64", "boots what was built"),
+        ("skopeo", "brings container images of registries"),
+        ("mmdebstrap", "makes Debian root filesystems"),
+        ("dmsetup", "attaches a root overlay on the host"),
+    ):
+        yield _looked_for(program, partial(process.find, program), needed=False, purpose=purpose)
+    yield _kvm()
+    yield _cache()
+
+
+def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:
+    try:
+        return Finding(name, look(), needed=needed, purpose=purpose)
+    except ToolError as err:
+        return Finding(name, None, needed=needed, purpose=purpose, hint=err.hint)
+    except BangerError as err:
+        return Finding(name, None, needed=needed, purpose=err.brief, hint=err.hint)
+
+
+def _cache() -> Finding:
+    """What was downloaded, and where it is kept; an empty cache is as good as none."""
+    purpose = "downloads, layers and tarballs of packages; `bangerbuild gc` bounds it"
+    try:
+        cache = Cache(default_path(os.environ))
+        held = cache.usage()
+        cache.check_place()
+    except BangerError as err:
+        return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
+    return Finding("cache", f"{size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose)
+
+
+def _kvm() -> Finding:
+    device = Path("/dev/kvm")
+    usable = os.access(device, os.R_OK | os.W_OK)
+    hint = "add yourself to the group kvm: usermod -aG kvm USER" if device.exists() else None
+    return Finding("KVM", str(device) if usable else None, needed=False, purpose="runs VMs fast", hint=hint)
+
+
+def lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """The findings to read, in columns; the way out below what is not there."""
+    names = max(len(finding.name) for finding in findings)
+    places = max(len(finding.found or "") for finding in findings)
+    for finding in findings:
+        mark = "ok     " if finding.found else "MISSING" if finding.needed else "absent "
+        yield f"{mark} {finding.name:<{names}}  {finding.found or '':<{places}}  {finding.purpose}"
+        if finding.hint and not finding.found:
+            yield f"        {finding.hint}"

@@ -1,0 +1,228 @@
+"""What lies in a store and is of no use to anybody, and its removal; for `gc`.
+
+Needed are the images that the manifest declares, as they were made last unless they are there as they would
+be made today, and those that a root stands on or a launch file names. Guests' disks are never removed, nor
+anything that no record knows, but in a directory that only we make, under a fingerprint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild import graph, report, store
+from bangerbuild.commands import dependents
+from bangerbuild.disk import in_use
+from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.model import Verb
+from bangerbuild.pipeline import load_graph
+from bangerbuild.planning import plan
+from bangerbuild.planning.host import LocalHost
+from bangerbuild.request import epoch
+from bangerbuild.store.faults import store_error
+from bangerbuild.store.sessions import abandoned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from bangerbuild.graph import Graph
+    from bangerbuild.model import Json
+    from bangerbuild.request import Request
+    from bangerbuild.store import Store
+
+UNNEEDED = "nothing needs it"
+UNMADE = "no step makes it any more"
+INTERRUPTED = "left by an interrupted run"
+GONE = "its files are gone, so that it is forgotten"
+
+
+@dataclass(frozen=True)
+class Waste:
+    """One thing that goes."""
+
+    path: str
+    """Relative to the store; a directory for an image."""
+    why: str
+    size_bytes: int = 0
+    """What it takes up on the disk."""
+    artifacts: tuple[str, ...] = ()
+    """The files."""
+    records: tuple[str, ...] = ()
+    """Ids of the records that go with them."""
+
+    def to_json(self) -> dict[str, Json]:
+        """As `gc --json` shows it."""
+        return {"path": self.path, "why": self.why, "size_bytes": self.size_bytes}
+
+
+def collect(
+    request: Request, warn: Callable[[str], None], *, dry_run: bool, lock_seconds: float
+) -> tuple[Path, tuple[Waste, ...]]:
+    """Remove what is of no use; the store, and what was removed, or with `dry_run` would be.
+
+    A request of a store and no manifest declares nothing: of its images those stay that something stands on.
+
+    Raises:
+        ManifestError, SourceError, ToolError: it can't be told what is needed; nothing was removed.
+        BusyError: somebody works in the store, and did not end in time.
+        StoreError: the store can't be read or written; what was not removed is still known.
+    """
+    path, wanted = _declared(request, warn)
+    left = tuple(_left_in_staging(path, lock_seconds))
+    if dry_run or not path.exists():
+        return path, (*find(store.read(path), wanted, warn), *left)
+    with store.writing(path, timeout_seconds=lock_seconds, alone=True) as opened:
+        found = find(opened, wanted, warn)
+        for waste in found:
+            opened.forget(waste.records, waste.artifacts)
+        remove_empty(path)
+    return path, (*found, *left)
+
+
+def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
+    if request.store and not request.manifests:
+        return request.store.absolute(), graph.build(())
+    loaded, wanted = load_graph(request, warn)
+    return loaded.store, wanted
+
+
+def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
+    """Remove from the user's cache what does not fit into so many bytes; how many were freed, or would be.
+
+    Raises:
+        CacheError: it can't be read or written.
+    """
+    cache = Cache(default_path(os.environ))
+    if not dry_run:
+        return cache.bound(max_bytes).freed_bytes
+    return sum(path.lstat().st_blocks * 512 for path in cache.surplus(max_bytes) if path.exists())
+
+
+def find(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> tuple[Waste, ...]:
+    """What of a store is of no use for these steps."""
+    unmade = tuple(_unmade(opened, wanted))
+    apart = {artifact for waste in unmade for artifact in waste.artifacts}
+    unneeded = tuple(_unneeded(opened, _needed(opened, wanted, apart, warn)))
+    return (*unneeded, *unmade, *_gone(opened, wanted))
+
+
+def _needed(
+    opened: Store, wanted: Graph, apart: Collection[str], warn: Callable[[str], None]
+) -> frozenset[str]:
+    """The directories of images that stay."""
+    unknown = [artifact for artifact in dependents.unknown_stores(opened) if artifact not in apart]
+    if unknown:
+        warn(f"no record says which image {_named(unknown)} stands on: all images stay")
+        return frozenset(dependents.image_directories(opened))
+    images = graph.restrict(wanted, graph.immutable(wanted))
+    seconds = epoch()
+    today = plan.make(images, opened, LocalHost(opened, seconds), epoch=seconds)
+    artifacts = [artifact for action in today.actions for artifact in action.artifacts]
+    changed = (action.id for action in today.actions if action.verb is not Verb.KEEP)
+    last = (opened.records[step_id] for step_id in changed if step_id in opened.records)
+    artifacts += [artifact for record in last for artifact in record.artifacts]
+    declared = {directory for artifact in artifacts if (directory := dependents.image_directory(artifact))}
+    return frozenset(declared.union(dependents.dependents(opened, apart=apart)))
+
+
+def _named(artifacts: Sequence[str]) -> str:
+    return ", ".join(f"'{artifact}'" for artifact in artifacts)
+
+
+def _unneeded(opened: Store, needed: frozenset[str]) -> Iterator[Waste]:
+    for directory in dependents.image_directories(opened):
+        if directory in needed:
+            continue
+        there = [
+            path for path in (opened.path / directory).iterdir() if path.is_symlink() or not path.is_dir()
+        ]
+        artifacts = tuple(f"{directory}/{path.name}" for path in sorted(there))
+        known = [
+            record.id
+            for record in opened.records.values()
+            if directory in map(dependents.image_directory, record.artifacts)
+        ]
+        yield Waste(directory, UNNEEDED, _allocated(there), artifacts, tuple(sorted(known)))
+
+
+def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
+    """Files of VMs that we made and that no step has as its own now, as long as nobody has changed them."""
+    known = {artifact for record in opened.records.values() for artifact in record.artifacts}
+    known |= {output for step in graph.all_steps(wanted) for output in step.outputs}
+    for artifact in sorted(opened.stamps.keys() - known):
+        path = opened.path / artifact
+        if not artifact.startswith("vms/") or not opened.exists(artifact):
+            continue
+        try:
+            if not opened.modified(artifact) and in_use.holder(path) is None:
+                yield Waste(artifact, UNMADE, _allocated((path,)), (artifact,))
+        except OSError as err:
+            raise store_error(err, path) from err
+
+
+def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
+    """What is remembered of things that no manifest declares, and of which no file is left."""
+    declared = {_owner(step_id) for step_id in wanted}
+    needed = dependents.dependents(opened)  # a root's image may come back, and the root with it
+    records: dict[tuple[str, ...], list[str]] = {}
+    for record in sorted(opened.records.values(), key=lambda record: record.id):
+        is_old = record.id != record.step_id
+        if needed.keys() & set(map(dependents.image_directory, record.artifacts)):
+            continue
+        if (is_old or _owner(record.id) not in declared) and not any(map(opened.exists, record.artifacts)):
+            records.setdefault(record.artifacts, []).append(record.id)
+    for artifacts, ids in records.items():
+        yield Waste(artifacts[0], GONE, artifacts=artifacts, records=tuple(ids))
+
+
+def _owner(step_id: str) -> str:
+    return ".".join(step_id.split(".")[:2])
+
+
+def _left_in_staging(path: Path, lock_seconds: float) -> Iterator[Waste]:
+    try:
+        for left in abandoned(path, lock_seconds):
+            yield Waste(str(left.relative_to(path)), INTERRUPTED, _allocated((left, *left.rglob("*"))))
+    except OSError as err:
+        raise store_error(err, path) from err
+
+
+def _allocated(paths: Iterable[Path]) -> int:
+    """What is free once these are gone; a file with another name stays."""
+    found = (path.lstat() for path in paths)
+    return sum(status.st_blocks * 512 for status in found if status.st_nlink == 1)
+
+
+def remove_empty(path: Path) -> None:
+    """Remove directories of images and VMs that hold nothing any more."""
+    for pattern in ("images/*/*", "images/*", "vms/*"):
+        for directory in path.glob(pattern):
+            if directory.is_dir() and not directory.is_symlink():
+                with contextlib.suppress(OSError):  # it holds something
+                    directory.rmdir()
+
+
+def lines(wastes: Sequence[Waste], *, dry_run: bool) -> Iterator[str]:
+    """A line for each thing, and what is won."""
+    width = max((len(waste.path) for waste in wastes), default=0)
+    for waste in wastes:
+        yield f"  {waste.path:<{width}}  {report.size(waste.size_bytes):>10}  {waste.why}"
+    if not wastes:
+        yield "Nothing to remove."
+        return
+    freed = report.size(sum(waste.size_bytes for waste in wastes))
+    yield f"{freed} would be freed." if dry_run else f"{freed} freed."
+
+
+def to_json(path: Path, wastes: Sequence[Waste], *, dry_run: bool) -> dict[str, Json]:
+    """The document that `gc --json` prints."""
+    return {
+        "format": 1,
+        "store": str(path),
+        "dry_run": dry_run,
+        "removed": [waste.to_json() for waste in wastes],
+        "freed_bytes": sum(waste.size_bytes for waste in wastes),
+    }

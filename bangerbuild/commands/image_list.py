@@ -1,0 +1,166 @@
+"""The images in a store, what each was made of and what stands on it; for `image ls` and `image show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, cast
+
+from bangerbuild.errors import UsageError
+from bangerbuild.report import size
+from bangerbuild.resolving.lockfile import PIN_KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from bangerbuild.model import Json, Record
+    from bangerbuild.store import Store
+
+HEAD = ("NAME", "FINGERPRINT", "SIZE", "ALLOCATED", "SOURCE", "KERNEL", "USED BY")
+SHOWN_DIGITS = 12
+PARTS = ("work_seed", "kernel", "initrd")
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """One root filesystem that VMs can stand on."""
+
+    name: str
+    fingerprint: str
+    artifact: str
+    """Relative to the store."""
+    size_bytes: int
+    allocated_bytes: int
+    source: str
+    """As the manifest had it when the image was made."""
+    pin: Mapping[str, Json]
+    """What that stood for, as the lock file has it; empty for what lies on the host."""
+    config: Mapping[str, Json]
+    """What a container image says of the program it is made for; empty for others."""
+    kernel: str | None
+    """The release of the image's newest kernel."""
+    parts: tuple[str, ...]
+    """The artifacts of the image's seed, kernel and initrd."""
+    used_by: tuple[str, ...]
+    """Ids of the steps whose artifacts stand on it."""
+    is_current: bool
+    """Whether it is the one that was made last under this name."""
+
+    def to_json(self) -> dict[str, Json]:
+        """As `image ls --json` shows it."""
+        return cast("dict[str, Json]", {"path": self.artifact, **asdict(self)})
+
+
+def stored(store: Store) -> tuple[StoredImage, ...]:
+    """Every image that is there, by name; of one name the current one first."""
+    records = [record for record in store.records.values() if _is_kept_rootfs(record)]
+    found = [_image(record, store) for record in records if all(map(store.exists, record.artifacts))]
+    return tuple(sorted(found, key=lambda image: (image.name, not image.is_current, image.fingerprint)))
+
+
+def named(images: Sequence[StoredImage], name: str) -> StoredImage:
+    """The one that was made last under a name, or the one of a fingerprint that begins so.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for image in images:
+        if image.name == name or image.fingerprint.startswith(name):
+            return image
+    known = ", ".join(dict.fromkeys(image.name for image in images))
+    raise UsageError(f"no image '{name}' is in the store", hint=f"there are: {known}" if known else None)
+
+
+def lines(images: Sequence[StoredImage]) -> Iterator[str]:
+    """A table to read."""
+    rows = [HEAD, *map(_row, images)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEAD))]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def details(image: StoredImage) -> Iterator[str]:
+    """Everything about one image."""
+    rows = {
+        "name": image.name,
+        "fingerprint": image.fingerprint,
+        "path": image.artifact,
+        "size": f"{size(image.size_bytes)}, {size(image.allocated_bytes)} allocated",
+        "source": image.source,
+        **{key: _text(value) for key, value in image.pin.items()},
+        **{f"config {key}": _text(value) for key, value in image.config.items() if value},
+        "kernel": image.kernel or "none",
+        "beside it": "\n".join(image.parts),
+        "used by": "\n".join(image.used_by) or "nothing",
+    }
+    width = max(map(len, rows))
+    for key, text in rows.items():
+        for number, line in enumerate(text.splitlines()):
+            yield f"{key if number == 0 else '':<{width}}  {line}"
+
+
+def _is_kept_rootfs(record: Record) -> bool:
+    """Each recipe's run is kept under its own fingerprint, beside that of the step's last run."""
+    step_id, _, fingerprint = record.id.partition("@")
+    return bool(fingerprint) and step_id.startswith("image.") and step_id.endswith(".rootfs")
+
+
+def _image(record: Record, store: Store) -> StoredImage:
+    step_id = record.id.partition("@")[0]
+    name = step_id.split(".")[1]
+    (artifact,) = record.artifacts
+    status = (store.path / artifact).stat()
+    last = store.records.get(step_id)
+    parts = [part for key in PARTS if (part := store.records.get(f"image.{name}.{key}"))]
+    kernel = next((part for part in parts if part.id.endswith(".kernel")), None)
+    return StoredImage(
+        name=name,
+        fingerprint=record.fingerprint,
+        artifact=artifact,
+        size_bytes=status.st_size,
+        allocated_bytes=status.st_blocks * 512,
+        source=str(record.facts.get("source") or ", ".join(record.recipe.sources)),
+        pin={key: value for key, value in _table(record, "pin").items() if key in PIN_KEYS},
+        config=_table(record, "config"),
+        kernel=cast("str | None", kernel.facts.get("release")) if kernel else None,
+        parts=tuple(artifact for part in parts for artifact in part.artifacts if store.exists(artifact)),
+        used_by=tuple(sorted(_users(store, step_id, record))),
+        is_current=last is not None and last.fingerprint == record.fingerprint,
+    )
+
+
+def _table(record: Record, key: str) -> Mapping[str, Json]:
+    value = record.facts.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _users(store: Store, step_id: str, image: Record) -> Iterator[str]:
+    """Roots that stand on it, and images that were made from it."""
+    for record in store.records.values():
+        if "@" in record.id or not any(map(store.exists, record.artifacts)):
+            continue
+        is_derived = record.recipe.inputs.get(step_id) == image.fingerprint and record.id.endswith(".rootfs")
+        if record.facts.get("base") == image.artifacts[0] or is_derived:
+            yield record.id
+
+
+def _row(image: StoredImage) -> tuple[str, ...]:
+    users = [".".join(step_id.split(".")[:2]) for step_id in image.used_by]
+    return (
+        image.name if image.is_current else f"{image.name} (old)",
+        image.fingerprint[:SHOWN_DIGITS],
+        size(image.size_bytes),
+        size(image.allocated_bytes),
+        image.source,
+        image.kernel or NOTHING,
+        ", ".join(users) or NOTHING,
+    )
+
+
+def _text(value: Json) -> str:
+    """A value to read: a list or table one item a line."""
+    if isinstance(value, list):
+        return "\n".join(map(str, value))
+    if isinstance(value, dict):
+        return "\n".join(f"{key}={item}" for key, item in value.items())
+    return str(value)

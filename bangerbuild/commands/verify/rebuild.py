@@ -1,0 +1,103 @@
+"""Images made again in staging, by the steps and the executor that made them, and compared: `--rebuild`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from bangerbuild import execute, graph, report
+from bangerbuild.commands.verify.check import Check, Finding, told
+from bangerbuild.disk import clone
+from bangerbuild.model import Outcome, Plan, ReasonCode, Verb
+from bangerbuild.planning import plan
+from bangerbuild.planning.host import LocalHost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bangerbuild.graph import Graph
+    from bangerbuild.model import Action, Result
+    from bangerbuild.store import Staged, Store
+
+
+def rebuild(wanted: Graph, store: Store, limits: execute.Limits) -> Iterator[Check]:
+    """Make every immutable artifact of these steps again; nothing is published.
+
+    Args:
+        wanted: the steps; guests' disks among them are left out.
+        store: open to be written, for its staging.
+        limits: how they are made.
+
+    Raises:
+        SourceError, ToolError: a source can't be read, or a tool is missing.
+    """
+    images = graph.restrict(wanted, graph.immutable(wanted))
+    host = LocalHost(store, limits.epoch)
+    actions = plan.make(images, store, host, epoch=limits.epoch).actions
+    again = Plan(store.path, tuple(_again(action, store) for action in actions))
+    comparison = _Comparison(store)
+    results = execute.execute(again, store, host, _Silent(), limits, publish=comparison.publish)
+    for action, result in zip(actions, results, strict=True):
+        for artifact in action.artifacts:
+            obstacle = _obstacle(action, store)
+            if obstacle is None:
+                yield _compared(action, artifact, result, comparison)
+            else:
+                yield Check(artifact, action.id, "rebuild", Finding.SKIPPED, obstacle)
+
+
+def _again(action: Action, store: Store) -> Action:
+    return replace(action, verb=Verb.KEEP if _obstacle(action, store) else Verb.REPLACE)
+
+
+def _obstacle(action: Action, store: Store) -> str | None:
+    """Why what lies in the store can't be compared with what would be made now."""
+    record = store.record(action.id, action.fingerprint)
+    if record is None or not all(map(store.exists, action.artifacts)):
+        return "not compared: it has not been made yet"
+    if record.fingerprint != action.fingerprint or action.verb not in {Verb.KEEP, Verb.REPLACE}:
+        return f"not compared: {', '.join(map(report.reason, action.reasons))}"
+    if any(reason.code is ReasonCode.TOOL_CHANGED for reason in action.reasons):
+        return "not compared: it was made with other versions of its tools"
+    return None
+
+
+def _compared(action: Action, artifact: str, result: Result, comparison: _Comparison) -> Check:
+    if result.outcome is not Outcome.DONE:
+        why = told(result.error) if result.error else "what it is made from could not be made"
+        return Check(artifact, action.id, "rebuild", Finding.FAILED, f"not made again: {why}")
+    if not comparison.same[artifact]:
+        return Check(artifact, action.id, "rebuild", Finding.FAILED, "made again, it has other bytes")
+    return Check(artifact, action.id, "rebuild", Finding.OK, "made again, it has the same bytes")
+
+
+class _Comparison:
+    """Takes the place of publishing."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.same: dict[str, bool] = {}
+        """By artifact."""
+
+    def publish(self, batch: Sequence[Staged], _may_take: Callable[[str], bool]) -> list[Staged]:
+        """Compare finished jobs with what the store has; none is refused."""
+        for job in batch:
+            for artifact, staged in job.files.items():
+                self.same[artifact] = clone.digest(staged) == clone.digest(self._store.path / artifact)
+        return []
+
+
+class _Silent:
+    """A reporter of work that comes to nothing; its outcome is told check by check."""
+
+    def started(self, action: Action) -> None:
+        """See Reporter."""
+
+    def finished(self, action: Action, result: Result) -> None:
+        """See Reporter."""
+
+    def warned(self, step_id: str, message: str) -> None:
+        """See Reporter: what a step has to say was said when it was applied."""
+
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """See Reporter."""

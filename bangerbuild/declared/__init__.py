@@ -1,0 +1,225 @@
+"""The typed manifest: what `manifest` loads and what steps are declared from. Frozen, plain, picklable.
+
+Sizes are bytes. A `HostPath` keeps what the user wrote beside what it stands for: messages show the one, the
+program opens the other. Guest paths are absolute; `~` has become `/root`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from bangerbuild.declared.sources import (
+    BootSource,
+    DirectorySource,
+    Ext4Source,
+    GuestBoot,
+    HostBoot,
+    HostFile,
+    ImageSource,
+    MmdebstrapSource,
+    OciArchiveSource,
+    OciSource,
+    OtherImage,
+    Pin,
+    PinnedSource,
+    TarSource,
+    UrlBoot,
+    UrlSource,
+    shown_url,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+__all__ = [
+    "NAME_PATTERN",
+    "VM",
+    "BootSource",
+    "DirectorySource",
+    "Disk",
+    "Ext4Source",
+    "FileSync",
+    "GuestBoot",
+    "GuestDefaults",
+    "HostBoot",
+    "HostFile",
+    "HostPath",
+    "Image",
+    "ImageSource",
+    "InlineFile",
+    "Manifest",
+    "MmdebstrapSource",
+    "Mount",
+    "Network",
+    "OciArchiveSource",
+    "OciSource",
+    "OtherImage",
+    "Pin",
+    "PinnedSource",
+    "Root",
+    "TarSource",
+    "UrlBoot",
+    "UrlSource",
+    "Work",
+    "shown_url",
+]
+
+NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
+
+
+@dataclass(frozen=True)
+class HostPath:
+    """A file or directory of the host: its absolute path, and the words that named it in the manifest."""
+
+    path: Path
+    written: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """`[image.NAME]`."""
+
+    name: str
+    rootfs: ImageSource
+    work_seed: ImageSource | None = None
+    kernel: BootSource | None = None
+    initrd: BootSource | None = None
+    cmdline: str | None = None
+    files: tuple[InlineFile, ...] = ()
+    """Written into the root filesystem itself."""
+    file_syncs: tuple[FileSync, ...] = ()
+
+
+@dataclass(frozen=True)
+class Root:
+    """`[vm.NAME.root]`: the exception store over the shared image, or a raw clone of it."""
+
+    format: Literal["snapshot", "raw"] = "snapshot"
+    size_bytes: int | None = None
+    """A snapshot's capacity (None: room for every block of the image).
+
+    Or a raw root's size: None, the image's; else a multiple of 4096, no less than the image's
+    as far as that is known beforehand.
+    """
+    on_new_base: Literal["block", "keep"] = "block"
+
+
+@dataclass(frozen=True)
+class Work:
+    """`[vm.NAME.work]`: the disk that holds /root."""
+
+    size_bytes: int | None = None
+    """None: the seed's, and there is one. Else a multiple of 4096."""
+    mount: str = "/root"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """`[[vm.NAME.disk]]`: a further data disk, made empty."""
+
+    name: str
+    """Also its label, so at most 16 bytes."""
+    size_bytes: int
+    mount: str
+
+
+@dataclass(frozen=True)
+class GuestDefaults:
+    """`[vm.NAME.guest]`: which of the default patches are written."""
+
+    hostname: bool = True
+    hosts: bool = True
+    resolv_conf: bool = True
+    sshd: bool = True
+    network: bool = True
+    fstab: bool = True
+    identity: bool = True
+
+
+@dataclass(frozen=True)
+class Network:
+    """`[vm.NAME.network]`. Without an address the mode is `none` and `mac` may be None."""
+
+    mode: Literal["bootstrap", "cmdline", "none"] = "none"
+    address: str | None = None
+    """IPv4 with prefix length, `172.16.0.10/24`."""
+    gateway: str | None = None
+    dns: tuple[str, ...] = ()
+    mac: str | None = None
+    """Lower case; the default `06:00` + the address's four bytes is already filled in."""
+    tap: str | None = None
+    """The default `tap-NAME` is already filled in."""
+
+
+@dataclass(frozen=True)
+class InlineFile:
+    """`[[vm.NAME.file]]`: a file whose content stands in the manifest."""
+
+    guest: str
+    content: str = field(metadata={"digest": True})
+    mode: int = 0o644
+    owner: str = "root:root"
+
+
+@dataclass(frozen=True)
+class FileSync:
+    """`[[vm.NAME.file_sync]]`: a host file or directory, copied recursively."""
+
+    host: HostPath
+    guest: str
+    mode: int | None = None
+    """For regular files; None: the host's modes."""
+    owner: str = "root:root"
+    exclude: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mount:
+    """`[[vm.NAME.mount]]`: one fstab line."""
+
+    source: str
+    target: str
+    fstype: str
+    options: tuple[str, ...] = ("defaults",)
+    dump: int = 0
+    fsck_pass: int = field(default=0, metadata={"key": "pass"})
+
+
+@dataclass(frozen=True)
+class VM:
+    """`[vm.NAME]`, with defaults and the file's top-level entries merged in."""
+
+    name: str
+    image: str
+    hostname: str
+    vcpus: int = 1
+    memory_bytes: int = 512 << 20
+    authorized_keys: tuple[str, ...] = ()
+    """Public keys, one line each, read from their files."""
+    drop_mounts: tuple[str, ...] = ("/home", "/var")
+    root: Root = field(default_factory=Root)
+    work: Work | None = None
+    """None: no work disk. It is there if the image has a seed or a size is given, unless `work = false`."""
+    disks: tuple[Disk, ...] = ()
+    guest: GuestDefaults = field(default_factory=GuestDefaults)
+    network: Network = field(default_factory=Network)
+    files: tuple[InlineFile, ...] = ()
+    file_syncs: tuple[FileSync, ...] = ()
+    mounts: tuple[Mount, ...] = ()
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One loaded manifest, its includes merged in."""
+
+    store: Path
+    """Absolute."""
+    images: Mapping[str, Image]
+    vms: Mapping[str, VM]
+    files: tuple[Path, ...] = ()
+    """Every file that was read, the one named on the command line first."""
+    warnings: tuple[str, ...] = ()
+    read: frozenset[Path] = field(default=frozenset(), compare=False)
+    """Files whose content is in it, by every name they were read by: manifests, and keys."""

@@ -1,0 +1,298 @@
+"""The `Workspace` of one job: its private staging directory, in front of the store."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import threading
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from bangerbuild.disk import clone, in_use, interrupted
+from bangerbuild.errors import StoreError
+from bangerbuild.execute import templates
+from bangerbuild.model import Record, unseen
+from bangerbuild.store.stamps import stamped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from bangerbuild.execute.templates import Template
+    from bangerbuild.model import Action, Json, Progress, Verb
+    from bangerbuild.store import Stamp, Store
+
+
+T = TypeVar("T")
+MOST_IDLE = 8
+"""How many of the things that are shared only while they are in use are kept for the next who asks."""
+NO_ACCESS = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@dataclass
+class _Held:
+    """A thing that is shared while it is in use."""
+
+    thing: object
+    close: ExitStack
+    users: int = 0
+
+
+class Shared:
+    """What the jobs of one run share, each thing made once, in whatever thread asks first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._made: dict[object, object] = {}
+        self._stack = ExitStack()
+        self._held: dict[object, _Held] = {}
+        """The one that was asked for last is the last."""
+
+    def get(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """What the key stands for, which is open until the run ends."""
+        with self._lock:
+            if key not in self._made:
+                self._made[key] = self._stack.enter_context(make())
+            return cast("T", self._made[key])
+
+    @contextmanager
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:
+        """What the key stands for; of those that nobody uses only the last few stay open."""
+        with self._lock:
+            held = self._held.pop(key, None) or self._open(make)
+            self._held[key] = held
+            held.users += 1
+        try:
+            yield cast("T", held.thing)
+        finally:
+            with self._lock:
+                held.users -= 1
+                self._close_idle(MOST_IDLE)
+
+    def _open(self, make: Callable[[], AbstractContextManager[object]]) -> _Held:
+        close = ExitStack()
+        return _Held(close.enter_context(make()), close)
+
+    def _close_idle(self, most: int) -> None:
+        idle = [key for key, held in self._held.items() if not held.users]
+        for key in idle[: max(0, len(idle) - most)]:
+            self._held.pop(key).close.close()
+
+    def close(self) -> None:
+        """Close everything, once no job runs any more."""
+        while self._held:  # what one uses is idle only when that one is closed
+            self._close_idle(0)
+        self._stack.close()
+
+
+class JobWorkspace:
+    """See Workspace; the steps of a job share the staged files.
+
+    Args:
+        actions: of the whole plan, by id.
+        store: only read, but for what is staged.
+        epoch: the time for all that we make ourselves.
+        shared: what the jobs of the run share.
+
+    """
+
+    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
+        self.shared = shared.get
+        self.using = shared.using
+        self.epoch = epoch
+        self._staging: Path | None = None
+        self.staged: dict[str, Path] = {}
+        self.guests: set[str] = set()
+        self.new: set[str] = set()
+        self.changed: dict[str, Stamp] = {}
+        self.stamps: dict[str, Stamp] = {}
+        self._digests: dict[str, str] = {}
+        self.files: dict[str, Mapping[str, str]] = {}
+        self.warnings: list[tuple[str, str]] = []
+        self.offline = False
+        self.progress: Progress = unseen
+        self._store = store
+        self._actions = actions
+        self._facts: dict[str, Mapping[str, Json]] = {}
+        self._current: Action | None = None
+
+    @property
+    def _action(self) -> Action:
+        if self._current is None:
+            raise RuntimeError("no step is running in this workspace")
+        return self._current
+
+    @property
+    def fingerprint(self) -> str:
+        """See Workspace."""
+        return self._action.fingerprint
+
+    @property
+    def verb(self) -> Verb:
+        """See Workspace."""
+        return self._action.verb
+
+    @property
+    def pristine(self) -> bool:
+        """See Workspace. Asked of the store once more: a VM may have run since the plan was made."""
+        return self._action.pristine and not any(
+            self._store.exists(artifact) and self._store.modified(artifact)
+            for artifact in self._action.artifacts
+            if artifact not in self.staged
+        )
+
+    @property
+    def staging(self) -> Path:
+        """See Workspace; made when it is first asked for."""
+        if self._staging is None:
+            self._staging = self._store.stage()
+        return self._staging
+
+    def stamp(self) -> None:
+        """Stamp what was staged, which is finished: in this job's thread, so that others need not wait."""
+        self.stamps = {
+            artifact: stamped(path, guest=artifact in self.guests, digest=self._digests.get(artifact))
+            for artifact, path in self.staged.items()
+        }
+
+    def discard(self, *, published: bool = False) -> None:
+        """Remove what was staged and not published."""
+        for path in () if published else self.staged.values():
+            path.unlink(missing_ok=True)
+        if self._staging is not None:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def run(self, action: Action) -> list[Record]:
+        """Run one step; what the store shall remember of it."""
+        self._current = action
+        return self._done(action, action.step.run(self))
+
+    def template(self, actions: Sequence[Action]) -> Template | None:
+        """What another job left that makes the same disk, or where this one may leave it."""
+        key = templates.likeness(actions)
+        return None if key is None else self.shared(("template", key), templates.opened)
+
+    def offer(self, template: Template, actions: Sequence[Action]) -> None:
+        """Leave what this job made to others that make the same."""
+        (artifact,) = self.staged
+        facts = [self._facts[action.id] for action in actions]
+        files = [self.files.get(action.id, {}) for action in actions]
+        template.offer(self.staged[artifact], guests=artifact in self.guests, facts=facts, files=files)
+
+    def copy_outcome(self, actions: Sequence[Action], outcome: templates.Outcome) -> list[list[Record]]:
+        """Make what another job made; what the store shall remember of each step."""
+        (artifact,) = actions[0].artifacts
+        clone.clone(outcome.file, self.create(artifact, guests=outcome.guests))
+        self.files = {action.id: files for action, files in zip(actions, outcome.files, strict=True) if files}
+        return [self._done(action, facts) for action, facts in zip(actions, outcome.facts, strict=True)]
+
+    def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
+        self._facts[action.id] = facts
+        record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
+        if any("{fingerprint}" in output for output in action.step.outputs):
+            return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
+        return [record]
+
+    def artifact(self, step_id: str) -> str:
+        """See View."""
+        return self.artifacts(step_id)[0]
+
+    def artifacts(self, step_id: str) -> tuple[str, ...]:
+        """See View."""
+        return self._actions[step_id].artifacts
+
+    def path(self, artifact: str) -> Path:
+        """See View."""
+        return self.staged.get(artifact, self._store.path / artifact)
+
+    def facts(self, step_id: str) -> Mapping[str, Json]:
+        """See View."""
+        if step_id in self._facts:
+            return self._facts[step_id]
+        record = self._store.record(step_id, self._actions[step_id].fingerprint)
+        if record is None:
+            raise StoreError(
+                f"nothing is known of '{step_id}'",
+                hint=f"bangerbuild apply --replace {step_id} (WHATEVER IS IN IT is lost)",
+            )
+        return record.facts
+
+    def written(self, step_id: str) -> Mapping[str, str]:
+        """See View."""
+        return self._store.written(step_id)
+
+    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """See View."""
+        return self._store.perhaps_written(step_id)
+
+    def will_write(self, files: Mapping[str, str]) -> None:
+        """See Workspace."""
+        self._store.will_write(self._action.id, files)
+
+    def wrote(self, files: Mapping[str, str]) -> None:
+        """See Workspace."""
+        self.files[self._action.id] = files
+
+    def is_new(self, artifact: str) -> bool:
+        """See Workspace."""
+        return artifact in self.new
+
+    def is_staged(self, artifact: str) -> bool:
+        """See Workspace."""
+        return artifact in self.staged
+
+    def create(self, artifact: str, *, guests: bool = False) -> Path:
+        """See Workspace."""
+        path = self.staged.get(artifact)
+        if path is None:
+            path = self.staged[artifact] = self._store.staged(artifact)
+        else:
+            path.unlink(missing_ok=True)
+        self._digests.pop(artifact, None)
+        self.guests.discard(artifact)
+        if guests:
+            self.guests.add(artifact)
+        self.new.add(artifact)
+        return path
+
+    def has_digest(self, artifact: str, digest: str) -> None:
+        """See Workspace."""
+        self._digests[artifact] = digest
+
+    def copy(self, artifact: str, *, sharing: bool) -> Path | None:
+        """See Workspace."""
+        with self.in_place(artifact) as published:
+            guests = self._store.modified(artifact)
+            path = self.create(artifact, guests=guests)
+            self.new.discard(artifact)
+            if clone.reflink(published, path):
+                return path
+            if not sharing:
+                clone.sparse_copy(published, path)
+                return path
+            del self.staged[artifact]
+            return None
+
+    @contextmanager
+    def in_place(self, artifact: str) -> Iterator[Path]:
+        """See Workspace."""
+        if artifact in self.staged:
+            yield self.staged[artifact]
+            return
+        path = self._store.path / artifact
+        try:
+            with in_use.held(path, artifact):
+                guests = self._store.modified(artifact)
+                interrupted.mend(path, artifact)
+                yield path
+                self.changed[artifact] = stamped(path, guest=guests)
+        except OSError as err:
+            if err.errno not in NO_ACCESS:
+                raise
+            raise StoreError(f"'{path}' can't be changed: {(err.strerror or str(err)).lower()}") from err
+
+    def warn(self, message: str) -> None:
+        """See Workspace."""
+        self.warnings.append((self._action.id, message))

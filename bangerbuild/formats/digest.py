@@ -1,0 +1,150 @@
+"""Digests of host files and trees: sha256, of content and of what a walk takes of each entry.
+
+No digest depends on times, on where the tree lies, on the order of a directory, or on holes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import time
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from bangerbuild.formats.directory import file_with_stat, walk_with_stat
+from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from bangerbuild.tree import Entry
+
+StatKey = tuple[int, int, int, int, int]
+
+_PIECE_BYTES = 1 << 20
+_ZEROS = memoryview(bytes(_PIECE_BYTES))
+_RACY_NS = 20_000_000
+_TREE_FORMAT = "bangerbuild tree 2"
+_CONTENT_ONLY = TreeRules(xattrs=False)
+
+
+class DigestCache(Protocol):
+    """Remembers digests of files, so that one whose stat is the same is not read again.
+
+    The key is `stat_key(found)`. What is young enough to change within its time stamp is never asked for
+    nor told, so an implementation need not know of that.
+    """
+
+    def get(self, path: str, found: os.stat_result) -> str | None:
+        """The digest of a file that stat says this of; None if it is not known."""
+
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
+        """Remembers it."""
+
+
+class MemoryDigestCache:
+    """A DigestCache that lasts as long as the object."""
+
+    def __init__(self) -> None:
+        self._digests: dict[tuple[int, ...], str] = {}
+
+    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
+        """The digest that was put for this stat."""
+        return self._digests.get(stat_key(found))
+
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
+        """Remembers it."""
+        self._digests[stat_key(found)] = digest
+
+
+def stat_key(found: os.stat_result) -> StatKey:
+    """What says that a file is the one it was: device, inode, size, mtime and ctime in nanoseconds."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+def file_digest(path: Path, *, cache: DigestCache | None = None, written: str | None = None) -> str:
+    """The sha256, in hex, of the content of a regular file; `path` may be a symlink to it.
+
+    Raises:
+        SourceError: it is no regular file, can't be read, or changed meanwhile.
+    """
+    entry, found = file_with_stat(path, _CONTENT_ONLY, written=written, holes=False)
+    return _content_digest(entry, found, str(path), cache)
+
+
+def tree_digest(
+    top: Path, rules: TreeRules, *, cache: DigestCache | None = None, written: str | None = None
+) -> str:
+    """The sha256, in hex, of all that these rules take of a directory or file, but for times.
+
+    Raises:
+        SourceError: something can't be read, vanished or changed meanwhile.
+    """
+    listing = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
+    for entry, found in _walk(top, rules, written):
+        content = _content_digest(entry, found, f"{top}/{entry.path}", cache)
+        listing.update(_line(entry, content))
+    return listing.hexdigest()
+
+
+def _walk(top: Path, rules: TreeRules, written: str | None) -> Iterable[tuple[Entry, os.stat_result]]:
+    if stat.S_ISDIR(stat_of(top, written or str(top)).st_mode):
+        return walk_with_stat(top, rules, written=written, holes=False)
+    return [file_with_stat(top, rules, written=written, holes=False)]
+
+
+def _line(entry: Entry, content: str) -> bytes:
+    """One entry as six fields, each ended by the byte that none holds: no two entries share one."""
+    numbers = f"{entry.mode} {entry.uid} {entry.gid} {entry.size_bytes} {entry.device}"
+    xattrs = str(sorted((name, value.hex()) for name, value in entry.xattrs.items())) if entry.xattrs else ""
+    fields = (entry.path, entry.type.value, numbers, entry.target, xattrs, content)
+    return "\0".join((*fields, "")).encode("utf-8", "surrogateescape")
+
+
+def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: DigestCache | None) -> str:
+    """Empty for what has no content."""
+    if entry.content is None:
+        return ""
+    if cache is None or not _is_settled(found):
+        return _sha256(entry.content, found)
+    known = cache.get(path, found)
+    if known is None:
+        known = _sha256(entry.content, found)
+        cache.put(path, found, known)
+    return known
+
+
+def _is_settled(found: os.stat_result) -> bool:
+    """Whether a later change shows in the time stamps.
+
+    One within the same tick of the clock that the stamps are taken from (4 ms and more) would not, and one
+    of a file dated in the future may not either.
+    """
+    return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - _RACY_NS
+
+
+def _sha256(content: BinaryIO, found: os.stat_result) -> str:
+    """Holes are taken as the zeros that they read as, and not read."""
+    digest = hashlib.sha256()
+    is_sparse = found.st_blocks * STAT_BLOCK_BYTES < found.st_size
+    extents = content.skip_holes() if is_sparse and isinstance(content, HostContent) else None
+    position = 0
+    for offset, length in ((0, found.st_size),) if extents is None else extents:
+        _take_zeros(digest, offset - position)
+        _take(digest, content, length)
+        position = offset + length
+    _take_zeros(digest, found.st_size - position)
+    return digest.hexdigest()
+
+
+def _take(digest: hashlib._Hash, content: BinaryIO, length: int) -> None:
+    while length and (piece := content.read(min(length, _PIECE_BYTES))):
+        digest.update(piece)
+        length -= len(piece)
+
+
+def _take_zeros(digest: hashlib._Hash, length: int) -> None:
+    for at in range(0, length, _PIECE_BYTES):
+        digest.update(_ZEROS[: length - at])

@@ -1,0 +1,50 @@
+"""Names on their way into a tree: bytes of an archive to paths that stay inside.
+
+The functions raise Unfit ("leads out of the tree"); the caller knows the subject.
+"""
+
+from __future__ import annotations
+
+from bangerbuild.formats.unfit import Unfit
+
+NAME_BYTES_MAX = 255
+"""The longest name of one directory entry (ext4, and every other Linux filesystem)."""
+PATH_BYTES_MAX = 4095
+"""The longest path that a program can name (PATH_MAX, which counts the NUL at its end)."""
+SYMLINK_BYTES_MAX = 4095
+
+
+def text_of(raw: bytes) -> str:
+    """The text of a name, other bytes than UTF-8 as surrogates, whatever the host's locale is."""
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def tree_path(raw: bytes) -> str:
+    """The path from the tree's top that `raw` names; empty for the top itself.
+
+    `./`, doubled, leading and trailing slashes go, as in GNU tar: `/etc/x` is `etc/x`.
+
+    Raises:
+        Unfit: it leads out of the tree, or holds what no directory entry can.
+    """
+    parts = [part for part in raw.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise Unfit("leads out of the tree with '..'")
+    if len(raw) > PATH_BYTES_MAX:
+        raise Unfit(f"has a path longer than {PATH_BYTES_MAX} bytes")
+    if len(raw) > NAME_BYTES_MAX and max(map(len, parts), default=0) > NAME_BYTES_MAX:
+        raise Unfit(f"has a name longer than {NAME_BYTES_MAX} bytes")
+    if b"\0" in raw:
+        raise Unfit("has a NUL byte in its name")
+    return text_of(b"/".join(parts))
+
+
+def symlink_text(raw: bytes) -> str:
+    """The text of a symlink, as it stands.
+
+    Raises:
+        Unfit: no symlink can hold it.
+    """
+    if not 0 < len(raw) <= SYMLINK_BYTES_MAX or b"\0" in raw:
+        raise Unfit(f"is a symlink whose text is not 1 to {SYMLINK_BYTES_MAX} bytes, or holds NUL")
+    return text_of(raw)

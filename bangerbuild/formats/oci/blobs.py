@@ -1,0 +1,108 @@
+"""Blobs of an image layout: files named by their digest, believed only when they were compared with it.
+
+The layout keeps them as `blobs/ALGORITHM/HEX` (the specification's image-layout.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.hostfile import unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.formats.oci.places import Layout, OpenFile
+
+DAMAGED_HINT = "the image is damaged: fetch or copy it again"
+_DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
+_PIECE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What a document says of a blob: its kind, digest and size."""
+
+    media_type: str
+    digest: str
+    """`sha256:…` or `sha512:…`, in lower-case hex."""
+    size_bytes: int
+
+
+def is_digest(text: str) -> bool:
+    """Whether it is a digest of a kind that is compared here."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def algorithm_of(digest: str) -> str:
+    """The name that hashlib has for the algorithm of a digest."""
+    return digest.partition(":")[0]
+
+
+def blob_name(digest: str) -> str:
+    """Under what name a layout has the blob of this digest."""
+    return f"blobs/{digest.replace(':', '/')}"
+
+
+def check_present(layout: Layout, blob: Descriptor, written: str) -> None:
+    """Raises a SourceError if the blob is not there, or has another size. Nothing is read."""
+    size = layout.size_of(blob_name(blob.digest), written)
+    if size is None:
+        raise SourceError(
+            f"{written!r} is not there: the layout has no blob '{blob.digest}'", hint=DAMAGED_HINT
+        )
+    if size != blob.size_bytes:
+        raise SourceError(
+            f"{written!r} is not what it must be: it has {size} bytes, not {blob.size_bytes}",
+            hint=DAMAGED_HINT,
+        )
+
+
+@contextmanager
+def opened_blob(layout: Layout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
+    """The blob at its start, its size and digest compared before anybody sees a byte.
+
+    Raises:
+        SourceError: it is not there, or not what its descriptor says.
+    """
+    check_present(layout, blob, written)
+    with layout.opened(blob_name(blob.digest), written) as opened:
+        found = _digest_of(opened, algorithm_of(blob.digest), written)
+        if found != blob.digest:
+            raise SourceError(
+                f"{written!r} is not what it must be: its digest is {found!r}, not {blob.digest!r}",
+                hint=DAMAGED_HINT,
+            )
+        opened.file.seek(0)
+        yield opened
+
+
+def read_blob(layout: Layout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
+    """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
+    if blob.size_bytes > limit_bytes:
+        raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
+    with opened_blob(layout, blob, written) as opened:
+        return opened.file.read(limit_bytes)
+
+
+def _digest_of(opened: OpenFile, algorithm: str, written: str) -> str:
+    if opened.digest and algorithm_of(opened.digest) == algorithm:
+        return opened.digest
+    return digest_of(opened.file, algorithm, written)
+
+
+def digest_of(file: BinaryIO, algorithm: str, written: str) -> str:
+    """The digest of a whole file, as descriptors have it; the file is then at its end."""
+    digest = hashlib.new(algorithm)
+    try:
+        file.seek(0)
+        while piece := file.read(_PIECE_BYTES):
+            digest.update(piece)
+    except OSError as err:
+        raise unreadable(err, written) from err
+    return f"{algorithm}:{digest.hexdigest()}"

@@ -1,0 +1,175 @@
+"""The layers of an image as one stream of tree entries, in the way `archive` gives a tarball.
+
+Two passes, and nothing is unpacked to disk. The first compares each blob with its digests and applies the
+names of its entries to those of the layers below; the second reads the layers again and gives out the entries
+that are left.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
+from bangerbuild.formats.hostfile import changed
+from bangerbuild.formats.limits import Budget
+from bangerbuild.formats.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
+from bangerbuild.formats.oci.layout import layer_name
+from bangerbuild.formats.oci.left import Left
+from bangerbuild.formats.oci.merge import Merge
+from bangerbuild.formats.tarstream import TarStream
+from bangerbuild.formats.unfit import Unfit
+from bangerbuild.tree import Entry, EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+    from typing import BinaryIO
+
+    from bangerbuild.formats.digest import StatKey
+    from bangerbuild.formats.limits import Limits
+    from bangerbuild.formats.oci.layout import Image, Layer
+    from bangerbuild.formats.oci.places import Layout
+
+_UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
+
+
+@contextmanager
+def open_layers(
+    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+) -> Iterator[Iterator[Entry]]:
+    """The entries of an image's tree: each name once, a file before the hard links to it.
+
+    Parents may come later, and one that no layer names is left out if there is anything in it.
+
+    Raises:
+        SourceError: as `merge_layers`, and while iterating: a layer changed meanwhile.
+    """
+    with closing(merge_layers(layout, image, written=written, limits=limits).entries()) as entries:
+        yield entries
+
+
+def merge_layers(
+    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+) -> MergedLayers:
+    """Reads all layers once, compares them with their digests, and works out what is left of each.
+
+    Args:
+        layout: what has the blobs.
+        image: as `layout.resolve` gives it.
+        written: what messages call the image.
+        limits: how much its layers may unpack to, all together.
+
+    Raises:
+        SourceError: a layer is not what its digest says, no tarball, or damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be taken.
+    """
+    budget = Budget(limits, _source_bytes(layout, image), written)
+    merge = Merge()
+    seen = []
+    for number, layer in enumerate(image.layers, 1):
+        name = layer_name(written, number, len(image.layers))
+        with opened_blob(layout, layer.blob, name) as opened:
+            seen.append(opened.seen)
+            _apply(merge, opened.file, layer, name, budget)
+    left = tuple(Left() for _ in image.layers)
+    empty = []
+    for origin, path in merge.survivors():
+        if origin is None:
+            empty.append(path)
+        else:
+            left[origin.layer].add(origin.member, path, is_own=origin.is_own)
+    return MergedLayers(layout, image, written, tuple(seen), left, tuple(empty))
+
+
+def _source_bytes(layout: Layout, image: Image) -> int:
+    """What the layers take before they are unpacked; one that comes several times is there once."""
+    blobs_bytes = sum({layer.blob.digest: layer.blob.size_bytes for layer in image.layers}.values())
+    return blobs_bytes if layout.packed_bytes is None else min(blobs_bytes, layout.packed_bytes)
+
+
+def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Budget) -> None:
+    """The first pass over one layer, from its first byte to its last."""
+    digest = hashlib.new(algorithm_of(layer.diff_id))
+    stream = TarStream(file, written, budget=budget, digest=digest, is_whole=True)
+    try:
+        _put_all(merge, read_entries(stream), written)
+    except SourceError as err:
+        err.hint = err.hint or _UNFIT_HINT
+        raise
+    if stream.compression:
+        found = f"{digest.name}:{digest.hexdigest()}"
+    elif algorithm_of(layer.blob.digest) == digest.name:
+        found = layer.blob.digest  # the blob is the tarball
+    else:
+        found = digest_of(file, digest.name, written)
+    if found != layer.diff_id:
+        raise SourceError(
+            f"{written!r} unpacks to what has the digest {found!r}, not {layer.diff_id!r}", hint=DAMAGED_HINT
+        )
+
+
+def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
+    merge.next_layer()
+    for entry in entries:
+        try:
+            merge.put(entry)
+        except Unfit as err:
+            raise SourceError(f"{written!r}: {entry.path!r} {err.brief}") from err
+
+
+@dataclass(frozen=True)
+class MergedLayers:
+    """What is left of each layer. Its entries can be walked more than once."""
+
+    layout: Layout
+    image: Image
+    written: str
+    seen: tuple[StatKey, ...]
+    """Of the blobs, when they were compared with their digests."""
+    left: tuple[Left, ...]
+    """For each layer the paths that its members have."""
+    empty: tuple[str, ...]
+    """Directories that no layer names and that nothing is left in."""
+
+    def entries(self) -> Generator[Entry]:
+        """What `open_layers` gives; SourceError if a layer is no longer what it was."""
+        for path in self.empty:
+            yield Entry(path, EntryType.DIRECTORY)
+        for number, layer in enumerate(self.image.layers, 1):
+            if self.left[number - 1].count:
+                yield from self._entries_of(layer, number)
+
+    def _entries_of(self, layer: Layer, number: int) -> Iterator[Entry]:
+        written = layer_name(self.written, number, len(self.image.layers))
+        left = self.left[number - 1]
+        still = left.count
+        with self.layout.opened(blob_name(layer.blob.digest), written) as opened:
+            if opened.seen != self.seen[number - 1]:
+                raise changed(written)
+            for member, entry in enumerate(read_entries(TarStream(opened.file, written, is_whole=True))):
+                if paths := left.paths(member, entry.path):
+                    yield from _named(entry, paths)
+                    still -= 1
+                if not still:
+                    return
+
+
+def _named(entry: Entry, paths: Sequence[str]) -> Iterator[Entry]:
+    """One inode under all its names."""
+    first, *others = paths
+    yield entry if entry.path == first else replace(entry, path=first)
+    for other in others:
+        yield replace(
+            entry,
+            path=other,
+            type=EntryType.HARD_LINK,
+            size_bytes=0,
+            target=first,
+            device=(0, 0),
+            xattrs={},
+            content=None,
+            data_extents=None,
+        )

@@ -1,0 +1,200 @@
+"""Image layouts: which manifest a tag and a platform stand for, and what it says.
+
+A layout has `oci-layout`, `index.json` and `blobs` (the specification's image-layout.md). An index may name
+further indexes. Docker's media types are read alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.oci import mediatypes
+from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, check_present, read_blob
+from bangerbuild.formats.oci.candidates import Candidate, choose
+from bangerbuild.formats.oci.config import ImageConfig, parse_configuration, platform_of
+from bangerbuild.formats.oci.documents import Document, parse_document
+from bangerbuild.formats.oci.places import MARKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bangerbuild.formats.oci.config import Configuration
+    from bangerbuild.formats.oci.places import Layout
+    from bangerbuild.formats.oci.platforms import Platform
+
+DOCUMENT_BYTES_MAX = 4 << 20
+"""What registries take for a manifest."""
+_NESTED_MAX = 8
+_TAG_KEY = "org.opencontainers.image.ref.name"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: its blob, and the digest of the tarball inside its compression."""
+
+    blob: Descriptor
+    diff_id: str
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image for one platform."""
+
+    digest: str
+    """Of its manifest, `sha256:…`; of its configuration where there is none (Docker's image id)."""
+    platform: Platform
+    layers: tuple[Layer, ...]
+    """The lowest first."""
+    config: ImageConfig
+
+
+def resolve(layout: Layout, tag: str | None, platform: Platform, *, written: str) -> Image:
+    """The image that a layout has under a tag, for a platform.
+
+    Documents are read and compared with their digests. Of the layers only presence and size are looked at.
+
+    Args:
+        layout: what has the files.
+        tag: None for the only image there is.
+        platform: what it must run on.
+        written: what messages call the image.
+
+    Raises:
+        SourceError: it is no layout, or damaged, or has no such image.
+    """
+    return _Resolver(layout, platform, written).image(tag)
+
+
+class _Resolver:
+    def __init__(self, layout: Layout, platform: Platform, written: str) -> None:
+        self._layout = layout
+        self._wanted = platform
+        self._written = written
+        self._indexes: set[str] = set()
+        self._others: set[str] = set()
+        """Media types that were met and are no image's."""
+
+    def image(self, tag: str | None) -> Image:
+        found = tuple(self._candidates(self._tagged(tag), 0))
+        return self._image(choose(found, self._wanted, self._written, others=self._others))
+
+    def _tagged(self, tag: str | None) -> Sequence[Document]:
+        """The entries of `index.json` in question."""
+        self._check_marker()
+        entries = self._file("index.json").tables("manifests")
+        tags = sorted({_tag_of(entry) for entry in entries} - {None, ""}, key=str)
+        listed = f"it has {', '.join(map(repr, tags))}" if tags else "none of its images has a tag"
+        if not entries:
+            raise SourceError(f"{self._written!r} holds no image")
+        if tag is None and len(tags) > 1:
+            raise SourceError(f"{self._written!r} holds several images", hint=f"name one of them: {listed}")
+        chosen = [entry for entry in entries if tag is None or _tag_of(entry) == tag]
+        if not chosen:
+            raise SourceError(f"{self._written!r} has no image with the tag {tag!r}", hint=listed)
+        return chosen
+
+    def _check_marker(self) -> None:
+        self._layout.check(self._written)
+        marker = self._file(MARKER)
+        version = marker.text("imageLayoutVersion")
+        if not version.startswith("1."):
+            raise marker.wrong("imageLayoutVersion", f"is {version!r}, and 1.0.0 is what is read here")
+
+    def _file(self, name: str) -> Document:
+        written = f"{self._written}: {name}"
+        if self._layout.size_of(name, written) is None:
+            hint = self._layout.hint() if name == MARKER else DAMAGED_HINT
+            raise SourceError(f"{self._written!r} is no image layout: it has no {name!r}", hint=hint)
+        return parse_document(read_document(self._layout, name, written), written)
+
+    def _candidates(self, entries: Iterable[Document], depth: int) -> Iterator[Candidate]:
+        """The images that an index lists, nested ones too."""
+        for entry in entries:
+            blob = entry.descriptor()
+            if blob.media_type in mediatypes.INDEXES:
+                if blob.digest not in self._indexes:
+                    yield from self._nested(blob, depth + 1)
+            elif blob.media_type in mediatypes.MANIFESTS:
+                platform = platform_of(entry.table("platform"))
+                yield Candidate(blob, platform or self._own_platform(blob))
+            else:
+                self._others.add(blob.media_type)
+
+    def _nested(self, blob: Descriptor, depth: int) -> Iterator[Candidate]:
+        if depth > _NESTED_MAX:
+            raise SourceError(f"{self._written!r} has indexes that lie more than {_NESTED_MAX} deep")
+        self._indexes.add(blob.digest)
+        index = self._document(blob, "index")
+        if "layers" in index.fields or "config" in index.fields:
+            raise index.wrong("layers", "makes it an index and a manifest at once")
+        yield from self._candidates(index.tables("manifests"), depth)
+
+    def _own_platform(self, manifest: Descriptor) -> Platform | None:
+        document = self._document(manifest, "manifest")
+        config = document.table("config").descriptor()
+        return self._configuration(config).platform if config.media_type in mediatypes.CONFIGS else None
+
+    def _image(self, candidate: Candidate) -> Image:
+        manifest = self._document(candidate.manifest, "manifest")
+        if "manifests" in manifest.fields:
+            raise manifest.wrong("manifests", "makes it an index and a manifest at once")
+        config = manifest.table("config").descriptor()
+        if config.media_type not in mediatypes.CONFIGS:
+            raise SourceError(f"{self._written!r} is no image but holds {config.media_type!r}")
+        configuration = self._configuration(config)
+        return Image(
+            candidate.manifest.digest,
+            candidate.platform or self._wanted,
+            self._layers(manifest, configuration),
+            configuration.config,
+        )
+
+    def _layers(self, manifest: Document, configuration: Configuration) -> tuple[Layer, ...]:
+        entries = manifest.tables("layers")
+        diff_ids = configuration.diff_ids
+        if len(entries) != len(diff_ids):
+            raise manifest.wrong("layers", f"are {len(entries)}, and its configuration has {len(diff_ids)}")
+        blobs = [entry.descriptor() for entry in entries]
+        for number, blob in enumerate(blobs, 1):
+            self._check_layer(blob, layer_name(self._written, number, len(blobs)))
+        return tuple(Layer(blob, diff_id) for blob, diff_id in zip(blobs, diff_ids, strict=True))
+
+    def _check_layer(self, blob: Descriptor, written: str) -> None:
+        if blob.media_type not in mediatypes.LAYERS:
+            raise SourceError(f"{written!r} is of a kind that is not read here: {blob.media_type!r}")
+        if mediatypes.is_foreign(blob.media_type) and not self._has(blob, written):
+            raise SourceError(
+                f"{written!r} is not there: registries may not pass it on ({blob.media_type!r})",
+                hint=f"put it there as {blob_name(blob.digest)!r}, or use an image without it",
+            )
+        check_present(self._layout, blob, written)
+
+    def _has(self, blob: Descriptor, written: str) -> bool:
+        return self._layout.size_of(blob_name(blob.digest), written) is not None
+
+    def _configuration(self, blob: Descriptor) -> Configuration:
+        return parse_configuration(self._document(blob, "configuration"))
+
+    def _document(self, blob: Descriptor, what: str) -> Document:
+        written = f"{self._written}: {what}"
+        return parse_document(read_blob(self._layout, blob, written, limit_bytes=DOCUMENT_BYTES_MAX), written)
+
+
+def read_document(layout: Layout, name: str, written: str) -> bytes:
+    """All of a file that no digest stands for; SourceError if it is too large for a document."""
+    with layout.opened(name, written) as opened:
+        data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
+    if len(data) > DOCUMENT_BYTES_MAX:
+        raise SourceError(f"{written!r} has more than {DOCUMENT_BYTES_MAX} bytes")
+    return data
+
+
+def layer_name(written: str, number: int, count: int) -> str:
+    """What messages call a layer, counted from 1, the lowest first."""
+    return f"{written}: layer {number} of {count}"
+
+
+def _tag_of(entry: Document) -> str | None:
+    return entry.text_table("annotations").get(_TAG_KEY)

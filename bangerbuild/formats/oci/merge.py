@@ -1,0 +1,213 @@
+"""What layers amount to: a tree of names in memory, from which each layer takes and to which it adds.
+
+Only names are kept, and for each one which member of which layer it stands for. The rules are those of the
+specification's layer.md: `.wh.NAME` removes a name that lower layers gave, `.wh..wh..opq` all that lower
+layers put into a directory, wherever in its layer it stands; anything but a directory over a directory
+replaces what is there.
+
+Paths are followed as in the guest: a parent may be a symlink, and always stays inside the tree. The last
+component is never followed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from bangerbuild.formats.unfit import Unfit
+from bangerbuild.tree import EntryType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from bangerbuild.tree import Entry
+
+_WHITEOUT = ".wh."
+_OPAQUE = ".wh..wh..opq"
+_AUFS = ".wh..wh."
+"""At the top: what the union filesystem aufs keeps there for itself. Its `.wh..wh.plnk` holds hard links."""
+_SYMLINKS_MAX = 40
+"""How many the kernel follows in one path."""
+_WHITEOUT_TYPES = (EntryType.FILE, EntryType.HARD_LINK)
+"""aufs made all whiteouts of a disk names of one file, and there are layers made from that."""
+_NO_NAMES = ("", ".", "..")
+
+
+class Origin(NamedTuple):
+    """A member of a layer's tarball, both counted from 0."""
+
+    layer: int
+    member: int
+    is_own: bool
+    """Whether the path in question is the one that the member itself has, so that nobody need remember it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Leaf:
+    """A name of anything but a directory. Names with one origin are hard links."""
+
+    layer: int
+    """Which gave the name."""
+    origin: Origin
+    symlink: str | None
+
+
+@dataclass(slots=True, eq=False)
+class _Directory:
+    layer: int
+    """The last one that named it, or anything inside."""
+    origin: Origin | None = None
+    """The member whose attributes it has; None: no member names it."""
+    names: dict[str, _Leaf | _Directory] = field(default_factory=dict)
+    cleared: int = -1
+    """The last layer that hid all that lower ones put inside."""
+
+
+class Merge:
+    """The tree while layers are applied, the lowest first. `put` each entry of a layer in its order."""
+
+    def __init__(self) -> None:
+        self._root = _Directory(0)
+        self._layer = self._member = -1
+
+    def next_layer(self) -> None:
+        """Begins the next layer."""
+        self._layer += 1
+        self._member = -1
+
+    def put(self, entry: Entry) -> None:
+        """Applies the next entry of the layer.
+
+        Raises:
+            Unfit: it can't be applied to what is there; the brief is a predicate.
+        """
+        self._member += 1
+        *above, name = entry.path.split("/")
+        is_of_aufs = entry.path.startswith(_AUFS) and entry.path != _OPAQUE
+        if not entry.path:
+            self._root.origin = self._origin(is_own=True)
+        elif is_of_aufs:
+            self._add(above, name, entry)
+        elif marker := next((part for part in above if part.startswith(_WHITEOUT)), None):
+            raise Unfit(f"lies below {marker!r}, and names with '.wh.' mark what is removed")
+        elif name.startswith(_WHITEOUT):
+            self._remove(above, name, entry)
+        else:
+            self._add(above, name, entry)
+
+    def survivors(self) -> Iterator[tuple[Origin | None, str]]:
+        """Every path that is left, directories before what is in them, with the member it stands for.
+
+        None for a directory that is empty and that no member names.
+        """
+        pending: list[tuple[str, _Leaf | _Directory]] = [("", self._root)]
+        while pending:
+            path, node = pending.pop()
+            if node.origin is not None or (path and isinstance(node, _Directory) and not node.names):
+                yield node.origin, path
+            if isinstance(node, _Directory):
+                start = f"{path}/" if path else ""
+                below = [(f"{start}{name}", node.names[name]) for name in reversed(node.names)]
+                pending += below if path else [at for at in below if not at[0].startswith(_AUFS)]
+
+    def _origin(self, *, is_own: bool) -> Origin:
+        return Origin(self._layer, self._member, is_own)
+
+    def _add(self, above: Sequence[str], name: str, entry: Entry) -> None:
+        followed = self._followed(above)
+        origin = self._origin(is_own=followed == above)
+        leaf = self._leaf(entry, origin)
+        directory = self._made(followed)
+        if leaf is not None:
+            directory.names[name] = leaf
+            return
+        there = directory.names.get(name)
+        if not isinstance(there, _Directory):
+            there = directory.names[name] = _Directory(self._layer)
+        there.layer, there.origin = self._layer, origin
+
+    def _leaf(self, entry: Entry, origin: Origin) -> _Leaf | None:
+        """What an entry puts under its name; None for a directory."""
+        if entry.type is EntryType.DIRECTORY:
+            return None
+        if entry.type is not EntryType.HARD_LINK:
+            symlink = entry.target if entry.type is EntryType.SYMLINK else None
+            return _Leaf(self._layer, origin, symlink)
+        *above, name = entry.target.split("/")
+        directory = self._found(above)
+        there = directory.names.get(name) if directory else None
+        if not isinstance(there, _Leaf):
+            what = "is a directory" if there or not entry.target else "is not there"
+            raise Unfit(f"is a hard link to {entry.target!r}, which {what}")
+        return _Leaf(self._layer, there.origin._replace(is_own=False), there.symlink)
+
+    def _remove(self, above: Sequence[str], name: str, entry: Entry) -> None:
+        removed = name.removeprefix(_WHITEOUT)
+        if removed in _NO_NAMES:
+            raise Unfit(f"marks {removed!r} as removed, which is no name")
+        if entry.type not in _WHITEOUT_TYPES:
+            raise Unfit(f"is a {entry.type.value}, and names with '.wh.' mark what is removed")
+        directory = self._found(above)
+        if directory is None:
+            return
+        if name != _OPAQUE:
+            self._hide(directory, [removed] if removed in directory.names else [])
+        elif directory.cleared < self._layer:
+            directory.cleared = self._layer
+            self._hide(directory, directory.names)
+
+    def _hide(self, directory: _Directory, names: Iterable[str]) -> None:
+        """Takes away what lower layers gave; what this one gave stays, and the directories above it."""
+        pending = [(directory, name) for name in names]
+        while pending:
+            above, name = pending.pop()
+            node = above.names[name]
+            if node.layer < self._layer:
+                del above.names[name]
+            elif isinstance(node, _Directory) and node.cleared < self._layer:
+                node.cleared = self._layer
+                if node.origin is not None and node.origin.layer < self._layer:
+                    node.origin = None
+                pending += [(node, below) for below in node.names]
+
+    def _found(self, parts: Sequence[str]) -> _Directory | None:
+        directory: _Directory | _Leaf | None = self._root
+        for part in self._followed(parts):
+            directory = directory.names.get(part) if isinstance(directory, _Directory) else None
+        return directory if isinstance(directory, _Directory) else None
+
+    def _made(self, followed: Sequence[str]) -> _Directory:
+        """The directory at a path without symlinks, made with its parents where it is not there."""
+        directory = self._root
+        for part in followed:
+            below = directory.names.get(part)
+            if isinstance(below, _Leaf):
+                raise Unfit(f"lies below {part!r}, which is no directory")
+            if below is None:
+                below = directory.names[part] = _Directory(self._layer)
+            below.layer = self._layer
+            directory = below
+        return directory
+
+    def _followed(self, parts: Sequence[str]) -> list[str]:
+        """The names that lead to the same place without a symlink; what is not there is a directory."""
+        left = list(reversed(parts))
+        trail: list[tuple[str, _Leaf | _Directory | None]] = []
+        symlinks = 0
+        while left:
+            part = left.pop()
+            if part == "..":
+                del trail[-1:]
+            elif part not in _NO_NAMES:
+                above = trail[-1][1] if trail else self._root
+                node = above.names.get(part) if isinstance(above, _Directory) else None
+                if not isinstance(node, _Leaf) or node.symlink is None:
+                    trail.append((part, node))
+                    continue
+                symlinks += 1
+                if symlinks > _SYMLINKS_MAX:
+                    raise Unfit("lies below symlinks that lead round in a circle")
+                if node.symlink.startswith("/"):
+                    trail.clear()
+                left += reversed(node.symlink.split("/"))
+        return [name for name, _ in trail]

@@ -1,0 +1,184 @@
+"""Where the files of an image lie: in a directory, or in a tarball that is read where it is."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
+from bangerbuild.formats.digest import stat_key
+from bangerbuild.formats.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
+from bangerbuild.formats.limits import Budget, Limits
+from bangerbuild.formats.oci.blobs import DAMAGED_HINT
+from bangerbuild.formats.resumption import UnpackedBytes
+from bangerbuild.formats.slices import PlainBytes, part_of
+from bangerbuild.formats.tarindex import read_index
+from bangerbuild.formats.tarstream import TarStream
+from bangerbuild.formats.unfit import Unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from bangerbuild.formats.digest import StatKey
+    from bangerbuild.formats.slices import Positioned
+    from bangerbuild.formats.tarindex import Part, TarIndex
+
+_ARCHIVE_HINT = "an image in a tarball is named with 'oci-archive:FILE' or 'docker-archive:FILE'"
+_LAYOUT_HINT = "a layout that is a directory is named with 'oci:DIRECTORY'"
+_DIRECTORY_HINT = "a directory of files is named with `directory = …`"
+_TARBALL_HINT = "a tarball of a whole tree is named with `tar = …`"
+MARKER, DOCKER_MANIFEST = "oci-layout", "manifest.json"
+_OTHER_KINDS = {
+    MARKER: "it is a layout: name it with 'oci-archive:FILE'",
+    DOCKER_MANIFEST: "it is an archive of Docker's: name it with 'docker-archive:FILE'",
+    "repositories": "it is an archive of a Docker before 1.10: load it into one of today, and save it again",
+}
+"""What an archive is, by a file that it has."""
+
+
+@dataclass(frozen=True)
+class OpenFile:
+    """One file of a layout, at its start."""
+
+    file: BinaryIO
+    seen: StatKey
+    """Another one, once its content may be."""
+    digest: str | None = None
+    """`sha256:…`, where that was found on the way here."""
+
+
+class Layout(Protocol):
+    """The files of images by their names, such as `blobs/sha256/…`."""
+
+    @property
+    def packed_bytes(self) -> int | None:
+        """The size of the file that all of it lies in; None if that is a directory."""
+
+    def check(self, written: str) -> None:
+        """Raises a SourceError if there is no such thing at all; `written` is what messages call it."""
+
+    def size_of(self, name: str, written: str) -> int | None:
+        """The size of a file; None if there is none. SourceError if it is no file; nothing is read."""
+
+    def opened(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
+        """A file, which is there; SourceError if it can't be read."""
+
+    def hint(self) -> str:
+        """The way out for who named this and meant something else."""
+
+
+@dataclass(frozen=True)
+class DirectoryLayout:
+    """A Layout that is a directory."""
+
+    path: Path
+    packed_bytes: None = None
+
+    def check(self, written: str) -> None:
+        """See Layout."""
+        if not stat.S_ISDIR(stat_of(self.path, written).st_mode):
+            raise SourceError(f"{written!r} is no directory", hint=_ARCHIVE_HINT)
+
+    def size_of(self, name: str, written: str) -> int | None:
+        """See Layout."""
+        path = self.path / name
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as err:
+            raise unreadable(err, written) from err
+        return check_is_file(path, written).st_size
+
+    @contextmanager
+    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+        """See Layout."""
+        with opened_file(self.path / name, written) as file:
+            yield OpenFile(file, stat_key(os.fstat(file.fileno())))
+
+    def hint(self) -> str:
+        """See Layout."""
+        return _DIRECTORY_HINT
+
+
+@dataclass(frozen=True)
+class TarLayout:
+    """A Layout in a tarball, for as long as that is open."""
+
+    tarball: BinaryIO
+    written: str
+    """What messages call the tarball."""
+    seen: StatKey
+    source: Positioned
+    index: TarIndex
+
+    @property
+    def packed_bytes(self) -> int:
+        """See Layout."""
+        return os.fstat(self.tarball.fileno()).st_size
+
+    def with_names(self, names: Mapping[str, str]) -> TarLayout:
+        """The same, and further names for what there is."""
+        return replace(self, index=self.index.with_names(names))
+
+    def check(self, _written: str) -> None:
+        """See Layout."""
+
+    def size_of(self, name: str, written: str) -> int | None:
+        """See Layout."""
+        part = self._find(name, written)
+        return part.size_bytes if part else None
+
+    @contextmanager
+    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+        """See Layout; SourceError also if the tarball is no longer what it was."""
+        part = self._find(name, written)
+        if part is None:
+            raise SourceError(
+                f"{written!r} is not there: {self.written!r} has no {name!r}", hint=DAMAGED_HINT
+            )
+        if stat_key(os.fstat(self.tarball.fileno())) != self.seen:
+            raise changed(self.written)
+        with part_of(self.source, part.offset, part.size_bytes) as file:
+            yield OpenFile(file, self.seen, part.digest)
+
+    def hint(self) -> str:
+        """See Layout."""
+        kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.places)
+        return next(kinds, _TARBALL_HINT)
+
+    def _find(self, name: str, written: str) -> Part | None:
+        try:
+            return self.index.find(name)
+        except Unfit as err:
+            raise SourceError(f"{written!r}: {name!r} {err.brief}") from err
+
+
+@contextmanager
+def opened_tarball(path: Path, *, written: str, limits: Limits) -> Iterator[TarLayout]:
+    """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
+
+    A compressed one is read to its end once, and what it is asked for is unpacked again each time.
+
+    Args:
+        path: of the tarball.
+        written: what messages call it.
+        limits: how much its compression may unpack to.
+
+    Raises:
+        SourceError: it is not there, no tarball, or damaged; or holds what can't be taken.
+    """
+    with opened_file(path, written, directory_hint=_LAYOUT_HINT) as file:
+        found = os.fstat(file.fileno())
+        compression = compression_of(file.read(MAGIC_BYTES))
+        budget = Budget(limits, found.st_size, written) if compression else None
+        file.seek(0)
+        index = read_index(TarStream(file, written, budget=budget))
+        source = UnpackedBytes(file, compression, written) if compression else PlainBytes(file)
+        yield TarLayout(file, written, stat_key(found), source, index)

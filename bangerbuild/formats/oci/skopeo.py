@@ -1,0 +1,201 @@
+"""skopeo, which asks registries and brings their images here: its commands, and its errors in plain words.
+
+It finds registries the user's own way: credentials, mirrors, proxies and certificates are read from where
+podman and skopeo read them (containers-auth.json(5), containers-registries.conf(5)).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from bangerbuild import process
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.oci.candidates import choose, listed
+from bangerbuild.formats.oci.documents import parse_document
+from bangerbuild.process import Command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.formats.oci.platforms import Platform
+    from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.process import Completed
+
+RETRIES = 3
+"""After 1, 2 and 4 seconds; only what may be better the next time is tried again."""
+_OUTPUT_BYTES = 8 << 20
+"""A manifest has 4 MiB at most."""
+_INSPECT_SECONDS = 300
+_CONFIGURATION = "CONTAINERS_REGISTRIES_CONF"
+_PASSED_ON = re.compile(
+    "HOME|XDG_(CONFIG_HOME|RUNTIME_DIR|DATA_HOME)|REGISTRY_AUTH_FILE|DOCKER_CONFIG|CONTAINERS_.*|TMPDIR"
+    "|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy"
+    "|DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_DIR|(AWS|AZURE|GOOGLE)_.*"
+)
+"""Of the user's environment; the last line is what programs that keep credentials want to know."""
+_MESSAGE = re.compile(r'^time=\S+ level=(\w+) msg="(.*)"\n?', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    pattern: str
+    """Found in what skopeo says of it."""
+    brief: str
+    """A predicate."""
+    hint: str | None = None
+
+
+_FAILURES = (
+    _Failure("toomanyrequests", "can't be fetched: its registry was asked too often", "wait, or log in"),
+    _Failure(
+        "no image found in (manifest|image) (list|index)|choosing image",
+        "has no image for the platform",
+        "say which with `platform`",
+    ),
+    _Failure(
+        r"manifest unknown|name unknown|\b404\b",
+        "is not there: its registry knows no such name, tag or digest",
+    ),
+    _Failure("permission denied", "can't be fetched: a file or directory may not be read or written"),
+    _Failure(
+        r"unauthorized|authentication required|access to the resource is denied|username/password"
+        r"|no basic auth|\b40[13]\b",
+        "is not there, or only for those who log in",
+        "is the name right? if it is private: `skopeo login REGISTRY`",
+    ),
+    _Failure("no such host|server misbehaving", "can't be fetched: its registry has no address"),
+    _Failure("connection refused", "can't be fetched: nothing answers where its registry should be"),
+    _Failure(
+        "server gave HTTP response to HTTPS client",
+        "can't be fetched: its registry speaks http and not https",
+        "if that is as it must be: `insecure = true` for it in registries.conf(5)",
+    ),
+    _Failure(
+        "x509: |tls: ",
+        "can't be fetched: its registry's certificate is not trusted",
+        "put its authority into /etc/containers/certs.d/REGISTRY/ca.crt",
+    ),
+    _Failure(
+        "loading trust policy",
+        "can't be fetched: skopeo finds no policy of what to trust",
+        "apt install golang-github-containers-common",
+    ),
+    _Failure("i/o timeout|deadline exceeded|EOF|connection reset", "can't be fetched: the connection broke"),
+    _Failure("no space left", "can't be fetched: there is no space left"),
+)
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """What skopeo is to know of the user's environment."""
+    return {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
+
+
+def inspect_digest(reference: Reference, *, environ: Mapping[str, str], retries: int = RETRIES) -> Command:
+    """Prints the manifest or index that a registry has for a reference; `digest_in` takes it from there."""
+    options = ("inspect", "--raw", f"--retry-times={retries}", str(reference))
+    return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
+
+
+def inspect_configuration(reference: Reference, *, environ: Mapping[str, str]) -> Command:
+    """Prints the configuration that a registry has for the manifest of a reference."""
+    options = ("inspect", "--config", "--raw", f"--retry-times={RETRIES}", str(reference))
+    return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
+
+
+def document_in(printed: str) -> bytes:
+    """The document in what one of these commands printed, byte for byte."""
+    return _MESSAGE.sub("", printed).encode()
+
+
+def digest_in(printed: str, reference: Reference, platform: Platform) -> str:
+    """The digest of the manifest that stands for a platform, from what `inspect_digest` printed.
+
+    Raises:
+        SourceError: there is none.
+    """
+    raw = document_in(printed)
+    document = parse_document(raw, str(reference))
+    if "manifests" in document.fields:
+        return choose(listed(document), platform, str(reference)).manifest.digest
+    return f"sha256:{hashlib.sha256(raw).hexdigest()}"
+
+
+def copy_to_layout(
+    reference: Reference,
+    layout: Path,
+    platform: Platform,
+    *,
+    environ: Mapping[str, str],
+) -> Command:
+    """Brings one image into a layout as its only one, without a tag. Layers stay as they are compressed.
+
+    Args:
+        reference: of a registry.
+        layout: not there, or an empty directory, and its parent is there. A failure leaves half an image.
+        platform: which image of an index.
+        environ: the user's.
+
+    Raises:
+        SourceError: a path that skopeo would take apart.
+    """
+    if ":" in str(layout):
+        raise SourceError(
+            f"'{layout}' has a ':' in it, and skopeo takes what follows for a tag",
+            hint="give the directory another name",
+        )
+    which = [f"--override-os={platform.os}", f"--override-arch={platform.architecture}"]
+    if platform.variant:
+        which.append(f"--override-variant={platform.variant}")
+    options = (
+        *which,
+        "copy",
+        "--quiet",
+        f"--retry-times={RETRIES}",
+        "--remove-signatures",  # the policy has judged them by then, and a layout has no place for them
+        "--dest-oci-accept-uncompressed-layers",
+        str(reference),
+        f"oci:{layout}",
+    )
+    return _command(options, environ)
+
+
+def run(command: Command, reference: Reference) -> Completed:
+    """Runs one of these commands.
+
+    Raises:
+        ToolError: skopeo is missing, can't be started, or takes too long.
+        SourceError: it failed; the brief says why in terms of the reference.
+    """
+    completed = process.run(replace(command, ok=frozenset(range(256))))
+    if completed.code != 0:
+        raise failure(completed.output, reference)
+    return completed
+
+
+def failure(printed: str, reference: Reference) -> SourceError:
+    """The error for what skopeo printed before it failed."""
+    messages = [match[2].replace('\\"', '"') for match in _MESSAGE.finditer(printed) if match[1] == "fatal"]
+    details = "\n".join(messages) or printed.strip()
+    said = details.replace(reference.name, "")  # a name may hold any word
+    for known in _FAILURES:
+        if re.search(known.pattern, said):
+            return SourceError(f"'{reference}' {known.brief}", details=details, hint=known.hint)
+    return SourceError(f"'{reference}' can't be fetched", details=details)
+
+
+def _command(
+    options: tuple[str, ...], environ: Mapping[str, str], *, timeout_seconds: float | None = None
+) -> Command:
+    """The program, and the configuration that older versions want to be told by an option."""
+    configuration = environ.get(_CONFIGURATION)
+    own = (f"--registries-conf={configuration}",) if configuration else ()
+    return Command(
+        ("skopeo", *own, *options),
+        env=environment(environ),
+        timeout_seconds=timeout_seconds,
+        output_bytes=_OUTPUT_BYTES,
+    )

@@ -1,0 +1,149 @@
+"""Going back in a compressed file without beginning anew, where its format lets us: gzip's does.
+
+What zlib knows at a place is a window of 32 KiB and a few KiB more, and can be copied. So a state is kept
+every so often; of the other formats only the start.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TYPE_CHECKING, BinaryIO, Protocol
+
+from bangerbuild.formats.compression import CompressionError, decompressed
+from bangerbuild.formats.hostfile import changed
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_PIECE_BYTES = 64 << 10
+_PASSED_BYTES = 256 << 10
+_WITH_GZIP_HEADER = 31
+_STATES_MAX = 256
+"""About 12 MiB; where there are more, every second one goes."""
+_STATE_DISTANCE_BYTES = 2 << 20
+
+
+class _Stream(Protocol):
+    position: int
+    """Of the next plain byte."""
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes, none at the end only."""
+
+    def copy(self) -> Self | None:
+        """One that reads on from the same place; None where there can't be one."""
+
+
+class UnpackedBytes:
+    """What comes out of a compressed file, which stays the caller's, and was read to its end before.
+
+    Nothing is kept of it. Going forwards costs what is passed over, and going back what lies before, from the
+    last place that can be begun at.
+
+    Args:
+        file: seekable; nobody else may move in it.
+        compression: as `compression.compression_of` told it.
+        written: what messages call it.
+    """
+
+    def __init__(self, file: BinaryIO, compression: str, written: str) -> None:
+        self._packed = file
+        self._compression = compression
+        self._written = written
+        self._stream = self._start()
+        self._states: list[_Stream] = []
+        """By their positions."""
+        self._distance_bytes = _STATE_DISTANCE_BYTES
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """See slices.Positioned; SourceError if the file is no longer what it was."""
+        try:
+            self._go_to(offset)
+            return self._stream.read(size)
+        except (CompressionError, zlib.error) as err:
+            raise changed(self._written) from err
+
+    def _start(self) -> _Stream:
+        return _Gzip(self._packed) if self._compression == "gzip" else _Other(self._packed, self._compression)
+
+    def _go_to(self, offset: int) -> None:
+        before = [state for state in self._states if state.position <= offset]
+        if offset < self._stream.position or (before and before[-1].position > self._stream.position):
+            self._stream = (before[-1].copy() if before else None) or self._start()
+        while left := offset - self._stream.position:
+            self._keep()
+            if not self._stream.read(min(left, _PASSED_BYTES)):
+                raise changed(self._written)
+
+    def _keep(self) -> None:
+        """Keep the state that the stream is in, if it is far from the last."""
+        last = self._states[-1].position if self._states else 0
+        if self._stream.position < last + self._distance_bytes:
+            return
+        if state := self._stream.copy():
+            self._states.append(state)
+        if len(self._states) > _STATES_MAX:
+            self._states = self._states[::2]
+            self._distance_bytes *= 2
+
+
+class _Gzip:
+    """A gzip file, its members one after another, as `gzip.GzipFile` reads it."""
+
+    def __init__(self, file: BinaryIO, position: int = 0, packed_position: int = 0) -> None:
+        self.position = position
+        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)  # which compares checksums, too
+        self._file = file
+        self._packed_position = packed_position
+
+    def read(self, size: int) -> bytes:
+        """See _Stream."""
+        data = b""
+        while not data:
+            packed = self._packed()
+            if not packed:
+                return b""
+            data = self.inflate.decompress(packed, size)
+        self.position += len(data)
+        return data
+
+    def copy(self) -> Self | None:
+        """See _Stream."""
+        if self.inflate.eof:
+            return None
+        other = type(self)(self._file, self.position, self._packed_position)
+        other.inflate = self.inflate.copy()
+        return other
+
+    def _packed(self) -> bytes:
+        """What zlib is to be given next; none at the end."""
+        if not self.inflate.eof:
+            return self.inflate.unconsumed_tail or self._next()
+        packed = self.inflate.unused_data.lstrip(b"\0")
+        while not packed and (packed := self._next()):
+            packed = packed.lstrip(b"\0")
+        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
+        return packed
+
+    def _next(self) -> bytes:
+        self._file.seek(self._packed_position)
+        packed = self._file.read(_PIECE_BYTES)
+        self._packed_position += len(packed)
+        return packed
+
+
+class _Other:
+    def __init__(self, file: BinaryIO, compression: str) -> None:
+        self.position = 0
+        file.seek(0)
+        self._file = decompressed(file, compression)
+
+    def read(self, size: int) -> bytes:
+        """See _Stream."""
+        data = self._file.read(size)
+        self.position += len(data)
+        return data
+
+    def copy(self) -> Self | None:
+        """See _Stream."""
+        return None

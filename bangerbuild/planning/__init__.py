@@ -1,0 +1,1 @@
+"""From the graph and the store to a plan. Reads the store and this host; writes no artifact."""

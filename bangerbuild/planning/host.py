@@ -1,0 +1,105 @@
+"""What planning asks of this host: digests of the files it reads, versions of its tools, holders of disks."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING
+
+from bangerbuild import process
+from bangerbuild.disk import in_use, libext2fs, tools
+from bangerbuild.errors import StoreError, ToolError
+from bangerbuild.formats import digest
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from bangerbuild.model import Source
+    from bangerbuild.store import Store
+
+
+PATIENCE_SECONDS = 6.0
+"""How long those who only read a disk are waited for, all of them together."""
+UNPINNED = "unpinned"
+"""The digest of a source elsewhere of which nobody has asked what it stands for, as `status` need not."""
+
+
+class LocalHost:
+    """The `Host` this program runs on. Digests are remembered in the store, by what stat says of the file.
+
+    Args:
+        store: where they are remembered.
+        epoch: the time for all that we make ourselves, which counts among the tools.
+    """
+
+    def __init__(self, store: Store, epoch: int) -> None:
+        self._cache = _StoredDigests(store)
+        self._epoch = epoch
+        self._versions: dict[str, str] = {}
+        self._left_seconds = PATIENCE_SECONDS
+
+    def digest(self, source: Source) -> str:
+        """See Host."""
+        if source.path is None:
+            return source.pin or UNPINNED
+        if source.rules is None:
+            return digest.file_digest(source.path, cache=self._cache, written=source.written)
+        return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)
+
+    def version(self, tool: str) -> str:
+        """See Host."""
+        if tool == "SOURCE_DATE_EPOCH":
+            return str(self._epoch)
+        if tool not in self._versions:
+            self._versions[tool] = VERSIONS[tool]()
+        return self._versions[tool]
+
+    def holder(self, path: Path) -> str | None:
+        """See Host.
+
+        Raises:
+            StoreError: the disk can't be opened, as one that belongs to somebody else.
+        """
+        begun = time.monotonic()
+        try:
+            return in_use.holder(path, min(self._left_seconds, in_use.PATIENCE_SECONDS))
+        except OSError as err:
+            raise StoreError(f"'{path}': {(err.strerror or str(err)).lower()}") from err
+        finally:
+            self._left_seconds = max(0.0, self._left_seconds - (time.monotonic() - begun))
+
+
+def e2fsprogs_version() -> str:
+    """Of mke2fs and its kin, such as `1.47.0`.
+
+    Raises:
+        ToolError: they are not installed, or print something unheard of.
+    """
+    printed = process.run(tools.version()).output
+    found = re.search(r"mke2fs (\S+)", printed)
+    if found is None:
+        raise ToolError(f"mke2fs does not say its version: {printed.strip()!r}")
+    return found[1]
+
+
+VERSIONS: Mapping[str, Callable[[], str]] = {"e2fsprogs": e2fsprogs_version, "libext2fs": libext2fs.version}
+
+
+class _StoredDigests:
+    """A DigestCache in the store: one row for each inode."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002  # the inode is enough
+        return self._store.get(*_key_and_stamp(found))
+
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002  # the inode is enough
+        self._store.put(*_key_and_stamp(found), digest)
+
+
+def _key_and_stamp(found: os.stat_result) -> tuple[str, str]:
+    device, inode, *rest = digest.stat_key(found)
+    return f"{device}:{inode}", ":".join(map(str, rest))

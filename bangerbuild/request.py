@@ -1,0 +1,61 @@
+"""What a run is asked for: which manifests and which part of them, and how the work is done."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_EPOCH = 946_684_800
+"""1 January 2000: far from 0, which the ext4 tools take for "now"."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted: which manifests, where, and which part of them."""
+
+    manifests: tuple[Path, ...]
+    store: Path | None = None
+    """Overrides the manifest's."""
+    targets: tuple[str, ...] = ()
+    replace: tuple[str, ...] = ()
+    offline: bool = False
+    """Never use the network."""
+    locked: bool = False
+    """Refuse what the lock file would have to be changed for."""
+    upgrade: tuple[str, ...] = ()
+    """Images whose sources are asked again what they stand for."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How it is done."""
+
+    jobs: int
+    """Steps at once."""
+    keep_going: bool = False
+    """After a failure, do what does not depend on it."""
+    lock_seconds: float = 60
+    """How long to wait for another writer of the store."""
+    previews: bool = True
+    """Whether the plan shall say what updates change inside guests."""
+
+
+def epoch() -> int:
+    """Seconds since 1970 for every time that we make ourselves.
+
+    Raises:
+        UsageError: SOURCE_DATE_EPOCH is set to something else than a positive whole number.
+    """
+    text = os.environ.get("SOURCE_DATE_EPOCH", str(DEFAULT_EPOCH))
+    if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 32:
+        raise UsageError(
+            f"SOURCE_DATE_EPOCH is '{text}': it must be a number of seconds from 1 to {(1 << 32) - 1}",
+            hint="unset SOURCE_DATE_EPOCH",
+        )
+    return int(text)

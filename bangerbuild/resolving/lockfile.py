@@ -1,0 +1,260 @@
+"""The lock file, `bangerbuild.lock` beside the manifest: which bytes its sources stood for when asked.
+
+    version = 1
+
+    [image.bookworm.rootfs]     a place in the manifest, and what it asks for
+    url = "https://example.org/bookworm.tar.xz"
+    sha256 = "…"                what that stood for
+
+It is TOML, sorted and written whole, made for `git diff`. An entry holds as long as the manifest asks for the
+same; one for another place does too, so that an image may be renamed or use what another one uses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import tomllib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from bangerbuild.declared import (
+    Ext4Source,
+    HostBoot,
+    MmdebstrapSource,
+    OciArchiveSource,
+    OciSource,
+    Pin,
+    TarSource,
+    UrlBoot,
+    UrlSource,
+)
+from bangerbuild.errors import BusyError, LockFileError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from typing import TypeAlias
+
+    from bangerbuild.declared import BootSource, ImageSource, Manifest
+
+    Words: TypeAlias = Mapping[str, str | list[str]]
+
+FILE_NAME = "bangerbuild.lock"
+VERSION = 1
+HEAD = "# What the manifest's sources stand for. Made by bangerbuild; keep it in git.\n"
+PIN_KEYS = ("sha256", "platform", "versions")
+_PLACE = re.compile(r"image\.[a-z0-9][a-z0-9_-]{0,62}\.(?:rootfs|work_seed|kernel|initrd)")
+_DIGEST = re.compile("[0-9a-f]{64}")
+_SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a place in the manifest asks for, with what that stood for."""
+
+    words: Words
+
+    @classmethod
+    def of(cls, asked: Words, pin: Pin) -> Entry:
+        """The entry for what is asked for and what it turned out to be."""
+        known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
+        return cls({**asked, **{key: value for key, value in known.items() if value is not None}})
+
+    @property
+    def pin(self) -> Pin:
+        """What it stood for."""
+        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS)
+        return Pin(digest, platform or None, versions or None)
+
+    def answers(self, asked: Words) -> bool:
+        """Whether it is about what is asked for, and nothing else."""
+        own = {key for key in self.words if key not in PIN_KEYS}
+        return own <= asked.keys() and all(self.words.get(key) == value for key, value in asked.items())
+
+
+@dataclass(frozen=True)
+class Lock:
+    """What a lock file says; empty where there is none."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    """By place: `image.bookworm.rootfs`."""
+
+    def find(self, place: str, asked: Words) -> Entry | None:
+        """The entry for what a place asks for: its own, else another's that asks for the same."""
+        own = self.entries.get(place)
+        candidates = (*([own] if own else []), *self.entries.values())
+        return next((entry for entry in candidates if entry.answers(asked)), None)
+
+    def text(self) -> str:
+        """The file."""
+        tree: dict[str, Any] = {"version": VERSION}
+        for place in sorted(self.entries):
+            table, name, key = place.split(".")
+            tree.setdefault(table, {}).setdefault(name, {})[key] = dict(self.entries[place].words)
+        return HEAD + tomli_w.dumps(tree)
+
+
+def asked(source: ImageSource | BootSource) -> Words:
+    """What an entry for a source begins with, as the manifest has it; nothing for what is never locked."""
+    match source:
+        case UrlSource(url=url) | UrlBoot(url=url):
+            return {"url": url}
+        case OciSource(reference=reference, platform=platform):
+            return {"oci": reference, **({"platform": platform} if platform else {})}
+        case MmdebstrapSource():
+            return _packages_asked(source)
+        case OciArchiveSource() | TarSource() | Ext4Source() | HostBoot():
+            return {_HOST_WORDS[type(source)]: source.written}
+    return {}
+
+
+_HOST_WORDS = {OciArchiveSource: "oci", TarSource: "tar", Ext4Source: "ext4", HostBoot: "path"}
+
+
+def _packages_asked(source: MmdebstrapSource) -> Words:
+    lists = {"packages": list(source.packages), "arguments": list(source.arguments)}
+    mirror = {"mirror": source.mirror} if source.mirror else {}
+    return {"mmdebstrap": source.suite, **{key: words for key, words in lists.items() if words}, **mirror}
+
+
+def path_beside(manifest: Manifest) -> Path:
+    """Where the manifest's lock file is: beside its first file."""
+    return manifest.files[0].parent / FILE_NAME
+
+
+def read(path: Path) -> Lock:
+    """What the lock file says; nothing where there is none.
+
+    Raises:
+        LockFileError: it can't be read, or is not what this program writes.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Lock()
+    except (OSError, UnicodeDecodeError) as err:
+        raise _unusable(path, _reason(err)) from err
+    try:
+        return _parsed(tomllib.loads(text), path)
+    except tomllib.TOMLDecodeError as err:
+        said = str(err)
+        raise _unusable(path, f"not valid TOML: {said[:1].lower()}{said[1:]}") from err
+
+
+def write(path: Path, before: Lock, after: Lock) -> None:
+    """Change in a lock file what differs between the two, at once; what others add meanwhile stays.
+
+    Raises:
+        LockFileError: it can't be written.
+        BusyError: somebody else has changed the same entry meanwhile.
+    """
+    path = path.resolve()
+    try:
+        with _locked(path.parent):
+            now = read(path)
+            merged = _merged(now, before, after)
+            if merged is None:
+                raise BusyError(f"'{path}' was changed by someone else meanwhile", hint="run it again")
+            if merged != now:
+                _replace(path, merged.text())
+    except OSError as err:
+        hint = f"give sha256 in the manifest, or make '{path.parent}' writable"
+        raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
+
+
+def _merged(now: Lock, before: Lock, after: Lock) -> Lock | None:
+    """What is there with our changes made to it; None if somebody else has made others of the same entry."""
+    entries = dict(now.entries)
+    for place in before.entries.keys() | after.entries.keys():
+        old, new = before.entries.get(place), after.entries.get(place)
+        if old == new:
+            continue
+        if entries.get(place) not in (old, new):
+            return None
+        entries.pop(place, None)
+        if new is not None:
+            entries[place] = new
+    return Lock(entries)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One writer at a time. The lock is on the directory, so that no other file is left behind."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # NFS can't lock a directory; what is replaced is compared before
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.new")
+    draft.unlink(missing_ok=True)  # of one that was killed: there is one writer at a time
+    try:
+        with draft.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            shutil.copymode(path, draft)
+        draft.rename(path)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
+
+
+def _parsed(tree: dict[str, Any], path: Path) -> Lock:
+    version = tree.pop("version", None)
+    if version != VERSION:
+        raise _unusable(path, f"its version is {version!r}, and this program reads {VERSION}")
+    entries = {}
+    for place, words in _tables(tree, path):
+        if not _PLACE.fullmatch(place):
+            raise _unusable(path, f"'{place}' is no place in a manifest")
+        _check_words(place, words, path)
+        entries[place] = Entry(words)
+    return Lock(entries)
+
+
+def _tables(tree: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    for table, names in tree.items():
+        for name, keys in _checked_table(names, table, path).items():
+            for key, words in _checked_table(keys, f"{table}.{name}", path).items():
+                place = f"{table}.{name}.{key}"
+                yield place, _checked_table(words, place, path)
+
+
+def _checked_table(value: Any, place: str, path: Path) -> dict[str, Any]:  # noqa: ANN401  any TOML value
+    if not isinstance(value, dict):
+        raise _unusable(path, f"'{place}' is no table")
+    return value
+
+
+def _check_words(place: str, words: dict[str, Any], path: Path) -> None:
+    for key, value in words.items():
+        items = value if isinstance(value, list) and key not in PIN_KEYS else [value]
+        if not all(isinstance(item, str) for item in items):
+            raise _unusable(path, f"'{place}.{key}' is no text")
+    for key in ("sha256", "versions"):
+        if key in words and not _DIGEST.fullmatch(words[key]):
+            raise _unusable(path, f"'{place}.{key}' is no SHA-256 digest")
+    if "sha256" not in words:
+        raise _unusable(path, f"'{place}' has no sha256")
+
+
+def _unusable(path: Path, why: str) -> LockFileError:
+    return LockFileError(f"the lock file '{path}' can't be used: {why}", hint=_SETTLE_HINT)
+
+
+def _reason(err: OSError | UnicodeDecodeError) -> str:
+    if isinstance(err, UnicodeDecodeError):
+        return "not UTF-8"
+    return (err.strerror or str(err)).lower()

@@ -1,0 +1,188 @@
+"""Container images in registries: which manifest a name stands for, and a layout of blobs that are kept.
+
+A registry is asked by skopeo. Manifest, configuration and layers lie in the user's cache under their own
+digests, so that images share layers and what is there is never sent again. Each is compared with the pin, or
+with what the pinned manifest says of it: skopeo rewrites manifests of Docker's kind for a layout, and so ours
+is written here, over the manifest that the registry has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.declared import Pin
+from bangerbuild.errors import CacheError, OfflineError, SourceError
+from bangerbuild.formats.oci import skopeo
+from bangerbuild.formats.oci.config import platform_of
+from bangerbuild.formats.oci.documents import parse_document
+from bangerbuild.formats.oci.platforms import host_platform, parse_platform
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from bangerbuild.fetch.cache import Blob, Cache
+    from bangerbuild.formats.oci.blobs import Descriptor
+    from bangerbuild.formats.oci.platforms import Platform
+    from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.process import Command
+    from bangerbuild.sources.means import Means
+
+SHA256 = "sha256:"
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+FORGOTTEN_SECONDS = 24 * 3600
+LAYOUTS = "layouts"
+"""The directory of the cache where skopeo finds the blobs that are there, and puts the others."""
+
+
+def ask(reference: Reference, platform: Platform, means: Means) -> Pin:
+    """What a registry has under a name today, for a platform.
+
+    Raises:
+        SourceError: the registry gives no answer, or has no such image for that platform.
+        OfflineError: it may not be asked.
+    """
+    if means.offline:
+        raise OfflineError(
+            f"nobody knows which image '{reference}' is, and the network is not used",
+            hint="run it once without --offline; `bangerbuild lock` keeps the answer",
+        )
+    completed = skopeo.run(skopeo.inspect_digest(reference, environ=os.environ), reference)
+    digest = skopeo.digest_in(completed.output, reference, platform)
+    pin = Pin(pin_digest(digest, str(reference)), str(platform))
+    if pin.digest == hashlib.sha256(skopeo.document_in(completed.output)).hexdigest():
+        _check_platform(reference, reference.pinned(digest), platform)
+    return pin
+
+
+def _check_platform(reference: Reference, exact: Reference, wanted: Platform) -> None:
+    """Whether the only image under a name is one for this platform; its configuration may not say."""
+    completed = skopeo.run(skopeo.inspect_configuration(exact, environ=os.environ), reference)
+    own = platform_of(parse_document(skopeo.document_in(completed.output), str(reference)))
+    if own is not None and own.rank(wanted) is None:
+        raise SourceError(
+            f"'{reference}' has no image for '{wanted}'",
+            hint=f"it has '{own}' alone; say which with `platform`",
+        )
+
+
+def pin_digest(digest: str, written: str) -> str:
+    """The digits of a manifest's digest."""
+    if not digest.startswith(SHA256):
+        raise SourceError(f"'{written}' is named by '{digest}', and only sha256 is pinned")
+    return digest.removeprefix(SHA256)
+
+
+@contextmanager
+def layout(reference: Reference, pin: Pin, cache: Cache, means: Means) -> Iterator[Path]:
+    """A layout with the pinned image as its only one, for as long as it is open.
+
+    Raises:
+        SourceError: it can't be had, or is not what it is pinned to.
+        OfflineError: something of it is not in the cache.
+        CacheError: the cache can't be read or written.
+    """
+    with _directory(cache) as directory:
+        _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, means, directory).bring()
+        yield directory
+
+
+class _Bringing:
+    def __init__(self, reference: Reference, pin: Pin, cache: Cache, means: Means, directory: Path) -> None:
+        self._reference = reference
+        self._pin = pin
+        self._cache = cache
+        self._means = means
+        self._directory = directory
+
+    def bring(self) -> None:
+        """Put those of the image's blobs into the cache that are not there, and an index over them."""
+        manifest = self._document(self._pin.digest, skopeo.inspect_digest)
+        document = parse_document(manifest, str(self._reference))
+        layers = [entry.descriptor() for entry in document.tables("layers")]
+        missing = [blob for blob in layers if self._held(blob) is None]
+        if missing:
+            self._copy(missing)
+        config = document.table("config").descriptor()
+        self._document(pin_digest(config.digest, str(self._reference)), skopeo.inspect_configuration)
+        kind = document.text("mediaType", OCI_MANIFEST)
+        _write_index(
+            self._directory, {"mediaType": kind, "digest": SHA256 + self._pin.digest, "size": len(manifest)}
+        )
+
+    def _held(self, blob: Descriptor) -> Blob | None:
+        return self._cache.get(pin_digest(blob.digest, str(self._reference)))
+
+    def _document(self, digest: str, command: Callable[..., Command]) -> bytes:
+        """The manifest or configuration of this digest, from the cache, else from the registry."""
+        if blob := self._cache.get(digest):
+            return blob.path.read_bytes()
+        self._refuse_if_offline()
+        completed = skopeo.run(command(self._reference, environ=os.environ), self._reference)
+        content = skopeo.document_in(completed.output)
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise SourceError(f"'{self._reference}' is not what it is pinned to: its registry sends another")
+        with self._cache.draft(digest) as draft:
+            draft.discard()
+            draft.file.write(content)
+            draft.publish(digest)
+        return content
+
+    def _copy(self, missing: Sequence[Descriptor]) -> None:
+        """Have skopeo put missing layers into the cache; which still are is told when the layout is read."""
+        self._refuse_if_offline()
+        total_bytes = sum(blob.size_bytes for blob in missing)
+        self._means.progress(str(self._reference), 0, total_bytes)
+        platform = parse_platform(self._pin.platform) if self._pin.platform else host_platform()
+        command = skopeo.copy_to_layout(self._reference, self._directory, platform, environ=os.environ)
+        skopeo.run(command, self._reference)
+        for blob in missing:
+            self._held(blob)
+        self._means.progress(str(self._reference), total_bytes, total_bytes)
+
+    def _refuse_if_offline(self) -> None:
+        if self._means.offline:
+            raise OfflineError(
+                f"'{self._reference}' is not in the cache, and --offline lets nothing be fetched",
+                hint="run it once without --offline",
+            )
+
+
+@contextmanager
+def _directory(cache: Cache) -> Iterator[Path]:
+    """A new layout whose blobs are the cache's; on its filesystem, as skopeo renames blobs into place."""
+    layouts = cache.path / LAYOUTS
+    try:
+        cache.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        layouts.mkdir(exist_ok=True)
+        _sweep(layouts)
+        directory = Path(tempfile.mkdtemp(dir=layouts))
+        (directory / "blobs").symlink_to("../../blobs")
+    except OSError as err:
+        raise CacheError(
+            f"'{layouts}' of the cache can't be written: {(err.strerror or str(err)).lower()}"
+        ) from err
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _sweep(layouts: Path) -> None:
+    """Remove what was left by who was killed; nobody needs a day."""
+    for path in layouts.iterdir():
+        with suppress(FileNotFoundError):
+            if path.stat().st_mtime < time.time() - FORGOTTEN_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _write_index(directory: Path, manifest: dict[str, str | int]) -> None:
+    (directory / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))

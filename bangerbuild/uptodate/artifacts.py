@@ -1,0 +1,79 @@
+"""What lies in a store, by what tells that it was changed."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import interrupted
+from bangerbuild.store.database import NAME
+from bangerbuild.uptodate import check
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Plan
+    from bangerbuild.store import Store
+    from bangerbuild.uptodate.record import Stats
+
+MILLISECOND_NS = 1_000_000
+SECOND_NS = 1_000_000_000
+LEFTOVERS = tuple(path.name.removeprefix("disk") for path in interrupted.leftovers(Path("disk")))
+
+
+def marks(plan: Plan, opened: Store) -> Stats | None:
+    """The artifacts as the store knows them.
+
+    Returns:
+        None if something is not as the store knows it, or a change of a disk was interrupted.
+
+    Raises:
+        OSError: something can't be looked at.
+    """
+    names = list(dict.fromkeys(artifact for action in plan.actions for artifact in action.artifacts))
+    known = [opened.stamps.get(artifact) for artifact in names]
+    numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]
+    if None in known or any(_has_leftovers(opened.path / name) for name in _directories(plan)):
+        return None
+    return (names, numbers) if check.marks(names, str(opened.path)) == numbers else None
+
+
+def places(plan: Plan, opened: Store) -> list[str]:
+    """The store's database, and the directories that disks lie in; from now on any change of them shows.
+
+    Raises:
+        OSError: one can't be looked at, or a later change of it would not show.
+    """
+    paths = [opened.path / name for name in (NAME, *_directories(plan))]
+    for path in paths:
+        _tell_apart(path)
+    return list(map(str, paths))
+
+
+def _directories(plan: Plan) -> dict[str, None]:
+    disks = (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
+    return dict.fromkeys(map(posixpath.dirname, disks))
+
+
+def _tell_apart(path: Path) -> None:
+    """Have any later change of a file or directory of ours show in its time.
+
+    The kernel's clock never gives whole milliseconds by itself; whole seconds are a filesystem's that knows
+    nothing finer.
+
+    Raises:
+        OSError: its time can't be set, or not so finely.
+    """
+    found = path.stat()
+    if not found.st_mtime_ns % MILLISECOND_NS and found.st_mtime_ns % SECOND_NS:
+        return
+    milliseconds = time.time_ns() // MILLISECOND_NS
+    milliseconds -= milliseconds % 1000 == 0
+    os.utime(path, ns=(milliseconds * MILLISECOND_NS, milliseconds * MILLISECOND_NS))
+    if path.stat().st_mtime_ns != milliseconds * MILLISECOND_NS:
+        raise OSError(f"the times of '{path}' are too coarse")
+
+
+def _has_leftovers(directory: Path) -> bool:
+    return any(name.endswith(LEFTOVERS) for name in os.listdir(directory))  # noqa: PTH208  # of a thousand VMs

@@ -1,0 +1,50 @@
+"""What does the work: this program, what it is built on, and the e2fsprogs with their libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bangerbuild import process
+from bangerbuild.manifest.form import SCHEMAS
+from bangerbuild.uptodate import check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LIBRARIES = ("libext2fs.so.2", "libcom_err.so.2")
+LOADER_CACHE = "/etc/ld.so.cache"
+PACKAGES = ("site-packages", "dist-packages")
+"""Directories that have a new entry when a package is installed, and one less when it goes."""
+
+
+def paths() -> Iterator[str]:
+    """Files and directories of which each may change what is planned; some need not be there."""
+    yield from map(str, sorted(Path(check.PACKAGE).rglob("*.py")))
+    yield from map(str, SCHEMAS)
+    yield from (path for path in sys.path if path.endswith(PACKAGES))
+    yield from _candidates(process.SEARCH_PATH, "mke2fs")
+    if mapped := _mapped():
+        yield from mapped
+        yield LOADER_CACHE
+        for library in LIBRARIES:
+            yield from _candidates(os.environ.get("LD_LIBRARY_PATH", ""), library)
+
+
+def _candidates(search_path: str, name: str) -> Iterator[str]:
+    """Where it is looked for, until it is found."""
+    for directory in search_path.split(os.pathsep):
+        path = Path(directory, name)
+        yield str(path)
+        if path.is_file() and os.access(path, os.X_OK):
+            return
+
+
+def _mapped() -> list[str]:
+    """The libraries' files, as the kernel has them mapped (proc(5)); none if they were not needed."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
+    files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if ".so." in line}
+    stems = tuple(library.partition(".")[0] for library in LIBRARIES)
+    return sorted(file for file in files if Path(file).name.startswith(stems))

@@ -1,0 +1,291 @@
+"""The lock file as text, and what is wrong with one that can't be used."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.declared import (
+    DirectorySource,
+    Ext4Source,
+    GuestBoot,
+    HostBoot,
+    HostPath,
+    MmdebstrapSource,
+    OciArchiveSource,
+    OciSource,
+    OtherImage,
+    Pin,
+    TarSource,
+    UrlBoot,
+    UrlSource,
+)
+from bangerbuild.errors import BusyError, LockFileError
+from bangerbuild.resolving import lockfile
+from bangerbuild.resolving.lockfile import Entry, Lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.declared import BootSource, ImageSource
+
+A, B = "a" * 64, "b" * 64
+URL = {"url": "https://example.org/x.tar"}
+PACKAGES: dict[str, str | list[str]] = {"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}
+LOCK = Lock(
+    {
+        "image.b.kernel": Entry.of({"url": "https://example.org/vmlinuz"}, Pin(B)),
+        "image.b.rootfs": Entry.of({"oci": "docker://debian:12"}, Pin(A, platform="linux/amd64")),
+        "image.a.rootfs": Entry.of(PACKAGES, Pin(A, versions=B)),
+    }
+)
+TEXT = f"""\
+# What the manifest's sources stand for. Made by bangerbuild; keep it in git.
+version = 1
+
+[image.a.rootfs]
+mmdebstrap = "bookworm"
+packages = [
+    "ssh",
+    "vim",
+]
+sha256 = "{A}"
+versions = "{B}"
+
+[image.b.kernel]
+url = "https://example.org/vmlinuz"
+sha256 = "{B}"
+
+[image.b.rootfs]
+oci = "docker://debian:12"
+sha256 = "{A}"
+platform = "linux/amd64"
+"""
+CONFLICT = f"""\
+version = 1
+
+[image.a.rootfs]
+<<<<<<< HEAD
+sha256 = "{A}"
+=======
+sha256 = "{B}"
+>>>>>>> other
+"""
+HEAD = "version = 1\n"
+
+
+def host(name: str) -> HostPath:
+    from pathlib import Path  # noqa: PLC0415  # nothing else here touches the disk
+
+    return HostPath(Path("/srv") / name, name)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "bangerbuild.lock"
+
+
+def error(path: Path, text: str | bytes) -> LockFileError:
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(LockFileError) as caught:
+        lockfile.read(path)
+    assert caught.value.exit_code == 3
+    return caught.value
+
+
+def test_it_is_sorted_toml_with_a_table_for_each_place() -> None:
+    assert LOCK.text() == TEXT
+
+
+def test_what_is_written_is_read_again(path: Path) -> None:
+    lockfile.write(path, Lock(), LOCK)
+    assert lockfile.read(path) == LOCK
+    assert path.read_text() == TEXT
+
+
+def test_where_there_is_none_nothing_is_locked(path: Path) -> None:
+    assert lockfile.read(path) == Lock()
+
+
+def test_nothing_but_the_file_itself_is_left_behind(path: Path) -> None:
+    lockfile.write(path, Lock(), LOCK)
+    lockfile.write(path, LOCK, Lock())
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_what_a_killed_writer_left_is_in_nobodys_way(path: Path) -> None:
+    path.with_name(".bangerbuild.lock.new").write_text("half")
+    lockfile.write(path, Lock(), LOCK)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_new_one_has_the_mode_that_the_umask_gives(path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        lockfile.write(path, Lock(), LOCK)
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_one_that_is_there_keeps_its_mode_and_a_symlink_to_it_stays(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").write_text(TEXT)
+    (tmp_path / "real").chmod(0o664)
+    path.symlink_to("real")
+    lockfile.write(path, LOCK, Lock())
+    assert path.is_symlink()
+    assert (tmp_path / "real").stat().st_mode & 0o777 == 0o664
+    assert lockfile.read(path) == Lock()
+
+
+def test_an_entry_that_somebody_else_has_changed_meanwhile_is_left_alone(path: Path) -> None:
+    path.write_text(TEXT)
+    ours = Lock({"image.b.kernel": Entry.of(URL, Pin(A))})
+    with pytest.raises(BusyError, match="was changed by someone else meanwhile") as caught:
+        lockfile.write(path, Lock(), ours)
+    assert caught.value.hint == "run it again"
+    assert path.read_text() == TEXT
+
+
+def test_what_somebody_else_has_added_meanwhile_stays(path: Path) -> None:
+    path.write_text(TEXT)
+    ours = Entry.of(URL, Pin(B))
+    lockfile.write(path, Lock(), Lock({"image.c.rootfs": ours}))
+    assert lockfile.read(path).entries == {**LOCK.entries, "image.c.rootfs": ours}
+
+
+def test_what_somebody_else_has_written_alike_is_fine_and_not_written_again(path: Path) -> None:
+    path.write_text(TEXT)
+    before = path.stat().st_mtime_ns
+    lockfile.write(path, Lock(), LOCK)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_an_entry_may_be_dropped_that_is_gone_already(path: Path) -> None:
+    path.write_text(TEXT)
+    stale = Lock({**LOCK.entries, "image.c.rootfs": Entry.of(URL, Pin(B))})
+    lockfile.write(path, stale, LOCK)
+    assert lockfile.read(path) == LOCK
+
+
+def test_a_directory_that_is_gone_is_one_plain_error(tmp_path: Path) -> None:
+    with pytest.raises(LockFileError, match="can't be written: no such file or directory"):
+        lockfile.write(tmp_path / "gone/bangerbuild.lock", Lock(), LOCK)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path) -> None:
+    path.parent.chmod(0o500)
+    with pytest.raises(LockFileError, match="permission denied") as caught:
+        lockfile.write(path, Lock(), LOCK)
+    assert caught.value.hint == f"give sha256 in the manifest, or make '{path.parent}' writable"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (CONFLICT, "not valid TOML: invalid statement (at line 4, column 1)"),
+        (b"version = 1 # \xfc", "not UTF-8"),
+        ("", "its version is None, and this program reads 1"),
+        ("version = 2", "its version is 2, and this program reads 1"),
+        (HEAD + "image = 1", "'image' is no table"),
+        (HEAD + "image.a = 1", "'image.a' is no table"),
+        (HEAD + "image.a.rootfs = 1", "'image.a.rootfs' is no table"),
+        (HEAD + f'image.a.disk.sha256 = "{A}"', "'image.a.disk' is no place in a manifest"),
+        (HEAD + f'vm.a.rootfs.sha256 = "{A}"', "'vm.a.rootfs' is no place in a manifest"),
+        (HEAD + f'image."../a".rootfs.sha256 = "{A}"', "'image.../a.rootfs' is no place in a manifest"),
+        (HEAD + 'image.a.rootfs.url = "x"', "'image.a.rootfs' has no sha256"),
+        (HEAD + 'image.a.rootfs.sha256 = "ab"', "'image.a.rootfs.sha256' is no SHA-256 digest"),
+        (HEAD + f'image.a.rootfs.sha256 = ["{A}"]', "'image.a.rootfs.sha256' is no text"),
+        (HEAD + "image.a.rootfs.url = 5", "'image.a.rootfs.url' is no text"),
+        (HEAD + "image.a.rootfs.packages = [5]", "'image.a.rootfs.packages' is no text"),
+        (
+            HEAD + f'image.a.rootfs = {{ sha256 = "{A}", versions = "x" }}',
+            "'image.a.rootfs.versions' is no SHA-256 digest",
+        ),
+    ],
+)
+def test_one_that_is_not_what_we_write_is_refused_with_the_way_out(
+    path: Path, text: str | bytes, why: str
+) -> None:
+    found = error(path, text)
+    assert found.brief == f"the lock file '{path}' can't be used: {why}"
+    assert found.hint == "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
+
+
+def test_a_directory_in_its_place_is_refused(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(LockFileError, match="is a directory"):
+        lockfile.read(path)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        (UrlSource("https://x/y", Pin(A)), {"url": "https://x/y"}),
+        (UrlBoot("https://x/y"), {"url": "https://x/y"}),
+        (OciSource("docker://debian"), {"oci": "docker://debian"}),
+        (
+            OciSource("docker://debian", platform="linux/arm64"),
+            {"oci": "docker://debian", "platform": "linux/arm64"},
+        ),
+        (OciSource("oci:layout:v1", host("layout")), {"oci": "oci:layout:v1"}),
+        (
+            OciArchiveSource(host("x.tar"), "oci-archive", "v1", "linux/amd64"),
+            {"oci": "oci-archive:x.tar:v1"},
+        ),
+        (MmdebstrapSource("bookworm"), {"mmdebstrap": "bookworm"}),
+        (
+            MmdebstrapSource("sid", ("ssh",), "http://m", ("--a",)),
+            {"mmdebstrap": "sid", "packages": ["ssh"], "arguments": ["--a"], "mirror": "http://m"},
+        ),
+        (TarSource(host("root.tar")), {"tar": "root.tar"}),
+        (Ext4Source(host("disk.ext4"), 1 << 30), {"ext4": "disk.ext4"}),
+        (HostBoot(host("vmlinuz")), {"path": "vmlinuz"}),
+        (DirectorySource(host("tree")), {}),
+        (OtherImage("a"), {}),
+        (GuestBoot("/boot/vmlinuz-*"), {}),
+    ],
+)
+def test_an_entry_begins_with_what_the_manifest_asks_for(
+    source: ImageSource | BootSource, words: dict[str, str]
+) -> None:
+    assert lockfile.asked(source) == words
+
+
+def test_an_entry_gives_its_pin_back() -> None:
+    pin = Pin(A, "linux/amd64", B)
+    assert Entry.of(URL, pin).pin == pin
+    assert Entry.of(URL, Pin(A)).pin == Pin(A)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answers"),
+    [
+        ({"oci": "docker://x"}, True),
+        ({"oci": "docker://x", "platform": "linux/amd64"}, True),
+        ({"oci": "docker://x", "platform": "linux/arm64"}, False),
+        ({"oci": "docker://y"}, False),
+        ({"url": "docker://x"}, False),
+    ],
+)
+def test_an_entry_answers_for_its_tag_and_platform_alone(asked: dict[str, str], answers: bool) -> None:  # noqa: FBT001  a row of the table
+    assert Entry.of({"oci": "docker://x"}, Pin(A, "linux/amd64")).answers(asked) is answers
+
+
+def test_an_entry_with_more_packages_or_fewer_answers_for_others() -> None:
+    entry = Entry.of({"mmdebstrap": "sid", "packages": ["ssh"]}, Pin(A))
+    assert entry.answers({"mmdebstrap": "sid", "packages": ["ssh"]})
+    assert not entry.answers({"mmdebstrap": "sid", "packages": ["ssh", "vim"]})
+    assert not entry.answers({"mmdebstrap": "sid"})
+
+
+def test_an_entry_of_another_place_holds_for_the_same_words_but_its_own_comes_first() -> None:
+    own, other = Entry.of(URL, Pin(A)), Entry.of(URL, Pin(B))
+    lock = Lock({"image.a.rootfs": other, "image.b.rootfs": own})
+    assert lock.find("image.b.rootfs", URL) == own
+    assert lock.find("image.c.rootfs", URL) == other
+    assert lock.find("image.c.rootfs", {"url": "https://other"}) is None
