@@ -276,11 +276,11 @@ class View(Protocol):
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its run."""
 
-    def written(self, step_id: str) -> Mapping[str, str]:
+    def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run, by guest path; see `wrote`."""
 
-    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
-        """What it was about to write there since, in runs that were interrupted; see `will_write`."""
+    def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
+        """What it was about to write there since, in runs that were interrupted; see `intend`."""
 
 
 class Workspace(View, Protocol):
@@ -332,7 +332,7 @@ class Workspace(View, Protocol):
             BusyError: somebody has it open.
         """
 
-    def will_write(self, files: Mapping[str, str]) -> None:
+    def intend(self, files: Mapping[str, str]) -> None:
         """Remember the same before a disk is changed where it lies: the run may not live to say `wrote`."""
 
     def wrote(self, files: Mapping[str, str]) -> None:

@@ -118,7 +118,7 @@ def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
     stood_on: Grounds | None = None,
 ) -> tuple[Plan, tuple[Result, ...]]:
     forced = _forced(wanted, loaded, request)
-    limits = execute.Limits(
+    limits = execute.ExecuteOptions(
         jobs=run_options.jobs, keep_going=run_options.keep_going, epoch=epoch(), offline=request.offline
     )
     found, wanted = _pinned(request, loaded, wanted, reporter.progressed)

@@ -70,7 +70,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Place:
+class DiskMount:
     """Where a guest mounts a disk, and where it mounts others that a path on this one must not lead onto."""
 
     mount_point: str = "/"
@@ -79,5 +79,5 @@ class Place:
     """Where it mounts a tmpfs: what this disk has below, the guest never sees."""
 
 
-ALONE = Place()
+ALONE = DiskMount()
 """A disk that is its guest's only one, or that is looked at by itself."""

@@ -168,7 +168,7 @@ def built(
 ) -> tuple[Result, ...]:
     """Plan these steps for the store at `path` and do it."""
     host = host or FakeHost()
-    limits = execute.Limits(jobs, keep_going, EPOCH)
+    limits = execute.ExecuteOptions(jobs, keep_going, EPOCH)
     with store.writing(path, timeout_seconds=0) as opened:
         made = plan.make(graph.build(steps), opened, host, epoch=EPOCH, forced=frozenset(forced))
         return execute.execute(made, opened, host, reporter or RecordingReporter(), limits)

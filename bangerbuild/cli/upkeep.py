@@ -38,7 +38,7 @@ def verify(
     that somebody has open are left out and listed.
     """
     from bangerbuild.commands import verify as verification
-    from bangerbuild.commands.verify.check import Check, Finding
+    from bangerbuild.commands.verify.check import Check, CheckResult
     from bangerbuild.request import RunOptions
 
     def tell(checks: Sequence[Check]) -> None:
@@ -55,7 +55,7 @@ def verify(
     else:
         output.result(verification.summary_line(checks))
     results = {check.result for check in checks}
-    return EXIT_FAILED if Finding.FAILED in results else EXIT_BUSY if Finding.IN_USE in results else 0
+    return EXIT_FAILED if CheckResult.FAILED in results else EXIT_BUSY if CheckResult.IN_USE in results else 0
 
 
 @click.command()

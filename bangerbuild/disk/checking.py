@@ -42,7 +42,7 @@ _QUESTION = re.compile(r"\s+[A-Z][^.?]*\? no$")
 
 
 @dataclass(frozen=True)
-class Source:
+class CheckedDisk:
     """A disk as it lies in the store; only read."""
 
     disk: Path
@@ -59,7 +59,7 @@ class Source:
 class Readable:
     """A disk as a raw ext4 with nothing to replay."""
 
-    source: Source
+    source: CheckedDisk
     path: Path
     """The disk itself if it is that, else a private copy."""
     has_content: bool = True
@@ -109,7 +109,7 @@ class Skeletons:
         return base
 
 
-def readable(source: Source, directory: Path, skeletons: Skeletons, *, epoch: int) -> Readable:
+def readable(source: CheckedDisk, directory: Path, skeletons: Skeletons, *, epoch: int) -> Readable:
     """Make a disk readable for e2fsck.
 
     Args:
@@ -148,7 +148,7 @@ def readable(source: Source, directory: Path, skeletons: Skeletons, *, epoch: in
     return Readable(source, copy)
 
 
-def in_place(err: BangerError, copy: Path, source: Source) -> BangerError:
+def in_place(err: BangerError, copy: Path, source: CheckedDisk) -> BangerError:
     """An error of a private copy, told as one of the disk: nobody can type the copy's name any more."""
 
     def told(text: str | None) -> str | None:
@@ -158,7 +158,7 @@ def in_place(err: BangerError, copy: Path, source: Source) -> BangerError:
 
 
 @contextmanager
-def _opened_store(source: Source, base: Path) -> Iterator[SnapshotStore]:
+def _opened_store(source: CheckedDisk, base: Path) -> Iterator[SnapshotStore]:
     with RawFile(base) as under, interrupted.opened(source.disk, source.name) as file:
         yield SnapshotStore(under, file, base_name=source.base_name)
 
@@ -179,7 +179,7 @@ def _is_in_order(blocks: Blocks) -> bool:
     return read_superblock(blocks, writable=False, allow_unreplayed=True).is_clean
 
 
-def _is_raw_in_order(path: Path, source: Source) -> bool:
+def _is_raw_in_order(path: Path, source: CheckedDisk) -> bool:
     """Of the disk itself, or of its copy, which is of no interest to anybody in a message."""
     with RawFile(path) as blocks:
         blocks.name, blocks.place = source.name, None if source.base else str(source.disk)

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.nodes import Nodes
-from bangerbuild.disk.reading import ROOT_INO, Reader, names_path
+from bangerbuild.disk.reading import ROOT_INO, FileReader, names_path
 from bangerbuild.disk.removal import drop_directory
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.tree import ALONE, EntryType, Place
+from bangerbuild.tree import ALONE, DiskMount, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,7 +52,7 @@ def _changes(
     return wrapped
 
 
-class Filesystem(Reader):
+class Filesystem(FileReader):
     """An open filesystem; a context manager that writes at its clean end and abandons after an exception.
 
     Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
@@ -77,7 +77,7 @@ class Filesystem(Reader):
         writable: bool = False,
         now: int = 1,
         allow_unclean: bool = False,
-        place: Place = ALONE,
+        place: DiskMount = ALONE,
         parsed: ParsedBase | None = None,
     ) -> None:
         sound: set[int] = set()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.inode import Inode
     from bangerbuild.disk.libext2fs import DirectoryEntry
     from bangerbuild.disk.nodes import Nodes
-    from bangerbuild.tree import Entry, Place
+    from bangerbuild.tree import DiskMount, Entry
 
 ROOT_INO = 2
 MOST_AT_ONCE_BYTES = 256 << 20
@@ -29,7 +29,7 @@ MOST_AT_ONCE_BYTES = 256 << 20
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_F = TypeVar("_F", bound="Reader")
+_F = TypeVar("_F", bound="FileReader")
 
 
 def names_path(
@@ -47,7 +47,7 @@ def names_path(
     return wrapped
 
 
-class Reader:
+class FileReader:
     """What can be asked of an open filesystem.
 
     Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
@@ -57,7 +57,7 @@ class Reader:
     name: str
     blocks: Blocks
     nodes: Nodes
-    place: Place
+    place: DiskMount
 
     def _find(self, path: str, *, follow: bool) -> Location | None:
         rules = Rules(follow_last=follow, place=self.place)

@@ -1,6 +1,6 @@
 """Where a guest path leads, by the guest's own rules: symlinks, `..`, missing parents, other disks.
 
-Nothing here touches a disk: a `Tree` answers the questions, and every name stays inside it.
+Nothing here touches a disk: a `Directories` answers the questions, and every name stays inside it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from bangerbuild.errors import GuestPathError
-from bangerbuild.tree import ALONE, EntryType, Place
+from bangerbuild.tree import ALONE, DiskMount, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,7 +20,7 @@ MAX_SYMLINKS = 40
 MAX_NAME_BYTES = 255
 
 
-class Tree(Protocol):
+class Directories(Protocol):
     """The directories and symlinks of a filesystem, by inode number."""
 
     def child(self, directory: int, name: bytes) -> int:
@@ -53,11 +53,11 @@ class Rules:
     """Whether a symlink at the end is followed too."""
     make_directory: Callable[[int, bytes], int] | None = None
     """Makes a missing parent and gives its inode; None: a missing parent ends the search."""
-    place: Place = ALONE
+    place: DiskMount = ALONE
     """Where the guest mounts this disk; a path that leads onto another disk is an error."""
 
 
-def resolve(tree: Tree, root: int, path: str, rules: Rules) -> Location | None:
+def resolve(tree: Directories, root: int, path: str, rules: Rules) -> Location | None:
     """Follow an absolute guest path.
 
     Returns:
@@ -100,7 +100,7 @@ def resolve(tree: Tree, root: int, path: str, rules: Rules) -> Location | None:
 class _Walk:
     """One path being followed."""
 
-    tree: Tree
+    tree: Directories
     path: str
     rules: Rules
     trail: list[tuple[bytes, int]]

@@ -44,7 +44,7 @@ _PAIR = struct.Struct("<2Q")
 
 
 @dataclass(frozen=True)
-class Layout:
+class StoreLayout:
     """Where things lie in a store of one chunk size."""
 
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
@@ -91,12 +91,12 @@ class Exceptions:
 def capacity_for(base_size_bytes: int, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
     """The size in bytes of a store that has room for every chunk of its base, metadata included."""
     chunks = -(-base_size_bytes // chunk_bytes)
-    return Layout(chunk_bytes).chunks_for(chunks) * chunk_bytes
+    return StoreLayout(chunk_bytes).chunks_for(chunks) * chunk_bytes
 
 
 def minimal_capacity(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
     """The size in bytes below which a store holds no exception at all."""
-    return Layout(chunk_bytes).chunks_for(1) * chunk_bytes
+    return StoreLayout(chunk_bytes).chunks_for(1) * chunk_bytes
 
 
 def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES, base_name: str = "") -> bytes:
@@ -141,7 +141,7 @@ def _unusable(brief: str) -> SnapshotError:
     )
 
 
-def parse_header(data: bytes, name: str) -> Layout:
+def parse_header(data: bytes, name: str) -> StoreLayout:
     """Read a store's first 16 bytes.
 
     Args:
@@ -167,11 +167,11 @@ def parse_header(data: bytes, name: str) -> Layout:
         check_chunk_bytes(chunk_sectors * SECTOR_BYTES)
     except SnapshotError as err:
         raise _unusable(f"'{name}' has a chunk size of {chunk_sectors} sectors: not a store") from err
-    return Layout(chunk_sectors * SECTOR_BYTES)
+    return StoreLayout(chunk_sectors * SECTOR_BYTES)
 
 
 def parse_exceptions(
-    layout: Layout, read_chunk: Callable[[int], bytes], store_chunks: int, base_chunks: int, name: str
+    layout: StoreLayout, read_chunk: Callable[[int], bytes], store_chunks: int, base_chunks: int, name: str
 ) -> Exceptions:
     """Read the pairs of all areas and check each.
 
@@ -200,7 +200,7 @@ def parse_exceptions(
 
 
 def _pairs(
-    layout: Layout, read_chunk: Callable[[int], bytes], store_chunks: int, name: str
+    layout: StoreLayout, read_chunk: Callable[[int], bytes], store_chunks: int, name: str
 ) -> Iterator[tuple[int, int]]:
     area = 0
     while layout.area_chunk(area) < store_chunks:

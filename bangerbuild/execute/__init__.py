@@ -43,7 +43,7 @@ HOLD_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Limits:
+class ExecuteOptions:
     """How a plan is executed."""
 
     jobs: int
@@ -59,7 +59,7 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
     store: Store,
     host: Host,
     reporter: Reporter,
-    limits: Limits,
+    limits: ExecuteOptions,
     *,
     publish: Publish | None = None,
 ) -> tuple[Result, ...]:
@@ -91,7 +91,9 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
 
 
 class _Run:
-    def __init__(self, plan: Plan, store: Store, host: Host, reporter: Reporter, limits: Limits) -> None:
+    def __init__(
+        self, plan: Plan, store: Store, host: Host, reporter: Reporter, limits: ExecuteOptions
+    ) -> None:
         self.store = store
         self.host = host
         self.reporter = reporter

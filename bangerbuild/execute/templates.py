@@ -36,7 +36,7 @@ def likeness(actions: Sequence[Action]) -> object:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutput:
     """What a job made: one file, and what is to be remembered of each step."""
 
     file: Path
@@ -51,7 +51,7 @@ class Template:
     """The outcome of one of several jobs that make the same, once it is known that there are several."""
 
     def __init__(self) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: JobOutput | None = None
         self._offers = 0
         self._lock = threading.Lock()
         self._fd = -1
@@ -69,7 +69,7 @@ class Template:
             return
         self._fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
         copy.unlink()
-        self.outcome = Outcome(Path(f"/proc/self/fd/{self._fd}"), guests, tuple(facts), tuple(files))
+        self.outcome = JobOutput(Path(f"/proc/self/fd/{self._fd}"), guests, tuple(facts), tuple(files))
 
     def close(self) -> None:
         """Let go of the copy."""

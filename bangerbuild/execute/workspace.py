@@ -181,7 +181,7 @@ class JobWorkspace:
         files = [self.files.get(action.id, {}) for action in actions]
         template.offer(self.staged[artifact], guests=artifact in self.guests, facts=facts, files=files)
 
-    def copy_outcome(self, actions: Sequence[Action], outcome: templates.Outcome) -> list[list[Record]]:
+    def copy_outcome(self, actions: Sequence[Action], outcome: templates.JobOutput) -> list[list[Record]]:
         """Make what another job made; what the store shall remember of each step."""
         (artifact,) = actions[0].artifacts
         clone.clone(outcome.file, self.create(artifact, guests=outcome.guests))
@@ -219,17 +219,17 @@ class JobWorkspace:
             )
         return record.facts
 
-    def written(self, step_id: str) -> Mapping[str, str]:
+    def ledger(self, step_id: str) -> Mapping[str, str]:
         """See View."""
-        return self._store.written(step_id)
+        return self._store.ledger(step_id)
 
-    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+    def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """See View."""
-        return self._store.perhaps_written(step_id)
+        return self._store.intended_ledger(step_id)
 
-    def will_write(self, files: Mapping[str, str]) -> None:
+    def intend(self, files: Mapping[str, str]) -> None:
         """See Workspace."""
-        self._store.will_write(self._action.id, files)
+        self._store.intend(self._action.id, files)
 
     def wrote(self, files: Mapping[str, str]) -> None:
         """See Workspace."""

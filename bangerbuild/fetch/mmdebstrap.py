@@ -89,18 +89,18 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
     with cache.draft(_key(suite, epoch)) as draft:
         if sha256 is not None and (blob := cache.get(sha256)):
             return Made(blob, versions or "")  # somebody else has made it meanwhile
-        return _made(suite, draft, epoch, Pin(sha256, versions), environ)
+        return _made(suite, draft, epoch, SuitePin(sha256, versions), environ)
 
 
 @dataclass(frozen=True)
-class Pin:
+class SuitePin:
     """What a tarball must be."""
 
     sha256: str | None
     versions: str | None
 
 
-def _made(suite: Suite, draft: Draft, epoch: int, pin: Pin, environ: Mapping[str, str]) -> Made:
+def _made(suite: Suite, draft: Draft, epoch: int, pin: SuitePin, environ: Mapping[str, str]) -> Made:
     draft.discard()
     try:
         run(command(suite, draft.path, mode=choose_mode(), epoch=epoch, environ=environ), suite)
@@ -114,7 +114,7 @@ def _made(suite: Suite, draft: Draft, epoch: int, pin: Pin, environ: Mapping[str
     raise _moved(suite, pin, versions)
 
 
-def _moved(suite: Suite, pin: Pin, versions: str) -> FetchError:
+def _moved(suite: Suite, pin: SuitePin, versions: str) -> FetchError:
     if versions == pin.versions:
         return FetchError(
             f"'{suite}' gives another tarball of the same packages than the lock file has",

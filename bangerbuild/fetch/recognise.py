@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
-from bangerbuild.formats.limits import Budget, Limits
+from bangerbuild.formats.limits import Budget, UnpackLimits
 from bangerbuild.formats.tarheader import BLOCK_BYTES, parse_header
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Content:
     """`gzip`, `bzip2`, `xz`, `zstd`; None: it is plain."""
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = UnpackLimits()
 _HEAD_BYTES = 68 << 10
 """How much of the beginning is looked at: past where ISO 9660 and btrfs have their marks."""
 _PIECE_BYTES = 1 << 20
@@ -90,7 +90,7 @@ def recognise(path: Path, *, written: str) -> Content:
     return Content(form, compression)
 
 
-def unpack_ext4(path: Path, target: Path, *, written: str, limits: Limits = DEFAULT_LIMITS) -> None:
+def unpack_ext4(path: Path, target: Path, *, written: str, limits: UnpackLimits = DEFAULT_LIMITS) -> None:
     """Write a compressed ext4 to `target`, which must not exist, as it was before, with holes for zeros.
 
     Args:
@@ -139,7 +139,7 @@ def _is_tar(block: bytes) -> bool:
         return False
     try:
         parse_header(block)
-    except Unfit:
+    except FormatError:
         return False
     return True
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 _VERSION = struct.pack("<I", 2)
 _ENTRY = struct.Struct("<HHI")
@@ -33,7 +33,7 @@ def access_acl(text: str) -> bytes | None:
     """The kernel's bytes for an access ACL; None for one that says no more than permission bits do.
 
     Raises:
-        Unfit: as `default_acl`.
+        FormatError: as `default_acl`.
     """
     acl = default_acl(text)
     return None if len(acl) == _MINIMAL_BYTES else acl
@@ -43,7 +43,7 @@ def default_acl(text: str) -> bytes:
     """The kernel's bytes for a directory's default ACL.
 
     Raises:
-        Unfit: it is no ACL, or names a user by name alone; the brief is a predicate.
+        FormatError: it is no ACL, or names a user by name alone; the brief is a predicate.
     """
     lines = (line.split("#", 1)[0].strip() for line in re.split(r"[,\n]", text))
     entries = sorted(_entry(line) for line in lines if line)
@@ -51,9 +51,9 @@ def default_acl(text: str) -> bytes:
     if any(tags.count(tag) != 1 for tag in _BASE) or len({(tag, id_) for tag, id_, _ in entries}) < len(
         entries
     ):
-        raise Unfit(f"has an ACL that is none: {text!r}")
+        raise FormatError(f"has an ACL that is none: {text!r}")
     if len(entries) > len(_BASE) and _MASK not in tags:
-        raise Unfit(f"has an ACL without a mask: {text!r}")
+        raise FormatError(f"has an ACL without a mask: {text!r}")
     return _VERSION + b"".join(_ENTRY.pack(tag, bits, id_) for tag, id_, bits in entries)
 
 
@@ -61,12 +61,12 @@ def check_binary(value: bytes) -> None:
     """Whether an ACL that comes as the kernel's bytes is one.
 
     Raises:
-        Unfit: it is not; the brief is a predicate.
+        FormatError: it is not; the brief is a predicate.
     """
     head, body = value[: len(_VERSION)], value[len(_VERSION) :]
     whole = head == _VERSION and bool(body) and len(body) % _ENTRY.size == 0
     if not whole or any(tag not in _ALL_TAGS or bits > 7 for tag, bits, _ in _ENTRY.iter_unpack(body)):
-        raise Unfit("has a damaged ACL")
+        raise FormatError("has a damaged ACL")
 
 
 def _entry(line: str) -> tuple[int, int, int]:
@@ -76,13 +76,13 @@ def _entry(line: str) -> tuple[int, int, int]:
         fields.insert(1, "")
     kind = _LONG_NAMES.get(fields[0], fields[0])
     if kind not in _TAGS or len(fields) not in {3, 4} or not _PERMISSIONS.fullmatch(fields[2]):
-        raise Unfit(f"has an ACL entry that is none: {line!r}")
+        raise FormatError(f"has an ACL entry that is none: {line!r}")
     bits = sum(4 >> place for place, letter in enumerate(fields[2]) if letter != "-")
     unnamed, named = _TAGS[kind]
     if not fields[1]:
         return unnamed, _NO_ID, bits
     if named is None:
-        raise Unfit(f"has an ACL entry that is none: {line!r}")
+        raise FormatError(f"has an ACL entry that is none: {line!r}")
     return named, _id(kind, fields), bits
 
 
@@ -91,7 +91,7 @@ def _id(kind: str, fields: list[str]) -> int:
     if number is None and fields[1] == "root":
         return 0
     if number is None or int(number) >= _NO_ID:
-        raise Unfit(
+        raise FormatError(
             f"has an ACL that names {kind} {fields[1]!r} without a number",
             hint="make the archive with `tar --acls --numeric-owner`",
         )

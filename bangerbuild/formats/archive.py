@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import pax, sparse
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
-from bangerbuild.formats.limits import ENTRY_BYTES, Budget, Limits
+from bangerbuild.formats.limits import ENTRY_BYTES, Budget, UnpackLimits
 from bangerbuild.formats.names import symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
 from bangerbuild.formats.tarmembers import Member, read_members
 from bangerbuild.formats.tarstream import MemberContent, TarStream
 from bangerbuild.formats.totals import measure
-from bangerbuild.formats.unfit import Unfit
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
@@ -50,12 +50,12 @@ _ID_MAX = 0xFFFFFFFE
 _MAJOR_MAX, _MINOR_MAX = 0xFFF, 0xFFFFF
 _SYMLINK_MODE = 0o777
 """Linux has no other, whatever an archive says."""
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS = UnpackLimits()
 
 
 @contextmanager
 def open_archive(
-    path: Path, *, written: str | None = None, limits: Limits = DEFAULT_LIMITS
+    path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> Iterator[Iterator[Entry]]:
     """The entries of the tarball at `path`, in its order; repeated ones too, of which the last one counts.
 
@@ -72,7 +72,9 @@ def open_archive(
         yield read_entries(TarStream(file, written, budget=budget))
 
 
-def measure_archive(path: Path, *, written: str | None = None, limits: Limits = DEFAULT_LIMITS) -> Totals:
+def measure_archive(
+    path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
+) -> Totals:
     """What the tarball at `path` needs of a filesystem; SourceError as `open_archive`."""
     with open_archive(path, written=written, limits=limits) as entries:
         return measure(entries)
@@ -85,7 +87,7 @@ def read_entries(stream: TarStream) -> Iterator[Entry]:
         stream.place = f"in the middle of {member.name!r}"
         try:
             entry, content = _entry(member, stream)
-        except Unfit as err:
+        except FormatError as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
         stream.spend(ENTRY_BYTES * (1 + _new_parents(entry.path, parents)))
         yield entry
@@ -106,11 +108,11 @@ def _new_parents(path: str, met: set[str]) -> int:
 
 def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:
     if any(key.startswith(_VOLUME_KEYS) for key in member.records):
-        raise Unfit("is part of a multi-volume archive")
+        raise FormatError("is part of a multi-volume archive")
     path = tree_path(member.raw_name)
     type_ = _type(member)
     if not path and type_ is not EntryType.DIRECTORY:
-        raise Unfit(f"is the top of the tree and a {type_.value}")
+        raise FormatError(f"is the top of the tree and a {type_.value}")
     if type_ is EntryType.FILE:
         return _file(member, path, stream)
     return _plain_entry(member, path, type_), None
@@ -123,7 +125,7 @@ def _type(member: Member) -> EntryType:
         return EntryType.DIRECTORY if is_directory else EntryType.FILE
     if kind in _OTHER_TYPES:
         return _OTHER_TYPES[kind]
-    raise Unfit(f"is {_REFUSED_TYPES.get(kind, f'of the unknown type {kind!r}')}")
+    raise FormatError(f"is {_REFUSED_TYPES.get(kind, f'of the unknown type {kind!r}')}")
 
 
 def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:
@@ -196,14 +198,14 @@ def _device(member: Member) -> tuple[int, int]:
     major = member.number(b"SCHILY.devmajor", member.header.major, "major number")
     minor = member.number(b"SCHILY.devminor", member.header.minor, "minor number")
     if major > _MAJOR_MAX or minor > _MINOR_MAX:
-        raise Unfit(f"has a device number that Linux does not hold: {major}, {minor}")
+        raise FormatError(f"has a device number that Linux does not hold: {major}, {minor}")
     return major, minor
 
 
 def _id(member: Member, key: bytes, otherwise: int) -> int:
     value = member.number(key, otherwise, "owner")
     if value > _ID_MAX:
-        raise Unfit(f"has an owner that no filesystem holds: {value}")
+        raise FormatError(f"has an owner that no filesystem holds: {value}")
     return value
 
 

@@ -19,7 +19,7 @@ _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 @dataclass(frozen=True)
-class Limits:
+class UnpackLimits:
     """What is the most that a source may unpack to."""
 
     total_bytes: int | None = None
@@ -43,7 +43,7 @@ class Budget:
         written: what messages call it.
     """
 
-    def __init__(self, limits: Limits, source_bytes: int, written: str) -> None:
+    def __init__(self, limits: UnpackLimits, source_bytes: int, written: str) -> None:
         self._allowed_bytes = limits.allowed_bytes(source_bytes)
         self._left_bytes = self._allowed_bytes
         self._source_bytes = source_bytes

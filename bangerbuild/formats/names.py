@@ -1,11 +1,11 @@
 """Names on their way into a tree: bytes of an archive to paths that stay inside.
 
-The functions raise Unfit ("leads out of the tree"); the caller knows the subject.
+The functions raise FormatError ("leads out of the tree"); the caller knows the subject.
 """
 
 from __future__ import annotations
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 NAME_BYTES_MAX = 255
 """The longest name of one directory entry (ext4, and every other Linux filesystem)."""
@@ -25,17 +25,17 @@ def tree_path(raw: bytes) -> str:
     `./`, doubled, leading and trailing slashes go, as in GNU tar: `/etc/x` is `etc/x`.
 
     Raises:
-        Unfit: it leads out of the tree, or holds what no directory entry can.
+        FormatError: it leads out of the tree, or holds what no directory entry can.
     """
     parts = [part for part in raw.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
-        raise Unfit("leads out of the tree with '..'")
+        raise FormatError("leads out of the tree with '..'")
     if len(raw) > PATH_BYTES_MAX:
-        raise Unfit(f"has a path longer than {PATH_BYTES_MAX} bytes")
+        raise FormatError(f"has a path longer than {PATH_BYTES_MAX} bytes")
     if len(raw) > NAME_BYTES_MAX and max(map(len, parts), default=0) > NAME_BYTES_MAX:
-        raise Unfit(f"has a name longer than {NAME_BYTES_MAX} bytes")
+        raise FormatError(f"has a name longer than {NAME_BYTES_MAX} bytes")
     if b"\0" in raw:
-        raise Unfit("has a NUL byte in its name")
+        raise FormatError("has a NUL byte in its name")
     return text_of(b"/".join(parts))
 
 
@@ -43,8 +43,8 @@ def symlink_text(raw: bytes) -> str:
     """The text of a symlink, as it stands.
 
     Raises:
-        Unfit: no symlink can hold it.
+        FormatError: no symlink can hold it.
     """
     if not 0 < len(raw) <= SYMLINK_BYTES_MAX or b"\0" in raw:
-        raise Unfit(f"is a symlink whose text is not 1 to {SYMLINK_BYTES_MAX} bytes, or holds NUL")
+        raise FormatError(f"is a symlink whose text is not 1 to {SYMLINK_BYTES_MAX} bytes, or holds NUL")
     return text_of(raw)

@@ -1,7 +1,7 @@
 r"""Extended tar headers: pax records, and what they say of times, owners and extended attributes.
 
 A record is `LENGTH KEY=VALUE\n`, its length in decimal and counting itself (POSIX `pax`). Every function
-raises Unfit; the caller knows the entry.
+raises FormatError; the caller knows the entry.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote_to_bytes
 
 from bangerbuild.formats.acl import access_acl, check_binary, default_acl
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import text_of
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def parse_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The (key, value) pairs of one extended header, in its order.
 
     Raises:
-        Unfit: it is damaged.
+        FormatError: it is damaged.
     """
     position = 0
     while position < len(data):
@@ -41,7 +41,7 @@ def parse_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         record = data[position + len(length_text) + 1 : end]
         key, equals, value = record.partition(b"=")
         if not (blank and equals and key and value.endswith(b"\n") and end <= len(data)):
-            raise Unfit("has a damaged pax header")
+            raise FormatError("has a damaged pax header")
         yield key, value[:-1]
         position = end
 
@@ -50,7 +50,7 @@ def mtime_ns(value: bytes) -> int:
     """Nanoseconds of a decimal time in seconds, exact; further digits are cut towards the past."""
     match = _DECIMAL.fullmatch(value)
     if not match:
-        raise Unfit(f"has a damaged time: {text_of(value)!r}")
+        raise FormatError(f"has a damaged time: {text_of(value)!r}")
     sign, seconds, fraction = match.groups(default=b"")
     nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
     is_cut = bool(fraction[9:].strip(b"0"))
@@ -60,7 +60,7 @@ def mtime_ns(value: bytes) -> int:
 def number(value: bytes, what: str) -> int:
     """A decimal number of a record, 0 or more; `what` names it in the message."""
     if not value.isdigit() or len(value) > _DIGITS_MAX:
-        raise Unfit(f"has a damaged {what}: {text_of(value)!r}")
+        raise FormatError(f"has a damaged {what}: {text_of(value)!r}")
     return int(value)
 
 
@@ -71,10 +71,10 @@ def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
     have names. Attributes outside Linux's namespaces, as macOS and the BSDs have them, are left out.
 
     Raises:
-        Unfit: an attribute or an ACL can't be understood; the brief is a predicate.
+        FormatError: an attribute or an ACL can't be understood; the brief is a predicate.
     """
     if b"SCHILY.acl.ace" in records:
-        raise Unfit("has an NFSv4 ACL, which ext4 can't hold")
+        raise FormatError("has an NFSv4 ACL, which ext4 can't hold")
     named = (pair for key, value in records.items() if (pair := _xattr(key, value)))
     found = {name: value for name, value in named if name.startswith(_LINUX_NAMESPACES)}
     for name in found.keys() & {_ACCESS, _DEFAULT}:
@@ -101,4 +101,4 @@ def _base64(value: bytes, name: str) -> bytes:
     try:  # libarchive leaves the padding out
         return binascii.a2b_base64(value + b"=" * (-len(value) % 4))
     except binascii.Error as err:
-        raise Unfit(f"has a damaged value of {name!r}") from err
+        raise FormatError(f"has a damaged value of {name!r}") from err

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild.formats import pax
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.tarheader import BLOCK_BYTES, parse_number
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,13 +27,13 @@ def joined(pairs: Iterable[tuple[int, int]]) -> Extents:
     """The pairs with empty ones left out and touching ones made one; they must ascend.
 
     Raises:
-        Unfit: they overlap or go back.
+        FormatError: they overlap or go back.
     """
     extents: list[tuple[int, int]] = []
     end = 0
     for offset, length in pairs:
         if offset < end or length < 0:
-            raise Unfit("has a damaged sparse map")
+            raise FormatError("has a damaged sparse map")
         if length and extents and offset == end:
             extents[-1] = (extents[-1][0], extents[-1][1] + length)
         elif length:
@@ -46,11 +46,11 @@ def checked(pairs: Iterable[tuple[int, int]], size_bytes: int, stored_bytes: int
     """The map of a file of `size_bytes` of which an archive stores `stored_bytes`.
 
     Raises:
-        Unfit: they don't fit together.
+        FormatError: they don't fit together.
     """
     extents = joined(pairs)
     if sum(length for _, length in extents) != stored_bytes or (extents and sum(extents[-1]) > size_bytes):
-        raise Unfit("has a sparse map that does not fit its size")
+        raise FormatError("has a sparse map that does not fit its size")
     return extents
 
 
@@ -81,7 +81,7 @@ def leading_map(stored_bytes: int, read_block: Callable[[], bytes]) -> tuple[int
     while not lines or len(lines) < 1 + 2 * pax.number(lines[0], "sparse map"):
         blocks += 1
         if blocks * BLOCK_BYTES > stored_bytes or len(rest) > BLOCK_BYTES:
-            raise Unfit("has a sparse map that does not end")
+            raise FormatError("has a sparse map that does not end")
         *whole, rest = (rest + read_block()).split(b"\n")
         lines += whole
         _check_pairs(len(lines) // 2)
@@ -92,7 +92,7 @@ def leading_map(stored_bytes: int, read_block: Callable[[], bytes]) -> tuple[int
 
 def _check_pairs(count: int) -> None:
     if count > PAIRS_MAX:
-        raise Unfit(f"has a sparse map of more than {PAIRS_MAX} pieces")
+        raise FormatError(f"has a sparse map of more than {PAIRS_MAX} pieces")
 
 
 def _table(raw: bytes, pairs: int) -> list[tuple[int, int]]:
@@ -102,5 +102,5 @@ def _table(raw: bytes, pairs: int) -> list[tuple[int, int]]:
 
 def _paired(values: Sequence[int]) -> list[tuple[int, int]]:
     if len(values) % 2:
-        raise Unfit("has a damaged sparse map")
+        raise FormatError("has a damaged sparse map")
     return list(zip(values[::2], values[1::2], strict=True))

@@ -14,7 +14,7 @@ import functools
 import struct
 from dataclasses import dataclass
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 BLOCK_BYTES = 512
 ZERO_BLOCK = bytes(BLOCK_BYTES)
@@ -24,7 +24,7 @@ _POSIX_MAGIC = b"ustar\0"
 
 
 @dataclass(slots=True)
-class Header:
+class TarHeader:
     """The fields that say something about an inode. Names are raw bytes, the prefix joined on."""
 
     name: bytes
@@ -39,22 +39,22 @@ class Header:
     minor: int
 
 
-def parse_header(block: bytes) -> Header:
+def parse_header(block: bytes) -> TarHeader:
     """The header that `block` holds, 512 bytes.
 
     Raises:
-        Unfit: its checksum or a number is wrong.
+        FormatError: its checksum or a number is wrong.
     """
     name, mode, uid, gid, size, mtime, checksum, type_, link, magic, _, major, minor, prefix = _FIELDS.unpack(
         block
     )
     said = parse_number(checksum)
     if said != _checksum(block) and said != _signed_checksum(block):
-        raise Unfit("has a header with a wrong checksum")
+        raise FormatError("has a header with a wrong checksum")
     name = _text(name)
     if magic.startswith(_POSIX_MAGIC) and prefix[0]:
         name = _text(prefix) + b"/" + name
-    return Header(
+    return TarHeader(
         name=name,
         mode=_frequent_number(mode) & 0o7777,
         uid=_frequent_number(uid),
@@ -72,7 +72,7 @@ def parse_number(field: bytes) -> int:
     """A numeric field: octal digits, or GNU's base-256 if the top bit is set.
 
     Raises:
-        Unfit: it is neither.
+        FormatError: it is neither.
     """
     first = field[0]
     if not first:
@@ -85,7 +85,7 @@ def parse_number(field: bytes) -> int:
     try:
         return int(digits, 8) if not digits.isspace() else 0
     except ValueError as err:
-        raise Unfit(f"has a header with a damaged number: {field!r}") from err
+        raise FormatError(f"has a header with a damaged number: {field!r}") from err
 
 
 _frequent_number = functools.lru_cache(maxsize=1024)(parse_number)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from bangerbuild.errors import SourceError
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
 from bangerbuild.formats.tarmembers import read_members
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,19 +68,19 @@ class TarIndex:
         """Where the file of this name lies, links followed; None if there is none.
 
         Raises:
-            Unfit: it is no file, or a link that has no end.
+            FormatError: it is no file, or a link that has no end.
         """
         for _ in range(_LINKS_MAX + 1):
             place = self.places.get(name)
             if isinstance(place, Odd):
-                raise Unfit(place.brief)
+                raise FormatError(place.brief)
             if not isinstance(place, str):
                 return place
             name = place
-        raise Unfit("is a link that leads in a circle")
+        raise FormatError("is a link that leads in a circle")
 
     def with_names(self, names: Mapping[str, str]) -> TarIndex:
-        """The same, and further names for files that there are; Unfit as `find`."""
+        """The same, and further names for files that there are; FormatError as `find`."""
         return TarIndex(
             {**self.places, **{name: self.find(old) or Odd("is missing") for name, old in names.items()}}
         )
@@ -101,7 +101,7 @@ def read_index(stream: TarStream) -> TarIndex:
             raise SourceError(f"{stream.written!r} has too many entries for an archive of images")
         try:
             name, place = tree_path(member.raw_name), _place(member, stream)
-        except Unfit as err:
+        except FormatError as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
         places[name] = _passed(place, stream) if isinstance(place, Part) else place
         stream.place = f"after {member.name!r}"
@@ -128,7 +128,7 @@ def _passed(part: Part, stream: TarStream) -> Part:
 def _place(member: Member, stream: TarStream) -> Place:
     kind = member.header.type
     if kind == _SPARSE or any(key.startswith(_SPARSE_KEYS) for key in member.records):
-        raise Unfit("is stored with holes, and can't be read where it lies", hint=_SPARSE_HINT)
+        raise FormatError("is stored with holes, and can't be read where it lies", hint=_SPARSE_HINT)
     if kind == _DIRECTORY or (kind in _FILES and member.raw_name.endswith(b"/")):
         return Odd("is a directory")
     if kind in _FILES:
@@ -139,7 +139,7 @@ def _place(member: Member, stream: TarStream) -> Place:
         return _symlink(member)
     if kind in _SPECIAL:
         return Odd(f"is {_SPECIAL[kind]}")
-    raise Unfit(f"is of a type that no archive of images has: {kind!r}")
+    raise FormatError(f"is of a type that no archive of images has: {kind!r}")
 
 
 def _target(member: Member) -> bytes:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import pax
 from bangerbuild.formats.appearance import HEAD_BYTES, appearance
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import text_of
-from bangerbuild.formats.tarheader import BLOCK_BYTES, ZERO_BLOCK, Header, parse_header
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.tarheader import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Extensions:
     """The values of repeated records (sparse format 0.0), offset and length in turn."""
 
     def take(self, data: bytes) -> None:
-        """Adds the records of one pax header; Unfit if it is damaged."""
+        """Adds the records of one pax header; FormatError if it is damaged."""
         for key, value in pax.parse_records(data):
             self.records[key] = value
             if key in _REPEATED_KEYS:
@@ -50,7 +50,7 @@ class Extensions:
 class Member:
     """One member, the stream at the start of its data."""
 
-    header: Header
+    header: TarHeader
     block: bytes
     extensions: Extensions
     raw_name: bytes = field(init=False)
@@ -69,11 +69,11 @@ class Member:
         return self.extensions.records
 
     def number(self, key: bytes, otherwise: int, what: str) -> int:
-        """The decimal number of a record, else the header's; Unfit if it is damaged or out of range."""
+        """The decimal number of a record, else the header's; FormatError if it is damaged or out of range."""
         value = self.records.get(key)
         found = pax.number(value, what) if value else otherwise
         if not 0 <= found <= _NUMBER_MAX:
-            raise Unfit(f"has a damaged {what}: {found}")
+            raise FormatError(f"has a damaged {what}: {found}")
         return found
 
 
@@ -132,17 +132,17 @@ class _MemberReader:
         """Whether a first block says that this is no tarball, or one without an entry."""
         return len(block) < BLOCK_BYTES or (block == ZERO_BLOCK and not self._stream.is_whole)
 
-    def _parsed(self, block: bytes) -> Header:
+    def _parsed(self, block: bytes) -> TarHeader:
         try:
             header = parse_header(block)
-        except Unfit as err:
+        except FormatError as err:
             if self._is_first:
                 raise self._no_tarball(block) from err
             raise self._stream.damaged(err.brief) from err
         self._is_first = False
         return header
 
-    def _is_extension(self, header: Header, extensions: Extensions) -> bool:
+    def _is_extension(self, header: TarHeader, extensions: Extensions) -> bool:
         """Whether it was an extended header, which is then in `extensions` or among the global records."""
         if header.type in _LONG_FIELDS:
             extensions.records[_LONG_FIELDS[header.type]] = self._payload(header).split(b"\0", 1)[0]
@@ -157,7 +157,7 @@ class _MemberReader:
             return False
         return True
 
-    def _payload(self, header: Header) -> bytes:
+    def _payload(self, header: TarHeader) -> bytes:
         if header.size_bytes < 0:
             raise self._stream.damaged(f"has an extended header of {header.size_bytes} bytes")
         if header.type == _PAX_GLOBAL:
@@ -170,11 +170,11 @@ class _MemberReader:
         self._stream.skip(-header.size_bytes % BLOCK_BYTES)
         return data
 
-    def _take_records(self, header: Header, extensions: Extensions) -> None:
+    def _take_records(self, header: TarHeader, extensions: Extensions) -> None:
         data = self._payload(header)
         try:
             extensions.take(data)
-        except Unfit as err:
+        except FormatError as err:
             raise self._stream.damaged(err.brief) from err
 
     def _no_tarball(self, block: bytes) -> SourceError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
-from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
+from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 
@@ -55,7 +55,7 @@ class Declared(DeclaredFiles, Protocol):
     def mounts(self) -> tuple[Mount, ...]: ...
 
 
-def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
     """What every patch of a VM's root makes so, but for the content of file_syncs.
 
     A file or file_sync at the guest path of a default replaces it.
@@ -72,52 +72,52 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outc
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view))
-    unmounted = Outcome(warnings=tuple(_unmounted(vm, taken)))
-    return Outcome.joined((*defaults, unmounted, own_changes(vm, view, synced)))
+    unmounted = GuestEdits(warnings=tuple(_unmounted(vm, taken)))
+    return GuestEdits.joined((*defaults, unmounted, own_changes(vm, view, synced)))
 
 
 def split(
-    vm: Declared, wanted: Outcome, synced: Collection[str] = ()
-) -> tuple[tuple[GuestChange, ...], Outcome]:
+    vm: Declared, wanted: GuestEdits, synced: Collection[str] = ()
+) -> tuple[tuple[GuestChange, ...], GuestEdits]:
     """What VMs with one image and the same switches get alike; and the rest, to be made after it."""
     own = _taken(vm, synced) | OWN_PATHS
     alike = tuple(c for c in wanted.changes if not isinstance(c, GuestDirectory) and c.path not in own)
     rest = tuple(c for c in wanted.changes if isinstance(c, GuestDirectory) or c.path in own)
-    return alike, Outcome(rest, wanted.warnings)
+    return alike, GuestEdits(rest, wanted.warnings)
 
 
-def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
     """The keys and files that are declared for one disk, but for the content of file_syncs.
 
     Raises:
         SourceError: an owner that the guest does not know.
     """
     taken = _taken(declared, synced)
-    keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else Outcome()
+    keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else GuestEdits()
     unused: tuple[str, ...] = ()
     if declared.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
         unused = (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
-    return Outcome.joined((_yielding(keys, taken), Outcome(_files(declared, view), unused)))
+    return GuestEdits.joined((_yielding(keys, taken), GuestEdits(_files(declared, view), unused)))
 
 
-def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Outcome:
+def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
     """What is done once, when a root is made from its base, and before `changes`.
 
     A declared host key is written by `changes` after the image's have been removed here.
     """
     if not vm.guest.identity:
-        return Outcome()
+        return GuestEdits()
     return _yielding(identity.fresh_identity(view), _taken(vm, synced))
 
 
-def _defaults(vm: Declared, view: GuestView) -> Iterator[Outcome]:
+def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
     """Yield each default that is switched on, with the warnings that belong to it."""
     if vm.guest.hostname:
-        yield Outcome((names.hostname_file(vm.hostname),))
+        yield GuestEdits((names.hostname_file(vm.hostname),))
     if vm.guest.hosts:
-        yield Outcome((names.hosts_file(vm.hostname),))
+        yield GuestEdits((names.hosts_file(vm.hostname),))
     if vm.guest.resolv_conf and vm.network.dns:
-        yield Outcome((names.resolv_conf_file(vm.network.dns),))
+        yield GuestEdits((names.resolv_conf_file(vm.network.dns),))
     if vm.guest.sshd:
         yield sshd.drop_in()
         yield sshd.include_line(view)
@@ -125,8 +125,8 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[Outcome]:
         yield network.bootstrap(vm.network, view)
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
-        yield Outcome(tuple(_mount_points(mounts, view)))
-        yield Outcome(
+        yield GuestEdits(tuple(_mount_points(mounts, view)))
+        yield GuestEdits(
             (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
         )
 
@@ -163,10 +163,10 @@ def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:
     return frozenset(map(normal, declared))
 
 
-def _yielding(part: Outcome, taken: Collection[str]) -> Outcome:
+def _yielding(part: GuestEdits, taken: Collection[str]) -> GuestEdits:
     """Drop what declared files replace; warnings of a part that is gone altogether go with it.
 
     Directories stay: they say what a parent must be like, not what is in it.
     """
     kept = tuple(c for c in part.changes if isinstance(c, GuestDirectory) or c.path not in taken)
-    return Outcome(kept, part.warnings) if kept else Outcome()
+    return GuestEdits(kept, part.warnings) if kept else GuestEdits()

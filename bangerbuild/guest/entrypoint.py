@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import SourceError
-from bangerbuild.guest.files import GuestFile, Outcome
+from bangerbuild.guest.files import GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ class Program(Protocol):
     def cmd(self) -> tuple[str, ...]: ...
 
 
-def entrypoint(path: str, program: Program, written: str) -> Outcome:
+def entrypoint(path: str, program: Program, written: str) -> GuestEdits:
     """The script at a guest path; `written` is what messages call the image.
 
     Raises:
@@ -85,7 +85,7 @@ def entrypoint(path: str, program: Program, written: str) -> Outcome:
         )
     strange = [line for line in program.env if not _NAME.fullmatch(line.partition("=")[0])]
     warnings = tuple(f"no shell can set {line.partition('=')[0]!r}: it is left out" for line in strange)
-    return Outcome((GuestFile(path, "".join(_lines(program, command)).encode(), 0o755),), warnings)
+    return GuestEdits((GuestFile(path, "".join(_lines(program, command)).encode(), 0o755),), warnings)
 
 
 def _lines(program: Program, command: tuple[str, ...]) -> Iterator[str]:

@@ -55,14 +55,14 @@ GuestChange = GuestFile | GuestDirectory | GuestSymlink | GuestRemoval
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GuestEdits:
     """What one part of a patch asks for: changes in the order to make them, and warnings for the plan."""
 
     changes: tuple[GuestChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod
-    def joined(cls, parts: Iterable[Outcome]) -> Outcome:
+    def joined(cls, parts: Iterable[GuestEdits]) -> GuestEdits:
         """One outcome of several, in their order."""
         all_parts = tuple(parts)
         return cls(

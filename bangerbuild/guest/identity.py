@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestChange, GuestFile, GuestRemoval, GuestSymlink, Outcome
+from bangerbuild.guest.files import GuestChange, GuestEdits, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
 
 if TYPE_CHECKING:
@@ -39,12 +39,12 @@ _NO_KEYS_WARNING = (
 )
 
 
-def fresh_identity(view: GuestView) -> Outcome:
+def fresh_identity(view: GuestView) -> GuestEdits:
     """What to do to a root just made from its base; never to one whose guest has ids and keys of its own."""
-    return Outcome.joined((_machine_id(view), _host_keys(view)))
+    return GuestEdits.joined((_machine_id(view), _host_keys(view)))
 
 
-def _machine_id(view: GuestView) -> Outcome:
+def _machine_id(view: GuestView) -> GuestEdits:
     """Empty the machine-id, which systemd fills in at boot (machine-id(5)), and D-Bus's copy of it.
 
     A systemd that misses the file altogether goes through its first-boot questions, so it gets one. Where
@@ -57,16 +57,16 @@ def _machine_id(view: GuestView) -> Outcome:
     if view.exists(DBUS_MACHINE_ID):
         link = GuestSymlink(DBUS_MACHINE_ID, MACHINE_ID)
         changes.append(link if has_systemd else GuestRemoval(DBUS_MACHINE_ID))
-    return Outcome(tuple(changes))
+    return GuestEdits(tuple(changes))
 
 
-def _host_keys(view: GuestView) -> Outcome:
+def _host_keys(view: GuestView) -> GuestEdits:
     """Remove the host keys; OpenRC's sshd script makes new ones itself, systemd needs a unit for it."""
     removal = GuestRemoval(HOST_KEYS)
     match init_system(view):
         case InitSystem.SYSTEMD:
-            return Outcome((removal, *enabled_unit(HOST_KEYS_UNIT, _UNIT_TEXT)))
+            return GuestEdits((removal, *enabled_unit(HOST_KEYS_UNIT, _UNIT_TEXT)))
         case InitSystem.OPENRC:
-            return Outcome((removal,))
+            return GuestEdits((removal,))
         case None:
-            return Outcome((removal,), (_NO_KEYS_WARNING,) if view.exists("/usr/sbin/sshd") else ())
+            return GuestEdits((removal,), (_NO_KEYS_WARNING,) if view.exists("/usr/sbin/sshd") else ())

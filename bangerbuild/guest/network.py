@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestChange, GuestFile, GuestSymlink, Outcome
+from bangerbuild.guest.files import GuestChange, GuestEdits, GuestFile, GuestSymlink
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
 from bangerbuild.guest.network_scripts import (
     CONF_PATH,
@@ -27,16 +27,16 @@ _NO_INIT_WARNING = (
 )
 
 
-def bootstrap(network: Network, view: GuestView) -> Outcome:
+def bootstrap(network: Network, view: GuestView) -> GuestEdits:
     """The settings, the script that applies them, and what starts it; nothing in the other modes."""
     if network.mode != "bootstrap" or network.address is None:
-        return Outcome()
+        return GuestEdits()
     files = (
         GuestFile(CONF_PATH, _settings(network)),
         GuestFile(SCRIPT_PATH, SCRIPT.encode(), mode=0o755),
     )
     init = init_system(view)
-    return Outcome((*files, *_start(init)), (_NO_INIT_WARNING,) if init is None else ())
+    return GuestEdits((*files, *_start(init)), (_NO_INIT_WARNING,) if init is None else ())
 
 
 def _start(init: InitSystem | None) -> tuple[GuestChange, ...]:

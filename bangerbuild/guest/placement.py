@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.declared import Mount
 from bangerbuild.guest.paths import normal
-from bangerbuild.tree import Place
+from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
     from bangerbuild.declared import VM
@@ -42,9 +42,9 @@ class Placement:
         held = sorted(target for target in targets - {mount_point} if target.startswith("/"))
         return tuple(target for target in held if self.lands_on(posixpath.dirname(target), mount_point))
 
-    def place(self, mount_point: str) -> Place:
+    def place(self, mount_point: str) -> DiskMount:
         """What a path on the disk mounted there has to keep to."""
-        return Place(mount_point, frozenset(self.mount_points.values()) - {mount_point})
+        return DiskMount(mount_point, frozenset(self.mount_points.values()) - {mount_point})
 
     def fstab(self) -> tuple[Mount, ...]:
         """A line for each disk, by label as device letters shift; one that holds another goes first."""

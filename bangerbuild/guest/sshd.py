@@ -8,7 +8,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
+from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,26 +36,26 @@ _LONGEST_LINE = 4096
 _DIRECTIVE = re.compile(r'[ \t\r]*(?:"([^"]*)"|([^ \t\r"=]+))[ \t\r]*=?(.*)')
 
 
-def drop_in() -> Outcome:
+def drop_in() -> GuestEdits:
     """The settings, read before all others of their directory."""
-    return Outcome((GuestFile(DROP_IN, _SETTINGS.encode()),))
+    return GuestEdits((GuestFile(DROP_IN, _SETTINGS.encode()),))
 
 
-def include_line(view: GuestView) -> Outcome:
+def include_line(view: GuestView) -> GuestEdits:
     """The image's sshd_config with the Include line put first; nothing where it need not change.
 
     The mode of the file stays, its other bytes too. Without an sshd_config there is nothing to change.
     """
     config = view.read(CONFIG)
     if config is None or reads_drop_ins_first(config):
-        return Outcome()
+        return GuestEdits()
     warning = (
         f"the image's {CONFIG} has settings of its own before it reads {DROP_IN}: "
         f"the line '{INCLUDE}' is put first (OpenSSH knows it from 8.2 on)"
     )
     mode = view.mode(CONFIG)
     changed = GuestFile(CONFIG, f"{INCLUDE}\n".encode() + config, mode=0o600 if mode is None else mode)
-    return Outcome((changed,), (warning,))
+    return GuestEdits((changed,), (warning,))
 
 
 @functools.lru_cache(maxsize=64)
@@ -92,13 +92,13 @@ def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
     return len(pattern) == len(path) and all(map(fnmatch.fnmatchcase, path, pattern))
 
 
-def authorized_keys(keys: Sequence[str]) -> Outcome:
+def authorized_keys(keys: Sequence[str]) -> GuestEdits:
     """Exactly these keys for root, one a line.
 
     StrictModes wants the home directory, `.ssh` and the file to be root's and writable by nobody else.
     """
     content = "".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape")
-    return Outcome(
+    return GuestEdits(
         (
             GuestDirectory("/root", 0o700),
             GuestDirectory("/root/.ssh", 0o700),

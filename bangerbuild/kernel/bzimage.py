@@ -15,7 +15,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 HEAD_BYTES = 64 << 10
 """How much of a file `read_header` wants to see: with 64 sectors of setup at most, the text lies in it."""
@@ -26,7 +26,7 @@ SECTOR_BYTES = 512
 
 
 @dataclass(frozen=True)
-class Header:
+class BzImageHeader:
     """What of a setup header is of use here."""
 
     payload_offset: int
@@ -36,11 +36,11 @@ class Header:
     """What `uname -r` will say."""
 
 
-def read_header(head: bytes) -> Header | None:
+def read_header(head: bytes) -> BzImageHeader | None:
     """The header of a file that begins with `head`; None if it is no bzImage.
 
     Raises:
-        Unfit: it does not say where its payload is.
+        FormatError: it does not say where its payload is.
     """
     if not head.startswith(MAGIC, MAGIC_OFFSET) or len(head) < 0x250:
         return None
@@ -48,9 +48,11 @@ def read_header(head: bytes) -> Header | None:
     offset, length = struct.unpack_from("<II", head, 0x248)
     if version < PAYLOAD_VERSION or not offset:
         protocol = f"{version >> 8}.{version & 0xFF:02}"
-        raise Unfit(f"is a kernel of boot protocol {protocol}, which can't be unpacked: 2.08 is the oldest")
+        raise FormatError(
+            f"is a kernel of boot protocol {protocol}, which can't be unpacked: 2.08 is the oldest"
+        )
     setup_bytes = ((head[0x1F1] or 4) + 1) * SECTOR_BYTES
-    return Header(setup_bytes + offset, length, _release(head))
+    return BzImageHeader(setup_bytes + offset, length, _release(head))
 
 
 def _release(head: bytes) -> str | None:

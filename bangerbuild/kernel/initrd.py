@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bangerbuild.formats.appearance import appearance
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 HEAD_BYTES = 4096
 """How much of a file `check` wants to see."""
@@ -23,12 +23,12 @@ def check(head: bytes) -> None:
     """See that a file which begins with `head` can be an initrd.
 
     Raises:
-        Unfit: it can't.
+        FormatError: it can't.
     """
     if not head:
-        raise Unfit("is no initrd: it is empty")
+        raise FormatError("is no initrd: it is empty")
     if not head.lstrip(b"\0").startswith(_MAGICS):  # the kernel skips zeros too
         seen = appearance(head)
         is_kernel = head.startswith(b"HdrS", 0x202)
         what = "a kernel" if is_kernel else seen.what if seen else None
-        raise Unfit(f"is no initrd: it looks like {what}" if what else "is no initrd")
+        raise FormatError(f"is no initrd: it looks like {what}" if what else "is no initrd")

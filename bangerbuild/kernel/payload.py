@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from bangerbuild.formats.compression import CompressionError, decompressed
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import lz4
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def plain(payload: bytes) -> Iterator[bytes]:
     """The plain bytes of a payload, in pieces.
 
     Raises:
-        Unfit: its compressor is not known, it is damaged or cut short, or there is no end to it.
+        FormatError: its compressor is not known, it is damaged or cut short, or there is no end to it.
     """
     if payload.startswith(ELF_MAGIC):
         yield payload
@@ -43,23 +43,23 @@ def plain(payload: bytes) -> Iterator[bytes]:
             size_bytes += len(piece)
             yield piece
     except CompressionError as err:
-        raise Unfit(f"has a payload that {err.brief}") from err
+        raise FormatError(f"has a payload that {err.brief}") from err
     stated = int.from_bytes(payload[-4:], "little")
     if size_bytes != stated:
-        raise Unfit(f"has a damaged payload: it unpacks to {size_bytes} bytes and states {stated}")
+        raise FormatError(f"has a damaged payload: it unpacks to {size_bytes} bytes and states {stated}")
 
 
 def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The same pieces, up to the size that a kernel can have.
 
     Raises:
-        Unfit: there are more.
+        FormatError: there are more.
     """
     left = LIMIT_BYTES
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise Unfit(f"is no kernel: it unpacks to more than {LIMIT_BYTES >> 20} MiB")
+            raise FormatError(f"is no kernel: it unpacks to more than {LIMIT_BYTES >> 20} MiB")
         yield piece
 
 
@@ -73,10 +73,12 @@ def _reader(payload: bytes) -> Callable[[bytes], Iterator[bytes]]:
     for magic, name, read in _COMPRESSORS:
         if payload.startswith(magic):
             if read is None:
-                raise Unfit(f"has a payload compressed with {name}, which can't be unpacked here", hint=_HINT)
+                raise FormatError(
+                    f"has a payload compressed with {name}, which can't be unpacked here", hint=_HINT
+                )
             return read
     begin = payload[:4].hex(" ")
-    raise Unfit(f"has a payload of an unknown compressor: it begins with '{begin}'", hint=_HINT)
+    raise FormatError(f"has a payload of an unknown compressor: it begins with '{begin}'", hint=_HINT)
 
 
 def _streamed(name: str) -> Callable[[bytes], Iterator[bytes]]:

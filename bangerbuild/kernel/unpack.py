@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Literal
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.appearance import appearance
 from bangerbuild.formats.compression import CompressionError, decompressed
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
-from bangerbuild.formats.unfit import Unfit
 from bangerbuild.kernel import bzimage, payload, vmlinux
 
 if TYPE_CHECKING:
@@ -53,18 +53,20 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
             pieces = _payload(file, header) if header else _whole(file, head)
             _write(payload.limited(pieces), target)
         return _judged(target, header)
-    except Unfit as err:
+    except FormatError as err:
         raise SourceError(f"{written!r} {err.brief}", hint=err.hint or _HINT) from err
 
 
-def _payload(file: BinaryIO, header: bzimage.Header) -> Iterator[bytes]:
+def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:
     if header.payload_bytes > payload.LIMIT_BYTES:
-        raise Unfit(f"states a payload of {header.payload_bytes} bytes, more than any kernel has")
+        raise FormatError(f"states a payload of {header.payload_bytes} bytes, more than any kernel has")
     file.seek(header.payload_offset)
     data = file.read(header.payload_bytes)
     if len(data) < header.payload_bytes:
         end = header.payload_offset + header.payload_bytes
-        raise Unfit(f"is cut short: its payload ends at byte {end}, the file at {file.seek(0, io.SEEK_END)}")
+        raise FormatError(
+            f"is cut short: its payload ends at byte {end}, the file at {file.seek(0, io.SEEK_END)}"
+        )
     yield from payload.plain(data)
 
 
@@ -76,7 +78,7 @@ def _whole(file: BinaryIO, head: bytes) -> Iterator[bytes]:
         try:
             yield from payload.pieces_of(decompressed(file, "gzip"))
         except CompressionError as err:
-            raise Unfit(err.brief) from err
+            raise FormatError(err.brief) from err
     else:
         raise _no_kernel(head)
 
@@ -88,13 +90,15 @@ def _unzipped_head(head: bytes) -> bytes:
         return b""
 
 
-def _no_kernel(head: bytes) -> Unfit:
+def _no_kernel(head: bytes) -> FormatError:
     if not head:
-        return Unfit("is no kernel: it is empty")
+        return FormatError("is no kernel: it is empty")
     if head.startswith(_EFI_ZBOOT_MAGIC, 4):
-        return Unfit("is a kernel in a compressed EFI image (CONFIG_EFI_ZBOOT), which can't be unpacked here")
+        return FormatError(
+            "is a kernel in a compressed EFI image (CONFIG_EFI_ZBOOT), which can't be unpacked here"
+        )
     seen = appearance(head)
-    return Unfit(f"is no kernel: it looks like {seen.what}" if seen else "is no kernel")
+    return FormatError(f"is no kernel: it looks like {seen.what}" if seen else "is no kernel")
 
 
 def _write(pieces: Iterator[bytes], target: Path) -> None:
@@ -103,7 +107,7 @@ def _write(pieces: Iterator[bytes], target: Path) -> None:
             file.write(piece)
 
 
-def _judged(target: Path, header: bzimage.Header | None) -> Kernel:
+def _judged(target: Path, header: bzimage.BzImageHeader | None) -> Kernel:
     with target.open("rb") as file:
         is_arm64 = header is None and vmlinux.is_arm64_image(file.read(_ARM64_HEAD_BYTES))
     if not is_arm64:

@@ -15,7 +15,7 @@ import re
 import struct
 from typing import TYPE_CHECKING
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel.payload import ELF_MAGIC
 
 if TYPE_CHECKING:
@@ -43,26 +43,26 @@ def check_elf(path: Path) -> None:
     """See that an ELF file is a vmlinux for x86-64.
 
     Raises:
-        Unfit: it is not.
+        FormatError: it is not.
     """
     with path.open("rb") as file:
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES or not header.startswith(ELF_MAGIC):
-            raise Unfit("is no kernel: it holds no ELF file")
+            raise FormatError("is no kernel: it holds no ELF file")
         _check_machine(header)
         (offset,) = struct.unpack_from("<Q", header, 0x20)
         size, count = struct.unpack_from("<HH", header, 0x36)
         file.seek(min(offset, path.stat().st_size))
         addresses = list(_load_addresses(file.read(size * count), size))
     if struct.unpack_from("<H", header, 0x10) != (_EXEC,) or not any(at >= _KERNEL_HALF for at in addresses):
-        raise Unfit("is no kernel: it looks like an ELF program")
+        raise FormatError("is no kernel: it looks like an ELF program")
 
 
 def _check_machine(header: bytes) -> None:
     (machine,) = struct.unpack_from("<H", header, 0x12)
     if not header.startswith(_IDENT) or machine != _X86_64:
         name = _MACHINES.get(machine, f"machine {machine} of the ELF numbers")
-        raise Unfit(f"is no kernel for x86-64: its ELF header says {name}")
+        raise FormatError(f"is no kernel for x86-64: its ELF header says {name}")
 
 
 def _load_addresses(table: bytes, size: int) -> Iterator[int]:

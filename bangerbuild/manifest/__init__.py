@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 from bangerbuild.declared import VM, HostPath, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import source_key
 from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
-from bangerbuild.manifest.source import Document, Place, Reader
 from bangerbuild.manifest.values import host_path, parse_size
 from bangerbuild.manifest.vm import VMs
 
@@ -45,7 +45,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     Raises:
         ManifestError: there are problems; it holds all of them, by file and line.
     """
-    reader = Reader()
+    reader = ManifestReader()
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
     documents = list(reader.documents.values())
@@ -79,7 +79,7 @@ def single_image(source: str, name: str, more: Mapping[str, str | int], *, store
         UsageError: one of these can't be meant.
     """
     table = {source_key(source): source, **more}
-    document = Document(Path("the command line"), tree={"image": {name: {"rootfs": table}}})
+    document = ManifestFile(Path("the command line"), tree={"image": {name: {"rootfs": table}}})
     findings = Findings(form.check(document))
     found = images_of(document, findings)
     for problem in findings.problems:
@@ -89,14 +89,14 @@ def single_image(source: str, name: str, more: Mapping[str, str | int], *, store
     return Manifest(store, found, {})
 
 
-def _check_files(documents: Sequence[Document], findings: Findings) -> None:
+def _check_files(documents: Sequence[ManifestFile], findings: Findings) -> None:
     for document in documents:
         findings.problems += form.check(document)
     checks.check_store(documents, findings)
     checks.check_names(documents, findings)
 
 
-def _images(documents: Sequence[Document], findings: Findings) -> dict[str, Image]:
+def _images(documents: Sequence[ManifestFile], findings: Findings) -> dict[str, Image]:
     found: dict[str, Image] = {}
     for document in documents:
         found |= images_of(document, findings)
@@ -104,7 +104,7 @@ def _images(documents: Sequence[Document], findings: Findings) -> dict[str, Imag
 
 
 def _vms(
-    documents: Sequence[Document], images: Mapping[str, Image], findings: Findings
+    documents: Sequence[ManifestFile], images: Mapping[str, Image], findings: Findings
 ) -> list[tuple[MergedVM, VM]]:
     """Every VM, merged and typed; of two with one name the last."""
     found: dict[str, tuple[MergedVM, VM]] = {}
@@ -115,18 +115,18 @@ def _vms(
     return list(found.values())
 
 
-def _store(documents: Sequence[Document], given: Path | None, findings: Findings) -> Path:
+def _store(documents: Sequence[ManifestFile], given: Path | None, findings: Findings) -> Path:
     if given is None and documents:
         first = documents[0]
         written = first.tree.get("store", {}).get("path", _DEFAULT_STORE)
-        place = Place(first, ("store", "path"))
+        place = Location(first, ("store", "path"))
         read = partial(host_path, directory=first.path.parent)
         given = findings.attempt(place, read, written, HostPath(Path(), written)).path
     path = (given or Path(_DEFAULT_STORE)).absolute()
     return path.resolve() if ".." in path.parts else path  # fit to be shown; symlinks before `..` count
 
 
-def _in_order(problems: Sequence[Problem], documents: Sequence[Document]) -> tuple[Problem, ...]:
+def _in_order(problems: Sequence[Problem], documents: Sequence[ManifestFile]) -> tuple[Problem, ...]:
     """Each problem once, by file in the order of reading, then by line.
 
     One that stands in the defaults is found again for every VM.

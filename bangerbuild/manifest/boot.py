@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from bangerbuild.declared import BootSource, GuestBoot, HostBoot, UrlBoot
 from bangerbuild.manifest.filesystem import pin
-from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
-    from bangerbuild.manifest.source import Place, Table
 
 _GLOB = frozenset("*?[")
 
 
-def boot_source(table: Table, key: str, place: Place, findings: Findings) -> BootSource | None:
+def boot_source(table: Table, key: str, place: Location, findings: Findings) -> BootSource | None:
     """The `kernel` or `initrd` of an image; None if there is none, or none that can be built.
 
     Args:
@@ -42,7 +42,7 @@ def boot_source(table: Table, key: str, place: Place, findings: Findings) -> Boo
     return findings.attempt(place / key / "guest", _of_guest, given["guest"], None)
 
 
-def check_boot(table: Table, place: Place, findings: Findings) -> None:
+def check_boot(table: Table, place: Location, findings: Findings) -> None:
     """No initrd without a kernel, and no `root=` on the command line."""
     if "initrd" in table and "kernel" not in table and not place.document.is_refused_below(place.key):
         findings.add(place / "initrd", "an initrd, but no kernel", "give kernel, or leave initrd out")
@@ -52,7 +52,7 @@ def check_boot(table: Table, place: Place, findings: Findings) -> None:
             findings.add(place / "cmdline", message, "leave it out: root= is added where it is needed")
 
 
-def _check_form(given: Table, place: Place, findings: Findings) -> None:
+def _check_form(given: Table, place: Location, findings: Findings) -> None:
     if "guest" in given and "url" in given:
         findings.add(place, "more than one source: guest and url", "leave one")
     elif "sha256" in given and "url" not in given and not place.document.is_refused_below(place.key):
@@ -67,7 +67,7 @@ def _of_guest(text: str) -> GuestBoot:
     path = guest_path(text)
     directory, _, _ = path.rpartition("/")
     if _GLOB & set(directory):
-        raise UnfitError(
+        raise InvalidValueError(
             f"{quoted(text)} has a pattern in the name of a directory",
             "only the last component may hold * and ?",
         )

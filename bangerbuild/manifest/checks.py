@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.problems import Findings, near
-from bangerbuild.manifest.source import Document, Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 _SHOWN_VMS = 3
 
 
-def check_store(documents: Sequence[Document], findings: Findings) -> None:
+def check_store(documents: Sequence[ManifestFile], findings: Findings) -> None:
     """Only the first file may say where the store is."""
     for document in documents[1:]:
         if "store" in document.tree:
             hint = f"move it to {documents[0].path}"
-            findings.add(Place(document, ("store",)), "only the first manifest may have [store]", hint)
+            findings.add(Location(document, ("store",)), "only the first manifest may have [store]", hint)
 
 
-def check_names(documents: Sequence[Document], findings: Findings) -> None:
+def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
     """No image and no VM may be defined in two files."""
-    first: dict[tuple[str, str], Place] = {}
+    first: dict[tuple[str, str], Location] = {}
     for document in documents:
         for kind in ("image", "vm"):
             for name in document.names[kind]:
-                place = Place(document, (kind, name))
+                place = Location(document, (kind, name))
                 before = first.setdefault((kind, name), place)
                 if before != place:
                     findings.add(
@@ -39,7 +39,7 @@ def check_names(documents: Sequence[Document], findings: Findings) -> None:
                     )
 
 
-def check_images(vms: Sequence[MergedVM], documents: Sequence[Document], findings: Findings) -> None:
+def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], findings: Findings) -> None:
     """Every VM names an image that there is, in whichever file."""
     known = [name for document in documents for name in document.names["image"]]
     for vm in vms:
@@ -53,7 +53,7 @@ def check_images(vms: Sequence[MergedVM], documents: Sequence[Document], finding
 
 def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:
     """No two VMs may have one address, MAC, tap device or host name."""
-    users: defaultdict[tuple[str, str], list[tuple[MergedVM, Place]]] = defaultdict(list)
+    users: defaultdict[tuple[str, str], list[tuple[MergedVM, Location]]] = defaultdict(list)
     for merged, vm in pairs:
         for what, value, place in _unique_values(merged, vm):
             users[what, value].append((merged, place))
@@ -67,7 +67,7 @@ def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> No
             findings.add(said, f"more than one VM has the {what} '{value}': {shown}")
 
 
-def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Place]]:
+def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Location]]:
     network = vm.network
     if network.address:
         yield "address", network.address.partition("/")[0], merged.place("network", "address")
@@ -78,7 +78,7 @@ def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Place]]
     yield "host name", vm.hostname.lower(), merged.place("hostname")
 
 
-def _said_at(named: Sequence[tuple[MergedVM, Place]]) -> Place | None:
+def _said_at(named: Sequence[tuple[MergedVM, Location]]) -> Location | None:
     """The last place that spells the shared value out; None if all of it is made from defaults.
 
     A MAC address that two VMs share by default comes of a shared address, which is told already.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.declared import Root, Work
 from bangerbuild.manifest.filesystem import known_size
-from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import disk_mount, disk_size, size_text, store_capacity
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _size_from(start: ImageSource | None, what: str, value: str | int) -> int:
     size_bytes = disk_size(value)
     least_bytes = known_size(start) if start else None
     if least_bytes and size_bytes < least_bytes:
-        raise UnfitError(
+        raise InvalidValueError(
             f"size is {quoted(value)}, smaller than {what}: {size_text(least_bytes)}",
             "make it larger, or leave size out",
         )

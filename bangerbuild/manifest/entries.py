@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
-    from bangerbuild.manifest.source import Place, Table
 
 _OWNER = "root:root"
 _WHAT = {"guest": "guest path", "target": "mount target", "name": "disk name"}
 
 
 @dataclass(frozen=True)
-class Entry:
+class DeclaredEntry:
     """One such table and where it stands."""
 
-    place: Place
+    place: Location
     key: str
     """The key that names `target`: `guest`, `target` or `name`."""
     target: str
@@ -43,9 +43,9 @@ class Entry:
     value: InlineFile | FileSync | Mount | Disk
 
 
-def level(places: Sequence[Place], findings: Findings) -> tuple[Entry, ...]:
+def level(places: Sequence[Location], findings: Findings) -> tuple[DeclaredEntry, ...]:
     """The entries of tables that form one level, in the order of the manifest; each target only once."""
-    found: dict[tuple[str, str], Entry] = {}
+    found: dict[tuple[str, str], DeclaredEntry] = {}
     for entry in _entries(places, findings):
         first = found.setdefault((entry.key, entry.target), entry)
         if first is not entry:
@@ -54,13 +54,13 @@ def level(places: Sequence[Place], findings: Findings) -> tuple[Entry, ...]:
     return tuple(found.values())
 
 
-def overridden(shared: Sequence[Entry], own: Sequence[Entry]) -> tuple[Entry, ...]:
+def overridden(shared: Sequence[DeclaredEntry], own: Sequence[DeclaredEntry]) -> tuple[DeclaredEntry, ...]:
     """A file's entries and a VM's: the VM's own win."""
     taken = {(entry.key, entry.target) for entry in own}
     return (*(entry for entry in shared if (entry.key, entry.target) not in taken), *own)
 
 
-def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
+def _entries(places: Sequence[Location], findings: Findings) -> Iterator[DeclaredEntry]:
     for kind, build in _BUILD.items():
         for place in places:
             array = _table_at(place).get(kind, ())
@@ -69,22 +69,22 @@ def _entries(places: Sequence[Place], findings: Findings) -> Iterator[Entry]:
                     yield from build(table, place / kind / index, findings)
 
 
-def _table_at(place: Place) -> Table:
+def _table_at(place: Location) -> Table:
     table = place.document.tree
     for part in place.key:
         table = table.get(str(part), {})
     return table
 
 
-def _inline_file(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+def _inline_file(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
     target = findings.attempt(place / "guest", guest_path, table["guest"], "")
     mode = int(table.get("mode", "0644"), 8)
     value = InlineFile(target, table["content"], mode, _owner(table, place, findings))
     if target:
-        yield Entry(place, "guest", target, value)
+        yield DeclaredEntry(place, "guest", target, value)
 
 
-def _file_sync(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+def _file_sync(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
     target = findings.attempt(place / "guest", guest_path, table["guest"], "")
     directory = place.document.path.parent
     patterns = tuple(table.get("exclude", ()))
@@ -98,10 +98,10 @@ def _file_sync(table: Table, place: Place, findings: Findings) -> Iterator[Entry
         exclude=findings.attempt(place / "exclude", exclude_patterns, patterns, ()),
     )
     if target:
-        yield Entry(place, "guest", target, value)
+        yield DeclaredEntry(place, "guest", target, value)
 
 
-def _mount(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+def _mount(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
     target = findings.attempt(place / "target", mount_target, table["target"], "")
     value = Mount(
         source=table["source"],
@@ -112,18 +112,18 @@ def _mount(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
         fsck_pass=table.get("pass", 0),
     )
     if target:
-        yield Entry(place, "target", target, value)
+        yield DeclaredEntry(place, "target", target, value)
 
 
-def _disk(table: Table, place: Place, findings: Findings) -> Iterator[Entry]:
+def _disk(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
     name = findings.attempt(place / "name", disk_name, table["name"], "")
     size_bytes = findings.attempt(place / "size", disk_size, table["size"], MIN_DISK_BYTES)
     mount = findings.attempt(place / "mount", disk_mount, table["mount"], "")
     if name and mount:
-        yield Entry(place, "name", name, Disk(name, size_bytes, mount))
+        yield DeclaredEntry(place, "name", name, Disk(name, size_bytes, mount))
 
 
-_BUILD: Mapping[str, Callable[[Table, Place, Findings], Iterator[Entry]]] = {
+_BUILD: Mapping[str, Callable[[Table, Location, Findings], Iterator[DeclaredEntry]]] = {
     "file": _inline_file,
     "file_sync": _file_sync,
     "mount": _mount,
@@ -143,5 +143,5 @@ def _host(directory: Path, text: str) -> HostPath:
     return existing(host_path(text, directory), "either")
 
 
-def _owner(table: Table, place: Place, findings: Findings) -> str:
+def _owner(table: Table, place: Location, findings: Findings) -> str:
     return findings.attempt(place / "owner", owner, table.get("owner", _OWNER), _OWNER)

@@ -24,15 +24,15 @@ from bangerbuild.declared import (
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci import reference
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
-from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Literal
 
+    from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
-    from bangerbuild.manifest.source import Place, Table
 
 _UNPACKED = ("tar", "oci", "url", "mmdebstrap")
 _GOES_WITH = {"owner": ("directory",), "sha256": ("url",), "platform": ("oci",), "entrypoint": ("oci",)} | {
@@ -44,7 +44,7 @@ _MAGIC_OFFSET = 1024 + 56
 _PACKAGE = re.compile(r"[^\s,\0-][^\s,\0]*")
 
 
-def filesystem(table: Table, place: Place, findings: Findings) -> ImageSource | None:
+def filesystem(table: Table, place: Location, findings: Findings) -> ImageSource | None:
     """The source of a filesystem; None if there is none that could be told.
 
     Args:
@@ -103,7 +103,7 @@ def pin(table: Table) -> Pin | None:
     return Pin(str(table["sha256"]).lower()) if "sha256" in table else None
 
 
-def _check_sources(table: Table, place: Place, findings: Findings) -> str | None:
+def _check_sources(table: Table, place: Location, findings: Findings) -> str | None:
     """The word for the source, of several the first."""
     given = [source for source in _READERS if source in table]
     if len(given) > 1:
@@ -117,20 +117,20 @@ def _check_sources(table: Table, place: Place, findings: Findings) -> str | None
     return given[0] if given else None
 
 
-def _tar(table: Table, place: Place, findings: Findings) -> ImageSource:
+def _tar(table: Table, place: Location, findings: Findings) -> ImageSource:
     return TarSource(_host(table["tar"], "file", place / "tar", findings))
 
 
-def _ext4(table: Table, place: Place, findings: Findings) -> ImageSource:
+def _ext4(table: Table, place: Location, findings: Findings) -> ImageSource:
     return Ext4Source(_host(table["ext4"], "file", place / "ext4", findings))
 
 
-def _directory(table: Table, place: Place, findings: Findings) -> ImageSource:
+def _directory(table: Table, place: Location, findings: Findings) -> ImageSource:
     path = _host(table["directory"], "directory", place / "directory", findings)
     return DirectorySource(path, keep_owner=table.get("owner") == "keep")
 
 
-def _oci(table: Table, place: Place, findings: Findings) -> ImageSource | None:
+def _oci(table: Table, place: Location, findings: Findings) -> ImageSource | None:
     platform = None
     if "platform" in table:
         platform = findings.attempt(place / "platform", _platform, table["platform"], None)
@@ -148,7 +148,7 @@ def _oci(table: Table, place: Place, findings: Findings) -> ImageSource | None:
     return OciArchiveSource(path, named.transport, named.tag, platform, entrypoint=entrypoint)
 
 
-def _entrypoint(table: Table, place: Place, findings: Findings) -> str | None:
+def _entrypoint(table: Table, place: Location, findings: Findings) -> str | None:
     if "entrypoint" not in table:
         return None
     if place.key[-1] != "rootfs":
@@ -156,11 +156,11 @@ def _entrypoint(table: Table, place: Place, findings: Findings) -> str | None:
     return findings.attempt(place / "entrypoint", guest_path, table["entrypoint"], None)
 
 
-def _url(table: Table, _place: Place, _findings: Findings) -> ImageSource:
+def _url(table: Table, _place: Location, _findings: Findings) -> ImageSource:
     return UrlSource(table["url"], pin(table))
 
 
-def _mmdebstrap(table: Table, place: Place, findings: Findings) -> ImageSource | None:
+def _mmdebstrap(table: Table, place: Location, findings: Findings) -> ImageSource | None:
     place /= "mmdebstrap"
     asked: Table = table["mmdebstrap"]
     if "suite" not in asked:  # the schema has told so
@@ -179,11 +179,11 @@ def _mmdebstrap(table: Table, place: Place, findings: Findings) -> ImageSource |
     )
 
 
-def _image(table: Table, place: Place, _findings: Findings) -> ImageSource:
+def _image(table: Table, place: Location, _findings: Findings) -> ImageSource:
     return OtherImage(table["image"], "rootfs" if place.key[-1] == "rootfs" else "work_seed")
 
 
-_READERS: Mapping[str, Callable[[Table, Place, Findings], ImageSource | None]] = {
+_READERS: Mapping[str, Callable[[Table, Location, Findings], ImageSource | None]] = {
     "tar": _tar,
     "ext4": _ext4,
     "directory": _directory,
@@ -198,35 +198,37 @@ def _reference(text: str) -> reference.Reference:
     try:
         return reference.parse_reference(text)
     except SourceError as err:
-        raise UnfitError(err.brief, err.hint) from err
+        raise InvalidValueError(err.brief, err.hint) from err
 
 
 def _platform(text: str) -> str:
     try:
         return str(parse_platform(text))
     except SourceError as err:
-        raise UnfitError(err.brief, err.hint) from err
+        raise InvalidValueError(err.brief, err.hint) from err
 
 
 def _package(text: str) -> str:
     if not _PACKAGE.fullmatch(text):
-        raise UnfitError(f"{quoted(text)} names no package", "give each package an entry of its own")
+        raise InvalidValueError(f"{quoted(text)} names no package", "give each package an entry of its own")
     return text
 
 
 def _option(text: str) -> str:
     if not text.startswith("--"):
-        raise UnfitError(f"{quoted(text)} is no option of mmdebstrap", "write it as one word: --NAME=VALUE")
+        raise InvalidValueError(
+            f"{quoted(text)} is no option of mmdebstrap", "write it as one word: --NAME=VALUE"
+        )
     return text
 
 
 def _operand(text: str) -> str:
     if text.startswith("-"):
-        raise UnfitError(f"{quoted(text)} begins with '-', which mmdebstrap takes for an option")
+        raise InvalidValueError(f"{quoted(text)} begins with '-', which mmdebstrap takes for an option")
     return text
 
 
-def _host(text: str, sort: Literal["file", "directory"], place: Place, findings: Findings) -> HostPath:
+def _host(text: str, sort: Literal["file", "directory"], place: Location, findings: Findings) -> HostPath:
     directory = place.document.path.parent
     return findings.attempt(place, partial(_named, directory, sort), text, HostPath(directory, ""))
 
@@ -238,7 +240,7 @@ def _grown(path: HostPath, size_bytes: int | None) -> int | None:
         message = (
             f"size is {size_text(size_bytes)}, smaller than {quoted(path.written)}: {size_text(least_bytes)}"
         )
-        raise UnfitError(message, "make it larger, or leave size out")
+        raise InvalidValueError(message, "make it larger, or leave size out")
     return size_bytes
 
 

@@ -8,8 +8,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.problems import near, quoted
-from bangerbuild.manifest.source import Document, Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +52,7 @@ def schema() -> dict[str, Any]:
     return parsed
 
 
-def check(document: Document) -> Iterator[Problem]:
+def check(document: ManifestFile) -> Iterator[Problem]:
     """Every fault that the schema finds; what is faulty is taken out of the document's tree.
 
     What is left is safe to look into by key, so that the other checks can run in the same go.
@@ -104,8 +104,8 @@ def _compiled(shape: Any, defs: dict[str, Any]) -> Any:  # noqa: ANN401  any par
     return compiled
 
 
-def _problems(document: Document, error: ValidationError) -> Iterator[Problem]:
-    place = Place(document, tuple(error.absolute_path))
+def _problems(document: ManifestFile, error: ValidationError) -> Iterator[Problem]:
+    place = Location(document, tuple(error.absolute_path))
     shape: Any = error.schema
     instance: Any = error.instance
     if error.validator == "additionalProperties":
@@ -131,7 +131,7 @@ def _unknown(table: dict[str, Any], shape: dict[str, Any]) -> list[str]:
     ]
 
 
-def _unknown_key(place: Place, name: str, shape: dict[str, Any]) -> Problem:
+def _unknown_key(place: Location, name: str, shape: dict[str, Any]) -> Problem:
     if kind := shape.get("x-names"):
         expected = "at most 63 of a-z, 0-9 and, not first, '-' and '_'"
         return place.problem(f"{quoted(name)} is no name for {_ARTICLES[kind]}: give {expected}")

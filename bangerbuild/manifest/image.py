@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from bangerbuild.declared import FileSync, Image, InlineFile, OtherImage
 from bangerbuild.manifest.boot import boot_source, check_boot
 from bangerbuild.manifest.entries import level
+from bangerbuild.manifest.files import Location, ManifestFile, Table
 from bangerbuild.manifest.filesystem import filesystem
 from bangerbuild.manifest.problems import near
-from bangerbuild.manifest.source import Document, Place, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 _FILESYSTEMS = ("rootfs", "work_seed")
 
 
-def images(document: Document, findings: Findings) -> dict[str, Image]:
+def images(document: ManifestFile, findings: Findings) -> dict[str, Image]:
     """The images of one file; those of whose filesystems too little is known are left out.
 
     What a VM's own keys mean depends on its image: nothing is said of them where the image is not known.
     """
     found = {}
     for name, table in document.tree.get("image", {}).items():
-        place = Place(document, ("image", name))
+        place = Location(document, ("image", name))
         image = _image(name, table, place, findings)
         if image and not document.is_refused_below(place.key):
             found[name] = image
     return found
 
 
-def check_derived(images: Mapping[str, Image], documents: Sequence[Document], findings: Findings) -> None:
+def check_derived(images: Mapping[str, Image], documents: Sequence[ManifestFile], findings: Findings) -> None:
     """Every image that starts from another names one that there is, with the filesystem in question."""
     known = [name for document in documents for name in document.names["image"]]
     for image, key, other in _derived(images):
@@ -70,12 +70,12 @@ def _circle(images: Mapping[str, Image], name: str, key: str) -> tuple[str, ...]
         trail.append(source.image)
 
 
-def _place(image: Image, documents: Sequence[Document]) -> Place:
+def _place(image: Image, documents: Sequence[ManifestFile]) -> Location:
     defining = next(document for document in documents if image.name in document.tree.get("image", {}))
-    return Place(defining, ("image", image.name))
+    return Location(defining, ("image", image.name))
 
 
-def _image(name: str, table: Table, place: Place, findings: Findings) -> Image | None:
+def _image(name: str, table: Table, place: Location, findings: Findings) -> Image | None:
     sources = {key: filesystem(table[key], place / key, findings) for key in _FILESYSTEMS if key in table}
     check_boot(table, place, findings)
     kernel, initrd = (boot_source(table, key, place, findings) for key in ("kernel", "initrd"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, host_path
 
 if TYPE_CHECKING:
@@ -34,21 +34,25 @@ def public_keys(
         reads: told which file that is.
 
     Raises:
-        UnfitError: it is neither; or it is, or names, a private key.
+        InvalidValueError: it is neither; or it is, or names, a private key.
     """
     literal = text.strip()
     if _PRIVATE.search(literal):
-        raise UnfitError("this is a private key, and the guest must never have it", "give the public one")
+        raise InvalidValueError(
+            "this is a private key, and the guest must never have it", "give the public one"
+        )
     if _PUBLIC.fullmatch(literal):
         return (literal,)
     if "\n" in literal:
-        raise UnfitError("a literal key is one line", "give each key an entry of its own")
+        raise InvalidValueError("a literal key is one line", "give each key an entry of its own")
     if (
         "\0" in literal
         or not literal
         or (len(literal.split()) > 1 and literal.startswith(("ssh-", "ecdsa-", "sk-")))
     ):
-        raise UnfitError(f"{quoted(text)} is no public key", 'one looks like "ssh-ed25519 AAAA… you@host"')
+        raise InvalidValueError(
+            f"{quoted(text)} is no public key", 'one looks like "ssh-ed25519 AAAA… you@host"'
+        )
     path = host_path(text, directory)
     reads(path.path)
     return _keys_in_file(existing(path, "file"))
@@ -60,11 +64,13 @@ def _keys_in_file(path: HostPath) -> tuple[str, ...]:
         with path.path.open("rb") as file:
             text = file.read(_MAX_FILE_BYTES).decode()
     except OSError as err:
-        raise UnfitError(f"{quoted(written)} can't be read: {(err.strerror or str(err)).lower()}") from err
+        raise InvalidValueError(
+            f"{quoted(written)} can't be read: {(err.strerror or str(err)).lower()}"
+        ) from err
     except UnicodeDecodeError as err:
-        raise UnfitError(f"{quoted(written)} holds no public key: it is not text") from err
+        raise InvalidValueError(f"{quoted(written)} holds no public key: it is not text") from err
     if _PRIVATE.search(text):
-        raise UnfitError(
+        raise InvalidValueError(
             f"{quoted(written)} is a private key, and the guest must never have it", _public_twin(written)
         )
     return _checked(text.split("\n"), written)
@@ -76,12 +82,12 @@ def _checked(lines: list[str], written: str) -> tuple[str, ...]:
         key = line.strip()
         if key and not key.startswith("#"):
             if not _PUBLIC.fullmatch(key):
-                raise UnfitError(
+                raise InvalidValueError(
                     f"line {number} of {quoted(written)} is no public key", _public_twin(written)
                 )
             keys.append(key)
     if not keys:
-        raise UnfitError(f"{quoted(written)} holds no public key")
+        raise InvalidValueError(f"{quoted(written)} holds no public key")
     return tuple(keys)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest.source import Document, Place, Table
+from bangerbuild.manifest.files import Location, ManifestFile, Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,10 +16,10 @@ ENTRY_KINDS = ("file", "file_sync", "mount", "disk")
 class MergedVM:
     """What a VM's table and `[defaults]` say together: tables key by key, values and lists replaced."""
 
-    def __init__(self, document: Document, name: str) -> None:
+    def __init__(self, document: ManifestFile, name: str) -> None:
         self.document = document
         self.name = name
-        self.own = Place(document, ("vm", name))
+        self.own = Location(document, ("vm", name))
         self._own: Table = document.tree["vm"][name]
         self._defaults: Table = document.tree.get("defaults", {})
         self._merged = _merged(self._defaults, self._own)
@@ -33,11 +33,11 @@ class MergedVM:
         table: Table = self._merged.get(key, {})
         return table
 
-    def place(self, *key: str) -> Place:
+    def place(self, *key: str) -> Location:
         """Where a key is said: in the VM's own table, else in the defaults."""
         if not _has(self._own, key) and _has(self._defaults, key):
-            return Place(self.document, ("defaults", *key))
-        return Place(self.document, (*self.own.key, *key))
+            return Location(self.document, ("defaults", *key))
+        return Location(self.document, (*self.own.key, *key))
 
     def has_own(self, key: str) -> bool:
         """Whether the VM's own table has that key."""
@@ -48,7 +48,7 @@ class MergedVM:
         return any(self.document.is_refused_below((*level, *key)) for level in (self.own.key, ("defaults",)))
 
 
-def merged_vms(document: Document) -> Iterator[MergedVM]:
+def merged_vms(document: ManifestFile) -> Iterator[MergedVM]:
     """Every VM of one file."""
     for name in document.tree.get("vm", {}):
         yield MergedVM(document, name)

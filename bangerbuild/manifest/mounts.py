@@ -11,9 +11,9 @@ from bangerbuild.manifest.values import is_below
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bangerbuild.manifest.entries import Entry
+    from bangerbuild.manifest.entries import DeclaredEntry
+    from bangerbuild.manifest.files import Location
     from bangerbuild.manifest.problems import Findings
-    from bangerbuild.manifest.source import Place
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
 _TMPFS_OF_OUR_FSTAB = {"/run": "tmpfs", "/tmp": "tmpfs"}  # noqa: S108  paths in the guest
@@ -27,8 +27,8 @@ class MountPoint:
 
     target: str
     fstype: str
-    place: Place
-    entry: Place | None = None
+    place: Location
+    entry: Location | None = None
     """The table that says it; None for the work disk, which needs no words."""
     is_disk: bool = True
     """Whether it is one of the VM's own disks."""
@@ -38,7 +38,9 @@ class MountPoint:
         return f"in {self.entry}" if self.entry else "by the work disk"
 
 
-def mount_points(entries: Sequence[Entry], work: Work | None, work_place: Place) -> tuple[MountPoint, ...]:
+def mount_points(
+    entries: Sequence[DeclaredEntry], work: Work | None, work_place: Location
+) -> tuple[MountPoint, ...]:
     """Everything that a VM itself asks to mount: the work disk, the data disks, the mounts.
 
     Args:
@@ -60,7 +62,7 @@ def check_targets(points: Sequence[MountPoint], findings: Findings) -> None:
 
 
 def check_visible(
-    entries: Sequence[Entry], points: Sequence[MountPoint], *, our_fstab: bool, findings: Findings
+    entries: Sequence[DeclaredEntry], points: Sequence[MountPoint], *, our_fstab: bool, findings: Findings
 ) -> None:
     """Finds files, and mount points of the VM's disks, that a tmpfs would hide from the guest.
 
@@ -93,13 +95,13 @@ def _tmpfs_over(path: str, mounted: Mapping[str, str]) -> str | None:
     return f"the {mounted[target]} on '{target}'"
 
 
-def _of_disks(entries: Sequence[Entry]) -> Iterator[MountPoint]:
+def _of_disks(entries: Sequence[DeclaredEntry]) -> Iterator[MountPoint]:
     for entry in entries:
         if isinstance(entry.value, Disk):
             yield MountPoint(entry.value.mount, _DISK_FSTYPE, entry.place / "mount", entry.place)
 
 
-def _of_mounts(entries: Sequence[Entry]) -> Iterator[MountPoint]:
+def _of_mounts(entries: Sequence[DeclaredEntry]) -> Iterator[MountPoint]:
     for entry in entries:
         if isinstance(entry.value, Mount):
             place = entry.place / "target"

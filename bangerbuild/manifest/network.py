@@ -13,7 +13,7 @@ from ipaddress import (
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.declared import Network
-from bangerbuild.manifest.problems import Findings, UnfitError, quoted
+from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
 from bangerbuild.manifest.values import tap_name
 
 if TYPE_CHECKING:
@@ -48,14 +48,14 @@ def interface(text: str) -> IPv4Interface:
     host, slash, prefix = text.partition("/")
     address = ipv4(host)
     if not slash:
-        raise UnfitError(f"address is '{text}', without a prefix length", f"such as {text}/24")
+        raise InvalidValueError(f"address is '{text}', without a prefix length", f"such as {text}/24")
     if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
-        raise UnfitError(f"address is {quoted(text)}: its prefix length is none of 0 to 32")
+        raise InvalidValueError(f"address is {quoted(text)}: its prefix length is none of 0 to 32")
     found = IPv4Interface(text)
     if address.is_multicast or address.is_unspecified or address.is_loopback:
-        raise UnfitError(f"address is '{text}', which is no address for a host")
+        raise InvalidValueError(f"address is '{text}', which is no address for a host")
     if end := _end(found.ip, found.network):
-        raise UnfitError(f"address is '{found}', {end}")
+        raise InvalidValueError(f"address is '{found}', {end}")
     return found
 
 
@@ -65,16 +65,18 @@ def ipv4(text: str) -> IPv4Address:
         return IPv4Address(text)
     except AddressValueError as err:
         if _is_ipv6(text):
-            raise UnfitError(f"{quoted(text)} is an IPv6 address: only IPv4 is supported") from err
-        raise UnfitError(f"{quoted(text)} is no IPv4 address") from err
+            raise InvalidValueError(f"{quoted(text)} is an IPv6 address: only IPv4 is supported") from err
+        raise InvalidValueError(f"{quoted(text)} is no IPv4 address") from err
 
 
 def mac_address(text: str) -> str:
     """A MAC address in lower case; the schema has seen to its form."""
     if int(text[:2], 16) & 1:
-        raise UnfitError(f"mac is '{text}', a multicast address", "make the first byte even, such as 06")
+        raise InvalidValueError(
+            f"mac is '{text}', a multicast address", "make the first byte even, such as 06"
+        )
     if not int(text.replace(":", ""), 16):
-        raise UnfitError(f"mac is '{text}', which is no address for an interface")
+        raise InvalidValueError(f"mac is '{text}', which is no address for an interface")
     return text.lower()
 
 

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.errors import Problem
-    from bangerbuild.manifest.source import Place
+    from bangerbuild.manifest.files import Location
 
 A = TypeVar("A")
 T = TypeVar("T")
 _QUOTED_LENGTH = 60
 
 
-class UnfitError(ValueError):
+class InvalidValueError(ValueError):
     """A value that can't be meant: why, and the way out."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
@@ -35,18 +35,18 @@ class Findings:
         self.key_files: set[Path] = set()
         """What was read besides manifests."""
 
-    def add(self, place: Place, message: str, hint: str | None = None) -> None:
+    def add(self, place: Location, message: str, hint: str | None = None) -> None:
         """Takes down one problem."""
         self.problems.append(place.problem(message, hint))
 
-    def attempt(self, place: Place, convert: Callable[[A], T], value: A, fallback: T) -> T:
+    def attempt(self, place: Location, convert: Callable[[A], T], value: A, fallback: T) -> T:
         """What `convert` makes of a value; if it refuses, that is a problem and the fallback stands in.
 
         Nothing is built from a manifest with problems: a fallback only lets the other checks go on.
         """
         try:
             return convert(value)
-        except UnfitError as err:
+        except InvalidValueError as err:
             self.add(place, str(err), err.hint)
             return fallback
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bangerbuild.declared import HostPath
-from bangerbuild.manifest.problems import UnfitError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
 
 MIB = 1 << 20
 BLOCK_BYTES = 4096
@@ -33,13 +33,13 @@ def parse_size(value: str | int) -> int:
     """A size in bytes: a number, or a string such as `512MiB` or `10G`, all 1024-based.
 
     Raises:
-        UnfitError: it is no size, or more than 1 EiB.
+        InvalidValueError: it is no size, or more than 1 EiB.
     """
     size_bytes = value if isinstance(value, int) else _size_of_text(value)
     if size_bytes < 1:
-        raise UnfitError(f"{quoted(value)} is no size: give at least 1 byte")
+        raise InvalidValueError(f"{quoted(value)} is no size: give at least 1 byte")
     if size_bytes > _MAX_SIZE_BYTES:
-        raise UnfitError(f"{quoted(value)} is more than any disk holds (1 EiB)")
+        raise InvalidValueError(f"{quoted(value)} is more than any disk holds (1 EiB)")
     return size_bytes
 
 
@@ -47,7 +47,7 @@ def memory_size(value: str | int) -> int:
     """A VM's memory in bytes: whole MiB."""
     size_bytes = parse_size(value)
     if size_bytes % MIB:
-        raise UnfitError(f"memory is {quoted(value)}, which is not a multiple of 1 MiB")
+        raise InvalidValueError(f"memory is {quoted(value)}, which is not a multiple of 1 MiB")
     return size_bytes
 
 
@@ -55,7 +55,7 @@ def store_capacity(value: str | int) -> int:
     """The size in bytes of an exception store."""
     size_bytes = parse_size(value)
     if size_bytes < MIN_STORE_BYTES:
-        raise UnfitError(
+        raise InvalidValueError(
             f"size is {quoted(value)}, too small a store for its own metadata and a patch",
             "give at least 1MiB, or leave size out for room for every block of the image",
         )
@@ -66,13 +66,13 @@ def disk_size(value: str | int) -> int:
     """The size in bytes of a disk with a filesystem of its own: whole blocks of ext4."""
     size_bytes = parse_size(value)
     if size_bytes < MIN_DISK_BYTES:
-        raise UnfitError(
+        raise InvalidValueError(
             f"size is {quoted(value)}, too small a disk", f"give at least {size_text(MIN_DISK_BYTES)}"
         )
     if rest := size_bytes % BLOCK_BYTES:
         nearest = size_bytes - rest + (BLOCK_BYTES if rest * 2 >= BLOCK_BYTES else 0)
         message = f"size is {quoted(value)}, which is not a multiple of {BLOCK_BYTES}"
-        raise UnfitError(message, f"the nearest is {nearest}")
+        raise InvalidValueError(message, f"the nearest is {nearest}")
     return size_bytes
 
 
@@ -87,28 +87,28 @@ def size_text(size_bytes: int) -> str:
 def disk_name(text: str) -> str:
     """A data disk's name; the schema has seen to its form."""
     if text in _DISKS_OF_EVERY_VM:
-        raise UnfitError(f"'{text}' is the name of the VM's own {text} disk", "name it otherwise")
+        raise InvalidValueError(f"'{text}' is the name of the VM's own {text} disk", "name it otherwise")
     return text
 
 
 def guest_path(text: str) -> str:
     """The absolute path that a guest path stands for; `~` is `/root`."""
     if text == "/":
-        raise UnfitError("'/' is the guest's root directory itself", "name a file or directory in it")
+        raise InvalidValueError("'/' is the guest's root directory itself", "name a file or directory in it")
     return _absolute(text)
 
 
 def mount_target(text: str) -> str:
     """The absolute path of a mount point in the guest."""
     if "\n" in text:
-        raise UnfitError(f"{quoted(text)} is no mount target: a line of fstab can't hold a line break")
+        raise InvalidValueError(f"{quoted(text)} is no mount target: a line of fstab can't hold a line break")
     return "/" if text == "/" else _absolute(text)
 
 
 def disk_mount(text: str) -> str:
     """The absolute path of the mount point of a disk."""
     if text == "/":
-        raise UnfitError("'/' is where the root disk is mounted", "mount it elsewhere")
+        raise InvalidValueError("'/' is where the root disk is mounted", "mount it elsewhere")
     return mount_target(text)
 
 
@@ -120,10 +120,10 @@ def is_below(path: str, directory: str) -> bool:
 def hostname(text: str) -> str:
     """A host name as RFC 1123 has it: labels of 1 to 63 letters, digits and hyphens; 253 in all."""
     if len(text) > _MAX_HOSTNAME:
-        raise UnfitError(f"{quoted(text)} is {len(text)} characters long: a host name has at most 253")
+        raise InvalidValueError(f"{quoted(text)} is {len(text)} characters long: a host name has at most 253")
     for label in text.split("."):
         if not _LABEL.fullmatch(label):
-            raise UnfitError(f"{quoted(text)} is no host name: {_what_is_wrong_with(label)}")
+            raise InvalidValueError(f"{quoted(text)} is no host name: {_what_is_wrong_with(label)}")
     return text
 
 
@@ -131,15 +131,15 @@ def default_hostname(name: str) -> str:
     """The host name of a VM that gives none: its own name."""
     try:
         return hostname(name)
-    except UnfitError as err:
-        raise UnfitError(f"the VM's name {err}", "set hostname") from err
+    except InvalidValueError as err:
+        raise InvalidValueError(f"the VM's name {err}", "set hostname") from err
 
 
 def tap_name(text: str) -> str:
     """A network device's name."""
     if len(text) > _MAX_TAP_BYTES:
         message = f"tap is {quoted(text)}, {len(text)} bytes long: the name of a device has at most 15"
-        raise UnfitError(message, "set network.tap")
+        raise InvalidValueError(message, "set network.tap")
     return text
 
 
@@ -147,7 +147,9 @@ def owner(text: str) -> str:
     """`user:group`; the schema has seen to its form, numbers must fit an inode."""
     for part in text.split(":"):
         if part.isdecimal() and int(part) > _MAX_ID:
-            raise UnfitError(f"owner is {quoted(text)}: {part} is no user or group id (at most {_MAX_ID})")
+            raise InvalidValueError(
+                f"owner is {quoted(text)}: {part} is no user or group id (at most {_MAX_ID})"
+            )
     return text
 
 
@@ -161,7 +163,7 @@ def exclude_patterns(patterns: tuple[str, ...]) -> tuple[str, ...]:
             try:
                 GitIgnoreSpec.from_lines([pattern])
             except ValueError as err:
-                raise UnfitError(f"{quoted(pattern)} is no gitignore pattern") from err
+                raise InvalidValueError(f"{quoted(pattern)} is no gitignore pattern") from err
     return patterns
 
 
@@ -175,7 +177,7 @@ def host_path(text: str, directory: Path) -> HostPath:
     try:
         expanded = Path(text).expanduser()
     except RuntimeError as err:
-        raise UnfitError(f"{quoted(text)} starts with the home directory of an unknown user") from err
+        raise InvalidValueError(f"{quoted(text)} starts with the home directory of an unknown user") from err
     return HostPath((directory / expanded).absolute(), text)
 
 
@@ -184,30 +186,30 @@ def existing(path: HostPath, wanted: Literal["file", "directory", "either"]) -> 
     try:
         found = path.path.stat()
     except OSError as err:
-        raise UnfitError(*_not_there(path, err)) from err
+        raise InvalidValueError(*_not_there(path, err)) from err
     sort = _sort(found)
     if sort != wanted and not (wanted == "either" and sort in ("file", "directory")):
         expected = "a file or a directory" if wanted == "either" else f"a {wanted}"
-        raise UnfitError(f"{quoted(path.written)} is a {sort}: give {expected}")
+        raise InvalidValueError(f"{quoted(path.written)} is a {sort}: give {expected}")
     if not os.access(path.path, os.R_OK):
-        raise UnfitError(f"{quoted(path.written)} can't be read: permission denied")
+        raise InvalidValueError(f"{quoted(path.written)} can't be read: permission denied")
     return path
 
 
 def _size_of_text(text: str) -> int:
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise UnfitError(f'{quoted(text)} is no size: give a number of bytes or a size such as "2GiB"')
+        raise InvalidValueError(f'{quoted(text)} is no size: give a number of bytes or a size such as "2GiB"')
     return int(match[1]) * _UNITS[match[2]]
 
 
 def _absolute(text: str) -> str:
     if text != "~" and not text.startswith(("/", "~/")):
-        raise UnfitError(f"{quoted(text)} is no guest path", "a guest path begins with / or ~/")
+        raise InvalidValueError(f"{quoted(text)} is no guest path", "a guest path begins with / or ~/")
     path = "/root" + text[1:] if text.startswith("~") else text
     for component in path[1:].split("/"):
         if reason := _unfit_component(component):
-            raise UnfitError(f"{quoted(text)} is no guest path: {reason}")
+            raise InvalidValueError(f"{quoted(text)} is no guest path: {reason}")
     return path
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 from bangerbuild.manifest.disks import root, work
 from bangerbuild.manifest.entries import level, overridden
+from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.keys import public_keys
 from bangerbuild.manifest.mounts import check_targets, check_visible, mount_points
 from bangerbuild.manifest.network import network
-from bangerbuild.manifest.problems import Findings, UnfitError
-from bangerbuild.manifest.source import Document, Place
+from bangerbuild.manifest.problems import Findings, InvalidValueError
 from bangerbuild.manifest.toml_lines import dotted
 from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target
 
@@ -29,12 +29,12 @@ _MAX_FIRECRACKER_VCPUS = 32
 class VMs:
     """Builds the VMs of one file; what they share is read and checked once."""
 
-    def __init__(self, document: Document, images: Mapping[str, Image], findings: Findings) -> None:
+    def __init__(self, document: ManifestFile, images: Mapping[str, Image], findings: Findings) -> None:
         self._directory: Path = document.path.parent
         self._images = images
         self._findings = findings
-        self._shared = level((Place(document), Place(document, ("defaults",))), findings)
-        self._keys: dict[str, tuple[str, ...] | UnfitError] = {}
+        self._shared = level((Location(document), Location(document, ("defaults",))), findings)
+        self._keys: dict[str, tuple[str, ...] | InvalidValueError] = {}
 
     def build(self, vm: MergedVM) -> VM:
         """One VM; with problems in the findings, one that must not be used."""
@@ -107,9 +107,9 @@ class VMs:
         if text not in self._keys:
             try:
                 self._keys[text] = public_keys(text, self._directory, self._findings.key_files.add)
-            except UnfitError as err:
+            except InvalidValueError as err:
                 self._keys[text] = err
         keys = self._keys[text]
-        if isinstance(keys, UnfitError):
+        if isinstance(keys, InvalidValueError):
             raise keys
         return keys

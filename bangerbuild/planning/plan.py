@@ -338,13 +338,13 @@ class PlanView:
         record = self.store.record(step_id, action.fingerprint) if action else self.store.records.get(step_id)
         return record.facts if record else {}
 
-    def written(self, step_id: str) -> Mapping[str, str]:
+    def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run."""
-        return self.store.written(step_id)
+        return self.store.ledger(step_id)
 
-    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+    def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What interrupted runs of it were about to write there since."""
-        return self.store.perhaps_written(step_id)
+        return self.store.intended_ledger(step_id)
 
 
 def _is_unfit(disk: Action, step: Step) -> bool:

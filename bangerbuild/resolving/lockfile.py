@@ -55,13 +55,13 @@ _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bang
 
 
 @dataclass(frozen=True)
-class Entry:
+class LockEntry:
     """What a place in the manifest asks for, with what that stood for."""
 
     words: Words
 
     @classmethod
-    def of(cls, asked: Words, pin: Pin) -> Entry:
+    def of(cls, asked: Words, pin: Pin) -> LockEntry:
         """The entry for what is asked for and what it turned out to be."""
         known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
         return cls({**asked, **{key: value for key, value in known.items() if value is not None}})
@@ -79,13 +79,13 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Lock:
+class LockFile:
     """What a lock file says; empty where there is none."""
 
-    entries: Mapping[str, Entry] = field(default_factory=dict)
+    entries: Mapping[str, LockEntry] = field(default_factory=dict)
     """By place: `image.bookworm.rootfs`."""
 
-    def find(self, place: str, asked: Words) -> Entry | None:
+    def find(self, place: str, asked: Words) -> LockEntry | None:
         """The entry for what a place asks for: its own, else another's that asks for the same."""
         own = self.entries.get(place)
         candidates = (*([own] if own else []), *self.entries.values())
@@ -128,7 +128,7 @@ def path_beside(manifest: Manifest) -> Path:
     return manifest.files[0].parent / FILE_NAME
 
 
-def read(path: Path) -> Lock:
+def read(path: Path) -> LockFile:
     """What the lock file says; nothing where there is none.
 
     Raises:
@@ -137,7 +137,7 @@ def read(path: Path) -> Lock:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        return Lock()
+        return LockFile()
     except (OSError, UnicodeDecodeError) as err:
         raise _unusable(path, _reason(err)) from err
     try:
@@ -147,7 +147,7 @@ def read(path: Path) -> Lock:
         raise _unusable(path, f"not valid TOML: {said[:1].lower()}{said[1:]}") from err
 
 
-def write(path: Path, before: Lock, after: Lock) -> None:
+def write(path: Path, before: LockFile, after: LockFile) -> None:
     """Change in a lock file what differs between the two, at once; what others add meanwhile stays.
 
     Raises:
@@ -168,7 +168,7 @@ def write(path: Path, before: Lock, after: Lock) -> None:
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
 
 
-def _merged(now: Lock, before: Lock, after: Lock) -> Lock | None:
+def _merged(now: LockFile, before: LockFile, after: LockFile) -> LockFile | None:
     """What is there with our changes made to it; None if somebody else has made others of the same entry."""
     entries = dict(now.entries)
     for place in before.entries.keys() | after.entries.keys():
@@ -180,7 +180,7 @@ def _merged(now: Lock, before: Lock, after: Lock) -> Lock | None:
         entries.pop(place, None)
         if new is not None:
             entries[place] = new
-    return Lock(entries)
+    return LockFile(entries)
 
 
 @contextlib.contextmanager
@@ -211,7 +211,7 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _parsed(tree: dict[str, Any], path: Path) -> Lock:
+def _parsed(tree: dict[str, Any], path: Path) -> LockFile:
     version = tree.pop("version", None)
     if version != VERSION:
         raise _unusable(path, f"its version is {version!r}, and this program reads {VERSION}")
@@ -220,8 +220,8 @@ def _parsed(tree: dict[str, Any], path: Path) -> Lock:
         if not _PLACE.fullmatch(place):
             raise _unusable(path, f"'{place}' is no place in a manifest")
         _check_words(place, words, path)
-        entries[place] = Entry(words)
-    return Lock(entries)
+        entries[place] = LockEntry(words)
+    return LockFile(entries)
 
 
 def _tables(tree: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import store
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.resolving import lockfile, pins
-from bangerbuild.resolving.lockfile import Lock
+from bangerbuild.resolving.lockfile import LockFile
 from bangerbuild.sources.world import RemoteWorld
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ class Pinned:
     manifest: Manifest
     path: Path | None
     """Of the lock file; None: the manifest is no file, and has none."""
-    before: Lock
-    after: Lock
+    before: LockFile
+    after: LockFile
 
     def write(self) -> None:
         """Bring the lock file up to date, if it is not.
@@ -63,8 +63,8 @@ class Change:
     """One place of a lock file, before and after; None: there is no entry."""
 
     place: str
-    old: lockfile.Entry | None
-    new: lockfile.Entry | None
+    old: lockfile.LockEntry | None
+    new: lockfile.LockEntry | None
 
 
 def pinned(manifest: Manifest, wish: Wish, means: Means) -> Pinned:
@@ -75,7 +75,7 @@ def pinned(manifest: Manifest, wish: Wish, means: Means) -> Pinned:
         SourceError, FetchError, ToolError: what has to be asked gives no answer.
     """
     path = lockfile.path_beside(manifest) if manifest.files else None
-    before = lockfile.read(path) if path else Lock()
+    before = lockfile.read(path) if path else LockFile()
     opened = cache(lambda: store.read(manifest.store))  # looked into only where something is to be pinned
 
     def digest(source: Source) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.declared import HostFile, OciSource, Pin, PinnedSource
 from bangerbuild.errors import LockFileError
-from bangerbuild.resolving.lockfile import FILE_NAME, Entry, Lock, asked
+from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile, asked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -58,11 +58,11 @@ class Settled:
     """A manifest whose needed sources are all pinned, and the lock file that says so."""
 
     manifest: Manifest
-    lock: Lock
+    lock: LockFile
 
 
 def settle(
-    manifest: Manifest, lock: Lock, recorded: Recorded, world: World, wish: Wish | None = None
+    manifest: Manifest, lock: LockFile, recorded: Recorded, world: World, wish: Wish | None = None
 ) -> Settled:
     """Pin every source that is needed.
 
@@ -91,17 +91,17 @@ def settle(
 
 def fact(source: PinnedSource) -> dict[str, str | list[str]]:
     """What a step remembers of the pinned source that it was built from."""
-    return dict(Entry.of(asked(source), source.pin).words) if source.pin else {}
+    return dict(LockEntry.of(asked(source), source.pin).words) if source.pin else {}
 
 
 @dataclass
 class _Settling:
-    lock: Lock
+    lock: LockFile
     recorded: Recorded
     world: World
     wish: Wish
     pins: dict[str, Pin] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
+    entries: dict[str, LockEntry] = field(default_factory=dict)
     """That hold from now on."""
     missing: list[tuple[str, PinnedSource, Words]] = field(default_factory=list)
     differing: list[tuple[str, str]] = field(default_factory=list)
@@ -124,7 +124,7 @@ class _Settling:
         known = self._own(place, words)
         if known is None and not self.wish.whole:
             return
-        entry = Entry.of(words, today())
+        entry = LockEntry.of(words, today())
         if known is not None and known != entry and not self._is_moved(place):
             self.differing.append((place, str(next(iter(words.values())))))
         self.entries[place] = entry
@@ -135,16 +135,16 @@ class _Settling:
             self.missing.append((place, source, words))
         else:
             self.pins[place] = known.pin
-            self.entries[place] = Entry.of(words, known.pin)
+            self.entries[place] = LockEntry.of(words, known.pin)
 
-    def _own(self, place: str, words: Words) -> Entry | None:
+    def _own(self, place: str, words: Words) -> LockEntry | None:
         entry = self.lock.entries.get(place)
         return entry if entry and entry.answers(words) else None
 
-    def _built(self, place: str, words: Words) -> Entry | None:
+    def _built(self, place: str, words: Words) -> LockEntry | None:
         record = self.recorded(place)
         remembered = record.facts.get(FACT) if record else None
-        entry = Entry(remembered) if isinstance(remembered, dict) else None  # type: ignore[arg-type] # our own
+        entry = LockEntry(remembered) if isinstance(remembered, dict) else None  # type: ignore[arg-type] # our own
         return entry if entry and entry.answers(words) else None
 
     def _is_moved(self, place: str) -> bool:
@@ -170,11 +170,11 @@ class _Settling:
             pin = again or self.world.ask(source, known.pin if known else None)
             told.append((words, pin))
             self.pins[place] = pin
-            self.entries[place] = Entry.of(words, pin)
+            self.entries[place] = LockEntry.of(words, pin)
 
-    def lock_then(self) -> Lock:
+    def lock_then(self) -> LockFile:
         """What the lock file has to say."""
-        return Lock(self.entries if self.wish.whole else {**self.lock.entries, **self.entries})
+        return LockFile(self.entries if self.wish.whole else {**self.lock.entries, **self.entries})
 
 
 def _places(manifest: Manifest) -> Iterator[tuple[str, ImageSource | BootSource]]:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.declared import OciArchiveSource, OciSource, Pin
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci import docker_archive
-from bangerbuild.formats.oci.layout import Image, resolve
-from bangerbuild.formats.oci.places import DirectoryLayout, Layout, opened_tarball
+from bangerbuild.formats.oci.layout import OciImage, resolve
+from bangerbuild.formats.oci.places import DirectoryLayout, OciLayout, opened_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import OCI_ARCHIVE, parse_reference
 from bangerbuild.sources import registry
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class ContainerImage:
     """An image, and the layout that has its blobs for as long as it is open."""
 
-    layout: Layout
-    image: Image
+    layout: OciLayout
+    image: OciImage
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def archived(source: OciArchiveSource) -> Iterator[ContainerImage]:
         SourceError: the archive can't be read, or has no such image.
     """
     platform, written = parse_platform(source.platform), source.written
-    limits = Limits(source.max_size_bytes)
+    limits = UnpackLimits(source.max_size_bytes)
     with opened_tarball(source.path.path, written=written, limits=limits) as archive:
         if source.transport == OCI_ARCHIVE:
             yield ContainerImage(archive, resolve(archive, source.tag, platform, written=written))

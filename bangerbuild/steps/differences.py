@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
-from bangerbuild.steps import written
+from bangerbuild.steps import ledger
 from bangerbuild.steps.patching import matching
 from bangerbuild.tree import EntryType
 
@@ -43,10 +43,10 @@ def differences(
 ) -> Iterator[FileDiff]:
     """What `patching.make` and `patching.sync` would change.
 
-    `known` has the lines of what is certain to be there, see `written`: the disk is not read for that.
+    `known` has the lines of what is certain to be there, see `ledger`: the disk is not read for that.
     """
     for change in changes:
-        lines = written.of_changes([change])
+        lines = ledger.of_changes([change])
         if not lines or not lines.items() <= known.items():
             yield from _change_differences(disk, change)
     for item in entries:
@@ -59,13 +59,13 @@ def _is_known(item: Synced, known: Mapping[str, str]) -> bool:
     if line is None:
         return False
     if entry.type is EntryType.DIRECTORY:
-        return written.is_directory(line)
+        return ledger.is_directory(line)
     if entry.type is EntryType.HARD_LINK:
         return True
     if entry.type is EntryType.SYMLINK:
-        return line == written.symlink(entry.uid, entry.gid, entry.target)
+        return line == ledger.symlink(entry.uid, entry.gid, entry.target)
     content = cast("BinaryIO", entry.content)
-    same = line == written.file_read(content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
+    same = line == ledger.file_read(content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
     content.seek(0)
     return same
 

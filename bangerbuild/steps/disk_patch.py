@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
-from bangerbuild.guest.files import GuestDirectory, Outcome
+from bangerbuild.guest.files import GuestDirectory, GuestEdits
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.steps import differences, disks, in_place, patching, views, written
-from bangerbuild.tree import Place
+from bangerbuild.steps import differences, disks, in_place, ledger, patching, views
+from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
@@ -37,7 +37,7 @@ class DiskPatch(ABC):
 
     name: str = field(metadata={"recipe": False})
     image: str = field(metadata={"recipe": False})
-    place: Place = field(metadata={"recipe": False})
+    place: DiskMount = field(metadata={"recipe": False})
     authorized_keys: tuple[str, ...] = field(default=(), metadata={"key": "ssh_authorized_keys"})
     files: tuple[InlineFile, ...] = field(default=(), metadata={"key": "file"})
     file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
@@ -94,20 +94,20 @@ class DiskPatch(ABC):
 
     def inspect(self, view: View) -> tuple[Reason, ...]:
         """See Step: the declared files that the guest has changed."""
-        confirmed = view.written(self.id)
-        if not confirmed and not view.perhaps_written(self.id):
+        confirmed = view.ledger(self.id)
+        if not confirmed and not view.intended_ledger(self.id):
             return ()
         mounted = str(view.facts(self.id).get("mount_point", self.place.mount_point))
-        place = self.place if mounted == self.place.mount_point else Place(mounted)
+        place = self.place if mounted == self.place.mount_point else DiskMount(mounted)
         with disks.opened(view, self.changes, place) as disk:  # the paths are those of then
             lines = self._before(disk, view)
-            differing = tuple(written.differing(disk, lines))
+            differing = tuple(ledger.differing(disk, lines))
         interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
         return (*interrupted, *(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing))
 
     def _before(self, disk: Filesystem, view: View) -> dict[str, str]:
         """What was written into the guest, one way or another."""
-        return written.as_found(disk, view.written(self.id), view.perhaps_written(self.id))
+        return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
     def preview(self, view: View, *, is_untouched: bool) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
@@ -135,13 +135,13 @@ class DiskPatch(ABC):
         disk: Filesystem,
         base: Filesystem | None,
         lines: Mapping[str, str],
-        wanted: Outcome,
+        wanted: GuestEdits,
         synced: Collection[str],
     ) -> Preview:
         diffs: list[FileDiff] = []
         reasons: list[Reason] = []
-        for path in written.undeclared(disk, lines, _paths(wanted, synced)):
-            kept = not written.is_there(disk, path, lines[path])
+        for path in ledger.undeclared(disk, lines, _paths(wanted, synced)):
+            kept = not ledger.is_there(disk, path, lines[path])
             facts: dict[str, Json] = {"guest": path, "kept": True} if kept else {"guest": path}
             reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
             diffs += () if kept else differences.withdrawn(disk, base, path)
@@ -158,9 +158,9 @@ class DiskPatch(ABC):
             in_place.replay(workspace, self.changes, path)
             with in_place.transaction(workspace, self.changes, path, self.place) as disk:
                 lines = self._patch(disk, workspace)
-                workspace.will_write(lines)
+                workspace.intend(lines)
             with disks.opened(workspace, self.changes, self.place) as disk:
-                written.check(disk, lines)
+                ledger.check(disk, lines)
         workspace.wrote(lines)
         return self._facts
 
@@ -180,32 +180,32 @@ class DiskPatch(ABC):
         if is_new:
             lines = self.write(disk, now, wanted, workspace)
         else:
-            changes = tuple(written.still_needed(disk, wanted.changes))
-            needed = Outcome(changes, wanted.warnings)
+            changes = tuple(ledger.still_needed(disk, wanted.changes))
+            needed = GuestEdits(changes, wanted.warnings)
             synced = self.write(disk, now, needed, workspace, before)
-            lines = {**synced, **written.of_changes(wanted.changes)}
-        written.refuse_two_of_one(disk, lines)
+            lines = {**synced, **ledger.of_changes(wanted.changes)}
+        ledger.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
         return lines
 
     def _withdraw(
         self, disk: Filesystem, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
     ) -> None:
-        gone = written.undeclared(disk, before, lines)
+        gone = ledger.undeclared(disk, before, lines)
         if not gone:
             return
         with ExitStack() as stack:
             image = workspace.facts(self.changes).get("base")
             base = stack.enter_context(disks.opened_image(workspace, str(image))) if image else None
             for path in gone:
-                if not written.withdraw(disk, base, path, before[path]):
+                if not ledger.withdraw(disk, base, path, before[path]):
                     workspace.warn(f"'{path}' left the manifest, but was changed in the guest: it stays")
 
     def write(
         self,
         disk: Filesystem,
         now: GuestView,
-        wanted: Outcome,
+        wanted: GuestEdits,
         workspace: Workspace,
         before: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
@@ -218,12 +218,12 @@ class DiskPatch(ABC):
         patching.make(disk, wanted.changes)
         for warning in wanted.warnings:
             workspace.warn(warning)
-        return {**synced, **written.of_changes(wanted.changes)}
+        return {**synced, **ledger.of_changes(wanted.changes)}
 
-    def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
+    def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
         """What the disk shall get, but for the content of file_syncs."""
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
-        return Outcome.joined((Outcome(points), defaults.own_changes(self, now, synced)))
+        return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
     def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
         """The guest as this disk's patch may read it."""
@@ -262,9 +262,9 @@ def _obstacle(disk: Filesystem) -> str | None:
     return None
 
 
-def _paths(wanted: Outcome, synced: Collection[str]) -> frozenset[str]:
+def _paths(wanted: GuestEdits, synced: Collection[str]) -> frozenset[str]:
     """Every guest path that is asked for, removals apart."""
-    return frozenset((*written.of_changes(wanted.changes), *map(normal, synced)))
+    return frozenset((*ledger.of_changes(wanted.changes), *map(normal, synced)))
 
 
 def _ignore(_message: str) -> None:

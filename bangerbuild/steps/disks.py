@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.model import Json, Record, Situation, View, Workspace
-    from bangerbuild.tree import Place
+    from bangerbuild.tree import DiskMount
 
 SUFFIXES = (".ext4", ".cow")
 """How the names of artifacts end that hold a filesystem, or with their base do."""
@@ -38,7 +38,7 @@ NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its w
 
 
 @contextmanager
-def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
+def opened(view: View, disk_id: str, place: DiskMount) -> Iterator[Filesystem]:
     """The filesystem on a disk, whatever its format, to be read; paths in it are the guest's.
 
     One that its guest left with a journal to replay is read as it will be.
@@ -55,7 +55,7 @@ def opened(view: View, disk_id: str, place: Place) -> Iterator[Filesystem]:
 
 
 @contextmanager
-def opened_to_write(workspace: Workspace, disk_id: str, place: Place) -> Iterator[Filesystem]:
+def opened_to_write(workspace: Workspace, disk_id: str, place: DiskMount) -> Iterator[Filesystem]:
     """The same in staging, to be written."""
     artifact = workspace.artifact(disk_id)
     with ExitStack() as stack:

@@ -21,10 +21,10 @@ from bangerbuild.fetch.recognise import Form, recognise, unpack_ext4
 from bangerbuild.formats.archive import open_archive
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers
 from bangerbuild.guest.entrypoint import entrypoint
-from bangerbuild.guest.files import Outcome
+from bangerbuild.guest.files import GuestEdits
 from bangerbuild.resolving.pins import FACT, fact
 from bangerbuild.sources import container, downloads, packages
 from bangerbuild.steps.image_tree import Tree
@@ -66,7 +66,7 @@ class Content:
 
     data: Tree | DiskImage
     facts: Mapping[str, Json] = field(default_factory=dict)
-    added: Outcome = field(default_factory=Outcome)
+    added: GuestEdits = field(default_factory=GuestEdits)
     """What is written into the image because of what the source says."""
 
 
@@ -108,7 +108,7 @@ def _tar(source: TarSource, _workspace: Workspace) -> Iterator[Content]:
 
 
 def _tarball(path: Path, source: TarSource | UrlSource | MmdebstrapSource) -> Tree:
-    limits = Limits(source.max_size_bytes)
+    limits = UnpackLimits(source.max_size_bytes)
     return Tree(
         source.written, source.size_bytes, lambda: open_archive(path, written=source.written, limits=limits)
     )
@@ -149,7 +149,7 @@ def _archive(source: OciArchiveSource, _workspace: Workspace) -> Iterator[Conten
 
 
 def _layers(source: OciSource | OciArchiveSource, found: ContainerImage) -> Content:
-    limits = Limits(source.max_size_bytes)
+    limits = UnpackLimits(source.max_size_bytes)
     merged = merge_layers(found.layout, found.image, written=source.written, limits=limits)
     tree = Tree(source.written, source.size_bytes, lambda: closing(merged.entries()))
     facts = {"config": cast("Json", asdict(found.image.config))}
@@ -164,7 +164,7 @@ def _url(source: UrlSource, workspace: Workspace) -> Iterator[Content]:
         if recognise(blob.path, written=source.written).form is Form.TAR:
             yield Content(_tarball(blob.path, source))
             return
-        unpacked, limits = workspace.staging / "unpacked.ext4", Limits(source.max_size_bytes)
+        unpacked, limits = workspace.staging / "unpacked.ext4", UnpackLimits(source.max_size_bytes)
         unpack_ext4(blob.path, unpacked, written=source.written, limits=limits)  # no server sends holes
         yield Content(DiskImage(unpacked, source.written, source.size_bytes, is_ours=True))
 

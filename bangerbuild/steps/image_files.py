@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import FileSync, InlineFile
-    from bangerbuild.guest.files import Outcome
+    from bangerbuild.guest.files import GuestEdits
     from bangerbuild.model import Workspace
 
 
@@ -42,7 +42,7 @@ def sources(files: Files) -> tuple[Source, ...]:
     )
 
 
-def write(files: Files, added: Outcome, target: Path, written: str, workspace: Workspace) -> None:
+def write(files: Files, added: GuestEdits, target: Path, written: str, workspace: Workspace) -> None:
     """Write them into the private image at `target`, after what its source has added.
 
     Raises:

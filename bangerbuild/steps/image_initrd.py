@@ -10,7 +10,7 @@ from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -109,5 +109,5 @@ def _check(path: Path, written: str) -> None:
         head = file.read(initrd.HEAD_BYTES)
     try:
         initrd.check(head)
-    except Unfit as err:
+    except FormatError as err:
         raise SourceError(f"{written!r} {err.brief}", hint=err.hint) from err

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.model import Workspace
-    from bangerbuild.tree import Place
+    from bangerbuild.tree import DiskMount
 
 PIECE_BYTES = 1 << 20
 
 
 @contextmanager
-def transaction(workspace: Workspace, disk_id: str, path: Path, place: Place) -> Iterator[Filesystem]:
+def transaction(workspace: Workspace, disk_id: str, path: Path, place: DiskMount) -> Iterator[Filesystem]:
     """The filesystem on a disk that this job holds, to be written; committed at the clean end.
 
     Raises:
@@ -48,7 +48,7 @@ def transaction(workspace: Workspace, disk_id: str, path: Path, place: Place) ->
 
 
 @contextmanager
-def _raw_transaction(path: Path, artifact: str, epoch: int, place: Place = ALONE) -> Iterator[Filesystem]:
+def _raw_transaction(path: Path, artifact: str, epoch: int, place: DiskMount = ALONE) -> Iterator[Filesystem]:
     with (
         Transaction(path, artifact) as file,
         Filesystem(file, writable=True, now=epoch, place=place) as disk,

@@ -18,7 +18,7 @@ from bangerbuild.disk.mold import Mold, room
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.guest.files import GuestFile
 from bangerbuild.guest.paths import normal
-from bangerbuild.steps import disks, patching, written
+from bangerbuild.steps import disks, ledger, patching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +67,7 @@ class Layers:
 class _Ground:
     parsed: ParsedBase
     lines: Mapping[str, str]
-    """What the file_syncs wrote, see `written`."""
+    """What the file_syncs wrote, see `ledger`."""
     warnings: tuple[str, ...]
 
 
@@ -98,7 +98,7 @@ def write(workspace: Workspace, layers: Layers, lines: Mapping[str, str]) -> dic
     with disks.opened_to_write(workspace, disk_id, layers.patch.place) as disk:
         whole = {**_lay_ground(disk, layers, workspace.warn), **lines}
         patching.make(disk, layers.own)
-        written.refuse_two_of_one(disk, whole)
+        ledger.refuse_two_of_one(disk, whole)
     return whole
 
 
@@ -111,7 +111,7 @@ def _cast(workspace: Workspace, layers: Layers, lines: Mapping[str, str]) -> dic
         whole = {**ground.lines, **lines}
         shape = layers.shape(ground.parsed.superblock.block_bytes)
         with workspace.using((key, shape), lambda: _molded(workspace, layers, ground, whole)) as molded:
-            written.refuse_different(molded.twins, whole, artifact)
+            ledger.refuse_different(molded.twins, whole, artifact)
             contents = {file.path: file.content for file in layers.files()}
             own = [contents[path] for path in molded.files]
             workspace.has_digest(artifact, molded.mold.cast(workspace.path(artifact), artifact, own))
@@ -136,7 +136,7 @@ def _molded(
     with _store_in_memory(workspace, layers, ground.parsed) as store:
         with _opened(workspace, layers, ground.parsed, store) as disk:
             patching.make(disk, layers.own)
-            twins = tuple(written.twins(disk, lines))
+            twins = tuple(ledger.twins(disk, lines))
             rooms = {file.path: found for file in layers.files() if (found := room(disk, file.path))}
             for found in rooms.values():
                 for at, length in ((found.inode_at, disk.superblock.inode_bytes), *found.runs):

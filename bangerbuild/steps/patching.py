@@ -14,7 +14,7 @@ from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
-from bangerbuild.steps import written
+from bangerbuild.steps import ledger
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -197,7 +197,7 @@ def sync(
     Args:
         disk: writable.
         entries: in the order of the host's tree.
-        before: what the last run wrote, see `written`.
+        before: what the last run wrote, see `ledger`.
         spare_same: whether files that are there as they shall be are looked for, and left alone.
 
     Returns:
@@ -207,8 +207,8 @@ def sync(
     for item in entries:
         path = normal(item.guest)
         if item.entry.type is EntryType.DIRECTORY:
-            made = _sync_directory(disk, item) or before.get(path) == written.NEW_DIRECTORY
-            lines[path] = written.NEW_DIRECTORY if made else written.PLAIN_DIRECTORY
+            made = _sync_directory(disk, item) or before.get(path) == ledger.NEW_DIRECTORY
+            lines[path] = ledger.NEW_DIRECTORY if made else ledger.PLAIN_DIRECTORY
         elif item.entry.type is EntryType.HARD_LINK:
             disk.link(item.guest, item.link_target)
             lines[path] = lines[normal(item.link_target)]
@@ -227,8 +227,8 @@ def _same_file(disk: Filesystem, item: Synced) -> str | None:
     there = found.mode, found.uid, found.gid, found.size_bytes
     if there != (entry.mode, entry.uid, entry.gid, entry.size_bytes):
         return None
-    line = written.file_read(entry.content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
-    if written.is_there(disk, item.guest, line):
+    line = ledger.file_read(entry.content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
+    if ledger.is_there(disk, item.guest, line):
         return line
     entry.content.seek(0)
     return None
@@ -237,8 +237,8 @@ def _same_file(disk: Filesystem, item: Synced) -> str | None:
 def _sync_leaf(disk: Filesystem, guest: str, entry: Entry) -> str:
     if entry.type is EntryType.SYMLINK:
         disk.make_symlink(guest, entry.target, uid=entry.uid, gid=entry.gid)
-        return written.symlink(entry.uid, entry.gid, entry.target)
-    content = written.Hashed(cast("BinaryIO", entry.content))
+        return ledger.symlink(entry.uid, entry.gid, entry.target)
+    content = ledger.Hashed(cast("BinaryIO", entry.content))
     disk.write_file(
         guest,
         cast("BinaryIO", content),
@@ -247,7 +247,7 @@ def _sync_leaf(disk: Filesystem, guest: str, entry: Entry) -> str:
         uid=entry.uid,
         gid=entry.gid,
     )
-    return written.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
+    return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
 
 
 def _sync_directory(disk: Filesystem, item: Synced) -> bool:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.guest import defaults, fstab
-from bangerbuild.guest.files import Outcome
+from bangerbuild.guest.files import GuestEdits
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.steps import disks, molds, patching, roots, views, written
+from bangerbuild.steps import disks, ledger, molds, patching, roots, views
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -90,14 +90,14 @@ class RootPatch(DiskPatch):
         with workspace.using(("trees", self.file_syncs), lambda: patching.surveyed(self.file_syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
             wanted = self.wanted(now, trees.paths)
-            alike, own = defaults.split(self, Outcome.joined((identity, wanted)), trees.paths)
+            alike, own = defaults.split(self, GuestEdits.joined((identity, wanted)), trees.paths)
             for warning in own.warnings:
                 workspace.warn(warning)
             layers = molds.Layers(alike, self, trees, own.changes, now)
-            workspace.wrote(molds.write(workspace, layers, written.of_changes(wanted.changes)))
+            workspace.wrote(molds.write(workspace, layers, ledger.of_changes(wanted.changes)))
         return {}
 
-    def wanted(self, now: GuestView, synced: Collection[str]) -> Outcome:
+    def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
         """The guest's defaults, and what is declared."""
         return defaults.changes(self, now, synced)
 

@@ -138,7 +138,7 @@ class Store:
         """
         return self.records.get(f"{step_id}@{fingerprint}") or self.records.get(step_id)
 
-    def written(self, step_id: str) -> Mapping[str, str]:
+    def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a patch wrote into its guest, by guest path."""
         if step_id not in self._written:
             try:
@@ -147,14 +147,14 @@ class Store:
                 raise store_error(err, self.path) from err
         return self._written[step_id]
 
-    def perhaps_written(self, step_id: str) -> Mapping[str, Sequence[str]]:
+    def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What a patch was about to write since, in runs that were never confirmed."""
         try:
             return self._read(db.unconfirmed, step_id)
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
-    def will_write(self, step_id: str, files: Mapping[str, str]) -> None:
+    def intend(self, step_id: str, files: Mapping[str, str]) -> None:
         """Remember what a patch is about to write into its guest; jobs may say so, each in its thread.
 
         Raises:

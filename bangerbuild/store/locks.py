@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.05
 
 
-class Lock:
+class StoreLock:
     """One lock, held until it is closed.
 
     Args:
@@ -94,7 +94,7 @@ def is_abandoned(path: Path) -> bool:
         os.close(fd)
 
 
-class Owners:
+class OwnerLocks:
     """Locks by the name of what owns artifacts, a VM or an image; always taken in one order.
 
     Args:
@@ -125,7 +125,7 @@ class Owners:
         try:
             for name in sorted(wanted):
                 left = max(0.0, deadline - time.monotonic())
-                lock = self._held.enter_context(Lock(self._directory / name, left, f"'{name}'"))
+                lock = self._held.enter_context(StoreLock(self._directory / name, left, f"'{name}'"))
                 waited |= lock.waited
         except BaseException:
             self.close()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import inode_flags
-from bangerbuild.store.locks import Lock, Owners, is_abandoned
+from bangerbuild.store.locks import OwnerLocks, StoreLock, is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,8 +85,8 @@ class Session:
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
-        self._all = self._stack.enter_context(Lock(locks / ALL, timeout_seconds, what, shared=not alone))
-        self.owners = Owners(locks, timeout_seconds)
+        self._all = self._stack.enter_context(StoreLock(locks / ALL, timeout_seconds, what, shared=not alone))
+        self.owners = OwnerLocks(locks, timeout_seconds)
         self._stack.callback(self.owners.close)
 
     @property
@@ -119,17 +119,17 @@ class Session:
     def _made(self) -> Path:
         with self.beginning():
             directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-            self._stack.enter_context(Lock(directory, 0, "a new session"))
+            self._stack.enter_context(StoreLock(directory, 0, "a new session"))
         return directory
 
-    def beginning(self) -> Lock:
+    def beginning(self) -> StoreLock:
         """What no two sessions do at once; it takes a moment, so that those who wait for nobody wait too.
 
         Raises:
             BusyError: it took far longer.
         """
         patience = max(self._timeout_seconds, MOMENT_SECONDS)
-        return Lock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
+        return StoreLock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
 
     def stays_alone(self) -> bool:
         """Whether nobody else is at work in the store, nor will be before this session ends.
@@ -165,7 +165,7 @@ class Session:
 def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object]:
     """While no session begins; none does in a store that nobody can write."""
     try:
-        return Lock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'")
+        return StoreLock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'")
     except OSError as err:
         if err.errno != errno.EROFS:
             raise

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bangerbuild.uptodate.record import Record
+    from bangerbuild.uptodate.record import RunRecord
 
 VARIABLES = (
     "HOME",  # `~` in a manifest
@@ -94,7 +94,7 @@ def marks(names: Iterable[str], store: str) -> list[int]:
     return found
 
 
-def stands(remembered: Record) -> bool:
+def stands(remembered: RunRecord) -> bool:
     """Whether nothing has changed. What costs least, and changes most often, is looked at first."""
     try:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC)

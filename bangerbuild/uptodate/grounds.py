@@ -127,7 +127,7 @@ def _take_down(grounds: Grounds, plan: Plan, opened: Store) -> None:
     store = _looked_at([*artifacts.places(plan, opened), str(opened.path / LOG)])
     names, numbers = grounds.followed
     _save(
-        record.Record(
+        record.RunRecord(
             key=grounds.key,
             circumstances=check.circumstances(),
             store=str(opened.path),
@@ -155,7 +155,7 @@ def _is_younger(looked_at: Stats, begun_ns: int, tick_ns: int = TICK_NS) -> bool
     )
 
 
-def _save(taken: record.Record) -> None:
+def _save(taken: record.RunRecord) -> None:
     """Put a record where it is looked for, and let the oldest go."""
     named = record.directory()
     if named is None:

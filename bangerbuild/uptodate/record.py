@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 HEAD = b"bangerbuild current 1 "
 
 
-class Record:
+class RunRecord:
     """What must be as it was for there to be nothing to do, and what is said then.
 
     Args:
@@ -79,24 +79,24 @@ def name(key: Key) -> str:
     return f"{zlib.crc32(repr(key).encode('utf-8', 'surrogatepass')):08x}"
 
 
-def dumped(record: Record) -> bytes:
+def dumped(record: RunRecord) -> bytes:
     """The file."""
     body = marshal.dumps(vars(record))
     return HEAD + b"%08x\n" % zlib.crc32(body) + body
 
 
-def loaded(data: bytes) -> Record | None:
+def loaded(data: bytes) -> RunRecord | None:
     """The record in a file; None if it is none, or was not written whole."""
     head, _, body = data.partition(b"\n")
     if head != HEAD + b"%08x" % zlib.crc32(body):
         return None
     try:
-        return Record(**marshal.loads(body))  # noqa: S302  # see the module: as trusted as our own code
+        return RunRecord(**marshal.loads(body))  # noqa: S302  # see the module: as trusted as our own code
     except (EOFError, TypeError, ValueError):  # of another version
         return None
 
 
-def found(key: Key) -> Record | None:
+def found(key: Key) -> RunRecord | None:
     """What is remembered for a command line."""
     where = directory()
     if where is None:

@@ -12,13 +12,13 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.commands import destroy, verify
-from bangerbuild.commands.verify.check import Finding
+from bangerbuild.commands.verify.check import CheckResult
 from bangerbuild.disk import redo_log, transaction
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, UsageError
 from bangerbuild.model import Verb
 from bangerbuild.request import RunOptions
-from bangerbuild.store.locks import Lock
+from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
@@ -94,14 +94,14 @@ def remembered(project: Project, owner: str) -> set[str]:
     directory = owner.replace(".", "s/", 1)
     stamps = {path for path in known.stamps if path.startswith(f"{directory}/")}
     records = {name for name in known.records if name.startswith(f"{owner}.")}
-    return records | stamps | {step_id for step_id in (f"{owner}.root.patch",) if known.written(step_id)}
+    return records | stamps | {step_id for step_id in (f"{owner}.root.patch",) if known.ledger(step_id)}
 
 
 def assert_sound(project: Project) -> None:
     _, checks = verify.verify(
         project.request(), RunOptions(2, lock_seconds=0), lambda _: None, lambda _: None
     )
-    assert {check.result for check in checks} == {Finding.OK}
+    assert {check.result for check in checks} == {CheckResult.OK}
 
 
 class TestVm:
@@ -267,7 +267,7 @@ class TestInUse:
     def test_a_vm_that_an_apply_works_on_is_waited_for_in_vain(
         self, project: Project, destroyed: Destroyed
     ) -> None:
-        with Lock(project.store / ".locks/vm.web", 0, "it"):
+        with StoreLock(project.store / ".locks/vm.web", 0, "it"):
             with pytest.raises(BusyError, match=r"'vm\.web' is locked by process"):
                 destroyed("vm.web")
             destroyed("vm.db")

@@ -12,12 +12,12 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.commands import gc, verify
-from bangerbuild.commands.verify.check import Finding
+from bangerbuild.commands.verify.check import CheckResult
 from bangerbuild.errors import BusyError, ManifestError, ToolError
 from bangerbuild.model import Verb
 from bangerbuild.planning import host
 from bangerbuild.request import RunOptions
-from bangerbuild.store.locks import Lock
+from bangerbuild.store.locks import StoreLock
 from tests.kernel.making import elf
 from tests.steps.building import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE
@@ -81,7 +81,7 @@ def assert_sound(project: Project) -> None:
     _, checks = verify.verify(
         project.request(), RunOptions(2, lock_seconds=0), lambda _: None, lambda _: None
     )
-    assert {check.result for check in checks} == {Finding.OK}
+    assert {check.result for check in checks} == {CheckResult.OK}
 
 
 def record_ids(project: Project) -> set[str]:
@@ -434,7 +434,7 @@ class TestRefused:
         before = files(project.store)
         with store.writing(project.store, timeout_seconds=0), pytest.raises(BusyError, match="is locked"):
             collected()
-        with Lock(project.store / ".locks/store", 0, "it"), pytest.raises(BusyError, match="is locked"):
+        with StoreLock(project.store / ".locks/store", 0, "it"), pytest.raises(BusyError, match="is locked"):
             collected()
         assert files(project.store) == before
 

@@ -14,13 +14,13 @@ import pytest
 
 from bangerbuild import process, store
 from bangerbuild.commands import verify
-from bangerbuild.commands.verify.check import Check, Finding
+from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.disk import checking
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, ToolError, UsageError
 from bangerbuild.planning import host
 from bangerbuild.request import RunOptions
-from bangerbuild.store.locks import Lock
+from bangerbuild.store.locks import StoreLock
 from tests.disk.damage import bitmap_of, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Kill, Killed, running_on
@@ -78,7 +78,7 @@ class Verified:
         _, self.checks = verify.verify(request, MANNER, self.told.extend, ignore, again=again)
         faults: dict[tuple[str, str], list[str]] = {}
         for check in self.checks:
-            if check.result is not Finding.OK:
+            if check.result is not CheckResult.OK:
                 faults.setdefault((short(check.path), check.check), []).append(check.message)
         return faults
 
@@ -89,7 +89,7 @@ class Verified:
             names.setdefault(short(check.path), []).append(check.check)
         return names
 
-    def results(self) -> set[Finding]:
+    def results(self) -> set[CheckResult]:
         return {check.result for check in self.checks}
 
 
@@ -365,7 +365,7 @@ class TestDamage:
         assert verified() == {
             ("images/debian/rootfs.ext4", "digest"): ["its bytes changed although nobody wrote to it"]
         }
-        (wrong,) = [check for check in verified.checks if check.result is Finding.FAILED]
+        (wrong,) = [check for check in verified.checks if check.result is CheckResult.FAILED]
         assert (wrong.path, wrong.id) == (str(old.relative_to(project.store)), "image.debian.rootfs")
 
     def test_a_disk_that_cannot_be_read(self, verified: Verified, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -405,7 +405,7 @@ class TestInUse:
         assert verified() == {("vms/web/work.ext4", "use"): ["it was used while it was checked"]}
 
     def test_a_vm_that_an_apply_works_on_is_in_use(self, project: Project, verified: Verified) -> None:
-        with Lock(project.store / ".locks/vm.db", 0, "vm.db"):
+        with StoreLock(project.store / ".locks/vm.db", 0, "vm.db"):
             faults = verified()
         assert {path for path, _ in faults} == {
             f"vms/db/{name}" for name in ("attach.sh", "detach.sh", "data.ext4", "root.ext4")
@@ -416,7 +416,10 @@ class TestInUse:
     def test_a_store_that_somebody_has_alone_is_waited_for_in_vain(
         self, project: Project, verified: Verified
     ) -> None:
-        with Lock(project.store / ".locks/store", 0, "the store"), pytest.raises(BusyError, match="locked"):
+        with (
+            StoreLock(project.store / ".locks/store", 0, "the store"),
+            pytest.raises(BusyError, match="locked"),
+        ):
             verified()
 
 
@@ -500,7 +503,7 @@ class TestRebuild:
             "images/debian/work-seed.ext4": same,
             "images/debian/work-seed@32MiB.ext4": same,
         }
-        assert verified.results() == {Finding.OK}
+        assert verified.results() == {CheckResult.OK}
         assert artifacts(project) == before
         assert store.read(project.store).records == records
         assert list((project.store / ".staging").iterdir()) == []

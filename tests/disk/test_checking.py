@@ -11,7 +11,7 @@ import pytest
 from bangerbuild import process
 from bangerbuild.disk import checking, growing, redo_log, tools, transaction
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.checking import Readable, Skeletons, Source
+from bangerbuild.disk.checking import CheckedDisk, Readable, Skeletons
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
@@ -68,7 +68,7 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
     (room / "skeletons").mkdir(exist_ok=True)
     skeletons = Skeletons(room / "skeletons")
     try:
-        return checking.readable(Source(disk, base, "vms/web/disk"), room, skeletons, epoch=EPOCH)
+        return checking.readable(CheckedDisk(disk, base, "vms/web/disk"), room, skeletons, epoch=EPOCH)
     finally:
         after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
         assert after == before

@@ -15,7 +15,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
-from bangerbuild.tree import ALONE, EntryType, Place
+from bangerbuild.tree import ALONE, DiskMount, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, make_ext4
 from tests.need import need
 
@@ -32,7 +32,7 @@ def noise(seed: int, length: int) -> bytes:
 
 
 @contextmanager
-def opened(path: Path, place: Place = ALONE) -> Iterator[Filesystem]:
+def opened(path: Path, place: DiskMount = ALONE) -> Iterator[Filesystem]:
     with (
         RawFile(path, writable=True, durable=False) as blocks,
         Filesystem(blocks, writable=True, now=NOW, place=place) as fs,
@@ -139,7 +139,7 @@ def test_a_path_never_leaves_the_guest(disk: Path, tmp_path: Path) -> None:
 
 
 def test_a_path_below_another_disks_mount_point_is_refused(disk: Path) -> None:
-    with opened(disk, Place(others=frozenset({"/root"}))) as fs:
+    with opened(disk, DiskMount(others=frozenset({"/root"}))) as fs:
         fs.make_directory("/root")
         with pytest.raises(GuestPathError, match="lies on another disk"):
             fs.write_file("/root/x", b"x")

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.errors import GuestPathError
-from bangerbuild.tree import EntryType, Place
+from bangerbuild.tree import DiskMount, EntryType
 
 Node = dict[str, "Node"] | str | None
 """A directory, a symlink's text, or None for a file."""
@@ -48,7 +48,7 @@ class MemoryTree:
 def find(
     root: dict[str, Node], path: str, *, follow: bool = False, mounts: frozenset[str] = frozenset()
 ) -> Location | None:
-    return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=Place(others=mounts)))
+    return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=DiskMount(others=mounts)))
 
 
 class AbsentError(Exception):

@@ -8,23 +8,25 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.resolve import Location, Rules, resolve
 from bangerbuild.errors import GuestPathError
-from bangerbuild.tree import Place
+from bangerbuild.tree import DiskMount
 from tests.disk.test_resolve import NODES, MemoryTree, Node
 
-WORK = Place("/root", frozenset({"/data", "/root/cache"}))
+WORK = DiskMount("/root", frozenset({"/data", "/root/cache"}))
 
 
-def find(root: dict[str, Node], path: str, place: Place = WORK, *, follow: bool = False) -> Location | None:
+def find(
+    root: dict[str, Node], path: str, place: DiskMount = WORK, *, follow: bool = False
+) -> Location | None:
     return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=place))
 
 
-def landed(root: dict[str, Node], path: str, place: Place = WORK, *, follow: bool = False) -> str:
+def landed(root: dict[str, Node], path: str, place: DiskMount = WORK, *, follow: bool = False) -> str:
     found = find(root, path, place, follow=follow)
     assert found is not None
     return found.path
 
 
-def refused(root: dict[str, Node], path: str, place: Place = WORK, *, follow: bool = False) -> str:
+def refused(root: dict[str, Node], path: str, place: DiskMount = WORK, *, follow: bool = False) -> str:
     with pytest.raises(GuestPathError) as caught:
         find(root, path, place, follow=follow)
     return caught.value.brief
@@ -90,7 +92,7 @@ def test_a_file_on_the_way_is_named_as_the_guest_names_it() -> None:
 def test_missing_parents_are_made_below_the_top_of_the_disk() -> None:
     root: dict[str, Node] = {}
     tree = MemoryTree(root)
-    found = resolve(tree, 2, "/srv/data/a/b/c", Rules(make_directory=tree.make, place=Place("/srv/data")))
+    found = resolve(tree, 2, "/srv/data/a/b/c", Rules(make_directory=tree.make, place=DiskMount("/srv/data")))
     assert found is not None
     assert (found.path, root) == ("/srv/data/a/b/c", {"a": {"b": {}}})
 
@@ -110,11 +112,11 @@ def test_a_mounted_disk_is_followed_like_a_root_or_refused(
         whole = {name: whole}
     assert isinstance(whole, dict)
     try:
-        here = find(root, f"{mount}/{path}", Place(mount))
+        here = find(root, f"{mount}/{path}", DiskMount(mount))
     except GuestPathError as err:
         if "lies on another disk" not in err.brief:
             with pytest.raises(GuestPathError):
-                find(whole, f"{mount}/{path}", Place())
+                find(whole, f"{mount}/{path}", DiskMount())
         return
-    there = find(whole, f"{mount}/{path}", Place())
+    there = find(whole, f"{mount}/{path}", DiskMount())
     assert (here.path if here else None) == (there.path if there else None)

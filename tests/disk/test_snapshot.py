@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.disk import snapshot
-from bangerbuild.disk.snapshot import Layout
+from bangerbuild.disk.snapshot import StoreLayout
 from bangerbuild.errors import SnapshotError
 
 CHUNK_SIZES = st.sampled_from([512, 1024, 4096, 16384])
 
 
-def store_bytes(layout: Layout, pairs: list[tuple[int, int]], chunks: int) -> bytearray:
+def store_bytes(layout: StoreLayout, pairs: list[tuple[int, int]], chunks: int) -> bytearray:
     """A store as the kernel lays it out, written from the format's description alone."""
     per_area = layout.chunk_bytes // 16
     data = bytearray(chunks * layout.chunk_bytes)
@@ -26,14 +26,14 @@ def store_bytes(layout: Layout, pairs: list[tuple[int, int]], chunks: int) -> by
     return data
 
 
-def parse(layout: Layout, data: bytes, base_chunks: int = 1 << 20) -> snapshot.Exceptions:
+def parse(layout: StoreLayout, data: bytes, base_chunks: int = 1 << 20) -> snapshot.Exceptions:
     size = layout.chunk_bytes
     return snapshot.parse_exceptions(
         layout, lambda n: data[n * size : (n + 1) * size], len(data) // size, base_chunks, "s.cow"
     )
 
 
-def slots(layout: Layout, count: int) -> list[int]:
+def slots(layout: StoreLayout, count: int) -> list[int]:
     per_area = layout.chunk_bytes // 16
     return [
         1 + area * (per_area + 1) + 1 + i for area in range(count // per_area + 1) for i in range(per_area)
@@ -42,7 +42,7 @@ def slots(layout: Layout, count: int) -> list[int]:
 
 @given(chunk_bytes=CHUNK_SIZES, count=st.integers(0, 600), data=st.data())
 def test_every_exception_of_a_store_is_read_back(chunk_bytes: int, count: int, data: st.DataObject) -> None:
-    layout = Layout(chunk_bytes)
+    layout = StoreLayout(chunk_bytes)
     first = data.draw(st.integers(0, 1000))
     pairs = [(first + 3 * i, new) for i, new in enumerate(slots(layout, count))]
     content = bytes(store_bytes(layout, pairs, layout.chunks_for(count)))
@@ -57,7 +57,7 @@ def test_every_exception_of_a_store_is_read_back(chunk_bytes: int, count: int, d
 def test_a_store_of_full_capacity_has_a_place_for_every_chunk_of_its_base(
     base_bytes: int, chunk_bytes: int
 ) -> None:
-    layout = Layout(chunk_bytes)
+    layout = StoreLayout(chunk_bytes)
     chunks = -(-base_bytes // chunk_bytes)
     last_area = chunks // layout.pairs_per_area
     last_slot = (
@@ -109,13 +109,13 @@ def test_a_file_shorter_than_a_header_is_no_store() -> None:
 def test_a_pair_that_points_where_no_data_can_be_is_damage(
     pairs: list[tuple[int, int]], message: str
 ) -> None:
-    data = bytes(store_bytes(Layout(4096), pairs, 50 if pairs != [(0, 258)] else 300))
+    data = bytes(store_bytes(StoreLayout(4096), pairs, 50 if pairs != [(0, 258)] else 300))
     with pytest.raises(SnapshotError, match=message):
-        parse(Layout(4096), data, base_chunks=50)
+        parse(StoreLayout(4096), data, base_chunks=50)
 
 
 def test_a_store_that_ends_behind_a_full_area_is_cut_short() -> None:
-    layout = Layout(512)
+    layout = StoreLayout(512)
     data = bytes(store_bytes(layout, list(enumerate(slots(layout, 32))), layout.chunks_for(32)))
     parse(layout, data)
     with pytest.raises(SnapshotError, match="cut short"):

@@ -16,7 +16,7 @@ import zstandard
 
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.recognise import Content, Form, recognise, unpack_ext4
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.fetch.memory import PRINT_PEAK_KIB
@@ -169,7 +169,7 @@ def test_a_target_that_is_there_is_left_alone(tmp_path: Path) -> None:
 def test_a_bomb_is_refused_at_its_limit(tmp_path: Path) -> None:
     packed, target = tmp_path / "packed", tmp_path / "disk.ext4"
     packed.write_bytes(zstandard.compress(b"1" * (20 * MIB)))
-    limits = Limits(total_bytes=10 * MIB)
+    limits = UnpackLimits(total_bytes=10 * MIB)
     with pytest.raises(SourceError, match="unpacks to more than 10 MiB") as caught:
         unpack_ext4(packed, target, written="some.file", limits=limits)
     assert caught.value.hint is not None
@@ -180,11 +180,11 @@ def test_a_large_and_empty_disk_is_no_bomb_but_endless_zeros_are(tmp_path: Path)
     packed, target = tmp_path / "packed", tmp_path / "disk.ext4"
     zeros = zstandard.compress(bytes(640 * MIB))
     packed.write_bytes(zeros)
-    unpack_ext4(packed, target, written="some.file", limits=Limits(total_bytes=10 * MIB))
+    unpack_ext4(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
     target.unlink()
     packed.write_bytes(zeros * 2)
     with pytest.raises(SourceError, match="unpacks to more than 10 MiB"):
-        unpack_ext4(packed, target, written="some.file", limits=Limits(total_bytes=10 * MIB))
+        unpack_ext4(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
 
 
 def test_unpacking_takes_little_memory(tmp_path: Path) -> None:

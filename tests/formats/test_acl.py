@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from bangerbuild.formats.acl import access_acl, check_binary, default_acl
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 
 NO_ID = 0xFFFFFFFF
 
@@ -86,12 +86,12 @@ def test_a_default_acl_counts_even_if_it_names_nobody() -> None:
     ],
 )
 def test_what_is_no_acl_is_refused(text: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(FormatError):
         default_acl(text)
 
 
 def test_a_user_known_by_name_alone_is_refused_with_the_way_to_get_numbers() -> None:
-    with pytest.raises(Unfit, match="names user 'bob' without a number") as caught:
+    with pytest.raises(FormatError, match="names user 'bob' without a number") as caught:
         default_acl("user::rwx,user:bob:rwx,group::r--,mask::r--,other::---")
 
     assert "--numeric-owner" in str(caught.value.hint)
@@ -117,5 +117,5 @@ def test_what_the_kernel_gives_is_no_damaged_acl() -> None:
     ],
 )
 def test_bytes_that_are_no_acl_are_told_as_such(value: bytes) -> None:
-    with pytest.raises(Unfit, match="has a damaged ACL"):
+    with pytest.raises(FormatError, match="has a damaged ACL"):
         check_binary(value)

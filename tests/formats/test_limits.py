@@ -14,7 +14,7 @@ import zstandard
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import sparse
 from bangerbuild.formats.archive import measure_archive, open_archive
-from bangerbuild.formats.limits import ENTRY_BYTES, FREE_BYTES, Budget, Limits
+from bangerbuild.formats.limits import ENTRY_BYTES, FREE_BYTES, Budget, UnpackLimits
 from tests.formats.tarmaking import END, entries_of, header, member, pax, read_all
 
 if TYPE_CHECKING:
@@ -50,20 +50,20 @@ def zeros_in_zstd(path: Path, name: bytes, size_bytes: int) -> None:
         file.write(END)
 
 
-def refusal(archive: Path, limits: Limits | None = None) -> SourceError:
+def refusal(archive: Path, limits: UnpackLimits | None = None) -> SourceError:
     with pytest.raises(SourceError) as caught:
-        measure_archive(archive, limits=limits or Limits())
+        measure_archive(archive, limits=limits or UnpackLimits())
     return caught.value
 
 
 def test_a_small_source_may_unpack_to_a_gibibyte_and_a_large_one_to_a_hundred_times_its_size() -> None:
-    assert Limits().allowed_bytes(10) == GIB == FREE_BYTES
-    assert Limits().allowed_bytes(GIB) == 100 * GIB
+    assert UnpackLimits().allowed_bytes(10) == GIB == FREE_BYTES
+    assert UnpackLimits().allowed_bytes(GIB) == 100 * GIB
 
 
 def test_what_somebody_says_counts_alone() -> None:
-    assert Limits(total_bytes=5 * GIB).allowed_bytes(10) == 5 * GIB
-    assert Limits(total_bytes=5 * MIB).allowed_bytes(GIB) == 5 * MIB
+    assert UnpackLimits(total_bytes=5 * GIB).allowed_bytes(10) == 5 * GIB
+    assert UnpackLimits(total_bytes=5 * MIB).allowed_bytes(GIB) == 5 * MIB
 
 
 @pytest.mark.parametrize("pack", [zeros_in_gzip, zeros_in_zstd])
@@ -82,19 +82,19 @@ def test_a_compressed_run_of_zeros_is_refused_with_both_sizes_and_the_way_out(
 def test_the_same_run_is_taken_if_somebody_says_so(archive: Path) -> None:
     zeros_in_zstd(archive, b"disk", BOMB_BYTES)
 
-    assert measure_archive(archive, limits=Limits(total_bytes=3 * GIB)).data_bytes == BOMB_BYTES
+    assert measure_archive(archive, limits=UnpackLimits(total_bytes=3 * GIB)).data_bytes == BOMB_BYTES
 
 
 def test_a_limit_that_somebody_sets_holds_for_plain_archives_too(archive: Path) -> None:
     archive.write_bytes(member(b"a", bytes(2 * MIB)) + END)
 
-    assert "unpacks to more than 1 MiB" in refusal(archive, Limits(total_bytes=MIB)).brief
+    assert "unpacks to more than 1 MiB" in refusal(archive, UnpackLimits(total_bytes=MIB)).brief
     assert list(entries_of(archive)) == ["a"]
 
 
 def test_reading_stops_at_the_limit_and_not_behind_it(archive: Path) -> None:
     archive.write_bytes(gzip.compress(member(b"a", bytes(8 * MIB)) + END))
-    with open_archive(archive, limits=Limits(total_bytes=MIB)) as entries:
+    with open_archive(archive, limits=UnpackLimits(total_bytes=MIB)) as entries:
         content = next(entries).content
         assert content is not None
         assert len(content.read(MIB - (64 << 10))) == MIB - (64 << 10)
@@ -106,17 +106,17 @@ def test_empty_files_without_end_are_a_bomb_too(archive: Path) -> None:
     count = 3000
     archive.write_bytes(gzip.compress(b"".join(header(b"%d" % n) for n in range(count)) + END))
 
-    assert "unpacks to more than 10 MiB" in refusal(archive, Limits(total_bytes=10 * MIB)).brief
+    assert "unpacks to more than 10 MiB" in refusal(archive, UnpackLimits(total_bytes=10 * MIB)).brief
     least = count * (ENTRY_BYTES + 512)
-    assert measure_archive(archive, limits=Limits(total_bytes=least + 4096)).inodes == count + 1
+    assert measure_archive(archive, limits=UnpackLimits(total_bytes=least + 4096)).inodes == count + 1
 
 
 def test_directories_that_only_stand_in_paths_count_once_each(archive: Path) -> None:
     deep = pax([(b"path", b"d/" * 1500 + b"x")]) + header(b"x")
     archive.write_bytes(gzip.compress(deep + pax([(b"path", b"d/" * 1500 + b"y")]) + header(b"y") + END))
 
-    assert "unpacks to more than 5 MiB" in refusal(archive, Limits(total_bytes=5 * MIB)).brief
-    assert measure_archive(archive, limits=Limits(total_bytes=7 * MIB)).directories == 1501
+    assert "unpacks to more than 5 MiB" in refusal(archive, UnpackLimits(total_bytes=5 * MIB)).brief
+    assert measure_archive(archive, limits=UnpackLimits(total_bytes=7 * MIB)).directories == 1501
 
 
 def test_a_path_that_no_program_can_name_is_refused(archive: Path) -> None:
@@ -200,7 +200,7 @@ def test_xz_streams_may_be_padded_with_zeros_and_nothing_else(archive: Path) -> 
 
 
 def test_a_budget_says_small_sizes_in_bytes() -> None:
-    budget = Budget(Limits(total_bytes=100), 9, "some.tar")
+    budget = Budget(UnpackLimits(total_bytes=100), 9, "some.tar")
     budget.spend(100)
 
     with pytest.raises(SourceError, match=r"'some\.tar' has 9 bytes and unpacks to more than 100 bytes"):

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.formats import pax
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.tarheader import parse_header, parse_number
-from bangerbuild.formats.unfit import Unfit
 from tests.formats.tarmaking import header, record, with_checksum
 
 OCTAL_MAX = 0o7777777
@@ -33,7 +33,7 @@ def test_headers_that_tarfile_writes_are_read(mode: int, uid: int, size: int, mt
 
 @pytest.mark.parametrize("extra", [1, -1, 256, -256])
 def test_a_wrong_checksum_is_refused(extra: int) -> None:
-    with pytest.raises(Unfit, match="wrong checksum"):
+    with pytest.raises(FormatError, match="wrong checksum"):
         parse_header(with_checksum(header(b"name"), extra))
 
 
@@ -62,7 +62,7 @@ def test_numbers_are_octal_or_base_256(field: bytes, value: int) -> None:
 
 @pytest.mark.parametrize("field", [b"12x\0", b"8\0", b"6 4\0", b"\x7f\0"])
 def test_numbers_that_are_none_are_refused(field: bytes) -> None:
-    with pytest.raises(Unfit, match="damaged number"):
+    with pytest.raises(FormatError, match="damaged number"):
         parse_number(field)
 
 
@@ -87,7 +87,7 @@ def test_times_are_exact_and_cut_towards_the_past(text: bytes, nanoseconds: int)
 
 @pytest.mark.parametrize("text", [b"", b"1e5", b"nan", b"1_0", b" 1", b"--1", b".5", b"9" * 5000])
 def test_times_that_are_none_are_refused(text: bytes) -> None:
-    with pytest.raises(Unfit, match="damaged time"):
+    with pytest.raises(FormatError, match="damaged time"):
         pax.mtime_ns(text)
 
 
@@ -114,5 +114,5 @@ def test_pax_records_come_out_as_they_went_in(records: list[tuple[bytes, bytes]]
     ],
 )
 def test_damaged_pax_records_are_refused(data: bytes) -> None:
-    with pytest.raises(Unfit, match="damaged pax header"):
+    with pytest.raises(FormatError, match="damaged pax header"):
         list(pax.parse_records(data))

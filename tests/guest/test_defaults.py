@@ -8,7 +8,7 @@ import pytest
 from bangerbuild.declared import VM, FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.guest.defaults import changes, identity_changes, split
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, Outcome
+from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
 from tests.guest.view import SYSTEMD, DictView, guest, written
 
 NETWORK = Network("bootstrap", "172.16.0.10/24", "172.16.0.1", ("1.1.1.1",), "06:00:ac:10:00:0a", "tap-web")
@@ -39,7 +39,7 @@ BY_SWITCH = {
 }
 
 
-def paths(outcome: Outcome) -> list[str]:
+def paths(outcome: GuestEdits) -> list[str]:
     return [change.path for change in outcome.changes]
 
 
@@ -62,8 +62,8 @@ def test_each_switch_turns_off_its_own_paths_and_no_others(switch: str) -> None:
 
 def test_with_all_switches_off_nothing_is_written() -> None:
     vm = replace(WEB, guest=ALL_OFF)
-    assert changes(vm, DEBIAN) == Outcome()
-    assert identity_changes(vm, DEBIAN) == Outcome()
+    assert changes(vm, DEBIAN) == GuestEdits()
+    assert identity_changes(vm, DEBIAN) == GuestEdits()
 
 
 def test_without_dns_the_images_resolv_conf_stays() -> None:

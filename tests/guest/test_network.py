@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.declared import Network
-from bangerbuild.guest.files import GuestFile, GuestSymlink, Outcome
+from bangerbuild.guest.files import GuestEdits, GuestFile, GuestSymlink
 from bangerbuild.guest.identity import fresh_identity
 from bangerbuild.guest.network import bootstrap, shell_quoted
 from tests.guest.view import OPENRC, SYSTEMD, guest, written
@@ -74,11 +74,11 @@ def test_without_an_init_we_know_the_script_is_there_and_a_warning_says_to_call_
 
 @pytest.mark.parametrize("mode", ["cmdline", "none"])
 def test_the_other_modes_write_nothing(mode: Literal["cmdline", "none"]) -> None:
-    assert bootstrap(Network(mode, "10.0.0.1/8"), guest(SYSTEMD)) == Outcome()
+    assert bootstrap(Network(mode, "10.0.0.1/8"), guest(SYSTEMD)) == GuestEdits()
 
 
 def test_without_an_address_nothing_is_written() -> None:
-    assert bootstrap(Network("bootstrap"), guest(SYSTEMD)) == Outcome()
+    assert bootstrap(Network("bootstrap"), guest(SYSTEMD)) == GuestEdits()
 
 
 def test_systemd_finds_nothing_wrong_with_our_units(tool: Callable[[str], str], tmp_path: Path) -> None:

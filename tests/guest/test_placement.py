@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.declared import VM, Disk, Mount, Work
 from bangerbuild.guest.placement import ROOT, Placement
-from bangerbuild.tree import Place
+from bangerbuild.tree import DiskMount
 
 NESTED = Placement({"work": "/root", "data": "/data", "cache": "/root/cache", "log": "/data/log"})
 
@@ -30,7 +30,7 @@ def test_the_work_disk_comes_first_and_each_disk_goes_by_its_label() -> None:
 def test_a_vm_without_other_disks_has_everything_on_its_root() -> None:
     placement = Placement.of(vm(work=None))
     assert placement.lands_on("/root/.ssh/authorized_keys", ROOT)
-    assert placement.place(ROOT) == Place("/", frozenset())
+    assert placement.place(ROOT) == DiskMount("/", frozenset())
     assert placement.fstab() == ()
 
 
@@ -69,8 +69,8 @@ def test_every_path_lands_on_exactly_one_disk_and_none_nearer_holds_it(points: l
 
 
 def test_a_disk_knows_where_the_others_are_mounted() -> None:
-    assert NESTED.place("/data") == Place("/data", frozenset({"/root", "/root/cache", "/data/log"}))
-    assert NESTED.place(ROOT) == Place("/", frozenset(NESTED.mount_points.values()))
+    assert NESTED.place("/data") == DiskMount("/data", frozenset({"/root", "/root/cache", "/data/log"}))
+    assert NESTED.place(ROOT) == DiskMount("/", frozenset(NESTED.mount_points.values()))
 
 
 def test_fstab_names_disks_by_label_and_mounts_one_before_those_inside_it() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bangerbuild.guest.files import GuestDirectory, GuestFile, Outcome
+from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
 from bangerbuild.guest.sshd import authorized_keys, drop_in, include_line, reads_drop_ins_first
 from tests.guest.view import DictView, guest, written
 
@@ -69,11 +69,11 @@ def test_anything_else_does_not_count_as_reading_the_directory_first(config: byt
 
 
 def test_an_sshd_config_that_reads_the_directory_first_is_left_alone() -> None:
-    assert include_line(guest({"/etc/ssh/sshd_config": DEBIAN})) == Outcome()
+    assert include_line(guest({"/etc/ssh/sshd_config": DEBIAN})) == GuestEdits()
 
 
 def test_an_image_without_sshd_config_gets_none() -> None:
-    assert include_line(guest()) == Outcome()
+    assert include_line(guest()) == GuestEdits()
 
 
 def test_a_missing_include_goes_first_with_a_warning_and_all_other_bytes_stay() -> None:

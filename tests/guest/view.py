@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bangerbuild.errors import FilesystemError
-    from bangerbuild.guest.files import GuestView, Outcome
+    from bangerbuild.guest.files import GuestEdits, GuestView
 
 
 @dataclass
@@ -44,6 +44,6 @@ SYSTEMD = {"/usr/lib/systemd/systemd": b"\x7fELF"}
 OPENRC = {"/sbin/openrc-run": b"\x7fELF"}
 
 
-def written(outcome: Outcome) -> dict[str, bytes]:
+def written(outcome: GuestEdits) -> dict[str, bytes]:
     """The content of each regular file that an outcome writes."""
     return {change.path: change.content for change in outcome.changes if isinstance(change, GuestFile)}

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel.initrd import check
 from tests.kernel.making import COMPRESSORS, bzimage, elf, packed
 from tests.need import need
@@ -36,6 +36,6 @@ def test_a_plain_cpio_archive_is_an_initrd_also_behind_padding() -> None:
     ],
 )
 def test_what_is_no_initrd_is_told_by_its_looks(head: bytes, said: str) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(FormatError) as caught:
         check(head)
     assert caught.value.brief == said

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bangerbuild.errors import ManifestError, Problem
 from bangerbuild.manifest import load
 from bangerbuild.manifest.keys import public_keys
-from bangerbuild.manifest.problems import UnfitError
+from bangerbuild.manifest.problems import InvalidValueError
 from tests.bad_disks import BAD_DISKS
 from tests.bad_manifests import BAD, WEB, Bad
 from tests.manifests import EVERYTHING, KEY, MINIMAL
@@ -326,7 +326,7 @@ def test_each_bad_item_of_a_list_is_told() -> None:
 
 @pytest.mark.parametrize("text", [PRIVATE_KEY, "id", "id.ppk"])
 def test_nothing_of_a_private_key_is_shown(text: str) -> None:
-    with pytest.raises(UnfitError) as caught:
+    with pytest.raises(InvalidValueError) as caught:
         public_keys(text, Path())
     assert "c2VjcmV0" not in f"{caught.value} {caught.value.hint}"
 
@@ -338,7 +338,7 @@ def test_nothing_of_a_private_key_is_shown(text: str) -> None:
 def test_any_text_for_a_key_is_a_key_or_refused(text: str) -> None:
     try:
         keys = public_keys(text, Path("/nonexistent"))
-    except UnfitError:
+    except InvalidValueError:
         return
     assert keys == (text.strip(),)
     assert not set("\0\r\n") & set(keys[0])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.manifest import parse_size, schema
 from bangerbuild.manifest.network import interface, mac_address
-from bangerbuild.manifest.problems import UnfitError
+from bangerbuild.manifest.problems import InvalidValueError
 from bangerbuild.manifest.values import (
     BLOCK_BYTES,
     MIN_DISK_BYTES,
@@ -48,7 +48,7 @@ def test_a_size_is_1024_based(size: str | int, size_bytes: int) -> None:
     "size", ["", "2", "2 GiB", "2gib", "1.5G", "2GB", "-1G", "0G", "+1G", "٣G", 0, -1, "2G\n"]
 )
 def test_what_is_no_size_is_refused(size: str | int) -> None:
-    with pytest.raises(UnfitError, match="is no size"):
+    with pytest.raises(InvalidValueError, match="is no size"):
         parse_size(size)
 
 
@@ -63,14 +63,14 @@ def test_every_size_of_the_schema_is_read_or_too_large(text: str) -> None:
     if number * UNITS[unit] <= 2**60:
         assert parse_size(text) == number * UNITS[unit]
     else:
-        with pytest.raises(UnfitError, match="is more than any disk holds"):
+        with pytest.raises(InvalidValueError, match="is more than any disk holds"):
             parse_size(text)
 
 
 @given(st.text(max_size=8))
 def test_no_other_text_is_a_size(text: str) -> None:
     if not re.fullmatch(SIZE_PATTERN, text) or text.endswith("\n"):
-        with pytest.raises(UnfitError):
+        with pytest.raises(InvalidValueError):
             parse_size(text)
 
 
@@ -94,7 +94,7 @@ def test_a_disk_of_whole_blocks_is_taken_and_of_any_other_the_nearest_is_named(s
     if size_bytes % BLOCK_BYTES == 0:
         assert disk_size(size_bytes) == size_bytes
         return
-    with pytest.raises(UnfitError, match="not a multiple of 4096") as caught:
+    with pytest.raises(InvalidValueError, match="not a multiple of 4096") as caught:
         disk_size(size_bytes)
     nearest = int((caught.value.hint or "").removeprefix("the nearest is "))
     assert disk_size(nearest) == nearest
@@ -103,7 +103,7 @@ def test_a_disk_of_whole_blocks_is_taken_and_of_any_other_the_nearest_is_named(s
 
 @pytest.mark.parametrize("size", [4096, "15MiB", MIN_DISK_BYTES - 1])
 def test_a_disk_that_ext4_has_no_room_on_is_refused(size: str | int) -> None:
-    with pytest.raises(UnfitError, match="too small a disk"):
+    with pytest.raises(InvalidValueError, match="too small a disk"):
         disk_size(size)
 
 
@@ -119,7 +119,7 @@ def test_a_guest_path_is_absolute_and_its_tilde_is_root(text: str, path: str) ->
 def test_a_guest_path_that_is_taken_has_only_plain_components(text: str) -> None:
     try:
         path = guest_path(text)
-    except UnfitError:
+    except InvalidValueError:
         return
     assert path.startswith("/")
     assert not {"", ".", ".."} & set(path[1:].split("/"))
@@ -128,7 +128,7 @@ def test_a_guest_path_that_is_taken_has_only_plain_components(text: str) -> None
 
 def test_the_root_itself_may_be_mounted_but_is_no_file() -> None:
     assert mount_target("/") == "/"
-    with pytest.raises(UnfitError):
+    with pytest.raises(InvalidValueError):
         guest_path("/")
 
 
@@ -155,7 +155,7 @@ def test_a_host_name_of_rfc_1123_is_taken(name: str) -> None:
     "name", ["", ".", "a.", ".a", "-a", "a-", "a_b", "a b", "é", "a\n", "a" * 64, "a." * 126 + "ab"]
 )
 def test_any_other_host_name_is_refused(name: str) -> None:
-    with pytest.raises(UnfitError):
+    with pytest.raises(InvalidValueError):
         hostname(name)
 
 
@@ -167,7 +167,7 @@ def test_an_address_is_taken_unless_no_host_may_have_it(address: object, prefix:
     ends = {network.network_address, network.broadcast_address} if prefix <= 30 else set()
     is_special = expected.ip.is_multicast or expected.ip.is_loopback or expected.ip.is_unspecified
     if expected.ip in ends or is_special:
-        with pytest.raises(UnfitError):
+        with pytest.raises(InvalidValueError):
             interface(text)
     else:
         assert interface(text) == expected
@@ -177,7 +177,7 @@ def test_an_address_is_taken_unless_no_host_may_have_it(address: object, prefix:
 def test_no_text_is_an_address_that_is_not_written_as_one(text: str) -> None:
     try:
         found = interface(text)
-    except UnfitError:
+    except InvalidValueError:
         return
     assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+/\d\d?", text)
     assert text.startswith(f"{found.ip}/")

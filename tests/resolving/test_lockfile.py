@@ -24,7 +24,7 @@ from bangerbuild.declared import (
 )
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.resolving import lockfile
-from bangerbuild.resolving.lockfile import Entry, Lock
+from bangerbuild.resolving.lockfile import LockEntry, LockFile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,11 +34,11 @@ if TYPE_CHECKING:
 A, B = "a" * 64, "b" * 64
 URL = {"url": "https://example.org/x.tar"}
 PACKAGES: dict[str, str | list[str]] = {"mmdebstrap": "bookworm", "packages": ["ssh", "vim"]}
-LOCK = Lock(
+LOCK = LockFile(
     {
-        "image.b.kernel": Entry.of({"url": "https://example.org/vmlinuz"}, Pin(B)),
-        "image.b.rootfs": Entry.of({"oci": "docker://debian:12"}, Pin(A, platform="linux/amd64")),
-        "image.a.rootfs": Entry.of(PACKAGES, Pin(A, versions=B)),
+        "image.b.kernel": LockEntry.of({"url": "https://example.org/vmlinuz"}, Pin(B)),
+        "image.b.rootfs": LockEntry.of({"oci": "docker://debian:12"}, Pin(A, platform="linux/amd64")),
+        "image.a.rootfs": LockEntry.of(PACKAGES, Pin(A, versions=B)),
     }
 )
 TEXT = f"""\
@@ -100,24 +100,24 @@ def test_it_is_sorted_toml_with_a_table_for_each_place() -> None:
 
 
 def test_what_is_written_is_read_again(path: Path) -> None:
-    lockfile.write(path, Lock(), LOCK)
+    lockfile.write(path, LockFile(), LOCK)
     assert lockfile.read(path) == LOCK
     assert path.read_text() == TEXT
 
 
 def test_where_there_is_none_nothing_is_locked(path: Path) -> None:
-    assert lockfile.read(path) == Lock()
+    assert lockfile.read(path) == LockFile()
 
 
 def test_nothing_but_the_file_itself_is_left_behind(path: Path) -> None:
-    lockfile.write(path, Lock(), LOCK)
-    lockfile.write(path, LOCK, Lock())
+    lockfile.write(path, LockFile(), LOCK)
+    lockfile.write(path, LOCK, LockFile())
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
 def test_what_a_killed_writer_left_is_in_nobodys_way(path: Path) -> None:
     path.with_name(".bangerbuild.lock.new").write_text("half")
-    lockfile.write(path, Lock(), LOCK)
+    lockfile.write(path, LockFile(), LOCK)
     assert [entry.name for entry in path.parent.iterdir()] == [path.name]
 
 
@@ -125,7 +125,7 @@ def test_what_a_killed_writer_left_is_in_nobodys_way(path: Path) -> None:
 def test_a_new_one_has_the_mode_that_the_umask_gives(path: Path, umask: int, mode: int) -> None:
     before = os.umask(umask)
     try:
-        lockfile.write(path, Lock(), LOCK)
+        lockfile.write(path, LockFile(), LOCK)
     finally:
         os.umask(before)
     assert path.stat().st_mode & 0o777 == mode
@@ -135,52 +135,52 @@ def test_one_that_is_there_keeps_its_mode_and_a_symlink_to_it_stays(path: Path, 
     (tmp_path / "real").write_text(TEXT)
     (tmp_path / "real").chmod(0o664)
     path.symlink_to("real")
-    lockfile.write(path, LOCK, Lock())
+    lockfile.write(path, LOCK, LockFile())
     assert path.is_symlink()
     assert (tmp_path / "real").stat().st_mode & 0o777 == 0o664
-    assert lockfile.read(path) == Lock()
+    assert lockfile.read(path) == LockFile()
 
 
 def test_an_entry_that_somebody_else_has_changed_meanwhile_is_left_alone(path: Path) -> None:
     path.write_text(TEXT)
-    ours = Lock({"image.b.kernel": Entry.of(URL, Pin(A))})
+    ours = LockFile({"image.b.kernel": LockEntry.of(URL, Pin(A))})
     with pytest.raises(BusyError, match="was changed by someone else meanwhile") as caught:
-        lockfile.write(path, Lock(), ours)
+        lockfile.write(path, LockFile(), ours)
     assert caught.value.hint == "run it again"
     assert path.read_text() == TEXT
 
 
 def test_what_somebody_else_has_added_meanwhile_stays(path: Path) -> None:
     path.write_text(TEXT)
-    ours = Entry.of(URL, Pin(B))
-    lockfile.write(path, Lock(), Lock({"image.c.rootfs": ours}))
+    ours = LockEntry.of(URL, Pin(B))
+    lockfile.write(path, LockFile(), LockFile({"image.c.rootfs": ours}))
     assert lockfile.read(path).entries == {**LOCK.entries, "image.c.rootfs": ours}
 
 
 def test_what_somebody_else_has_written_alike_is_fine_and_not_written_again(path: Path) -> None:
     path.write_text(TEXT)
     before = path.stat().st_mtime_ns
-    lockfile.write(path, Lock(), LOCK)
+    lockfile.write(path, LockFile(), LOCK)
     assert path.stat().st_mtime_ns == before
 
 
 def test_an_entry_may_be_dropped_that_is_gone_already(path: Path) -> None:
     path.write_text(TEXT)
-    stale = Lock({**LOCK.entries, "image.c.rootfs": Entry.of(URL, Pin(B))})
+    stale = LockFile({**LOCK.entries, "image.c.rootfs": LockEntry.of(URL, Pin(B))})
     lockfile.write(path, stale, LOCK)
     assert lockfile.read(path) == LOCK
 
 
 def test_a_directory_that_is_gone_is_one_plain_error(tmp_path: Path) -> None:
     with pytest.raises(LockFileError, match="can't be written: no such file or directory"):
-        lockfile.write(tmp_path / "gone/bangerbuild.lock", Lock(), LOCK)
+        lockfile.write(tmp_path / "gone/bangerbuild.lock", LockFile(), LOCK)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path) -> None:
     path.parent.chmod(0o500)
     with pytest.raises(LockFileError, match="permission denied") as caught:
-        lockfile.write(path, Lock(), LOCK)
+        lockfile.write(path, LockFile(), LOCK)
     assert caught.value.hint == f"give sha256 in the manifest, or make '{path.parent}' writable"
 
 
@@ -258,8 +258,8 @@ def test_an_entry_begins_with_what_the_manifest_asks_for(
 
 def test_an_entry_gives_its_pin_back() -> None:
     pin = Pin(A, "linux/amd64", B)
-    assert Entry.of(URL, pin).pin == pin
-    assert Entry.of(URL, Pin(A)).pin == Pin(A)
+    assert LockEntry.of(URL, pin).pin == pin
+    assert LockEntry.of(URL, Pin(A)).pin == Pin(A)
 
 
 @pytest.mark.parametrize(
@@ -273,19 +273,19 @@ def test_an_entry_gives_its_pin_back() -> None:
     ],
 )
 def test_an_entry_answers_for_its_tag_and_platform_alone(asked: dict[str, str], answers: bool) -> None:  # noqa: FBT001  a row of the table
-    assert Entry.of({"oci": "docker://x"}, Pin(A, "linux/amd64")).answers(asked) is answers
+    assert LockEntry.of({"oci": "docker://x"}, Pin(A, "linux/amd64")).answers(asked) is answers
 
 
 def test_an_entry_with_more_packages_or_fewer_answers_for_others() -> None:
-    entry = Entry.of({"mmdebstrap": "sid", "packages": ["ssh"]}, Pin(A))
+    entry = LockEntry.of({"mmdebstrap": "sid", "packages": ["ssh"]}, Pin(A))
     assert entry.answers({"mmdebstrap": "sid", "packages": ["ssh"]})
     assert not entry.answers({"mmdebstrap": "sid", "packages": ["ssh", "vim"]})
     assert not entry.answers({"mmdebstrap": "sid"})
 
 
 def test_an_entry_of_another_place_holds_for_the_same_words_but_its_own_comes_first() -> None:
-    own, other = Entry.of(URL, Pin(A)), Entry.of(URL, Pin(B))
-    lock = Lock({"image.a.rootfs": other, "image.b.rootfs": own})
+    own, other = LockEntry.of(URL, Pin(A)), LockEntry.of(URL, Pin(B))
+    lock = LockFile({"image.a.rootfs": other, "image.b.rootfs": own})
     assert lock.find("image.b.rootfs", URL) == own
     assert lock.find("image.c.rootfs", URL) == other
     assert lock.find("image.c.rootfs", {"url": "https://other"}) is None

@@ -25,7 +25,7 @@ from bangerbuild.declared import (
 from bangerbuild.errors import LockFileError, SourceError
 from bangerbuild.model import Recipe, Record
 from bangerbuild.resolving import pins
-from bangerbuild.resolving.lockfile import Entry, Lock
+from bangerbuild.resolving.lockfile import LockEntry, LockFile
 from bangerbuild.resolving.pins import Wish, settle
 
 if TYPE_CHECKING:
@@ -71,13 +71,13 @@ def manifest(*images: Image) -> Manifest:
     return Manifest(Path("/project/build"), {image.name: image for image in images}, {}, (Path("vm.toml"),))
 
 
-def locked(**entries: Entry) -> Lock:
+def locked(**entries: LockEntry) -> LockFile:
     """A lock file; `a_rootfs` stands for `image.a.rootfs`."""
-    return Lock({f"image.{name.replace('_', '.', 1)}": entry for name, entry in entries.items()})
+    return LockFile({f"image.{name.replace('_', '.', 1)}": entry for name, entry in entries.items()})
 
 
-def entry(url: str, digest: str) -> Entry:
-    return Entry.of({"url": url}, Pin(digest))
+def entry(url: str, digest: str) -> LockEntry:
+    return LockEntry.of({"url": url}, Pin(digest))
 
 
 ELSEWHERE = manifest(
@@ -87,8 +87,8 @@ WORLD = {URL: Pin(A), KERNEL: Pin(B), TAG: Pin(C, "linux/amd64")}
 ALL = locked(
     a_rootfs=entry(URL, A),
     a_kernel=entry(KERNEL, B),
-    b_rootfs=Entry.of({"oci": TAG}, Pin(C, "linux/amd64")),
-    b_work_seed=Entry.of({"oci": TAG}, Pin(C, "linux/amd64")),
+    b_rootfs=LockEntry.of({"oci": TAG}, Pin(C, "linux/amd64")),
+    b_work_seed=LockEntry.of({"oci": TAG}, Pin(C, "linux/amd64")),
 )
 
 
@@ -101,7 +101,7 @@ def pin_of(settled: pins.Settled, name: str, key: str = "rootfs") -> Pin | None:
 
 def test_what_nobody_remembers_is_asked_once_for_all_places_and_locked() -> None:
     world = FakeWorld(WORLD)
-    settled = settle(ELSEWHERE, Lock(), forgotten, world)
+    settled = settle(ELSEWHERE, LockFile(), forgotten, world)
     assert world.asked == [(URL, None), (KERNEL, None), (TAG, None)]
     assert settled.lock == ALL
     assert [pin_of(settled, "a"), pin_of(settled, "a", "kernel")] == [Pin(A), Pin(B)]
@@ -146,7 +146,7 @@ def test_a_platform_that_the_manifest_asks_for_is_another_question() -> None:
     images = manifest(Image("b", OciSource(TAG, platform="linux/arm64")))
     settled = settle(images, ALL, forgotten, world)
     assert pin_of(settled, "b") == Pin(A, "linux/arm64")
-    assert settled.lock.entries["image.b.rootfs"] == Entry.of({"oci": TAG}, Pin(A, "linux/arm64"))
+    assert settled.lock.entries["image.b.rootfs"] == LockEntry.of({"oci": TAG}, Pin(A, "linux/arm64"))
 
 
 def record(place: str, words: dict[str, str]) -> Callable[[str], Record | None]:
@@ -158,7 +158,7 @@ def test_what_was_built_is_remembered_by_the_store_where_the_lock_file_is_gone()
     world = FakeWorld()
     settled = settle(
         manifest(Image("a", UrlSource(URL))),
-        Lock(),
+        LockFile(),
         record("image.a.rootfs", {"url": URL, "sha256": A}),
         world,
     )
@@ -169,7 +169,7 @@ def test_what_was_built_is_remembered_by_the_store_where_the_lock_file_is_gone()
 @pytest.mark.parametrize("words", [{}, {"url": "https://other", "sha256": A}])
 def test_what_was_built_of_something_else_is_no_answer(words: dict[str, str]) -> None:
     world = FakeWorld({URL: Pin(B)})
-    settled = settle(manifest(Image("a", UrlSource(URL))), Lock(), record("image.a.rootfs", words), world)
+    settled = settle(manifest(Image("a", UrlSource(URL))), LockFile(), record("image.a.rootfs", words), world)
     assert pin_of(settled, "a") == Pin(B)
 
 
@@ -182,7 +182,7 @@ def test_the_lock_file_counts_more_than_what_was_built() -> None:
 def test_nobody_is_asked_for_what_is_not_needed() -> None:
     world = FakeWorld(WORLD)
     settled = settle(
-        ELSEWHERE, Lock(), forgotten, world, Wish(needed=lambda place: place == "image.a.kernel")
+        ELSEWHERE, LockFile(), forgotten, world, Wish(needed=lambda place: place == "image.a.kernel")
     )
     assert world.asked == [(KERNEL, None)]
     assert settled.lock == locked(a_kernel=entry(KERNEL, B))
@@ -191,7 +191,7 @@ def test_nobody_is_asked_for_what_is_not_needed() -> None:
 
 def test_a_source_that_gives_no_answer_is_an_error() -> None:
     with pytest.raises(SourceError, match="is not there"):
-        settle(ELSEWHERE, Lock(), forgotten, FakeWorld())
+        settle(ELSEWHERE, LockFile(), forgotten, FakeWorld())
 
 
 def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
@@ -200,9 +200,9 @@ def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
         Image("b", OtherImage("a")),
     )
     world = FakeWorld()
-    settled = settle(plain, Lock(), forgotten, world)
+    settled = settle(plain, LockFile(), forgotten, world)
     assert settled.manifest is plain
-    assert (settled.lock, world.hashed) == (Lock(), [])
+    assert (settled.lock, world.hashed) == (LockFile(), [])
 
 
 # --locked
@@ -215,18 +215,18 @@ def test_locked_takes_a_lock_file_that_has_everything() -> None:
 @pytest.mark.parametrize(
     ("lock", "places"),
     [
-        (Lock(), "image.a.kernel, image.a.rootfs, image.b.rootfs, image.b.work_seed"),
+        (LockFile(), "image.a.kernel, image.a.rootfs, image.b.rootfs, image.b.work_seed"),
         (
             replace(ALL, entries={**ALL.entries, "image.a.rootfs": entry("https://old", A)}),
             "image.a.rootfs",
         ),
         (
-            Lock({place: known for place, known in ALL.entries.items() if place != "image.b.work_seed"}),
+            LockFile({place: known for place, known in ALL.entries.items() if place != "image.b.work_seed"}),
             "image.b.work_seed",
         ),
     ],
 )
-def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: Lock, places: str) -> None:
+def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: LockFile, places: str) -> None:
     world = FakeWorld(WORLD)
     with pytest.raises(LockFileError) as caught:
         settle(ELSEWHERE, lock, forgotten, world, Wish(locked=True))
@@ -237,7 +237,7 @@ def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: L
 def test_locked_takes_no_word_of_the_store() -> None:
     built = record("image.a.rootfs", {"url": URL, "sha256": A})
     with pytest.raises(LockFileError, match=r"for image\.a\.rootfs"):
-        settle(manifest(Image("a", UrlSource(URL))), Lock(), built, FakeWorld(), Wish(locked=True))
+        settle(manifest(Image("a", UrlSource(URL))), LockFile(), built, FakeWorld(), Wish(locked=True))
 
 
 def test_locked_does_not_mind_what_is_stale() -> None:
@@ -252,17 +252,17 @@ ARCHIVES = manifest(
 )
 ARCHIVE_WORLD = {"root.tar": Pin(A), "oci:layout:v1": Pin(B, "linux/amd64")}
 ARCHIVES_LOCKED = locked(
-    a_rootfs=Entry.of({"tar": "root.tar"}, Pin(A)),
-    b_rootfs=Entry.of({"oci": "oci:layout:v1"}, Pin(B, "linux/amd64")),
+    a_rootfs=LockEntry.of({"tar": "root.tar"}, Pin(A)),
+    b_rootfs=LockEntry.of({"oci": "oci:layout:v1"}, Pin(B, "linux/amd64")),
 )
 
 
 def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
     world = FakeWorld(ARCHIVE_WORLD)
-    settled = settle(ARCHIVES, Lock(), forgotten, world)
-    assert (settled.lock, world.hashed) == (Lock(), [])
+    settled = settle(ARCHIVES, LockFile(), forgotten, world)
+    assert (settled.lock, world.hashed) == (LockFile(), [])
     assert pin_of(settled, "b") == Pin(B, "linux/amd64")
-    assert settle(ARCHIVES, Lock(), forgotten, world, Wish(whole=True)).lock == ARCHIVES_LOCKED
+    assert settle(ARCHIVES, LockFile(), forgotten, world, Wish(whole=True)).lock == ARCHIVES_LOCKED
 
 
 @pytest.mark.parametrize(
@@ -295,7 +295,7 @@ def test_another_file_in_the_manifest_is_no_difference() -> None:
     images = manifest(Image("a", TarSource(host("new.tar"))))
     assert settle(images, ARCHIVES_LOCKED, forgotten, world).lock == ARCHIVES_LOCKED
     assert settle(images, ARCHIVES_LOCKED, forgotten, world, Wish(whole=True)).lock == locked(
-        a_rootfs=Entry.of({"tar": "new.tar"}, Pin(B))
+        a_rootfs=LockEntry.of({"tar": "new.tar"}, Pin(B))
     )
 
 
@@ -317,8 +317,8 @@ def test_an_upgrade_asks_again_and_says_what_was_known() -> None:
     assert settled.lock == locked(
         a_rootfs=entry(URL, C),
         a_kernel=entry(KERNEL, B),
-        b_rootfs=Entry.of({"oci": TAG}, Pin(A, "linux/arm64")),
-        b_work_seed=Entry.of({"oci": TAG}, Pin(A, "linux/arm64")),
+        b_rootfs=LockEntry.of({"oci": TAG}, Pin(A, "linux/arm64")),
+        b_work_seed=LockEntry.of({"oci": TAG}, Pin(A, "linux/arm64")),
     )
 
 

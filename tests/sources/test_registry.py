@@ -12,7 +12,7 @@ from bangerbuild.declared import Pin
 from bangerbuild.errors import OfflineError, SourceError
 from bangerbuild.fetch.cache import Cache
 from bangerbuild.formats.oci.blobs import blob_name
-from bangerbuild.formats.oci.layout import Image, resolve
+from bangerbuild.formats.oci.layout import OciImage, resolve
 from bangerbuild.formats.oci.places import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 from bangerbuild.formats.oci.reference import Reference, parse_reference
@@ -87,7 +87,7 @@ def asked(server: Registry, tag: str, platform: Platform = AMD64) -> tuple[Refer
     return reference, registry.ask(reference, platform, FakeMeans())
 
 
-def brought(reference: Reference, pin: Pin, cache: Cache, means: FakeMeans | None = None) -> Image:
+def brought(reference: Reference, pin: Pin, cache: Cache, means: FakeMeans | None = None) -> OciImage:
     """The image in the layout that is made; all its layers are there."""
     with registry.layout(reference, pin, cache, means or FakeMeans()) as layout:
         image = resolve(

@@ -77,7 +77,7 @@ class BootImage:
 
     def apply(self) -> dict[str, Result]:
         reporter = RecordingReporter()
-        limits = execute.Limits(jobs=2, keep_going=True, epoch=EPOCH)
+        limits = execute.ExecuteOptions(jobs=2, keep_going=True, epoch=EPOCH)
         with store.writing(self.store, timeout_seconds=0) as opened:
             host = LocalHost(opened, EPOCH)
             made = plan.make(graph.build(self.steps()), opened, host, epoch=EPOCH)

@@ -14,7 +14,7 @@ from bangerbuild.steps import disks, in_place
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
-from bangerbuild.tree import Place
+from bangerbuild.tree import DiskMount
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.fakes import EPOCH
 from tests.steps.guest_disks import (
@@ -111,7 +111,7 @@ BASE_UNKNOWN = Reason(ReasonCode.BASE_UNKNOWN)
 def test_a_patch_is_due_where_its_disk_is_new_or_what_it_writes_has_changed(
     given: Situation, verdict: Verdict
 ) -> None:
-    assert WorkPatch(name="web", image="debian", place=Place("/root")).judge(given) == verdict
+    assert WorkPatch(name="web", image="debian", place=DiskMount("/root")).judge(given) == verdict
 
 
 # mechanisms

@@ -41,7 +41,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def entry(project: Project) -> lockfile.Entry:
+def entry(project: Project) -> lockfile.LockEntry:
     return lockfile.read(project.directory / "bangerbuild.lock").entries[ID]
 
 

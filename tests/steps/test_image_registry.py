@@ -71,7 +71,7 @@ def release(project: Project) -> str:
     return disk.text("/etc/release")
 
 
-def entry(project: Project) -> lockfile.Entry:
+def entry(project: Project) -> lockfile.LockEntry:
     return lockfile.read(project.directory / "bangerbuild.lock").entries[ID]
 
 

@@ -75,7 +75,7 @@ def facts(project: Project, step_id: str = ID) -> dict[str, Json]:
     return dict(store.read(project.store).records[step_id].facts)
 
 
-def locked(project: Project) -> lockfile.Lock:
+def locked(project: Project) -> lockfile.LockFile:
     return lockfile.read(project.directory / "bangerbuild.lock")
 
 

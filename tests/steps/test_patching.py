@@ -13,7 +13,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import differences as told
-from bangerbuild.steps import patching, written
+from bangerbuild.steps import ledger, patching
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.steps.building import Disk
 
@@ -105,7 +105,7 @@ def test_what_is_known_to_be_there_is_not_read_and_what_would_change_is_the_same
         GuestSymlink("/etc/s", "a"),
     ]
     patching.make(disk, changes)
-    known = written.of_changes(changes) | patching.sync(disk, synced(tree(host)), {})
+    known = ledger.of_changes(changes) | patching.sync(disk, synced(tree(host)), {})
     edit(host)
     wanted: list[GuestChange] = [
         *changes[1:],

@@ -452,22 +452,22 @@ def test_what_a_patch_is_about_to_write_is_remembered_until_it_is_confirmed(path
     step_id = "vm.web.root.patch"
     for lines in ({"/a": "1", "/b": "1"}, {"/a": "2"}, {"/a": "1"}):
         with store.writing(path, timeout_seconds=0) as opened:
-            opened.will_write(step_id, lines)
-    assert store.read(path).perhaps_written(step_id) == {"/a": ["1", "2"], "/b": ["1"]}
-    assert store.read(path).written(step_id) == {}
+            opened.intend(step_id, lines)
+    assert store.read(path).intended_ledger(step_id) == {"/a": ["1", "2"], "/b": ["1"]}
+    assert store.read(path).ledger(step_id) == {}
     with store.writing(path, timeout_seconds=0) as opened:
         opened.publish([Staged((), {}, written={step_id: {"/a": "2"}})])
-        assert opened.perhaps_written(step_id) == {}
-    assert store.read(path).perhaps_written(step_id) == {}
-    assert store.read(path).written(step_id) == {"/a": "2"}
+        assert opened.intended_ledger(step_id) == {}
+    assert store.read(path).intended_ledger(step_id) == {}
+    assert store.read(path).ledger(step_id) == {"/a": "2"}
 
 
 def test_what_a_patch_was_about_to_write_is_forgotten_with_the_rest(path: Path) -> None:
     publish(path, {ROOT: "one"})
     with store.writing(path, timeout_seconds=0) as opened:
-        opened.will_write("vm.web.root.patch", {"/a": "1"})
+        opened.intend("vm.web.root.patch", {"/a": "1"})
         opened.forget(["vm.web.root.patch"], [])
-        assert opened.perhaps_written("vm.web.root.patch") == {}
+        assert opened.intended_ledger("vm.web.root.patch") == {}
 
 
 def publish_raising(path: Path, function: str, error: Exception, texts: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from bangerbuild.errors import BusyError
 from bangerbuild.store import locks
-from bangerbuild.store.locks import Lock, Owners, is_abandoned
+from bangerbuild.store.locks import OwnerLocks, StoreLock, is_abandoned
 from tests.conftest import PROJECT
 from tests.need import need
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 HOLD = """\
 import sys, pathlib
-from bangerbuild.store.locks import Lock
-with Lock(pathlib.Path(sys.argv[1]), 0, "it", shared=sys.argv[2] == "shared"):
+from bangerbuild.store.locks import StoreLock
+with StoreLock(pathlib.Path(sys.argv[1]), 0, "it", shared=sys.argv[2] == "shared"):
     print(flush=True)
     sys.stdin.read()
 """
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_free_lock_is_had_at_once_and_its_file_says_by_whom(path: Path) -> None:
-    with Lock(path, 0, "it") as lock:
+    with StoreLock(path, 0, "it") as lock:
         assert not lock.waited
         assert path.read_text().strip() == str(os.getpid())
     assert path.stat().st_mode & 0o777 == 0o600
@@ -58,15 +58,15 @@ def test_a_free_lock_is_had_at_once_and_its_file_says_by_whom(path: Path) -> Non
 
 def test_a_held_lock_is_refused_with_its_holder(path: Path) -> None:
     with held_by_another(path) as program, pytest.raises(BusyError) as error:
-        Lock(path, 0, "'vm.web'")
+        StoreLock(path, 0, "'vm.web'")
     assert error.value.brief == f"'vm.web' is locked by process {program.pid}"
     assert error.value.hint == "wait for it to end, or wait longer: --lock-timeout SECONDS"
 
 
 def test_a_refused_lock_leaves_no_descriptor_behind(path: Path) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
-    with Lock(path, 0, "it"), pytest.raises(BusyError):
-        Lock(path, 0, "it")
+    with StoreLock(path, 0, "it"), pytest.raises(BusyError):
+        StoreLock(path, 0, "it")
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
@@ -74,15 +74,15 @@ def test_a_lock_is_waited_for_as_long_as_is_wanted(path: Path, monkeypatch: pyte
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     monkeypatch.setattr(time, "sleep", lambda seconds: now.append(now.pop() + seconds))
-    with Lock(path, 0, "it"), pytest.raises(BusyError):
-        Lock(path, 7, "it")
+    with StoreLock(path, 0, "it"), pytest.raises(BusyError):
+        StoreLock(path, 7, "it")
     assert 7 <= now[0] < 7 + 2 * locks.POLL_SECONDS
 
 
 def test_who_waited_knows_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with held_by_another(path) as program:
         monkeypatch.setattr(time, "sleep", lambda _: program.communicate())
-        with Lock(path, 60, "it") as lock:
+        with StoreLock(path, 60, "it") as lock:
             assert lock.waited
             assert path.read_text().strip() == str(os.getpid())
 
@@ -91,15 +91,15 @@ def test_a_lock_dies_with_its_holder(path: Path) -> None:
     with held_by_another(path) as program:
         program.send_signal(signal.SIGKILL)
         program.wait()
-        with Lock(path, 0, "it"):
+        with StoreLock(path, 0, "it"):
             pass
 
 
 def test_a_lock_is_not_inherited_by_programs_that_are_started(path: Path) -> None:
-    with Lock(path, 0, "it"):
+    with StoreLock(path, 0, "it"):
         program = subprocess.Popen([need("sleep", "coreutils"), "60"])
     try:
-        with Lock(path, 0, "it"):
+        with StoreLock(path, 0, "it"):
             pass
     finally:
         program.kill()
@@ -107,15 +107,15 @@ def test_a_lock_is_not_inherited_by_programs_that_are_started(path: Path) -> Non
 
 
 def test_a_shared_lock_is_shared_but_keeps_others_out(path: Path) -> None:
-    with held_by_another(path, shared=True), Lock(path, 0, "it", shared=True), pytest.raises(BusyError):
-        Lock(path, 0, "it")
-    with Lock(path, 0, "it"), pytest.raises(BusyError):
-        Lock(path, 0, "it", shared=True)
+    with held_by_another(path, shared=True), StoreLock(path, 0, "it", shared=True), pytest.raises(BusyError):
+        StoreLock(path, 0, "it")
+    with StoreLock(path, 0, "it"), pytest.raises(BusyError):
+        StoreLock(path, 0, "it", shared=True)
 
 
 def test_a_directory_can_be_locked_and_nothing_is_written_into_it(tmp_path: Path) -> None:
-    with Lock(tmp_path, 0, "it"), pytest.raises(BusyError, match="is locked by another process"):
-        Lock(tmp_path, 0, "it")
+    with StoreLock(tmp_path, 0, "it"), pytest.raises(BusyError, match="is locked by another process"):
+        StoreLock(tmp_path, 0, "it")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -124,12 +124,12 @@ def test_a_file_that_names_nobody_is_locked_by_another_process(path: Path) -> No
     with path.open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(BusyError, match="'x' is locked by another process"):
-            Lock(path, 0, "'x'")
+            StoreLock(path, 0, "'x'")
 
 
 def test_a_lock_that_can_not_be_opened_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        Lock(tmp_path / "nowhere" / "lock", 0, "it")
+        StoreLock(tmp_path / "nowhere" / "lock", 0, "it")
 
 
 def test_what_nobody_holds_is_abandoned_and_stays_so(tmp_path: Path) -> None:
@@ -144,19 +144,19 @@ def test_what_nobody_holds_is_abandoned_and_stays_so(tmp_path: Path) -> None:
 
 
 def test_owners_are_held_together_and_let_go_together(tmp_path: Path) -> None:
-    owners = Owners(tmp_path, 0)
+    owners = OwnerLocks(tmp_path, 0)
     assert not owners.take(["vm.web", "image.debian"])
     assert owners.names == {"vm.web", "image.debian"}
     for name in owners.names:
         with pytest.raises(BusyError, match=f"'{name}' is locked by process {os.getpid()}"):
-            Owners(tmp_path, 0).take([name])
+            OwnerLocks(tmp_path, 0).take([name])
     owners.close()
     assert owners.names == frozenset()
-    assert not Owners(tmp_path, 0).take(["vm.web", "image.debian"])
+    assert not OwnerLocks(tmp_path, 0).take(["vm.web", "image.debian"])
 
 
 def test_taking_more_keeps_what_is_held(tmp_path: Path) -> None:
-    owners = Owners(tmp_path, 0)
+    owners = OwnerLocks(tmp_path, 0)
     owners.take(["vm.b"])
     owners.take(["vm.a"])
     owners.take([])
@@ -164,13 +164,13 @@ def test_taking_more_keeps_what_is_held(tmp_path: Path) -> None:
 
 
 def test_where_one_is_not_free_none_is_held(tmp_path: Path) -> None:
-    owners, other = Owners(tmp_path, 0), Owners(tmp_path, 0)
+    owners, other = OwnerLocks(tmp_path, 0), OwnerLocks(tmp_path, 0)
     owners.take(["vm.a"])
     other.take(["vm.b"])
     with pytest.raises(BusyError, match=r"'vm\.b'"):
         owners.take(["vm.b", "vm.c"])
     assert owners.names == frozenset()
-    assert not Owners(tmp_path, 0).take(["vm.a", "vm.c"])
+    assert not OwnerLocks(tmp_path, 0).take(["vm.a", "vm.c"])
 
 
 def test_the_time_to_wait_is_for_all_of_them_together(
@@ -178,7 +178,7 @@ def test_the_time_to_wait_is_for_all_of_them_together(
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    first, second = Owners(tmp_path, 0), Owners(tmp_path, 0)
+    first, second = OwnerLocks(tmp_path, 0), OwnerLocks(tmp_path, 0)
     first.take(["vm.a"])
     second.take(["vm.b"])
 
@@ -189,15 +189,15 @@ def test_the_time_to_wait_is_for_all_of_them_together(
 
     monkeypatch.setattr(time, "sleep", sleep)
     with pytest.raises(BusyError, match=r"'vm\.b'"):
-        Owners(tmp_path, 10).take(["vm.a", "vm.b"])
+        OwnerLocks(tmp_path, 10).take(["vm.a", "vm.b"])
     assert 10 <= now[0] < 11
 
 
 def test_who_had_to_wait_for_any_of_them_knows_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    other = Owners(tmp_path, 0)
+    other = OwnerLocks(tmp_path, 0)
     other.take(["vm.b"])
     monkeypatch.setattr(time, "sleep", lambda _: other.close())
-    assert Owners(tmp_path, 60).take(["vm.a", "vm.b", "vm.c"])
+    assert OwnerLocks(tmp_path, 60).take(["vm.a", "vm.b", "vm.c"])
 
 
 def test_two_that_want_what_the_other_has_do_not_wait_for_each_other_for_ever(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_two_that_want_what_the_other_has_do_not_wait_for_each_other_for_ever(tm
     met, got = threading.Barrier(2), list[frozenset[str]]()
 
     def work(first: str, second: str) -> None:
-        owners = Owners(tmp_path, 60)
+        owners = OwnerLocks(tmp_path, 60)
         owners.take([first])
         met.wait()
         owners.take([second])
@@ -221,12 +221,12 @@ def test_two_that_want_what_the_other_has_do_not_wait_for_each_other_for_ever(tm
 
 
 def test_who_shares_a_lock_with_nobody_may_keep_it_alone(path: Path) -> None:
-    with Lock(path, 0, "it", shared=True) as lock:
+    with StoreLock(path, 0, "it", shared=True) as lock:
         assert lock.keep_alone()
         with pytest.raises(BusyError):
-            Lock(path, 0, "it", shared=True)
+            StoreLock(path, 0, "it", shared=True)
 
 
 def test_who_shares_it_with_another_may_not(path: Path) -> None:
-    with held_by_another(path, shared=True), Lock(path, 0, "it", shared=True) as lock:
+    with held_by_another(path, shared=True), StoreLock(path, 0, "it", shared=True) as lock:
         assert not lock.keep_alone()

@@ -45,7 +45,7 @@ def looked_at(project: Project) -> set[Path]:
     }
 
 
-def remembered(project: Project) -> record.Record:
+def remembered(project: Project) -> record.RunRecord:
     found = record.found(project.asked().key)
     assert found is not None
     return found
@@ -98,7 +98,7 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         for path in PACKAGE.rglob("*.py")
         if "environ" in path.read_text() or "expanduser" in path.read_text()
     }
-    plans = {"pipeline.py", "manifest/values.py", "manifest/source.py", "process.py"}
+    plans = {"pipeline.py", "manifest/values.py", "manifest/files.py", "process.py"}
     only_look_up_libraries = {
         "uptodate/programs.py",
         "uptodate/check.py",

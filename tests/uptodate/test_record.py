@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 HOME = "/home/me"
 
 
-def sample(key: str = "vm.toml") -> record.Record:
-    return record.Record(
+def sample(key: str = "vm.toml") -> record.RunRecord:
+    return record.RunRecord(
         key=("/here", (key,), None, (), False, False),
         circumstances=["3.11", "odd \udcff"],
         store="/here/build",

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, process, store
 from bangerbuild.commands.verify import artifacts
-from bangerbuild.commands.verify.check import Check, Finding
+from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.pipeline import load_graph, pinned_as_known
 from bangerbuild.request import epoch
-from bangerbuild.store.locks import Lock
+from bangerbuild.store.locks import StoreLock
 from bangerbuild.store.sessions import LOCKS
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ if TYPE_CHECKING:
     from bangerbuild.request import Request, RunOptions
     from bangerbuild.store import Store
 
-WORDS = {Finding.OK: "ok", Finding.FAILED: "failed", Finding.SKIPPED: "skipped", Finding.IN_USE: "in use"}
+WORDS = {
+    CheckResult.OK: "ok",
+    CheckResult.FAILED: "failed",
+    CheckResult.SKIPPED: "skipped",
+    CheckResult.IN_USE: "in use",
+}
 
 
 def verify(
@@ -82,7 +87,7 @@ def verify(
             tell(found)
             checks += found
         if again:
-            limits = execute.Limits(run_options.jobs, keep_going=True, epoch=epoch())
+            limits = execute.ExecuteOptions(run_options.jobs, keep_going=True, epoch=epoch())
             known = pinned_as_known(request, loaded, steps)
             made = tuple(rebuild(known, opened, limits))
             tell(made)
@@ -167,12 +172,12 @@ class _Examination:
                 return tuple(check for one in known if not self.stopped for check in self._examine(one))
         except BusyError as err:
             busy = ((one.name, one.id) for one in self._known(records))
-            return tuple(Check(*names, "use", Finding.IN_USE, err.brief) for names in busy)
+            return tuple(Check(*names, "use", CheckResult.IN_USE, err.brief) for names in busy)
 
     def _alone(self, owner: str) -> AbstractContextManager[object]:
         if not self._store.is_writable:
             return nullcontext()
-        return Lock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'")
+        return StoreLock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'")
 
     def _stage(self) -> Path:
         if self._store.is_writable:
@@ -194,7 +199,7 @@ class _Examination:
         with self._turn:
             directory = self._stage()
         try:
-            return artifacts.examine(one, artifacts.Means(directory, self._skeletons, self._epoch))
+            return artifacts.examine(one, artifacts.CheckContext(directory, self._skeletons, self._epoch))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 
@@ -203,7 +208,7 @@ def lines(checks: Sequence[Check]) -> Iterator[str]:
     """A line for each artifact that is well, and one for each fault."""
     for path, found in groupby(checks, lambda check: check.path):
         some = list(found)
-        told = [check for check in some if check.result is not Finding.OK] or some[:1]
+        told = [check for check in some if check.result is not CheckResult.OK] or some[:1]
         for check in told:
             yield f"  {WORDS[check.result]:<7} {path}  {check.message}".rstrip()
 
@@ -221,8 +226,8 @@ def _path(check: Check) -> str:
     return check.path
 
 
-def _worst(checks: Iterator[Check]) -> Finding:
-    order = (Finding.FAILED, Finding.IN_USE, Finding.SKIPPED, Finding.OK)
+def _worst(checks: Iterator[Check]) -> CheckResult:
+    order = (CheckResult.FAILED, CheckResult.IN_USE, CheckResult.SKIPPED, CheckResult.OK)
     return min((check.result for check in checks), key=order.index)
 
 
@@ -233,5 +238,5 @@ def to_json(path: Path, checks: Sequence[Check]) -> dict[str, Json]:
         "format": 1,
         "store": str(path),
         "checks": [check.to_json() for check in checks],
-        "summary": {finding.value: counts[finding] for finding in Finding},
+        "summary": {finding.value: counts[finding] for finding in CheckResult},
     }

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild.commands.verify.check import Check, Finding, judged, told
+from bangerbuild.commands.verify.check import Check, CheckResult, judged, told
 from bangerbuild.disk import checking, clone, in_use
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import BangerError, ToolError
-from bangerbuild.steps import KINDS, PATCHES, disks, written
-from bangerbuild.tree import Place
+from bangerbuild.steps import KINDS, PATCHES, disks, ledger
+from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
     import os
@@ -40,7 +40,7 @@ class Artifact:
     patch: str
     """The step that writes into it."""
     lines: Mapping[str, str] = field(default_factory=dict)
-    """What that wrote, as `steps.written` has it."""
+    """What that wrote, as `steps.ledger` has it."""
     mount_point: str = "/"
     """Where the guest sees it."""
 
@@ -64,13 +64,13 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
             base=store.path / str(base) if base else None,
             base_name=str(base or ""),
             patch=patch,
-            lines=store.written(patch) if patched and patched.artifacts == record.artifacts else {},
+            lines=store.ledger(patch) if patched and patched.artifacts == record.artifacts else {},
             mount_point=str(patched.facts.get("mount_point", "/")) if patched else "/",
         )
 
 
 @dataclass(frozen=True)
-class Means:
+class CheckContext:
     """What the checks of one artifact may use."""
 
     directory: Path
@@ -80,24 +80,24 @@ class Means:
     """Seconds since 1970 for what is written into copies."""
 
 
-def examine(artifact: Artifact, means: Means) -> tuple[Check, ...]:
+def examine(artifact: Artifact, means: CheckContext) -> tuple[Check, ...]:
     """Every check of an artifact, which is only read, as far as the ones before allow the next."""
     try:
         before = artifact.file.stat()
         holder = in_use.writer(artifact.file) if artifact.exclusive else None
     except FileNotFoundError:
-        return (_check(artifact, "artifact", Finding.FAILED, "it is missing"),)
+        return (_check(artifact, "artifact", CheckResult.FAILED, "it is missing"),)
     except OSError as err:
-        return (_check(artifact, "artifact", Finding.FAILED, told(err)),)
+        return (_check(artifact, "artifact", CheckResult.FAILED, told(err)),)
     if holder:
-        return (_check(artifact, "use", Finding.IN_USE, f"in use by {holder}"),)
-    checks = (_check(artifact, "artifact", Finding.OK), *_contents(artifact, before, means))
+        return (_check(artifact, "use", CheckResult.IN_USE, f"in use by {holder}"),)
+    checks = (_check(artifact, "artifact", CheckResult.OK), *_contents(artifact, before, means))
     if artifact.exclusive and _was_used(artifact, before):
-        return (_check(artifact, "use", Finding.IN_USE, "it was used while it was checked"),)
+        return (_check(artifact, "use", CheckResult.IN_USE, "it was used while it was checked"),)
     return checks
 
 
-def _check(artifact: Artifact, check: str, result: Finding, message: str = "") -> Check:
+def _check(artifact: Artifact, check: str, result: CheckResult, message: str = "") -> Check:
     return Check(artifact.name, artifact.id, check, result, message)
 
 
@@ -112,14 +112,14 @@ def _look(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _contents(artifact: Artifact, before: os.stat_result, means: Means) -> Iterator[Check]:
+def _contents(artifact: Artifact, before: os.stat_result, means: CheckContext) -> Iterator[Check]:
     yield from judged(artifact.name, artifact.id, "digest", lambda: _digest_faults(artifact, before))
     if artifact.base is not None:
         if not artifact.base.is_file():
             lost = f"its base '{artifact.base}' is missing: nothing else can be said of it"
-            yield _check(artifact, "base", Finding.FAILED, lost)
+            yield _check(artifact, "base", CheckResult.FAILED, lost)
             return
-        yield _check(artifact, "base", Finding.OK)
+        yield _check(artifact, "base", CheckResult.OK)
     if artifact.name.endswith(disks.SUFFIXES):
         yield from _disk(artifact, means)
 
@@ -135,19 +135,19 @@ def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
     yield "its bytes changed although nobody wrote to it" if untouched else "was changed by someone else"
 
 
-def _disk(artifact: Artifact, means: Means) -> Iterator[Check]:
-    source = checking.Source(artifact.file, artifact.base, artifact.name, artifact.base_name)
+def _disk(artifact: Artifact, means: CheckContext) -> Iterator[Check]:
+    source = checking.CheckedDisk(artifact.file, artifact.base, artifact.name, artifact.base_name)
     try:
         disk = checking.readable(source, means.directory, means.skeletons, epoch=means.epoch)
     except (BangerError, OSError) as err:
-        yield _check(artifact, "filesystem", Finding.FAILED, told(err))
+        yield _check(artifact, "filesystem", CheckResult.FAILED, told(err))
         return
     yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path, source))
     if artifact.lines:
         yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 
 
-def _filesystem_faults(raw: Path, source: checking.Source) -> Iterator[str]:
+def _filesystem_faults(raw: Path, source: checking.CheckedDisk) -> Iterator[str]:
     """One fault for all that e2fsck says: what follows the first is seldom another."""
     try:
         first, *more = checking.errors_in(raw) or ("",)
@@ -159,7 +159,7 @@ def _filesystem_faults(raw: Path, source: checking.Source) -> Iterator[str]:
 
 
 def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
-    place = Place(artifact.mount_point)
+    place = DiskMount(artifact.mount_point)
     with disk.opened() as blocks, Filesystem(blocks, allow_unclean=True, place=place) as filesystem:
-        for path in written.differing(filesystem, artifact.lines):
+        for path in ledger.differing(filesystem, artifact.lines):
             yield f"{path} differs in the guest"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json
 
 
-class Finding(StrEnum):
+class CheckResult(StrEnum):
     """How a check ended."""
 
     OK = "ok"
@@ -45,7 +45,7 @@ class Check:
     id: str
     """The step that made it, or that wrote into it."""
     check: str
-    result: Finding
+    result: CheckResult
     message: str = ""
 
     def to_json(self) -> dict[str, Json]:
@@ -63,10 +63,10 @@ def judged(path: str, step_id: str, check: str, faults: Callable[[], Iterable[st
     """One check: failed once for each fault, what can't be read among them; else it is well."""
     failed: list[Check] = []
     try:
-        failed.extend(Check(path, step_id, check, Finding.FAILED, fault) for fault in faults())
+        failed.extend(Check(path, step_id, check, CheckResult.FAILED, fault) for fault in faults())
     except (BangerError, OSError) as err:
-        failed.append(Check(path, step_id, check, Finding.FAILED, told(err)))
-    return tuple(failed) or (Check(path, step_id, check, Finding.OK),)
+        failed.append(Check(path, step_id, check, CheckResult.FAILED, told(err)))
+    return tuple(failed) or (Check(path, step_id, check, CheckResult.OK),)
 
 
 def told(err: BangerError | OSError) -> str:

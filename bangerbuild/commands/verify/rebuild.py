@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, report
-from bangerbuild.commands.verify.check import Check, Finding, told
+from bangerbuild.commands.verify.check import Check, CheckResult, told
 from bangerbuild.disk import clone
 from bangerbuild.model import Outcome, Plan, ReasonCode, Verb
 from bangerbuild.planning import plan
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from bangerbuild.store import Staged, Store
 
 
-def rebuild(wanted: Graph, store: Store, limits: execute.Limits) -> Iterator[Check]:
+def rebuild(wanted: Graph, store: Store, limits: execute.ExecuteOptions) -> Iterator[Check]:
     """Make every immutable artifact of these steps again; nothing is published.
 
     Args:
@@ -43,7 +43,7 @@ def rebuild(wanted: Graph, store: Store, limits: execute.Limits) -> Iterator[Che
             if obstacle is None:
                 yield _compared(action, artifact, result, comparison)
             else:
-                yield Check(artifact, action.id, "rebuild", Finding.SKIPPED, obstacle)
+                yield Check(artifact, action.id, "rebuild", CheckResult.SKIPPED, obstacle)
 
 
 def _again(action: Action, store: Store) -> Action:
@@ -65,10 +65,10 @@ def _obstacle(action: Action, store: Store) -> str | None:
 def _compared(action: Action, artifact: str, result: Result, comparison: _Comparison) -> Check:
     if result.outcome is not Outcome.DONE:
         why = told(result.error) if result.error else "what it is made from could not be made"
-        return Check(artifact, action.id, "rebuild", Finding.FAILED, f"not made again: {why}")
+        return Check(artifact, action.id, "rebuild", CheckResult.FAILED, f"not made again: {why}")
     if not comparison.same[artifact]:
-        return Check(artifact, action.id, "rebuild", Finding.FAILED, "made again, it has other bytes")
-    return Check(artifact, action.id, "rebuild", Finding.OK, "made again, it has the same bytes")
+        return Check(artifact, action.id, "rebuild", CheckResult.FAILED, "made again, it has other bytes")
+    return Check(artifact, action.id, "rebuild", CheckResult.OK, "made again, it has the same bytes")
 
 
 class _Comparison:

@@ -17,7 +17,7 @@ from bangerbuild.formats.hostfile import unreadable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.formats.oci.places import Layout, OpenFile
+    from bangerbuild.formats.oci.places import OciLayout, OpenFile
 
 DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
@@ -49,7 +49,7 @@ def blob_name(digest: str) -> str:
     return f"blobs/{digest.replace(':', '/')}"
 
 
-def check_present(layout: Layout, blob: Descriptor, written: str) -> None:
+def check_present(layout: OciLayout, blob: Descriptor, written: str) -> None:
     """Raises a SourceError if the blob is not there, or has another size. Nothing is read."""
     size = layout.size_of(blob_name(blob.digest), written)
     if size is None:
@@ -64,7 +64,7 @@ def check_present(layout: Layout, blob: Descriptor, written: str) -> None:
 
 
 @contextmanager
-def opened_blob(layout: Layout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
+def opened_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
     """The blob at its start, its size and digest compared before anybody sees a byte.
 
     Raises:
@@ -82,7 +82,7 @@ def opened_blob(layout: Layout, blob: Descriptor, written: str) -> Iterator[Open
         yield opened
 
 
-def read_blob(layout: Layout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
+def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
     """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
         raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import tree_path
 from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, digest_of
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import Configuration, parse_configuration
 from bangerbuild.formats.oci.documents import parse_document, parse_documents
-from bangerbuild.formats.oci.layout import Image, Layer, layer_name, read_document
+from bangerbuild.formats.oci.layout import Layer, OciImage, layer_name, read_document
 from bangerbuild.formats.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER
 from bangerbuild.formats.oci.places import DOCKER_MANIFEST
 from bangerbuild.formats.oci.reference import parse_name
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ class DockerImage:
     """One image of an archive, and the layout that has its layers as blobs while the archive is open."""
 
     layout: TarLayout
-    image: Image
+    image: OciImage
 
 
 def resolve(archive: TarLayout, tag: str | None, platform: Platform, *, written: str) -> DockerImage:
@@ -115,7 +115,7 @@ class _Resolver:
     def image(self, item: Document) -> DockerImage:
         manifest, configuration = self._configuration(item)
         candidate = choose([Candidate(manifest, configuration.platform)], self._wanted, self._written)
-        image = Image(
+        image = OciImage(
             manifest.digest,
             candidate.platform or self._wanted,
             self._layers(item, configuration.diff_ids),
@@ -161,7 +161,7 @@ class _Resolver:
     def _member(self, name: str, written: str) -> str:
         try:
             return tree_path(name.encode("utf-8", "surrogatepass"))
-        except Unfit as err:
+        except FormatError as err:
             raise SourceError(f"{written!r}: {name!r} {err.brief}", hint=DAMAGED_HINT) from err
 
 

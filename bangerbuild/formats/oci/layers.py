@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.limits import Budget
 from bangerbuild.formats.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
 from bangerbuild.formats.oci.layout import layer_name
-from bangerbuild.formats.oci.left import Left
 from bangerbuild.formats.oci.merge import Merge
+from bangerbuild.formats.oci.surviving import Left
 from bangerbuild.formats.tarstream import TarStream
-from bangerbuild.formats.unfit import Unfit
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.formats.digest import StatKey
-    from bangerbuild.formats.limits import Limits
-    from bangerbuild.formats.oci.layout import Image, Layer
-    from bangerbuild.formats.oci.places import Layout
+    from bangerbuild.formats.limits import UnpackLimits
+    from bangerbuild.formats.oci.layout import Layer, OciImage
+    from bangerbuild.formats.oci.places import OciLayout
 
 _UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
 
 
 @contextmanager
 def open_layers(
-    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+    layout: OciLayout, image: OciImage, *, written: str, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> Iterator[Iterator[Entry]]:
     """The entries of an image's tree: each name once, a file before the hard links to it.
 
@@ -52,7 +52,7 @@ def open_layers(
 
 
 def merge_layers(
-    layout: Layout, image: Image, *, written: str, limits: Limits = DEFAULT_LIMITS
+    layout: OciLayout, image: OciImage, *, written: str, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> MergedLayers:
     """Reads all layers once, compares them with their digests, and works out what is left of each.
 
@@ -84,7 +84,7 @@ def merge_layers(
     return MergedLayers(layout, image, written, tuple(seen), left, tuple(empty))
 
 
-def _source_bytes(layout: Layout, image: Image) -> int:
+def _source_bytes(layout: OciLayout, image: OciImage) -> int:
     """What the layers take before they are unpacked; one that comes several times is there once."""
     blobs_bytes = sum({layer.blob.digest: layer.blob.size_bytes for layer in image.layers}.values())
     return blobs_bytes if layout.packed_bytes is None else min(blobs_bytes, layout.packed_bytes)
@@ -116,7 +116,7 @@ def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
     for entry in entries:
         try:
             merge.put(entry)
-        except Unfit as err:
+        except FormatError as err:
             raise SourceError(f"{written!r}: {entry.path!r} {err.brief}") from err
 
 
@@ -124,8 +124,8 @@ def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
 class MergedLayers:
     """What is left of each layer. Its entries can be walked more than once."""
 
-    layout: Layout
-    image: Image
+    layout: OciLayout
+    image: OciImage
     written: str
     seen: tuple[StatKey, ...]
     """Of the blobs, when they were compared with their digests."""

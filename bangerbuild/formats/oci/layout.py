@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bangerbuild.formats.oci.config import Configuration
-    from bangerbuild.formats.oci.places import Layout
+    from bangerbuild.formats.oci.places import OciLayout
     from bangerbuild.formats.oci.platforms import Platform
 
 DOCUMENT_BYTES_MAX = 4 << 20
@@ -39,7 +39,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Image:
+class OciImage:
     """One image for one platform."""
 
     digest: str
@@ -50,7 +50,7 @@ class Image:
     config: ImageConfig
 
 
-def resolve(layout: Layout, tag: str | None, platform: Platform, *, written: str) -> Image:
+def resolve(layout: OciLayout, tag: str | None, platform: Platform, *, written: str) -> OciImage:
     """The image that a layout has under a tag, for a platform.
 
     Documents are read and compared with their digests. Of the layers only presence and size are looked at.
@@ -68,7 +68,7 @@ def resolve(layout: Layout, tag: str | None, platform: Platform, *, written: str
 
 
 class _Resolver:
-    def __init__(self, layout: Layout, platform: Platform, written: str) -> None:
+    def __init__(self, layout: OciLayout, platform: Platform, written: str) -> None:
         self._layout = layout
         self._wanted = platform
         self._written = written
@@ -76,7 +76,7 @@ class _Resolver:
         self._others: set[str] = set()
         """Media types that were met and are no image's."""
 
-    def image(self, tag: str | None) -> Image:
+    def image(self, tag: str | None) -> OciImage:
         found = tuple(self._candidates(self._tagged(tag), 0))
         return self._image(choose(found, self._wanted, self._written, others=self._others))
 
@@ -136,7 +136,7 @@ class _Resolver:
         config = document.table("config").descriptor()
         return self._configuration(config).platform if config.media_type in mediatypes.CONFIGS else None
 
-    def _image(self, candidate: Candidate) -> Image:
+    def _image(self, candidate: Candidate) -> OciImage:
         manifest = self._document(candidate.manifest, "manifest")
         if "manifests" in manifest.fields:
             raise manifest.wrong("manifests", "makes it an index and a manifest at once")
@@ -144,7 +144,7 @@ class _Resolver:
         if config.media_type not in mediatypes.CONFIGS:
             raise SourceError(f"{self._written!r} is no image but holds {config.media_type!r}")
         configuration = self._configuration(config)
-        return Image(
+        return OciImage(
             candidate.manifest.digest,
             candidate.platform or self._wanted,
             self._layers(manifest, configuration),
@@ -182,7 +182,7 @@ class _Resolver:
         return parse_document(read_blob(self._layout, blob, written, limit_bytes=DOCUMENT_BYTES_MAX), written)
 
 
-def read_document(layout: Layout, name: str, written: str) -> bytes:
+def read_document(layout: OciLayout, name: str, written: str) -> bytes:
     """All of a file that no digest stands for; SourceError if it is too large for a document."""
     with layout.opened(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from bangerbuild.formats.unfit import Unfit
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Merge:
         """Applies the next entry of the layer.
 
         Raises:
-            Unfit: it can't be applied to what is there; the brief is a predicate.
+            FormatError: it can't be applied to what is there; the brief is a predicate.
         """
         self._member += 1
         *above, name = entry.path.split("/")
@@ -89,7 +89,7 @@ class Merge:
         elif is_of_aufs:
             self._add(above, name, entry)
         elif marker := next((part for part in above if part.startswith(_WHITEOUT)), None):
-            raise Unfit(f"lies below {marker!r}, and names with '.wh.' mark what is removed")
+            raise FormatError(f"lies below {marker!r}, and names with '.wh.' mark what is removed")
         elif name.startswith(_WHITEOUT):
             self._remove(above, name, entry)
         else:
@@ -138,15 +138,15 @@ class Merge:
         there = directory.names.get(name) if directory else None
         if not isinstance(there, _Leaf):
             what = "is a directory" if there or not entry.target else "is not there"
-            raise Unfit(f"is a hard link to {entry.target!r}, which {what}")
+            raise FormatError(f"is a hard link to {entry.target!r}, which {what}")
         return _Leaf(self._layer, there.origin._replace(is_own=False), there.symlink)
 
     def _remove(self, above: Sequence[str], name: str, entry: Entry) -> None:
         removed = name.removeprefix(_WHITEOUT)
         if removed in _NO_NAMES:
-            raise Unfit(f"marks {removed!r} as removed, which is no name")
+            raise FormatError(f"marks {removed!r} as removed, which is no name")
         if entry.type not in _WHITEOUT_TYPES:
-            raise Unfit(f"is a {entry.type.value}, and names with '.wh.' mark what is removed")
+            raise FormatError(f"is a {entry.type.value}, and names with '.wh.' mark what is removed")
         directory = self._found(above)
         if directory is None:
             return
@@ -182,7 +182,7 @@ class Merge:
         for part in followed:
             below = directory.names.get(part)
             if isinstance(below, _Leaf):
-                raise Unfit(f"lies below {part!r}, which is no directory")
+                raise FormatError(f"lies below {part!r}, which is no directory")
             if below is None:
                 below = directory.names[part] = _Directory(self._layer)
             below.layer = self._layer
@@ -206,7 +206,7 @@ class Merge:
                     continue
                 symlinks += 1
                 if symlinks > _SYMLINKS_MAX:
-                    raise Unfit("lies below symlinks that lead round in a circle")
+                    raise FormatError("lies below symlinks that lead round in a circle")
                 if node.symlink.startswith("/"):
                     trail.clear()
                 left += reversed(node.symlink.split("/"))

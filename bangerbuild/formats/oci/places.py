@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
 from bangerbuild.formats.digest import stat_key
+from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
-from bangerbuild.formats.limits import Budget, Limits
+from bangerbuild.formats.limits import Budget, UnpackLimits
 from bangerbuild.formats.oci.blobs import DAMAGED_HINT
 from bangerbuild.formats.resumption import UnpackedBytes
 from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
 from bangerbuild.formats.tarstream import TarStream
-from bangerbuild.formats.unfit import Unfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,7 +53,7 @@ class OpenFile:
     """`sha256:…`, where that was found on the way here."""
 
 
-class Layout(Protocol):
+class OciLayout(Protocol):
     """The files of images by their names, such as `blobs/sha256/…`."""
 
     @property
@@ -75,18 +75,18 @@ class Layout(Protocol):
 
 @dataclass(frozen=True)
 class DirectoryLayout:
-    """A Layout that is a directory."""
+    """A OciLayout that is a directory."""
 
     path: Path
     packed_bytes: None = None
 
     def check(self, written: str) -> None:
-        """See Layout."""
+        """See OciLayout."""
         if not stat.S_ISDIR(stat_of(self.path, written).st_mode):
             raise SourceError(f"{written!r} is no directory", hint=_ARCHIVE_HINT)
 
     def size_of(self, name: str, written: str) -> int | None:
-        """See Layout."""
+        """See OciLayout."""
         path = self.path / name
         try:
             path.stat()
@@ -98,18 +98,18 @@ class DirectoryLayout:
 
     @contextmanager
     def opened(self, name: str, written: str) -> Iterator[OpenFile]:
-        """See Layout."""
+        """See OciLayout."""
         with opened_file(self.path / name, written) as file:
             yield OpenFile(file, stat_key(os.fstat(file.fileno())))
 
     def hint(self) -> str:
-        """See Layout."""
+        """See OciLayout."""
         return _DIRECTORY_HINT
 
 
 @dataclass(frozen=True)
 class TarLayout:
-    """A Layout in a tarball, for as long as that is open."""
+    """A OciLayout in a tarball, for as long as that is open."""
 
     tarball: BinaryIO
     written: str
@@ -120,7 +120,7 @@ class TarLayout:
 
     @property
     def packed_bytes(self) -> int:
-        """See Layout."""
+        """See OciLayout."""
         return os.fstat(self.tarball.fileno()).st_size
 
     def with_names(self, names: Mapping[str, str]) -> TarLayout:
@@ -128,16 +128,16 @@ class TarLayout:
         return replace(self, index=self.index.with_names(names))
 
     def check(self, _written: str) -> None:
-        """See Layout."""
+        """See OciLayout."""
 
     def size_of(self, name: str, written: str) -> int | None:
-        """See Layout."""
+        """See OciLayout."""
         part = self._find(name, written)
         return part.size_bytes if part else None
 
     @contextmanager
     def opened(self, name: str, written: str) -> Iterator[OpenFile]:
-        """See Layout; SourceError also if the tarball is no longer what it was."""
+        """See OciLayout; SourceError also if the tarball is no longer what it was."""
         part = self._find(name, written)
         if part is None:
             raise SourceError(
@@ -149,19 +149,19 @@ class TarLayout:
             yield OpenFile(file, self.seen, part.digest)
 
     def hint(self) -> str:
-        """See Layout."""
+        """See OciLayout."""
         kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.places)
         return next(kinds, _TARBALL_HINT)
 
     def _find(self, name: str, written: str) -> Part | None:
         try:
             return self.index.find(name)
-        except Unfit as err:
+        except FormatError as err:
             raise SourceError(f"{written!r}: {name!r} {err.brief}") from err
 
 
 @contextmanager
-def opened_tarball(path: Path, *, written: str, limits: Limits) -> Iterator[TarLayout]:
+def opened_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
     """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
 
     A compressed one is read to its end once, and what it is asked for is unpacked again each time.

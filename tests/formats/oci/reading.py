@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import open_layers
 from bangerbuild.formats.oci.layout import resolve
 from bangerbuild.formats.oci.places import DirectoryLayout
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import OciArchiveSource
-    from bangerbuild.formats.oci.layout import Image
+    from bangerbuild.formats.oci.layout import OciImage
 
 AMD64 = Platform("linux", "amd64")
 
@@ -44,13 +44,13 @@ class Node:
     """All of it, where there are several."""
 
 
-def resolved(layout: Path, tag: str | None = None, platform: Platform = AMD64) -> Image:
+def resolved(layout: Path, tag: str | None = None, platform: Platform = AMD64) -> OciImage:
     """The image of a layout, under the name that messages have for it in these tests."""
     return resolve(DirectoryLayout(layout), tag, platform, written="oci:image")
 
 
 def read_layers(
-    layout: Path, tag: str | None = None, limits: Limits | None = None
+    layout: Path, tag: str | None = None, limits: UnpackLimits | None = None
 ) -> list[tuple[Entry, bytes]]:
     """Every entry of the merged tree, and what its content yields."""
     more = {} if limits is None else {"limits": limits}
@@ -66,7 +66,7 @@ def streamed(layout: Path, tag: str | None = None) -> dict[str, Node]:
 def archived(source: OciArchiveSource) -> dict[str, Node]:
     """The merged tree of an archive by its paths."""
     with container.archived(source) as found:
-        limits = Limits(source.max_size_bytes)
+        limits = UnpackLimits(source.max_size_bytes)
         with open_layers(found.layout, found.image, written=source.written, limits=limits) as entries:
             return _nodes(_read(entries))
 

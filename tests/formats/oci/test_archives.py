@@ -16,7 +16,7 @@ import pytest
 import zstandard
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers
 from bangerbuild.sources import container
 from tests.conftest import PROJECT
@@ -343,7 +343,7 @@ def test_what_layers_may_unpack_to_goes_by_what_lies_on_the_disk(
     maker.add(maker.manifest([layer], [digest_of(zeros)]))
     path = packed_files(tmp_path / "image.tar", members_of(maker.path))
     path.write_bytes(compress(path.read_bytes()))
-    limits = Limits(ratio=2 * len(zeros) // layer["size"])
+    limits = UnpackLimits(ratio=2 * len(zeros) // layer["size"])
 
     with container.archived(oci_archive(path, max_size_bytes=1 << 30)) as found:
         expected = nullcontext() if is_taken else pytest.raises(SourceError, match="unpacks to more than")

@@ -13,7 +13,7 @@ import pytest
 import zstandard
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.limits import Limits
+from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers, open_layers
 from bangerbuild.formats.oci.places import DirectoryLayout
 from bangerbuild.formats.totals import measure
@@ -48,7 +48,7 @@ def one_layer(maker: LayoutMaker, blob: bytes, content: bytes) -> Path:
     return maker.add(maker.manifest([maker.blob(blob, LAYER)], [digest_of(content)])).path
 
 
-def refusal(layout: Path, limits: Limits | None = None) -> SourceError:
+def refusal(layout: Path, limits: UnpackLimits | None = None) -> SourceError:
     with pytest.raises(SourceError) as caught:
         read_layers(layout, limits=limits)
     assert caught.value.brief.startswith("'oci:image")
@@ -192,18 +192,21 @@ def test_layers_unpack_to_no_more_than_the_limit_all_together(tmp_path: Path) ->
     layers = [tarball(member(b"%d" % number, bytes(MIB))) for number in range(4)]
     path = layout_of(tmp_path / "layout", *layers)
 
-    error = refusal(path, Limits(total_bytes=3 * MIB))
+    error = refusal(path, UnpackLimits(total_bytes=3 * MIB))
 
     assert error.brief.startswith("'oci:image' has ")
     assert error.brief.endswith("unpacks to more than 3 MiB")
     assert "`max_size`" in str(error.hint)
-    assert len(read_layers(path, limits=Limits(total_bytes=5 * MIB))) == 4
+    assert len(read_layers(path, limits=UnpackLimits(total_bytes=5 * MIB))) == 4
 
 
 def test_what_upper_layers_hide_counts_too(tmp_path: Path) -> None:
     layers = [tarball(member(b"a", bytes(MIB))) for _ in range(4)]
 
-    assert "unpacks to more" in refusal(layout_of(tmp_path / "l", *layers), Limits(total_bytes=3 * MIB)).brief
+    assert (
+        "unpacks to more"
+        in refusal(layout_of(tmp_path / "l", *layers), UnpackLimits(total_bytes=3 * MIB)).brief
+    )
 
 
 def test_a_small_layer_of_a_gibibyte_of_zeros_is_refused(maker: LayoutMaker) -> None:
@@ -255,7 +258,7 @@ def test_a_layer_that_is_listed_again_and_again_may_unpack_to_no_more(
     monkeypatch.setattr("bangerbuild.formats.limits.FREE_BYTES", 0)
     zeros = tarball(member(b"zeros", bytes(16 * MIB)))
     layer = maker.blob(gzip.compress(zeros), LAYER)
-    limits = Limits(ratio=2 * len(zeros) // layer["size"])
+    limits = UnpackLimits(ratio=2 * len(zeros) // layer["size"])
     maker.add(maker.manifest([layer], [digest_of(zeros)]), "once")
     maker.add(maker.manifest([layer] * 3, [digest_of(zeros)] * 3), "often")
 

@@ -5,5 +5,5 @@ from __future__ import annotations
 from bangerbuild.errors import SourceError
 
 
-class Unfit(SourceError):  # noqa: N818 - it is the predicate of an error, and its subject is put in front
+class FormatError(SourceError):
     """What is wrong with an entry or header. The brief is a predicate: "has a damaged sparse map"."""

@@ -23,7 +23,7 @@ _AT_END = " (at end of document)"
 
 
 @dataclass(eq=False)
-class Document:
+class ManifestFile:
     """One manifest file: its text, what tomllib makes of it, and what of that the schema has refused."""
 
     path: Path
@@ -52,14 +52,14 @@ class Document:
 
 
 @dataclass(frozen=True)
-class Place:
+class Location:
     """A key path in a file."""
 
-    document: Document
+    document: ManifestFile
     key: Key = ()
 
-    def __truediv__(self, part: str | int) -> Place:
-        return Place(self.document, (*self.key, part))
+    def __truediv__(self, part: str | int) -> Location:
+        return Location(self.document, (*self.key, part))
 
     def __str__(self) -> str:
         """For a message about another place."""
@@ -71,11 +71,11 @@ class Place:
         return Problem(str(self.document.path), line, dotted(self.key), message, hint)
 
 
-class Reader:
+class ManifestReader:
     """Reads manifests and what they include, each file once; collects problems instead of stopping at one."""
 
     def __init__(self) -> None:
-        self.documents: dict[Path, Document] = {}
+        self.documents: dict[Path, ManifestFile] = {}
         """By resolved path, in the order they were first named."""
         self.names: set[Path] = set()
         """Every name that a file was read by: one that is a symlink may lead elsewhere tomorrow."""
@@ -83,7 +83,7 @@ class Reader:
         self.has_read_all = True
         """Whether every file was there and parsed; if not, a name that is unknown proves nothing."""
 
-    def read(self, path: Path, named_at: Place | None = None, trail: Sequence[Path] = ()) -> None:
+    def read(self, path: Path, named_at: Location | None = None, trail: Sequence[Path] = ()) -> None:
         """Reads one file and, through it, all that it includes.
 
         Args:
@@ -96,7 +96,7 @@ class Reader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = Document(path, _text(path))
+                document = ManifestFile(path, _text(path))
                 self.documents[path.resolve()] = document
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
@@ -109,11 +109,11 @@ class Reader:
         self.problems.append(problem)
         self.has_read_all = False
 
-    def _read_includes(self, document: Document, trail: Sequence[Path]) -> None:
+    def _read_includes(self, document: ManifestFile, trail: Sequence[Path]) -> None:
         include = document.tree.get("include")
         for index, name in enumerate(include if isinstance(include, list) else ()):
             if isinstance(name, str) and name and "\0" not in name:  # the schema tells of any other
-                place = Place(document, ("include", index))
+                place = Location(document, ("include", index))
                 self.read(document.path.parent / _expanded(name), place, trail)
 
 
@@ -164,14 +164,14 @@ def _what_and_where(said: str, text: str) -> tuple[str, int]:
     return f"not valid TOML: {said[:1].lower()}{said[1:]}", line
 
 
-def _cycle(path: Path, trail: Sequence[Path], place: Place) -> Problem:
+def _cycle(path: Path, trail: Sequence[Path], place: Location) -> Problem:
     resolved = [step.resolve() for step in trail]
     round_trip = [*trail[resolved.index(path.resolve()) :], path]
     message = "include cycle: " + " -> ".join(str(step) for step in round_trip)
     return place.problem(message, "let one of them go; a file is read once however often it is included")
 
 
-def _unreadable(path: Path, err: OSError, named_at: Place | None) -> Problem:
+def _unreadable(path: Path, err: OSError, named_at: Location | None) -> Problem:
     reason = (err.strerror or str(err)).lower()
     if named_at:
         return named_at.problem(f"can't include '{path}': {reason}")

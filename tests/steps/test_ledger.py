@@ -17,7 +17,7 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.fingerprint import canonical_json
 from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import Verb
-from bangerbuild.steps import patching, written
+from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import clone, make_ext4
 from tests.steps.building import write_tar
@@ -58,7 +58,7 @@ def disk(path: Path) -> Iterator[Filesystem]:
 
 def make(disk: Filesystem, *changes: GuestChange) -> dict[str, str]:
     patching.make(disk, changes)
-    return written.of_changes(changes)
+    return ledger.of_changes(changes)
 
 
 # the lines
@@ -72,7 +72,7 @@ def test_each_change_leaves_a_line_of_words_and_a_removal_none() -> None:
         GuestDirectory("/root/.ssh", 0o700, 1, 2),
         GuestRemoval("/etc/ssh/ssh_host_*"),
     )
-    assert written.of_changes(changes) == {
+    assert ledger.of_changes(changes) == {
         "/etc/app.conf": f"file 0640 7:8 10 {digest}",
         "/run/app": "symlink 0:0 ../var/run/app",
         "/root/.ssh": "directory 0700 1:2",
@@ -80,24 +80,24 @@ def test_each_change_leaves_a_line_of_words_and_a_removal_none() -> None:
 
 
 def test_a_path_has_one_spelling() -> None:
-    assert list(written.of_changes([GuestFile("/etc//a/./b/", b"")])) == ["/etc/a/b"]
+    assert list(ledger.of_changes([GuestFile("/etc//a/./b/", b"")])) == ["/etc/a/b"]
 
 
 def test_of_two_changes_of_one_path_the_later_one_is_remembered() -> None:
-    lines = written.of_changes([GuestFile("/a", b"1"), GuestSymlink("/a", "b")])
+    lines = ledger.of_changes([GuestFile("/a", b"1"), GuestSymlink("/a", "b")])
     assert lines == {"/a": "symlink 0:0 b"}
 
 
 @given(name=st.binary(min_size=1, max_size=40).filter(lambda name: not set(name) & set(b"\0/")))
 def test_a_line_of_any_name_and_target_survives_being_stored(name: bytes) -> None:
     text = name.decode(errors="surrogateescape")
-    lines = {f"/{text}": written.symlink(0, 0, text)}
+    lines = {f"/{text}": ledger.symlink(0, 0, text)}
     assert json.loads(canonical_json(dict(lines))) == lines
 
 
 @given(content=st.binary(max_size=5000), sizes=st.lists(st.integers(0, 700), max_size=20))
 def test_a_stream_is_hashed_as_it_is_read(content: bytes, sizes: list[int]) -> None:
-    stream = written.Hashed(cast("BinaryIO", BytesIO(content)))
+    stream = ledger.Hashed(cast("BinaryIO", BytesIO(content)))
     read = b"".join(stream.read(size) for size in sizes) + stream.read()
     assert read == content
     assert stream.digest() == hashlib.sha256(content).hexdigest()
@@ -121,10 +121,10 @@ def test_a_stream_is_hashed_as_it_is_read(content: bytes, sizes: list[int]) -> N
 )
 def test_what_was_written_is_there(disk: Filesystem, change: GuestChange) -> None:
     lines = make(disk, change)
-    written.check(disk, lines)
-    assert list(written.differing(disk, lines)) == []
+    ledger.check(disk, lines)
+    assert list(ledger.differing(disk, lines)) == []
     needed = [change] if isinstance(change, GuestDirectory) else []
-    assert list(written.still_needed(disk, [change])) == needed
+    assert list(ledger.still_needed(disk, [change])) == needed
 
 
 CHANGED: dict[str, Callable[[Filesystem], object]] = {
@@ -149,34 +149,34 @@ CHANGED: dict[str, Callable[[Filesystem], object]] = {
 def test_what_a_guest_changed_differs(disk: Filesystem, how: str) -> None:
     lines = make(disk, CONF)
     CHANGED[how](disk)
-    assert list(written.differing(disk, lines)) == ["/etc/app.conf"]
-    assert list(written.still_needed(disk, [CONF])) == [CONF]
+    assert list(ledger.differing(disk, lines)) == ["/etc/app.conf"]
+    assert list(ledger.still_needed(disk, [CONF])) == [CONF]
     with pytest.raises(FilesystemError, match=r"'/etc/app\.conf' in .* does not read back as it was written"):
-        written.check(disk, lines)
+        ledger.check(disk, lines)
 
 
 def test_times_and_attributes_are_the_guests_own_affair(disk: Filesystem) -> None:
     lines = make(disk, CONF)
     disk.set_attributes("/etc/app.conf", mtime_ns=5)
     disk.set_xattr("/etc/app.conf", "user.note", b"x")
-    assert list(written.differing(disk, lines)) == []
+    assert list(ledger.differing(disk, lines)) == []
 
 
 def test_a_file_with_another_name_is_there_but_is_written_again(disk: Filesystem) -> None:
     """A guest that writes to the other name would change it."""
     lines = make(disk, CONF)
     disk.link("/etc/other", "/etc/app.conf")
-    assert list(written.differing(disk, lines)) == []
-    assert list(written.still_needed(disk, [CONF])) == [CONF]
+    assert list(ledger.differing(disk, lines)) == []
+    assert list(ledger.still_needed(disk, [CONF])) == [CONF]
 
 
 def test_a_directory_that_was_only_there_may_have_any_owner_and_mode(disk: Filesystem) -> None:
     disk.make_directory("/srv", mode=0o700, uid=5)
-    for line in (written.PLAIN_DIRECTORY, written.NEW_DIRECTORY):
-        assert written.is_there(disk, "/srv", line)
-        assert written.is_there(disk, "/lib", line)
-        assert not written.is_there(disk, "/nowhere", line)
-    assert not written.is_there(disk, "/srv", "directory 0755 0:0")
+    for line in (ledger.PLAIN_DIRECTORY, ledger.NEW_DIRECTORY):
+        assert ledger.is_there(disk, "/srv", line)
+        assert ledger.is_there(disk, "/lib", line)
+        assert not ledger.is_there(disk, "/nowhere", line)
+    assert not ledger.is_there(disk, "/srv", "directory 0755 0:0")
 
 
 def test_a_file_is_read_only_if_all_else_is_the_same(
@@ -185,13 +185,13 @@ def test_a_file_is_read_only_if_all_else_is_the_same(
     lines = make(disk, CONF)
     disk.set_attributes("/etc/app.conf", mode=0o600)
     monkeypatch.setattr(Filesystem, "read_chunks", lambda *_: pytest.fail("it was read"))
-    assert list(written.differing(disk, lines)) == ["/etc/app.conf"]
+    assert list(ledger.differing(disk, lines)) == ["/etc/app.conf"]
 
 
 def test_differing_paths_come_in_their_order(disk: Filesystem) -> None:
     lines = make(disk, *(GuestFile(f"/etc/{name}", b"") for name in "cab"))
     disk.remove("/etc", recursive=True)
-    assert list(written.differing(disk, lines)) == ["/etc/a", "/etc/b", "/etc/c"]
+    assert list(ledger.differing(disk, lines)) == ["/etc/a", "/etc/b", "/etc/c"]
 
 
 # two paths that are one
@@ -200,24 +200,24 @@ def test_differing_paths_come_in_their_order(disk: Filesystem) -> None:
 def test_two_paths_of_one_name_must_not_differ(disk: Filesystem) -> None:
     lines = make(disk, GuestFile("/lib/x", b"1"), GuestFile("/usr/lib/x", b"2"))
     with pytest.raises(GuestPathError, match="'/lib/x' and '/usr/lib/x' are one file in") as error:
-        written.refuse_two_of_one(disk, lines)
+        ledger.refuse_two_of_one(disk, lines)
     assert error.value.hint == "declare it under one of the two paths only"
 
 
 def test_two_paths_of_one_name_may_be_the_same(disk: Filesystem) -> None:
     lines = make(disk, GuestFile("/lib/x", b"1"), GuestFile("/usr/lib/x", b"1"))
-    written.refuse_two_of_one(disk, lines)
+    ledger.refuse_two_of_one(disk, lines)
 
 
 def test_the_same_name_in_two_directories_is_no_conflict(disk: Filesystem) -> None:
     lines = make(disk, GuestFile("/lib/x", b"1"), GuestFile("/etc/x", b"2"), GuestFile("/x", b"3"))
-    written.refuse_two_of_one(disk, lines)
+    ledger.refuse_two_of_one(disk, lines)
 
 
 def test_a_directory_through_a_symlink_is_no_conflict(disk: Filesystem) -> None:
-    lines = {"/lib/d": written.NEW_DIRECTORY, "/usr/lib/d": written.PLAIN_DIRECTORY}
+    lines = {"/lib/d": ledger.NEW_DIRECTORY, "/usr/lib/d": ledger.PLAIN_DIRECTORY}
     disk.make_directory("/lib/d")
-    written.refuse_two_of_one(disk, lines)
+    ledger.refuse_two_of_one(disk, lines)
 
 
 def test_a_manifest_that_declares_one_file_twice_is_refused_and_leaves_the_disk(debian: Project) -> None:
@@ -249,38 +249,38 @@ def test_files_and_made_directories_that_left_the_manifest_are_undeclared_those_
     disk.write_file("/srv/tree/deep/file", b"")
     disk.make_directory("/made")
     lines = {
-        "/srv": written.PLAIN_DIRECTORY,
-        "/srv/tree": written.NEW_DIRECTORY,
-        "/srv/tree/deep": written.NEW_DIRECTORY,
+        "/srv": ledger.PLAIN_DIRECTORY,
+        "/srv/tree": ledger.NEW_DIRECTORY,
+        "/srv/tree/deep": ledger.NEW_DIRECTORY,
         "/srv/tree/deep/file": "file",
         "/made": "directory 0755 0:0",
         "/gone": "file",
     }
-    assert written.undeclared(disk, lines, ()) == ["/srv/tree/deep/file", "/srv/tree/deep", "/srv/tree"]
-    assert written.undeclared(disk, lines, ("/srv/tree",)) == ["/srv/tree/deep/file", "/srv/tree/deep"]
-    assert written.undeclared(disk, lines, lines) == []
+    assert ledger.undeclared(disk, lines, ()) == ["/srv/tree/deep/file", "/srv/tree/deep", "/srv/tree"]
+    assert ledger.undeclared(disk, lines, ("/srv/tree",)) == ["/srv/tree/deep/file", "/srv/tree/deep"]
+    assert ledger.undeclared(disk, lines, lines) == []
 
 
 def test_keys_stay_when_none_are_given_any_more(disk: Filesystem) -> None:
     disk.write_file(KEYS, b"a key\n")
-    assert written.undeclared(disk, {KEYS: "file"}, ()) == []
+    assert ledger.undeclared(disk, {KEYS: "file"}, ()) == []
 
 
 def test_a_path_that_is_declared_in_another_way_now_is_not_undeclared(disk: Filesystem) -> None:
     lines = make(disk, GuestFile("/lib/x", b"1"))
-    assert written.undeclared(disk, lines, ("/usr/lib/x",)) == []
-    assert written.undeclared(disk, lines, ("/usr/lib/y",)) == ["/lib/x"]
+    assert ledger.undeclared(disk, lines, ("/usr/lib/x",)) == []
+    assert ledger.undeclared(disk, lines, ("/usr/lib/y",)) == ["/lib/x"]
 
 
 def test_a_path_that_leads_nowhere_any_more_is_not_undeclared(disk: Filesystem) -> None:
     lines = make(disk, CONF)
     CHANGED["parent a loop"](disk)
-    assert written.undeclared(disk, lines, ()) == []
+    assert ledger.undeclared(disk, lines, ()) == []
 
 
 def test_a_file_that_is_still_ours_is_removed(disk: Filesystem) -> None:
     lines = make(disk, CONF)
-    assert written.withdraw(disk, None, "/etc/app.conf", lines["/etc/app.conf"])
+    assert ledger.withdraw(disk, None, "/etc/app.conf", lines["/etc/app.conf"])
     assert not disk.exists("/etc/app.conf")
     assert disk.exists("/etc")
 
@@ -290,16 +290,16 @@ def test_what_a_guest_changed_stays(disk: Filesystem, how: str) -> None:
     lines = make(disk, CONF)
     CHANGED[how](disk)
     there = disk.stat("/etc/app.conf", follow=False)
-    assert not written.withdraw(disk, None, "/etc/app.conf", lines["/etc/app.conf"])
+    assert not ledger.withdraw(disk, None, "/etc/app.conf", lines["/etc/app.conf"])
     assert disk.stat("/etc/app.conf", follow=False) == there
 
 
 def test_a_directory_that_was_made_goes_only_if_it_is_empty(disk: Filesystem) -> None:
     disk.make_directory("/made/deep")
-    assert written.withdraw(disk, None, "/made", written.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made", ledger.NEW_DIRECTORY)
     assert disk.exists("/made/deep")
-    assert written.withdraw(disk, None, "/made/deep", written.NEW_DIRECTORY)
-    assert written.withdraw(disk, None, "/made", written.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made/deep", ledger.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made", ledger.NEW_DIRECTORY)
     assert not disk.exists("/made")
 
 
@@ -320,7 +320,7 @@ def base(small: Path, tmp_path: Path) -> Iterator[Filesystem]:
 
 def test_the_images_own_file_comes_back_with_all_that_it_is(disk: Filesystem, base: Filesystem) -> None:
     lines = make(disk, CONF)
-    assert written.withdraw(disk, base, "/etc/app.conf", lines["/etc/app.conf"])
+    assert ledger.withdraw(disk, base, "/etc/app.conf", lines["/etc/app.conf"])
     found, own = disk.stat("/etc/app.conf"), base.stat("/etc/app.conf")
     assert found is not None
     assert own is not None
@@ -331,7 +331,7 @@ def test_the_images_own_file_comes_back_with_all_that_it_is(disk: Filesystem, ba
 
 def test_the_images_own_symlink_comes_back(disk: Filesystem, base: Filesystem) -> None:
     lines = make(disk, GuestFile("/etc/link", b"a file for once"))
-    assert written.withdraw(disk, base, "/etc/link", lines["/etc/link"])
+    assert ledger.withdraw(disk, base, "/etc/link", lines["/etc/link"])
     found = disk.stat("/etc/link", follow=False)
     assert found is not None
     assert (found.type, found.target, found.uid) == (EntryType.SYMLINK, "the/images", 3)
@@ -339,7 +339,7 @@ def test_the_images_own_symlink_comes_back(disk: Filesystem, base: Filesystem) -
 
 def test_what_the_image_has_of_no_use_there_does_not_come_back(disk: Filesystem, base: Filesystem) -> None:
     lines = make(disk, GuestFile("/etc/pipe", b"a file for once"))
-    assert written.withdraw(disk, base, "/etc/pipe", lines["/etc/pipe"])
+    assert ledger.withdraw(disk, base, "/etc/pipe", lines["/etc/pipe"])
     assert not disk.exists("/etc/pipe")
 
 
