@@ -2,7 +2,7 @@
 
 A dataclass becomes JSON under its manifest keys: a field's metadata may rename it (`key`), leave it out
 (`recipe: False`, for what decides no byte) or have only its digest kept (`digest`, for content that may be
-secret). A `HostPath` is left out: what counts is the content it leads to, which is a source.
+secret).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.declared import HostPath
 from bangerbuild.model import Reason, ReasonCode, Recipe, Record
 
 if TYPE_CHECKING:
@@ -172,7 +171,7 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
 def _parts(owner: type) -> _Parts | None:
     """The fields of a dataclass that count: name, manifest key, whether only a digest of it is kept.
 
-    None if it is no dataclass. A `HostPath` has none.
+    None if it is no dataclass.
     """
     if owner not in _known_parts:
         _known_parts[owner] = _found_parts(owner)
@@ -182,8 +181,6 @@ def _parts(owner: type) -> _Parts | None:
 def _found_parts(owner: type) -> _Parts | None:
     if not is_dataclass(owner):
         return None
-    if issubclass(owner, HostPath):
-        return ()
     return tuple(
         (part.name, str(part.metadata.get("key", part.name)), bool(part.metadata.get("digest")))
         for part in fields(owner)

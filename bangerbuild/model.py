@@ -11,12 +11,10 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Self
 
-    from bangerbuild.declared import Manifest
     from bangerbuild.errors import BangerError
     from bangerbuild.formats.hostentry import TreeRules
 
@@ -88,6 +86,33 @@ class Reason:
         return {"code": self.code.value, **self.facts}
 
 
+NO_RECIPE = {"recipe": False}
+"""Metadata of a field that decides no byte, such as where bytes come from: it is left out of the recipe."""
+
+
+@dataclass(frozen=True)
+class HostPath:
+    """A file or directory of the host: its absolute path, and the words that named it in the manifest.
+
+    A recipe holds neither: what counts is the content, which is a `Source`.
+    """
+
+    path: Path = field(metadata=NO_RECIPE)
+    written: str = field(metadata=NO_RECIPE)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a source elsewhere stood for when it was asked; from then on it stands for that."""
+
+    digest: str
+    """sha256, 64 hex digits: of a download, of a container image's manifest, of the tarball of a suite."""
+    platform: str | None = None
+    """Of a container image, such as `linux/amd64`."""
+    versions: str | None = None
+    """Of a tarball made of packages: the digest of their names and versions."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A host file or directory that a step reads, or what lies elsewhere and was pinned.
@@ -104,7 +129,7 @@ class Source:
     rules: TreeRules | None = None
     """What of a tree counts; None: a single file, of which only the content does."""
     pin: str | None = None
-    """The digest of what lies elsewhere; None as long as nobody has asked."""
+    """The digest of what lies elsewhere, if the manifest itself gives it."""
 
 
 @dataclass(frozen=True)
@@ -202,10 +227,6 @@ class Step(Protocol):
     exclusive: ClassVar[bool]
     """Whether its artifacts may only be changed while nobody else has them open: disks that guests write."""
 
-    @classmethod
-    def declare(cls, manifest: Manifest) -> Iterator[Self]:
-        """Every step of this kind that the manifest asks for."""
-
     @property
     def id(self) -> str:
         """The name users see, such as `vm.web.root`."""
@@ -295,6 +316,10 @@ class Workspace(View, Protocol):
         """What the plan says of this step."""
 
     @property
+    def pin(self) -> Pin | None:
+        """What the step's source stands for, if it lies elsewhere."""
+
+    @property
     def pristine(self) -> bool:
         """Whether no guest has changed the disk since we last wrote it, so that it may be made anew."""
 
@@ -371,6 +396,8 @@ class Action:
     untouched: bool = False
     """Whether the verdict rests on that, so that it is void if somebody writes to the disk meanwhile."""
     diffs: tuple[FileDiff, ...] = ()
+    pin: Pin | None = None
+    """What the step's source stands for, if it lies elsewhere."""
 
     @property
     def id(self) -> str:

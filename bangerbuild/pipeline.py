@@ -6,7 +6,7 @@ Read this first.
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, manifest, steps, store
@@ -15,31 +15,49 @@ from bangerbuild.model import Verb, unseen
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.request import Request, RunOptions, epoch
-from bangerbuild.resolving import pinning
-from bangerbuild.resolving.pins import Wish
+from bangerbuild.resolving.pins import ResolveOptions
+from bangerbuild.resolving.resolve import Asking, resolve
 from bangerbuild.uptodate import grounds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Plan, PlanReporter, Progress, Result
-    from bangerbuild.resolving.pinning import Pinned
+    from bangerbuild.model import Pin, Plan, PlanReporter, Progress, Result
+    from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
     from bangerbuild.uptodate.grounds import Grounds
 
 
-def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest, Graph]:
-    """The manifest and the checked graph of its steps, restricted to the targets.
+@dataclass(frozen=True)
+class Loaded:
+    """A manifest and the graph of its steps, declared and checked once for the whole run."""
 
-    `warn` is told what is odd about the manifest, but no error.
+    manifest: Manifest
+    whole: Graph
+    """Of all that is declared."""
+    wanted: Graph
+    """The part of it that the targets need; without targets the whole."""
+
+
+def load(request: Request, warn: Callable[[str], None]) -> Loaded:
+    """Load the manifests; `warn` is told what is odd about them, but no error.
+
+    Raises:
+        ManifestError: there are problems; it holds all of them.
+        UsageError: a target names nothing.
     """
     loaded = manifest.load(request.manifests, store=request.store)
     for message in loaded.warnings:
         warn(message)
+    return declared(loaded, request.targets)
+
+
+def declared(loaded: Manifest, targets: tuple[str, ...] = ()) -> Loaded:
+    """The steps of a manifest as a graph, and the part of it that the targets need."""
     whole = graph.build(steps.declare(loaded))
-    return loaded, graph.restrict(whole, request.targets) if request.targets else whole
+    return Loaded(loaded, whole, graph.restrict(whole, targets) if targets else whole)
 
 
 def make_plan(request: Request, warn: Callable[[str], None], progress: Progress = unseen) -> Plan:
@@ -52,35 +70,32 @@ def look(
 ) -> tuple[Plan, Store]:
     """The plan and the store it was made for.
 
-    Unless `ask`, nobody is asked what a source stands for: one that was never built counts as changed.
+    Unless `ask`, no source is asked what it stands for: one that was never built counts as changed.
     """
-    loaded, wanted = load_graph(request, warn)
-    forced = _forced(wanted, loaded, request)
-    _, wanted = _pinned(request, loaded, wanted, progress, ask=ask)
-    opened = store.read(loaded.store)
-    return _plan(wanted, forced, opened, epoch()), opened
+    loaded = load(request, warn)
+    forced = _forced(loaded, request)
+    resolved = _resolved(request, loaded, progress, ask=ask)
+    opened = store.read(loaded.manifest.store)
+    return _plan(loaded.wanted, resolved.pins, forced, opened), opened
 
 
-def pinned_as_known(request: Request, loaded: Manifest, wanted: Graph) -> Graph:
-    """The immutable steps among these, and what they need, with the pins that are known; nobody is asked.
+def known_pins(request: Request, loaded: Loaded) -> Mapping[str, Pin]:
+    """The pins that the lock file and the store know; no source elsewhere is asked.
 
     Raises:
         LockFileError: the lock file can't be used, or says something else than there is.
     """
-    _, found = _pinned(replace(request, targets=()), loaded, wanted, unseen, ask=False)
-    return graph.restrict(found, graph.immutable(wanted))
+    return _resolved(replace(request, targets=()), loaded, unseen, ask=False).pins
 
 
-def _pinned(
-    request: Request, loaded: Manifest, wanted: Graph, progress: Progress, *, ask: bool = True
-) -> tuple[Pinned, Graph]:
-    """The sources that are needed, with what they stand for; and the graph of the same steps with them."""
-    wish = Wish(needed=wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade)
-    found = pinning.pinned(loaded, wish, pinning.Means(epoch(), request.offline, progress))
-    if found.manifest is loaded:
-        return found, wanted
-    whole = graph.build(steps.declare(found.manifest))
-    return found, graph.restrict(whole, request.targets) if request.targets else whole
+def _resolved(request: Request, loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolved:
+    """What the sources that are needed stand for."""
+    options = ResolveOptions(
+        needed=loaded.wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade
+    )
+    return resolve(
+        loaded.manifest, options, Asking(loaded.manifest.store, epoch(), request.offline, progress)
+    )
 
 
 def apply(
@@ -94,9 +109,9 @@ def apply(
         StoreError: the store can't be written; what was published before stays whole.
     """
     begun_ns = time.time_ns()
-    loaded, wanted = load_graph(request, warn)
-    stood_on = grounds.look(request, loaded, wanted, begun_ns)
-    return _do(request, loaded, wanted, run_options, reporter, stood_on=stood_on)
+    loaded = load(request, warn)
+    stood_on = grounds.look(request, loaded.manifest, loaded.wanted, begun_ns)
+    return _do(request, loaded, run_options, reporter, stood_on=stood_on)
 
 
 def build(
@@ -105,39 +120,38 @@ def build(
     """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
     asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
     request = Request((), offline=offline, upgrade=asked_again)
-    return _do(request, loaded, graph.build(steps.declare(loaded)), run_options, reporter)
+    return _do(request, declared(loaded), run_options, reporter)
 
 
-def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
+def _do(
     request: Request,
-    loaded: Manifest,
-    wanted: Graph,
+    loaded: Loaded,
     run_options: RunOptions,
     reporter: PlanReporter,
     *,
     stood_on: Grounds | None = None,
 ) -> tuple[Plan, tuple[Result, ...]]:
-    forced = _forced(wanted, loaded, request)
-    limits = execute.ExecuteOptions(
+    forced = _forced(loaded, request)
+    options = execute.ExecuteOptions(
         jobs=run_options.jobs, keep_going=run_options.keep_going, epoch=epoch(), offline=request.offline
     )
-    found, wanted = _pinned(request, loaded, wanted, reporter.progressed)
-    with store.writing(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
-        made = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
-        while opened.lock(_owners(made)):  # whoever had the lock may have done the work
-            made = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
-        found.write()
+    resolved = _resolved(request, loaded, reporter.progressed)
+    with store.writing(loaded.manifest.store, timeout_seconds=run_options.lock_seconds) as opened:
+        made = _plan(loaded.wanted, resolved.pins, forced, opened, previews=run_options.previews)
+        while opened.lock(_owners(made)):  # the process that had the lock may have done the work
+            made = _plan(loaded.wanted, resolved.pins, forced, opened, previews=run_options.previews)
+        resolved.write()
         reporter.planned(made)
-        results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+        results = execute.execute(made, opened, LocalHost(opened, options.epoch), reporter, options)
         opened.hold((action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP)
         if stood_on:
-            grounds.remember(stood_on, found, made, results, opened)
+            grounds.remember(stood_on, resolved, made, results, opened)
         return made, results
 
 
 def lock(
     request: Request, upgrade: str | None, warn: Callable[[str], None], progress: Progress = unseen
-) -> Pinned:
+) -> Resolved:
     """Make the lock file, or move what is in it.
 
     Args:
@@ -149,7 +163,7 @@ def lock(
     Raises:
         ManifestError, UsageError, LockFileError: nothing was touched.
     """
-    loaded, _ = load_graph(request, warn)
+    loaded = load(request, warn).manifest
     if upgrade and upgrade not in loaded.images:
         hint = (
             f"bangerbuild lock {upgrade} --upgrade"
@@ -158,10 +172,10 @@ def lock(
         )
         raise UsageError(f"no image is called '{upgrade}'", hint=hint)
     names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.images)
-    means = pinning.Means(epoch(), request.offline, progress)
-    found = pinning.pinned(loaded, Wish(whole=True, upgrade=names), means)
-    found.write()
-    return found
+    asking = Asking(loaded.store, epoch(), request.offline, progress)
+    resolved = resolve(loaded, ResolveOptions(whole=True, upgrade=names), asking)
+    resolved.write()
+    return resolved
 
 
 def _owners(made: Plan) -> frozenset[str]:
@@ -170,26 +184,30 @@ def _owners(made: Plan) -> frozenset[str]:
     return frozenset(".".join(step_id.split(".")[:2]) for step_id in changing)
 
 
-def _forced(wanted: Graph, loaded: Manifest, request: Request) -> frozenset[str]:
+def _forced(loaded: Loaded, request: Request) -> frozenset[str]:
     for name in request.replace:
         if "." not in name:  # what is right for --target would discard everything here
             raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
-        _refuse_outside(wanted, loaded, name, request.targets)
-    return frozenset(step_id for name in request.replace for step_id in graph.matching(wanted, name))
+        _refuse_outside(loaded, name, request.targets)
+    return frozenset(step_id for name in request.replace for step_id in graph.matching(loaded.wanted, name))
 
 
-def _refuse_outside(wanted: Graph, loaded: Manifest, name: str, targets: tuple[str, ...]) -> None:
+def _refuse_outside(loaded: Loaded, name: str, targets: tuple[str, ...]) -> None:
     """Say so where something is declared, and is no part of what the targets need."""
-    if not targets or graph.matches(wanted, name):
-        return
-    if graph.matches([step.id for step in steps.declare(loaded)], name):
+    if targets and not graph.matches(loaded.wanted, name) and graph.matches(loaded.whole, name):
         raise UsageError(
             f"--replace {name} is no part of --target {', '.join(targets)}", hint=f"--target {name} too"
         )
 
 
 def _plan(
-    wanted: Graph, forced: frozenset[str], opened: Store, seconds: int, *, previews: bool = True
+    wanted: Graph,
+    pins: Mapping[str, Pin],
+    forced: frozenset[str],
+    opened: Store,
+    *,
+    previews: bool = True,
 ) -> Plan:
+    seconds = epoch()
     host = LocalHost(opened, seconds)
-    return plan.make(wanted, opened, host, epoch=seconds, forced=forced, previews=previews)
+    return plan.make(wanted, opened, host, epoch=seconds, pins=pins, forced=forced, previews=previews)

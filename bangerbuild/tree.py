@@ -1,4 +1,4 @@
-"""What a directory tree holds, as values: the one shape that tarballs, host directories and guests share.
+"""What a directory tree holds, and edits of one, as values: tarballs, host directories and guests share them.
 
 Names are text as `os.fsdecode` gives it (UTF-8, other bytes as surrogates), so every name an ext4 directory
 can hold has one spelling here and back.
@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class EntryType(Enum):
@@ -81,3 +81,66 @@ class DiskMount:
 
 ALONE = DiskMount()
 """A disk that is its guest's only one, or that is looked at by itself."""
+
+
+@dataclass(frozen=True)
+class GuestFile:
+    """A regular file with exactly this content; what stands there under that name is replaced.
+
+    The paths of edits are absolute. Parents are followed as the guest would follow them, the last component
+    never is.
+    """
+
+    path: str
+    content: bytes
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class GuestDirectory:
+    """A directory with exactly this mode and owner; made if it is missing, its content left alone.
+
+    A symbolic link at its end is followed like a parent, so that `/root` may stand elsewhere.
+    """
+
+    path: str
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class GuestSymlink:
+    """A symbolic link with exactly this text."""
+
+    path: str
+    target: str
+
+
+@dataclass(frozen=True)
+class GuestRemoval:
+    """No such name: removed if it is there. Only the last component may hold a glob (`*`, `?`)."""
+
+    path: str
+
+
+GuestChange = GuestFile | GuestDirectory | GuestSymlink | GuestRemoval
+
+
+@dataclass(frozen=True)
+class GuestEdits:
+    """What one part of a patch asks for: changes in the order to make them, and warnings for the plan."""
+
+    changes: tuple[GuestChange, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def joined(cls, parts: Iterable[GuestEdits]) -> GuestEdits:
+        """The edits of several parts, in their order."""
+        all_parts = tuple(parts)
+        return cls(
+            tuple(change for part in all_parts for change in part.changes),
+            tuple(warning for part in all_parts for warning in part.warnings),
+        )

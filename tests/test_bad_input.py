@@ -129,8 +129,8 @@ def run_debugfs(path: Path, request: str) -> None:
 
 
 BAD_EXT4: dict[str, tuple[Callable[[Path], object], str]] = {
-    "gzip": (lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "it looks like gzip data"),
-    "qcow2": (lambda path: path.write_bytes(b"QFI\xfb" + bytes(MIB)), "it looks like a qcow image"),
+    "gzip": (lambda path: path.write_bytes(gzip.compress(path.read_bytes())), "it looks like a gzip stream"),
+    "qcow2": (lambda path: path.write_bytes(b"QFI\xfb" + bytes(MIB)), "it looks like a qcow2 disk image"),
     "empty": (lambda path: os.truncate(path, 0), "'disk.ext4' holds no ext4 filesystem: it is empty"),
     "truncated": (lambda path: os.truncate(path, 8 * MIB), "'disk.ext4' is cut short"),
     "text": (lambda path: path.write_text("no disk" * 1000), "its magic number is missing"),

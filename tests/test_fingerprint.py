@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.declared import FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network, TarSource
+from bangerbuild.declared import FileSync, GuestDefaults, InlineFile, Mount, Network
 from bangerbuild.fingerprint import (
     FINGERPRINT_LENGTH,
     canonical_json,
@@ -22,7 +22,8 @@ from bangerbuild.fingerprint import (
     step_fields,
     tool_differences,
 )
-from bangerbuild.model import Reason, ReasonCode, Recipe
+from bangerbuild.model import HostPath, Reason, ReasonCode, Recipe
+from bangerbuild.sources.tar import TarSource
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from tests.fakes import FakeStep
 

@@ -133,7 +133,7 @@ def test_a_store_that_another_writer_holds_is_waited_for_and_then_refused(manife
 def test_what_is_odd_about_a_manifest_is_said_whatever_is_done_with_it(manifest: Path) -> None:
     manifest.write_text(MANIFEST + f'[vm.{LONG_NAME}]\nimage = "small"\nhostname = "{LONG_NAME}.x"\n')
     said: list[str] = []
-    pipeline.load_graph(Request((manifest,)), said.append)
+    pipeline.load(Request((manifest,)), said.append)
     pipeline.make_plan(Request((manifest,)), said.append)
     pipeline.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), said.append)
     assert said == [

@@ -212,7 +212,7 @@ def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a 
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
-    pipeline.load_graph(options.request(**wanted), output.warn)
+    pipeline.load(options.request(**wanted), output.warn)
 
 
 @cli.command()
@@ -229,7 +229,7 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline
 
-    _, made = pipeline.load_graph(options.request(**wanted), output.warn)
+    made = pipeline.load(options.request(**wanted), output.warn).wanted
     if form == "json":
         output.json_result(graphs.to_json(made))
         return

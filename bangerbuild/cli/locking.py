@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
-from bangerbuild.declared import shown_url
+from bangerbuild.sources.url import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.resolving.pinning import Change, Pinned
+    from bangerbuild.resolving.resolve import Change, Resolved
 
 
 DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
@@ -46,7 +46,7 @@ def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> N
         output.result(line)
 
 
-def _lines(found: Pinned) -> Iterator[str]:
+def _lines(found: Resolved) -> Iterator[str]:
     changes = tuple(found.changes())
     width = max((len(change.place) for change in changes), default=0)
     for change in changes:

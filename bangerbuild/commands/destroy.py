@@ -15,7 +15,7 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError, StoreError, UsageError
 from bangerbuild.launch.machine import ATTACHED_ROOT
-from bangerbuild.pipeline import load_graph
+from bangerbuild.pipeline import load
 from bangerbuild.steps import PATCHES, disks
 from bangerbuild.store.faults import store_error
 
@@ -77,7 +77,8 @@ def destroy(
         BusyError: somebody has a disk open, or a lock; nothing was removed.
         StoreError: something stands on it, or it can't be removed.
     """
-    loaded, wanted = load_graph(replace(request, targets=()), warn)
+    whole = load(replace(request, targets=()), warn)
+    loaded, wanted = whole.manifest, whole.wanted
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
         return Loss(request.targets)

@@ -16,6 +16,7 @@ from bangerbuild.errors import BangerError, ToolError
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.planning import host
 from bangerbuild.report import size
+from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -45,13 +46,18 @@ def _findings() -> Iterator[Finding]:
     yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
     for program, purpose in (
         ("qemu-system-x86_64", "boots what was built"),
-        ("skopeo", "brings container images of registries"),
-        ("mmdebstrap", "makes Debian root filesystems"),
+        *_of_sources().items(),
         ("dmsetup", "attaches a root overlay on the host"),
     ):
         yield _looked_for(program, partial(process.find, program), needed=False, purpose=purpose)
     yield _kvm()
     yield _cache()
+
+
+def _of_sources() -> dict[str, str]:
+    """The programs that kinds of sources need, and what for."""
+    kinds = (*FILESYSTEMS.values(), *BOOT_FILES.values())
+    return {program.name: program.purpose for kind in kinds for program in kind.programs}
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:

@@ -17,7 +17,7 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import Verb
-from bangerbuild.pipeline import load_graph
+from bangerbuild.pipeline import load
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.request import epoch
@@ -85,8 +85,8 @@ def collect(
 def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
     if request.store and not request.manifests:
         return request.store.absolute(), graph.build(())
-    loaded, wanted = load_graph(request, warn)
-    return loaded.store, wanted
+    loaded = load(request, warn)
+    return loaded.manifest.store, loaded.wanted
 
 
 def bound_cache(max_bytes: int, *, dry_run: bool) -> int:

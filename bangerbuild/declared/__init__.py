@@ -9,72 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from bangerbuild.declared.sources import (
-    BootSource,
-    DirectorySource,
-    Ext4Source,
-    GuestBoot,
-    HostBoot,
-    HostFile,
-    ImageSource,
-    MmdebstrapSource,
-    OciArchiveSource,
-    OciSource,
-    OtherImage,
-    Pin,
-    PinnedSource,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-    shown_url,
-)
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-__all__ = [
-    "NAME_PATTERN",
-    "VM",
-    "BootSource",
-    "DirectorySource",
-    "Disk",
-    "Ext4Source",
-    "FileSync",
-    "GuestBoot",
-    "GuestDefaults",
-    "HostBoot",
-    "HostFile",
-    "HostPath",
-    "Image",
-    "ImageSource",
-    "InlineFile",
-    "Manifest",
-    "MmdebstrapSource",
-    "Mount",
-    "Network",
-    "OciArchiveSource",
-    "OciSource",
-    "OtherImage",
-    "Pin",
-    "PinnedSource",
-    "Root",
-    "TarSource",
-    "UrlBoot",
-    "UrlSource",
-    "Work",
-    "shown_url",
-]
+    from bangerbuild.model import HostPath
+    from bangerbuild.sources.source import BootSource, ImageSource
 
 NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
-
-
-@dataclass(frozen=True)
-class HostPath:
-    """A file or directory of the host: its absolute path, and the words that named it in the manifest."""
-
-    path: Path
-    written: str
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FilesystemError
+from bangerbuild.formats import signatures
 
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
@@ -55,26 +56,6 @@ _RO_COMPAT_NAMES = {
     0x10000: "orphan_present",
 }
 
-_KINDS = (
-    (0, b"\x1f\x8b", "gzip data"),
-    (0, b"QFI\xfb", "a qcow image"),
-    (0, b"\xfd7zXZ\0", "xz data"),
-    (0, b"\x28\xb5\x2f\xfd", "zstd data"),
-    (0, b"BZh", "bzip2 data"),
-    (0, b"PK\x03\x04", "a zip archive"),
-    (0, b"hsqs", "a squashfs filesystem"),
-    (0, b"XFSB", "an xfs filesystem"),
-    (0, b"SnAp", "a dm-snapshot store"),
-    (0, b"KDMV", "a VMDK image"),
-    (0, b"conectix", "a VHD image"),
-    (0, b"vhdxfile", "a VHDX image"),
-    (0, b"\x7fELF", "an ELF program"),
-    (257, b"ustar", "a tar archive"),
-    (512, b"EFI PART", "a whole disk with a partition table"),
-    (1024, b"\xe2\xe1\xf5\xe0", "an erofs filesystem"),
-    (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
-)
-_NO_MAGIC = "its magic number is missing"
 _NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partition table"
 
 
@@ -159,9 +140,7 @@ def read_superblock(
     raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
     superblock = parse_superblock(raw)
     if superblock is None:
-        kind = _kind_of(blocks)
-        hint = mend_hint(blocks) if kind == _NO_MAGIC else _NO_EXT4_HINT
-        raise FilesystemError(f"'{blocks.name}' holds no ext4 filesystem: {kind}", hint=hint)
+        raise _other_kind(blocks)
     if superblock.size_bytes > blocks.size_bytes:
         raise FilesystemError(
             f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
@@ -226,13 +205,21 @@ def _check_state(blocks: Blocks, superblock: Superblock, *, allow_unreplayed: bo
         raise FilesystemError(f"'{name}' has orphaned inodes to be cleared", hint=mend_hint(blocks, "-p"))
 
 
-def _kind_of(blocks: Blocks) -> str:
-    """What a disk without ext4 magic looks like, in words."""
-    if blocks.size_bytes == 0:
-        return "it is empty"
-    for offset, magic, kind in _KINDS:
-        end = offset + len(magic)
-        if end <= blocks.size_bytes and blocks.read(offset, len(magic)) == magic:
-            return f"it looks like {kind}"
-    head = blocks.read(0, min(blocks.size_bytes, 65536))
-    return "it begins with zeros" if not any(head) else _NO_MAGIC
+def has_magic(head: bytes) -> bool:
+    """Whether a disk that begins so has the magic number of a superblock."""
+    return (
+        len(head) >= OFFSET + SIZE and int.from_bytes(head[OFFSET + 0x38 : OFFSET + 0x3A], "little") == _MAGIC
+    )
+
+
+def _other_kind(blocks: Blocks) -> FilesystemError:
+    """The error of a disk without ext4 magic: what it is, as far as its beginning tells, and the way out."""
+    head = blocks.read(0, min(blocks.size_bytes, signatures.HEAD_BYTES))
+    start = f"'{blocks.name}' holds no ext4 filesystem"
+    if found := signatures.identify(head):
+        return FilesystemError(f"{start}: it looks like {found.what}", hint=found.way_out)
+    if not head:
+        return FilesystemError(f"{start}: it is empty", hint=_NO_EXT4_HINT)
+    if not any(head):
+        return FilesystemError(f"{start}: it begins with zeros", hint=_NO_EXT4_HINT)
+    return FilesystemError(f"{start}: its magic number is missing", hint=mend_hint(blocks))

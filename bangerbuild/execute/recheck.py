@@ -38,6 +38,8 @@ class Sources:
             SourceError: it did.
         """
         for source in action.step.sources:
+            if source.path is None:  # it was compared with its pin when it was brought here
+                continue
             what = source.path, source.rules, source.pin
             if what not in self._digests:
                 self._digests[what] = self._host.digest(source)

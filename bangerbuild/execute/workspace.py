@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.execute.templates import Template
-    from bangerbuild.model import Action, Json, Progress, Verb
+    from bangerbuild.model import Action, Json, Pin, Progress, Verb
     from bangerbuild.store import Stamp, Store
 
 
@@ -133,6 +133,11 @@ class JobWorkspace:
     def verb(self) -> Verb:
         """See Workspace."""
         return self._action.verb
+
+    @property
+    def pin(self) -> Pin | None:
+        """See Workspace."""
+        return self._action.pin
 
     @property
     def pristine(self) -> bool:

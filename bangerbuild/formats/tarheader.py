@@ -105,3 +105,15 @@ def _signed_checksum(block: bytes) -> int:
 
 def _text(field: bytes) -> bytes:
     return field.partition(b"\0")[0]
+
+
+def is_header(head: bytes) -> bool:
+    """Whether a file that begins so begins with a header whose checksum is right."""
+    block = head[:BLOCK_BYTES]
+    if len(block) < BLOCK_BYTES or not any(block):
+        return False
+    try:
+        parse_header(block)
+    except FormatError:
+        return False
+    return True

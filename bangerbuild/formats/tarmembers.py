@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import pax
-from bangerbuild.formats.appearance import HEAD_BYTES, appearance
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import text_of
+from bangerbuild.formats.signatures import HEAD_BYTES, identify
 from bangerbuild.formats.tarheader import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 
 if TYPE_CHECKING:
@@ -185,8 +185,8 @@ class _MemberReader:
         inside = f" inside its {stream.compression} compression" if stream.compression else ""
         if not head:
             return SourceError(f"{stream.written!r} is empty{inside}")
-        if look := appearance(head):
-            hint = f"decompress it, then {look.hint}" if inside else look.hint
-            return SourceError(f"{stream.written!r} is no tarball but {look.what}{inside}", hint=hint)
+        if found := identify(head):
+            hint = f"decompress it, then {found.way_out}" if inside and found.way_out else found.way_out
+            return SourceError(f"{stream.written!r} is no tarball but {found.what}{inside}", hint=hint)
         nothing = "holds no entries" if head.count(0) == len(head) else "is no tarball"
         return SourceError(f"{stream.written!r} {nothing}{inside}")

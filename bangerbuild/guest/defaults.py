@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
-from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
+from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from bangerbuild.declared import FileSync, GuestDefaults, InlineFile, Mount, Network
-    from bangerbuild.guest.files import GuestChange, GuestView
+    from bangerbuild.guest.view import GuestView
+    from bangerbuild.tree import GuestChange
 
 
 OWN_PATHS = frozenset(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestChange, GuestEdits, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.tree import GuestChange, GuestEdits, GuestFile, GuestRemoval, GuestSymlink
 
 if TYPE_CHECKING:
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
 
 MACHINE_ID = "/etc/machine-id"
 DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestChange, GuestFile, GuestSymlink
+from bangerbuild.tree import GuestChange, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
 
 UNIT_DIRECTORY = "/etc/systemd/system"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestFile
+from bangerbuild.tree import GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestChange, GuestEdits, GuestFile, GuestSymlink
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
 from bangerbuild.guest.network_scripts import (
     CONF_PATH,
@@ -16,10 +15,11 @@ from bangerbuild.guest.network_scripts import (
     UNIT,
     UNIT_TEXT,
 )
+from bangerbuild.tree import GuestChange, GuestEdits, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Network
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
 
 _NO_INIT_WARNING = (
     f"the image has neither systemd nor OpenRC, so nothing sets its address: "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import SourceError
 
 if TYPE_CHECKING:
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
 
 MAX_ID = 2**32 - 2
 """The kernel keeps 2**32 - 1 for "no such id"."""

@@ -8,12 +8,12 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
+from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
 
 CONFIG = "/etc/ssh/sshd_config"
 DROP_IN = "/etc/ssh/sshd_config.d/00-bangerbuild.conf"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bangerbuild.formats.appearance import appearance
 from bangerbuild.formats.format_error import FormatError
+from bangerbuild.formats.signatures import identify
 
 HEAD_BYTES = 4096
 """How much of a file `check` wants to see."""
@@ -28,7 +28,7 @@ def check(head: bytes) -> None:
     if not head:
         raise FormatError("is no initrd: it is empty")
     if not head.lstrip(b"\0").startswith(_MAGICS):  # the kernel skips zeros too
-        seen = appearance(head)
+        seen = identify(head)
         is_kernel = head.startswith(b"HdrS", 0x202)
         what = "a kernel" if is_kernel else seen.what if seen else None
         raise FormatError(f"is no initrd: it looks like {what}" if what else "is no initrd")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.appearance import appearance
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.formats.signatures import identify
 from bangerbuild.kernel import bzimage, payload, vmlinux
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _no_kernel(head: bytes) -> FormatError:
         return FormatError(
             "is a kernel in a compressed EFI image (CONFIG_EFI_ZBOOT), which can't be unpacked here"
         )
-    seen = appearance(head)
+    seen = identify(head)
     return FormatError(f"is no kernel: it looks like {seen.what}" if seen else "is no kernel")
 
 

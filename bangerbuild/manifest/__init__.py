@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import VM, HostPath, Image, Manifest
+from bangerbuild.declared import VM, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
@@ -23,6 +23,7 @@ from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import host_path, parse_size
 from bangerbuild.manifest.vm import VMs
+from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -1,22 +1,20 @@
-"""An image's `kernel`, `initrd` and `cmdline`: host files, downloads, or patterns in the guest."""
+"""An image's `kernel`, `initrd` and `cmdline`."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.declared import BootSource, GuestBoot, HostBoot, UrlBoot
-from bangerbuild.manifest.filesystem import pin
-from bangerbuild.manifest.problems import InvalidValueError, quoted
-from bangerbuild.manifest.values import existing, guest_path, host_path
+from bangerbuild.manifest.problems import quoted
+from bangerbuild.manifest.source_table import TableReader
+from bangerbuild.sources import BOOT_FILES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
+    from bangerbuild.sources.source import BootSource
 
-_GLOB = frozenset("*?[")
+_PLAIN = "path"
+"""The kind that is written as one plain value, without a table."""
 
 
 def boot_source(table: Table, key: str, place: Location, findings: Findings) -> BootSource | None:
@@ -28,18 +26,16 @@ def boot_source(table: Table, key: str, place: Location, findings: Findings) -> 
         place: of the image.
         findings: takes the problems.
     """
-    given: Any = table.get(key)
-    if isinstance(given, str):
-        read = partial(_of_host, place.document.path.parent)
-        return findings.attempt(place / key, read, given, None)
-    if given is None:
+    value: Any = table.get(key)
+    if value is None:
         return None
-    _check_form(given, place / key, findings)
-    if "url" in given:
-        return UrlBoot(given["url"], pin(given))
-    if "guest" not in given:
+    is_plain = isinstance(value, str)
+    given: Table = {_PLAIN: value} if is_plain else value
+    words = [word for word in BOOT_FILES if word in given]
+    _check_form(given, words, place / key, findings)
+    if not words:
         return None
-    return findings.attempt(place / key / "guest", _of_guest, given["guest"], None)
+    return BOOT_FILES[words[-1]].read(TableReader(given, place / key, findings, key, is_single=is_plain))
 
 
 def check_boot(table: Table, place: Location, findings: Findings) -> None:
@@ -52,23 +48,12 @@ def check_boot(table: Table, place: Location, findings: Findings) -> None:
             findings.add(place / "cmdline", message, "leave it out: root= is added where it is needed")
 
 
-def _check_form(given: Table, place: Location, findings: Findings) -> None:
-    if "guest" in given and "url" in given:
-        findings.add(place, "more than one source: guest and url", "leave one")
-    elif "sha256" in given and "url" not in given and not place.document.is_refused_below(place.key):
-        findings.add(place / "sha256", "'sha256' goes with 'url' only")
-
-
-def _of_host(directory: Path, text: str) -> HostBoot:
-    return HostBoot(existing(host_path(text, directory), "file"))
-
-
-def _of_guest(text: str) -> GuestBoot:
-    path = guest_path(text)
-    directory, _, _ = path.rpartition("/")
-    if _GLOB & set(directory):
-        raise InvalidValueError(
-            f"{quoted(text)} has a pattern in the name of a directory",
-            "only the last component may hold * and ?",
-        )
-    return GuestBoot(path)
+def _check_form(given: Table, words: list[str], place: Location, findings: Findings) -> None:
+    if len(words) > 1:
+        findings.add(place, f"more than one source: {' and '.join(words)}", "leave one")
+        return
+    for key in dict.fromkeys(key for kind in BOOT_FILES.values() for key in kind.keys):
+        takers = [word for word, kind in BOOT_FILES.items() if key in kind.keys]
+        if key in given and not set(takers) & set(words) and not place.document.is_refused_below(place.key):
+            fitting = " or ".join(f"'{word}'" for word in takers)
+            findings.add(place / key, f"'{key}' goes with {fitting} only")

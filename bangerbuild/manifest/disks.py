@@ -6,14 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bangerbuild.declared import Root, Work
-from bangerbuild.manifest.filesystem import known_size
-from bangerbuild.manifest.problems import InvalidValueError, quoted
-from bangerbuild.manifest.values import disk_mount, disk_size, size_text, store_capacity
+from bangerbuild.manifest.source_table import size_from
+from bangerbuild.manifest.values import disk_mount, disk_size, store_capacity
 
 if TYPE_CHECKING:
-    from bangerbuild.declared import Image, ImageSource
+    from bangerbuild.declared import Image
     from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.problems import Findings
+    from bangerbuild.sources.source import ImageSource
 
 
 def root(vm: MergedVM, image: Image | None, findings: Findings) -> Root:
@@ -60,11 +60,4 @@ def work(vm: MergedVM, image: Image | None, findings: Findings) -> Work | None:
 
 def _size_from(start: ImageSource | None, what: str, value: str | int) -> int:
     """The size of a disk that starts as a clone, and so is no smaller than what it is cloned from."""
-    size_bytes = disk_size(value)
-    least_bytes = known_size(start) if start else None
-    if least_bytes and size_bytes < least_bytes:
-        raise InvalidValueError(
-            f"size is {quoted(value)}, smaller than {what}: {size_text(least_bytes)}",
-            "make it larger, or leave size out",
-        )
-    return size_bytes
+    return size_from(disk_size, start.known_bytes if start else None, what, value)

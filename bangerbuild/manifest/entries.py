@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import Disk, FileSync, HostPath, InlineFile, Mount
+from bangerbuild.declared import Disk, FileSync, InlineFile, Mount
 from bangerbuild.manifest.values import (
     MIN_DISK_BYTES,
     disk_mount,
@@ -19,6 +19,7 @@ from bangerbuild.manifest.values import (
     mount_target,
     owner,
 )
+from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import FileSync, Image, InlineFile, OtherImage
+from bangerbuild.declared import FileSync, Image, InlineFile
 from bangerbuild.manifest.boot import boot_source, check_boot
 from bangerbuild.manifest.entries import level
 from bangerbuild.manifest.files import Location, ManifestFile, Table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bangerbuild.manifest.problems import Findings
+    from bangerbuild.sources.source import ImageSource
 
 _FILESYSTEMS = ("rootfs", "work_seed")
 
@@ -52,9 +53,9 @@ def _derived(images: Mapping[str, Image]) -> Iterator[tuple[Image, str, str]]:
     """Each filesystem that starts from another image's: its image, its key, the other's name."""
     for image in images.values():
         for key in _FILESYSTEMS:
-            source = getattr(image, key)
-            if isinstance(source, OtherImage):
-                yield image, key, source.image
+            source: ImageSource | None = getattr(image, key)
+            if source and source.based_on is not None:
+                yield image, key, source.based_on
 
 
 def _circle(images: Mapping[str, Image], name: str, key: str) -> tuple[str, ...]:
@@ -62,12 +63,12 @@ def _circle(images: Mapping[str, Image], name: str, key: str) -> tuple[str, ...]
     trail = [name]
     while True:
         image = images.get(trail[-1])
-        source = getattr(image, key) if image else None
-        if not isinstance(source, OtherImage):
+        source: ImageSource | None = getattr(image, key) if image else None
+        if source is None or source.based_on is None:
             return ()
-        if source.image in trail:
-            return tuple(trail) if source.image == name else ()
-        trail.append(source.image)
+        if source.based_on in trail:
+            return tuple(trail) if source.based_on == name else ()
+        trail.append(source.based_on)
 
 
 def _place(image: Image, documents: Sequence[ManifestFile]) -> Location:

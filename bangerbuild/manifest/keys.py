@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bangerbuild.declared import HostPath
+    from bangerbuild.model import HostPath
 
 _MAX_FILE_BYTES = 1 << 20
 _PRIVATE = re.compile(r"-----BEGIN [A-Z0-9 ]*PRIVATE KEY|PuTTY-User-Key-File")

@@ -9,8 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from bangerbuild.declared import HostPath
 from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.model import HostPath
 
 MIB = 1 << 20
 BLOCK_BYTES = 4096

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import stat
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph as graphs
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Json, Record, Source, Step
+    from bangerbuild.model import Host, Json, Pin, Record, Source, Step
     from bangerbuild.store import Store
 
 
@@ -47,6 +48,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     host: Host,
     *,
     epoch: int,
+    pins: Mapping[str, Pin] = MappingProxyType({}),
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
 ) -> Plan:
@@ -57,13 +59,14 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         store: what is there.
         host: asked for digests, versions and holders.
         epoch: for previews of what a patch would write.
+        pins: what steps' sources stand for that lie elsewhere, by the step's id.
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
-    planner = _Planner(store, host, epoch, forced, previews)
+    planner = _Planner(store, host, epoch, pins, forced, previews)
     for step in graphs.ordered(graph):
         planner.actions[step.id] = planner.action(step)
     return Plan(store.path, tuple(planner.actions.values()))
@@ -74,6 +77,7 @@ class _Planner:
     store: Store
     host: Host
     epoch: int
+    pins: Mapping[str, Pin]
     forced: frozenset[str]
     previews: bool
     actions: dict[str, Action] = field(default_factory=dict)
@@ -176,12 +180,14 @@ class _Planner:
             kind=step.kind,
             fields=step_fields(step),
             inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
-            sources={source.role: self._digest(source) for source in step.sources},
+            sources={source.role: self._digest(step, source) for source in step.sources},
             tools={f"bangerbuild {step.kind}": str(step.format)}
             | {tool: self.host.version(tool) for tool in step.tools},
         )
 
-    def _digest(self, source: Source) -> str:
+    def _digest(self, step: Step, source: Source) -> str:
+        if source.path is None and step.id in self.pins:
+            return self.pins[step.id].digest
         what = source.path, source.rules, source.pin
         if what not in self.digests:
             self.digests[what] = self.host.digest(source)
@@ -274,6 +280,7 @@ class _Planner:
             artifacts=self._artifacts(step, stays, wanted),
             pristine=pristine,
             untouched=step.exclusive and remade and step.id not in self.forced,
+            pin=self.pins.get(step.id),
         )
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 

@@ -23,27 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from bangerbuild.declared import (
-    Ext4Source,
-    HostBoot,
-    MmdebstrapSource,
-    OciArchiveSource,
-    OciSource,
-    Pin,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-)
 from bangerbuild.errors import BusyError, LockFileError
+from bangerbuild.model import Pin
+from bangerbuild.sources.source import lock_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from typing import TypeAlias
 
-    from bangerbuild.declared import BootSource, ImageSource, Manifest
-
-    Words: TypeAlias = Mapping[str, str | list[str]]
+    from bangerbuild.declared import Manifest
+    from bangerbuild.sources.source import LockWords
 
 FILE_NAME = "bangerbuild.lock"
 VERSION = 1
@@ -58,13 +47,12 @@ _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bang
 class LockEntry:
     """What a place in the manifest asks for, with what that stood for."""
 
-    words: Words
+    words: LockWords
 
     @classmethod
-    def of(cls, asked: Words, pin: Pin) -> LockEntry:
+    def of(cls, asked: LockWords, pin: Pin) -> LockEntry:
         """The entry for what is asked for and what it turned out to be."""
-        known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
-        return cls({**asked, **{key: value for key, value in known.items() if value is not None}})
+        return cls(lock_entry(asked, pin))
 
     @property
     def pin(self) -> Pin:
@@ -72,7 +60,7 @@ class LockEntry:
         digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS)
         return Pin(digest, platform or None, versions or None)
 
-    def answers(self, asked: Words) -> bool:
+    def answers(self, asked: LockWords) -> bool:
         """Whether it is about what is asked for, and nothing else."""
         own = {key for key in self.words if key not in PIN_KEYS}
         return own <= asked.keys() and all(self.words.get(key) == value for key, value in asked.items())
@@ -85,7 +73,7 @@ class LockFile:
     entries: Mapping[str, LockEntry] = field(default_factory=dict)
     """By place: `image.bookworm.rootfs`."""
 
-    def find(self, place: str, asked: Words) -> LockEntry | None:
+    def find(self, place: str, asked: LockWords) -> LockEntry | None:
         """The entry for what a place asks for: its own, else another's that asks for the same."""
         own = self.entries.get(place)
         candidates = (*([own] if own else []), *self.entries.values())
@@ -98,29 +86,6 @@ class LockFile:
             table, name, key = place.split(".")
             tree.setdefault(table, {}).setdefault(name, {})[key] = dict(self.entries[place].words)
         return HEAD + tomli_w.dumps(tree)
-
-
-def asked(source: ImageSource | BootSource) -> Words:
-    """What an entry for a source begins with, as the manifest has it; nothing for what is never locked."""
-    match source:
-        case UrlSource(url=url) | UrlBoot(url=url):
-            return {"url": url}
-        case OciSource(reference=reference, platform=platform):
-            return {"oci": reference, **({"platform": platform} if platform else {})}
-        case MmdebstrapSource():
-            return _packages_asked(source)
-        case OciArchiveSource() | TarSource() | Ext4Source() | HostBoot():
-            return {_HOST_WORDS[type(source)]: source.written}
-    return {}
-
-
-_HOST_WORDS = {OciArchiveSource: "oci", TarSource: "tar", Ext4Source: "ext4", HostBoot: "path"}
-
-
-def _packages_asked(source: MmdebstrapSource) -> Words:
-    lists = {"packages": list(source.packages), "arguments": list(source.arguments)}
-    mirror = {"mirror": source.mirror} if source.mirror else {}
-    return {"mmdebstrap": source.suite, **{key: words for key, words in lists.items() if words}, **mirror}
 
 
 def path_beside(manifest: Manifest) -> Path:

@@ -1,50 +1,39 @@
-"""Which bytes a manifest's sources stand for: by its own word, by the lock file, by what was built before.
+"""Which bytes a manifest's sources stand for: by the manifest, by the lock file, by what was built before.
 
-Else whoever has them is asked; all but the asking is pure.
+Only where none of them says it, the source itself is asked. All but the asking is pure.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, cast
 
-from bangerbuild.declared import HostFile, OciSource, Pin, PinnedSource
 from bangerbuild.errors import LockFileError
-from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile, asked
+from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile
+from bangerbuild.sources.source import PIN_FACT, Resolution
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
     from typing import TypeAlias
 
-    from bangerbuild.declared import BootSource, Image, ImageSource, Manifest
-    from bangerbuild.model import Record
-    from bangerbuild.resolving.lockfile import Words
+    from bangerbuild.declared import Manifest
+    from bangerbuild.model import Pin, Record
+    from bangerbuild.sources.source import AskContext, DeclaredSource, LockWords
 
     Recorded: TypeAlias = Callable[[str], Record | None]
 
 KEYS = ("rootfs", "work_seed", "kernel", "initrd")
-FACT = "pin"
-"""Under what a step's record keeps the words of the entry that it was built from."""
-
-
-class World(Protocol):
-    """Who knows what sources stand for today."""
-
-    def ask(self, source: PinnedSource, before: Pin | None) -> Pin:
-        """What a source elsewhere stands for now; `before` is what it did, as far as anybody remembers."""
-
-    def digest(self, source: HostFile) -> str:
-        """Of a file of the host: sha256 in hex."""
+"""The keys of an image that name a source. Its place, `image.NAME.KEY`, is also the id of its step."""
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How what is known already is to be taken."""
+class ResolveOptions:
+    """Which sources are resolved, and by whose word."""
 
     needed: Callable[[str], bool] = lambda _place: True
-    """Asked of each place: what nobody builds now, nobody is asked for."""
+    """Whether a place is built from now; of other places nothing is asked."""
     ask: bool = True
-    """Ask for what nobody remembers; else it stays without a pin."""
+    """Ask a source that nothing is known of; else it stays without a pin."""
     locked: bool = False
     """Refuse what the lock file would have to be changed for."""
     whole: bool = False
@@ -55,14 +44,18 @@ class Wish:
 
 @dataclass(frozen=True)
 class Settled:
-    """A manifest whose needed sources are all pinned, and the lock file that says so."""
+    """The pins of the sources that are needed, by place, and the lock file that says so."""
 
-    manifest: Manifest
+    pins: Mapping[str, Pin]
     lock: LockFile
 
 
 def settle(
-    manifest: Manifest, lock: LockFile, recorded: Recorded, world: World, wish: Wish | None = None
+    manifest: Manifest,
+    lock: LockFile,
+    recorded: Recorded,
+    context: AskContext,
+    options: ResolveOptions | None = None,
 ) -> Settled:
     """Pin every source that is needed.
 
@@ -70,66 +63,59 @@ def settle(
         manifest: as it was loaded.
         lock: what the lock file says now.
         recorded: a step's record in the store: what was built once need not be asked for again.
-        world: asked for what nobody remembers, and for files of the host.
-        wish: None: everything is needed, and nothing is moved.
+        context: for sources that are asked.
+        options: None: everything is needed, and nothing is asked again.
 
     Raises:
         LockFileError: the lock file says something else than there is, or would have to be changed.
         SourceError, ToolError: what has to be asked gives no answer.
     """
-    settling = _Settling(lock, recorded, world, wish or Wish())
+    settling = _Settling(lock, recorded, context, options or ResolveOptions())
     for place, source in _places(manifest):
-        if settling.wish.needed(place):
+        if settling.options.needed(place):
             settling.look(place, source)
     settling.check()
     settling.ask()
-    if not settling.pins:
-        return Settled(manifest, settling.lock_then())
-    images = {name: _pinned(image, settling.pins) for name, image in manifest.images.items()}
-    return Settled(replace(manifest, images=images), settling.lock_then())
-
-
-def fact(source: PinnedSource) -> dict[str, str | list[str]]:
-    """What a step remembers of the pinned source that it was built from."""
-    return dict(LockEntry.of(asked(source), source.pin).words) if source.pin else {}
+    return Settled(settling.pins, settling.lock_then())
 
 
 @dataclass
 class _Settling:
     lock: LockFile
     recorded: Recorded
-    world: World
-    wish: Wish
+    context: AskContext
+    options: ResolveOptions
     pins: dict[str, Pin] = field(default_factory=dict)
     entries: dict[str, LockEntry] = field(default_factory=dict)
     """That hold from now on."""
-    missing: list[tuple[str, PinnedSource, Words]] = field(default_factory=list)
+    missing: list[tuple[str, DeclaredSource, LockWords]] = field(default_factory=list)
     differing: list[tuple[str, str]] = field(default_factory=list)
-    """Places, and the file there of which the lock file says something else."""
+    """Places, and what is there on the host of which the lock file says something else."""
 
-    def look(self, place: str, source: ImageSource | BootSource) -> None:
+    def look(self, place: str, source: DeclaredSource) -> None:
         """See what is known of a source."""
-        words = asked(source)
-        if isinstance(source, HostFile):
-            self._look_at_host(place, words, lambda: Pin(self.world.digest(source)))
-        elif isinstance(source, OciSource) and source.layout is not None:
-            known = self._own(place, words)
-            pin = self.pins[place] = self.world.ask(source, known.pin if known else None)
-            self._look_at_host(place, words, lambda: pin)
-        elif isinstance(source, PinnedSource) and source.pin is None:
-            self._look_elsewhere(place, source, words)
+        words = source.lock_words
+        if words is not None:
+            _LOOKS[source.resolution](self, place, source, words)
 
-    def _look_at_host(self, place: str, words: Words, today: Callable[[], Pin]) -> None:
-        """What lies on the host speaks for itself, and must be what the lock file says, if that says it."""
+    def look_at_content(self, place: str, source: DeclaredSource, words: LockWords) -> None:
+        """What is read on the host must be what the lock file says, if the lock file says it."""
         known = self._own(place, words)
-        if known is None and not self.wish.whole:
-            return
-        entry = LockEntry.of(words, today())
-        if known is not None and known != entry and not self._is_moved(place):
-            self.differing.append((place, str(next(iter(words.values())))))
-        self.entries[place] = entry
+        if known is not None or self.options.whole:
+            self._compare(place, words, known, source.ask(self.context, None))
 
-    def _look_elsewhere(self, place: str, source: PinnedSource, words: Words) -> None:
+    def look_at_tag(self, place: str, source: DeclaredSource, words: LockWords) -> None:
+        """The same of what a tag on the host stands for, which is its pin in any case."""
+        known = self._own(place, words)
+        pin = self.pins[place] = source.ask(self.context, known.pin if known else None)
+        if known is not None or self.options.whole:
+            self._compare(place, words, known, pin)
+
+    def look_elsewhere(self, place: str, source: DeclaredSource, words: LockWords) -> None:
+        """What lies elsewhere is what the manifest says, else the lock file, else what was built."""
+        if source.own_pin is not None:
+            self.pins[place] = source.own_pin
+            return
         known = None if self._is_moved(place) else self.lock.find(place, words) or self._built(place, words)
         if known is None:
             self.missing.append((place, source, words))
@@ -137,58 +123,65 @@ class _Settling:
             self.pins[place] = known.pin
             self.entries[place] = LockEntry.of(words, known.pin)
 
-    def _own(self, place: str, words: Words) -> LockEntry | None:
+    def _compare(self, place: str, words: LockWords, known: LockEntry | None, today: Pin) -> None:
+        entry = LockEntry.of(words, today)
+        if known is not None and known != entry and not self._is_moved(place):
+            self.differing.append((place, str(next(iter(words.values())))))
+        self.entries[place] = entry
+
+    def _own(self, place: str, words: LockWords) -> LockEntry | None:
         entry = self.lock.entries.get(place)
         return entry if entry and entry.answers(words) else None
 
-    def _built(self, place: str, words: Words) -> LockEntry | None:
+    def _built(self, place: str, words: LockWords) -> LockEntry | None:
         record = self.recorded(place)
-        remembered = record.facts.get(FACT) if record else None
-        entry = LockEntry(remembered) if isinstance(remembered, dict) else None  # type: ignore[arg-type] # our own
+        remembered = record.facts.get(PIN_FACT) if record else None
+        entry = LockEntry(cast("LockWords", remembered)) if isinstance(remembered, dict) else None
         return entry if entry and entry.answers(words) else None
 
     def _is_moved(self, place: str) -> bool:
-        return place.split(".")[1] in self.wish.upgrade
+        return place.split(".")[1] in self.options.upgrade
 
     def check(self) -> None:
-        """Whether the lock file is as it must be, before anybody is asked."""
+        """Whether the lock file is as it must be, before anything is asked."""
         if self.differing:
             raise _differing(self.differing)
         changed = [place for place, entry in self.entries.items() if self.lock.entries.get(place) != entry]
         places = sorted([*changed, *(place for place, _, _ in self.missing)])
-        if self.wish.locked and places:
+        if self.options.locked and places:
             raise LockFileError(
                 f"{FILE_NAME} would have to be changed for {', '.join(places)}", hint="bangerbuild lock"
             )
 
     def ask(self) -> None:
         """Ask for what is missing, each thing once."""
-        told: list[tuple[Words, Pin]] = []
-        for place, source, words in self.missing if self.wish.ask else ():
+        told: list[tuple[LockWords, Pin]] = []
+        for place, source, words in self.missing if self.options.ask else ():
             known = self._own(place, words)
             again = next((pin for other, pin in told if other == words), None)
-            pin = again or self.world.ask(source, known.pin if known else None)
+            pin = again or source.ask(self.context, known.pin if known else None)
             told.append((words, pin))
             self.pins[place] = pin
             self.entries[place] = LockEntry.of(words, pin)
 
     def lock_then(self) -> LockFile:
         """What the lock file has to say."""
-        return LockFile(self.entries if self.wish.whole else {**self.lock.entries, **self.entries})
+        return LockFile(self.entries if self.options.whole else {**self.lock.entries, **self.entries})
 
 
-def _places(manifest: Manifest) -> Iterator[tuple[str, ImageSource | BootSource]]:
+_LOOKS: Mapping[Resolution, Callable[[_Settling, str, DeclaredSource, LockWords], None]] = {
+    Resolution.READ: _Settling.look_at_content,
+    Resolution.ASKED: _Settling.look_at_tag,
+    Resolution.LOCKED: _Settling.look_elsewhere,
+}
+
+
+def _places(manifest: Manifest) -> Iterator[tuple[str, DeclaredSource]]:
     for image in manifest.images.values():
         for key in KEYS:
-            source = getattr(image, key)
+            source: DeclaredSource | None = getattr(image, key)
             if source is not None:
                 yield f"image.{image.name}.{key}", source
-
-
-def _pinned(image: Image, pins: Mapping[str, Pin]) -> Image:
-    found = {key: pins.get(f"image.{image.name}.{key}") for key in KEYS}
-    changed = {key: replace(getattr(image, key), pin=pin) for key, pin in found.items() if pin}
-    return replace(image, **changed) if changed else image
 
 
 def _differing(differing: list[tuple[str, str]]) -> LockFileError:

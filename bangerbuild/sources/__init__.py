@@ -1,5 +1,38 @@
-"""Sources that lie elsewhere, as the manifest names them: what they stand for today, and bringing them here.
+"""Where images come from: one file for each kind of source, and the two registries that list them.
 
-`fetch` and `sources.oci` know how; here it is said for which source, and kept in the user's cache. What is
-brought has been compared with its pin before anybody reads it.
+`FILESYSTEMS` has what `rootfs` and `work_seed` can be made of, `BOOT_FILES` what `kernel` and `initrd` can be
+taken from; each by the key that names it in a manifest. What is not listed here does not exist. A new kind is
+a file of this package that satisfies the Protocols of `source.py`, one line here (in
+`file_kinds.py` if it is one file, so that it may be downloaded too), a part of the schema, and tests.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.sources.boot_file import HostBootFile
+from bangerbuild.sources.boot_guest import GuestBootFile
+from bangerbuild.sources.directory import DirectorySource
+from bangerbuild.sources.file_kinds import FILE_KINDS
+from bangerbuild.sources.mmdebstrap import MmdebstrapSource
+from bangerbuild.sources.oci import OciKind
+from bangerbuild.sources.other_image import OtherImage
+from bangerbuild.sources.url import UrlBootFile, UrlSource
+
+if TYPE_CHECKING:
+    from bangerbuild.sources.source import BootFileKind, FilesystemKind
+
+FILESYSTEMS: dict[str, type[FilesystemKind]] = {
+    **FILE_KINDS,
+    "directory": DirectorySource,
+    "oci": OciKind,
+    "url": UrlSource,
+    "mmdebstrap": MmdebstrapSource,
+    "image": OtherImage,
+}
+
+BOOT_FILES: dict[str, type[BootFileKind]] = {
+    "path": HostBootFile,
+    "guest": GuestBootFile,
+    "url": UrlBootFile,
+}

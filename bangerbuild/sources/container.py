@@ -1,88 +1,56 @@
-"""Container images as layouts: of a registry, in a directory, or in an archive, read where it lies."""
+"""What all container images share, wherever they lie: a tree of merged layers, and a program to run."""
 
 from __future__ import annotations
 
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Protocol, cast
 
-from bangerbuild.declared import OciArchiveSource, OciSource, Pin
-from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
-from bangerbuild.formats.oci import docker_archive
-from bangerbuild.formats.oci.layout import OciImage, resolve
-from bangerbuild.formats.oci.places import DirectoryLayout, OciLayout, opened_tarball
-from bangerbuild.formats.oci.platforms import host_platform, parse_platform
-from bangerbuild.formats.oci.reference import OCI_ARCHIVE, parse_reference
-from bangerbuild.sources import registry
-from bangerbuild.sources.means import users_cache
+from bangerbuild.formats.oci.layers import merge_layers
+from bangerbuild.sources.entrypoint import entrypoint as entrypoint_edits
+from bangerbuild.sources.source import Content, EntryTree, ImageSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Mapping
 
-    from bangerbuild.sources.means import Means
+    from bangerbuild.formats.oci.layout import OciImage
+    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.model import Json
+    from bangerbuild.sources.source import SourceTable
 
-
-@dataclass(frozen=True)
-class ContainerImage:
-    """An image, and the layout that has its blobs for as long as it is open."""
-
-    layout: OciLayout
-    image: OciImage
+KEYS = ("platform", "entrypoint", "max_size")
 
 
-@contextmanager
-def opened(source: OciSource, means: Means) -> Iterator[ContainerImage]:
-    """The image that a source is pinned to.
+class OciSource(ImageSource, Protocol):
+    """A container image behind one of the transports."""
 
-    Raises:
-        SourceError: it can't be had, or is not what it was pinned to.
-        OfflineError, CacheError: of a registry's, what is missing may not be fetched, or can't be kept.
-    """
-    pin = source.pin
-    if pin is None or pin.platform is None:
-        raise SourceError(f"'{source.written}' was never asked what it stands for")
-    platform, reference = parse_platform(pin.platform), parse_reference(source.reference)
-    if source.layout is not None:
-        directory = DirectoryLayout(source.layout.path)
-        image = resolve(directory, reference.tag, platform, written=source.written)
-        if registry.pin_digest(image.digest, source.written) != pin.digest:
-            raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
-        yield ContainerImage(directory, image)
-        return
-    with users_cache() as cache, registry.layout(reference, pin, cache, means) as path:
-        layout = DirectoryLayout(path)
-        yield ContainerImage(layout, resolve(layout, None, platform, written=source.written))
+    @property
+    def max_size_bytes(self) -> int | None:
+        """What it may unpack to; None: what is usual."""
+
+    @property
+    def entrypoint(self) -> str | None:
+        """Where a script is written that runs the image's program."""
 
 
-@contextmanager
-def archived(source: OciArchiveSource) -> Iterator[ContainerImage]:
-    """The image in an archive, without a copy of anything.
+class OciTransport(Protocol):
+    """The sources of one transport."""
 
-    Raises:
-        SourceError: the archive can't be read, or has no such image.
-    """
-    platform, written = parse_platform(source.platform), source.written
+    @classmethod
+    def named(
+        cls, named: Reference, platform: str | None, entrypoint: str | None, table: SourceTable
+    ) -> OciSource:
+        """The source of a reference with this transport."""
+
+
+def merged_content(source: OciSource, layout: OciLayout, image: OciImage) -> Content:
+    """The tree of an image's layers, and what its configuration says, for as long as the layout is open."""
     limits = UnpackLimits(source.max_size_bytes)
-    with opened_tarball(source.path.path, written=written, limits=limits) as archive:
-        if source.transport == OCI_ARCHIVE:
-            yield ContainerImage(archive, resolve(archive, source.tag, platform, written=written))
-        else:
-            found = docker_archive.resolve(archive, source.tag, platform, written=written)
-            yield ContainerImage(found.layout, found.image)
-
-
-def ask(source: OciSource, before: Pin | None, means: Means) -> Pin:
-    """What a source stands for today, for the platform that it stood for before if the manifest names none.
-
-    Raises:
-        SourceError: there is no such image.
-        OfflineError: only its registry knows.
-    """
-    reference = parse_reference(source.reference)
-    named = source.platform or (before.platform if before else None)
-    wanted = parse_platform(named) if named else host_platform()
-    if source.layout is None:
-        return registry.ask(reference, wanted, means)
-    image = resolve(DirectoryLayout(source.layout.path), reference.tag, wanted, written=source.written)
-    return Pin(registry.pin_digest(image.digest, source.written), str(wanted))
+    merged = merge_layers(layout, image, written=source.written, limits=limits)
+    tree = EntryTree(source.written, source.size_bytes, lambda: closing(merged.entries()))
+    facts: Mapping[str, Json] = {"config": cast("Json", asdict(image.config))}
+    if source.entrypoint is None:
+        return Content(tree, facts)
+    return Content(tree, facts, entrypoint_edits(source.entrypoint, image.config, source.written))

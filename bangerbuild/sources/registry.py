@@ -18,12 +18,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import Pin
 from bangerbuild.errors import CacheError, OfflineError, SourceError
 from bangerbuild.formats.oci import skopeo
 from bangerbuild.formats.oci.config import platform_of
+from bangerbuild.formats.oci.digests import SHA256, pin_digest
 from bangerbuild.formats.oci.documents import parse_document
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
+from bangerbuild.model import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -33,23 +34,22 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
     from bangerbuild.process import Command
-    from bangerbuild.sources.means import Means
+    from bangerbuild.sources.source import FetchContext
 
-SHA256 = "sha256:"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 FORGOTTEN_SECONDS = 24 * 3600
 LAYOUTS = "layouts"
 """The directory of the cache where skopeo finds the blobs that are there, and puts the others."""
 
 
-def ask(reference: Reference, platform: Platform, means: Means) -> Pin:
+def ask(reference: Reference, platform: Platform, context: FetchContext) -> Pin:
     """What a registry has under a name today, for a platform.
 
     Raises:
         SourceError: the registry gives no answer, or has no such image for that platform.
         OfflineError: it may not be asked.
     """
-    if means.offline:
+    if context.offline:
         raise OfflineError(
             f"nobody knows which image '{reference}' is, and the network is not used",
             hint="run it once without --offline; `bangerbuild lock` keeps the answer",
@@ -73,15 +73,8 @@ def _check_platform(reference: Reference, exact: Reference, wanted: Platform) ->
         )
 
 
-def pin_digest(digest: str, written: str) -> str:
-    """The digits of a manifest's digest."""
-    if not digest.startswith(SHA256):
-        raise SourceError(f"'{written}' is named by '{digest}', and only sha256 is pinned")
-    return digest.removeprefix(SHA256)
-
-
 @contextmanager
-def layout(reference: Reference, pin: Pin, cache: Cache, means: Means) -> Iterator[Path]:
+def layout(reference: Reference, pin: Pin, cache: Cache, context: FetchContext) -> Iterator[Path]:
     """A layout with the pinned image as its only one, for as long as it is open.
 
     Raises:
@@ -90,16 +83,18 @@ def layout(reference: Reference, pin: Pin, cache: Cache, means: Means) -> Iterat
         CacheError: the cache can't be read or written.
     """
     with _directory(cache) as directory:
-        _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, means, directory).bring()
+        _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory).bring()
         yield directory
 
 
 class _Bringing:
-    def __init__(self, reference: Reference, pin: Pin, cache: Cache, means: Means, directory: Path) -> None:
+    def __init__(
+        self, reference: Reference, pin: Pin, cache: Cache, context: FetchContext, directory: Path
+    ) -> None:
         self._reference = reference
         self._pin = pin
         self._cache = cache
-        self._means = means
+        self._context = context
         self._directory = directory
 
     def bring(self) -> None:
@@ -139,16 +134,16 @@ class _Bringing:
         """Have skopeo put missing layers into the cache; which still are is told when the layout is read."""
         self._refuse_if_offline()
         total_bytes = sum(blob.size_bytes for blob in missing)
-        self._means.progress(str(self._reference), 0, total_bytes)
+        self._context.progress(str(self._reference), 0, total_bytes)
         platform = parse_platform(self._pin.platform) if self._pin.platform else host_platform()
         command = skopeo.copy_to_layout(self._reference, self._directory, platform, environ=os.environ)
         skopeo.run(command, self._reference)
         for blob in missing:
             self._held(blob)
-        self._means.progress(str(self._reference), total_bytes, total_bytes)
+        self._context.progress(str(self._reference), total_bytes, total_bytes)
 
     def _refuse_if_offline(self) -> None:
-        if self._means.offline:
+        if self._context.offline:
             raise OfflineError(
                 f"'{self._reference}' is not in the cache, and --offline lets nothing be fetched",
                 hint="run it once without --offline",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from bangerbuild.model import Step
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
 from bangerbuild.steps.image_initrd import ImageInitrd
@@ -19,10 +20,20 @@ from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
 
 if TYPE_CHECKING:
-    from bangerbuild.declared import Manifest
-    from bangerbuild.model import Step
+    from collections.abc import Iterator
 
-KINDS: dict[str, type[Step]] = {
+    from bangerbuild.declared import Manifest
+
+
+class StepKind(Step, Protocol):
+    """A kind of step, as the registry has it."""
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Step]:
+        """Every step of this kind that the manifest asks for."""
+
+
+KINDS: dict[str, type[StepKind]] = {
     "image-rootfs": ImageRootfs,
     "image-kernel": ImageKernel,
     "image-initrd": ImageInitrd,

@@ -9,12 +9,11 @@ from io import StringIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import ledger
 from bangerbuild.steps.patching import matching
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.guest.files import GuestChange
     from bangerbuild.steps.patching import Synced
+    from bangerbuild.tree import GuestChange
 
 DIFF_BYTES = 1 << 20
 """Larger files are not compared line by line."""

@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, ClassVar
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
-from bangerbuild.guest.files import GuestDirectory, GuestEdits
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
 from bangerbuild.steps import differences, disks, in_place, ledger, patching, views
-from bangerbuild.tree import DiskMount
+from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, Situation, View, Workspace
 
 

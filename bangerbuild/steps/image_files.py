@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import FileSync, InlineFile
-    from bangerbuild.guest.files import GuestEdits
     from bangerbuild.model import Workspace
+    from bangerbuild.tree import GuestEdits
 
 
 @dataclass(frozen=True)

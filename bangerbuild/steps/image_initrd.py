@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
-from bangerbuild.declared import GuestBoot
 from bangerbuild.disk import clone
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
+from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -19,8 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.declared import BootSource, Manifest
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.sources.source import BootSource
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,9 @@ class ImageInitrd(Unopened):
         """One for each image that has an initrd."""
         for image in manifest.images.values():
             if image.initrd is not None:
-                both = isinstance(image.initrd, GuestBoot) and isinstance(image.kernel, GuestBoot)
-                yield cls(image.name, image.initrd, both)
+                out_of_guest = bool(image.initrd.inputs(image.name))
+                kernel_too = image.kernel is not None and bool(image.kernel.inputs(image.name))
+                yield cls(image.name, image.initrd, out_of_guest and kernel_too)
 
     @property
     def id(self) -> str:
@@ -54,10 +55,8 @@ class ImageInitrd(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        if not isinstance(self.initrd, GuestBoot):
-            return ()
-        rootfs = f"image.{self.name}.rootfs"
-        return (rootfs, self._kernel) if self.follows_kernel else (rootfs,)
+        own = self.initrd.inputs(self.name)
+        return (*own, self._kernel) if self.follows_kernel else own
 
     @property
     def _kernel(self) -> str:
@@ -71,7 +70,7 @@ class ImageInitrd(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return images.boot_sources("initrd", self.initrd)
+        return self.initrd.reads("initrd")
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
@@ -80,28 +79,17 @@ class ImageInitrd(Unopened):
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        guest = None
-        if isinstance(self.initrd, GuestBoot):
-            guest = self._take(self.initrd, target, workspace)
-            _check(target, guest)
-        else:
-            with images.opened_boot(self.initrd, workspace) as path:
-                _check(path, self.initrd.written)
-                clone.clone(path, target)
-        target.chmod(0o444)
-        return {"guest": guest, **images.boot_facts(self.initrd)}
-
-    def _take(self, source: GuestBoot, target: Path, workspace: Workspace) -> str:
-        """Copy it out of the image; its guest path."""
-        rootfs = workspace.path(workspace.artifact(self.inputs[0]))
         release = workspace.facts(self._kernel)["release"] if self.follows_kernel else None
         release = cast("str | None", release)
-        with RawFile(rootfs) as blocks, Filesystem(blocks) as disk:
-            found = boot_files.find_initrd(disk, source.pattern, release)
-            boot_files.copy(disk, found, target)
-        if release and found.release and not found.is_for(release):
+        find = partial(boot_files.find_initrd, release=release)
+        with self.initrd.open(workspace, self.name, find) as content:
+            _check(content.path, content.written)
+            clone.clone(content.path, target)
+        target.chmod(0o444)
+        found = content.found
+        if release and found and found.release and not found.is_for(release):
             workspace.warn(f"'{found.path}' is for kernel {found.release}, and the kernel is {release}")
-        return found.path
+        return {"guest": found.path if found else None, **pin_facts(self.initrd, workspace)}
 
 
 def _check(path: Path, written: str) -> None:

@@ -6,23 +6,21 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.declared import GuestBoot
 from bangerbuild.disk import clone
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
+from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
-    from bangerbuild.declared import BootSource, Manifest
+    from bangerbuild.declared import Manifest
     from bangerbuild.kernel.config import Answers
     from bangerbuild.kernel.unpack import Kernel
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.sources.source import BootContent, BootSource
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class ImageKernel(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return (f"image.{self.name}.rootfs",) if isinstance(self.kernel, GuestBoot) else ()
+        return self.kernel.inputs(self.name)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -76,7 +74,7 @@ class ImageKernel(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return images.boot_sources("kernel", self.kernel)
+        return self.kernel.reads("kernel")
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
@@ -87,20 +85,17 @@ class ImageKernel(Unopened):
         packed, plain = (
             workspace.create(output.format(fingerprint=workspace.fingerprint)) for output in self.outputs
         )
-        guest, beside = None, None
-        if isinstance(self.kernel, GuestBoot):
-            guest, beside = _take(self.kernel, workspace.path(workspace.artifact(self.inputs[0])), packed)
-            kernel = unpack(packed, plain, written=guest)
-        else:
-            with images.opened_boot(self.kernel, workspace) as path:
-                kernel = unpack(path, plain, written=self.kernel.written)
-                clone.clone(path, packed)
+        with self.kernel.open(workspace, self.name, boot_files.find_kernel) as content:
+            kernel = unpack(content.path, plain, written=content.written)
+            clone.clone(content.path, packed)
+            beside = _config_beside(content)
         for made in (packed, plain):
             made.chmod(0o444)
         options = config.answers(config.embedded(plain) or beside)
         for warning in self._warnings(options):
             workspace.warn(warning)
-        return {**_facts(kernel, guest, options), **images.boot_facts(self.kernel)}
+        guest = content.found.path if content.found else None
+        return {**_facts(kernel, guest, options), **pin_facts(self.kernel, workspace)}
 
     def _warnings(self, options: Answers) -> Iterator[str]:
         lacking = config.missing_for_root(options, has_initrd=self.has_initrd)
@@ -116,18 +111,13 @@ class ImageKernel(Unopened):
             )
 
 
-def _take(kernel: GuestBoot, rootfs: Path, target: Path) -> tuple[str, str | None]:
-    """Copy the kernel out of the image; its guest path, and the configuration that is there for it."""
-    with RawFile(rootfs) as blocks, Filesystem(blocks) as disk:
-        found = boot_files.find_kernel(disk, kernel.pattern)
-        boot_files.copy(disk, found, target)
-        return found.path, _config_beside(disk, found)
-
-
-def _config_beside(disk: Filesystem, kernel: boot_files.BootFile) -> str | None:
-    release = kernel.release
-    places = (f"{posixpath.dirname(kernel.path)}/config-{release}", f"/usr/lib/modules/{release}/config")
-    texts = (disk.read(place) for place in places if release and disk.exists(place))
+def _config_beside(kernel: BootContent) -> str | None:
+    """The configuration that a guest has for its kernel."""
+    if kernel.guest is None or kernel.found is None or not kernel.found.release:
+        return None
+    release, disk = kernel.found.release, kernel.guest
+    places = (f"{posixpath.dirname(kernel.written)}/config-{release}", f"/usr/lib/modules/{release}/config")
+    texts = (disk.read(place) for place in places if disk.exists(place))
     text = next((text for text in texts if text), None)
     return None if text is None else text.decode("ascii", "replace")
 

@@ -12,8 +12,9 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.declared import ImageSource, Manifest
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.sources.source import ImageSource
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class ImageRootfs(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return image_source.inputs(self.rootfs)
+        return self.rootfs.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -54,7 +55,7 @@ class ImageRootfs(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return (*image_source.sources("rootfs", self.rootfs), *image_files.sources(self.files))
+        return (*self.rootfs.reads("rootfs"), *image_files.sources(self.files))
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""

@@ -8,64 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import (
-    DirectorySource,
-    Ext4Source,
-    MmdebstrapSource,
-    OciArchiveSource,
-    OciSource,
-    OtherImage,
-    TarSource,
-    UrlSource,
-)
 from bangerbuild.disk import clone, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, SourceError, ToolError
-from bangerbuild.formats.hostentry import TreeRules
-from bangerbuild.model import Source
 from bangerbuild.process import find, run
+from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import disks, image_content, image_files
-from bangerbuild.steps.image_tree import Tree, fill
+from bangerbuild.steps.image_tree import fill
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bangerbuild.declared import ImageSource
     from bangerbuild.model import Json, Workspace
-    from bangerbuild.steps.image_content import Adapt, DiskImage
+    from bangerbuild.sources.source import DiskImage, ImageSource
+    from bangerbuild.steps.image_content import Adapt
     from bangerbuild.steps.image_files import Files
 
-WORDS: Mapping[type, str] = {
-    TarSource: "tar",
-    DirectorySource: "directory",
-    Ext4Source: "ext4",
-    UrlSource: "url",
-    OciSource: "oci",
-    OciArchiveSource: "oci",
-    MmdebstrapSource: "mmdebstrap",
-}
 TOOLS = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 SHOWN_LINES = 20
 SHOWN_COLUMNS = 200
-
-
-def inputs(source: ImageSource) -> tuple[str, ...]:
-    """The step whose artifact a source is, if it is another image's."""
-    return (source.step,) if isinstance(source, OtherImage) else ()
-
-
-def sources(table: str, source: ImageSource) -> tuple[Source, ...]:
-    """What is read, under a role that tells the sort of source: `rootfs.tar`."""
-    if isinstance(source, OtherImage):
-        return ()
-    role = f"{table}.{WORDS[type(source)]}"
-    if isinstance(source, UrlSource | OciSource | MmdebstrapSource):
-        return (Source(role, None, source.written, pin=source.pin.digest if source.pin else None),)
-    rules = TreeRules(keep_owner=source.keep_owner) if isinstance(source, DirectorySource) else None
-    return (Source(role, source.path.path, source.path.written, rules),)
 
 
 def build(  # noqa: PLR0913 - independent choices, each by its name
@@ -91,8 +55,8 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
         SourceError: the source can't be had or read, or holds what can't be taken.
         FilesystemError: the image has errors, or its content does not fit.
     """
-    with image_content.opened(source, workspace, adapt) as content:
-        if isinstance(content.data, Tree):
+    with image_content.opened_source(source, workspace, adapt) as content:
+        if isinstance(content.data, EntryTree):
             fill(content.data, target, workspace, label=label)
         else:
             _take(content.data, target, workspace)

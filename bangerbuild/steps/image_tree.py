@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import tools
@@ -16,12 +16,12 @@ from bangerbuild.process import run
 from bangerbuild.steps import disks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bangerbuild.formats.totals import Totals
     from bangerbuild.model import Workspace
+    from bangerbuild.sources.source import EntryTree
     from bangerbuild.tree import Entry
 
 MIB = 1 << 20
@@ -35,20 +35,7 @@ BYTES_PER_INODE = 256
 SIZE_HINT = "make `size` larger, or leave it out"
 
 
-@dataclass(frozen=True)
-class Tree:
-    """A source of entries that can be walked more than once."""
-
-    written: str
-    """What messages call it."""
-    size_bytes: int | None
-    """Of the filesystem; None: what the content needs, and headroom."""
-    entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
-    inodes: int | None = None
-    """How many a filesystem of that size must have at least; None: as many as are usual."""
-
-
-def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> None:
+def fill(tree: EntryTree, target: Path, workspace: Workspace, *, label: str = "") -> None:
     """Write a tree into a fresh ext4 at `target`, which does not exist."""
     disks.make_empty(target, replace(_geometry(tree), label=label), workspace)
     try:
@@ -62,7 +49,7 @@ def fill(tree: Tree, target: Path, workspace: Workspace, *, label: str = "") -> 
         _index(target, large_bytes, tree, workspace)
 
 
-def _filled(tree: Tree, target: Path, workspace: Workspace) -> int:
+def _filled(tree: EntryTree, target: Path, workspace: Workspace) -> int:
     with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
         with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
@@ -78,7 +65,7 @@ def needed(totals: Totals) -> tools.Geometry:
     return tools.Geometry(size, inodes=max(inodes, size // 16384))
 
 
-def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: Tree) -> int:
+def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: EntryTree) -> int:
     try:
         return populate(filesystem, entries)
     except FilesystemError as err:
@@ -93,7 +80,7 @@ def _is_out_of_room(err: FilesystemError) -> bool:
     return err.code in FULL and isinstance(err.__cause__, OSError)
 
 
-def _index(target: Path, large_bytes: int, tree: Tree, workspace: Workspace) -> None:
+def _index(target: Path, large_bytes: int, tree: EntryTree, workspace: Workspace) -> None:
     """Give large directories an index, unless e2fsck has no room: then it leaves errors behind (1.47.0)."""
     with RawFile(target) as blocks:
         superblock = read_superblock(blocks, writable=False)
@@ -105,7 +92,7 @@ def _index(target: Path, large_bytes: int, tree: Tree, workspace: Workspace) -> 
     run(tools.e2fsck_index(target, epoch=workspace.epoch))
 
 
-def _geometry(tree: Tree) -> tools.Geometry:
+def _geometry(tree: EntryTree) -> tools.Geometry:
     if tree.size_bytes is not None:
         if tree.size_bytes < LEAST_BYTES:
             raise SourceError(

@@ -10,6 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.formats.flatten import NESTED, flattened
 from bangerbuild.formats.totals import measure
+from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.declared import ImageSource, Manifest
+    from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.sources.source import ImageSource
     from bangerbuild.tree import Entry
 
 LABEL = "work"
@@ -57,7 +59,7 @@ class ImageWorkSeed(Unopened):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return image_source.inputs(self.work_seed)
+        return self.work_seed.inputs
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -67,7 +69,7 @@ class ImageWorkSeed(Unopened):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return image_source.sources("work_seed", self.work_seed)
+        return self.work_seed.reads("work_seed")
 
     def judge(self, situation: Situation) -> Verdict:
         """See `images.judge`."""
@@ -87,7 +89,7 @@ class ImageWorkSeed(Unopened):
         size_bytes = nested.stat().st_size
         with _flattened_disk(nested) as entries:
             inodes = max(measure(entries).inodes + SPARE_INODES, size_bytes // BYTES_PER_INODE)
-        tree = image_tree.Tree(self.work_seed.written, size_bytes, lambda: _flattened_disk(nested), inodes)
+        tree = EntryTree(self.work_seed.written, size_bytes, lambda: _flattened_disk(nested), inodes)
         image_tree.fill(tree, target, workspace, label=LABEL)
         image_source.check(target, tree.written)
         target.chmod(0o444)

@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import posixpath
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from bangerbuild.declared import HostBoot, UrlBoot
-from bangerbuild.formats.hostfile import check_is_file
-from bangerbuild.model import Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.resolving.pins import FACT, fact
-from bangerbuild.sources import downloads
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from bangerbuild.declared import BootSource
-    from bangerbuild.model import Json, Situation, Workspace
+    from bangerbuild.model import Situation
 
 
 def judge(situation: Situation) -> Verdict:
@@ -35,34 +26,3 @@ def judge(situation: Situation) -> Verdict:
 def _common(artifacts: tuple[str, ...]) -> str:
     """The artifact; of several, which lie together, their directory: nobody says which was changed."""
     return artifacts[0] if len(artifacts) == 1 else posixpath.commonpath(artifacts)
-
-
-def boot_sources(key: str, source: BootSource) -> tuple[Source, ...]:
-    """What of a `kernel` or `initrd` is read that is no other step's: one role, wherever it lies."""
-    if isinstance(source, HostBoot):
-        return (Source(key, source.path.path, source.written),)
-    if isinstance(source, UrlBoot):
-        return (Source(key, None, source.written, pin=source.pin.digest if source.pin else None),)
-    return ()
-
-
-@contextmanager
-def opened_boot(source: HostBoot | UrlBoot, workspace: Workspace) -> Iterator[Path]:
-    """The file that a `kernel` or `initrd` is, for as long as this is open.
-
-    Raises:
-        SourceError, FetchError: it can't be had.
-    """
-    if isinstance(source, HostBoot):
-        check_is_file(source.path.path, source.written)
-        yield source.path.path
-    else:
-        with downloads.opened(source, workspace) as blob:
-            yield blob.path
-
-
-def boot_facts(source: BootSource) -> dict[str, Json]:
-    """What is remembered of where a `kernel` or `initrd` came from."""
-    if isinstance(source, UrlBoot):
-        return {FACT: cast("Json", fact(source))}
-    return {}

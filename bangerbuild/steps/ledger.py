@@ -14,16 +14,15 @@ from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.tree import GuestChange
 
 PLAIN_DIRECTORY = "directory"
 NEW_DIRECTORY = "new directory"

@@ -16,17 +16,18 @@ from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.mold import Mold, room
 from bangerbuild.disk.overlay import SnapshotStore
-from bangerbuild.guest.files import GuestFile
 from bangerbuild.guest.paths import normal
 from bangerbuild.steps import disks, ledger, patching
+from bangerbuild.tree import GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.guest.files import GuestChange, GuestView
+    from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Workspace
     from bangerbuild.steps.root_patch import RootPatch
+    from bangerbuild.tree import GuestChange
 
 MOST_BYTES = 8 << 20
 """How much file_syncs may bring for a ground to be kept in memory."""

@@ -11,11 +11,10 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild.errors import FilesystemError
 from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.steps import ledger
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from bangerbuild.declared import FileSync
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.defaults import DeclaredFiles
-    from bangerbuild.guest.files import GuestChange, GuestView
-    from bangerbuild.tree import Entry
+    from bangerbuild.guest.view import GuestView
+    from bangerbuild.tree import Entry, GuestChange
 
 
 MOST_REMOVED = 1000

@@ -6,19 +6,19 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.guest import defaults, fstab
-from bangerbuild.guest.files import GuestEdits
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.steps import disks, ledger, molds, patching, roots, views
 from bangerbuild.steps.disk_patch import DiskPatch
+from bangerbuild.tree import GuestEdits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.guest.files import GuestView
+    from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, Workspace
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bangerbuild.graph import Graph
     from bangerbuild.model import Plan, Result
     from bangerbuild.request import Request
-    from bangerbuild.resolving.pinning import Pinned
+    from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
     from bangerbuild.uptodate.command import Key
     from bangerbuild.uptodate.record import Stats
@@ -86,7 +86,7 @@ def look(request: Request, loaded: Manifest, wanted: Graph, begun_ns: int) -> Gr
     return Grounds(key, followed, links, loaded.warnings)
 
 
-def remember(grounds: Grounds, found: Pinned, plan: Plan, results: Sequence[Result], opened: Store) -> None:
+def remember(grounds: Grounds, found: Resolved, plan: Plan, results: Sequence[Result], opened: Store) -> None:
     """Take down that there is nothing to do any more, if that is so; the last that is done with the store."""
     if not _is_done(plan, results):
         return
@@ -98,7 +98,7 @@ def remember(grounds: Grounds, found: Pinned, plan: Plan, results: Sequence[Resu
         return
 
 
-def _with_lock_file(followed: Stats, found: Pinned) -> Stats | None:
+def _with_lock_file(followed: Stats, found: Resolved) -> Stats | None:
     """What was looked at, with the lock file as this run wrote it; None if it may be another already."""
     if found.path is None or found.before == found.after:
         return followed

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph as graphs
-from bangerbuild.declared import HostPath, OciSource
 from bangerbuild.formats.directory import walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.resolving import lockfile
@@ -32,9 +31,7 @@ def paths(loaded: Manifest) -> Iterator[str]:
     yield USERS
     for image in loaded.images.values():
         for source in (image.rootfs, image.work_seed, image.kernel, image.initrd):
-            for part in (getattr(source, "path", None), getattr(source, "layout", None)):
-                if isinstance(part, HostPath):
-                    yield str(part.path)
+            yield from map(str, source.host_paths if source else ())
         yield from (str(sync.host.path) for sync in image.file_syncs)
     for vm in loaded.vms.values():
         yield from (str(sync.host.path) for sync in vm.file_syncs)
@@ -62,8 +59,7 @@ def trees(loaded: Manifest, wanted: Graph) -> Stats:
 def _layouts(loaded: Manifest) -> Iterator[tuple[Path, TreeRules]]:
     for image in loaded.images.values():
         for source in (image.rootfs, image.work_seed):
-            if isinstance(source, OciSource) and source.layout is not None:
-                yield source.layout.path, IN_LAYOUT
+            yield from ((tree, IN_LAYOUT) for tree in (source.host_trees if source else ()))
 
 
 def _directories(wanted: Graph) -> Iterator[tuple[Path, TreeRules]]:

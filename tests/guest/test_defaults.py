@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild.declared import VM, FileSync, GuestDefaults, HostPath, InlineFile, Mount, Network
+from bangerbuild.declared import VM, FileSync, GuestDefaults, InlineFile, Mount, Network
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.guest.defaults import changes, identity_changes, split
-from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
+from bangerbuild.model import HostPath
+from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
 from tests.guest.view import SYSTEMD, DictView, guest, written
 
 NETWORK = Network("bootstrap", "172.16.0.10/24", "172.16.0.1", ("1.1.1.1",), "06:00:ac:10:00:0a", "tap-web")

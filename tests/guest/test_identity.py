@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import re
 
-from bangerbuild.guest.files import GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.guest.identity import fresh_identity
+from bangerbuild.tree import GuestFile, GuestRemoval, GuestSymlink
 from tests.guest.view import OPENRC, SYSTEMD, guest, written
 
 UNIT = "/etc/systemd/system/bangerbuild-host-keys.service"

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from bangerbuild.guest.files import GuestFile
 from bangerbuild.guest.names import hostname_file, hosts_file, resolv_conf_file
+from bangerbuild.tree import GuestFile
 
 
 def test_the_hostname_stands_on_a_line_of_its_own() -> None:

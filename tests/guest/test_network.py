@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.declared import Network
-from bangerbuild.guest.files import GuestEdits, GuestFile, GuestSymlink
 from bangerbuild.guest.identity import fresh_identity
 from bangerbuild.guest.network import bootstrap, shell_quoted
+from bangerbuild.tree import GuestEdits, GuestFile, GuestSymlink
 from tests.guest.view import OPENRC, SYSTEMD, guest, written
 
 if TYPE_CHECKING:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile
 from bangerbuild.guest.sshd import authorized_keys, drop_in, include_line, reads_drop_ins_first
+from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 from tests.guest.view import DictView, guest, written
 
 DEBIAN = b"""\

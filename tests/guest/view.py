@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.files import GuestFile
+from bangerbuild.tree import GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bangerbuild.errors import FilesystemError
-    from bangerbuild.guest.files import GuestEdits, GuestView
+    from bangerbuild.guest.view import GuestView
+    from bangerbuild.tree import GuestEdits
 
 
 @dataclass

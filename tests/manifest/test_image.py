@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import (
-    FileSync,
-    HostPath,
-    Image,
-    ImageSource,
-    InlineFile,
-    MmdebstrapSource,
-    OciArchiveSource,
-    OciSource,
-    OtherImage,
-    Pin,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-)
+from bangerbuild.declared import FileSync, Image, InlineFile
 from bangerbuild.formats.oci.platforms import host_platform
 from bangerbuild.manifest import load
+from bangerbuild.model import HostPath, Pin
+from bangerbuild.sources.mmdebstrap import MmdebstrapSource
+from bangerbuild.sources.oci_archive import OciArchiveSource
+from bangerbuild.sources.oci_layout import OciLayoutSource
+from bangerbuild.sources.oci_registry import OciRegistrySource
+from bangerbuild.sources.other_image import OtherImage
+from bangerbuild.sources.tar import TarSource
+from bangerbuild.sources.url import UrlBootFile, UrlSource
+
+if TYPE_CHECKING:
+    from bangerbuild.sources.source import ImageSource
 
 DIGEST = "ab" * 32
 URL = "https://example.org/x.tar"
@@ -65,10 +63,10 @@ def host(name: str) -> HostPath:
         (f'url = "{URL}"', UrlSource(URL)),
         (f'url = "{URL}"\nsha256 = "{DIGEST.upper()}"', UrlSource(URL, Pin(DIGEST))),
         ('url = "file:///srv/x.tar"', UrlSource("file:///srv/x.tar")),
-        ('oci = "docker://debian"', OciSource("docker://debian")),
+        ('oci = "docker://debian"', OciRegistrySource(reference="docker://debian")),
         (
             'oci = "docker://debian"\nplatform = "linux/aarch64"',
-            OciSource("docker://debian", platform="linux/arm64"),
+            OciRegistrySource(reference="docker://debian", platform="linux/arm64"),
         ),
         ('image = "b"', OtherImage("b")),
         ('mmdebstrap.suite = "bookworm"', MmdebstrapSource("bookworm")),
@@ -85,7 +83,9 @@ def test_a_source_elsewhere_keeps_what_names_it(text: str, source: ImageSource) 
 
 def test_a_layout_and_archives_of_container_images_are_paths_of_the_host() -> None:
     here = str(host_platform())
-    assert rootfs('oci = "oci:layout:v1"') == OciSource("oci:layout:v1", host("layout"))
+    assert rootfs('oci = "oci:layout:v1"') == OciLayoutSource(
+        reference="oci:layout:v1", layout=host("layout")
+    )
     assert rootfs('oci = "oci-archive:image.tar"') == OciArchiveSource(
         host("image.tar"), "oci-archive", None, here
     )
@@ -98,7 +98,7 @@ def test_a_layout_is_looked_for_beside_the_manifest_that_names_it(directory: Pat
     (directory / "below/layout").mkdir(parents=True)
     (directory / "below/images.toml").write_text('[image.a.rootfs]\noci = "oci:layout"\n')
     found = images('include = ["below/images.toml"]')["a"].rootfs
-    assert isinstance(found, OciSource)
+    assert isinstance(found, OciLayoutSource)
     assert found.layout == HostPath(directory / "below/layout", "layout")
 
 
@@ -108,7 +108,7 @@ def test_a_layout_is_looked_for_beside_the_manifest_that_names_it(directory: Pat
 )
 def test_sources_that_unpack_have_a_size_and_a_limit(text: str) -> None:
     source = rootfs(f'{text}\nsize = "1GiB"\nmax_size = "8GiB"')
-    assert isinstance(source, UrlSource | OciSource | OciArchiveSource | MmdebstrapSource)
+    assert isinstance(source, UrlSource | OciRegistrySource | OciArchiveSource | MmdebstrapSource)
     assert (source.size_bytes, source.max_size_bytes) == (1 << 30, 8 << 30)
 
 
@@ -138,8 +138,8 @@ rootfs.tar = "root.tar"
 kernel = {{ url = "https://x/vmlinuz", sha256 = "{DIGEST}" }}
 initrd.url = "https://x/initrd"
 """)["a"]
-    assert image.kernel == UrlBoot("https://x/vmlinuz", Pin(DIGEST))
-    assert image.initrd == UrlBoot("https://x/initrd")
+    assert image.kernel == UrlBootFile("https://x/vmlinuz", Pin(DIGEST))
+    assert image.initrd == UrlBootFile("https://x/initrd")
 
 
 def test_an_image_has_files_of_its_own() -> None:
@@ -173,4 +173,4 @@ def test_files_of_every_vm_are_no_files_of_an_image() -> None:
     ],
 )
 def test_no_message_shows_what_is_secret_in_an_address(url: str, shown: str) -> None:
-    assert (UrlSource(url).written, UrlBoot(url).written) == (shown, shown)
+    assert (UrlSource(url).written, UrlBootFile(url).written) == (shown, shown)

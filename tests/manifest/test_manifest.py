@@ -12,25 +12,25 @@ import pytest
 
 from bangerbuild.declared import (
     VM,
-    DirectorySource,
     Disk,
-    Ext4Source,
     FileSync,
-    GuestBoot,
     GuestDefaults,
-    HostBoot,
-    HostPath,
     Image,
     InlineFile,
     Manifest,
     Mount,
     Network,
     Root,
-    TarSource,
     Work,
 )
 from bangerbuild.errors import ManifestError
 from bangerbuild.manifest import load
+from bangerbuild.model import HostPath
+from bangerbuild.sources.boot_file import HostBootFile
+from bangerbuild.sources.boot_guest import GuestBootFile
+from bangerbuild.sources.directory import DirectorySource
+from bangerbuild.sources.ext4 import Ext4Source
+from bangerbuild.sources.tar import TarSource
 from tests.manifests import KEY, MINIMAL
 
 FULL_VM = """\
@@ -221,8 +221,8 @@ def test_a_kernel_and_an_initrd_are_files_of_the_host() -> None:
     image = loaded(
         '[image.a]\nrootfs.tar = "root.tar"\nkernel = "vmlinuz"\ninitrd = "boot/initrd.img"'
     ).images["a"]
-    assert image.kernel == HostBoot(HostPath(Path.cwd() / "vmlinuz", "vmlinuz"))
-    assert image.initrd == HostBoot(HostPath(Path.cwd() / "boot/initrd.img", "boot/initrd.img"))
+    assert image.kernel == HostBootFile(HostPath(Path.cwd() / "vmlinuz", "vmlinuz"))
+    assert image.initrd == HostBootFile(HostPath(Path.cwd() / "boot/initrd.img", "boot/initrd.img"))
 
 
 def test_a_kernel_and_an_initrd_are_patterns_in_the_guest() -> None:
@@ -232,7 +232,10 @@ rootfs.tar = "root.tar"
 kernel.guest = "/boot/vmlinuz-*"
 initrd.guest = "~/initrd-?.img"
 """).images["a"]
-    assert (image.kernel, image.initrd) == (GuestBoot("/boot/vmlinuz-*"), GuestBoot("/root/initrd-?.img"))
+    assert (image.kernel, image.initrd) == (
+        GuestBootFile("/boot/vmlinuz-*"),
+        GuestBootFile("/root/initrd-?.img"),
+    )
 
 
 @pytest.mark.parametrize("cmdline", ["", "rootfstype=ext4 rootwait", "x.root=1", "console=ttyS0"])

@@ -7,29 +7,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import (
-    DirectorySource,
-    Ext4Source,
-    GuestBoot,
-    HostBoot,
-    HostPath,
-    MmdebstrapSource,
-    OciArchiveSource,
-    OciSource,
-    OtherImage,
-    Pin,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-)
 from bangerbuild.errors import BusyError, LockFileError
+from bangerbuild.model import HostPath, Pin
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.lockfile import LockEntry, LockFile
+from bangerbuild.sources.boot_file import HostBootFile
+from bangerbuild.sources.boot_guest import GuestBootFile
+from bangerbuild.sources.directory import DirectorySource
+from bangerbuild.sources.ext4 import Ext4Source
+from bangerbuild.sources.mmdebstrap import MmdebstrapSource
+from bangerbuild.sources.oci_archive import OciArchiveSource
+from bangerbuild.sources.oci_layout import OciLayoutSource
+from bangerbuild.sources.oci_registry import OciRegistrySource
+from bangerbuild.sources.other_image import OtherImage
+from bangerbuild.sources.tar import TarSource
+from bangerbuild.sources.url import UrlBootFile, UrlSource
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.declared import BootSource, ImageSource
+    from bangerbuild.sources.source import BootSource, ImageSource
 
 A, B = "a" * 64, "b" * 64
 URL = {"url": "https://example.org/x.tar"}
@@ -226,13 +223,13 @@ def test_a_directory_in_its_place_is_refused(path: Path) -> None:
     ("source", "words"),
     [
         (UrlSource("https://x/y", Pin(A)), {"url": "https://x/y"}),
-        (UrlBoot("https://x/y"), {"url": "https://x/y"}),
-        (OciSource("docker://debian"), {"oci": "docker://debian"}),
+        (UrlBootFile("https://x/y"), {"url": "https://x/y"}),
+        (OciRegistrySource(reference="docker://debian"), {"oci": "docker://debian"}),
         (
-            OciSource("docker://debian", platform="linux/arm64"),
+            OciRegistrySource(reference="docker://debian", platform="linux/arm64"),
             {"oci": "docker://debian", "platform": "linux/arm64"},
         ),
-        (OciSource("oci:layout:v1", host("layout")), {"oci": "oci:layout:v1"}),
+        (OciLayoutSource(reference="oci:layout:v1", layout=host("layout")), {"oci": "oci:layout:v1"}),
         (
             OciArchiveSource(host("x.tar"), "oci-archive", "v1", "linux/amd64"),
             {"oci": "oci-archive:x.tar:v1"},
@@ -244,16 +241,16 @@ def test_a_directory_in_its_place_is_refused(path: Path) -> None:
         ),
         (TarSource(host("root.tar")), {"tar": "root.tar"}),
         (Ext4Source(host("disk.ext4"), 1 << 30), {"ext4": "disk.ext4"}),
-        (HostBoot(host("vmlinuz")), {"path": "vmlinuz"}),
-        (DirectorySource(host("tree")), {}),
-        (OtherImage("a"), {}),
-        (GuestBoot("/boot/vmlinuz-*"), {}),
+        (HostBootFile(host("vmlinuz")), {"path": "vmlinuz"}),
+        (DirectorySource(host("tree")), None),
+        (OtherImage("a"), None),
+        (GuestBootFile("/boot/vmlinuz-*"), None),
     ],
 )
 def test_an_entry_begins_with_what_the_manifest_asks_for(
-    source: ImageSource | BootSource, words: dict[str, str]
+    source: ImageSource | BootSource, words: dict[str, str] | None
 ) -> None:
-    assert lockfile.asked(source) == words
+    assert source.lock_words == words
 
 
 def test_an_entry_gives_its_pin_back() -> None:

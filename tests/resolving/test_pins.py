@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bangerbuild.declared import (
-    DirectorySource,
-    GuestBoot,
-    HostPath,
-    Image,
-    Manifest,
-    MmdebstrapSource,
-    OciSource,
-    OtherImage,
-    Pin,
-    TarSource,
-    UrlBoot,
-    UrlSource,
-)
+from bangerbuild.declared import Image, Manifest
 from bangerbuild.errors import LockFileError, SourceError
-from bangerbuild.model import Recipe, Record
-from bangerbuild.resolving import pins
+from bangerbuild.model import HostPath, Pin, Recipe, Record
 from bangerbuild.resolving.lockfile import LockEntry, LockFile
-from bangerbuild.resolving.pins import Wish, settle
+from bangerbuild.resolving.pins import ResolveOptions, settle
+from bangerbuild.sources.boot_guest import GuestBootFile
+from bangerbuild.sources.directory import DirectorySource
+from bangerbuild.sources.mmdebstrap import MmdebstrapSource
+from bangerbuild.sources.oci_layout import OciLayoutSource
+from bangerbuild.sources.oci_registry import OciRegistrySource
+from bangerbuild.sources.other_image import OtherImage
+from bangerbuild.sources.tar import TarSource
+from bangerbuild.sources.url import UrlBootFile, UrlSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bangerbuild.declared import HostFile, PinnedSource
+    from bangerbuild.model import Source
+    from bangerbuild.resolving import pins
+    from bangerbuild.sources.source import AskContext
 
 A, B, C = (letter * 64 for letter in "abc")
 URL = "https://example.org/x.tar"
@@ -41,22 +37,51 @@ TAG = "docker://debian:12"
 
 @dataclass
 class FakeWorld:
-    """Answers as a test says, and remembers what it was asked."""
+    """Answers as a test says, and remembers what it was asked: the context that sources are asked in."""
 
     answers: dict[str, Pin] = field(default_factory=dict)
     """By what messages call the source."""
     asked: list[tuple[str, Pin | None]] = field(default_factory=list)
     hashed: list[str] = field(default_factory=list)
+    epoch: int = 1
+    offline: bool = False
 
-    def ask(self, source: PinnedSource, before: Pin | None) -> Pin:
-        self.asked.append((source.written, before))
-        if source.written not in self.answers:
-            raise SourceError(f"'{source.written}' is not there")
-        return self.answers[source.written]
+    def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        raise AssertionError(f"nothing is fetched here: {what}, {done_bytes} of {total_bytes}")
 
-    def digest(self, source: HostFile) -> str:
+    def ask(self, written: str, before: Pin | None) -> Pin:
+        self.asked.append((written, before))
+        if written not in self.answers:
+            raise SourceError(f"'{written}' is not there")
+        return self.answers[written]
+
+    def digest(self, source: Source) -> str:
         self.hashed.append(source.written)
         return self.answers[source.written].digest
+
+
+class Answered:
+    """A source whose answer is the test's and not the network's."""
+
+    written: str
+
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:
+        return cast("FakeWorld", context).ask(self.written, before)
+
+
+class Url(Answered, UrlSource): ...
+
+
+class UrlBoot(Answered, UrlBootFile): ...
+
+
+class Registry(Answered, OciRegistrySource): ...
+
+
+class Layout(Answered, OciLayoutSource): ...
+
+
+class Packages(Answered, MmdebstrapSource): ...
 
 
 def forgotten(_place: str) -> None:
@@ -81,7 +106,8 @@ def entry(url: str, digest: str) -> LockEntry:
 
 
 ELSEWHERE = manifest(
-    Image("a", UrlSource(URL), kernel=UrlBoot(KERNEL)), Image("b", OciSource(TAG), OciSource(TAG))
+    Image("a", Url(URL), kernel=UrlBoot(KERNEL)),
+    Image("b", Registry(reference=TAG), Registry(reference=TAG)),
 )
 WORLD = {URL: Pin(A), KERNEL: Pin(B), TAG: Pin(C, "linux/amd64")}
 ALL = locked(
@@ -93,10 +119,7 @@ ALL = locked(
 
 
 def pin_of(settled: pins.Settled, name: str, key: str = "rootfs") -> Pin | None:
-    source = getattr(settled.manifest.images[name], key)
-    found = source.pin
-    assert found is None or isinstance(found, Pin)
-    return found
+    return settled.pins.get(f"image.{name}.{key}")
 
 
 def test_what_nobody_remembers_is_asked_once_for_all_places_and_locked() -> None:
@@ -118,32 +141,30 @@ def test_what_is_locked_is_asked_nobody_and_stays_whatever_the_world_says_by_now
 
 def test_what_the_manifest_pins_itself_is_neither_asked_nor_locked() -> None:
     world = FakeWorld()
-    pinned = manifest(Image("a", UrlSource(URL, Pin(A)), kernel=UrlBoot(KERNEL, Pin(B))))
+    pinned = manifest(Image("a", Url(URL, Pin(A)), kernel=UrlBoot(KERNEL, Pin(B))))
     settled = settle(pinned, locked(a_rootfs=entry(URL, C)), forgotten, world)
     assert world.asked == []
-    assert settled.manifest == pinned
+    assert settled.pins == {"image.a.rootfs": Pin(A), "image.a.kernel": Pin(B)}
     assert settled.lock == locked(a_rootfs=entry(URL, C))  # it is stale, and only `lock` drops it
 
 
 def test_other_words_in_the_manifest_ask_anew() -> None:
     world = FakeWorld({URL: Pin(B)})
     before = locked(a_rootfs=entry("https://example.org/old.tar", A))
-    settled = settle(manifest(Image("a", UrlSource(URL))), before, forgotten, world)
+    settled = settle(manifest(Image("a", Url(URL))), before, forgotten, world)
     assert settled.lock == locked(a_rootfs=entry(URL, B))
 
 
 def test_an_image_that_is_renamed_keeps_what_it_stood_for() -> None:
     world = FakeWorld()
-    settled = settle(
-        manifest(Image("new", UrlSource(URL))), locked(old_rootfs=entry(URL, A)), forgotten, world
-    )
+    settled = settle(manifest(Image("new", Url(URL))), locked(old_rootfs=entry(URL, A)), forgotten, world)
     assert pin_of(settled, "new") == Pin(A)
     assert settled.lock == locked(old_rootfs=entry(URL, A), new_rootfs=entry(URL, A))
 
 
 def test_a_platform_that_the_manifest_asks_for_is_another_question() -> None:
     world = FakeWorld({TAG: Pin(A, "linux/arm64")})
-    images = manifest(Image("b", OciSource(TAG, platform="linux/arm64")))
+    images = manifest(Image("b", Registry(reference=TAG, platform="linux/arm64")))
     settled = settle(images, ALL, forgotten, world)
     assert pin_of(settled, "b") == Pin(A, "linux/arm64")
     assert settled.lock.entries["image.b.rootfs"] == LockEntry.of({"oci": TAG}, Pin(A, "linux/arm64"))
@@ -157,7 +178,7 @@ def record(place: str, words: dict[str, str]) -> Callable[[str], Record | None]:
 def test_what_was_built_is_remembered_by_the_store_where_the_lock_file_is_gone() -> None:
     world = FakeWorld()
     settled = settle(
-        manifest(Image("a", UrlSource(URL))),
+        manifest(Image("a", Url(URL))),
         LockFile(),
         record("image.a.rootfs", {"url": URL, "sha256": A}),
         world,
@@ -169,20 +190,24 @@ def test_what_was_built_is_remembered_by_the_store_where_the_lock_file_is_gone()
 @pytest.mark.parametrize("words", [{}, {"url": "https://other", "sha256": A}])
 def test_what_was_built_of_something_else_is_no_answer(words: dict[str, str]) -> None:
     world = FakeWorld({URL: Pin(B)})
-    settled = settle(manifest(Image("a", UrlSource(URL))), LockFile(), record("image.a.rootfs", words), world)
+    settled = settle(manifest(Image("a", Url(URL))), LockFile(), record("image.a.rootfs", words), world)
     assert pin_of(settled, "a") == Pin(B)
 
 
 def test_the_lock_file_counts_more_than_what_was_built() -> None:
     built = record("image.a.rootfs", {"url": URL, "sha256": B})
-    settled = settle(manifest(Image("a", UrlSource(URL))), locked(a_rootfs=entry(URL, A)), built, FakeWorld())
+    settled = settle(manifest(Image("a", Url(URL))), locked(a_rootfs=entry(URL, A)), built, FakeWorld())
     assert pin_of(settled, "a") == Pin(A)
 
 
 def test_nobody_is_asked_for_what_is_not_needed() -> None:
     world = FakeWorld(WORLD)
     settled = settle(
-        ELSEWHERE, LockFile(), forgotten, world, Wish(needed=lambda place: place == "image.a.kernel")
+        ELSEWHERE,
+        LockFile(),
+        forgotten,
+        world,
+        ResolveOptions(needed=lambda place: place == "image.a.kernel"),
     )
     assert world.asked == [(KERNEL, None)]
     assert settled.lock == locked(a_kernel=entry(KERNEL, B))
@@ -194,22 +219,23 @@ def test_a_source_that_gives_no_answer_is_an_error() -> None:
         settle(ELSEWHERE, LockFile(), forgotten, FakeWorld())
 
 
-def test_a_manifest_without_such_sources_is_handed_back_as_it_is() -> None:
+def test_sources_that_are_read_where_they_lie_are_neither_pinned_nor_read_twice() -> None:
     plain = manifest(
-        Image("a", TarSource(host("root.tar")), DirectorySource(host("tree")), GuestBoot("/boot/vmlinuz-*")),
+        Image(
+            "a", TarSource(host("root.tar")), DirectorySource(host("tree")), GuestBootFile("/boot/vmlinuz-*")
+        ),
         Image("b", OtherImage("a")),
     )
     world = FakeWorld()
     settled = settle(plain, LockFile(), forgotten, world)
-    assert settled.manifest is plain
-    assert (settled.lock, world.hashed) == (LockFile(), [])
+    assert (settled.pins, settled.lock, world.hashed) == ({}, LockFile(), [])
 
 
 # --locked
 
 
 def test_locked_takes_a_lock_file_that_has_everything() -> None:
-    assert settle(ELSEWHERE, ALL, forgotten, FakeWorld(), Wish(locked=True)).lock == ALL
+    assert settle(ELSEWHERE, ALL, forgotten, FakeWorld(), ResolveOptions(locked=True)).lock == ALL
 
 
 @pytest.mark.parametrize(
@@ -229,7 +255,7 @@ def test_locked_takes_a_lock_file_that_has_everything() -> None:
 def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: LockFile, places: str) -> None:
     world = FakeWorld(WORLD)
     with pytest.raises(LockFileError) as caught:
-        settle(ELSEWHERE, lock, forgotten, world, Wish(locked=True))
+        settle(ELSEWHERE, lock, forgotten, world, ResolveOptions(locked=True))
     assert caught.value.brief == f"bangerbuild.lock would have to be changed for {places}"
     assert (caught.value.hint, caught.value.exit_code, world.asked) == ("bangerbuild lock", 3, [])
 
@@ -237,18 +263,19 @@ def test_locked_refuses_a_lock_file_that_lacks_something_and_asks_nobody(lock: L
 def test_locked_takes_no_word_of_the_store() -> None:
     built = record("image.a.rootfs", {"url": URL, "sha256": A})
     with pytest.raises(LockFileError, match=r"for image\.a\.rootfs"):
-        settle(manifest(Image("a", UrlSource(URL))), LockFile(), built, FakeWorld(), Wish(locked=True))
+        settle(manifest(Image("a", Url(URL))), LockFile(), built, FakeWorld(), ResolveOptions(locked=True))
 
 
 def test_locked_does_not_mind_what_is_stale() -> None:
-    assert settle(manifest(), ALL, forgotten, FakeWorld(), Wish(locked=True)).lock == ALL
+    assert settle(manifest(), ALL, forgotten, FakeWorld(), ResolveOptions(locked=True)).lock == ALL
 
 
 # files of the host
 
 
 ARCHIVES = manifest(
-    Image("a", TarSource(host("root.tar"))), Image("b", OciSource("oci:layout:v1", host("layout")))
+    Image("a", TarSource(host("root.tar"))),
+    Image("b", Layout(reference="oci:layout:v1", layout=host("layout"))),
 )
 ARCHIVE_WORLD = {"root.tar": Pin(A), "oci:layout:v1": Pin(B, "linux/amd64")}
 ARCHIVES_LOCKED = locked(
@@ -262,7 +289,7 @@ def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
     settled = settle(ARCHIVES, LockFile(), forgotten, world)
     assert (settled.lock, world.hashed) == (LockFile(), [])
     assert pin_of(settled, "b") == Pin(B, "linux/amd64")
-    assert settle(ARCHIVES, LockFile(), forgotten, world, Wish(whole=True)).lock == ARCHIVES_LOCKED
+    assert settle(ARCHIVES, LockFile(), forgotten, world, ResolveOptions(whole=True)).lock == ARCHIVES_LOCKED
 
 
 @pytest.mark.parametrize(
@@ -272,9 +299,9 @@ def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
         ("oci:layout:v1", "'oci:layout:v1' of image.b.rootfs", "b"),
     ],
 )
-@pytest.mark.parametrize("wish", [Wish(), Wish(locked=True), Wish(whole=True)])
+@pytest.mark.parametrize("wish", [ResolveOptions(), ResolveOptions(locked=True), ResolveOptions(whole=True)])
 def test_a_file_of_the_host_that_is_locked_and_differs_is_refused(
-    changed: str, said: str, name: str, wish: Wish
+    changed: str, said: str, name: str, wish: ResolveOptions
 ) -> None:
     world = FakeWorld({**ARCHIVE_WORLD, changed: Pin(C, ARCHIVE_WORLD[changed].platform)})
     with pytest.raises(LockFileError) as caught:
@@ -294,7 +321,7 @@ def test_another_file_in_the_manifest_is_no_difference() -> None:
     world = FakeWorld({"new.tar": Pin(B)})
     images = manifest(Image("a", TarSource(host("new.tar"))))
     assert settle(images, ARCHIVES_LOCKED, forgotten, world).lock == ARCHIVES_LOCKED
-    assert settle(images, ARCHIVES_LOCKED, forgotten, world, Wish(whole=True)).lock == locked(
+    assert settle(images, ARCHIVES_LOCKED, forgotten, world, ResolveOptions(whole=True)).lock == locked(
         a_rootfs=LockEntry.of({"tar": "new.tar"}, Pin(B))
     )
 
@@ -305,14 +332,14 @@ def test_another_file_in_the_manifest_is_no_difference() -> None:
 def test_a_lock_file_made_anew_keeps_what_it_had_and_drops_what_is_stale() -> None:
     world = FakeWorld({KERNEL: Pin(C)})
     before = locked(a_rootfs=entry(URL, A), gone_rootfs=entry("https://gone", B))
-    images = manifest(Image("a", UrlSource(URL), kernel=UrlBoot(KERNEL)))
-    settled = settle(images, before, forgotten, world, Wish(whole=True))
+    images = manifest(Image("a", Url(URL), kernel=UrlBoot(KERNEL)))
+    settled = settle(images, before, forgotten, world, ResolveOptions(whole=True))
     assert settled.lock == locked(a_rootfs=entry(URL, A), a_kernel=entry(KERNEL, C))
 
 
 def test_an_upgrade_asks_again_and_says_what_was_known() -> None:
     world = FakeWorld({URL: Pin(C), KERNEL: Pin(B), TAG: Pin(A, "linux/arm64")})
-    settled = settle(ELSEWHERE, ALL, forgotten, world, Wish(whole=True, upgrade={"a", "b"}))
+    settled = settle(ELSEWHERE, ALL, forgotten, world, ResolveOptions(whole=True, upgrade={"a", "b"}))
     assert world.asked == [(URL, Pin(A)), (KERNEL, Pin(B)), (TAG, Pin(C, "linux/amd64"))]
     assert settled.lock == locked(
         a_rootfs=entry(URL, C),
@@ -324,34 +351,22 @@ def test_an_upgrade_asks_again_and_says_what_was_known() -> None:
 
 def test_an_upgrade_of_one_image_leaves_the_others() -> None:
     world = FakeWorld({URL: Pin(C), KERNEL: Pin(C)})
-    settled = settle(ELSEWHERE, ALL, forgotten, world, Wish(whole=True, upgrade={"a"}))
+    settled = settle(ELSEWHERE, ALL, forgotten, world, ResolveOptions(whole=True, upgrade={"a"}))
     assert settled.lock.entries["image.b.rootfs"] == ALL.entries["image.b.rootfs"]
     assert settled.lock.entries["image.a.rootfs"] == entry(URL, C)
 
 
 def test_an_upgrade_takes_no_word_of_the_store_or_of_another_image() -> None:
-    images = manifest(Image("a", UrlSource(URL)), Image("b", UrlSource(URL)))
+    images = manifest(Image("a", Url(URL)), Image("b", Url(URL)))
     before = locked(a_rootfs=entry(URL, A), b_rootfs=entry(URL, A))
     built = record("image.a.rootfs", {"url": URL, "sha256": A})
-    settled = settle(images, before, built, FakeWorld({URL: Pin(B)}), Wish(whole=True, upgrade={"a"}))
+    settled = settle(
+        images, before, built, FakeWorld({URL: Pin(B)}), ResolveOptions(whole=True, upgrade={"a"})
+    )
     assert settled.lock == locked(a_rootfs=entry(URL, B), b_rootfs=entry(URL, A))
 
 
 def test_an_upgrade_takes_a_changed_file_of_the_host_for_what_is_meant() -> None:
     world = FakeWorld({**ARCHIVE_WORLD, "root.tar": Pin(C)})
-    settled = settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world, Wish(whole=True, upgrade={"a"}))
+    settled = settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world, ResolveOptions(whole=True, upgrade={"a"}))
     assert settled.lock.entries["image.a.rootfs"].pin == Pin(C)
-
-
-# what a step remembers
-
-
-def test_a_step_remembers_the_words_that_the_lock_file_would_have() -> None:
-    source = MmdebstrapSource("sid", ("ssh",), pin=Pin(A, versions=B))
-    assert pins.fact(source) == {
-        "mmdebstrap": "sid",
-        "packages": ["ssh"],
-        "sha256": A,
-        "versions": B,
-    }
-    assert pins.fact(UrlSource(URL)) == {}

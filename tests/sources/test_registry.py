@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import Pin
 from bangerbuild.errors import OfflineError, SourceError
 from bangerbuild.fetch.cache import Cache
 from bangerbuild.formats.oci.blobs import blob_name
+from bangerbuild.formats.oci.digests import pin_digest
 from bangerbuild.formats.oci.layout import OciImage, resolve
 from bangerbuild.formats.oci.places import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 from bangerbuild.formats.oci.reference import Reference, parse_reference
+from bangerbuild.model import Pin
 from bangerbuild.sources import registry
 from tests.formats.oci.making import (
     CONFIG,
@@ -228,4 +229,4 @@ def test_what_a_killed_run_left_is_removed_once_it_is_old(server: Registry, cach
 
 def test_a_digest_of_another_kind_is_refused() -> None:
     with pytest.raises(SourceError, match="only sha256 is pinned"):
-        registry.pin_digest("sha512:" + "0" * 128, "x")
+        pin_digest("sha512:" + "0" * 128, "x")

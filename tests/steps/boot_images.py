@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, store
-from bangerbuild.declared import VM, DirectorySource, HostBoot, HostPath, Image, Manifest, Network
+from bangerbuild.declared import VM, Image, Manifest, Network
+from bangerbuild.model import HostPath
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
+from bangerbuild.sources.boot_file import HostBootFile
+from bangerbuild.sources.directory import DirectorySource
 from bangerbuild.steps.image_initrd import ImageInitrd
 from bangerbuild.steps.image_kernel import ImageKernel
 from bangerbuild.steps.image_rootfs import ImageRootfs
@@ -17,9 +20,10 @@ from tests.fakes import EPOCH, RecordingReporter
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.declared import BootSource
     from bangerbuild.errors import BangerError
     from bangerbuild.model import Action, Json, Result, Step
+    from bangerbuild.sources.source import BootSource
+    from bangerbuild.steps import StepKind
 
 ROOTFS_BYTES = 48 << 20
 
@@ -46,10 +50,10 @@ class BootImage:
     def store(self) -> Path:
         return self.directory / "build"
 
-    def host(self, name: str, content: bytes) -> HostBoot:
+    def host(self, name: str, content: bytes) -> HostBootFile:
         """A kernel or initrd beside the manifest."""
         (self.directory / name).write_bytes(content)
-        return HostBoot(HostPath(self.directory / name, name))
+        return HostBootFile(HostPath(self.directory / name, name))
 
     def manifest(self) -> Manifest:
         _ = self.boot
@@ -66,7 +70,7 @@ class BootImage:
     def steps(self) -> list[Step]:
         """What is declared of image `x`."""
         manifest = self.manifest()
-        kinds: tuple[type[Step], ...] = (ImageRootfs, ImageKernel, ImageInitrd)
+        kinds: tuple[type[StepKind], ...] = (ImageRootfs, ImageKernel, ImageInitrd)
         declared = [step for kind in kinds for step in kind.declare(manifest)]
         return [step for step in declared if step.id != "image.bare.rootfs"]
 

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import GuestBoot
 from bangerbuild.model import Verb
+from bangerbuild.sources.boot_guest import GuestBootFile
 from tests.kernel.making import elf
 from tests.steps.boot_images import BootImage
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Step
 
 ID = "image.x.initrd"
-KERNELS = GuestBoot("/boot/vmlinuz-*")
-INITRDS = GuestBoot("/boot/initrd.img-*")
+KERNELS = GuestBootFile("/boot/vmlinuz-*")
+INITRDS = GuestBootFile("/boot/initrd.img-*")
 CPIO = b"070701" + bytes(104)
 
 
@@ -84,7 +84,7 @@ def test_beside_a_kernel_of_the_host_it_is_the_newest(image: BootImage) -> None:
 def test_one_that_is_named_for_another_kernel_is_taken_with_a_warning(image: BootImage) -> None:
     (image.boot / "vmlinuz-6.1.0-9-amd64").write_bytes(elf(release="6.1.0-9-amd64"))
     (image.boot / "initrd.img-6.1.0-10-amd64").write_bytes(CPIO)
-    image.kernel, image.initrd = KERNELS, GuestBoot("/boot/initrd.img-6.1.0-10-amd64")
+    image.kernel, image.initrd = KERNELS, GuestBootFile("/boot/initrd.img-6.1.0-10-amd64")
     image.build()
     assert image.artifact(ID).read_bytes() == CPIO
     (warning,) = image.warnings

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import GuestBoot
 from bangerbuild.fingerprint import step_fields
 from bangerbuild.model import Reason, ReasonCode, Situation, Verb
+from bangerbuild.sources.boot_guest import GuestBootFile
 from tests.kernel.making import RELEASE, bzimage, debian_boot, elf, packed, readelf
 from tests.steps.boot_images import BootImage
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID = "image.x.kernel"
-PATTERN = GuestBoot("/boot/vmlinuz-*")
+PATTERN = GuestBootFile("/boot/vmlinuz-*")
 MODULAR = "CONFIG_VIRTIO_BLK=m\nCONFIG_VIRTIO_PCI=m\nCONFIG_EXT4_FS=y\nCONFIG_IP_PNP=y\n"
 BUILTIN = MODULAR.replace("=m", "=y")
 
@@ -115,7 +115,7 @@ def test_another_pattern_is_another_kernel(image: BootImage) -> None:
     (image.boot / "vmlinuz-6.2.0").write_bytes(elf(release="6.2.0"))
     image.kernel = PATTERN
     image.build()
-    image.kernel = GuestBoot("/boot/vmlinuz-6.1.*")
+    image.kernel = GuestBootFile("/boot/vmlinuz-6.1.*")
     image.build()
     assert image.facts(ID)["guest"] == "/boot/vmlinuz-6.1.0"
 

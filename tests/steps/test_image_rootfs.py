@@ -379,9 +379,9 @@ BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     ),
     "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", NO_EXT4),
     "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", NO_EXT4),
-    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like gzip data", NO_EXT4),
-    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow image", NO_EXT4),
-    "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tar archive", NO_EXT4),
+    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like a gzip stream", NO_EXT4),
+    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", NO_EXT4),
+    "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tarball", NO_EXT4),
 }
 
 

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.declared import VM, Disk, GuestBoot, HostPath, Image, Manifest, Network, TarSource, Work
+from bangerbuild.declared import VM, Disk, Image, Manifest, Network, Work
 from bangerbuild.fingerprint import step_fields
-from bangerbuild.model import Outcome, Verb
+from bangerbuild.model import HostPath, Outcome, Verb
+from bangerbuild.sources.boot_guest import GuestBootFile
+from bangerbuild.sources.tar import TarSource
 from bangerbuild.steps.launch import Launch
 from tests.fakes import FakeDisk, FakeStep, built, planned
 
@@ -50,8 +52,8 @@ def manifest(path: Path, *vms: VM, kernel: bool = True, initrd: bool = True, **i
     bookworm = Image(
         "bookworm",
         TarSource(HostPath(path / "root.tar", "root.tar")),
-        kernel=GuestBoot("/boot/vmlinuz-*") if kernel else None,
-        initrd=GuestBoot("/boot/initrd.img-*") if initrd else None,
+        kernel=GuestBootFile("/boot/vmlinuz-*") if kernel else None,
+        initrd=GuestBootFile("/boot/initrd.img-*") if initrd else None,
         cmdline=image.get("cmdline"),
     )
     return Manifest(path / "build", {"bookworm": bookworm}, {vm.name: vm for vm in vms})

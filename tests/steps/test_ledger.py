@@ -15,10 +15,9 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.fingerprint import canonical_json
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from bangerbuild.model import Verb
 from bangerbuild.steps import ledger, patching
-from bangerbuild.tree import EntryType
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import clone, make_ext4
 from tests.steps.building import write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.tree import GuestChange
     from tests.steps.building import Project
 
 CONF = GuestFile("/etc/app.conf", b"port = 80\n", 0o640, 7, 8)

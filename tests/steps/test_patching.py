@@ -7,13 +7,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bangerbuild.declared import FileSync, HostPath
+from bangerbuild.declared import FileSync
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
-from bangerbuild.model import FileDiff
+from bangerbuild.model import FileDiff, HostPath
 from bangerbuild.steps import differences as told
 from bangerbuild.steps import ledger, patching
+from bangerbuild.tree import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.steps.building import Disk
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.guest.files import GuestChange
+    from bangerbuild.tree import GuestChange
 
 MIB = 1 << 20
 

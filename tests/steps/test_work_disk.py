@@ -486,7 +486,7 @@ def test_a_disk_larger_than_declared_is_not_adopted(debian: Project) -> None:
     ("content", "said"),
     [
         (b"", "holds no ext4 filesystem: it is empty"),
-        (b"\x1f\x8b" + bytes(4096), "holds no ext4 filesystem: it looks like gzip data"),
+        (b"\x1f\x8b" + bytes(4096), "holds no ext4 filesystem: it looks like a gzip stream"),
         (bytes(MIB), "holds no ext4 filesystem: it begins with zeros"),
     ],
 )

@@ -147,7 +147,8 @@ def test_a_file_so_young_that_it_may_change_unseen_is_no_ground(
     project: Project, age_ns: int, *, is_ground: bool
 ) -> None:
     (project.path / "vm.toml").touch()
-    loaded, wanted = pipeline.load_graph(project.request(), lambda _: None)
+    whole = pipeline.load(project.request(), lambda _: None)
+    loaded, wanted = whole.manifest, whole.wanted
     begun_ns = (project.path / "vm.toml").stat().st_ctime_ns + age_ns
     assert (grounds.look(project.request(), loaded, wanted, begun_ns) is not None) == is_ground
 
@@ -178,7 +179,7 @@ def test_nothing_is_taken_down_while_somebody_else_is_at_work_in_the_store(proje
 def test_what_changes_after_it_was_loaded_is_not_either(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = pipeline.load_graph
+    load = pipeline.load
 
     def meddled(*arguments: object) -> object:
         loaded = load(*arguments)  # type: ignore[arg-type]  # passed through
@@ -188,7 +189,7 @@ def test_what_changes_after_it_was_loaded_is_not_either(
 
     (built.path / "bangerbuild.lock").write_text("version = 1\n")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "load_graph", meddled)
+        patch.setattr(pipeline, "load", meddled)
         built.apply()
     assert not built.is_current()
     assert not built.is_to_be_kept()

@@ -24,7 +24,7 @@ from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import Skeletons
 from bangerbuild.errors import BusyError, StoreError
-from bangerbuild.pipeline import load_graph, pinned_as_known
+from bangerbuild.pipeline import known_pins, load
 from bangerbuild.request import epoch
 from bangerbuild.store.locks import StoreLock
 from bangerbuild.store.sessions import LOCKS
@@ -72,27 +72,29 @@ def verify(
 
     A store that nobody can write is checked in the directory for temporary files.
     """
-    loaded, wanted = load_graph(replace(request, targets=()), warn)
+    loaded = load(replace(request, targets=()), warn)
+    path = loaded.manifest.store
     process.find("e2fsck")
-    if not store.read(loaded.store).records:
-        raise StoreError(f"nothing was built in '{loaded.store}'", hint="bangerbuild apply")
+    if not store.read(path).records:
+        raise StoreError(f"nothing was built in '{path}'", hint="bangerbuild apply")
     checks: list[Check] = []
-    writable = os.access(loaded.store, os.W_OK)
+    writable = os.access(path, os.W_OK)
     if again and not writable:
-        raise StoreError(f"the store '{loaded.store}' can't be written: no image can be made again in it")
+        raise StoreError(f"the store '{path}' can't be written: no image can be made again in it")
     opening = _only_read if not writable else store.writing
-    with opening(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
-        records, steps = _chosen(opened, wanted, request.targets)
+    with opening(path, timeout_seconds=run_options.lock_seconds) as opened:
+        records, steps = _chosen(opened, loaded.wanted, request.targets)
         for found in _examined(opened, records, run_options):
             tell(found)
             checks += found
         if again:
             limits = execute.ExecuteOptions(run_options.jobs, keep_going=True, epoch=epoch())
-            known = pinned_as_known(request, loaded, steps)
-            made = tuple(rebuild(known, opened, limits))
+            images = graph.restrict(loaded.whole, graph.immutable(steps))
+            pins = known_pins(request, replace(loaded, wanted=steps))
+            made = tuple(rebuild(images, pins, opened, limits))
             tell(made)
             checks += made
-    return loaded.store, tuple(checks)
+    return path, tuple(checks)
 
 
 @contextmanager

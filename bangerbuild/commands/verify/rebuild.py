@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import execute, graph, report
+from bangerbuild import execute, report
 from bangerbuild.commands.verify.check import Check, CheckResult, told
 from bangerbuild.disk import clone
 from bangerbuild.model import Outcome, Plan, ReasonCode, Verb
@@ -13,27 +13,29 @@ from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Action, Result
+    from bangerbuild.model import Action, Pin, Result
     from bangerbuild.store import Staged, Store
 
 
-def rebuild(wanted: Graph, store: Store, limits: execute.ExecuteOptions) -> Iterator[Check]:
+def rebuild(
+    images: Graph, pins: Mapping[str, Pin], store: Store, limits: execute.ExecuteOptions
+) -> Iterator[Check]:
     """Make every immutable artifact of these steps again; nothing is published.
 
     Args:
-        wanted: the steps; guests' disks among them are left out.
+        images: the steps that make immutable artifacts.
+        pins: what their sources stand for.
         store: open to be written, for its staging.
         limits: how they are made.
 
     Raises:
         SourceError, ToolError: a source can't be read, or a tool is missing.
     """
-    images = graph.restrict(wanted, graph.immutable(wanted))
     host = LocalHost(store, limits.epoch)
-    actions = plan.make(images, store, host, epoch=limits.epoch).actions
+    actions = plan.make(images, store, host, epoch=limits.epoch, pins=pins).actions
     again = Plan(store.path, tuple(_again(action, store) for action in actions))
     comparison = _Comparison(store)
     results = execute.execute(again, store, host, _Silent(), limits, publish=comparison.publish)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.declared import HostPath, OciArchiveSource
+from bangerbuild.model import HostPath
+from bangerbuild.sources.oci_archive import OciArchiveSource
 from tests.formats.oci.making import directory, layout_of
 from tests.formats.tarmaking import END, member
 

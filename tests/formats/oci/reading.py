@@ -13,15 +13,14 @@ from bangerbuild.formats.oci.layers import open_layers
 from bangerbuild.formats.oci.layout import resolve
 from bangerbuild.formats.oci.places import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
-from bangerbuild.sources import container
 from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.declared import OciArchiveSource
     from bangerbuild.formats.oci.layout import OciImage
+    from bangerbuild.sources.oci_archive import OciArchiveSource
 
 AMD64 = Platform("linux", "amd64")
 
@@ -65,9 +64,9 @@ def streamed(layout: Path, tag: str | None = None) -> dict[str, Node]:
 
 def archived(source: OciArchiveSource) -> dict[str, Node]:
     """The merged tree of an archive by its paths."""
-    with container.archived(source) as found:
+    with source.image() as (layout, image):
         limits = UnpackLimits(source.max_size_bytes)
-        with open_layers(found.layout, found.image, written=source.written, limits=limits) as entries:
+        with open_layers(layout, image, written=source.written, limits=limits) as entries:
             return _nodes(_read(entries))
 
 

@@ -18,7 +18,6 @@ import zstandard
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers
-from bangerbuild.sources import container
 from tests.conftest import PROJECT
 from tests.fetch.memory import PRINT_PEAK_KIB
 from tests.formats.oci.archives import (
@@ -52,7 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from bangerbuild.declared import OciArchiveSource
+    from bangerbuild.sources.oci_archive import OciArchiveSource
 
 MIB = 1 << 20
 LOWER = tarball(directory(b"etc", mode=0o750), member(b"etc/a", b"one"), member(b"etc/b", b"two" * 5000))
@@ -304,8 +303,8 @@ def test_an_archive_that_changes_while_it_is_read_is_noticed(layout: Path, tmp_p
     for compress in (bytes, gzip.compress):
         path = packed_files(tmp_path / "image.tar", members_of(layout))
         path.write_bytes(compress(path.read_bytes()))
-        with container.archived(oci_archive(path)) as found:
-            merged = merge_layers(found.layout, found.image, written="it")
+        with oci_archive(path).image() as (found, image):
+            merged = merge_layers(found, image, written="it")
             with path.open("r+b") as file:
                 file.truncate(1024)
             with pytest.raises(SourceError, match=r"'oci-archive:image.tar' changed while it was read"):
@@ -345,10 +344,10 @@ def test_what_layers_may_unpack_to_goes_by_what_lies_on_the_disk(
     path.write_bytes(compress(path.read_bytes()))
     limits = UnpackLimits(ratio=2 * len(zeros) // layer["size"])
 
-    with container.archived(oci_archive(path, max_size_bytes=1 << 30)) as found:
+    with oci_archive(path, max_size_bytes=1 << 30).image() as (found, image):
         expected = nullcontext() if is_taken else pytest.raises(SourceError, match="unpacks to more than")
         with expected:
-            merge_layers(found.layout, found.image, written="it", limits=limits)
+            merge_layers(found, image, written="it", limits=limits)
 
 
 # archives of Docker's
@@ -498,9 +497,9 @@ def test_a_list_of_images_is_a_list(tmp_path: Path) -> None:
 MEASURED = """
 import sys
 from pathlib import Path
-from bangerbuild.sources import container
 from bangerbuild.formats.oci.layers import open_layers
-from bangerbuild.declared import HostPath, OciArchiveSource
+from bangerbuild.model import HostPath
+from bangerbuild.sources.oci_archive import OciArchiveSource
 source = OciArchiveSource(HostPath(Path(sys.argv[1]), "it"), sys.argv[2], None, "linux/amd64")
 size = 0
 with (

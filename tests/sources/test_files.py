@@ -1,4 +1,4 @@
-"""What files are by their content; compressed ext4 unpacked into sparse files."""
+"""Which kind of source a file is by its content; compressed disks unpacked into sparse files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import pytest
 import zstandard
 
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch.recognise import Content, Form, recognise, unpack_ext4
 from bangerbuild.formats.limits import UnpackLimits
+from bangerbuild.sources.ext4 import Ext4Source
+from bangerbuild.sources.file_kinds import FILE_KINDS
+from bangerbuild.sources.files import kind_of, unpack_disk
+from bangerbuild.sources.tar import TarSource
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.fetch.memory import PRINT_PEAK_KIB
@@ -24,6 +27,8 @@ from tests.fetch.memory import PRINT_PEAK_KIB
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from bangerbuild.sources.files import FileKind
 
 COMPRESSORS: dict[str | None, Callable[[bytes], bytes]] = {
     None: bytes,
@@ -36,10 +41,14 @@ COMPRESSIONS = [name for name in COMPRESSORS if name]
 MIB = 1 << 20
 
 
+def kind_of_file(path: Path) -> type[FileKind]:
+    return kind_of(path, written="some.file", kinds=FILE_KINDS.values())
+
+
 def refusal(path: Path, content: bytes) -> SourceError:
     path.write_bytes(content)
     with pytest.raises(SourceError) as caught:
-        recognise(path, written="some.file")
+        kind_of_file(path)
     assert caught.value.brief.startswith("'some.file' ")
     return caught.value
 
@@ -64,13 +73,13 @@ def test_a_tarball_is_told_by_its_first_header(path: Path, form: int, compressio
     with tarfile.open(path, "w", format=form) as archive:
         archive.addfile(tarfile.TarInfo("ä" * 40))
     path.write_bytes(COMPRESSORS[compression](path.read_bytes()))
-    assert recognise(path, written="some.file") == Content(Form.TAR, compression)
+    assert kind_of_file(path) is TarSource
 
 
 @pytest.mark.parametrize("compression", COMPRESSORS)
 def test_an_ext4_is_told_by_its_superblock(path: Path, disk: Path, compression: str | None) -> None:
     path.write_bytes(COMPRESSORS[compression](disk.read_bytes()[: 2 * MIB]))
-    assert recognise(path, written="some.file") == Content(Form.EXT4, compression)
+    assert kind_of_file(path) is Ext4Source
 
 
 @pytest.mark.parametrize(
@@ -81,13 +90,13 @@ def test_an_ext4_is_told_by_its_superblock(path: Path, disk: Path, compression: 
         (0, b"\r\n<!DOCTYPE HTML>\n<html>", "a web page"),
         (0, b"<html lang='en'>", "a web page"),
         (0, b"QFI\xfb\0\0\0\3", "a qcow2 disk"),
-        (512, b"EFI PART", "a whole disk with partitions"),
-        (510, b"\x55\xaa", "a whole disk with partitions"),
+        (512, b"EFI PART", "a disk image with partitions"),
+        (510, b"\x55\xaa", "a disk image with partitions"),
         (0, b"hsqs", "a squashfs"),
         (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
         (0, b"PK\3\4", "a zip archive"),
         (0, b"!<arch>\ndebian-binary", "an ar archive"),
-        (0, b"\x04\x22\x4d\x18", "compressed with lz4"),
+        (0, b"\x04\x22\x4d\x18", "an lz4 stream"),
         (0, b"#!/bin/sh\n", "something that begins with b'#!/bin/s'"),
     ],
 )
@@ -115,7 +124,7 @@ def test_a_damaged_beginning_is_told(
 def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
     for name in ("missing", "."):
         with pytest.raises(SourceError):
-            recognise(tmp_path / name, written="some.file")
+            kind_of_file(tmp_path / name)
 
 
 # unpacking
@@ -127,7 +136,7 @@ def test_a_compressed_ext4_comes_out_as_it_went_in_and_sparse(
 ) -> None:
     packed, target = tmp_path / "packed", tmp_path / "disk.ext4"
     packed.write_bytes(COMPRESSORS[compression](disk.read_bytes()))
-    unpack_ext4(packed, target, written="some.file")
+    unpack_disk(packed, target, written="some.file", limits=UnpackLimits())
     assert target.read_bytes() == disk.read_bytes()
     assert target.stat().st_blocks * 512 < 2 * MIB
     assert target.stat().st_mode & 0o777 == 0o600
@@ -140,7 +149,7 @@ def test_any_length_comes_out_right(tmp_path: Path, size: int, *, ends_in_zeros:
     packed, target = tmp_path / "packed", tmp_path / "disk"
     content = b"1" * (size // 2) + bytes(size - size // 2 - 1) + (b"\0" if ends_in_zeros else b"1")
     packed.write_bytes(gzip.compress(content))
-    unpack_ext4(packed, target, written="some.file")
+    unpack_disk(packed, target, written="some.file", limits=UnpackLimits())
     assert target.read_bytes() == content
 
 
@@ -153,7 +162,7 @@ def test_a_cut_or_damaged_ext4_leaves_nothing(
     content = COMPRESSORS[compression](disk.read_bytes())
     packed.write_bytes(content[: int(len(content) * kept)])
     with pytest.raises(SourceError, match=rf"'some\.file' is a {compression} stream"):
-        unpack_ext4(packed, target, written="some.file")
+        unpack_disk(packed, target, written="some.file", limits=UnpackLimits())
     assert not target.exists()
 
 
@@ -162,7 +171,7 @@ def test_a_target_that_is_there_is_left_alone(tmp_path: Path) -> None:
     packed.write_bytes(gzip.compress(b"1"))
     target.write_text("mine")
     with pytest.raises(FileExistsError):
-        unpack_ext4(packed, target, written="some.file")
+        unpack_disk(packed, target, written="some.file", limits=UnpackLimits())
     assert target.read_text() == "mine"
 
 
@@ -171,7 +180,7 @@ def test_a_bomb_is_refused_at_its_limit(tmp_path: Path) -> None:
     packed.write_bytes(zstandard.compress(b"1" * (20 * MIB)))
     limits = UnpackLimits(total_bytes=10 * MIB)
     with pytest.raises(SourceError, match="unpacks to more than 10 MiB") as caught:
-        unpack_ext4(packed, target, written="some.file", limits=limits)
+        unpack_disk(packed, target, written="some.file", limits=limits)
     assert caught.value.hint is not None
     assert not target.exists()
 
@@ -180,11 +189,11 @@ def test_a_large_and_empty_disk_is_no_bomb_but_endless_zeros_are(tmp_path: Path)
     packed, target = tmp_path / "packed", tmp_path / "disk.ext4"
     zeros = zstandard.compress(bytes(640 * MIB))
     packed.write_bytes(zeros)
-    unpack_ext4(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
+    unpack_disk(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
     target.unlink()
     packed.write_bytes(zeros * 2)
     with pytest.raises(SourceError, match="unpacks to more than 10 MiB"):
-        unpack_ext4(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
+        unpack_disk(packed, target, written="some.file", limits=UnpackLimits(total_bytes=10 * MIB))
 
 
 def test_unpacking_takes_little_memory(tmp_path: Path) -> None:
@@ -192,8 +201,9 @@ def test_unpacking_takes_little_memory(tmp_path: Path) -> None:
     packed.write_bytes(zstandard.compress(os.urandom(MIB) * 200))
     script = (
         "import sys\nfrom pathlib import Path\n"
-        "from bangerbuild.fetch.recognise import unpack_ext4\n"
-        "unpack_ext4(Path(sys.argv[1]), Path(sys.argv[2]), written='some.file')\n"
+        "from bangerbuild.formats.limits import UnpackLimits\n"
+        "from bangerbuild.sources.files import unpack_disk\n"
+        "unpack_disk(Path(sys.argv[1]), Path(sys.argv[2]), written='some.file', limits=UnpackLimits())\n"
     )
     command = [sys.executable, "-c", script + PRINT_PEAK_KIB, str(packed), str(tmp_path / "disk")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.errors import SourceError
-from bangerbuild.guest.entrypoint import entrypoint
-from bangerbuild.guest.files import GuestFile
+from bangerbuild.sources.entrypoint import entrypoint
+from bangerbuild.tree import GuestFile
 from tests.need import need
 
 if TYPE_CHECKING:

@@ -1,40 +1,54 @@
-"""From a loaded manifest to one whose sources are pinned, and to the lock file that says so."""
+"""From a loaded manifest to the pins of its sources, and to the lock file that says so."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.resolving import lockfile, pins
 from bangerbuild.resolving.lockfile import LockFile
-from bangerbuild.sources.world import RemoteWorld
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import Manifest
-    from bangerbuild.model import Record, Source
-    from bangerbuild.resolving.pins import Wish
+    from bangerbuild.model import Pin, Progress, Record, Source
+    from bangerbuild.resolving.pins import ResolveOptions
+    from bangerbuild.store import Store
 
 
 @dataclass(frozen=True)
-class Means:
-    """See `remote.means`: how sources are asked before there is a plan."""
+class Asking:
+    """An `AskContext`, and the store, which is opened only if something is to be asked of it."""
 
+    store: Path
     epoch: int
     offline: bool
-    progress: Callable[[str, int, int | None], None]
+    progress: Progress = field(compare=False)
+
+    @cached_property
+    def _opened(self) -> Store:
+        return store.read(self.store)
+
+    def digest(self, source: Source) -> str:
+        """See AskContext."""
+        return LocalHost(self._opened, self.epoch).digest(source)
+
+    def record(self, step_id: str) -> Record | None:
+        """What the store has of the last run of a step."""
+        return self._opened.records.get(step_id)
 
 
 @dataclass(frozen=True)
-class Pinned:
-    """A manifest with its pins, and what is to become of its lock file."""
+class Resolved:
+    """What the sources stand for, and what is to become of the lock file."""
 
-    manifest: Manifest
+    pins: Mapping[str, Pin]
+    """By place, which is the id of the step that builds from the source."""
     path: Path | None
     """Of the lock file; None: the manifest is no file, and has none."""
     before: LockFile
@@ -45,7 +59,7 @@ class Pinned:
 
         Raises:
             LockFileError: it can't be written.
-            BusyError: somebody else has changed it since it was read.
+            BusyError: another process has changed it since it was read.
         """
         if self.path and self.before != self.after:
             lockfile.write(self.path, self.before, self.after)
@@ -67,7 +81,7 @@ class Change:
     new: lockfile.LockEntry | None
 
 
-def pinned(manifest: Manifest, wish: Wish, means: Means) -> Pinned:
+def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Resolved:
     """Pin what is needed; nothing is written.
 
     Raises:
@@ -76,13 +90,5 @@ def pinned(manifest: Manifest, wish: Wish, means: Means) -> Pinned:
     """
     path = lockfile.path_beside(manifest) if manifest.files else None
     before = lockfile.read(path) if path else LockFile()
-    opened = cache(lambda: store.read(manifest.store))  # looked into only where something is to be pinned
-
-    def digest(source: Source) -> str:
-        return LocalHost(opened(), means.epoch).digest(source)
-
-    def recorded(place: str) -> Record | None:
-        return opened().records.get(place)
-
-    settled = pins.settle(manifest, before, recorded, RemoteWorld(digest, means), wish)
-    return Pinned(settled.manifest, path, before, settled.lock)
+    settled = pins.settle(manifest, before, asking.record, asking, options)
+    return Resolved(settled.pins, path, before, settled.lock)

@@ -11,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import SourceError
-from bangerbuild.guest.files import GuestEdits, GuestFile
+from bangerbuild.tree import GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,0 +1,92 @@
+"""What a file is by its first bytes, and the way to use it all the same: the one table of signatures.
+
+A reader that is handed a file of another kind asks here what it is. Signatures that other files may have by
+chance come last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HEAD_BYTES = 68 << 10
+"""How much of a file `identify` wants to see: past where ISO 9660 and btrfs have their marks."""
+
+_AS_EXT4 = "name it with `ext4 = …`"
+_AS_TAR = "name it with `tar = …`"
+_UNPACK = "unpack it and name the directory with `directory = …`, or turn it into a tarball"
+_CONVERT = (
+    "convert it with `qemu-img convert -O raw`, and name the partition that is the root filesystem with "
+    "`ext4 = …`"
+)
+_PARTITION = (
+    "give the partition that is the root filesystem with `ext4 = …`: `sfdisk --dump` says where it is"
+)
+_COPY = "mount it and name the mount point with `directory = …`"
+_COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
+_DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
+_PROGRAM = "name the root filesystem instead"
+_PAGE = "the address leads to a page about the file: give the file's own"
+_STORE = "name the image that it stands on instead"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A kind of file."""
+
+    what: str
+    """With its article: `a qcow2 disk image`."""
+    way_out: str | None
+    """What to do with such a file; None: there is nothing to advise."""
+
+
+_SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
+    (offset, magic, Signature(what, way_out))
+    for offset, magic, what, way_out in (
+        (1080, b"\x53\xef", "an ext2, ext3 or ext4 filesystem", _AS_EXT4),
+        (257, b"ustar", "a tarball", _AS_TAR),
+        (0, b"QFI\xfb", "a qcow2 disk image", _CONVERT),
+        (0, b"KDMV", "a VMDK disk image", _CONVERT),
+        (0, b"conectix", "a VHD disk image", _CONVERT),
+        (0, b"vhdxfile", "a VHDX disk image", _CONVERT),
+        (64, b"\x7f\x10\xda\xbe", "a VDI disk image", _CONVERT),
+        (512, b"EFI PART", "a disk image with partitions", _PARTITION),
+        (0, b"hsqs", "a squashfs image", _UNPACK),
+        (0, b"XFSB", "an XFS filesystem", _COPY),
+        (0x10040, b"_BHRfS_M", "a btrfs filesystem", _COPY),
+        (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem", _COPY),
+        (0x8001, b"CD001", "a CD image", _COPY),
+        (0, b"SnAp", "a dm-snapshot store", _STORE),
+        (0, b"PK\x03\x04", "a zip archive", _UNPACK),
+        (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+        (0, b"07070", "a cpio archive", _UNPACK),
+        (0, b"!<arch>\n", "an ar archive, such as a Debian package", _UNPACK),
+        (0, b"\x1f\x8b", "a gzip stream", _COMPRESSED),
+        (0, b"BZh", "a bzip2 stream", _COMPRESSED),
+        (0, b"\xfd7zXZ\0", "an xz stream", _COMPRESSED),
+        (0, b"\x28\xb5\x2f\xfd", "a zstd stream", _COMPRESSED),
+        (0, b"\x04\x22\x4d\x18", "an lz4 stream", _DECOMPRESS),
+        (0, b"LZIP", "an lzip stream", _DECOMPRESS),
+        (0, b"\x5d\0\0", "an lzma stream", _DECOMPRESS),
+        (0, b"\x1f\x9d", "a stream of compress", _DECOMPRESS),
+        (0, b"\x7fELF", "an ELF program", _PROGRAM),
+        (510, b"\x55\xaa", "a disk image with partitions", _PARTITION),
+    )
+)
+_PAGE_STARTS = (b"<!doctype html", b"<html")
+
+
+def identify(head: bytes) -> Signature | None:
+    """What a file that begins with `head` is; None if it is nothing that is known here."""
+    if head.lstrip()[:14].lower().startswith(_PAGE_STARTS):
+        return Signature("a web page", _PAGE)
+    for offset, magic, signature in _SIGNATURES:
+        if head.startswith(magic, offset):
+            return signature
+    return None
+
+
+def described(head: bytes) -> Signature:
+    """The same in words for any file: one that nothing is known of by its first bytes."""
+    if not head.strip(b"\0"):
+        return Signature("nothing but zeros" if head else "empty", None)
+    return identify(head) or Signature(f"something that begins with {head[:8]!r}", None)

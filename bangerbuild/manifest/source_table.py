@@ -1,0 +1,121 @@
+"""The table of an image's source, as `sources` reads it: each fault becomes a problem with its line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from bangerbuild.errors import SourceError
+from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
+from bangerbuild.model import HostPath
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bangerbuild.manifest.files import Location, Table
+    from bangerbuild.manifest.problems import Findings
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TableReader:
+    """A `SourceTable` at its place in a manifest.
+
+    Args:
+        table: its keys and values, as far as the schema took them.
+        place: where it stands.
+        findings: takes the problems.
+        key: what the source is for: `rootfs`, `work_seed`, `kernel` or `initrd`.
+        is_single: whether the table stands for one plain value at that place, as in `kernel = "vmlinuz"`.
+    """
+
+    table: Table
+    place: Location
+    findings: Findings
+    key: str
+    is_single: bool = False
+
+    def __contains__(self, key: str) -> bool:
+        return key in self.table
+
+    def get(self, key: str) -> Any:  # noqa: ANN401  # any TOML value
+        """See SourceTable."""
+        return self.table.get(key)
+
+    def sub(self, key: str) -> TableReader:
+        """See SourceTable."""
+        return TableReader(self.table[key], self.place / key, self.findings, self.key)
+
+    def file(self, key: str, written: str | None = None) -> HostPath:
+        """See SourceTable."""
+        return self._host_path(key, written, "file")
+
+    def directory(self, key: str, written: str | None = None) -> HostPath:
+        """See SourceTable."""
+        return self._host_path(key, written, "directory")
+
+    def guest_path(self, key: str) -> str | None:
+        """See SourceTable."""
+        if key not in self.table:
+            return None
+        return self.findings.attempt(self._at(key), guest_path, self.table[key], None)
+
+    def size(self, key: str, *, least_bytes: int | None = None, what: str = "") -> int | None:
+        """See SourceTable."""
+        if key not in self.table:
+            return None
+        read = partial(size_from, parse_size, least_bytes, what)
+        return self.findings.attempt(self._at(key), read, self.table[key], None)
+
+    def convert(self, key: str, function: Callable[[str], T], item: int | None = None) -> T | None:
+        """See SourceTable."""
+        if key not in self.table:
+            return None
+        value, place = self.table[key], self._at(key)
+        if item is not None:
+            value, place = value[item], place / item
+        return self.findings.attempt(place, partial(_converted, function), value, None)
+
+    def problem(self, key: str, message: str, hint: str | None = None) -> None:
+        """See SourceTable."""
+        self.findings.add(self._at(key) if key else self.place, message, hint)
+
+    def _at(self, key: str) -> Location:
+        return self.place if self.is_single else self.place / key
+
+    def _host_path(self, key: str, written: str | None, sort: Literal["file", "directory"]) -> HostPath:
+        directory = self.place.document.path.parent
+        text = self.table[key] if written is None else written
+        return self.findings.attempt(
+            self._at(key), partial(_existing, directory, sort), text, HostPath(directory, "")
+        )
+
+
+def size_from(read: Callable[[str | int], int], least_bytes: int | None, what: str, value: str | int) -> int:
+    """The size of a disk that starts as a copy of `what`, and so can't be smaller.
+
+    Raises:
+        InvalidValueError: it is smaller, or no size that `read` takes.
+    """
+    size_bytes = read(value)
+    if least_bytes and size_bytes < least_bytes:
+        raise InvalidValueError(
+            f"size is {quoted(value)}, smaller than {what}: {size_text(least_bytes)}",
+            "make it larger, or leave size out",
+        )
+    return size_bytes
+
+
+def _existing(directory: Path, sort: Literal["file", "directory"], text: str) -> HostPath:
+    return existing(host_path(text, directory), sort)
+
+
+def _converted(function: Callable[[str], T], text: str) -> T:
+    try:
+        return function(text)
+    except SourceError as err:
+        raise InvalidValueError(err.brief, err.hint) from err

@@ -1,0 +1,76 @@
+"""`directory = "DIR"`: a directory of the host."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.formats.directory import walk_directory
+from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.model import Source
+from bangerbuild.sources.bases import Independent, NeverLocked
+from bangerbuild.sources.source import Content, EntryTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.model import HostPath
+    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.tree import Entry
+
+
+@dataclass(frozen=True)
+class DirectorySource(Independent, NeverLocked):
+    """A directory of the host. Owners become 0:0 unless `keep_owner`."""
+
+    word: ClassVar[str] = "directory"
+    keys: ClassVar[tuple[str, ...]] = ("owner",)
+    programs: ClassVar[tuple[Program, ...]] = ()
+    host_trees: ClassVar[tuple[Path, ...]] = ()
+
+    path: HostPath
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
+    keep_owner: bool = field(default=False, metadata={"key": "owner"})
+
+    @classmethod
+    def read(cls, table: SourceTable) -> Self | None:
+        """See ImageSource."""
+        return cls(table.directory("directory"), table.size("size"), table.get("owner") == "keep")
+
+    @classmethod
+    def claims(cls, text: str) -> bool:
+        """See ImageSource."""
+        return Path(text).expanduser().is_dir()
+
+    @property
+    def written(self) -> str:
+        """See DeclaredSource."""
+        return self.path.written
+
+    @property
+    def known_bytes(self) -> int | None:
+        """See ImageSource."""
+        return self.size_bytes
+
+    @property
+    def host_paths(self) -> tuple[Path, ...]:
+        """See DeclaredSource."""
+        return (self.path.path,)
+
+    def reads(self, role: str) -> tuple[Source, ...]:
+        """See DeclaredSource: the whole tree."""
+        rules = TreeRules(keep_owner=self.keep_owner)
+        return (Source(f"{role}.directory", self.path.path, self.written, rules),)
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[Content]:
+        """See ImageSource."""
+        rules = TreeRules(keep_owner=self.keep_owner, mtime_s=context.epoch)
+
+        @contextmanager
+        def entries() -> Iterator[Iterator[Entry]]:
+            yield walk_directory(self.path.path, rules, written=self.written)
+
+        yield Content(EntryTree(self.written, self.size_bytes, entries))

@@ -1,0 +1,147 @@
+"""Sources that are one file: which kind a file is by its content, and what else it may be."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, ClassVar, Protocol
+
+from bangerbuild.errors import SourceError
+from bangerbuild.formats import signatures
+from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
+from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.formats.limits import Budget
+from bangerbuild.sources.source import FilesystemKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from contextlib import AbstractContextManager
+
+    from bangerbuild.formats.limits import UnpackLimits
+    from bangerbuild.sources.source import Content, OpenContext
+
+_PIECE_BYTES = 1 << 20
+_BLOCK_BYTES = 4096
+_ZEROS_FOR_ONE = 64
+"""How many zeros count as one byte of what a file unpacks to: they take no room, but time."""
+_DAMAGED_HINT = "fetch or make it again"
+
+
+@dataclass(frozen=True)
+class FileContent:
+    """A file of unknown origin that holds a source, and what the manifest says of it."""
+
+    path: Path
+    written: str
+    """What messages call it."""
+    size_bytes: int | None
+    max_size_bytes: int | None
+
+
+class FileKind(FilesystemKind, Protocol):
+    """A kind of source that is one file, so that it may lie behind an address too."""
+
+    article: ClassVar[str]
+    """What such a file is called, with its article: `a tarball`."""
+
+    @staticmethod
+    def recognises(head: bytes) -> bool:
+        """Whether a file that begins so, after decompression, is of this kind."""
+
+    @staticmethod
+    def open_file(file: FileContent, context: OpenContext) -> AbstractContextManager[Content]:
+        """What such a file holds, compressed or not; errors as `ImageSource.open`."""
+
+
+def kind_of(path: Path, *, written: str, kinds: Collection[type[FileKind]]) -> type[FileKind]:
+    """Which of these kinds the file at `path` is, compressed or not.
+
+    Raises:
+        SourceError: it is none of them, is damaged where it begins, or can't be read.
+    """
+    with _plain(path, written) as plain:
+        head = plain.read(signatures.HEAD_BYTES)
+    for kind in kinds:
+        if kind.recognises(head):
+            return kind
+    found = signatures.described(head)
+    articles = " nor ".join(kind.article for kind in kinds)
+    raise SourceError(f"{written!r} is neither {articles} but {found.what}", hint=found.way_out)
+
+
+def claims_file(kind: type[FileKind], text: str) -> bool:
+    """Whether a command line's text names a file of this kind; of an unreadable one that is told later."""
+    path = Path(text).expanduser()
+    try:
+        with _plain(path, text) as plain:
+            return kind.recognises(plain.read(signatures.HEAD_BYTES))
+    except (SourceError, OSError):
+        return False
+
+
+def file_bytes(path: Path) -> int | None:
+    """The size of a file; None if there is none that can be looked at, which was reported before."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
+
+
+def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits) -> None:
+    """Write a disk image to `target`, which must not exist, decompressed and with holes for zeros.
+
+    Args:
+        path: the file, compressed or not.
+        target: the new file, for its owner alone; removed on any error.
+        written: what messages call it.
+        limits: what it may unpack to. Zeros count little, so that a large and empty disk is none too much.
+
+    Raises:
+        SourceError: it is cut short, damaged, or unpacks to too much.
+        OSError: `target` can't be written.
+    """
+    budget = Budget(limits, path.stat().st_size, written)
+    fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with _plain(path, written) as plain:
+            _write_sparse(plain, fd, budget)
+    except BaseException:
+        target.unlink()
+        raise
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def _plain(path: Path, written: str) -> Iterator[BinaryIO]:
+    """A file's bytes as they were before it was compressed."""
+    with opened_file(path, written) as file:
+        compression = compression_of(file.read(MAGIC_BYTES))
+        file.seek(0)
+        try:
+            yield decompressed(file, compression) if compression else file
+        except CompressionError as err:
+            raise SourceError(f"{written!r} {err.brief}", hint=_DAMAGED_HINT) from err
+
+
+def _write_sparse(plain: BinaryIO, fd: int, budget: Budget) -> None:
+    position = 0
+    while piece := plain.read(_PIECE_BYTES):
+        for is_data, start, end in _runs(piece):
+            budget.spend(end - start if is_data else (end - start) // _ZEROS_FOR_ONE)
+            if is_data:
+                os.pwrite(fd, piece[start:end], position + start)
+        position += len(piece)
+    os.ftruncate(fd, position)
+
+
+def _runs(piece: bytes) -> Iterator[tuple[bool, int, int]]:
+    """Where a piece has data and where blocks of zeros: (is data, start, end)."""
+    zeros = bytes(_BLOCK_BYTES)
+    offsets = range(0, len(piece), _BLOCK_BYTES)
+    for is_data, run in groupby(offsets, lambda at: not zeros.startswith(piece[at : at + _BLOCK_BYTES])):
+        blocks = list(run)
+        yield is_data, blocks[0], min(blocks[-1] + _BLOCK_BYTES, len(piece))

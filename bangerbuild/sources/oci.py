@@ -1,0 +1,53 @@
+"""`oci = "…"`: container images. The transport that a reference begins with says where an image lies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from bangerbuild.formats.oci import reference
+from bangerbuild.formats.oci.platforms import parse_platform
+from bangerbuild.sources import container
+from bangerbuild.sources.oci_archive import OciArchiveSource
+from bangerbuild.sources.oci_layout import OciLayoutSource
+from bangerbuild.sources.oci_registry import OciRegistrySource
+
+if TYPE_CHECKING:
+    from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.sources.container import OciSource, OciTransport
+    from bangerbuild.sources.source import Program, SourceTable
+
+TRANSPORTS: dict[str, type[OciTransport]] = {
+    reference.REGISTRY: OciRegistrySource,
+    reference.LAYOUT: OciLayoutSource,
+    reference.OCI_ARCHIVE: OciArchiveSource,
+    reference.DOCKER_ARCHIVE: OciArchiveSource,
+}
+
+
+class OciKind:
+    """The kind of them all."""
+
+    word: ClassVar[str] = "oci"
+    keys: ClassVar[tuple[str, ...]] = container.KEYS
+    programs: ClassVar[tuple[Program, ...]] = OciRegistrySource.programs
+
+    @classmethod
+    def read(cls, table: SourceTable) -> OciSource | None:
+        """See FilesystemKind."""
+        platform = table.convert("platform", _platform)
+        entrypoint = table.guest_path("entrypoint")
+        if "entrypoint" in table and table.key != "rootfs":
+            table.problem("entrypoint", "'entrypoint' goes with a rootfs only: a work disk runs nothing")
+        named: Reference | None = table.convert("oci", reference.parse_reference)
+        if named is None:
+            return None
+        return TRANSPORTS[named.transport].named(named, platform, entrypoint, table)
+
+    @classmethod
+    def claims(cls, text: str) -> bool:
+        """See FilesystemKind."""
+        return text.partition(":")[0] in TRANSPORTS
+
+
+def _platform(text: str) -> str:
+    return str(parse_platform(text))

@@ -1,0 +1,75 @@
+"""`image = "NAME"`: the same filesystem of another image of the manifest."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
+
+from bangerbuild.model import NO_RECIPE
+from bangerbuild.sources.bases import NeverLocked
+from bangerbuild.sources.source import Content, ImageArtifact
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.model import Source
+    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+
+
+@dataclass(frozen=True)
+class OtherImage(NeverLocked):
+    """Another image's filesystem. Its fingerprint counts as an input, so its name need not."""
+
+    word: ClassVar[str] = "image"
+    keys: ClassVar[tuple[str, ...]] = ()
+    programs: ClassVar[tuple[Program, ...]] = ()
+    host_paths: ClassVar[tuple[Path, ...]] = ()
+    host_trees: ClassVar[tuple[Path, ...]] = ()
+
+    image: str = field(metadata=NO_RECIPE)
+    key: Literal["rootfs", "work_seed"] = field(default="rootfs", metadata=NO_RECIPE)
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
+
+    @classmethod
+    def read(cls, table: SourceTable) -> Self | None:
+        """See ImageSource."""
+        key: Literal["rootfs", "work_seed"] = "rootfs" if table.key == "rootfs" else "work_seed"
+        return cls(table.get("image"), key, table.size("size"))
+
+    @classmethod
+    def claims(cls, text: str) -> bool:  # noqa: ARG003  # a command line has no other images
+        """See ImageSource."""
+        return False
+
+    @property
+    def written(self) -> str:
+        """See DeclaredSource."""
+        return f"image {self.image}"
+
+    @property
+    def known_bytes(self) -> int | None:
+        """See ImageSource."""
+        return self.size_bytes
+
+    @property
+    def based_on(self) -> str | None:
+        """See ImageSource."""
+        return self.image
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See ImageSource."""
+        return (f"image.{self.image}.{self.key}",)
+
+    def reads(self, role: str) -> tuple[Source, ...]:  # noqa: ARG002  # another step's artifact is an input
+        """See DeclaredSource."""
+        return ()
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[Content]:
+        """See ImageSource."""
+        (step_id,) = self.inputs
+        path = context.path(context.artifact(step_id))
+        yield Content(ImageArtifact(path, self.written, self.size_bytes))

@@ -1,0 +1,335 @@
+"""What every kind of image source has: the Protocols, and what a source holds once it is opened.
+
+A source is the value of `rootfs`, `work_seed`, `kernel` or `initrd` in a manifest. Each kind is one file of
+this package with one frozen dataclass. Its fields are a part of the recipe of the step that builds from it,
+so a field that decides no byte is marked with `NO_RECIPE`.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
+
+from bangerbuild.errors import SourceError
+from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.model import Source
+from bangerbuild.tree import GuestEdits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from typing import Any, TypeAlias
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.kernel.boot_files import BootFile
+    from bangerbuild.model import HostPath, Json, Pin
+    from bangerbuild.tree import Entry
+
+    LockWords: TypeAlias = Mapping[str, str | list[str]]
+    FindBootFile: TypeAlias = Callable[[Filesystem, str], BootFile]
+
+T = TypeVar("T")
+PIN_FACT = "pin"
+"""Under what key a step's record keeps the lock file's entry for the source that it was built from."""
+
+
+class Resolution(Enum):
+    """How a source comes to stand for certain bytes."""
+
+    READ = "read"
+    """Its content is read on this host, or is another step's artifact, in every run."""
+    ASKED = "asked"
+    """It names content on this host through a tag, and is asked in every run what the tag stands for."""
+    LOCKED = "locked"
+    """It lies elsewhere: it is asked once, and the lock file has the answer from then on."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a kind of source runs."""
+
+    name: str
+    purpose: str
+    """Ends the sentence "this program …", for `doctor`."""
+
+
+class SourceTable(Protocol):
+    """The table of one source in a manifest. Every fault becomes a problem with its line."""
+
+    @property
+    def key(self) -> str:
+        """What the source is for: `rootfs`, `work_seed`, `kernel` or `initrd`."""
+
+    def __contains__(self, key: str) -> bool: ...
+
+    def get(self, key: str) -> Any:  # noqa: ANN401  # any TOML value; the schema has seen to its type
+        """The value of a key; None if it is not given."""
+
+    def sub(self, key: str) -> SourceTable:
+        """A table in this one."""
+
+    def file(self, key: str, written: str | None = None) -> HostPath:
+        """The file of the host that a key names, or `written` if that is only a part of the value."""
+
+    def directory(self, key: str, written: str | None = None) -> HostPath:
+        """The same of a directory."""
+
+    def guest_path(self, key: str) -> str | None:
+        """The absolute guest path of a key; None if it is not given or can't be meant."""
+
+    def size(self, key: str, *, least_bytes: int | None = None, what: str = "") -> int | None:
+        """The size of a key in bytes; a problem if it is below that of `what`, which the disk starts as."""
+
+    def convert(self, key: str, function: Callable[[str], T], item: int | None = None) -> T | None:
+        """What `function` makes of a key's text, or of an item of its list; None if it raises SourceError."""
+
+    def problem(self, key: str, message: str, hint: str | None = None) -> None:
+        """Report a problem of a key; of the whole table if the key is empty."""
+
+
+class FetchContext(Protocol):
+    """What bringing content here takes."""
+
+    @property
+    def epoch(self) -> int:
+        """Seconds since 1970 for every time that is not taken from a file."""
+
+    @property
+    def offline(self) -> bool:
+        """Whether the network must not be used."""
+
+    def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """Tell how far something is that takes long."""
+
+
+class AskContext(FetchContext, Protocol):
+    """What a source may use to find out what it stands for."""
+
+    def digest(self, source: Source) -> str:
+        """The digest of a file of the host."""
+
+
+class OpenContext(FetchContext, Protocol):
+    """What a source may use while its step runs; a step's workspace is one."""
+
+    @property
+    def pin(self) -> Pin | None:
+        """What the step's source stands for, if it is of `Resolution.ASKED` or `LOCKED`."""
+
+    @property
+    def staging(self) -> Path:
+        """A private directory for this job."""
+
+    def artifact(self, step_id: str) -> str:
+        """The name of another step's artifact, relative to the store."""
+
+    def path(self, artifact: str) -> Path:
+        """Where an artifact lies."""
+
+
+class SourceKind(Protocol):
+    """A kind of source, as a registry has it: how it is named in a manifest, and what it needs."""
+
+    word: ClassVar[str]
+    """The key that names it in the manifest."""
+    keys: ClassVar[tuple[str, ...]]
+    """Further keys that go with it, `size` apart."""
+    programs: ClassVar[tuple[Program, ...]]
+    """What it needs of the host."""
+
+
+class FilesystemKind(SourceKind, Protocol):
+    """A kind of what `rootfs` and `work_seed` can be made of."""
+
+    @classmethod
+    def read(cls, table: SourceTable) -> ImageSource | None:
+        """The source of a table; None if a problem was reported that leaves nothing to go on with."""
+
+    @classmethod
+    def claims(cls, text: str) -> bool:
+        """Whether the text of a command line (`image import TEXT`) names a source of this kind."""
+
+
+class BootFileKind(SourceKind, Protocol):
+    """A kind of what `kernel` and `initrd` can be taken from."""
+
+    @classmethod
+    def read(cls, table: SourceTable) -> BootSource | None:
+        """See FilesystemKind."""
+
+
+class DeclaredSource(Protocol):
+    """What the values of all kinds of sources have in common."""
+
+    @property
+    def written(self) -> str:
+        """What messages call it."""
+
+    @property
+    def resolution(self) -> Resolution:
+        """How it comes to stand for certain bytes."""
+
+    @property
+    def lock_words(self) -> LockWords | None:
+        """What its entry in the lock file begins with; None if it never has one."""
+
+    @property
+    def own_pin(self) -> Pin | None:
+        """What the manifest itself pins it to."""
+
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:
+        """What it stands for today; `before` is what it stood for last, if that is known.
+
+        Raises:
+            SourceError, FetchError, ToolError: it gives no answer.
+        """
+
+    @property
+    def host_paths(self) -> tuple[Path, ...]:
+        """The paths of the host that reading the manifest looked at."""
+
+    @property
+    def host_trees(self) -> tuple[Path, ...]:
+        """Directories of the host that asking looks into."""
+
+    def reads(self, role: str) -> tuple[Source, ...]:
+        """What of its content counts in the recipe of the step that builds `role`, such as `rootfs`."""
+
+
+class ImageSource(DeclaredSource, Protocol):
+    """What a filesystem can be made of: a tree of entries, or a filesystem as it is."""
+
+    @property
+    def size_bytes(self) -> int | None:
+        """The size that the manifest gives the filesystem."""
+
+    @property
+    def known_bytes(self) -> int | None:
+        """The size that the filesystem will have, if that can be told before it is made."""
+
+    @property
+    def based_on(self) -> str | None:
+        """The name of the image of the same manifest that it starts from."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the steps whose artifacts it reads."""
+
+    def open(self, context: OpenContext) -> AbstractContextManager[Content]:
+        """What it holds, brought here if it lies elsewhere.
+
+        Raises:
+            SourceError, FetchError, ToolError: it can't be had, or is not what it is pinned to.
+        """
+
+
+class BootSource(DeclaredSource, Protocol):
+    """What a kernel or an initrd can be taken from: always one file."""
+
+    def inputs(self, image: str) -> tuple[str, ...]:
+        """Ids of the steps whose artifacts it reads, as the boot file of this image."""
+
+    def open(
+        self, context: OpenContext, image: str, find: FindBootFile
+    ) -> AbstractContextManager[BootContent]:
+        """The file; `find` chooses one in a guest by its pattern. Errors as `ImageSource.open`."""
+
+
+@dataclass(frozen=True)
+class EntryTree:
+    """A source of entries that can be walked more than once."""
+
+    written: str
+    """What messages call it."""
+    size_bytes: int | None
+    """Of the filesystem; None: what the content needs, and headroom."""
+    entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
+    inodes: int | None = None
+    """How many a filesystem of that size must have at least; None: as many as are usual."""
+    form: ClassVar[str] = "tree"
+
+
+@dataclass(frozen=True)
+class DiskImage:
+    """A file that holds a filesystem."""
+
+    path: Path
+    written: str
+    """What messages call it."""
+    size_bytes: int | None
+    """That the image shall have; None: the file's."""
+    is_ours: bool = False
+    """Whether it lies in staging and may become the image itself."""
+    form: ClassVar[str] = "filesystem"
+
+
+@dataclass(frozen=True)
+class ImageArtifact(DiskImage):
+    """The same of a file that another step made: a seed among them was flattened when it was made."""
+
+    form: ClassVar[str] = "image"
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a source holds, and what the step remembers of it."""
+
+    data: EntryTree | DiskImage
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    added: GuestEdits = field(default_factory=GuestEdits)
+    """What is written into the image because the source says so."""
+
+
+@dataclass(frozen=True)
+class BootContent:
+    """A kernel or an initrd."""
+
+    path: Path
+    written: str
+    """What messages call it."""
+    found: BootFile | None = None
+    """Which file of a guest it is; None: it is none of a guest."""
+    guest: Filesystem | None = None
+    """That guest's root filesystem, open to be read."""
+
+
+def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:
+    """The lock file's entry for what a source asks for, and what it turned out to be."""
+    known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
+    return {**words, **{key: value for key, value in known.items() if value is not None}}
+
+
+def pin_facts(source: DeclaredSource, context: OpenContext) -> dict[str, Json]:
+    """What a step remembers of what its source was pinned to; nothing of a source that is read as it is."""
+    if source.resolution is Resolution.READ or source.lock_words is None:
+        return {}
+    pin = required_pin(context, source.written)
+    return {PIN_FACT: cast("Json", lock_entry(source.lock_words, pin))}
+
+
+def required_pin(context: OpenContext, written: str) -> Pin:
+    """What the source of a running step is pinned to.
+
+    Raises:
+        SourceError: it was never asked, as in a plan that was made without asking.
+    """
+    if context.pin is None:
+        raise SourceError(f"'{written}' was never asked what it stands for")
+    return context.pin
+
+
+def pinned_content(role: str, source: DeclaredSource) -> tuple[Source, ...]:
+    """What counts in a recipe of content that lies elsewhere: the digest that it is pinned to."""
+    own = source.own_pin
+    return (Source(role, None, source.written, pin=own.digest if own else None),)
+
+
+@contextmanager
+def users_cache() -> Iterator[Cache]:
+    """The user's cache of downloads; what it hands out stays there until it is closed."""
+    with Cache(default_path(os.environ)) as cache:
+        yield cache

@@ -1,0 +1,138 @@
+"""`url = "https://…"`: a file to be downloaded, whose form its content tells; for boot files too."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from bangerbuild.fetch.download import download
+from bangerbuild.model import NO_RECIPE, Pin
+from bangerbuild.sources import files
+from bangerbuild.sources.bases import Elsewhere, Independent
+from bangerbuild.sources.file_kinds import FILE_KINDS
+from bangerbuild.sources.source import BootContent, pinned_content, required_pin, users_cache
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bangerbuild.fetch.cache import Blob, Cache
+    from bangerbuild.model import Source
+    from bangerbuild.sources.source import (
+        AskContext,
+        Content,
+        FetchContext,
+        FindBootFile,
+        LockWords,
+        OpenContext,
+        SourceTable,
+    )
+
+_ADDRESS = re.compile("(?:https?|file)://")
+
+
+@dataclass(frozen=True)
+class _Download(Elsewhere):
+    word: ClassVar[str] = "url"
+
+    url: str = field(metadata=NO_RECIPE)
+    own_pin: Pin | None = field(default=None, metadata=NO_RECIPE)
+
+    @property
+    def written(self) -> str:
+        """See DeclaredSource: without what may be secret in an address."""
+        return shown_url(self.url)
+
+    @property
+    def lock_words(self) -> LockWords | None:
+        """See DeclaredSource."""
+        return {"url": self.url}
+
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # noqa: ARG002  # the server alone knows
+        """See DeclaredSource: it has to be fetched for that."""
+        with users_cache() as cache:
+            return Pin(_fetched(self, None, cache, context).digest)
+
+    @contextmanager
+    def fetched(self, context: OpenContext) -> Iterator[Blob]:
+        """The file that this is pinned to; it stays in the cache as long as this is open."""
+        digest = required_pin(context, self.written).digest
+        with users_cache() as cache:
+            yield _fetched(self, digest, cache, context)
+
+
+@dataclass(frozen=True)
+class UrlSource(Independent, _Download):
+    """A filesystem, or a tarball of one, to be downloaded."""
+
+    keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
+    known_bytes: ClassVar[None] = None
+
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
+    max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
+
+    @classmethod
+    def read(cls, table: SourceTable) -> Self | None:
+        """See ImageSource."""
+        return cls(table.get("url"), _declared_pin(table), table.size("size"), table.size("max_size"))
+
+    @classmethod
+    def claims(cls, text: str) -> bool:
+        """See ImageSource."""
+        return _ADDRESS.match(text) is not None
+
+    @contextmanager
+    def open(self, context: OpenContext) -> Iterator[Content]:
+        """See ImageSource."""
+        with self.fetched(context) as blob:
+            kind = files.kind_of(blob.path, written=self.written, kinds=FILE_KINDS.values())
+            file = files.FileContent(blob.path, self.written, self.size_bytes, self.max_size_bytes)
+            with kind.open_file(file, context) as content:
+                yield content
+
+
+@dataclass(frozen=True)
+class UrlBootFile(_Download):
+    """A kernel or an initrd to be downloaded."""
+
+    keys: ClassVar[tuple[str, ...]] = ("sha256",)
+
+    @classmethod
+    def read(cls, table: SourceTable) -> Self | None:
+        """See BootSource."""
+        return cls(table.get("url"), _declared_pin(table))
+
+    def inputs(self, image: str) -> tuple[str, ...]:  # noqa: ARG002
+        """See BootSource."""
+        return ()
+
+    def reads(self, role: str) -> tuple[Source, ...]:
+        """See DeclaredSource: one role, wherever a boot file lies."""
+        return pinned_content(role, self)
+
+    @contextmanager
+    def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:  # noqa: ARG002
+        """See BootSource."""
+        with self.fetched(context) as blob:
+            yield BootContent(blob.path, self.written)
+
+
+def shown_url(url: str) -> str:
+    """An address without what may be secret in it: a name with a password, what is asked for."""
+    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
+
+
+def _declared_pin(table: SourceTable) -> Pin | None:
+    return Pin(str(table.get("sha256")).lower()) if "sha256" in table else None
+
+
+def _fetched(source: _Download, sha256: str | None, cache: Cache, context: FetchContext) -> Blob:
+    def progress(done_bytes: int, total_bytes: int | None) -> None:
+        context.progress(source.written, done_bytes, total_bytes)
+
+    blob = download(source.url, sha256=sha256, cache=cache, progress=progress, offline=context.offline)
+    progress(blob.size_bytes, blob.size_bytes)  # not every server says when that is
+    return blob
