@@ -11,7 +11,7 @@ from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci import docker_archive
 from bangerbuild.formats.oci.layout import OciImage, resolve
-from bangerbuild.formats.oci.places import DirectoryLayout, OciLayout, opened_tarball
+from bangerbuild.formats.oci.layout_files import DirectoryLayout, OciLayout, opened_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import OCI_ARCHIVE, parse_reference
 from bangerbuild.sources import registry

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.declared import MmdebstrapSource, Pin
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch.mmdebstrap import Made, Suite, make
+from bangerbuild.fetch.mmdebstrap import Made, make
+from bangerbuild.fetch.mmdebstrap_program import Suite
 from bangerbuild.sources.means import users_cache
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostfile import unreadable
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.formats.oci.places import OciLayout, OpenFile
+    from bangerbuild.formats.oci.layout_files import OciLayout, OpenFile
 
-DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PIECE_BYTES = 1 << 20
 

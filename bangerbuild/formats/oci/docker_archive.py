@@ -16,20 +16,20 @@ from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import tree_path
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, digest_of
+from bangerbuild.formats.oci.blobs import Descriptor, blob_name, digest_of
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import Configuration, parse_configuration
 from bangerbuild.formats.oci.documents import parse_document, parse_documents
 from bangerbuild.formats.oci.layout import Layer, OciImage, layer_name, read_document
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, DOCKER_MANIFEST
 from bangerbuild.formats.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER
-from bangerbuild.formats.oci.places import DOCKER_MANIFEST
 from bangerbuild.formats.oci.reference import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bangerbuild.formats.oci.documents import Document
-    from bangerbuild.formats.oci.places import TarLayout
+    from bangerbuild.formats.oci.layout_files import TarLayout
     from bangerbuild.formats.oci.platforms import Platform
 
 _INDEX_MARK = "@"

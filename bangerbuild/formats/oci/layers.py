@@ -17,8 +17,9 @@ from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.limits import Budget
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
+from bangerbuild.formats.oci.blobs import algorithm_of, blob_name, digest_of, opened_blob
 from bangerbuild.formats.oci.layout import layer_name
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 from bangerbuild.formats.oci.merge import Merge
 from bangerbuild.formats.oci.surviving import Left
 from bangerbuild.formats.tarstream import TarStream
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.digest import StatKey
     from bangerbuild.formats.limits import UnpackLimits
     from bangerbuild.formats.oci.layout import Layer, OciImage
-    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout
 
 _UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci import mediatypes
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, check_present, read_blob
+from bangerbuild.formats.oci.blobs import Descriptor, blob_name, check_present, read_blob
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import ImageConfig, parse_configuration, platform_of
 from bangerbuild.formats.oci.documents import Document, parse_document
-from bangerbuild.formats.oci.places import MARKER
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bangerbuild.formats.oci.config import Configuration
-    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout
     from bangerbuild.formats.oci.platforms import Platform
 
 DOCUMENT_BYTES_MAX = 4 << 20

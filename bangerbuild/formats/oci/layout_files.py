@@ -14,7 +14,6 @@ from bangerbuild.formats.digest import stat_key
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
 from bangerbuild.formats.limits import Budget, UnpackLimits
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT
 from bangerbuild.formats.resumption import UnpackedBytes
 from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.slices import Positioned
     from bangerbuild.formats.tarindex import Part, TarIndex
 
+DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _ARCHIVE_HINT = "an image in a tarball is named with 'oci-archive:FILE' or 'docker-archive:FILE'"
 _LAYOUT_HINT = "a layout that is a directory is named with 'oci:DIRECTORY'"
 _DIRECTORY_HINT = "a directory of files is named with `directory = …`"
