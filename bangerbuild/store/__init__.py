@@ -40,7 +40,7 @@ def read(path: Path) -> Store:
         if not db.exists(path):
             return Store(path)
         with contextlib.closing(db.connect_read_only(path)) as database:
-            if db.is_unborn(database):
+            if db.is_uninitialized(database):
                 return Store(path)
             db.check_format(database, path)
             return Store(path, database)
@@ -83,8 +83,8 @@ def _begun(path: Path, timeout_seconds: float, *, alone: bool, stack: contextlib
     store = Store(path, database, session)
     stack.callback(store.close)
     if is_ours:  # what another program keeps under that name stays
-        session.sweep(store.bury)
+        session.sweep(store.settle_intents)
         for name in {name for name, _ in db.intents(database)}:
             if not (path / STAGING / name).exists():  # in a copied store
-                store.bury(name)
+                store.settle_intents(name)
     return store

@@ -138,21 +138,21 @@ class Session:
         """
         return self._all.keep_alone()
 
-    def sweep(self, bury: Callable[[str], None]) -> None:
-        """Remove what dead sessions left; `bury` is called with the name of each before its files go."""
+    def sweep(self, settle_intents: Callable[[str], None]) -> None:
+        """Remove what dead sessions left; `settle_intents` is called with the name of each before its files go."""
         staging = self._store / STAGING
         if not any(path != self._directory for path in staging.iterdir()):
             return
         with self.beginning():
             for path in list(staging.iterdir()):
                 with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
-                    self._sweep_one(path, bury)
+                    self._sweep_one(path, settle_intents)
 
-    def _sweep_one(self, path: Path, bury: Callable[[str], None]) -> None:
+    def _sweep_one(self, path: Path, settle_intents: Callable[[str], None]) -> None:
         if path.is_symlink() or not path.is_dir():
             path.unlink()
         elif path != self._directory and is_abandoned(path):
-            bury(path.name)
+            settle_intents(path.name)
             shutil.rmtree(path)
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def remember(grounds: Grounds, found: Pinned, plan: Plan, results: Sequence[Resu
         return
     try:
         followed = _with_lock_file(grounds.followed, found)
-        if followed and opened.seal():
+        if followed and opened.flush_and_close():
             _take_down(replace(grounds, followed=followed), plan, opened)
     except (BangerError, OSError):
         return
