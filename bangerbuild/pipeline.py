@@ -129,7 +129,9 @@ def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
         found.write()
         reporter.planned(made)
         results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
-        opened.make_current((action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP)
+        opened.make_current(
+            (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
+        )
         if stood_on:
             grounds.remember(stood_on, found, made, results, opened)
         return made, results

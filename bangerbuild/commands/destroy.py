@@ -82,7 +82,7 @@ def destroy(
     if not loaded.store.exists():
         return Loss(request.targets)
     alone = any(target.startswith("image.") for target in request.targets)  # whom VMs may be made on
-    with store.writing(loaded.store, timeout_seconds=lock_seconds, alone=alone) as opened:
+    with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
         opened.lock({".".join(target.split(".")[:2]) for target in request.targets})
         ids = _matched(_kinds(wanted, opened), request.targets)
         loss = _loss(opened, wanted, ids, request.targets)

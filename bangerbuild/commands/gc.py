@@ -74,7 +74,7 @@ def collect(
     left = tuple(_left_in_staging(path, lock_seconds))
     if dry_run or not path.exists():
         return path, (*find(store.read(path), wanted, warn), *left)
-    with store.writing(path, timeout_seconds=lock_seconds, alone=True) as opened:
+    with store.writing(path, timeout_seconds=lock_seconds, exclusive=True) as opened:
         found = find(opened, wanted, warn)
         for waste in found:
             opened.forget(waste.records, waste.artifacts)

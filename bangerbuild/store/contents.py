@@ -291,7 +291,7 @@ class Store:
         try:
             with self._mutex:
                 knows_all = self._database is not None and (
-                    self._writing().stays_alone() and db.version(self._database) == self._version
+                    self._writing().lock_exclusively() and db.version(self._database) == self._version
                 )
                 self.close()
         except (OSError, sqlite3.Error) as err:
@@ -332,7 +332,7 @@ class Store:
     def staged(self, artifact: str) -> Path:
         """Where an artifact is made before it is published; the caller removes what is not."""
         try:
-            return self._writing().room() / artifact.replace("/", "%")
+            return self._writing().file_directory() / artifact.replace("/", "%")
         except OSError as err:
             raise store_error(err, self.path) from err
 

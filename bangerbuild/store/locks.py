@@ -60,7 +60,7 @@ class StoreLock:
         written = os.pread(self._fd, 16, 0).strip() if self._is_file else b""
         return f"process {written.decode()}" if written.isdigit() else "another process"
 
-    def keep_alone(self) -> bool:
+    def try_exclusive(self) -> bool:
         """Share it no longer; False: others have it too, and it may be lost."""
         return _try_lock(self._fd, fcntl.LOCK_EX)
 

@@ -19,7 +19,7 @@ from bangerbuild.errors import BangerError
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
 from bangerbuild.store.database import LOG
-from bangerbuild.store.sessions import ALL, LOCKS, STAGING
+from bangerbuild.store.sessions import LOCKS, STAGING, STORE_LOCK
 from bangerbuild.uptodate import artifacts, check, command, inputs, programs, record
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def _take_down(grounds: Grounds, plan: Plan, opened: Store) -> None:
             key=grounds.key,
             circumstances=check.circumstances(),
             store=str(opened.path),
-            lock=str(opened.path / LOCKS / ALL),
+            lock=str(opened.path / LOCKS / STORE_LOCK),
             empty=str(opened.path / STAGING),
             followed=(names + run[0] + store[0], numbers + run[1] + store[1]),
             links=grounds.links,

@@ -274,13 +274,13 @@ def test_many_may_make_a_store_at_the_same_time(path: Path) -> None:
 def test_one_who_wants_to_be_alone_waits_for_all_and_keeps_all_out(path: Path) -> None:
     with store.writing(path, timeout_seconds=0), pytest.raises(BusyError, match=r"the store .* is locked"):
         open_alone(path)
-    with store.writing(path, timeout_seconds=0, alone=True), pytest.raises(BusyError):
+    with store.writing(path, timeout_seconds=0, exclusive=True), pytest.raises(BusyError):
         work_a_little(path)
     open_alone(path)
 
 
 def open_alone(path: Path) -> None:
-    with store.writing(path, timeout_seconds=0, alone=True):
+    with store.writing(path, timeout_seconds=0, exclusive=True):
         pass
 
 
