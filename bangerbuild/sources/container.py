@@ -11,7 +11,7 @@ from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci import docker_archive
 from bangerbuild.formats.oci.layout import OciImage, resolve
-from bangerbuild.formats.oci.layout_files import DirectoryLayout, OciLayout, opened_tarball
+from bangerbuild.formats.oci.layout_files import DirectoryLayout, OciLayout, open_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import OCI_ARCHIVE, parse_reference
 from bangerbuild.sources import registry
@@ -64,7 +64,7 @@ def archived(source: OciArchiveSource) -> Iterator[ContainerImage]:
     """
     platform, written = parse_platform(source.platform), source.written
     limits = UnpackLimits(source.max_size_bytes)
-    with opened_tarball(source.path.path, written=written, limits=limits) as archive:
+    with open_tarball(source.path.path, written=written, limits=limits) as archive:
         if source.transport == OCI_ARCHIVE:
             yield ContainerImage(archive, resolve(archive, source.tag, platform, written=written))
         else:

@@ -64,14 +64,14 @@ def check_present(layout: OciLayout, blob: Descriptor, written: str) -> None:
 
 
 @contextmanager
-def opened_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
+def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
     """The blob at its start, its size and digest compared before anybody sees a byte.
 
     Raises:
         SourceError: it is not there, or not what its descriptor says.
     """
     check_present(layout, blob, written)
-    with layout.opened(blob_name(blob.digest), written) as opened:
+    with layout.open_file(blob_name(blob.digest), written) as opened:
         found = _digest_of(opened, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
@@ -86,7 +86,7 @@ def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes:
     """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
         raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
-    with opened_blob(layout, blob, written) as opened:
+    with open_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)
 
 

@@ -153,7 +153,7 @@ class _Resolver:
     def _blob(self, name: str, diff_id: str, written: str) -> Descriptor:
         """A layer as it lies there. A compressed one has its own digest, judged by what it unpacks to."""
         name = self._member(name, written)
-        with self._archive.opened(name, written) as opened:
+        with self._archive.open_file(name, written) as opened:
             digest = opened.digest or _own_digest(opened.file, written) or diff_id
         self._names[blob_name(digest)] = name
         return Descriptor(DOCKER_LAYER, digest, self._archive.size_of(name, written) or 0)

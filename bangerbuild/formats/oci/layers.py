@@ -17,7 +17,7 @@ from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.limits import Budget
-from bangerbuild.formats.oci.blobs import algorithm_of, blob_name, digest_of, opened_blob
+from bangerbuild.formats.oci.blobs import algorithm_of, blob_name, digest_of, open_blob
 from bangerbuild.formats.oci.layout import layer_name
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 from bangerbuild.formats.oci.merge import Merge
@@ -72,7 +72,7 @@ def merge_layers(
     seen = []
     for number, layer in enumerate(image.layers, 1):
         name = layer_name(written, number, len(image.layers))
-        with opened_blob(layout, layer.blob, name) as opened:
+        with open_blob(layout, layer.blob, name) as opened:
             seen.append(opened.seen)
             _apply(merge, opened.file, layer, name, budget)
     left = tuple(Left() for _ in image.layers)
@@ -147,7 +147,7 @@ class MergedLayers:
         written = layer_name(self.written, number, len(self.image.layers))
         left = self.left[number - 1]
         still = left.count
-        with self.layout.opened(blob_name(layer.blob.digest), written) as opened:
+        with self.layout.open_file(blob_name(layer.blob.digest), written) as opened:
             if opened.seen != self.seen[number - 1]:
                 raise changed(written)
             for member, entry in enumerate(read_entries(TarStream(opened.file, written, is_whole=True))):

@@ -184,7 +184,7 @@ class _Resolver:
 
 def read_document(layout: OciLayout, name: str, written: str) -> bytes:
     """All of a file that no digest stands for; SourceError if it is too large for a document."""
-    with layout.opened(name, written) as opened:
+    with layout.open_file(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
         raise SourceError(f"{written!r} has more than {DOCUMENT_BYTES_MAX} bytes")

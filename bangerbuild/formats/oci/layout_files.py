@@ -66,7 +66,7 @@ class OciLayout(Protocol):
     def size_of(self, name: str, written: str) -> int | None:
         """The size of a file; None if there is none. SourceError if it is no file; nothing is read."""
 
-    def opened(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
+    def open_file(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
         """A file, which is there; SourceError if it can't be read."""
 
     def hint(self) -> str:
@@ -97,7 +97,7 @@ class DirectoryLayout:
         return check_is_file(path, written).st_size
 
     @contextmanager
-    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+    def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
         """See OciLayout."""
         with opened_file(self.path / name, written) as file:
             yield OpenFile(file, stat_key(os.fstat(file.fileno())))
@@ -136,7 +136,7 @@ class TarLayout:
         return part.size_bytes if part else None
 
     @contextmanager
-    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+    def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
         """See OciLayout; SourceError also if the tarball is no longer what it was."""
         part = self._find(name, written)
         if part is None:
@@ -161,7 +161,7 @@ class TarLayout:
 
 
 @contextmanager
-def opened_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
+def open_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
     """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
 
     A compressed one is read to its end once, and what it is asked for is unpacked again each time.
