@@ -183,7 +183,10 @@ def inspect_store(view: View, artifact: str, disk_id: str, image_id: str) -> tup
         made_again = view.artifact(image_id) == base
         return () if made_again else (Reason(ReasonCode.BASE_UNKNOWN, {"missing": base}),)
     try:
-        with RawFile(view.path(base)) as under, interrupted.open_recovered(view.path(artifact), artifact) as file:
+        with (
+            RawFile(view.path(base)) as under,
+            interrupted.open_recovered(view.path(artifact), artifact) as file,
+        ):
             marked = snapshot.parse_mark(file.read(0, min(snapshot.HEAD_BYTES, file.size_bytes)))
             if marked not in {None, base}:
                 return (Reason(ReasonCode.BASE_UNKNOWN, {"base": marked, "recorded": base}),)
