@@ -14,10 +14,10 @@ from bangerbuild.formats.digest import stat_key
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
 from bangerbuild.formats.limits import Budget, UnpackLimits
-from bangerbuild.formats.resumption import UnpackedBytes
 from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
 from bangerbuild.formats.tarstream import TarStream
+from bangerbuild.formats.unpacked_bytes import UnpackedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.digest import StatKey
-    from bangerbuild.formats.slices import Positioned
+    from bangerbuild.formats.slices import RandomAccess
     from bangerbuild.formats.tarindex import Part, TarIndex
 
 DAMAGED_HINT = "the image is damaged: fetch or copy it again"
@@ -115,7 +115,7 @@ class TarLayout:
     written: str
     """What messages call the tarball."""
     seen: StatKey
-    source: Positioned
+    source: RandomAccess
     index: TarIndex
 
     @property
@@ -150,7 +150,7 @@ class TarLayout:
 
     def hint(self) -> str:
         """See OciLayout."""
-        kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.places)
+        kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.entries)
         return next(kinds, _TARBALL_HINT)
 
     def _find(self, name: str, written: str) -> Part | None:
