@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "resolving",
         "store",
         "uptodate",
+        "sizes",
     },
     "pipeline": {
         "declared",
@@ -71,6 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "steps",
         "store",
         "tree",
+        "sizes",
     },
     "uptodate": {
         "declared",
@@ -86,13 +88,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "tree",
     },
-    "report": {"errors", "model"},
+    "report": {"errors", "model", "sizes"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "errors", "fingerprint", "formats", "graph", "model", "process", "store"},
     "execute": {"disk", "errors", "model", "process", "store"},
     "graph": {"errors", "model"},
     "fingerprint": {"declared", "model"},
-    "store": {"disk", "errors", "fingerprint", "model"},
+    "store": {"disk", "errors", "fingerprint", "model", "closing"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "errors", "formats"},
     "resolving": {"declared", "errors", "model", "planning", "sources", "store"},
@@ -114,17 +116,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     # mechanisms: know nothing of steps or manifests
     "guest": {"declared", "errors", "tree"},
-    "kernel": {"disk", "errors", "formats", "tree"},
+    "kernel": {"disk", "errors", "formats", "tree", "sizes"},
     "launch": {"declared"},
-    "formats": {"errors", "process", "tree"},
-    "fetch": {"errors", "formats", "process"},
-    "disk": {"errors", "process", "tree"},
-    "process": {"errors"},
+    "formats": {"errors", "process", "tree", "sizes"},
+    "fetch": {"errors", "formats", "process", "closing"},
+    "disk": {"errors", "process", "tree", "sizes", "closing"},
+    "process": {"errors", "sizes"},
     # values
     "declared": set(),
     "model": {"declared", "errors", "formats"},
     "tree": set(),
     "errors": set(),
+    "sizes": set(),
+    "closing": set(),
 }
 
 HOMES = {

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostfile import unreadable
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
@@ -85,7 +86,8 @@ def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[Ope
 def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
     """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
-        raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
+        found, most = sizes.readable(blob.size_bytes), sizes.readable(limit_bytes)
+        raise SourceError(f"{written!r} has {found}; {most} is the most that is read")
     with open_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci import mediatypes
 from bangerbuild.formats.oci.blobs import Descriptor, blob_name, check_present, read_blob
@@ -187,7 +188,7 @@ def read_document(layout: OciLayout, name: str, written: str) -> bytes:
     with layout.open_file(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
-        raise SourceError(f"{written!r} has more than {DOCUMENT_BYTES_MAX} bytes")
+        raise SourceError(f"{written!r} has more than {sizes.readable(DOCUMENT_BYTES_MAX)}")
     return data
 
 
