@@ -143,7 +143,9 @@ def _do(
         resolved.write()
         reporter.planned(made)
         results = execute.execute(made, opened, LocalHost(opened, options.epoch), reporter, options)
-        opened.hold((action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP)
+        opened.make_current(
+            (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
+        )
         if stood_on:
             grounds.remember(stood_on, resolved, made, results, opened)
         return made, results

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, cast
 
+from bangerbuild import sizes
 from bangerbuild.errors import ToolError
 
 if TYPE_CHECKING:
@@ -193,4 +194,4 @@ def _collect(command: Command, fd: int, deadline: float) -> bytes:
                 return bytes(output)
             output += piece
             if len(output) > command.output_bytes:
-                raise ToolError(f"'{command}' printed more than {command.output_bytes} bytes")
+                raise ToolError(f"'{command}' printed more than {sizes.readable(command.output_bytes)}")

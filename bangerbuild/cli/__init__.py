@@ -40,7 +40,7 @@ def run() -> int:
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has it ignored
         signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
-    output.go_on_unheeded()
+    output.ignore_stderr_errors()
     code = _guarded()
     try:
         sys.stdout.flush()

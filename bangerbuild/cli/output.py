@@ -33,7 +33,7 @@ def open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(lowest_free, mode))
 
 
-class Unheeded:
+class BestEffortStream:
     """A text stream that takes everything, though nobody may be there any more to read it."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -54,9 +54,9 @@ class Unheeded:
         return getattr(self._stream, name)
 
 
-def go_on_unheeded() -> None:
+def ignore_stderr_errors() -> None:
     """Let what is no result be lost where it can't be printed: the work goes on, and the exit code tells."""
-    sys.stderr = cast("TextIO", Unheeded(sys.stderr))
+    sys.stderr = cast("TextIO", BestEffortStream(sys.stderr))
 
 
 def result(text: str | bytes, *, newline: bool = True) -> bool:

@@ -71,7 +71,7 @@ def _check_readable(disk: Path) -> None:
 
 def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
     """The disk as it will be once what was interrupted is mended; nothing is touched."""
-    blocks = stack.enter_context(interrupted.opened(disk, str(disk)))
+    blocks = stack.enter_context(interrupted.open_recovered(disk, str(disk)))
     if _is_store(disk):
         top, name = (base, "") if base else _recorded_base(disk)
         under = stack.enter_context(RawFile(top / name))

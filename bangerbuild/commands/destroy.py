@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, report, store
+from bangerbuild import graph, sizes, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError, StoreError, UsageError
@@ -83,7 +83,7 @@ def destroy(
     if not loaded.store.exists():
         return Loss(request.targets)
     alone = any(target.startswith("image.") for target in request.targets)  # whom VMs may be made on
-    with store.writing(loaded.store, timeout_seconds=lock_seconds, alone=alone) as opened:
+    with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
         opened.lock({".".join(target.split(".")[:2]) for target in request.targets})
         ids = _matched(_kinds(wanted, opened), request.targets)
         loss = _loss(opened, wanted, ids, request.targets)
@@ -221,7 +221,7 @@ def loss_lines(loss: Loss) -> Iterator[str]:
     width = max((len(item.artifact) for item in loss.items), default=0)
     for item in loss.items:
         whose = "  a guest's" if item.guests else ""
-        yield f"  {item.artifact:<{width}}  {report.size(item.size_bytes):>10}{whose}"
+        yield f"  {item.artifact:<{width}}  {sizes.readable(item.size_bytes):>10}{whose}"
 
 
 def summary_line(loss: Loss) -> str:
@@ -229,4 +229,4 @@ def summary_line(loss: Loss) -> str:
     if not loss.items:
         return f"Nothing is left of {', '.join(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {report.size(loss.size_bytes)} freed."
+    return f"{number} of {', '.join(loss.targets)} removed, {sizes.readable(loss.size_bytes)} freed."

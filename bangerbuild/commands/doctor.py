@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
+from bangerbuild import process, sizes
 from bangerbuild.disk import libext2fs
 from bangerbuild.errors import BangerError, ToolError
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.planning import host
-from bangerbuild.report import size
 from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
@@ -78,7 +77,9 @@ def _cache() -> Finding:
         cache.check_place()
     except BangerError as err:
         return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
-    return Finding("cache", f"{size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose)
+    return Finding(
+        "cache", f"{sizes.readable(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
+    )
 
 
 def _kvm() -> Finding:

@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, report, store
+from bangerbuild import graph, sizes, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
@@ -74,7 +74,7 @@ def collect(
     left = tuple(_left_in_staging(path, lock_seconds))
     if dry_run or not path.exists():
         return path, (*find(store.read(path), wanted, warn), *left)
-    with store.writing(path, timeout_seconds=lock_seconds, alone=True) as opened:
+    with store.writing(path, timeout_seconds=lock_seconds, exclusive=True) as opened:
         found = find(opened, wanted, warn)
         for waste in found:
             opened.forget(waste.records, waste.artifacts)
@@ -209,11 +209,11 @@ def lines(wastes: Sequence[Waste], *, dry_run: bool) -> Iterator[str]:
     """A line for each thing, and what is won."""
     width = max((len(waste.path) for waste in wastes), default=0)
     for waste in wastes:
-        yield f"  {waste.path:<{width}}  {report.size(waste.size_bytes):>10}  {waste.why}"
+        yield f"  {waste.path:<{width}}  {sizes.readable(waste.size_bytes):>10}  {waste.why}"
     if not wastes:
         yield "Nothing to remove."
         return
-    freed = report.size(sum(waste.size_bytes for waste in wastes))
+    freed = sizes.readable(sum(waste.size_bytes for waste in wastes))
     yield f"{freed} would be freed." if dry_run else f"{freed} freed."
 
 

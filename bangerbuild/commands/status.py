@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild import sizes
 from bangerbuild.disk import in_use, interrupted
 from bangerbuild.model import Verb
-from bangerbuild.report import size
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -138,6 +138,9 @@ def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
 
 
 def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
-    sizes = ["-" if value is None else size(value) for value in (status.size_bytes, status.allocated_bytes)]
+    sizes = [
+        "-" if value is None else sizes.readable(value)
+        for value in (status.size_bytes, status.allocated_bytes)
+    ]
     state = f"{status.state}, in use" if status.in_use else status.state
     return state, sizes[0], sizes[1], status.path, status.base or ""

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bangerbuild.closing import Closing
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.libext2fs import Handle
 
 
-class ParsedBase:
+class ParsedBase(Closing):
     """The parsed filesystem of a base, for `Filesystem(store, parsed=…)`; used by any number of threads.
 
     It may be the base as some changes leave it, so that stores which all get them start with the outcome.
@@ -56,11 +55,3 @@ class ParsedBase:
     def close(self) -> None:
         """Free what was parsed, once no handle made from it is open any more."""
         self._handle.abandon()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

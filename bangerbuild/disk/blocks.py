@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
+from bangerbuild.closing import Closing
 from bangerbuild.errors import FULL, FULL_HINT, FilesystemError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
-    from types import TracebackType
 
 
 class Blocks(Protocol):
@@ -46,7 +46,7 @@ class Blocks(Protocol):
         """Make all that was written so far part of the disk, and durable."""
 
 
-class RawFile:
+class RawFile(Closing):
     """A file or block device that holds a disk byte for byte. Never creates it, never changes its size.
 
     Args:
@@ -129,14 +129,6 @@ class RawFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def check_end(disk: Blocks, offset: int, length: int) -> None:

@@ -159,7 +159,7 @@ def in_place(err: BangerError, copy: Path, source: CheckedDisk) -> BangerError:
 
 @contextmanager
 def _opened_store(source: CheckedDisk, base: Path) -> Iterator[SnapshotStore]:
-    with RawFile(base) as under, interrupted.opened(source.disk, source.name) as file:
+    with RawFile(base) as under, interrupted.open_recovered(source.disk, source.name) as file:
         yield SnapshotStore(under, file, base_name=source.base_name)
 
 

@@ -74,7 +74,7 @@ class Stat:
     """Major and minor."""
 
 
-class Owned(NamedTuple):
+class InodeAttributes(NamedTuple):
     """What a new inode takes over of the entry that it is made of."""
 
     mode: int = 0
@@ -85,7 +85,7 @@ class Owned(NamedTuple):
     """None: now."""
 
 
-OURS = Owned()
+ROOT_OWNED = InodeAttributes()
 
 
 def _field(form: struct.Struct, offset: int, high: int | None = None) -> property:
@@ -124,7 +124,9 @@ class Inode:
     extra_bytes = _field(_U16, 0x80)
 
     @classmethod
-    def new(cls, inode_bytes: int, entry_type: EntryType, now: int, owned: Owned = OURS) -> Inode:
+    def new(
+        cls, inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttributes = ROOT_OWNED
+    ) -> Inode:
         """An inode with nothing in it and one link (a directory: two); every time but `owned`'s is now."""
         return cls(bytearray(_blank(inode_bytes, entry_type, now, owned)))
 
@@ -229,7 +231,7 @@ class Inode:
 
 
 @functools.lru_cache(maxsize=1024)
-def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: Owned) -> bytes:
+def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttributes) -> bytes:
     """Most inodes of a tree are like another one but for what they hold."""
     inode = Inode(bytearray(inode_bytes))
     if inode_bytes > 128:

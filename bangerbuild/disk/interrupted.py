@@ -43,7 +43,7 @@ def leftovers(disk: Path) -> tuple[Path, ...]:
 
 
 @contextmanager
-def opened(disk: Path, name: str) -> Iterator[Blocks]:
+def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
     """The disk as `mend` would leave it, to be read; nothing is touched.
 
     Raises:

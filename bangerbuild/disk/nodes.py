@@ -17,7 +17,7 @@ from bangerbuild.disk.inode import (
     FILE_TYPES,
     INLINE_DATA_FL,
     Inode,
-    Owned,
+    InodeAttributes,
 )
 from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
 from bangerbuild.disk.mapping import runs_of
@@ -145,7 +145,7 @@ class Nodes:
 
     def new(self, kind: EntryType, mode: int, uid: int, gid: int, mtime_ns: int | None) -> Inode:
         """An inode in memory, with no number yet."""
-        return Inode.new(self.handle.inode_size, kind, self.now, Owned(mode, uid, gid, mtime_ns))
+        return Inode.new(self.handle.inode_size, kind, self.now, InodeAttributes(mode, uid, gid, mtime_ns))
 
     def claim(self, near: int, inode: Inode) -> int:
         """Take a free number for an inode, close to its directory."""

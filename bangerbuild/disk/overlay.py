@@ -8,13 +8,13 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
+from bangerbuild.closing import Closing
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
 from bangerbuild.errors import SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
 
     from bangerbuild.disk.blocks import Blocks
 
@@ -48,7 +48,7 @@ def make_file(
         os.close(fd)
 
 
-class SnapshotStore:
+class SnapshotStore(Closing):
     """A store file over its base: reads fall through, writes stay in memory until they are placed.
 
     The store file is written in place: a staged one as it is, one that is in use by a VM now and then through
@@ -327,11 +327,3 @@ class SnapshotStore:
         """Let go of what was not committed, and of the file if it was opened here."""
         if self._own:
             self._own.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

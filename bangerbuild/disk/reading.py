@@ -6,6 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
+from bangerbuild import sizes
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
@@ -90,8 +91,8 @@ class FileReader:
             return None
         if inode.size_bytes > most_bytes:
             raise FilesystemError(
-                f"'{path}' in '{self.name}' has {inode.size_bytes} bytes, too many to read at once",
-                hint=f"{most_bytes} bytes are the most: make it smaller in the guest or its image",
+                f"'{path}' in '{self.name}' has {sizes.readable(inode.size_bytes)}, too much to read at once",
+                hint=f"{sizes.readable(most_bytes)} is the most: make it smaller in the guest or its image",
             )
         return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 

@@ -22,6 +22,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Self
 
+from bangerbuild.closing import Closing
 from bangerbuild.disk import durable
 from bangerbuild.disk.blocks import RawFile, host_error
 from bangerbuild.disk.chunk_map import ChunkMap
@@ -30,7 +31,6 @@ from bangerbuild.errors import FilesystemError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
 SUFFIX = ".redo"
 _HEADER = struct.Struct("<8sQI4x")
@@ -168,7 +168,7 @@ def remove(disk: Path) -> None:
         ) from err
 
 
-class RedoLog:
+class RedoLog(Closing):
     """A log that somebody left, open to be read; a context manager.
 
     Args:
@@ -245,14 +245,6 @@ class RedoLog:
     def close(self) -> None:
         """Let go of the file; a second call does nothing."""
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _length(chunk: int, chunk_bytes: int, size_bytes: int) -> int:

@@ -10,8 +10,9 @@ written at once, the others go to the log. So the log holds no more than what is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bangerbuild.closing import Closing
 from bangerbuild.disk import redo_log
 from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
 from bangerbuild.disk.redo_log import LogWriter
@@ -20,7 +21,6 @@ from bangerbuild.errors import FilesystemError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
-    from types import TracebackType
 
 DEFAULT_CHUNK_BYTES = 4096
 PENDING_LIMIT_BYTES = 16 << 20
@@ -29,7 +29,7 @@ RESTORE_LIMIT_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
 
 
-class Transaction:
+class Transaction(Closing):
     """A Blocks over a file that nobody else has open: `flush` commits; without it nothing changes.
 
     Args:
@@ -164,14 +164,6 @@ class Transaction:
             self._log.discard()
             self._log = None
         self._file.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _never(_chunk: int) -> bool:

@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 BATCH_JOBS = 256
 """Finished jobs are published together, because a sync costs about the same for one as for many."""
-QUIET_SECONDS = 0.1
+BATCH_IDLE_SECONDS = 0.1
 """Finished jobs wait for company while others run, but not if none has ended for so long."""
-HOLD_SECONDS = 1.0
+BATCH_MOST_SECONDS = 1.0
 """Nor for longer than this."""
 
 
@@ -107,10 +107,10 @@ class _Run:
         """Those that wait for a thread included, the first ones first."""
         self.ended: SimpleQueue[Future[Finished | None]] = SimpleQueue()
         """Those of them that were not looked at yet."""
-        self.held: list[tuple[Job, Finished]] = []
-        self.held_since = 0.0
+        self.finished_jobs: list[tuple[Job, Finished]] = []
+        self.finished_since = 0.0
         """When the first of them ended, by the monotonic clock."""
-        self.said: set[str] = set()
+        self.reported_warnings: set[str] = set()
         self.shared = Shared()
         self.sources = Sources(host)
         self.actions = {action.id: action for action in plan.actions}
@@ -118,7 +118,7 @@ class _Run:
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
         self.has_failed = False
         """Whether there was a failure, in a thread or when its job was published."""
-        self.stopped = False
+        self.has_stopped = False
         """Whether nothing more is to be started, as such a failure was noticed."""
         for job in jobs.of_plan(plan):
             for step_id in job.needs:
@@ -130,7 +130,7 @@ class _Run:
         """Start jobs as they become ready and publish them as they finish, until none is left."""
         while True:
             self._start(pool)
-            if not self.running and not self.held:
+            if not self.running and not self.finished_jobs:
                 return
             is_quiet = not self.running or not self._wait()
             if is_quiet or self._is_batch():
@@ -139,51 +139,53 @@ class _Run:
 
     def _is_batch(self) -> bool:
         """Whether enough jobs are held to be published, or one for long enough."""
-        waited_seconds = time.monotonic() - self.held_since
-        return len(self.held) >= BATCH_JOBS or (bool(self.held) and waited_seconds > HOLD_SECONDS)
+        waited_seconds = time.monotonic() - self.finished_since
+        return len(self.finished_jobs) >= BATCH_JOBS or (
+            bool(self.finished_jobs) and waited_seconds > BATCH_MOST_SECONDS
+        )
 
     def _wait(self) -> bool:
         """Whether jobs finished; not if they take long and others are held to be published."""
         try:
-            self._hold(self.ended.get(timeout=QUIET_SECONDS if self.held else None))
+            self._collect(self.ended.get(timeout=BATCH_IDLE_SECONDS if self.finished_jobs else None))
         except Empty:
             return False
         while not self.ended.empty():
-            self._hold(self.ended.get())
+            self._collect(self.ended.get())
         return True
 
-    def _hold(self, ended: Future[Finished | None]) -> None:
+    def _collect(self, ended: Future[Finished | None]) -> None:
         job, finished = self.running.pop(ended), ended.result()
         if finished:
-            self.held_since = self.held_since if self.held else time.monotonic()
-            self.held.append((job, finished))
+            self.finished_since = self.finished_since if self.finished_jobs else time.monotonic()
+            self.finished_jobs.append((job, finished))
             if finished.failed:
                 self._stop()
 
     def _stop(self) -> None:
         """Start nothing more after a failure that was noticed, unless the others shall go on."""
         self.has_failed = True
-        self.stopped |= not self.limits.keep_going
+        self.has_stopped |= not self.limits.keep_going
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
         """Keep the threads busy, those included that wait for a batch to be published."""
-        while self.ready and len(self.running) < self.limits.jobs + BATCH_JOBS and not self.stopped:
+        while self.ready and len(self.running) < self.limits.jobs + BATCH_JOBS and not self.has_stopped:
             job = heapq.heappop(self.ready)
-            if job.is_vain:
+            if job.has_failed_input:
                 self._skip(job.actions)
                 continue
             workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
             workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
-                self._tell_started(job)
+                self._report_started(job)
             future = pool.submit(self._run, job, workspace)
             self.running[future] = job
             future.add_done_callback(self.ended.put)
-        if not self.stopped:
+        if not self.has_stopped:
             for job in islice(self.running.values(), self.limits.jobs):
-                self._tell_started(job)
+                self._report_started(job)
 
-    def _tell_started(self, job: Job) -> None:
+    def _report_started(self, job: Job) -> None:
         if not job.was_started:
             job.was_started = True
             for action in job.actions:
@@ -199,7 +201,7 @@ class _Run:
         return finished
 
     def _publish(self) -> None:
-        finished, self.held = self.held, []
+        finished, self.finished_jobs = self.finished_jobs, []
         try:
             self._check_sources(finished)
             for _, end in finished:
@@ -208,12 +210,12 @@ class _Run:
             self._publish_settled(finished)
         except StoreError:  # it ends the run, and what failed before would never be heard of
             for _, end in finished:
-                if not end.was_told:
+                if not end.was_reported:
                     self._report_failure(end)
             raise
         finally:
             for _, end in finished:
-                end.workspace.discard(published=end.was_told and not end.failed)
+                end.workspace.discard(published=end.was_reported and not end.failed)
 
     def _publish_settled(self, finished: Sequence[tuple[Job, Finished]]) -> None:
         """All at once; where there is no room for that, as many as there is room for before it is said."""
@@ -228,7 +230,7 @@ class _Run:
                 self._publish_settled(first)
             raise
         for job, end in finished:
-            end.was_told = True
+            end.was_reported = True
             self._report(job, end)
 
     def _check_sources(self, finished: Sequence[tuple[Job, Finished]]) -> None:
@@ -254,9 +256,9 @@ class _Run:
 
     def _report(self, job: Job, end: Finished) -> None:
         for step_id, message in end.workspace.warnings:
-            if message not in self.said:  # what holds for every disk is said for the first
+            if message not in self.reported_warnings:  # what holds for every disk is said for the first
                 self.reporter.warned(step_id, message)
-            self.said.add(message)
+            self.reported_warnings.add(message)
         for action in job.actions:
             if action is end.failed:
                 self._report_failure(end)
@@ -280,6 +282,6 @@ class _Run:
         self.reporter.finished(action, result)
         for job in self.dependents.pop(action.id, ()):
             job.needs.discard(action.id)
-            job.is_vain |= result.outcome is not Outcome.DONE
+            job.has_failed_input |= result.outcome is not Outcome.DONE
             if not job.needs:
                 heapq.heappush(self.ready, job)

@@ -25,7 +25,7 @@ class Job:
     actions: list[Action] = field(compare=False)
     needs: set[str] = field(default_factory=set, compare=False)
     """Ids of steps of other jobs that did not end yet."""
-    is_vain: bool = field(default=False, compare=False)
+    has_failed_input: bool = field(default=False, compare=False)
     """Whether one of those did not succeed."""
     was_started: bool = field(default=False, compare=False)
     """As far as anybody was told."""
@@ -75,7 +75,7 @@ class Finished:
     error: BangerError | None = None
     staged: Staged | None = None
     """What is to be published of it."""
-    was_told: bool = False
+    was_reported: bool = False
     """Whether its results were reported."""
 
     def fail(self, action: Action, error: BangerError) -> None:

@@ -22,8 +22,9 @@ import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bangerbuild.closing import Closing
 from bangerbuild.errors import CacheError
 from bangerbuild.fetch.locked_files import (
     allocated_bytes,
@@ -36,7 +37,6 @@ from bangerbuild.fetch.locked_files import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from io import FileIO
-    from types import TracebackType
 
 DIRECTORY_NAME = "bangerbuild"
 TAG = """Signature: 8a477f597d28d172789f06886806bc55
@@ -89,7 +89,7 @@ def default_path(environ: Mapping[str, str]) -> Path:
         raise CacheError("there is no place for a cache: no home directory", hint=_ELSEWHERE_HINT) from err
 
 
-class Cache:
+class Cache(Closing):
     """A cache in a directory, which is made when something is first put there.
 
     What it hands out stays there until it is closed, or its process ends. Threads may share it.
@@ -107,16 +107,6 @@ class Cache:
         self._held: dict[str, int] = {}
         """By digest: an open file with a lock, for what was compared with its digest."""
         self._changing = threading.Lock()
-
-    def __enter__(self) -> Self:
-        """Itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Closes it."""
-        self.close()
 
     def close(self) -> None:
         """Lets go of what was handed out, which may then be removed by others."""

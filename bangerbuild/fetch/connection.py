@@ -45,7 +45,7 @@ _AUTHORITY_HINT = "name the file that has its authority: export SSL_CERT_FILE=/p
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """How long to wait for a server, and how often to try again."""
 
     attempts: int = 5
@@ -59,7 +59,7 @@ class Patience:
     """However long the server says to wait."""
 
 
-class CutError(FetchError):
+class TransientError(FetchError):
     """A request that may well succeed the next time."""
 
     def __init__(self, brief: str, *, details: str | None = None, wait_seconds: float = 0.0) -> None:
@@ -77,19 +77,19 @@ class Response:
     headers: Mapping[str, str]
     """Names in any case."""
     pieces: Iterator[bytes]
-    """The body as it comes; reading on may raise a CutError."""
+    """The body as it comes; reading on may raise a TransientError."""
 
 
 @contextlib.contextmanager
-def request(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[Response]:
+def request(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterator[Response]:
     """Ask for an address, and for those it redirects to.
 
     Raises:
-        FetchError: the address can't be asked for, by name; a CutError if it is worth another attempt.
+        FetchError: the address can't be asked for, by name; a TransientError if it is worth another attempt.
     """
     asked = url
     for _ in range(REDIRECTS):
-        with _answer(asked, headers, patience) as answer:
+        with _answer(asked, headers, policy) as answer:
             target = answer.get_redirect_location()
             if not target:
                 yield _response(answer, url)
@@ -107,7 +107,7 @@ def _redirected(last: str, target: str, url: str) -> str:
 
 
 @contextlib.contextmanager
-def _answer(url: str, headers: Mapping[str, str], patience: Patience) -> Iterator[BaseHTTPResponse]:
+def _answer(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterator[BaseHTTPResponse]:
     parts = urlsplit(url)
     with _translated(url), _pool(parts) as pool:
         answer = pool.urlopen(
@@ -117,7 +117,7 @@ def _answer(url: str, headers: Mapping[str, str], patience: Patience) -> Iterato
             redirect=False,
             retries=False,
             preload_content=False,
-            timeout=urllib3.Timeout(connect=patience.connect_seconds, read=patience.read_seconds),
+            timeout=urllib3.Timeout(connect=policy.connect_seconds, read=policy.read_seconds),
         )
         try:
             yield answer
@@ -190,7 +190,7 @@ def _error(brief: str, err: exceptions.HTTPError) -> FetchError:
     if isinstance(err, _NO_ADDRESS):
         return FetchError(f"{brief}: there is no such address", details=str(err))
     why = next(why for kind, why in _REASONS.items() if isinstance(err, kind))
-    return CutError(f"{brief}: {why}", details=str(err))
+    return TransientError(f"{brief}: {why}", details=str(err))
 
 
 def _is_untrusted(err: exceptions.SSLError) -> bool:

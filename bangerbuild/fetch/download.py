@@ -8,11 +8,11 @@ import os
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FULL, FetchError, OfflineError
-from bangerbuild.fetch import remembered
+from bangerbuild.fetch import url_records
 from bangerbuild.fetch.address import file_path, parse, shown
 from bangerbuild.fetch.cache import Blob
 from bangerbuild.fetch.locked_files import digest_of
-from bangerbuild.fetch.remembered import NOTHING, Remembered
+from bangerbuild.fetch.url_records import NOTHING, UrlRecord
 from bangerbuild.formats.hostfile import opened_file
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.fetch.cache import Cache, Draft
-    from bangerbuild.fetch.connection import Patience
-    from bangerbuild.fetch.transfer import Brought, Progress
+    from bangerbuild.fetch.connection import RetryPolicy
+    from bangerbuild.fetch.transfer import Progress, TransferResult
 
 _CHANGED_HINT = (
     "if it was changed on purpose, give its new sha256 in the manifest or move the lock file to it"
@@ -41,7 +41,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
     cache: Cache,
     progress: Progress = silent,
     offline: bool = False,
-    patience: Patience | None = None,
+    policy: RetryPolicy | None = None,
 ) -> Blob:
     """The file that an address stands for.
 
@@ -54,7 +54,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
         cache: where it is kept, and what was cut off is gone on with.
         progress: told how far a download is, in this thread, often.
         offline: no server is asked; without a digest the cache's last answer counts.
-        patience: with the server; None: the usual.
+        policy: with the server; None: the usual.
 
     Raises:
         FetchError: it can't be had, or has another digest; an OfflineError if a server had to be asked.
@@ -65,13 +65,13 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
     if sha256 is not None and (blob := cache.get(sha256)):
         return blob
     if parts.scheme == "file":
-        return _own_file(url, file_path(parts), sha256)
+        return _local_file(url, file_path(parts), sha256)
     if offline:
-        return _answer_of_the_cache(url, sha256, cache)
-    return _Download(url, sha256, cache, progress, patience).run()
+        return _cached_answer(url, sha256, cache)
+    return _Download(url, sha256, cache, progress, policy).run()
 
 
-def _own_file(url: str, path: Path, sha256: str | None) -> Blob:
+def _local_file(url: str, path: Path, sha256: str | None) -> Blob:
     with opened_file(path, url) as file:
         digest, size = digest_of(file.fileno()), os.fstat(file.fileno()).st_size
     if sha256 is not None and digest != sha256:
@@ -79,9 +79,9 @@ def _own_file(url: str, path: Path, sha256: str | None) -> Blob:
     return Blob(digest, path, size)
 
 
-def _answer_of_the_cache(url: str, sha256: str | None, cache: Cache) -> Blob:
+def _cached_answer(url: str, sha256: str | None, cache: Cache) -> Blob:
     """What the address gave when it was last asked, if nothing else is wanted."""
-    known = remembered.read(_memory(url, cache))
+    known = url_records.read(_memory(url, cache))
     if sha256 is None and known.digest and (blob := cache.get(known.digest)):
         return blob
     raise OfflineError(
@@ -97,65 +97,65 @@ def _differs(url: str, sha256: str, found: str) -> FetchError:
 
 
 def _memory(url: str, cache: Cache) -> Path:
-    return cache.urls / f"{remembered.key_of(url)}.json"
+    return cache.urls / f"{url_records.key_of(url)}.json"
 
 
 class _Download:
     """One download by this process; others that want the same address wait for it."""
 
     def __init__(
-        self, url: str, sha256: str | None, cache: Cache, progress: Progress, patience: Patience | None
+        self, url: str, sha256: str | None, cache: Cache, progress: Progress, policy: RetryPolicy | None
     ) -> None:
         self._url = url
         self._sha256 = sha256
         self._cache = cache
         self._progress = progress
-        self._patience = patience
+        self._policy = policy
         self._memory = _memory(url, cache)
 
     def run(self) -> Blob:
-        with self._cache.draft(remembered.key_of(self._url)) as draft:
+        with self._cache.draft(url_records.key_of(self._url)) as draft:
             if self._sha256 and (blob := self._cache.get(self._sha256)):
                 return blob  # somebody else has fetched it meanwhile
             with self._kept(draft):
                 return self._fetched(draft)
 
     def _fetched(self, draft: Draft) -> Blob:
-        known = remembered.read(self._memory)
+        known = url_records.read(self._memory)
         here = self._cache.get(known.digest) if known.digest and not self._sha256 else None
-        brought = self._bring(draft, known, here)
-        if here and brought.unchanged:
+        result = self._transfer(draft, known, here)
+        if here and result.unchanged:
             return here
         digest = draft.digest()
-        if self._sha256 not in {None, digest} and brought.in_parts:
+        if self._sha256 not in {None, digest} and result.in_parts:
             draft.discard()  # its parts may be of two versions: once more, from the start
-            brought = self._bring(draft, known, here)
+            result = self._transfer(draft, known, here)
             digest = draft.digest()
-        return self._published(draft, digest, brought)
+        return self._published(draft, digest, result)
 
-    def _published(self, draft: Draft, digest: str, brought: Brought) -> Blob:
+    def _published(self, draft: Draft, digest: str, result: TransferResult) -> Blob:
         if self._sha256 and digest != self._sha256:
             draft.discard()
             raise _differs(self._url, self._sha256, digest)
         blob = draft.publish(digest)
-        remembered.write(self._memory, Remembered(brought.validators, digest))
+        url_records.write(self._memory, UrlRecord(result.validators, digest))
         return blob
 
-    def _bring(self, draft: Draft, known: Remembered, here: Blob | None) -> Brought:
-        from bangerbuild.fetch.connection import Patience
-        from bangerbuild.fetch.transfer import Wanted, bring
+    def _transfer(self, draft: Draft, known: UrlRecord, here: Blob | None) -> TransferResult:
+        from bangerbuild.fetch.connection import RetryPolicy
+        from bangerbuild.fetch.transfer import TransferRequest, transfer
 
-        return bring(
-            Wanted(
+        return transfer(
+            TransferRequest(
                 self._url,
                 is_pinned=self._sha256 is not None,
                 draft=NOTHING if known.digest else known.validators,
                 unless=known.validators if here else None,
             ),
             draft.file,
-            begun=lambda validators: remembered.write(self._memory, Remembered(validators)),
+            on_start=lambda validators: url_records.write(self._memory, UrlRecord(validators)),
             progress=self._progress,
-            patience=self._patience or Patience(),
+            policy=self._policy or RetryPolicy(),
         )
 
     @contextlib.contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FetchError, OfflineError
-from bangerbuild.fetch.chroot import choose_mode, command, run
+from bangerbuild.fetch.mmdebstrap_program import choose_mode, command, run
 from bangerbuild.formats.archive import open_archive
 
 if TYPE_CHECKING:
@@ -23,24 +23,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.fetch.cache import Blob, Cache, Draft
+    from bangerbuild.fetch.mmdebstrap_program import Suite
 
 _STATUS = "var/lib/dpkg/status"
-
-
-@dataclass(frozen=True)
-class Suite:
-    """What mmdebstrap is asked for."""
-
-    name: str
-    """Such as `bookworm`."""
-    packages: tuple[str, ...] = ()
-    mirror: str | None = None
-    """An address, or a line as in apt's sources.list; None: as mmdebstrap knows it."""
-    arguments: tuple[str, ...] = ()
-    """Further options of mmdebstrap."""
-
-    def __str__(self) -> str:
-        return f"mmdebstrap {self.name}"
 
 
 @dataclass(frozen=True)

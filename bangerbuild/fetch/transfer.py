@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bangerbuild.errors import FetchError
 from bangerbuild.fetch.address import shown
-from bangerbuild.fetch.connection import CutError, request
-from bangerbuild.fetch.remembered import NOTHING, Validators
+from bangerbuild.fetch.connection import TransientError, request
+from bangerbuild.fetch.url_records import NOTHING, Validators
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from io import FileIO
 
-    from bangerbuild.fetch.connection import Patience, Response
+    from bangerbuild.fetch.connection import Response, RetryPolicy
 
 Progress: TypeAlias = "Callable[[int, int | None], None]"
 """Is told how many bytes are here, and of how many; None where the server does not say."""
 
 PROGRESS_BYTES = 1 << 16
-"""An attempt that brought less has brought nothing."""
+"""An attempt that received fewer bytes counts as one without progress."""
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOGIN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -38,7 +38,7 @@ _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TransferRequest:
     """What is asked of a server."""
 
     url: str
@@ -51,7 +51,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Brought:
+class TransferResult:
     """What came of it."""
 
     validators: Validators
@@ -61,43 +61,43 @@ class Brought:
     """The file is the one that is here, and was not sent."""
 
 
-def bring(
-    wanted: Wanted,
+def transfer(
+    wanted: TransferRequest,
     file: FileIO,
     *,
-    begun: Callable[[Validators], None],
+    on_start: Callable[[Validators], None],
     progress: Progress,
-    patience: Patience,
-) -> Brought:
+    policy: RetryPolicy,
+) -> TransferResult:
     """Write a file as its server has it, after what is there of it already.
 
     Args:
         wanted: from where.
         file: the draft, which is left as far as it came on any error.
-        begun: told what the bytes come with, before the first is written into an empty draft.
+        on_start: told what the bytes come with, before the first is written into an empty draft.
         progress: told how far it is.
-        patience: with the server.
+        policy: with the server.
 
     Raises:
         FetchError: it can't be had, or not today.
         OSError: the draft can't be written.
     """
-    transfer = _Transfer(wanted, file, begun, progress, patience)
+    running = _Transfer(wanted, file, on_start, progress, policy)
     failures = 0
     while True:
         had = _size(file)
         try:
-            return transfer.attempt()
-        except CutError as err:
+            return running.attempt()
+        except TransientError as err:
             failures = 1 if _size(file) >= had + PROGRESS_BYTES else failures + 1
-            if failures >= patience.attempts:
+            if failures >= policy.attempts:
                 raise FetchError(err.brief, details=err.details, hint="try again later") from err
-            time.sleep(_pause_seconds(err, failures, patience))
+            time.sleep(_pause_seconds(err, failures, policy))
 
 
-def _pause_seconds(err: CutError, failures: int, patience: Patience) -> float:
-    wanted = max(err.wait_seconds, patience.pause_seconds * (1 << failures - 1))
-    return min(wanted, patience.longest_pause_seconds)
+def _pause_seconds(err: TransientError, failures: int, policy: RetryPolicy) -> float:
+    wanted = max(err.wait_seconds, policy.pause_seconds * (1 << failures - 1))
+    return min(wanted, policy.longest_pause_seconds)
 
 
 def _size(file: FileIO) -> int:
@@ -107,32 +107,32 @@ def _size(file: FileIO) -> int:
 class _Transfer:
     def __init__(
         self,
-        wanted: Wanted,
+        wanted: TransferRequest,
         file: FileIO,
-        begun: Callable[[Validators], None],
+        on_start: Callable[[Validators], None],
         progress: Progress,
-        patience: Patience,
+        policy: RetryPolicy,
     ) -> None:
         self._wanted = wanted
         self._file = file
-        self._begun = begun
+        self._on_start = on_start
         self._progress = progress
-        self._patience = patience
+        self._policy = policy
         self._brief = f"'{shown(wanted.url)}' can't be fetched"
         self._validators = wanted.draft
         self._in_parts = False
 
-    def attempt(self) -> Brought:
+    def attempt(self) -> TransferResult:
         """Ask once, for what is not here yet."""
         offset = self._usable_bytes()
-        with request(self._wanted.url, self._headers(offset), self._patience) as response:
+        with request(self._wanted.url, self._headers(offset), self._policy) as response:
             if response.status == HTTPStatus.NOT_MODIFIED and self._wanted.unless and not offset:
-                return Brought(self._wanted.unless, unchanged=True)
+                return TransferResult(self._wanted.unless, unchanged=True)
             if response.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
                 self._check_whole(response, offset)
             else:
                 self._take(response, offset)
-        return Brought(self._validators, self._in_parts)
+        return TransferResult(self._validators, self._in_parts)
 
     def _usable_bytes(self) -> int:
         """How much of the draft can be gone on with; none of it if it may be of another version."""
@@ -159,7 +159,7 @@ class _Transfer:
             self._in_parts = True
         else:
             self._validators = Validators.of(response.headers)
-            self._begun(self._validators)
+            self._on_start(self._validators)
         self._write(response.pieces, offset, total)
 
     def _total_of_part(self, response: Response, offset: int) -> int | None:
@@ -167,7 +167,7 @@ class _Transfer:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or found[1] is None or int(found[1]) != offset:
             self._start_anew()
-            raise CutError(f"{self._brief}: its server sends another part than was asked for")
+            raise TransientError(f"{self._brief}: its server sends another part than was asked for")
         self._check_version(response)
         return None if found[2] == "*" else int(found[2])
 
@@ -176,7 +176,7 @@ class _Transfer:
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or found[2] != str(offset):
             self._start_anew()
-            raise CutError(f"{self._brief}: it became shorter")
+            raise TransientError(f"{self._brief}: it became shorter")
         self._check_version(response)
         self._in_parts = True
 
@@ -184,7 +184,7 @@ class _Transfer:
         """Whether a part is of the version that is here: not every server minds If-Range."""
         if not self._wanted.is_pinned and self._validators.is_contradicted_by(response.headers):
             self._start_anew()
-            raise CutError(f"{self._brief}: it changed while it was sent")
+            raise TransientError(f"{self._brief}: it changed while it was sent")
 
     def _write(self, pieces: Iterator[bytes], offset: int, total: int | None) -> None:
         self._file.seek(offset)
@@ -196,7 +196,7 @@ class _Transfer:
         if total is not None and offset != total:
             if offset > total:
                 self._start_anew()
-            raise CutError(f"{self._brief}: its server says it has {total} bytes, and sends {offset}")
+            raise TransientError(f"{self._brief}: its server says it has {total} bytes, and sends {offset}")
 
     def _start_anew(self) -> None:
         self._file.truncate(0)
@@ -206,7 +206,7 @@ class _Transfer:
         said = f"{response.status} {response.reason}".strip()
         if response.status in _WORTH_ANOTHER_TRY:
             wait = _wait_seconds(response.headers.get("Retry-After", ""))
-            return CutError(f"{self._brief}: its server says '{said}'", wait_seconds=wait)
+            return TransientError(f"{self._brief}: its server says '{said}'", wait_seconds=wait)
         if response.status in _LOGIN:
             return FetchError(f"{self._brief}: its server says '{said}'", hint=_LOGIN_HINT)
         if response.status in _GONE:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 
 ENTRY_BYTES = 4096
 """What an entry counts beside its bytes in the archive."""
 FREE_BYTES = 1 << 30
 """What any source may unpack to, however small it is."""
-_UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,8 @@ class Budget:
         """
         self._left_bytes -= count_bytes
         if self._left_bytes < 0:
-            allowed, source = _words(self._allowed_bytes), _words(self._source_bytes)
+            allowed, source = sizes.readable(self._allowed_bytes), sizes.readable(self._source_bytes)
             raise SourceError(
                 f"{self._written!r} has {source} and unpacks to more than {allowed}",
                 hint="if it is to be trusted, say with `max_size` how much it may unpack to",
             )
-
-
-def _words(count_bytes: int) -> str:
-    for unit_bytes, unit in _UNITS:
-        if count_bytes >= unit_bytes:
-            return f"{count_bytes / unit_bytes:.4g} {unit}"
-    return f"{count_bytes} bytes"

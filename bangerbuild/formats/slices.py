@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _BUFFER_BYTES = 256 << 10
 
 
-class Positioned(Protocol):
+class RandomAccess(Protocol):
     """Bytes that can be read from any place on."""
 
     def read_at(self, offset: int, size: int) -> bytes:
@@ -26,17 +26,17 @@ class PlainBytes:
         self._fd = file.fileno()
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """See Positioned."""
+        """See RandomAccess."""
         return os.pread(self._fd, size, offset)
 
 
-def part_of(source: Positioned, offset: int, size_bytes: int) -> BinaryIO:
+def part_of(source: RandomAccess, offset: int, size_bytes: int) -> BinaryIO:
     """A part of `source` as a seekable file at its start. It has no descriptor."""
     return io.BufferedReader(_Slice(source, offset, size_bytes), _BUFFER_BYTES)
 
 
 class _Slice(io.RawIOBase):
-    def __init__(self, source: Positioned, offset: int, size_bytes: int) -> None:
+    def __init__(self, source: RandomAccess, offset: int, size_bytes: int) -> None:
         super().__init__()
         self._source = source
         self._offset = offset

@@ -48,13 +48,13 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Odd:
+class NotAFile:
     """What is no file: `brief` is a predicate."""
 
     brief: str
 
 
-Place: TypeAlias = Part | Odd | str
+IndexEntry: TypeAlias = Part | NotAFile | str
 """Of a member; a text is the name that a link leads to."""
 
 
@@ -62,7 +62,7 @@ Place: TypeAlias = Part | Odd | str
 class TarIndex:
     """The members of a tarball by their names."""
 
-    places: Mapping[str, Place]
+    entries: Mapping[str, IndexEntry]
 
     def find(self, name: str) -> Part | None:
         """Where the file of this name lies, links followed; None if there is none.
@@ -71,18 +71,21 @@ class TarIndex:
             FormatError: it is no file, or a link that has no end.
         """
         for _ in range(_LINKS_MAX + 1):
-            place = self.places.get(name)
-            if isinstance(place, Odd):
-                raise FormatError(place.brief)
-            if not isinstance(place, str):
-                return place
-            name = place
+            entry = self.entries.get(name)
+            if isinstance(entry, NotAFile):
+                raise FormatError(entry.brief)
+            if not isinstance(entry, str):
+                return entry
+            name = entry
         raise FormatError("is a link that leads in a circle")
 
     def with_names(self, names: Mapping[str, str]) -> TarIndex:
         """The same, and further names for files that there are; FormatError as `find`."""
         return TarIndex(
-            {**self.places, **{name: self.find(old) or Odd("is missing") for name, old in names.items()}}
+            {
+                **self.entries,
+                **{name: self.find(old) or NotAFile("is missing") for name, old in names.items()},
+            }
         )
 
 
@@ -92,7 +95,7 @@ def read_index(stream: TarStream) -> TarIndex:
     Raises:
         SourceError: it is no tarball, or damaged, or holds what can't be taken.
     """
-    places: dict[str, Place] = {}
+    entries: dict[str, IndexEntry] = {}
     left = _NAMES_BYTES_MAX
     for member in read_members(stream):
         stream.place = f"in the middle of {member.name!r}"
@@ -100,13 +103,13 @@ def read_index(stream: TarStream) -> TarIndex:
         if left < 0:
             raise SourceError(f"{stream.written!r} has too many entries for an archive of images")
         try:
-            name, place = tree_path(member.raw_name), _place(member, stream)
+            name, entry = tree_path(member.raw_name), _entry(member, stream)
         except FormatError as err:
             raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
-        places[name] = _passed(place, stream) if isinstance(place, Part) else place
+        entries[name] = _passed(entry, stream) if isinstance(entry, Part) else entry
         stream.place = f"after {member.name!r}"
     stream.drain()
-    return TarIndex(places)
+    return TarIndex(entries)
 
 
 def _passed(part: Part, stream: TarStream) -> Part:
@@ -125,12 +128,12 @@ def _passed(part: Part, stream: TarStream) -> Part:
     return replace(part, digest=f"sha256:{digest.hexdigest()}")
 
 
-def _place(member: Member, stream: TarStream) -> Place:
+def _entry(member: Member, stream: TarStream) -> IndexEntry:
     kind = member.header.type
     if kind == _SPARSE or any(key.startswith(_SPARSE_KEYS) for key in member.records):
         raise FormatError("is stored with holes, and can't be read where it lies", hint=_SPARSE_HINT)
     if kind == _DIRECTORY or (kind in _FILES and member.raw_name.endswith(b"/")):
-        return Odd("is a directory")
+        return NotAFile("is a directory")
     if kind in _FILES:
         return Part(stream.position, member.number(b"size", member.header.size_bytes, "size"))
     if kind == _HARD_LINK:
@@ -138,7 +141,7 @@ def _place(member: Member, stream: TarStream) -> Place:
     if kind == _SYMLINK:
         return _symlink(member)
     if kind in _SPECIAL:
-        return Odd(f"is {_SPECIAL[kind]}")
+        return NotAFile(f"is {_SPECIAL[kind]}")
     raise FormatError(f"is of a type that no archive of images has: {kind!r}")
 
 
@@ -146,10 +149,10 @@ def _target(member: Member) -> bytes:
     return member.records.get(b"linkpath") or member.header.link
 
 
-def _symlink(member: Member) -> Place:
+def _symlink(member: Member) -> IndexEntry:
     """What a symlink names among the members; directories that are links are not followed."""
     above = posixpath.dirname(tree_path(member.raw_name))
     target = posixpath.normpath(posixpath.join(above, symlink_text(_target(member))))
     if target == ".." or target.startswith(("/", "../")):
-        return Odd("is a link that leads out of the archive")
+        return NotAFile("is a link that leads out of the archive")
     return target

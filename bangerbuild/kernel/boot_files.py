@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.kernel.version import names_release, release_key, version_in
 from bangerbuild.tree import EntryType
@@ -94,7 +95,9 @@ def copy(disk: Filesystem, file: BootFile, target: Path) -> None:
         SourceError: it is larger than anything that boots.
     """
     if file.size_bytes > LIMIT_BYTES:
-        raise SourceError(f"{file.path!r} has {file.size_bytes} bytes, more than anything that boots")
+        raise SourceError(
+            f"{file.path!r} has {sizes.readable(file.size_bytes)}, more than anything that boots"
+        )
     with target.open("xb") as out:
         out.writelines(disk.read_chunks(file.path) or ())
 

@@ -11,6 +11,7 @@ import lzma
 import os
 from typing import TYPE_CHECKING
 
+from bangerbuild import sizes
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import lz4
@@ -59,7 +60,7 @@ def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise FormatError(f"is no kernel: it unpacks to more than {LIMIT_BYTES >> 20} MiB")
+            raise FormatError(f"is no kernel: it unpacks to more than {sizes.readable(LIMIT_BYTES)}")
         yield piece
 
 

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.format_error import FormatError
@@ -59,7 +60,9 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
 
 def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:
     if header.payload_bytes > payload.LIMIT_BYTES:
-        raise FormatError(f"states a payload of {header.payload_bytes} bytes, more than any kernel has")
+        raise FormatError(
+            f"states a payload of {sizes.readable(header.payload_bytes)}, more than any kernel has"
+        )
     file.seek(header.payload_offset)
     data = file.read(header.payload_bytes)
     if len(data) < header.payload_bytes:

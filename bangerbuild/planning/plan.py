@@ -109,7 +109,7 @@ class _Planner:
         action = self._decided(step, wanted, situation, verdict, disk.holder)
         if action.verb is Verb.KEEP and step.changes:
             for artifact, status in disk.touched.items():
-                self.store.saw(artifact, status)
+                self.store.record_inspected(artifact, status)
         return action
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _Disk:

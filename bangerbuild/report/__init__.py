@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild import sizes
 from bangerbuild.model import Outcome, ReasonCode, Verb
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ VALUE_LENGTH = 60
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 NAMED_STEPS = 5
 """How many finished steps an interrupted run names."""
-UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
@@ -37,21 +37,13 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
-def size(size_bytes: int) -> str:
-    """A size to read: `16 GiB`, `1.5 MiB`, `512 bytes`."""
-    for unit, name in UNITS:
-        if size_bytes >= unit:
-            return f"{size_bytes / unit:.1f}".removesuffix(".0") + f" {name}"
-    return f"{size_bytes} bytes"
-
-
 def reason(value: Reason) -> str:
     """One reason in words."""
     return printable(REASONS[value.code](value.facts))
 
 
 def _sized(facts: Mapping[str, Json]) -> str:
-    return f"{size(cast('int', facts['old']))} -> {size(cast('int', facts['new']))}"
+    return f"{sizes.readable(cast('int', facts['old']))} -> {sizes.readable(cast('int', facts['new']))}"
 
 
 def _recipe_changed(facts: Mapping[str, Json]) -> str:
@@ -74,7 +66,13 @@ def _value(key: str, value: Json) -> str:
         return str(value).lower()
     if isinstance(value, int):
         name = key.rpartition(".")[2]
-        return f"{value:04o}" if name == "mode" else size(value) if name.startswith("size") else str(value)
+        return (
+            f"{value:04o}"
+            if name == "mode"
+            else sizes.readable(value)
+            if name.startswith("size")
+            else str(value)
+        )
     text = str(value)
     return text if len(text) <= VALUE_LENGTH else f"{text[: VALUE_LENGTH - 3]}..."
 
@@ -111,7 +109,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.SIZE_GROW: _sized,
     ReasonCode.SIZE_SHRINK: lambda facts: f"{_sized(facts)}: a disk can't shrink and keep its data",
     ReasonCode.GUEST_WROTE: lambda facts: (
-        f"the guest has written {size(cast('int', facts['bytes']))} since it was built"
+        f"the guest has written {sizes.readable(cast('int', facts['bytes']))} since it was built"
         if "bytes" in facts
         else "the guest has written to it since it was built"
     ),

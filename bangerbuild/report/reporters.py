@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from bangerbuild import report
+from bangerbuild import report, sizes
 from bangerbuild.model import Outcome, Verb
 
 if TYPE_CHECKING:
@@ -176,8 +176,8 @@ def _live(*, verbose: bool) -> Iterator[Live]:
 
 def amount(done_bytes: int, total_bytes: int | None) -> str:
     """How far something is: `12.3 MiB of 1.2 GiB`."""
-    done = report.size(done_bytes)
-    return done if total_bytes is None else f"{done} of {report.size(total_bytes)}"
+    done = sizes.readable(done_bytes)
+    return done if total_bytes is None else f"{done} of {sizes.readable(total_bytes)}"
 
 
 def result_line(action: Action, result: Result, width: int) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bangerbuild.formats.oci.layout import OciImage
-    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout
     from bangerbuild.formats.oci.reference import Reference
     from bangerbuild.model import Json
     from bangerbuild.sources.source import SourceTable

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch.mmdebstrap import Made, Suite, make
+from bangerbuild.fetch.mmdebstrap import Made, make
+from bangerbuild.fetch.mmdebstrap_program import Suite
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources.bases import Elsewhere, Independent
 from bangerbuild.sources.files import FileContent

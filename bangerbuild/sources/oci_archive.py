@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci import docker_archive
 from bangerbuild.formats.oci.layout import resolve
-from bangerbuild.formats.oci.places import opened_tarball
+from bangerbuild.formats.oci.layout_files import open_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from bangerbuild.model import NO_RECIPE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bangerbuild.formats.oci.layout import OciImage
-    from bangerbuild.formats.oci.places import OciLayout, TarLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout, TarLayout
     from bangerbuild.formats.oci.reference import Reference
     from bangerbuild.sources.source import Content, OpenContext, SourceTable
 
@@ -76,7 +76,7 @@ class OciArchiveSource(Independent, HostFile):
     def image(self) -> Iterator[tuple[OciLayout, OciImage]]:
         """The image, and the layout that has its blobs for as long as this is open."""
         limits = UnpackLimits(self.max_size_bytes)
-        with opened_tarball(self.path.path, written=self.written, limits=limits) as archive:
+        with open_tarball(self.path.path, written=self.written, limits=limits) as archive:
             yield _FINDERS[self.transport](self, archive)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.digests import pin_digest
 from bangerbuild.formats.oci.layout import resolve
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE, HostPath, Pin

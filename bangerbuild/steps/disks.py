@@ -45,7 +45,7 @@ def opened(view: View, disk_id: str, place: DiskMount) -> Iterator[Filesystem]:
     """
     artifact = view.artifact(disk_id)
     with ExitStack() as stack:
-        blocks = stack.enter_context(interrupted.opened(view.path(artifact), artifact))
+        blocks = stack.enter_context(interrupted.open_recovered(view.path(artifact), artifact))
         if view.facts(disk_id).get("format") == "snapshot":
             under = stack.enter_context(RawFile(base_path(view, disk_id)))
             blocks = SnapshotStore(under, blocks, base_name=base_name(view, disk_id))
@@ -167,7 +167,7 @@ def judge_size(old: int, new: int | None) -> Verdict:
 def inspect(view: View, artifact: str) -> tuple[Reason, ...]:
     """What keeps a disk that no record knows from being taken over: it is no ext4, or none in good order."""
     try:
-        with interrupted.opened(view.path(artifact), artifact) as blocks:
+        with interrupted.open_recovered(view.path(artifact), artifact) as blocks:
             read_superblock(blocks, writable=True, allow_unreplayed=True)
             Filesystem(blocks, now=view.epoch, allow_unclean=True).abandon()
     except BangerError as err:
@@ -183,7 +183,10 @@ def inspect_store(view: View, artifact: str, disk_id: str, image_id: str) -> tup
         made_again = view.artifact(image_id) == base
         return () if made_again else (Reason(ReasonCode.BASE_UNKNOWN, {"missing": base}),)
     try:
-        with RawFile(view.path(base)) as under, interrupted.opened(view.path(artifact), artifact) as file:
+        with (
+            RawFile(view.path(base)) as under,
+            interrupted.open_recovered(view.path(artifact), artifact) as file,
+        ):
             marked = snapshot.parse_mark(file.read(0, min(snapshot.HEAD_BYTES, file.size_bytes)))
             if marked not in {None, base}:
                 return (Reason(ReasonCode.BASE_UNKNOWN, {"base": marked, "recorded": base}),)

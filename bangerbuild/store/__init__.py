@@ -40,7 +40,7 @@ def read(path: Path) -> Store:
         if not db.exists(path):
             return Store(path)
         with contextlib.closing(db.connect_read_only(path)) as database:
-            if db.is_unborn(database):
+            if db.is_uninitialized(database):
                 return Store(path)
             db.check_format(database, path)
             return Store(path, database)
@@ -49,13 +49,13 @@ def read(path: Path) -> Store:
 
 
 @contextlib.contextmanager
-def writing(path: Path, *, timeout_seconds: float, alone: bool = False) -> Iterator[Store]:
+def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> Iterator[Store]:
     """The store, made if need be, for one writer among others; swept of what killed ones left.
 
     Args:
         path: where it lies.
         timeout_seconds: how long to wait for a lock.
-        alone: whether nobody else may write meanwhile.
+        exclusive: whether nobody else may write meanwhile.
 
     Raises:
         BusyError: another writer was not done in time.
@@ -63,7 +63,7 @@ def writing(path: Path, *, timeout_seconds: float, alone: bool = False) -> Itera
     """
     with contextlib.ExitStack() as stack:
         try:
-            store = _begun(path, timeout_seconds, alone=alone, stack=stack)
+            store = _begun(path, timeout_seconds, exclusive=exclusive, stack=stack)
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, path) from err
         yield store
@@ -71,20 +71,20 @@ def writing(path: Path, *, timeout_seconds: float, alone: bool = False) -> Itera
             store.flush()
 
 
-def _begun(path: Path, timeout_seconds: float, *, alone: bool, stack: contextlib.ExitStack) -> Store:
+def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contextlib.ExitStack) -> Store:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
     make_staging(path)
     is_ours = db.exists(path)
-    session = Session(path, timeout_seconds, alone=alone)
+    session = Session(path, timeout_seconds, exclusive=exclusive)
     stack.callback(session.close)
-    with session.beginning():  # SQLite does not wait where two switch a new database to WAL
+    with session.start_lock():  # SQLite does not wait where two switch a new database to WAL
         database = stack.enter_context(contextlib.closing(db.connect(path)))
     store = Store(path, database, session)
     stack.callback(store.close)
     if is_ours:  # what another program keeps under that name stays
-        session.sweep(store.bury)
+        session.sweep(store.settle_intents)
         for name in {name for name, _ in db.intents(database)}:
             if not (path / STAGING / name).exists():  # in a copied store
-                store.bury(name)
+                store.settle_intents(name)
     return store

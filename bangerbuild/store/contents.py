@@ -25,7 +25,7 @@ from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
-from bangerbuild.store.faults import is_for_want_of_room, store_error
+from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
 from bangerbuild.store.stamps import Stamp
 
@@ -57,10 +57,10 @@ class Store:
         self.path = path
         self._database = database
         self._session = session
-        self._turn = threading.RLock()
+        self._mutex = threading.RLock()
         """Jobs ask in their threads, and may still do so when an interrupted run closes the store."""
         self._version = 0
-        self._seen: dict[str, Stamp] = {}
+        self._new_stamps: dict[str, Stamp] = {}
         self._new_digests: dict[str, tuple[str, str]] = {}
         self._load()
 
@@ -76,7 +76,7 @@ class Store:
         self.stamps = dict(db.stamps(self._database))
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
-            self._took_place(intent)
+            self._apply_if_renamed(intent)
 
     @property
     def is_writable(self) -> bool:
@@ -85,13 +85,13 @@ class Store:
 
     def refresh(self) -> bool:
         """Read again what another has changed; whether anything had been changed since."""
-        with self._turn:
+        with self._mutex:
             if self._database is None or db.version(self._database) == self._version:
                 return False
             self._load()
             return True
 
-    def _took_place(self, intent: Intent) -> bool:
+    def _apply_if_renamed(self, intent: Intent) -> bool:
         """Take an interrupted publication for done if its renames took place.
 
         A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime. In a
@@ -111,23 +111,23 @@ class Store:
         return status is not None and (
             status.st_ino == stamp.inode
             or (status.st_size, status.st_mtime_ns) == (stamp.size, stamp.mtime_ns)
-            or self._is_still(artifact, stamp, status)
+            or self._matches(artifact, stamp, status)
         )
 
-    def _is(self, artifact: str, stamp: Stamp) -> bool:
+    def _is_unchanged(self, artifact: str, stamp: Stamp) -> bool:
         try:
             status = os.stat(f"{self.path}/{artifact}")
         except FileNotFoundError:
             return False
-        return self._is_still(artifact, stamp, status)
+        return self._matches(artifact, stamp, status)
 
-    def _is_still(self, artifact: str, stamp: Stamp, status: os.stat_result) -> bool:
+    def _matches(self, artifact: str, stamp: Stamp, status: os.stat_result) -> bool:
         """Whether an artifact of which `stat` says this is the one that was stamped."""
         if stamp.fits(status):
             return True
         if stamp.size != status.st_size or clone.digest(self.path / artifact) != stamp.digest:
             return False
-        self._see(artifact, stamping.of(status, stamp.digest, guest=stamp.guest), status)
+        self._keep_stamp(artifact, stamping.of(status, stamp.digest, guest=stamp.guest), status)
         return True
 
     def record(self, step_id: str, fingerprint: str) -> Record | None:
@@ -168,7 +168,7 @@ class Store:
 
     def _read(self, what: Callable[[sqlite3.Connection, str], dict[str, T]], step_id: str) -> dict[str, T]:
         """A reader has no connection open."""
-        with self._turn:
+        with self._mutex:
             if self._session is not None and self._database is not None:
                 return what(self._database, step_id)
         if not self.records:
@@ -242,19 +242,19 @@ class Store:
             if stamp is None or stamp.guest:
                 return True
             if may_read:
-                return not self._is(artifact, stamp)
+                return not self._is_unchanged(artifact, stamp)
             return not stamp.fits((self.path / artifact).stat())
         except OSError as err:
             raise store_error(err, self.path / artifact) from err
 
-    def saw(self, artifact: str, status: os.stat_result) -> None:
+    def record_inspected(self, artifact: str, status: os.stat_result) -> None:
         """Remember that an artifact was touched, so is a guest's, and was found to be as declared."""
-        self._see(artifact, stamping.of(status, "", guest=True), status)
+        self._keep_stamp(artifact, stamping.of(status, "", guest=True), status)
 
-    def _see(self, artifact: str, stamp: Stamp, status: os.stat_result) -> None:
+    def _keep_stamp(self, artifact: str, stamp: Stamp, status: os.stat_result) -> None:
         """Kept by `flush` of a writer; not if the file is so young that its mtime would not show a change."""
         if stamping.is_settled(status):
-            self._seen[artifact] = stamp
+            self._new_stamps[artifact] = stamp
 
     def get(self, key: str, stamp: str) -> str | None:
         """The digest of a host file whose `stat` still says what `stamp` says."""
@@ -267,17 +267,17 @@ class Store:
 
     def flush(self) -> None:
         """Write the digests that were put and the artifacts that were seen since the last publication."""
-        if not self._new_digests and not self._seen:
+        if not self._new_digests and not self._new_stamps:
             return
         try:
             with self._writer() as database:
                 self._write_digests(database)
                 if db.version(database) == self._version:  # else another may know better
-                    db.write_stamps(database, self._seen)
+                    db.write_stamps(database, self._new_stamps)
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
-    def seal(self) -> bool:
+    def flush_and_close(self) -> bool:
         """Write what is left to be written and let go of the database, as the last thing that is done.
 
         Returns:
@@ -287,11 +287,11 @@ class Store:
             StoreError: it can't be written.
         """
         self.flush()
-        self.stamps |= self._seen
+        self.stamps |= self._new_stamps
         try:
-            with self._turn:
+            with self._mutex:
                 knows_all = self._database is not None and (
-                    self._writing().stays_alone() and db.version(self._database) == self._version
+                    self._writing().lock_exclusively() and db.version(self._database) == self._version
                 )
                 self.close()
         except (OSError, sqlite3.Error) as err:
@@ -332,7 +332,7 @@ class Store:
     def staged(self, artifact: str) -> Path:
         """Where an artifact is made before it is published; the caller removes what is not."""
         try:
-            return self._writing().room() / artifact.replace("/", "%")
+            return self._writing().file_directory() / artifact.replace("/", "%")
         except OSError as err:
             raise store_error(err, self.path) from err
 
@@ -359,7 +359,7 @@ class Store:
             self._write_intents(publications)
         except (OSError, sqlite3.Error) as err:
             error = store_error(err, self.path)
-            if is_for_want_of_room(err, self.path):
+            if is_out_of_space(err, self.path):
                 error = NoRoomError(error.brief, hint=error.hint)
             raise error from err
         try:
@@ -384,7 +384,7 @@ class Store:
         stamps = {path: stamp for one in publications for path, stamp in one.stamps.items()}
         self.stamps |= stamps
         for artifact in stamps:
-            self._seen.pop(artifact, None)  # it is another now than the one that was looked at
+            self._new_stamps.pop(artifact, None)  # it is another now than the one that was looked at
         for publication in publications:
             self.records |= {record.id: record for record in publication.job.records}
             self._written |= publication.job.written
@@ -401,11 +401,11 @@ class Store:
         """Jobs may put further ones meanwhile, so each is taken out as it is written."""
         db.write_digests(database, [self._new_digests.popitem() for _ in range(len(self._new_digests))])
 
-    def bury(self, session: str) -> None:
+    def settle_intents(self, session: str) -> None:
         """Remember for good what a dead session came to publish, and withdraw its intents."""
         with self._writer() as database:
             for name, intent in db.intents(database):
-                if name == session and self._took_place(intent):
+                if name == session and self._apply_if_renamed(intent):
                     db.write_records(database, _texts(intent["records"]))
                     db.write_files(database, _texts(intent["written"]))
                     db.write_stamps(database, {path: self.stamps[path] for path in intent["stamps"]})
@@ -437,7 +437,7 @@ class Store:
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
 
-    def hold(self, kept: Iterable[tuple[str, str]]) -> None:
+    def make_current(self, kept: Iterable[tuple[str, str]]) -> None:
         """Remember runs that are kept apart, and hold again, as the last ones of their steps.
 
         Args:
@@ -470,7 +470,7 @@ class Store:
     @contextlib.contextmanager
     def _writer(self) -> Iterator[sqlite3.Connection]:
         self._writing()
-        with self._turn:
+        with self._mutex:
             if self._database is None:
                 raise StoreError(f"the store '{self.path}' was closed")
             with self._database:
@@ -479,7 +479,7 @@ class Store:
 
     def close(self) -> None:
         """Let go of the database; whoever still asks is told nothing more."""
-        with self._turn:
+        with self._mutex:
             if self._database is not None:
                 self._database.close()
             self._database = None

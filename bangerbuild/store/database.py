@@ -36,7 +36,7 @@ PAGE_BYTES = 16 << 10
 and what a patch wrote takes some KiB."""
 CACHE_KIB = 16 << 10
 """For the pages that one batch changes: what does not fit is written before its time, and again."""
-MOST_ROWS = 1000
+ROWS_PER_STATEMENT = 1000
 """In one statement, which may have 32766 values at the most (SQLITE_MAX_VARIABLE_NUMBER)."""
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -62,9 +62,9 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    if is_unborn(database):
+    if is_uninitialized(database):
         database.execute("BEGIN IMMEDIATE")
-        if is_unborn(database):  # still: another may have made it meanwhile
+        if is_uninitialized(database):  # still: another may have made it meanwhile
             for statement in SCHEMA.split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -83,7 +83,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     )
 
 
-def is_unborn(database: sqlite3.Connection) -> bool:
+def is_uninitialized(database: sqlite3.Connection) -> bool:
     """Whether its maker has not come to writing the schema yet, or never will."""
     return (
         database.execute("PRAGMA user_version").fetchone() == (0,)
@@ -175,8 +175,8 @@ def body_of(record: Record) -> str:
 def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
     """Write many rows by one statement: each by its own would cost a turn of the threads that are at work."""
     whole = list(rows)
-    for at in range(0, len(whole), MOST_ROWS):
-        here = whole[at : at + MOST_ROWS]
+    for at in range(0, len(whole), ROWS_PER_STATEMENT):
+        here = whole[at : at + ROWS_PER_STATEMENT]
         places = f"({', '.join('?' * len(here[0]))})"
         values = [value for row in here for value in row]
         statement = f"INSERT OR REPLACE INTO {table} VALUES {', '.join([places] * len(here))}"  # noqa: S608

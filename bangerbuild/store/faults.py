@@ -31,7 +31,7 @@ def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=HINTS.get(err.errno or 0))
 
 
-def is_for_want_of_room(err: OSError | sqlite3.Error, path: Path) -> bool:
+def is_out_of_space(err: OSError | sqlite3.Error, path: Path) -> bool:
     """Whether it is that the disk with the store is full."""
     if isinstance(err, sqlite3.Error):
         return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)

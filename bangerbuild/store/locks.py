@@ -6,19 +6,19 @@ import fcntl
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from bangerbuild.closing import Closing
 from bangerbuild.errors import BusyError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
-    from types import TracebackType
 
 POLL_SECONDS = 0.05
 
 
-class StoreLock:
+class StoreLock(Closing):
     """One lock, held until it is closed.
 
     Args:
@@ -60,21 +60,13 @@ class StoreLock:
         written = os.pread(self._fd, 16, 0).strip() if self._is_file else b""
         return f"process {written.decode()}" if written.isdigit() else "another process"
 
-    def keep_alone(self) -> bool:
+    def try_exclusive(self) -> bool:
         """Share it no longer; False: others have it too, and it may be lost."""
         return _try_lock(self._fd, fcntl.LOCK_EX)
 
     def close(self) -> None:
         """Let others have it."""
         os.close(self._fd)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _try_lock(fd: int, kind: int) -> bool:

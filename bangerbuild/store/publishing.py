@@ -87,7 +87,7 @@ def put_in_place(
     """
     parents = {os.path.dirname(f"{root}/{artifact}") for job in jobs for artifact in job.files}
     new = {parent for parent in parents if not os.path.isdir(parent)}
-    changed = parents.union(*(_made(Path(parent)) for parent in sorted(new)))
+    changed = parents.union(*(_make_with_parents(Path(parent)) for parent in sorted(new)))
     refused = []
     for job in jobs:
         if not all(map(may_take, job.files)):
@@ -101,7 +101,7 @@ def put_in_place(
     return refused, changed
 
 
-def _made(directory: Path) -> set[str]:
+def _make_with_parents(directory: Path) -> set[str]:
     """Make a directory and those above it that are missing; the directories that got a new name in them."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)

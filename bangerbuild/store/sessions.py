@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 STAGING = ".staging"
 LOCKS = ".locks"
-ALL = "store"
-ROOM_FILES = 64
+STORE_LOCK = "store"
+FILES_PER_DIRECTORY = 64
 """How many files are made in one directory of a session."""
-MOMENT_SECONDS = 30
+START_SECONDS = 30
 """How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
 
 
@@ -52,7 +52,7 @@ def make_staging(store: Path) -> None:
         os.close(fd)
 
 
-class _Room(threading.local):
+class _FileDirectory(threading.local):
     """Where one thread makes files.
 
     The kernel locks a directory while a file is made in it or renamed out of it. So each thread has its own,
@@ -60,7 +60,7 @@ class _Room(threading.local):
     """
 
     path = Path()
-    files = ROOM_FILES
+    files = FILES_PER_DIRECTORY
 
 
 class Session:
@@ -69,23 +69,25 @@ class Session:
     Args:
         store: the store's directory, which is there.
         timeout_seconds: how long to wait for a lock.
-        alone: whether nobody else may make anything meanwhile.
+        exclusive: whether nobody else may make anything meanwhile.
 
     Raises:
         BusyError: somebody works in the store, and did not end in time.
     """
 
-    def __init__(self, store: Path, timeout_seconds: float, *, alone: bool) -> None:
+    def __init__(self, store: Path, timeout_seconds: float, *, exclusive: bool) -> None:
         self._store = store
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
         self._making = threading.Lock()
         """All jobs ask for the directory, each in its thread."""
-        self._room = _Room()
+        self._file_directory = _FileDirectory()
         self._stack = ExitStack()
         locks = store / LOCKS
         what = f"the store '{store}'"
-        self._all = self._stack.enter_context(StoreLock(locks / ALL, timeout_seconds, what, shared=not alone))
+        self._store_lock = self._stack.enter_context(
+            StoreLock(locks / STORE_LOCK, timeout_seconds, what, shared=not exclusive)
+        )
         self.owners = OwnerLocks(locks, timeout_seconds)
         self._stack.callback(self.owners.close)
 
@@ -102,57 +104,60 @@ class Session:
         """
         with self._making:
             if self._directory is None:
-                self._directory = self._made()
+                self._directory = self._make_directory()
             return self._directory
 
-    def room(self) -> Path:
+    def file_directory(self) -> Path:
         """A directory in it for one file that this thread makes.
 
         Raises:
             OSError: it can't be made.
         """
-        if self._room.files == ROOM_FILES:
-            self._room.path, self._room.files = Path(tempfile.mkdtemp(dir=self.directory())), 0
-        self._room.files += 1
-        return self._room.path
+        if self._file_directory.files == FILES_PER_DIRECTORY:
+            self._file_directory.path, self._file_directory.files = (
+                Path(tempfile.mkdtemp(dir=self.directory())),
+                0,
+            )
+        self._file_directory.files += 1
+        return self._file_directory.path
 
-    def _made(self) -> Path:
-        with self.beginning():
+    def _make_directory(self) -> Path:
+        with self.start_lock():
             directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
             self._stack.enter_context(StoreLock(directory, 0, "a new session"))
         return directory
 
-    def beginning(self) -> StoreLock:
+    def start_lock(self) -> StoreLock:
         """What no two sessions do at once; it takes a moment, so that those who wait for nobody wait too.
 
         Raises:
             BusyError: it took far longer.
         """
-        patience = max(self._timeout_seconds, MOMENT_SECONDS)
+        patience = max(self._timeout_seconds, START_SECONDS)
         return StoreLock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
 
-    def stays_alone(self) -> bool:
+    def lock_exclusively(self) -> bool:
         """Whether nobody else is at work in the store, nor will be before this session ends.
 
         Asked last: where somebody is, they no longer wait for this session.
         """
-        return self._all.keep_alone()
+        return self._store_lock.try_exclusive()
 
-    def sweep(self, bury: Callable[[str], None]) -> None:
-        """Remove what dead sessions left; `bury` is called with the name of each before its files go."""
+    def sweep(self, settle_intents: Callable[[str], None]) -> None:
+        """Remove what dead sessions left; `settle_intents` gets the name of each before its files go."""
         staging = self._store / STAGING
         if not any(path != self._directory for path in staging.iterdir()):
             return
-        with self.beginning():
+        with self.start_lock():
             for path in list(staging.iterdir()):
                 with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
-                    self._sweep_one(path, bury)
+                    self._sweep_one(path, settle_intents)
 
-    def _sweep_one(self, path: Path, bury: Callable[[str], None]) -> None:
+    def _sweep_one(self, path: Path, settle_intents: Callable[[str], None]) -> None:
         if path.is_symlink() or not path.is_dir():
             path.unlink()
         elif path != self._directory and is_abandoned(path):
-            bury(path.name)
+            settle_intents(path.name)
             shutil.rmtree(path)
 
     def close(self) -> None:

@@ -19,7 +19,7 @@ from bangerbuild.errors import BangerError
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
 from bangerbuild.store.database import LOG
-from bangerbuild.store.sessions import ALL, LOCKS, STAGING
+from bangerbuild.store.sessions import LOCKS, STAGING, STORE_LOCK
 from bangerbuild.uptodate import artifacts, check, command, inputs, programs, record
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def remember(grounds: Grounds, found: Resolved, plan: Plan, results: Sequence[Re
         return
     try:
         followed = _with_lock_file(grounds.followed, found)
-        if followed and opened.seal():
+        if followed and opened.flush_and_close():
             _take_down(replace(grounds, followed=followed), plan, opened)
     except (BangerError, OSError):
         return
@@ -131,7 +131,7 @@ def _take_down(grounds: Grounds, plan: Plan, opened: Store) -> None:
             key=grounds.key,
             circumstances=check.circumstances(),
             store=str(opened.path),
-            lock=str(opened.path / LOCKS / ALL),
+            lock=str(opened.path / LOCKS / STORE_LOCK),
             empty=str(opened.path / STAGING),
             followed=(names + run[0] + store[0], numbers + run[1] + store[1]),
             links=grounds.links,

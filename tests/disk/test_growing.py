@@ -51,7 +51,7 @@ def disk(tmp_path: Path) -> Path:
 
 def seen(disk: Path) -> bytes:
     """The disk as it is read while something lies beside it."""
-    with interrupted.opened(disk, "disk") as blocks:
+    with interrupted.open_recovered(disk, "disk") as blocks:
         pieces = range(0, blocks.size_bytes, MIB)
         return b"".join(blocks.read(at, min(MIB, blocks.size_bytes - at)) for at in pieces)
 

@@ -33,7 +33,7 @@ def patch_killed(disk: Path, at: int = 12) -> Path:
 
 
 def seen(disk: Path) -> bytes:
-    with interrupted.opened(disk, "disk") as blocks:
+    with interrupted.open_recovered(disk, "disk") as blocks:
         return blocks.read(0, blocks.size_bytes)
 
 
@@ -88,7 +88,7 @@ def test_an_undo_file_whose_note_is_gone_is_all_that_is_left_of_a_growth_and_goe
 def test_what_is_opened_has_the_name_it_was_given_and_the_place_it_lies_at(disk: Path) -> None:
     for spoil in (lambda: None, lambda: patch_killed(disk), lambda: grow_killed(disk, PLAIN, 20)):
         spoil()
-        with interrupted.opened(disk, "vms/web/work.ext4") as blocks:
+        with interrupted.open_recovered(disk, "vms/web/work.ext4") as blocks:
             assert (blocks.name, blocks.place, blocks.writable) == ("vms/web/work.ext4", str(disk), False)
         interrupted.mend(disk, "disk")
 
@@ -100,7 +100,7 @@ def test_a_name_that_is_given_is_in_what_goes_wrong(disk: Path) -> None:
         file.write(b"a guest's")
     with (
         pytest.raises(FilesystemError, match="was used since a patch") as error,
-        interrupted.opened(disk, "work"),
+        interrupted.open_recovered(disk, "work"),
     ):
         pass
     assert error.value.brief.startswith("'work' ")

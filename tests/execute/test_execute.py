@@ -307,7 +307,7 @@ def test_where_there_is_no_room_to_publish_all_some_are_published_before_it_is_s
             raise sqlite3.OperationalError("database or disk is full")
         write(opened, publications)
 
-    monkeypatch.setattr(store.contents, "is_for_want_of_room", lambda *_: True)
+    monkeypatch.setattr(store.contents, "is_out_of_space", lambda *_: True)
     monkeypatch.setattr(store.Store, "_write_intents", write_few)
     steps = [step(name) for name in "abcdefgh"]
     reporter = RecordingReporter()

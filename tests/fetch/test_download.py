@@ -18,7 +18,7 @@ import pytest
 
 from bangerbuild.errors import CacheError, FetchError, OfflineError, SourceError
 from bangerbuild.fetch.cache import Blob, Cache
-from bangerbuild.fetch.connection import Patience
+from bangerbuild.fetch.connection import RetryPolicy
 from bangerbuild.fetch.download import download
 from tests.conftest import PROJECT
 from tests.fetch.memory import PRINT_PEAK_KIB
@@ -43,13 +43,13 @@ if TYPE_CHECKING:
 DATA = hashlib.shake_256(b"data").digest(1_000_000)  # the same in every process: tests are named after it
 DIGEST = hashlib.sha256(DATA).hexdigest()
 OTHER = hashlib.shake_256(b"other").digest(1_000_000)
-QUICK = Patience(pause_seconds=0.001, connect_seconds=10, read_seconds=10)
+QUICK = RetryPolicy(pause_seconds=0.001, connect_seconds=10, read_seconds=10)
 
 
 def fetch(
-    url: str, cache: Cache, sha256: str | None = DIGEST, patience: Patience = QUICK, *, offline: bool = False
+    url: str, cache: Cache, sha256: str | None = DIGEST, policy: RetryPolicy = QUICK, *, offline: bool = False
 ) -> Blob:
-    return download(url, sha256=sha256, cache=cache, patience=patience, offline=offline)
+    return download(url, sha256=sha256, cache=cache, policy=policy, offline=offline)
 
 
 def refusal(url: str, cache: Cache, sha256: str | None = DIGEST) -> FetchError:
@@ -144,7 +144,7 @@ def test_progress_goes_from_nothing_to_all(web: Server, cache: Cache) -> None:
         sha256=None,
         cache=cache,
         progress=lambda done, total: told.append((done, total)),
-        patience=QUICK,
+        policy=QUICK,
     )
     assert told[0] == (0, len(DATA))
     assert told[-1] == (len(DATA), len(DATA))
@@ -355,14 +355,14 @@ def test_a_server_is_given_the_time_it_asks_for_but_not_more_than_we_have(
     later = email.utils.formatdate(time.time() + 3600, usegmt=True)
     url = web.says(status(429, {"Retry-After": "3600" if form == "seconds" else later}), file(DATA))
     begun = time.monotonic()
-    fetch(url, cache, patience=Patience(pause_seconds=0.001, longest_pause_seconds=0.2))
+    fetch(url, cache, policy=RetryPolicy(pause_seconds=0.001, longest_pause_seconds=0.2))
     assert 0.2 <= time.monotonic() - begun < 60
 
 
 @pytest.mark.parametrize("nonsense", ["soon", "-1", "99999999999999999999999999", "Sat, 99 Foo"])
 def test_nonsense_for_a_time_to_wait_is_survived(web: Server, cache: Cache, nonsense: str) -> None:
     url = web.says(status(503, {"Retry-After": nonsense}), file(DATA))
-    assert_is(fetch(url, cache, patience=Patience(longest_pause_seconds=0.01)), DATA, cache)
+    assert_is(fetch(url, cache, policy=RetryPolicy(longest_pause_seconds=0.01)), DATA, cache)
 
 
 @pytest.mark.parametrize("code", [404, 410])
@@ -389,7 +389,7 @@ def test_a_server_that_goes_silent_is_given_up(web: Server, cache: Cache) -> Non
     url = web.says(silence(done))
     try:
         with pytest.raises(FetchError, match="its server went silent"):
-            fetch(url, cache, patience=Patience(attempts=2, pause_seconds=0.001, read_seconds=0.1))
+            fetch(url, cache, policy=RetryPolicy(attempts=2, pause_seconds=0.001, read_seconds=0.1))
     finally:
         done.set()
 

@@ -15,8 +15,8 @@ import pytest
 from bangerbuild import process
 from bangerbuild.errors import FetchError, OfflineError, ToolError
 from bangerbuild.fetch.cache import Cache
-from bangerbuild.fetch.chroot import choose_mode, command, failure
-from bangerbuild.fetch.mmdebstrap import Made, Suite, make, versions_in
+from bangerbuild.fetch.mmdebstrap import Made, make, versions_in
+from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode, command, failure
 from tests.conftest import PROJECT
 from tests.fetch.repository import add_package
 from tests.need import need
@@ -285,8 +285,8 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from bangerbuild.fetch.cache import Cache
-from bangerbuild.fetch.chroot import choose_mode
-from bangerbuild.fetch.mmdebstrap import Suite, make
+from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode
+from bangerbuild.fetch.mmdebstrap import make
 mirror, cache = sys.argv[1:]
 suite = Suite("tiny", ("world",), mirror, ("--variant=extract",))
 print(choose_mode(), make(suite, cache=Cache(Path(cache)), epoch=946684800).blob.digest)

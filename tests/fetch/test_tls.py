@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.errors import FetchError
-from bangerbuild.fetch.connection import Patience
+from bangerbuild.fetch.connection import RetryPolicy
 from bangerbuild.fetch.download import download
 from tests.fetch.server import file, redirect, running
 from tests.need import need
@@ -49,7 +49,7 @@ def test_an_authority_of_ones_own_is_named_in_the_environment(
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     with running(certificate) as web:
         url = web.says(file(DATA, {"ETag": '"1"'}, cut=70_000))
-        blob = download(url, sha256=None, cache=cache, patience=Patience(2, 0.001))
+        blob = download(url, sha256=None, cache=cache, policy=RetryPolicy(2, 0.001))
     assert blob.path.read_bytes() == DATA
 
 
@@ -66,10 +66,10 @@ def test_plain_http_where_tls_is_spoken_is_given_up(cache: Cache, certificate: P
     with running(certificate) as web:
         url = web.says(file(DATA)).replace("https", "http")
         with pytest.raises(FetchError, match="the connection broke"):
-            download(url, sha256=None, cache=cache, patience=Patience(2, 0.001))
+            download(url, sha256=None, cache=cache, policy=RetryPolicy(2, 0.001))
 
 
 def test_tls_where_plain_http_is_spoken_is_given_up(web: Server, cache: Cache) -> None:
     url = web.says(file(DATA)).replace("http", "https")
     with pytest.raises(FetchError, match="the connection broke"):
-        download(url, sha256=None, cache=cache, patience=Patience(2, 0.001))
+        download(url, sha256=None, cache=cache, policy=RetryPolicy(2, 0.001))

@@ -109,7 +109,7 @@ def test_an_image_of_which_e2fsck_has_no_end_of_things_to_say_is_refused(tmp_pat
     ran = run("apply", cwd=tmp_path)
     ran.assert_fine(1)
     assert "the filesystem in 'crowd.ext4' can't be checked" in ran.stderr
-    assert "printed more than 1048576 bytes" in ran.stderr
+    assert "printed more than 1 MiB" in ran.stderr
     assert len(ran.stderr) < 5000
 
 

@@ -72,10 +72,10 @@ GUESTS: dict[str, Guest] = {
     "hosts-of-noise": Guest(lambda disk: disk.write_file("/etc/hosts", os.urandom(1 << 20))),
     "motd-speaks": Guest(lambda disk: disk.write_file("/etc/motd", b"\x1b]0;owned\x07\x9b2J")),
     "passwd-of-lines": Guest(
-        lambda disk: disk.write_file("/etc/passwd", b"\n" * (2 << 20)), error="too many to read at once"
+        lambda disk: disk.write_file("/etc/passwd", b"\n" * (2 << 20)), error="too much to read at once"
     ),
     "passwd-of-64-gib": Guest(
-        requests=("set_inode_field /etc/passwd size 0x1000000000",), error="too many to read at once"
+        requests=("set_inode_field /etc/passwd size 0x1000000000",), error="too much to read at once"
     ),
     "hosts-of-64-gib": Guest(requests=("set_inode_field /etc/hosts size 0x1000000000",)),
     "hostname-is-a-fifo": Guest(requests=("rm /etc/hostname", "cd /etc", "mknod hostname p")),

@@ -149,7 +149,7 @@ def test_setup_of_no_stated_size_has_four_sectors(tmp_path: Path) -> None:
         ),
         (
             bzimage(elf(), length=0xFFFFFFFF),
-            "states a payload of 4294967295 bytes, more than any kernel has",
+            "states a payload of 4 GiB, more than any kernel has",
         ),
         (bzimage(gzip.compress(b"no ELF", mtime=0)), "is no kernel: it holds no ELF file"),
         (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild import report
+from bangerbuild import report, sizes
 from bangerbuild.errors import Problem, SourceError
 from bangerbuild.model import Action, FileDiff, Outcome, Plan, Reason, ReasonCode, Recipe, Result, Verb
 from tests.fakes import FakeDisk
@@ -229,13 +229,13 @@ def test_every_reason_has_words(code: ReasonCode) -> None:
     ],
 )
 def test_a_size_reads_as(size_bytes: int, said: str) -> None:
-    assert report.size(size_bytes) == said
+    assert sizes.readable(size_bytes) == said
 
 
 @given(st.integers(0, 1 << 60))
 def test_a_size_is_said_to_within_a_twentieth_of_its_unit(size_bytes: int) -> None:
-    number, unit = report.size(size_bytes).split()
-    factor = {name: size for size, name in report.UNITS}.get(unit, 1)
+    number, unit = sizes.readable(size_bytes).split()
+    factor = {name: size for size, name in sizes.UNITS}.get(unit, 1)
     assert abs(float(number) * factor - size_bytes) <= factor / 20
 
 

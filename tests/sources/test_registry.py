@@ -13,7 +13,7 @@ from bangerbuild.fetch.cache import Cache
 from bangerbuild.formats.oci.blobs import blob_name
 from bangerbuild.formats.oci.digests import pin_digest
 from bangerbuild.formats.oci.layout import OciImage, resolve
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 from bangerbuild.formats.oci.reference import Reference, parse_reference
 from bangerbuild.model import Pin

@@ -342,7 +342,7 @@ def test_a_smaller_disk_that_was_put_back_is_grown_to_its_declared_size(
     os.utime(path, (1_000_000_000, 1_000_000_000))
     if seen:  # what is on it is as declared, so that nobody would look again
         with store.writing(debian.store, timeout_seconds=0) as opened:
-            opened.saw("vms/web/work.ext4", path.stat())
+            opened.record_inspected("vms/web/work.ext4", path.stat())
             opened.flush()
     assert action(debian) == ("grow", ["size-grow"])
     debian.build()

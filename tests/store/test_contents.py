@@ -698,7 +698,7 @@ class TestSealing:
         with store.writing(tmp_path, timeout_seconds=0) as opened:
             opened.publish(staged(opened, {ROOT: "one"}))
             opened.put("1:2", "stamp", "digest")
-            assert opened.seal()
+            assert opened.flush_and_close()
             assert not (tmp_path / "state.db-wal").exists()
             known = store.read(tmp_path)
             assert known.records == opened.records
@@ -707,23 +707,23 @@ class TestSealing:
 
     def test_nobody_begins_before_it_is_closed(self, tmp_path: Path) -> None:
         with store.writing(tmp_path, timeout_seconds=0) as opened:
-            assert opened.seal()
+            assert opened.flush_and_close()
             with pytest.raises(BusyError), store.writing(tmp_path, timeout_seconds=0):
                 pass
         publish(tmp_path, {ROOT: "one"})
 
     def test_while_another_is_at_work_it_is_not_sealed(self, tmp_path: Path) -> None:
         with store.writing(tmp_path, timeout_seconds=0), store.writing(tmp_path, timeout_seconds=0) as opened:
-            assert not opened.seal()
+            assert not opened.flush_and_close()
 
     def test_what_another_wrote_meanwhile_is_not_known(self, tmp_path: Path) -> None:
         with store.writing(tmp_path, timeout_seconds=0) as opened:
             publish(tmp_path, {ROOT: "one"})
-            assert not opened.seal()
+            assert not opened.flush_and_close()
 
     def test_a_refreshed_store_knows_it(self, tmp_path: Path) -> None:
         with store.writing(tmp_path, timeout_seconds=0) as opened:
             publish(tmp_path, {ROOT: "one"})
             opened.refresh()
-            assert opened.seal()
+            assert opened.flush_and_close()
             assert standing(opened, ROOT) == "one"

@@ -222,11 +222,11 @@ def test_two_that_want_what_the_other_has_do_not_wait_for_each_other_for_ever(tm
 
 def test_who_shares_a_lock_with_nobody_may_keep_it_alone(path: Path) -> None:
     with StoreLock(path, 0, "it", shared=True) as lock:
-        assert lock.keep_alone()
+        assert lock.try_exclusive()
         with pytest.raises(BusyError):
             StoreLock(path, 0, "it", shared=True)
 
 
 def test_who_shares_it_with_another_may_not(path: Path) -> None:
     with held_by_another(path, shared=True), StoreLock(path, 0, "it", shared=True) as lock:
-        assert not lock.keep_alone()
+        assert not lock.try_exclusive()

@@ -274,13 +274,13 @@ def test_many_may_make_a_store_at_the_same_time(path: Path) -> None:
 def test_one_who_wants_to_be_alone_waits_for_all_and_keeps_all_out(path: Path) -> None:
     with store.writing(path, timeout_seconds=0), pytest.raises(BusyError, match=r"the store .* is locked"):
         open_alone(path)
-    with store.writing(path, timeout_seconds=0, alone=True), pytest.raises(BusyError):
+    with store.writing(path, timeout_seconds=0, exclusive=True), pytest.raises(BusyError):
         work_a_little(path)
     open_alone(path)
 
 
 def open_alone(path: Path) -> None:
-    with store.writing(path, timeout_seconds=0, alone=True):
+    with store.writing(path, timeout_seconds=0, exclusive=True):
         pass
 
 
@@ -323,7 +323,7 @@ def test_what_a_reader_saw_does_not_overwrite_what_another_has_published_since(p
     (path / ROOT).write_text("a guest's")
     os.utime(path / ROOT, (1, 1))
     with store.writing(path, timeout_seconds=0) as opened:
-        opened.saw(ROOT, (path / ROOT).stat())
+        opened.record_inspected(ROOT, (path / ROOT).stat())
         publish(path, {ROOT: "two"})
     assert standing(store.read(path), ROOT) == "two"
 
@@ -333,7 +333,7 @@ def test_what_was_seen_is_remembered_where_nobody_came_between(path: Path) -> No
     (path / ROOT).write_text("a guest's")
     os.utime(path / ROOT, (1, 1))
     with store.writing(path, timeout_seconds=0) as opened:
-        opened.saw(ROOT, (path / ROOT).stat())
+        opened.record_inspected(ROOT, (path / ROOT).stat())
     assert is_as_published(store.read(path), ROOT)
     assert store.read(path).modified(ROOT)
 

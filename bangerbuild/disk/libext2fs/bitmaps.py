@@ -63,7 +63,7 @@ class Bitmap:
         return 0 <= byte < len(self.as_read) and not self.as_read[byte] >> bit & 1
 
 
-class Touched:
+class ChangedGroups:
     """The groups in whose block bitmap something was changed, and from where on blocks were freed.
 
     Args:
@@ -115,7 +115,7 @@ class Touched:
         _watched.pop(self._address, None)
 
 
-_watched: dict[int, Touched] = {}
+_watched: dict[int, ChangedGroups] = {}
 """By the address of their handle."""
 
 

@@ -20,7 +20,7 @@ from bangerbuild.disk.libext2fs.layouts import (
     Transfer64,
     Zero,
 )
-from bangerbuild.disk.libext2fs.library import CODE_BASE, keep
+from bangerbuild.disk.libext2fs.library import CODE_BASE, hold_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,7 +88,7 @@ def _read(channel: int, block: int, count: int, data: int) -> int:
         length = count * known.block_size if count >= 0 else -count  # below 0: bytes, not blocks
         ctypes.memmove(data, known.blocks.read(block * known.block_size, length), length)
     except BaseException as error:  # noqa: BLE001 - raised again by _check, once C has returned
-        return keep(error)
+        return hold_error(error)
     return 0
 
 
@@ -98,7 +98,7 @@ def _write(channel: int, block: int, count: int, data: int) -> int:
         length = count * known.block_size if count >= 0 else -count
         known.blocks.write(block * known.block_size, ctypes.string_at(data, length))
     except BaseException as error:  # noqa: BLE001 - raised again by _check, once C has returned
-        return keep(error)
+        return hold_error(error)
     return 0
 
 
@@ -106,7 +106,7 @@ def _write_bytes(channel: int, offset: int, count: int, data: int) -> int:
     try:
         _channels[channel].blocks.write(offset, ctypes.string_at(data, count))
     except BaseException as error:  # noqa: BLE001 - raised again by _check, once C has returned
-        return keep(error)
+        return hold_error(error)
     return 0
 
 
@@ -118,7 +118,7 @@ def _zero(channel: int, block: int, count: int) -> int:
             blocks = min(_ZEROED_AT_ONCE, block + count - at)
             known.blocks.write(at * known.block_size, bytes(blocks * known.block_size))
     except BaseException as error:  # noqa: BLE001 - raised again by _check, once C has returned
-        return keep(error)
+        return hold_error(error)
     return 0
 
 

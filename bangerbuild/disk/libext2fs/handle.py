@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk.geometry import count_problem, group_problem, superblock_problem
 from bangerbuild.disk.libext2fs.bitmaps import (
     Bitmap,
-    Touched,
+    ChangedGroups,
     changed_groups,
     remember_bitmaps,
     write_touched,
@@ -99,7 +99,7 @@ class Handle:
         self.inode_size: int = struct.unpack_from("<H", raw, 0x58)[0] if revision else 128
         self._has_value_inodes = bool(struct.unpack_from("<I", raw, 0x60)[0] & INCOMPAT_EA_INODE)
         self._bitmaps: tuple[Bitmap, ...] = ()
-        self._touched: Touched | None = None
+        self._touched: ChangedGroups | None = None
         self._touched_inodes: set[int] = set()
         """The groups in whose inode bitmap something was changed."""
         self._inode_type = c_char * self.inode_size
@@ -129,7 +129,7 @@ class Handle:
         """Take note from now on of what is changed in bitmaps that are in memory."""
         self._bitmaps = bitmaps
         if bitmaps:
-            self._touched = Touched(self._lib, self._fs, bitmaps[0])
+            self._touched = ChangedGroups(self._lib, self._fs, bitmaps[0])
 
     def drop_inode_cache(self) -> None:
         """Forget cached inodes; a later read makes a new cache."""

@@ -92,25 +92,25 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 }
 
 
-class _Kept(threading.local):
+class _HeldError(threading.local):
     """The exception of a callback, on its way around the C code that can't carry it; one for each thread."""
 
     error: BaseException | None = None
 
 
-_kept = _Kept()
+_held_error = _HeldError()
 
 
-def keep(error: BaseException) -> int:
+def hold_error(error: BaseException) -> int:
     """Hold a callback's exception back until its C function has returned; gives what the callback returns."""
-    _kept.error = error
+    _held_error.error = error
     return errno.EIO
 
 
 def _complained(who: bytes | None, code: int, complaint: bytes | None, _arguments: int) -> None:
     """Take up what libext2fs would print and then pass over: a number on the disk that can't be."""
     text = error_text(code) if code else (complaint or b"").decode(errors="replace").partition(":")[0]
-    keep(FilesystemError(f"{text} ({(who or b'libext2fs').decode(errors='replace')})", code=code))
+    hold_error(FilesystemError(f"{text} ({(who or b'libext2fs').decode(errors='replace')})", code=code))
 
 
 _hook = ErrorHook(_complained)
@@ -118,13 +118,13 @@ _hook = ErrorHook(_complained)
 
 def _check_found(code: int, function: object, arguments: object) -> int:
     """The same where "not found" is an answer; an exception for each would cost more than the search."""
-    return code if code == FILE_NOT_FOUND and _kept.error is None else _check(code, function, arguments)
+    return code if code == FILE_NOT_FOUND and _held_error.error is None else _check(code, function, arguments)
 
 
 def _check(code: int, _function: object, _arguments: object) -> int:
     """Ctypes' errcheck of every function that returns an errcode_t, or nothing: then code is None."""
-    if (error := _kept.error) is not None:
-        _kept.error = None
+    if (error := _held_error.error) is not None:
+        _held_error.error = None
         raise error
     if code:
         raise FilesystemError(error_text(code), code=code)

@@ -11,15 +11,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostfile import unreadable
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.formats.oci.places import OciLayout, OpenFile
+    from bangerbuild.formats.oci.layout_files import OciLayout, OpenFile
 
-DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _PIECE_BYTES = 1 << 20
 
@@ -64,14 +65,14 @@ def check_present(layout: OciLayout, blob: Descriptor, written: str) -> None:
 
 
 @contextmanager
-def opened_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
+def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
     """The blob at its start, its size and digest compared before anybody sees a byte.
 
     Raises:
         SourceError: it is not there, or not what its descriptor says.
     """
     check_present(layout, blob, written)
-    with layout.opened(blob_name(blob.digest), written) as opened:
+    with layout.open_file(blob_name(blob.digest), written) as opened:
         found = _digest_of(opened, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
@@ -85,8 +86,9 @@ def opened_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[O
 def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
     """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
-        raise SourceError(f"{written!r} has {blob.size_bytes} bytes; {limit_bytes} is the most that is read")
-    with opened_blob(layout, blob, written) as opened:
+        found, most = sizes.readable(blob.size_bytes), sizes.readable(limit_bytes)
+        raise SourceError(f"{written!r} has {found}; {most} is the most that is read")
+    with open_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)
 
 

@@ -16,20 +16,20 @@ from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import tree_path
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, digest_of
+from bangerbuild.formats.oci.blobs import Descriptor, blob_name, digest_of
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import Configuration, parse_configuration
 from bangerbuild.formats.oci.documents import parse_document, parse_documents
 from bangerbuild.formats.oci.layout import Layer, OciImage, layer_name, read_document
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, DOCKER_MANIFEST
 from bangerbuild.formats.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER
-from bangerbuild.formats.oci.places import DOCKER_MANIFEST
 from bangerbuild.formats.oci.reference import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bangerbuild.formats.oci.documents import Document
-    from bangerbuild.formats.oci.places import TarLayout
+    from bangerbuild.formats.oci.layout_files import TarLayout
     from bangerbuild.formats.oci.platforms import Platform
 
 _INDEX_MARK = "@"
@@ -153,7 +153,7 @@ class _Resolver:
     def _blob(self, name: str, diff_id: str, written: str) -> Descriptor:
         """A layer as it lies there. A compressed one has its own digest, judged by what it unpacks to."""
         name = self._member(name, written)
-        with self._archive.opened(name, written) as opened:
+        with self._archive.open_file(name, written) as opened:
             digest = opened.digest or _own_digest(opened.file, written) or diff_id
         self._names[blob_name(digest)] = name
         return Descriptor(DOCKER_LAYER, digest, self._archive.size_of(name, written) or 0)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, is_digest
+from bangerbuild.formats.oci.blobs import Descriptor, is_digest
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -17,10 +17,11 @@ from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.limits import Budget
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, algorithm_of, blob_name, digest_of, opened_blob
+from bangerbuild.formats.oci.blobs import algorithm_of, blob_name, digest_of, open_blob
 from bangerbuild.formats.oci.layout import layer_name
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 from bangerbuild.formats.oci.merge import Merge
-from bangerbuild.formats.oci.surviving import Left
+from bangerbuild.formats.oci.surviving import SurvivingPaths
 from bangerbuild.formats.tarstream import TarStream
 from bangerbuild.tree import Entry, EntryType
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.digest import StatKey
     from bangerbuild.formats.limits import UnpackLimits
     from bangerbuild.formats.oci.layout import Layer, OciImage
-    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout
 
 _UNFIT_HINT = "build the image again; or unpack it with another tool, and name that with `directory = …`"
 
@@ -71,17 +72,17 @@ def merge_layers(
     seen = []
     for number, layer in enumerate(image.layers, 1):
         name = layer_name(written, number, len(image.layers))
-        with opened_blob(layout, layer.blob, name) as opened:
+        with open_blob(layout, layer.blob, name) as opened:
             seen.append(opened.seen)
             _apply(merge, opened.file, layer, name, budget)
-    left = tuple(Left() for _ in image.layers)
+    surviving = tuple(SurvivingPaths() for _ in image.layers)
     empty = []
     for origin, path in merge.survivors():
         if origin is None:
             empty.append(path)
         else:
-            left[origin.layer].add(origin.member, path, is_own=origin.is_own)
-    return MergedLayers(layout, image, written, tuple(seen), left, tuple(empty))
+            surviving[origin.layer].add(origin.member, path, is_own=origin.is_own)
+    return MergedLayers(layout, image, written, tuple(seen), surviving, tuple(empty))
 
 
 def _source_bytes(layout: OciLayout, image: OciImage) -> int:
@@ -129,7 +130,7 @@ class MergedLayers:
     written: str
     seen: tuple[StatKey, ...]
     """Of the blobs, when they were compared with their digests."""
-    left: tuple[Left, ...]
+    surviving: tuple[SurvivingPaths, ...]
     """For each layer the paths that its members have."""
     empty: tuple[str, ...]
     """Directories that no layer names and that nothing is left in."""
@@ -139,21 +140,21 @@ class MergedLayers:
         for path in self.empty:
             yield Entry(path, EntryType.DIRECTORY)
         for number, layer in enumerate(self.image.layers, 1):
-            if self.left[number - 1].count:
+            if self.surviving[number - 1].count:
                 yield from self._entries_of(layer, number)
 
     def _entries_of(self, layer: Layer, number: int) -> Iterator[Entry]:
         written = layer_name(self.written, number, len(self.image.layers))
-        left = self.left[number - 1]
-        still = left.count
-        with self.layout.opened(blob_name(layer.blob.digest), written) as opened:
+        paths_of = self.surviving[number - 1]
+        pending = paths_of.count
+        with self.layout.open_file(blob_name(layer.blob.digest), written) as opened:
             if opened.seen != self.seen[number - 1]:
                 raise changed(written)
             for member, entry in enumerate(read_entries(TarStream(opened.file, written, is_whole=True))):
-                if paths := left.paths(member, entry.path):
+                if paths := paths_of.paths(member, entry.path):
                     yield from _named(entry, paths)
-                    still -= 1
-                if not still:
+                    pending -= 1
+                if not pending:
                     return
 
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci import mediatypes
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT, Descriptor, blob_name, check_present, read_blob
+from bangerbuild.formats.oci.blobs import Descriptor, blob_name, check_present, read_blob
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import ImageConfig, parse_configuration, platform_of
 from bangerbuild.formats.oci.documents import Document, parse_document
-from bangerbuild.formats.oci.places import MARKER
+from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, MARKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from bangerbuild.formats.oci.config import Configuration
-    from bangerbuild.formats.oci.places import OciLayout
+    from bangerbuild.formats.oci.layout_files import OciLayout
     from bangerbuild.formats.oci.platforms import Platform
 
 DOCUMENT_BYTES_MAX = 4 << 20
@@ -184,10 +185,10 @@ class _Resolver:
 
 def read_document(layout: OciLayout, name: str, written: str) -> bytes:
     """All of a file that no digest stands for; SourceError if it is too large for a document."""
-    with layout.opened(name, written) as opened:
+    with layout.open_file(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
-        raise SourceError(f"{written!r} has more than {DOCUMENT_BYTES_MAX} bytes")
+        raise SourceError(f"{written!r} has more than {sizes.readable(DOCUMENT_BYTES_MAX)}")
     return data
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-class Left:
+class SurvivingPaths:
     """The paths that the members of a layer's tarball have in the end, each in the order it was told."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import open_layers
 from bangerbuild.formats.oci.layout import resolve
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 from bangerbuild.tree import TYPES, Entry, EntryType
 

@@ -287,9 +287,9 @@ def test_documents_have_a_largest_size(tmp_path: Path, compress: Callable[[bytes
         files = image_members(tmp_path / name, LOWER) | {name.encode(): b" " * (4 * MIB + 1)}
         path = packed_files(tmp_path / "image.tar", files)
         path.write_bytes(compress(path.read_bytes()))
-        assert refusal(oci_archive(path)).brief.endswith(f"{name}' has more than {4 * MIB} bytes")
+        assert refusal(oci_archive(path)).brief.endswith(f"{name}' has more than 4 MiB")
     path = packed_files(tmp_path / "image.tar", {b"manifest.json": b" " * (4 * MIB + 1)})
-    assert refusal(docker_archive(path)).brief.endswith(f"manifest.json' has more than {4 * MIB} bytes")
+    assert refusal(docker_archive(path)).brief.endswith("manifest.json' has more than 4 MiB")
 
 
 def test_a_tarball_of_a_whole_tree_is_not_indexed_without_end(tmp_path: Path) -> None:
@@ -467,7 +467,7 @@ MEMBERS = {b"config.json": CONFIG, b"lower.tar": LOWER, b"upper.tar": UPPER}
         ({}, ["app"], ": manifest.json' is damaged: it is no JSON list of objects"),
         ({b"config.json": b"{"}, [RIGHT], ": configuration' is damaged: it is no JSON"),
         ({b"config.json": b"{}"}, [RIGHT], "its '[0].Layers' are 2, and its configuration has 0"),
-        ({b"config.json": b" " * (4 * MIB + 1)}, [RIGHT], ": configuration' has more than 4194304 bytes"),
+        ({b"config.json": b" " * (4 * MIB + 1)}, [RIGHT], ": configuration' has more than 4 MiB"),
         ({f"{HEX_LOWER}.json".encode(): CONFIG}, [item(f"{HEX_LOWER}.json")], ", and its name "),
         ({f"sha256:{HEX_LOWER}".encode(): CONFIG}, [item(f"sha256:{HEX_LOWER}")], ", and its name "),
     ],

@@ -15,7 +15,7 @@ import zstandard
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers, open_layers
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.totals import measure
 from bangerbuild.tree import EntryType
 from tests.conftest import PROJECT
@@ -272,7 +272,7 @@ import re, sys
 from pathlib import Path
 from bangerbuild.formats.oci.layers import open_layers
 from bangerbuild.formats.oci.layout import resolve
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 path = Path(sys.argv[1])
 image = resolve(DirectoryLayout(path), None, Platform("linux", "amd64"), written="image")

@@ -383,13 +383,13 @@ def test_a_size_that_lies_is_noticed_without_reading(maker: LayoutMaker) -> None
 def test_a_manifest_as_large_as_no_registry_takes_it_is_not_read(maker: LayoutMaker) -> None:
     maker.add(maker.blob(b"{" + b" " * (5 << 20) + b"}", MANIFEST))
 
-    assert "has 5242882 bytes; 4194304 is the most that is read" in refusal(maker.path).brief
+    assert "has 5 MiB; 4 MiB is the most that is read" in refusal(maker.path).brief
 
 
 def test_an_index_json_that_is_too_large_is_not_read_whole(maker: LayoutMaker) -> None:
     (maker.path / "index.json").write_bytes(b" " * (5 << 20))
 
-    assert "has more than 4194304 bytes" in refusal(maker.path).brief
+    assert "has more than 4 MiB" in refusal(maker.path).brief
 
 
 def test_a_document_that_is_index_and_manifest_at_once_is_refused(maker: LayoutMaker) -> None:

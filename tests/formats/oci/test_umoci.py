@@ -21,7 +21,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.layers import open_layers
-from bangerbuild.formats.oci.places import DirectoryLayout
+from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, make_ext4
 from tests.formats.oci.making import directory, hard_link, layout_of, opaque, symlink, tarball, whiteout

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats import resumption
-from bangerbuild.formats.resumption import UnpackedBytes
+from bangerbuild.formats import unpacked_bytes
 from bangerbuild.formats.slices import PlainBytes, part_of
+from bangerbuild.formats.unpacked_bytes import UnpackedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,10 +36,10 @@ COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
 @pytest.fixture(autouse=True)
 def many_states(monkeypatch: pytest.MonkeyPatch) -> None:
     """More of them than are kept."""
-    monkeypatch.setattr(resumption, "_STATE_DISTANCE_BYTES", 1000)
-    monkeypatch.setattr(resumption, "_PASSED_BYTES", 700)
-    monkeypatch.setattr(resumption, "_PIECE_BYTES", 500)
-    monkeypatch.setattr(resumption, "_STATES_MAX", 10)
+    monkeypatch.setattr(unpacked_bytes, "_STATE_DISTANCE_BYTES", 1000)
+    monkeypatch.setattr(unpacked_bytes, "_PASSED_BYTES", 700)
+    monkeypatch.setattr(unpacked_bytes, "_PIECE_BYTES", 500)
+    monkeypatch.setattr(unpacked_bytes, "_STATES_MAX", 10)
 
 
 @pytest.fixture(params=COMPRESSORS)

@@ -14,11 +14,10 @@ from bangerbuild.formats.digest import stat_key
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import changed, check_is_file, opened_file, stat_of, unreadable
 from bangerbuild.formats.limits import Budget, UnpackLimits
-from bangerbuild.formats.oci.blobs import DAMAGED_HINT
-from bangerbuild.formats.resumption import UnpackedBytes
 from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
 from bangerbuild.formats.tarstream import TarStream
+from bangerbuild.formats.unpacked_bytes import UnpackedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,9 +25,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.digest import StatKey
-    from bangerbuild.formats.slices import Positioned
+    from bangerbuild.formats.slices import RandomAccess
     from bangerbuild.formats.tarindex import Part, TarIndex
 
+DAMAGED_HINT = "the image is damaged: fetch or copy it again"
 _ARCHIVE_HINT = "an image in a tarball is named with 'oci-archive:FILE' or 'docker-archive:FILE'"
 _LAYOUT_HINT = "a layout that is a directory is named with 'oci:DIRECTORY'"
 _DIRECTORY_HINT = "a directory of files is named with `directory = …`"
@@ -66,7 +66,7 @@ class OciLayout(Protocol):
     def size_of(self, name: str, written: str) -> int | None:
         """The size of a file; None if there is none. SourceError if it is no file; nothing is read."""
 
-    def opened(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
+    def open_file(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
         """A file, which is there; SourceError if it can't be read."""
 
     def hint(self) -> str:
@@ -97,7 +97,7 @@ class DirectoryLayout:
         return check_is_file(path, written).st_size
 
     @contextmanager
-    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+    def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
         """See OciLayout."""
         with opened_file(self.path / name, written) as file:
             yield OpenFile(file, stat_key(os.fstat(file.fileno())))
@@ -115,7 +115,7 @@ class TarLayout:
     written: str
     """What messages call the tarball."""
     seen: StatKey
-    source: Positioned
+    source: RandomAccess
     index: TarIndex
 
     @property
@@ -136,7 +136,7 @@ class TarLayout:
         return part.size_bytes if part else None
 
     @contextmanager
-    def opened(self, name: str, written: str) -> Iterator[OpenFile]:
+    def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
         """See OciLayout; SourceError also if the tarball is no longer what it was."""
         part = self._find(name, written)
         if part is None:
@@ -150,7 +150,7 @@ class TarLayout:
 
     def hint(self) -> str:
         """See OciLayout."""
-        kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.places)
+        kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.entries)
         return next(kinds, _TARBALL_HINT)
 
     def _find(self, name: str, written: str) -> Part | None:
@@ -161,7 +161,7 @@ class TarLayout:
 
 
 @contextmanager
-def opened_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
+def open_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
     """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
 
     A compressed one is read to its end once, and what it is asked for is unpacked again each time.

@@ -68,7 +68,7 @@ NOTHING = Validators()
 
 
 @dataclass(frozen=True)
-class Remembered:
+class UrlRecord:
     """What is known of an address."""
 
     validators: Validators = NOTHING
@@ -81,16 +81,16 @@ def key_of(url: str) -> str:
     return hashlib.sha256(url.encode()).hexdigest()
 
 
-def read(path: Path) -> Remembered:
+def read(path: Path) -> UrlRecord:
     """What a file remembers; nothing if it is not there, or not understood."""
     try:
         fields = json.loads(path.read_bytes())
-        return Remembered(Validators(fields["etag"], fields["last_modified"]), fields["digest"])
+        return UrlRecord(Validators(fields["etag"], fields["last_modified"]), fields["digest"])
     except (OSError, ValueError, KeyError, TypeError):
-        return Remembered()
+        return UrlRecord()
 
 
-def write(path: Path, known: Remembered) -> None:
+def write(path: Path, known: UrlRecord) -> None:
     """Remember it from now on; the caller holds the draft of the address.
 
     Raises:

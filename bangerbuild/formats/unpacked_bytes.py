@@ -56,7 +56,7 @@ class UnpackedBytes:
         self._distance_bytes = _STATE_DISTANCE_BYTES
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """See slices.Positioned; SourceError if the file is no longer what it was."""
+        """See slices.RandomAccess; SourceError if the file is no longer what it was."""
         try:
             self._go_to(offset)
             return self._stream.read(size)

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bangerbuild.fetch.mmdebstrap import Suite
-
 _SECONDS = 3600
 _OUTPUT_BYTES = 64 << 20
 _COMPLAINTS = ("E: ", "W: ", "Err:", "Unknown option")
@@ -42,6 +40,22 @@ mmdebstrap lends the chroot the host's name and name servers and leaves them in;
 the user's puts in their place has no mark and stays. And what apt fetches belongs to the host's `_apt`, whose
 number differs, if that user may enter TMPDIR; after these hooks apt only cleans up.
 """
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What mmdebstrap is asked for."""
+
+    name: str
+    """Such as `bookworm`."""
+    packages: tuple[str, ...] = ()
+    mirror: str | None = None
+    """An address, or a line as in apt's sources.list; None: as mmdebstrap knows it."""
+    arguments: tuple[str, ...] = ()
+    """Further options of mmdebstrap."""
+
+    def __str__(self) -> str:
+        return f"mmdebstrap {self.name}"
 
 
 def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mapping[str, str]) -> Command:
