@@ -52,7 +52,7 @@ class FileKind(FilesystemKind, Protocol):
         """Whether a file that begins so, after decompression, is of this kind."""
 
     @staticmethod
-    def opened_file(file: FileContent, context: OpenContext) -> AbstractContextManager[Content]:
+    def open_file(file: FileContent, context: OpenContext) -> AbstractContextManager[Content]:
         """What such a file holds, compressed or not; errors as `ImageSource.open`."""
 
 
