@@ -94,7 +94,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "fingerprint": {"declared", "model"},
     "store": {"disk", "errors", "fingerprint", "model"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "errors", "formats"},
+    "manifest": {"declared", "disk", "errors", "formats"},
     "resolving": {"declared", "errors", "model", "planning", "sources", "store"},
     "sources": {"declared", "errors", "fetch", "formats", "model", "process"},
     "steps": {
@@ -115,7 +115,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # mechanisms: know nothing of steps or manifests
     "guest": {"declared", "errors", "tree"},
     "kernel": {"disk", "errors", "formats", "tree"},
-    "launch": {"declared"},
+    "launch": {"declared", "disk"},
     "formats": {"errors", "process", "tree"},
     "fetch": {"errors", "formats", "process"},
     "disk": {"errors", "process", "tree"},

@@ -18,7 +18,7 @@ from bangerbuild.declared import (
     TarSource,
     UrlSource,
 )
-from bangerbuild.disk import clone, tools
+from bangerbuild.disk import clone, making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
@@ -26,7 +26,7 @@ from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.model import Source
 from bangerbuild.process import find, run
-from bangerbuild.steps import disks, image_content, image_files
+from bangerbuild.steps import image_content, image_files
 from bangerbuild.steps.image_tree import Tree, fill
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:
         clone.clone(path, target)
     if wanted > size:
         check(target, written)  # preening would mend some errors without a word
-        disks.grow(target, wanted, workspace.epoch)
+        making.grow(target, wanted, workspace.epoch)
 
 
 def check(target: Path, written: str) -> None:
