@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Self
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What the system says where there is no room for more."""
@@ -110,6 +110,23 @@ class JournalError(FilesystemError):
 
 class SnapshotError(BangerError):
     """A file that is no usable dm-snapshot exception store."""
+
+
+class OtherBaseError(SnapshotError):
+    """A disk that was made on another image than the one it is said to stand on."""
+
+    made_on = ""
+    """What that image is called."""
+
+    @classmethod
+    def of(cls, disk: str, made_on: str, base: str) -> Self:
+        """The error for a disk, named with the image that it was made on and the one it should stand on."""
+        error = cls(
+            f"'{disk}' was made on '{made_on}', and not on '{base}'",
+            hint="put the store of this VM back in its place, or make it anew with --replace",
+        )
+        error.made_on = made_on
+        return error
 
 
 class SourceError(BangerError):

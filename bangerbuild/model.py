@@ -220,12 +220,16 @@ class Verdict:
 class Step(Protocol):
     """One node of the graph. Implementations are frozen dataclasses whose fields are the recipe."""
 
-    kind: ClassVar[str]
-    format: ClassVar[int]
-    """Raised when the code starts to write other bytes for the same recipe; counts among the tools."""
-
     exclusive: ClassVar[bool]
     """Whether its artifacts may only be changed while nobody else has them open: disks that guests write."""
+
+    @property
+    def kind(self) -> str:
+        """What its records call it, in every version."""
+
+    @property
+    def format(self) -> int:
+        """Raised when the code starts to write other bytes for the same recipe; counts among the tools."""
 
     @property
     def id(self) -> str:
@@ -251,10 +255,6 @@ class Step(Protocol):
     def tools(self) -> tuple[str, ...]:
         """Programs and libraries whose version counts."""
 
-    @property
-    def likeness(self) -> object:
-        """Equal for steps that make the same of the same inputs, whatever they are called; None: none are."""
-
     def judge(self, situation: Situation) -> Verdict:
         """What should be done about it, and why; pure. Differing tools alone are never a reason."""
 
@@ -268,10 +268,13 @@ class Step(Protocol):
             BangerError: it can't be read; then nothing is known to differ.
         """
 
-    def preview(self, view: View, *, is_untouched: bool) -> Preview:
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """What an `update` would change inside the guest; reads, never writes.
 
-        `is_untouched` says that the disk holds what it was left with, as far as `stat` tells.
+        Args:
+            view: what may be read.
+            is_untouched: whether the disk holds what it was left with, as far as `stat` tells.
+            remakes_disk: see Action.
         """
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -320,8 +323,8 @@ class Workspace(View, Protocol):
         """What the step's source stands for, if it lies elsewhere."""
 
     @property
-    def pristine(self) -> bool:
-        """Whether no guest has changed the disk since we last wrote it, so that it may be made anew."""
+    def remakes_disk(self) -> bool:
+        """Whether the plan has this step make the disk anew, and nobody has changed the disk since."""
 
     @property
     def staging(self) -> Path:
@@ -391,10 +394,10 @@ class Action:
     fingerprint: str
     """Of the recipe that will hold afterwards; for a kept step, of the recorded one."""
     artifacts: tuple[str, ...]
-    pristine: bool = True
-    """Whether a patch may make its disk anew: no guest has changed it since we last wrote it."""
+    remakes_disk: bool = False
+    """Whether an update makes the disk anew that it changes: no guest has changed it since we last did."""
     untouched: bool = False
-    """Whether the verdict rests on that, so that it is void if somebody writes to the disk meanwhile."""
+    """Whether the action rests on that, so that it is void if somebody writes to the disk meanwhile."""
     diffs: tuple[FileDiff, ...] = ()
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""

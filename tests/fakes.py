@@ -38,7 +38,6 @@ class FakeStep:
     kind: ClassVar[str] = "fake"
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
-    likeness: ClassVar[None] = None
 
     id: str = field(metadata={"recipe": False})
     inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
@@ -57,6 +56,10 @@ class FakeStep:
     """Called by `run` while it holds the disk that it changes."""
 
     @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        return (cls.kind,)
+
+    @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
@@ -71,13 +74,13 @@ class FakeStep:
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
         return self.found
 
-    def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
         return Preview(self.diffs)
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:
             artifact = workspace.artifact(self.changes)
-            if not workspace.is_staged(artifact) and workspace.pristine:  # what nobody used is made anew
+            if workspace.remakes_disk:  # as nobody used it
                 content = workspace.path(artifact).read_text()
                 workspace.create(artifact).write_text(content)
             with workspace.in_place(artifact) as path:

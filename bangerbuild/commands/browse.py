@@ -8,19 +8,18 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
-from bangerbuild.disk import in_use, interrupted, snapshot
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.journal import through_journal
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk import formats, in_use
+from bangerbuild.disk.formats.format import HEAD_BYTES
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
-from bangerbuild.tree import FORMATS, EntryType
+from bangerbuild.tree import ALONE, FORMATS, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.inode import Stat
 
 
@@ -40,23 +39,14 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
     with ExitStack() as stack:
         try:
             _check_readable(disk)
-            blocks = _blocks(disk, base, stack)
+            disk_format, stored = _stored(disk, base)
+            opening = disk_format.opened(stored, epoch=1, place=ALONE, warn=warn)
+            filesystem = stack.enter_context(opening)
         except OSError as err:
             raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err
-        blocks = _recovered(blocks, warn)
-        filesystem = stack.enter_context(Filesystem(blocks, allow_unclean=True))
         if filesystem.superblock.has_errors:
             warn(f"'{disk}' is marked as having errors: what is read here may be wrong")
         yield filesystem
-
-
-def _recovered(blocks: Blocks, warn: Callable[[str], None]) -> Blocks:
-    """The disk as it will be once its journal is replayed; where nobody knows, as it stands."""
-    try:
-        return through_journal(blocks)
-    except FilesystemError as err:
-        warn(f"{err.brief}: what is read here may be old")
-        return blocks
 
 
 def _check_readable(disk: Path) -> None:
@@ -69,25 +59,19 @@ def _check_readable(disk: Path) -> None:
         raise BusyError(f"'{disk}' is in use by {holder}", hint="shut the VM down first")
 
 
-def _blocks(disk: Path, base: Path | None, stack: ExitStack) -> Blocks:
-    """The disk as it will be once what was interrupted is mended; nothing is touched."""
-    blocks = stack.enter_context(interrupted.open_recovered(disk, str(disk)))
-    if _is_store(disk):
-        top, name = (base, "") if base else _recorded_base(disk)
-        under = stack.enter_context(RawFile(top / name))
-        return SnapshotStore(under, blocks, base_name=name)
-    if base is not None:
-        raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
-    return blocks
-
-
-def _is_store(disk: Path) -> bool:
+def _stored(disk: Path, base: Path | None) -> tuple[DiskFormat, StoredDisk]:
+    """What its content says that the disk is, and what it stands on."""
     with disk.open("rb") as file:
-        return snapshot.has_magic(file.read(snapshot.HEADER_BYTES))
+        disk_format = formats.recognised(file.read(HEAD_BYTES))
+    if not disk_format.stands_on_base:
+        if base is not None:
+            raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
+        return disk_format, StoredDisk(disk, str(disk))
+    return disk_format, StoredDisk(disk, str(disk), Base(base, "") if base else _recorded_base(disk))
 
 
-def _recorded_base(disk: Path) -> tuple[Path, str]:
-    """The image that the record of a store's overlay names: where the store is, and its name in there."""
+def _recorded_base(disk: Path) -> Base:
+    """The image that the record of a root names."""
     path = disk.parent.resolve() / disk.name
     for top in path.parents:
         if not (top / "state.db").exists():
@@ -95,7 +79,8 @@ def _recorded_base(disk: Path) -> tuple[Path, str]:
         artifact = str(path.relative_to(top))
         for record in store.read(top).records.values():
             if artifact in record.artifacts and "base" in record.facts:
-                return top, str(record.facts["base"])
+                name = str(record.facts["base"])
+                return Base(top / name, name)
     raise UsageError(
         f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
     )

@@ -10,6 +10,7 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import formats
 from bangerbuild.fingerprint import FINGERPRINT_LENGTH
 from bangerbuild.launch import files
 from bangerbuild.store.faults import store_error
@@ -78,12 +79,13 @@ def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, s
 
 
 def unknown_stores(store: Store) -> list[str]:
-    """Exception stores of which no record says what they stand on."""
+    """Disks that stand on an image, and of which no record says on which."""
     known = {
         artifact
         for record in store.records.values()
         if "base" in record.facts
         for artifact in record.artifacts
     }
-    there = (str(path.relative_to(store.path)) for path in (store.path / "vms").glob("*/*.cow"))
-    return sorted(artifact for artifact in there if artifact not in known)
+    suffixes = tuple(one.suffix for one in formats.standing_on_base())
+    there = (str(path.relative_to(store.path)) for path in (store.path / "vms").glob("*/*"))
+    return sorted(name for name in there if name.endswith(suffixes) and name not in known)

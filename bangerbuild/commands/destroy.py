@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import graph, sizes, store
 from bangerbuild.commands import dependents
-from bangerbuild.disk import in_use
+from bangerbuild.disk import formats, in_use
+from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError
-from bangerbuild.launch.machine import ATTACHED_ROOT
 from bangerbuild.pipeline import load
-from bangerbuild.steps import PATCHES, disks
+from bangerbuild.steps import is_patch
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Item:
     @property
     def is_disk(self) -> bool:
         """Whether a VM may have it open."""
-        return self.artifact.startswith("vms/") and self.artifact.endswith(disks.SUFFIXES)
+        return self.artifact.startswith("vms/") and formats.is_disk(self.artifact)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _matched(kinds: Mapping[str, str], targets: Sequence[str]) -> frozenset[str]
         if "." not in target:  # all VMs, or all images, is more than anybody means
             raise UsageError(f"--target {target} names no VM, image or step", hint=f"--target {target}.NAME")
         found = graph.matching(kinds, target)
-        if all(kinds[step_id] in PATCHES for step_id in found):
+        if all(is_patch(kinds[step_id]) for step_id in found):
             disk = target.rpartition(".")[0]
             raise UsageError(f"{target} changes a disk and makes none", hint=f"--target {disk}")
         ids.update(found)
@@ -117,7 +117,7 @@ def _matched(kinds: Mapping[str, str], targets: Sequence[str]) -> frozenset[str]
 
 def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str, ...]) -> Loss:
     records = [record for record in opened.records.values() if record.step_id in ids]
-    own = [record for record in records if record.recipe.kind not in PATCHES]
+    own = [record for record in records if not is_patch(record.recipe.kind)]
     artifacts = {artifact for record in own for artifact in record.artifacts}
     immutable = graph.immutable(wanted)
     declared = [step for step in graph.all_steps(wanted) if step.id in ids and step.id not in immutable]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild import sizes
-from bangerbuild.disk import in_use, interrupted
+from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
 
 def by_half(store: Path) -> list[str]:
     """The disks that somebody changes now, or that a run was interrupted in, by their names in the store."""
-    disks = (path for path in store.glob("vms/*/*") if path.name.endswith((".ext4", ".cow")))
+    disks = (path for path in store.glob("vms/*/*") if formats.is_disk(path.name))
     return sorted(
         str(disk.relative_to(store))
         for disk in disks

@@ -36,15 +36,12 @@ class Image:
 
 @dataclass(frozen=True)
 class Root:
-    """`[vm.NAME.root]`: the exception store over the shared image, or a raw clone of it."""
+    """`[vm.NAME.root]`: what is made of the image for this VM."""
 
-    format: Literal["snapshot", "raw"] = "snapshot"
+    format: str = "snapshot"
+    """The name of a disk format."""
     size_bytes: int | None = None
-    """A snapshot's capacity (None: room for every block of the image).
-
-    Or a raw root's size: None, the image's; else a multiple of 4096, no less than the image's
-    as far as that is known beforehand.
-    """
+    """As that format reads it; None: what the image needs."""
     on_new_base: Literal["block", "keep"] = "block"
 
 

@@ -1,7 +1,7 @@
 """Judging a disk without changing it: e2fsck on the file itself, or on a private copy that it can read.
 
 e2fsck knows no exception stores and no redo logs, and what a killed guest left in its journal it would call
-damage. Such a disk is put together, mended and replayed in a copy.
+damage. Such a disk is put together, mended and replayed in a copy, by its format:
 
     store, shut down     metadata of its base (copied once), and all of the store    little is copied
     store, killed guest  its whole base, and all of the store; replayed
@@ -17,18 +17,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone, interrupted, tools
+from bangerbuild.disk import tools
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
 from bangerbuild.process import run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.formats.values import StoredDisk
+    from bangerbuild.tree import DiskMount
 
 E2FSCK_GAVE_UP = {8, 12}
 """Its exit codes where it can't go on: it says what it met."""
@@ -42,40 +45,38 @@ _QUESTION = re.compile(r"\s+[A-Z][^.?]*\? no$")
 
 
 @dataclass(frozen=True)
-class CheckedDisk:
-    """A disk as it lies in the store; only read."""
+class CheckRoom:
+    """What checking a disk may use."""
 
-    disk: Path
-    """A raw disk, or a store."""
-    base: Path | None
-    """The image under a store; None: the disk is raw."""
-    name: str
-    """What to call it in messages."""
-    base_name: str = ""
-    """What the image is called, see `SnapshotStore`."""
+    directory: Path
+    """Where a copy may be made, best on the disk's own filesystem; nothing else is in it."""
+    skeletons: Skeletons
+    """Of the bases of all disks that are checked."""
+    epoch: int
+    """Seconds since 1970 for what e2fsck writes into a copy."""
 
 
 @dataclass(frozen=True)
 class Readable:
     """A disk as a raw ext4 with nothing to replay."""
 
-    source: CheckedDisk
+    disk: StoredDisk
     path: Path
     """The disk itself if it is that, else a private copy."""
-    has_content: bool = True
-    """Whether it holds what is in files, and not only what e2fsck reads."""
+    content: Callable[[DiskMount], AbstractContextManager[Filesystem]] | None = None
+    """How to read what is in its files, where `path` has only what e2fsck reads."""
 
     @contextmanager
-    def opened(self) -> Iterator[Blocks]:
-        """All of it, to be read."""
-        source = self.source
-        if self.has_content or source.base is None:
-            with RawFile(self.path) as blocks:
-                blocks.name = source.name
-                yield blocks
-        else:
-            with _opened_store(source, source.base) as store:
-                yield store
+    def opened(self, place: DiskMount) -> Iterator[Filesystem]:
+        """All of it, to be read; paths are the guest's."""
+        if self.content is not None:
+            with self.content(place) as filesystem:
+                yield filesystem
+            return
+        with RawFile(self.path) as blocks:
+            blocks.name = self.disk.name
+            with Filesystem(blocks, allow_unclean=True, place=place) as filesystem:
+                yield filesystem
 
 
 class Skeletons:
@@ -109,85 +110,29 @@ class Skeletons:
         return base
 
 
-def readable(source: CheckedDisk, directory: Path, skeletons: Skeletons, *, epoch: int) -> Readable:
-    """Make a disk readable for e2fsck.
-
-    Args:
-        source: the disk.
-        directory: where a copy may be made, best on the same filesystem; nothing else is in it.
-        skeletons: of the bases of all disks that are checked.
-        epoch: the time for what e2fsck writes into a copy.
-
-    Raises:
-        FilesystemError, SnapshotError: there is no filesystem, it is marked as having errors, what lies
-            beside the disk does not fit, or its journal can't be replayed.
-        OSError: there is no room for a copy.
-    """
-    disk, name = source.disk, source.name
-    copy = directory / disk.name
-    if source.base is not None:
-        with _opened_store(source, source.base) as store:
-            in_order = _is_in_order(store)
-            skeleton = skeletons.of(source.base) if in_order else source.base
-            _merge(store, skeleton, copy)
-        if in_order:
-            return Readable(source, copy, has_content=skeleton == source.base)
-    elif interrupted.is_half_patched(disk) or interrupted.is_half_grown(disk):
-        for file in (disk, *filter(_exists, interrupted.leftovers(disk))):
-            clone.clone(file, directory / file.name)
-        try:
-            interrupted.mend(copy, name)
-        except BangerError as err:
-            raise in_place(err, copy, source) from err
-    elif _is_raw_in_order(disk, source):
-        return Readable(source, disk)
-    else:
-        clone.clone(disk, copy)
-    if not _is_raw_in_order(copy, source):
-        _replay(copy, name, epoch)
-    return Readable(source, copy)
-
-
-def in_place(err: BangerError, copy: Path, source: CheckedDisk) -> BangerError:
+def told_of(err: BangerError, copy: Path, disk: StoredDisk) -> BangerError:
     """An error of a private copy, told as one of the disk: nobody can type the copy's name any more."""
 
     def told(text: str | None) -> str | None:
-        return text and text.replace(str(copy), str(source.disk))
+        return text and text.replace(str(copy), str(disk.path))
 
     return type(err)(told(err.brief) or "", details=told(err.details), hint=told(err.hint))
 
 
-@contextmanager
-def _opened_store(source: CheckedDisk, base: Path) -> Iterator[SnapshotStore]:
-    with RawFile(base) as under, interrupted.open_recovered(source.disk, source.name) as file:
-        yield SnapshotStore(under, file, base_name=source.base_name)
+def is_in_order(blocks: Blocks) -> bool:
+    """Whether a disk needs no replay.
 
-
-def _exists(path: Path) -> bool:
-    return path.exists()
-
-
-def _merge(store: SnapshotStore, base: Path, target: Path) -> None:
-    clone.clone(base, target)
-    with RawFile(target, writable=True, durable=False) as merged:
-        for chunk, data in store.changed_chunks():
-            offset = chunk * store.chunk_bytes
-            merged.write(offset, data[: store.size_bytes - offset])
-
-
-def _is_in_order(blocks: Blocks) -> bool:
+    Raises:
+        FilesystemError: it is no filesystem, or is marked as having errors.
+    """
     return read_superblock(blocks, writable=False, allow_unreplayed=True).is_clean
 
 
-def _is_raw_in_order(path: Path, source: CheckedDisk) -> bool:
-    """Of the disk itself, or of its copy, which is of no interest to anybody in a message."""
-    with RawFile(path) as blocks:
-        blocks.name, blocks.place = source.name, None if source.base else str(source.disk)
-        return _is_in_order(blocks)
+def replay(copy: Path, name: str, epoch: int) -> None:
+    """Replay the journal of a private copy.
 
-
-def _replay(copy: Path, name: str, epoch: int) -> None:
-    """Exit code 1 would mean that e2fsck mended more: it throws a damaged journal away, and what is in it."""
+    Exit code 1 would mean that e2fsck mended more: it throws a damaged journal away, and what is in it.
+    """
     reading = tools.e2fsck_read_only(copy, size_bytes=copy.stat().st_size)
     replaying = tools.e2fsck_replay(copy, epoch=epoch)
     try:

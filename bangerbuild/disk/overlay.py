@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self, cast
 from bangerbuild.closing import Closing
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OtherBaseError, SnapshotError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -148,10 +148,7 @@ class SnapshotStore(Closing):
     def _refuse_other_base(self, marked: str | None) -> None:
         """Chunks over another base are no filesystem, and to write to it would destroy what there is."""
         if self.base_name and marked and marked != self.base_name:
-            raise SnapshotError(
-                f"'{self.name}' was made on '{marked}', and not on '{self.base_name}'",
-                hint="put the store of this VM back in its place, or make it anew with --replace",
-            )
+            raise OtherBaseError.of(self.name, marked, self.base_name)
 
     def is_unused(self, chunk: int) -> bool:
         """Whether nothing in the store refers to a chunk of its file, so that it may be written."""

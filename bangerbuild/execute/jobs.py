@@ -106,8 +106,8 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
     begun = time.monotonic()
     current = job.actions[0]
     try:
-        if template and template.outcome:
-            made = workspace.copy_outcome(job.actions, template.outcome)
+        if template and template.output:
+            made = workspace.instantiate(job.actions, template.output)
             finished.done = list(zip(job.actions, made, strict=True))
             finished.seconds[current.id] = time.monotonic() - begun
         else:

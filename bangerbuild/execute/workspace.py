@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
-from bangerbuild.execute import templates
+from bangerbuild.execute import deduplication
 from bangerbuild.model import Record, unseen
 from bangerbuild.store.stamps import stamped
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bangerbuild.execute.templates import Template
+    from bangerbuild.execute.deduplication import JobOutput, JobTemplate
     from bangerbuild.model import Action, Json, Pin, Progress, Verb
     from bangerbuild.store import Stamp, Store
 
@@ -140,12 +140,11 @@ class JobWorkspace:
         return self._action.pin
 
     @property
-    def pristine(self) -> bool:
+    def remakes_disk(self) -> bool:
         """See Workspace. Asked of the store once more: a VM may have run since the plan was made."""
-        return self._action.pristine and not any(
-            self._store.exists(artifact) and self._store.modified(artifact)
+        return self._action.remakes_disk and not any(
+            artifact in self.staged or (self._store.exists(artifact) and self._store.modified(artifact))
             for artifact in self._action.artifacts
-            if artifact not in self.staged
         )
 
     @property
@@ -174,24 +173,24 @@ class JobWorkspace:
         self._current = action
         return self._done(action, action.step.run(self))
 
-    def template(self, actions: Sequence[Action]) -> Template | None:
+    def template(self, actions: Sequence[Action]) -> JobTemplate | None:
         """What another job left that makes the same disk, or where this one may leave it."""
-        key = templates.likeness(actions)
-        return None if key is None else self.shared(("template", key), templates.opened)
+        key = deduplication.deduplication_key(actions)
+        return None if key is None else self.shared(("template", key), deduplication.template)
 
-    def offer(self, template: Template, actions: Sequence[Action]) -> None:
+    def offer(self, template: JobTemplate, actions: Sequence[Action]) -> None:
         """Leave what this job made to others that make the same."""
         (artifact,) = self.staged
         facts = [self._facts[action.id] for action in actions]
         files = [self.files.get(action.id, {}) for action in actions]
         template.offer(self.staged[artifact], guests=artifact in self.guests, facts=facts, files=files)
 
-    def copy_outcome(self, actions: Sequence[Action], outcome: templates.JobOutput) -> list[list[Record]]:
+    def instantiate(self, actions: Sequence[Action], output: JobOutput) -> list[list[Record]]:
         """Make what another job made; what the store shall remember of each step."""
         (artifact,) = actions[0].artifacts
-        clone.clone(outcome.file, self.create(artifact, guests=outcome.guests))
-        self.files = {action.id: files for action, files in zip(actions, outcome.files, strict=True) if files}
-        return [self._done(action, facts) for action, facts in zip(actions, outcome.facts, strict=True)]
+        output.file.instantiate(self.create(artifact, guests=output.guests))
+        self.files = {action.id: files for action, files in zip(actions, output.files, strict=True) if files}
+        return [self._done(action, facts) for action, facts in zip(actions, output.facts, strict=True)]
 
     def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
         self._facts[action.id] = facts

@@ -1,8 +1,8 @@
 """`attach.sh` and `detach.sh`: what of a VM needs root, the device of a snapshot root.
 
-    image     loop device, read-only ┐
-                                     ├ snapshot ← root.dev
-    root.cow  loop device            ┘
+    image  loop device, read-only ┐
+                                  ├ snapshot ← root.dev
+    store  loop device            ┘
 
 The scripts know the device by what it stands on (sysfs), not by its name: the store may have been moved or
 copied since. Before anything stands on a loop device, the script holds it open and tells it to end as soon as
@@ -59,7 +59,7 @@ loops_on() {
     done
 }
 
-# The names of the device-mapper devices that stand on root.cow.
+# The names of the device-mapper devices that stand on @STORE@.
 devices() {
     for loop in $(loops_on "$cow"); do
         for name in "/sys/block/$loop/holders"/*/dm/name; do
@@ -106,7 +106,7 @@ undo() {
     tries=0
     while loops=$(loops_on "$cow") && [ -n "$loops" ]; do
         tries=$((tries + 1))
-        [ "$tries" -le 5 ] || fail "root.cow is held by $loops"
+        [ "$tries" -le 5 ] || fail "@STORE@ is held by $loops"
         sleep 1
     done
     rm -f root.dev
@@ -118,7 +118,7 @@ done
 [ "$(id -u)" -eq 0 ] || fail "needs root"
 [ -e /dev/loop-control ] || modprobe loop || fail "this kernel has no loop devices"
 
-cow=$(readlink -f root.cow)
+cow=$(readlink -f @STORE@)
 base=$(readlink -f "$image") || base=
 device=bangerbuild-$vm-$(pwd -P | sha256sum | cut -c 1-8)
 
@@ -139,9 +139,9 @@ put_on_loop() {
     done
 }
 
-# Makes root.dev of the device $1, for the owner of root.cow to use.
+# Makes root.dev of the device $1, for the owner of @STORE@ to use.
 link() {
-    chown "$(stat -L -c %u:%g root.cow)" "/dev/mapper/$1"
+    chown "$(stat -L -c %u:%g @STORE@)" "/dev/mapper/$1"
     chmod 600 "/dev/mapper/$1"
     if [ "$(readlink root.dev)" != "/dev/mapper/$1" ]; then
         rm -f root.dev
@@ -155,10 +155,10 @@ if [ -n "$attached" ] && [ -n "$(dmsetup table "$attached" 2>/dev/null)" ]; then
     exit
 fi
 undo
-[ ! -e root.cow.redo ] || fail "a change of root.cow was interrupted: run bangerbuild apply first"
+[ ! -e @STORE@.redo ] || fail "a change of @STORE@ was interrupted: run bangerbuild apply first"
 [ -f "$base" ] || fail "the image '$image' is not there"
 # The kernel takes what has no header for a new store, and would forget what is in it.
-head -c 4 root.cow | grep -q '^SnAp' || fail "root.cow is no snapshot store"
+head -c 4 @STORE@ | grep -q '^SnAp' || fail "@STORE@ is no snapshot store"
 
 trap undo EXIT
 trap 'exit 1' HUP INT TERM
@@ -171,11 +171,11 @@ exec 9<"$loop"
 losetup -d "$loop"
 sectors=$(blockdev --getsz "$base_loop")
 dmsetup create "$device" --table "0 $sectors snapshot $base_loop $loop P 8" ||
-    fail "root.cow can't be attached; the kernel's log may tell why"
+    fail "@STORE@ can't be attached; the kernel's log may tell why"
 status=$(dmsetup status "$device")
 case $status in
 *Invalid* | *Overflow* | *failed*)
-    fail "root.cow has become invalid: the store overflowed or failed, and its data is gone"
+    fail "@STORE@ has become invalid: the store overflowed or failed, and its data is gone"
     ;;
 esac
 link "$device"
@@ -186,22 +186,23 @@ DETACH = """\
 
 undo
 """
+# In these texts @STORE@ stands for the exception store's file name.
 
 
 def attach_script(machine: Machine) -> str:
     """The text of attach.sh."""
-    if machine.base is None:
-        return RAW.format(name=machine.name, path=machine.root.path, verb="attach")
-    return _script(ATTACH_COMMENT, machine.name, machine.base, ATTACH)
+    return _script(machine, "attach", ATTACH_COMMENT, ATTACH)
 
 
 def detach_script(machine: Machine) -> str:
     """The text of detach.sh."""
-    if machine.base is None:
-        return RAW.format(name=machine.name, path=machine.root.path, verb="detach")
-    return _script(DETACH_COMMENT, machine.name, machine.base, DETACH)
+    return _script(machine, "detach", DETACH_COMMENT, DETACH)
 
 
-def _script(comment: str, name: str, base: str, body: str) -> str:
-    values = f"vm={quote(name)}\nimage={quote(base)}\n"
-    return f"{shell.head(comment.format(name=name))}{values}{COMMON}{body}"
+def _script(machine: Machine, verb: str, comment: str, body: str) -> str:
+    device = machine.root.device
+    if device is None:
+        return RAW.format(name=machine.name, path=machine.root.drives[-1].path, verb=verb)
+    values = f"vm={quote(machine.name)}\nimage={quote(device.base)}\n"
+    text = f"{COMMON}{body}".replace("@STORE@", device.store)
+    return f"{shell.head(comment.format(name=machine.name))}{values}{text}"

@@ -9,6 +9,7 @@ from bangerbuild.launch import cmdline, shell
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bangerbuild.disk.formats.values import Drive
     from bangerbuild.launch.machine import Boot, Machine
 
 COMMENT = """\
@@ -30,11 +31,16 @@ def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
     yield "--kernel", boot.vmlinux
     if boot.initrd:
         yield "--initramfs", boot.initrd
-    yield "--cmdline", cmdline.with_root(boot.cmdline)
+    yield "--cmdline", cmdline.with_root(boot.cmdline, is_read_only=machine.drives[0].is_read_only)
     # One option for all: older versions know no second --disk. And a guest that writes the header of another
     # format must not have it believed at the next start.
-    yield "--disk", *(f"path={drive.path},image_type=raw" for drive in machine.drives)
+    yield "--disk", *map(_disk, machine.drives)
     if boot.card.tap:
         yield "--net", f"tap={boot.card.tap},mac={boot.card.mac}"
     yield "--serial", "tty"
     yield "--console", "off"
+
+
+def _disk(drive: Drive) -> str:
+    read_only = ",readonly=on" if drive.is_read_only else ""
+    return f"path={drive.path},image_type={drive.image_type}{read_only}"

@@ -6,6 +6,8 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from bangerbuild.declared import Network
 
 DEFAULT = "console=ttyS0 reboot=k panic=1"
@@ -21,9 +23,17 @@ def with_network(cmdline: str, network: Network, hostname: str) -> str:
     return _with(cmdline, "ip", _ip(network, IPv4Interface(network.address), hostname))
 
 
-def with_root(cmdline: str) -> str:
+def with_root(cmdline: str, *, is_read_only: bool) -> str:
     """The command line with the first virtio disk as the root, for a VMM that does not say so itself."""
-    return _with(cmdline, "root", "/dev/vda rw")
+    return _with(cmdline, "root", f"/dev/vda {'ro' if is_read_only else 'rw'}")
+
+
+def with_words(cmdline: str, words: Iterable[str]) -> str:
+    """The command line with further parameters of the form NAME=VALUE."""
+    for word in words:
+        name, _, value = word.partition("=")
+        cmdline = _with(cmdline, name, value)
+    return cmdline
 
 
 def _ip(network: Network, interface: IPv4Interface, hostname: str) -> str:

@@ -26,6 +26,11 @@ def config(machine: Machine, boot: Boot) -> str:
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
+def refusal(why: str) -> str:
+    """The file's text where Firecracker can't start the VM: it refuses such a file, which says why."""
+    return json.dumps({"refused": f"Firecracker can't start this VM: {why}"}, indent=2) + "\n"
+
+
 def _boot_source(boot: Boot) -> dict[str, str]:
     source = {"kernel_image_path": boot.vmlinux, "boot_args": boot.cmdline}
     return source | ({"initrd_path": boot.initrd} if boot.initrd else {})
@@ -38,7 +43,7 @@ def _drives(machine: Machine) -> Iterator[dict[str, Any]]:
             "drive_id": f"drive{number}",
             "path_on_host": drive.path,
             "is_root_device": number == 0,
-            "is_read_only": False,
+            "is_read_only": drive.is_read_only,
             "cache_type": "Writeback",  # the default, Unsafe, ignores a guest's flushes
         }
 

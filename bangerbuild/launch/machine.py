@@ -11,18 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Network
-
-ATTACHED_ROOT = "root.dev"
-"""The symlink that attach.sh makes to a snapshot root's device."""
-
-
-@dataclass(frozen=True)
-class Drive:
-    """A raw disk. The guest finds the first as /dev/vda, the second as /dev/vdb."""
-
-    name: str
-    """`root`, `work` or the data disk's own."""
-    path: str
+    from bangerbuild.disk.formats.values import Attachment, Drive
 
 
 @dataclass(frozen=True)
@@ -58,16 +47,16 @@ class Machine:
     """A VM's drives and, if its image has a kernel, all else it takes to start it."""
 
     name: str
-    drives: tuple[Drive, ...]
-    """The root first, then the work disk, then data disks as they were declared."""
-    base: str | None
-    """The image under a snapshot root; None: the root is a disk of its own."""
+    root: Attachment
+    """How the disk is got at that is mounted on /."""
+    disks: tuple[Drive, ...] = ()
+    """The work disk, then data disks as they were declared."""
     boot: Boot | None = None
 
     @property
-    def root(self) -> Drive:
-        """The disk that is mounted on /."""
-        return self.drives[0]
+    def drives(self) -> tuple[Drive, ...]:
+        """In the order in which the guest finds them."""
+        return (*self.root.drives, *self.disks)
 
 
 def card(name: str, network: Network) -> Card:

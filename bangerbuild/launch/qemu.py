@@ -85,10 +85,11 @@ def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
     yield "-kernel", boot.kernel
     if boot.initrd:
         yield "-initrd", boot.initrd
-    yield "-append", cmdline.with_root(boot.cmdline)
+    yield "-append", cmdline.with_root(boot.cmdline, is_read_only=machine.drives[0].is_read_only)
     for drive in machine.drives:
         # The format is never guessed: a guest could write the header of another into its disk.
-        yield "-drive", f"file={drive.path},format=raw,if=virtio"
+        read_only = ",readonly=on" if drive.is_read_only else ""
+        yield "-drive", f"file={drive.path},format={drive.image_type},if=virtio{read_only}"
 
 
 def _comment(name: str, card: Card) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bangerbuild.launch.machine import ATTACHED_ROOT
+from bangerbuild.disk.formats.values import ATTACHED_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,11 +45,17 @@ def head(comment: str) -> str:
 
 
 def attached_check(machine: Machine) -> str:
-    """Lines that end the script with a word on what to do where a snapshot root has no device yet."""
-    return ATTACHED if machine.root.path == ATTACHED_ROOT else ""
+    """Lines that end the script with a word on what to do where a root has no device yet."""
+    return ATTACHED if machine.root.device else ""
 
 
 def command(program: str, options: Iterable[Sequence[str]]) -> str:
     """Lines that become this program: one option with its values on each, the script's arguments last."""
     lines = [f"exec {program}", *(" ".join(map(quote, option)) for option in options), '"$@"']
     return " \\\n    ".join(lines) + "\n"
+
+
+def refusal(name: str, vmm: str, why: str) -> str:
+    """A script that only says why a VMM can't start the VM."""
+    text = quote(f"{name}: {vmm} can't start this VM: {why}")
+    return f"{head('')}echo {text} >&2\nexit 1\n"

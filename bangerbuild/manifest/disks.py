@@ -6,11 +6,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bangerbuild.declared import Root, Work
+from bangerbuild.disk import formats
+from bangerbuild.disk.formats import RAW
 from bangerbuild.manifest.source_table import size_from
-from bangerbuild.manifest.values import disk_mount, disk_size, store_capacity
+from bangerbuild.manifest.values import disk_mount, disk_size
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Image
+    from bangerbuild.disk.formats.values import SizeRule
     from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.sources.source import ImageSource
@@ -28,9 +31,9 @@ def root(vm: MergedVM, image: Image | None, findings: Findings) -> Root:
     disk_format = table.get("format", Root.format)
     size_bytes = None
     if "size" in table:
-        start = image.rootfs if image else None
-        grown = partial(_size_from, start, f"image '{vm.get('image', '')}'")
-        read = grown if disk_format == "raw" else store_capacity
+        rule = formats.named(disk_format).size
+        start = image.rootfs if image and rule.is_of_clone else None
+        read = partial(_size_from, start, f"image '{vm.get('image', '')}'", rule=rule)
         size_bytes = findings.attempt(vm.place("root", "size"), read, table["size"], None)
     return Root(disk_format, size_bytes, table.get("on_new_base", Root.on_new_base))
 
@@ -58,6 +61,6 @@ def work(vm: MergedVM, image: Image | None, findings: Findings) -> Work | None:
     return Work(size_bytes, findings.attempt(place, disk_mount, table.get("mount", Work.mount), Work.mount))
 
 
-def _size_from(start: ImageSource | None, what: str, value: str | int) -> int:
-    """The size of a disk that starts as a clone, and so is no smaller than what it is cloned from."""
-    return size_from(disk_size, start.known_bytes if start else None, what, value)
+def _size_from(start: ImageSource | None, what: str, value: str | int, rule: SizeRule = RAW.size) -> int:
+    """The size of a disk; of one that starts as a clone, no smaller than what it is cloned from."""
+    return size_from(partial(disk_size, rule=rule), start.known_bytes if start else None, what, value)

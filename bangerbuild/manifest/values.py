@@ -7,16 +7,18 @@ import re
 import stat
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
+from bangerbuild.disk.formats import RAW
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.model import HostPath
 
+if TYPE_CHECKING:
+    from bangerbuild.disk.formats.values import SizeRule
+
 MIB = 1 << 20
 BLOCK_BYTES = 4096
-MIN_STORE_BYTES = MIB
-"""The smallest exception store: its header, one area's metadata, and chunks to keep a patch in."""
-MIN_DISK_BYTES = 16 * MIB
+MIN_DISK_BYTES = RAW.size.least_bytes
 """The smallest disk that is made or grown: below, little is left beside ext4's own journal."""
 _MAX_SIZE_BYTES = 1 << 60
 _MAX_ID = (1 << 32) - 2  # the last one stands for "unchanged" in chown(2)
@@ -51,25 +53,13 @@ def memory_size(value: str | int) -> int:
     return size_bytes
 
 
-def store_capacity(value: str | int) -> int:
-    """The size in bytes of an exception store."""
+def disk_size(value: str | int, rule: SizeRule = RAW.size) -> int:
+    """The size in bytes of a disk, as its format reads it; of a work or data disk, whole blocks of ext4."""
     size_bytes = parse_size(value)
-    if size_bytes < MIN_STORE_BYTES:
-        raise InvalidValueError(
-            f"size is {quoted(value)}, too small a store for its own metadata and a patch",
-            "give at least 1MiB, or leave size out for room for every block of the image",
-        )
-    return size_bytes
-
-
-def disk_size(value: str | int) -> int:
-    """The size in bytes of a disk with a filesystem of its own: whole blocks of ext4."""
-    size_bytes = parse_size(value)
-    if size_bytes < MIN_DISK_BYTES:
-        raise InvalidValueError(
-            f"size is {quoted(value)}, too small a disk", f"give at least {size_text(MIN_DISK_BYTES)}"
-        )
-    if rest := size_bytes % BLOCK_BYTES:
+    if size_bytes < rule.least_bytes:
+        raise InvalidValueError(f"size is {quoted(value)}, {rule.too_small}", rule.hint)
+    rest = size_bytes % BLOCK_BYTES
+    if rule.is_whole_blocks and rest:
         nearest = size_bytes - rest + (BLOCK_BYTES if rest * 2 >= BLOCK_BYTES else 0)
         message = f"size is {quoted(value)}, which is not a multiple of {BLOCK_BYTES}"
         raise InvalidValueError(message, f"the nearest is {nearest}")

@@ -269,8 +269,8 @@ class _Planner:
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in STAYS
-        pristine = situation.disk_verb in NEW or verdict.verb is not Verb.UPDATE or not situation.modified()
-        remade = verdict.verb is Verb.REPLACE or (verdict.verb is Verb.UPDATE and stays_there and pristine)
+        remakes_disk = verdict.verb is Verb.UPDATE and stays_there and not situation.modified()
+        discards = verdict.verb is Verb.REPLACE or remakes_disk
         action = Action(
             step=step,
             verb=verdict.verb,
@@ -278,8 +278,8 @@ class _Planner:
             recipe=stays.recipe if stays else wanted.recipe,
             fingerprint=stays.fingerprint if stays else wanted.fingerprint,
             artifacts=self._artifacts(step, stays, wanted),
-            pristine=pristine,
-            untouched=step.exclusive and remade and step.id not in self.forced,
+            remakes_disk=remakes_disk,
+            untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
         )
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
@@ -295,7 +295,7 @@ class _Planner:
         is_untouched = not any(map(self._touched, action.artifacts))
         try:
             view = PlanView(self.store, self.actions, self.epoch)
-            return action.step.preview(view, is_untouched=is_untouched)
+            return action.step.preview(view, is_untouched=is_untouched, remakes_disk=action.remakes_disk)
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
 

@@ -13,9 +13,8 @@ from bangerbuild.steps.image_rootfs import ImageRootfs
 from bangerbuild.steps.image_work_seed import ImageWorkSeed
 from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized
 from bangerbuild.steps.launch import Launch
-from bangerbuild.steps.root_overlay import RootOverlay
+from bangerbuild.steps.root import Root
 from bangerbuild.steps.root_patch import RootPatch
-from bangerbuild.steps.root_raw import RootRaw
 from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
 
@@ -29,33 +28,50 @@ class StepKind(Step, Protocol):
     """A kind of step, as the registry has it."""
 
     @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """Every kind that such a step can be of; most have one."""
+
+    @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Step]:
         """Every step of this kind that the manifest asks for."""
 
 
-KINDS: dict[str, type[StepKind]] = {
-    "image-rootfs": ImageRootfs,
-    "image-kernel": ImageKernel,
-    "image-initrd": ImageInitrd,
-    "image-work-seed": ImageWorkSeed,
-    "image-work-seed-sized": ImageWorkSeedSized,
-    "root-overlay": RootOverlay,
-    "root-raw": RootRaw,
-    "root-patch": RootPatch,
-    "work-disk": WorkDisk,
-    "work-patch": WorkPatch,
-    "data-disk": DataDisk,
-    "data-patch": DataPatch,
-    "launch": Launch,
-}
+STEPS: tuple[type[StepKind], ...] = (
+    ImageRootfs,
+    ImageKernel,
+    ImageInitrd,
+    ImageWorkSeed,
+    ImageWorkSeedSized,
+    Root,
+    RootPatch,
+    WorkDisk,
+    WorkPatch,
+    DataDisk,
+    DataPatch,
+    Launch,
+)
 
-PATCHES = frozenset(name for name, kind in KINDS.items() if kind.changes is not None)
-"""Kinds of steps that change another's artifact and make none of their own."""
+
+def of_kind(kind: str) -> type[Step] | None:
+    """The step that a record of this kind is of; None: another version made it."""
+    return next((step for step in STEPS if kind in step.kinds()), None)
+
+
+def is_patch(kind: str) -> bool:
+    """Whether steps of this kind change another's artifact and make none of their own."""
+    step = of_kind(kind)
+    return step is not None and step.changes is not None
+
+
+def is_exclusive(kind: str) -> bool:
+    """Whether a guest may write to what steps of this kind make; of an unknown kind it may."""
+    step = of_kind(kind)
+    return step is None or step.exclusive
 
 
 def declare(manifest: Manifest) -> list[Step]:
     """Every step that the manifest asks for: image by image, then VM by VM."""
-    steps = [step for kind in KINDS.values() for step in kind.declare(manifest)]
+    steps = [step for step_class in STEPS for step in step_class.declare(manifest)]
     owners = {
         f"{table}.{name}": number
         for number, (table, name) in enumerate(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.disk.superblock import read_superblock
@@ -12,7 +12,7 @@ from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
-from bangerbuild.steps import differences, disks, in_place, ledger, patching, views
+from bangerbuild.steps import differences, disks, ledger, patching, views
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class DiskPatch(ABC):
     outputs: ClassVar[tuple[str, ...]] = ()
     tools: ClassVar[tuple[str, ...]] = ("libext2fs", "SOURCE_DATE_EPOCH")
 
-    name: str = field(metadata={"recipe": False})
+    name: str = field(metadata={"recipe": False, "owner": True})
     image: str = field(metadata={"recipe": False})
     place: DiskMount = field(metadata={"recipe": False})
     authorized_keys: tuple[str, ...] = field(default=(), metadata={"key": "ssh_authorized_keys"})
@@ -68,10 +68,10 @@ class DiskPatch(ABC):
             for sync in self.file_syncs
         )
 
-    @property
-    def likeness(self) -> object:
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
         """See Step."""
-        return replace(self, name="")
+        return (cls.kind,)
 
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
@@ -108,7 +108,7 @@ class DiskPatch(ABC):
         """What was written into the guest, one way or another."""
         return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
-    def preview(self, view: View, *, is_untouched: bool) -> Preview:
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
@@ -116,7 +116,8 @@ class DiskPatch(ABC):
                     return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
                 artifact = self.image_artifact(view)
                 image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
-                now = self.guest_now(views.ImageView(image), disk)
+                start = image if remakes_disk else disk  # where the run starts too
+                now = self.guest_now(views.ImageView(image), start)
                 synced = tuple(self.synced_paths())
                 wanted = self.wanted(now, synced)
                 lines = self._before(disk, view)
@@ -147,21 +148,27 @@ class DiskPatch(ABC):
         return Preview(tuple(diffs), tuple(reasons))
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step. What this job has made is written as it is, what a guest has in one transaction."""
-        artifact = workspace.artifact(self.changes)
-        if workspace.is_staged(artifact):
-            with disks.opened_to_write(workspace, self.changes, self.place) as disk:
-                workspace.wrote(self._patch(disk, workspace))
-            return self._facts
-        with workspace.in_place(artifact) as path:
-            in_place.replay(workspace, self.changes, path)
-            with in_place.transaction(workspace, self.changes, path, self.place) as disk:
+        """See Step. What this job has staged is written as it is, what a guest has in one transaction."""
+        if workspace.is_staged(workspace.artifact(self.changes)):
+            self._write_staged(workspace)
+        else:
+            self._update_in_place(workspace)
+        return self._facts
+
+    def _write_staged(self, workspace: Workspace) -> None:
+        with disks.opened_to_write(workspace, self.changes, self.place) as disk:
+            workspace.wrote(self._patch(disk, workspace))
+
+    def _update_in_place(self, workspace: Workspace) -> None:
+        with workspace.in_place(workspace.artifact(self.changes)):
+            disk_format, stored = disks.stored(workspace, self.changes)
+            disk_format.replay(stored, workspace)
+            with disk_format.transaction(stored, self.place, workspace.epoch) as disk:
                 lines = self._patch(disk, workspace)
                 workspace.intend(lines)
             with disks.opened(workspace, self.changes, self.place) as disk:
                 ledger.check(disk, lines)
         workspace.wrote(lines)
-        return self._facts
 
     @property
     def _facts(self) -> dict[str, Json]:
@@ -225,7 +232,7 @@ class DiskPatch(ABC):
         return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
     def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
-        """The guest as this disk's patch may read it."""
+        """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
 
     def image_artifact(self, view: View) -> str | None:

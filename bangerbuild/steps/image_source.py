@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone, tools
+from bangerbuild.disk import clone, making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.process import find, run
 from bangerbuild.sources.source import EntryTree
-from bangerbuild.steps import disks, image_content, image_files
+from bangerbuild.steps import image_content, image_files
 from bangerbuild.steps.image_tree import fill
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:
         clone.clone(path, target)
     if wanted > size:
         check(target, written)  # preening would mend some errors without a word
-        disks.grow(target, wanted, workspace.epoch)
+        making.grow(target, wanted, workspace.epoch)
 
 
 def check(target: Path, written: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import tools
+from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
@@ -13,7 +13,6 @@ from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError
 from bangerbuild.formats.totals import measure
 from bangerbuild.process import run
-from bangerbuild.steps import disks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +36,7 @@ SIZE_HINT = "make `size` larger, or leave it out"
 
 def fill(tree: EntryTree, target: Path, workspace: Workspace, *, label: str = "") -> None:
     """Write a tree into a fresh ext4 at `target`, which does not exist."""
-    disks.make_empty(target, replace(_geometry(tree), label=label), workspace)
+    making.make_empty(target, replace(_geometry(tree), label=label), workspace)
     try:
         large_bytes = _filled(tree, target, workspace)
     except FilesystemError as err:

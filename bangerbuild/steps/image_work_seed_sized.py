@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bangerbuild.disk import making
 from bangerbuild.errors import SourceError
-from bangerbuild.steps import disks, images
+from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class ImageWorkSeedSized(Unopened):
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
     sources: ClassVar[tuple[Source, ...]] = ()
-    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+    tools: ClassVar[tuple[str, ...]] = making.TOOLS
 
     name: str = field(metadata={"recipe": False})
     size_bytes: int = field(metadata={"key": "size"})
@@ -80,8 +81,8 @@ class ImageWorkSeedSized(Unopened):
                 hint="give `size` under [vm.NAME.work] at least the seed's, or the seed a smaller one",
             )
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        disks.make_clone(seed, target, workspace)
+        making.make_clone(seed, target, workspace)
         if self.size_bytes > seed_bytes:
-            disks.grow(target, self.size_bytes, workspace.epoch)
+            making.grow(target, self.size_bytes, workspace.epoch)
         target.chmod(0o444)
         return {"size_bytes": self.size_bytes}

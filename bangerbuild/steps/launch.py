@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Self
 
+from bangerbuild.disk import formats
+from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bangerbuild.declared import VM, Image, Manifest, Network
+    from bangerbuild.disk.formats.values import Attachment
     from bangerbuild.model import Json, Situation, Source, View, Workspace
 
 MIB = 1 << 20
@@ -122,26 +126,29 @@ class Launch(Unopened):
         return {"root": f"{vm}.root"} | work | {name: f"{vm}.disk.{name}" for name in self.disks}
 
     def _machine(self, view: View) -> machine.Machine:
-        drives = [
-            machine.Drive(name, self._relative(view.artifact(step_id)))
-            for name, step_id in self._disks().items()
-        ]
-        base = None
-        # What is there decides, not what is declared: a root that a guest has written to stays as it is.
-        if drives[0].path == "root.cow":
-            base = self._relative(cast("str", view.facts(f"vm.{self.name}.root")["base"]))
-            drives[0] = machine.Drive("root", machine.ATTACHED_ROOT)
-        boot = self._boot(self.start, view) if isinstance(self.start, Start) else None
-        return machine.Machine(self.name, tuple(drives), base, boot)
+        _, *others = self._disks().values()
+        drives = tuple(Drive(self._relative(view.artifact(step_id))) for step_id in others)
+        root = self._root(view)
+        boot = self._boot(self.start, view, root) if isinstance(self.start, Start) else None
+        return machine.Machine(self.name, root, drives, boot)
 
-    def _boot(self, start: Start, view: View) -> machine.Boot:
+    def _root(self, view: View) -> Attachment:
+        """What is there decides, not what is declared: a root that a guest has written to stays as it is."""
+        root_id = f"vm.{self.name}.root"
+        artifact = view.artifact(root_id)
+        disk_format = formats.of_file(artifact)
+        base = self._relative(disks.base_of(view, root_id).name) if disk_format.stands_on_base else ""
+        return disk_format.attachment(self._relative(artifact), base)
+
+    def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
         kernel, vmlinux = view.artifacts(f"image.{self.image}.kernel")
         initrd = view.artifact(f"image.{self.image}.initrd") if self.initrd else None
+        line = cmdline.with_network(start.cmdline, start.network, start.hostname or self.name)
         return machine.Boot(
             kernel=self._relative(kernel),
             vmlinux=self._relative(vmlinux),
             initrd=self._relative(initrd) if initrd else None,
-            cmdline=cmdline.with_network(start.cmdline, start.network, start.hostname or self.name),
+            cmdline=cmdline.with_words(line, root.kernel_words),
             vcpus=start.vcpus,
             memory_mib=start.memory_bytes // MIB,
             card=machine.card(self.name, start.network),

@@ -9,7 +9,7 @@ from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.steps import disks, ledger, molds, patching, roots, views
+from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -70,32 +70,41 @@ class RootPatch(DiskPatch):
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
 
-    @property
-    def likeness(self) -> object:
-        """See Step; each has a hostname of its own."""
-        return None
-
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step. A root that no guest has written to is made anew, and gets its identity.
+        """See Step.
 
-        The same bytes then, whatever was declared before. What all VMs of an image get alike comes first,
-        because it is done once for them all.
+        A root that this job made is filled. One that no guest has written to is made anew first, so that it
+        has the same bytes whatever was declared before. A guest's, and one that this job grew, is brought up
+        to date as it is.
         """
         artifact = workspace.artifact(self.changes)
-        if not workspace.is_new(artifact):
-            if workspace.is_staged(artifact) or not workspace.pristine:
-                return super().run(workspace)
-            roots.make(workspace, artifact, workspace.facts(self.changes))
-        now = disks.shared_view(workspace, str(workspace.facts(self.changes)["base"]))
+        if workspace.is_new(artifact):
+            self._fill(workspace)
+            return {}
+        if workspace.remakes_disk:
+            root.make(workspace, artifact, workspace.facts(self.changes))
+            self._fill(workspace)
+            return {}
+        return super().run(workspace)
+
+    def _fill(self, workspace: Workspace) -> None:
+        """Write everything into a root that holds no more than its image."""
+        now = disks.shared_view(workspace, disks.base_of(workspace, self.changes).name)
         with workspace.using(("trees", self.file_syncs), lambda: patching.surveyed(self.file_syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
             wanted = self.wanted(now, trees.paths)
             alike, own = defaults.split(self, GuestEdits.joined((identity, wanted)), trees.paths)
             for warning in own.warnings:
                 workspace.warn(warning)
-            layers = molds.Layers(alike, self, trees, own.changes, now)
-            workspace.wrote(molds.write(workspace, layers, ledger.of_changes(wanted.changes)))
-        return {}
+            lines = ledger.of_changes(wanted.changes)
+            layers = root_layers.layers(self, now, alike=alike, trees=trees, own=own.changes, lines=lines)
+            disk_format, stored = disks.stored(workspace, self.changes)
+            written = disk_format.fill(stored, layers, self.place, workspace)
+        for warning in root_layers.warnings(written):
+            workspace.warn(warning)
+        lines = {**root_layers.lines(written), **lines}
+        ledger.refuse_different(written.own, lines, stored.name)
+        workspace.wrote(lines)
 
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
         """The guest's defaults, and what is declared."""

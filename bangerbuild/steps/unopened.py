@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.model import Preview
 
@@ -13,15 +13,17 @@ if TYPE_CHECKING:
 class Unopened:
     """A step whose artifacts no guest writes, or whose patch is the one to look into them."""
 
-    @property
-    def likeness(self) -> object:
+    kind: ClassVar[str]
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
         """See Step."""
-        return None
+        return (cls.kind,)
 
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # there is nothing to look for
         """See Step."""
         return ()
 
-    def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # it writes nothing into a guest
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # it writes into no guest
         """See Step."""
         return Preview()

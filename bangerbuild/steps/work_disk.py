@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.disk import tools
+from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.model import Verb
-from bangerbuild.steps import disks, in_place
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
-from bangerbuild.steps.unopened import Unopened
+from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest
-    from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Workspace
 
 HOME = "/root"
 
 
 @dataclass(frozen=True)
-class WorkDisk(Unopened):
-    """One VM's work disk. It is the guest's from the moment it is published: only ever patched or grown."""
+class WorkDisk(PlainDisk):
+    """One VM's work disk."""
 
     kind: ClassVar[str] = "work-disk"
-    format: ClassVar[int] = 1
-    exclusive: ClassVar[bool] = True
-    changes: ClassVar[None] = None
-    sources: ClassVar[tuple[Source, ...]] = ()
-    tools: ClassVar[tuple[str, ...]] = disks.TOOLS
+    label: ClassVar[str] = LABEL
 
-    name: str = field(metadata={"recipe": False})
+    name: str = field(metadata={"recipe": False, "owner": True})
     size_bytes: int | None = field(metadata={"key": "work.size"})
     mount: str = field(metadata={"recipe": False})
     inputs: tuple[str, ...] = field(metadata={"recipe": False})
@@ -59,34 +53,13 @@ class WorkDisk(Unopened):
         """See Step."""
         return (f"vms/{self.name}/work.ext4",)
 
-    @property
-    def likeness(self) -> object:
-        """See Step."""
-        return replace(self, name="")
-
-    def judge(self, situation: Situation) -> Verdict:
-        """See `disks.judge`: a changed seed shapes new work disks only."""
-        return disks.judge(situation, self.size_bytes)
-
-    def inspect(self, view: View) -> tuple[Reason, ...]:
-        """See Step."""
-        return disks.inspect(view, self.outputs[0])
-
-    def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
-        artifact = self.outputs[0]
-        if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
-            self._make(workspace.create(artifact, guests=True), workspace)
-        else:
-            in_place.change(workspace, self.id, self.size_bytes, label=LABEL)
-        return disks.facts(workspace.path(artifact))
-
-    def _make(self, target: Path, workspace: Workspace) -> None:
+    def make(self, target: Path, workspace: Workspace) -> None:
+        """See PlainDisk."""
         if self.inputs:
-            disks.make_clone(workspace.path(workspace.artifact(self.inputs[0])), target, workspace)
+            making.make_clone(workspace.path(workspace.artifact(self.inputs[0])), target, workspace)
             return
         size_bytes = self.size_bytes or 0  # the manifest gives a size where there is no seed
-        disks.make_empty(target, tools.Geometry(size_bytes, label=LABEL), workspace)
+        making.make_empty(target, tools.Geometry(size_bytes, label=LABEL), workspace)
         if self.mount == HOME:
             with (
                 RawFile(target, writable=True, durable=False) as blocks,

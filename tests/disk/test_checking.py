@@ -11,11 +11,14 @@ import pytest
 from bangerbuild import process
 from bangerbuild.disk import checking, growing, redo_log, tools, transaction
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.checking import CheckedDisk, Readable, Skeletons
+from bangerbuild.disk.checking import CheckRoom, Readable, Skeletons
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats import FORMATS
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
+from bangerbuild.tree import ALONE
 from tests.disk.damage import bitmap_of, command_debugfs, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs, make_ext4, merge
 from tests.disk.growths import PLAIN, grow_killed
@@ -68,7 +71,9 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
     (room / "skeletons").mkdir(exist_ok=True)
     skeletons = Skeletons(room / "skeletons")
     try:
-        return checking.readable(CheckedDisk(disk, base, "vms/web/disk"), room, skeletons, epoch=EPOCH)
+        disk_format = FORMATS["raw" if base is None else "snapshot"]
+        stored = StoredDisk(disk, "vms/web/disk", base and Base(base, "images/rootfs.ext4"))
+        return disk_format.check(stored, CheckRoom(room, skeletons, EPOCH))
     finally:
         after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}
         assert after == before
@@ -76,7 +81,7 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
 
 def content(disk: Readable, guest: str) -> bytes | None:
     """What our own reader finds in it."""
-    with disk.opened() as blocks, Filesystem(blocks) as filesystem:
+    with disk.opened(ALONE) as filesystem:
         return filesystem.read(guest)
 
 
@@ -93,7 +98,7 @@ def test_of_a_store_e2fsck_gets_all_that_it_reads_and_nothing_else(filled: Path,
     disk = whole(cow, room, filled)
     assert_clean(disk.path)
     assert debugfs(disk.path, "cat /d/g") == b"of the store"
-    assert not disk.has_content
+    assert disk.content is not None
     assert disk.path.stat().st_blocks * 512 < 8 << 20
     with RawFile(filled) as base, SnapshotStore(base, cow) as store:
         reference = merge(filled, store, room / "reference")
@@ -128,7 +133,7 @@ def test_of_a_damaged_base_everything_is_taken(filled: Path, room: Path) -> None
     cow = over(filled, filled.with_name("root.cow"), "/g", b"of the store")
     flip(filled, bitmap_of(filled))
     disk = whole(cow, room, filled)
-    assert disk.has_content
+    assert disk.content is None
     assert debugfs(disk.path, "cat /f") == b"old"
     assert list((room / "skeletons").iterdir()) == []
 

@@ -725,15 +725,18 @@ def standing_alone(path: Path) -> dict[str, str]:
 # the workspace
 
 
-def test_a_disk_that_was_pristine_when_planned_and_is_not_now_is_not_pristine(path: Path) -> None:
+def test_a_disk_that_was_to_be_made_anew_and_was_used_since_is_not(path: Path) -> None:
     built([disk("root"), patch("root")], path)
     made = planned([disk("root"), patch("root", "more;")], path)
     actions = {action.id: action for action in made.actions}
-    assert actions["root.patch"].pristine
+    assert actions["root.patch"].remakes_disk
     with (path / "root.cow").open("a") as guest:
         guest.write("guest;")
     seen: list[bool] = []
-    steps = [disk("root"), patch("root", "more;", during=lambda workspace: seen.append(workspace.pristine))]
+    steps = [
+        disk("root"),
+        patch("root", "more;", during=lambda workspace: seen.append(workspace.remakes_disk)),
+    ]
     with store.writing(path, timeout_seconds=0) as opened:
         workspace = JobWorkspace(actions, opened, EPOCH, Shared())
         workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])

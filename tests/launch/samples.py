@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from bangerbuild.disk.formats import FORMATS
+from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline
-from bangerbuild.launch.machine import Boot, Card, Drive, Machine
+from bangerbuild.launch.machine import Boot, Card, Machine
 
 IMAGE = "../../images/bookworm"
+SNAPSHOT = FORMATS["snapshot"].attachment("root.cow", f"{IMAGE}/cc/rootfs.ext4")
+RAW = FORMATS["raw"].attachment("root.ext4", f"{IMAGE}/cc/rootfs.ext4")
 
 WEB_CARD = Card("06:00:ac:10:00:0a", "tap-web", "172.16.0.10/24", "172.16.0.1")
 WEB_BOOT = Boot(
@@ -19,8 +23,8 @@ WEB_BOOT = Boot(
 )
 WEB = Machine(
     name="web",
-    drives=(Drive("root", "root.dev"), Drive("work", "work.ext4"), Drive("my-data", "my-data.ext4")),
-    base=f"{IMAGE}/cc/rootfs.ext4",
+    root=SNAPSHOT,
+    disks=(Drive("work.ext4"), Drive("my-data.ext4")),
     boot=WEB_BOOT,
 )
 """A snapshot root, a work disk, a data disk, a kernel with its initrd, and a network."""
@@ -28,8 +32,8 @@ WEB = Machine(
 PLAIN_BOOT = Boot(
     f"{IMAGE}/aa/vmlinuz", f"{IMAGE}/aa/vmlinux", None, "quiet", 1, 512, Card("06:01:00:00:00:01")
 )
-PLAIN = Machine("plain", (Drive("root", "root.ext4"),), None, PLAIN_BOOT)
+PLAIN = Machine("plain", RAW, (), PLAIN_BOOT)
 """A raw root, a kernel that needs no initrd, and no network."""
 
-DISKS_ONLY = Machine("disks", (Drive("root", "root.dev"),), f"{IMAGE}/cc/rootfs.ext4")
+DISKS_ONLY = Machine("disks", SNAPSHOT)
 """No kernel: somebody else starts it."""

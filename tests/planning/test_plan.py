@@ -325,7 +325,7 @@ class TestPreview:
         self, tmp_path: Path
     ) -> None:
         class Unreadable(FakeDisk):
-            def preview(self, view: View, *, is_untouched: bool) -> Preview:  # noqa: ARG002  # it fails whatever it sees
+            def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # it fails whatever it sees
                 raise FilesystemError("'root.cow' has errors")
 
         built(STEPS, tmp_path)
@@ -346,24 +346,24 @@ class TestPreview:
         assert view.epoch == 7
 
 
-class TestPristine:
-    """Whether a disk may be made anew."""
+class TestRemakesDisk:
+    """Whether the plan has a disk made anew by its patch."""
 
     CHANGED = (BASE, ROOT, replace(PATCH, text="new"))
 
-    def test_a_disk_as_it_was_published_is_pristine(self, tmp_path: Path) -> None:
+    def test_a_disk_as_it_was_published_is_made_anew(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)
-        assert of(planned(self.CHANGED, tmp_path), PATCH.id).pristine
+        assert of(planned(self.CHANGED, tmp_path), PATCH.id).remakes_disk
 
     def test_a_disk_that_a_guest_wrote_to_is_not(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)
         (tmp_path / "vms/web/root.cow").write_text("a guest's")
-        assert not of(planned(self.CHANGED, tmp_path), PATCH.id).pristine
+        assert not of(planned(self.CHANGED, tmp_path), PATCH.id).remakes_disk
 
-    def test_a_disk_whose_stat_differs_but_not_its_bytes_is_pristine(self, tmp_path: Path) -> None:
+    def test_a_disk_whose_stat_differs_but_not_its_bytes_is_made_anew(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)
         os.utime(tmp_path / "vms/web/root.cow", (1, 1))
-        assert of(planned(self.CHANGED, tmp_path), PATCH.id).pristine
+        assert of(planned(self.CHANGED, tmp_path), PATCH.id).remakes_disk
 
     def test_a_disk_that_was_patched_after_a_guest_wrote_to_it_stays_the_guest_s(
         self, tmp_path: Path
@@ -372,7 +372,7 @@ class TestPristine:
         (tmp_path / "vms/web/root.cow").write_text("a guest's")
         built(self.CHANGED, tmp_path)
         again = (BASE, ROOT, replace(PATCH, text="newer"))
-        assert not of(planned(again, tmp_path), PATCH.id).pristine
+        assert not of(planned(again, tmp_path), PATCH.id).remakes_disk
 
     def test_a_disk_that_was_made_anew_is_ours_again(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)
@@ -380,7 +380,7 @@ class TestPristine:
         built(self.CHANGED, tmp_path)
         built(self.CHANGED, tmp_path, forced=["vm.web.root", "vm.web.root.patch"])
         again = (BASE, ROOT, replace(PATCH, text="newer"))
-        assert of(planned(again, tmp_path), PATCH.id).pristine
+        assert of(planned(again, tmp_path), PATCH.id).remakes_disk
 
 
 def everything(top: Path) -> dict[str, tuple[int, ...]]:

@@ -182,7 +182,7 @@ def test_another_version_of_this_program_answers_for_itself(project: Project, tm
     assert eventually_fast(source=source)
     assert "click" in loaded()  # the one in the checkout
     assert eventually_fast(source=source)
-    with (source / "bangerbuild/steps/root_raw.py").open("a") as file:
+    with (source / "bangerbuild/steps/root.py").open("a") as file:
         file.write("\n")
     assert "click" in loaded(source=source)
     assert eventually_fast(source=source)

@@ -22,7 +22,7 @@ from bangerbuild import execute, graph, process, store
 from bangerbuild.commands.verify import artifacts
 from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.commands.verify.rebuild import rebuild
-from bangerbuild.disk.checking import Skeletons
+from bangerbuild.disk.checking import CheckRoom, Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.pipeline import known_pins, load
 from bangerbuild.request import epoch
@@ -201,7 +201,7 @@ class _Examination:
         with self._turn:
             directory = self._stage()
         try:
-            return artifacts.examine(one, artifacts.CheckContext(directory, self._skeletons, self._epoch))
+            return artifacts.examine(one, CheckRoom(directory, self._skeletons, self._epoch))
         finally:
             shutil.rmtree(directory, ignore_errors=True)
 

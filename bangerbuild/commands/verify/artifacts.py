@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.commands.verify.check import Check, CheckResult, judged, told
-from bangerbuild.disk import checking, clone, in_use
-from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk import checking, clone, formats, in_use
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, ToolError
-from bangerbuild.steps import KINDS, PATCHES, disks, ledger
+from bangerbuild.steps import disks, is_exclusive, is_patch, ledger
 from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.model import Record
     from bangerbuild.store import Stamp, Store
 
@@ -33,10 +34,10 @@ class Artifact:
     exclusive: bool
     """Whether a guest may write to it, or be writing now."""
     stamp: Stamp | None
-    base: Path | None
-    """The image under a snapshot; None: it is none."""
-    base_name: str
-    """What it is called in the store."""
+    format: DiskFormat | None
+    """None: it holds no filesystem."""
+    base: Base | None
+    """The image that it stands on; None: it needs none."""
     patch: str
     """The step that writes into it."""
     lines: Mapping[str, str] = field(default_factory=dict)
@@ -47,40 +48,38 @@ class Artifact:
 
 def of(store: Store, record: Record) -> Iterator[Artifact]:
     """What a record says of each of its artifacts; nothing for a step that makes none of its own."""
-    if record.recipe.kind in PATCHES:
+    if is_patch(record.recipe.kind):
         return
-    kind = KINDS.get(record.recipe.kind)
-    snapshot = record.facts.get("format") == "snapshot"
-    base = record.facts.get("base") if snapshot else None
     patch = f"{record.id}.patch"
     patched = store.records.get(patch)
     for name in record.artifacts:
+        disk_format = _format(record, name)
         yield Artifact(
             name=name,
             file=store.path / name,
             id=record.step_id,
-            exclusive=kind is None or kind.exclusive,
+            exclusive=is_exclusive(record.recipe.kind),
             stamp=store.stamps.get(name),
-            base=store.path / str(base) if base else None,
-            base_name=str(base or ""),
+            format=disk_format,
+            base=_base(store, record) if disk_format and disk_format.stands_on_base else None,
             patch=patch,
             lines=store.ledger(patch) if patched and patched.artifacts == record.artifacts else {},
             mount_point=str(patched.facts.get("mount_point", "/")) if patched else "/",
         )
 
 
-@dataclass(frozen=True)
-class CheckContext:
-    """What the checks of one artifact may use."""
-
-    directory: Path
-    """A private one on the store's filesystem, empty; the caller removes it."""
-    skeletons: checking.Skeletons
-    epoch: int
-    """Seconds since 1970 for what is written into copies."""
+def _format(record: Record, name: str) -> DiskFormat | None:
+    """Records of images name no format, and some of their artifacts are no disks."""
+    is_disk = "format" in record.facts or formats.is_disk(name)
+    return disks.format_of(record.facts, name) if is_disk else None
 
 
-def examine(artifact: Artifact, means: CheckContext) -> tuple[Check, ...]:
+def _base(store: Store, record: Record) -> Base:
+    name = str(record.facts["base"])
+    return Base(store.path / name, name)
+
+
+def examine(artifact: Artifact, room: checking.CheckRoom) -> tuple[Check, ...]:
     """Every check of an artifact, which is only read, as far as the ones before allow the next."""
     try:
         before = artifact.file.stat()
@@ -91,7 +90,7 @@ def examine(artifact: Artifact, means: CheckContext) -> tuple[Check, ...]:
         return (_check(artifact, "artifact", CheckResult.FAILED, told(err)),)
     if holder:
         return (_check(artifact, "use", CheckResult.IN_USE, f"in use by {holder}"),)
-    checks = (_check(artifact, "artifact", CheckResult.OK), *_contents(artifact, before, means))
+    checks = (_check(artifact, "artifact", CheckResult.OK), *_contents(artifact, before, room))
     if artifact.exclusive and _was_used(artifact, before):
         return (_check(artifact, "use", CheckResult.IN_USE, "it was used while it was checked"),)
     return checks
@@ -112,16 +111,16 @@ def _look(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _contents(artifact: Artifact, before: os.stat_result, means: CheckContext) -> Iterator[Check]:
+def _contents(artifact: Artifact, before: os.stat_result, room: checking.CheckRoom) -> Iterator[Check]:
     yield from judged(artifact.name, artifact.id, "digest", lambda: _digest_faults(artifact, before))
     if artifact.base is not None:
-        if not artifact.base.is_file():
-            lost = f"its base '{artifact.base}' is missing: nothing else can be said of it"
+        if not artifact.base.path.is_file():
+            lost = f"its base '{artifact.base.path}' is missing: nothing else can be said of it"
             yield _check(artifact, "base", CheckResult.FAILED, lost)
             return
         yield _check(artifact, "base", CheckResult.OK)
-    if artifact.name.endswith(disks.SUFFIXES):
-        yield from _disk(artifact, means)
+    if artifact.format is not None:
+        yield from _disk(artifact, artifact.format, room)
 
 
 def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
@@ -135,31 +134,29 @@ def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:
     yield "its bytes changed although nobody wrote to it" if untouched else "was changed by someone else"
 
 
-def _disk(artifact: Artifact, means: CheckContext) -> Iterator[Check]:
-    source = checking.CheckedDisk(artifact.file, artifact.base, artifact.name, artifact.base_name)
+def _disk(artifact: Artifact, disk_format: DiskFormat, room: checking.CheckRoom) -> Iterator[Check]:
     try:
-        disk = checking.readable(source, means.directory, means.skeletons, epoch=means.epoch)
+        disk = disk_format.check(StoredDisk(artifact.file, artifact.name, artifact.base), room)
     except (BangerError, OSError) as err:
         yield _check(artifact, "filesystem", CheckResult.FAILED, told(err))
         return
-    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk.path, source))
+    yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk))
     if artifact.lines:
         yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 
 
-def _filesystem_faults(raw: Path, source: checking.CheckedDisk) -> Iterator[str]:
+def _filesystem_faults(disk: checking.Readable) -> Iterator[str]:
     """One fault for all that e2fsck says: what follows the first is seldom another."""
     try:
-        first, *more = checking.errors_in(raw) or ("",)
+        first, *more = checking.errors_in(disk.path) or ("",)
     except ToolError as err:
-        raise checking.in_place(err, raw, source) from err
-    first = first.replace(str(raw), str(source.disk))
+        raise checking.told_of(err, disk.path, disk.disk) from err
+    first = first.replace(str(disk.path), str(disk.disk.path))
     if first:
         yield f"e2fsck: {first} (and {len(more)} more)" if more else f"e2fsck: {first}"
 
 
 def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
-    place = DiskMount(artifact.mount_point)
-    with disk.opened() as blocks, Filesystem(blocks, allow_unclean=True, place=place) as filesystem:
+    with disk.opened(DiskMount(artifact.mount_point)) as filesystem:
         for path in ledger.differing(filesystem, artifact.lines):
             yield f"{path} differs in the guest"

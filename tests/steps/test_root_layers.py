@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
+from bangerbuild.disk import deduplication as disk_deduplication
+from bangerbuild.disk.formats.snapshot import Snapshot
 from bangerbuild.errors import GuestPathError, SourceError
-from bangerbuild.execute import templates, workspace
+from bangerbuild.execute import deduplication, workspace
 from bangerbuild.execute.recheck import Sources
-from bangerbuild.steps import molds
 from tests.fakes import FakeHost
 from tests.steps.building import DEBIAN, KEY, Disk, write_tar
 
@@ -102,7 +103,7 @@ def test_work_disks_that_differ_are_no_copies_of_each_other(site: Project) -> No
 def test_a_disk_that_holds_much_is_not_copied_from_another(
     site: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(templates, "MOST_BYTES", 0)
+    monkeypatch.setattr(deduplication, "MOST_BYTES", 0)
     site.write(HEAD + "".join(map(vm, "abcd")))
     site.build()
     for name in "abcd":
@@ -110,7 +111,7 @@ def test_a_disk_that_holds_much_is_not_copied_from_another(
 
 
 def test_a_large_tree_is_written_into_each_root(site: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(molds, "MOST_BYTES", 0)
+    monkeypatch.setattr(disk_deduplication, "MOST_BYTES", 0)
     site.write(HEAD + "".join(map(vm, "ab")))
     site.build()
     for name in "ab":
@@ -187,13 +188,13 @@ def test_two_paths_of_one_file_are_refused_where_they_differ_and_only_there(site
 def test_a_tree_that_changes_while_disks_are_made_of_it_spoils_all_of_them(
     site: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    surveyed = molds.write
+    surveyed = Snapshot.fill
 
     def meddled(*arguments: object) -> object:
         (site.directory / "site/c").write_text("three\n")
         return surveyed(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(molds, "write", meddled)
+    monkeypatch.setattr(Snapshot, "fill", meddled)
     site.write(HEAD + "".join(map(vm, "abc")))
     results = site.apply()
     for name in "abc":

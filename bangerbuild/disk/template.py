@@ -1,8 +1,10 @@
-"""A store that others are cast from: they differ from it in the content of a few files and in nothing else.
+"""Templates: disks that are alike are made once, and the others are instantiated from that one.
 
-Stores over one base that get the same files, of as many blocks each, are the same but for those blocks, the
-sizes in the inodes, and the inodes' checksums. libext2fs writes the first; each other one is its bytes with
-these replaced.
+A `FileTemplate` is a whole file, for disks that are the same to the last byte.
+
+A `StoreTemplate` is an exception store, for stores over one base that get the same files, of as many blocks
+each. They are the same but for those blocks, the sizes in the inodes, and the inodes' checksums. libext2fs
+writes the first; each other one is its bytes with these replaced.
 
     inode  u32 size at 0x04, its upper half at 0x6C; u32 generation at 0x64;
            checksum: lower u16 at 0x7C, upper u16 at 0x82 where the inode reaches that far
@@ -13,8 +15,10 @@ generation, and the inode with zeros for a checksum.
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.disk import clone
@@ -28,7 +32,6 @@ from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.overlay import SnapshotStore
@@ -39,8 +42,33 @@ _REACH_OF_CHECKSUM = 4
 """What extra_isize must be at the least for an inode to have the upper half of its checksum."""
 
 
+class FileTemplate:
+    """A copy of a file, for others to be copied from.
+
+    Args:
+        file: whole; stays the caller's.
+
+    Raises:
+        OSError: there is no room for the copy.
+    """
+
+    def __init__(self, file: Path) -> None:
+        copy = file.with_suffix(".template")
+        clone.clone(file, copy)
+        self._fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+        copy.unlink()  # the open file is enough
+
+    def instantiate(self, path: Path) -> None:
+        """Make the file once more, at a path at which nothing is yet."""
+        clone.clone(Path(f"/proc/self/fd/{self._fd}"), path)
+
+    def close(self) -> None:
+        """Let go of the copy."""
+        os.close(self._fd)
+
+
 @dataclass(frozen=True)
-class Room:
+class LocatedFile:
     """Where on a disk one file lies."""
 
     ino: int
@@ -50,7 +78,7 @@ class Room:
     """Of its content: (byte on the disk, length in bytes), in the content's order."""
 
 
-def room(disk: Filesystem, path: str) -> Room | None:
+def locate(disk: Filesystem, path: str) -> LocatedFile | None:
     """Where a file lies that was just written; None if it is gone again."""
     found = disk.stat(path, follow=False)
     if found is None or found.type is not EntryType.FILE:
@@ -62,44 +90,44 @@ def room(disk: Filesystem, path: str) -> Room | None:
         if run.logical != TREE
     )
     offset = disk.nodes.handle.inode_offset(found.ino)
-    return Room(found.ino, offset, disk.superblock.inode_bytes, runs)
+    return LocatedFile(found.ino, offset, disk.superblock.inode_bytes, runs)
 
 
-class Mold:
-    """The bytes of a store's file, and where in them the rooms are.
+class StoreTemplate:
+    """The bytes of a store's file, and where in them the files lie whose content is replaced.
 
     Args:
-        store: committed; it must hold every chunk of the rooms, see `SnapshotStore.keep`.
+        store: committed; it must hold every chunk of the files, see `SnapshotStore.keep`.
         superblock: 1024 bytes.
-        rooms: of the files that differ.
+        files: those whose content differs from store to store.
     """
 
-    def __init__(self, store: SnapshotStore, superblock: bytes, rooms: Iterable[Room]) -> None:
+    def __init__(self, store: SnapshotStore, superblock: bytes, files: Iterable[LocatedFile]) -> None:
         self._bytes = store.packed()
         self._least_bytes = store.least_bytes
         self._seed = _checksum_seed(superblock)
-        self._places = [_Place.of(room, store) for room in rooms]
+        self._files = [_FileInStore.of(file, store) for file in files]
 
-    def cast(self, path: Path, name: str, contents: Sequence[bytes]) -> str:
+    def instantiate(self, path: Path, name: str, contents: Sequence[bytes]) -> str:
         """Write a store's file; the digest of what it is then, as `clone.digest` gives it.
 
         Args:
             path: is there, of the size that the store shall have.
             name: what to call it in a message.
-            contents: of the files, in the order of the rooms, each of as many blocks as its room.
+            contents: of the files, in their order, each of as many blocks as the template's.
 
         Raises:
             SnapshotError: the store is too small.
         """
         data = bytearray(self._bytes)
-        for place, content in zip(self._places, contents, strict=True):
-            place.fill(data, content)
-            data[place.inode] = place.inode_of(data, len(content), self._seed)
-        with RawFile(path, writable=True, durable=False) as file:
-            file.name = name
-            self._check_capacity(file.size_bytes, name)
-            file.write(0, data)
-            return clone.digest_of(data, file.size_bytes)
+        for file, content in zip(self._files, contents, strict=True):
+            file.fill(data, content)
+            data[file.inode] = file.inode_of(data, len(content), self._seed)
+        with RawFile(path, writable=True, durable=False) as target:
+            target.name = name
+            self._check_capacity(target.size_bytes, name)
+            target.write(0, data)
+            return clone.digest_of(data, target.size_bytes)
 
     def _check_capacity(self, size_bytes: int, name: str) -> None:
         if self._least_bytes > size_bytes:
@@ -111,8 +139,8 @@ class Mold:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in a store's file the room of one file is."""
+class _FileInStore:
+    """Where in a store's file one file of the disk lies."""
 
     ino: int
     inode: slice
@@ -122,11 +150,10 @@ class _Place:
     """As they were once made, by the content's size in bytes."""
 
     @classmethod
-    def of(cls, room: Room, store: SnapshotStore) -> Self:
-        (inode,) = store.placed(room.inode_at, room.inode_bytes)
-        return cls(
-            room.ino, inode, tuple(piece for at, length in room.runs for piece in store.placed(at, length))
-        )
+    def of(cls, file: LocatedFile, store: SnapshotStore) -> Self:
+        (inode,) = store.placed(file.inode_at, file.inode_bytes)
+        pieces = (piece for at, length in file.runs for piece in store.placed(at, length))
+        return cls(file.ino, inode, tuple(pieces))
 
     def fill(self, data: bytearray, content: bytes) -> None:
         done = 0

@@ -11,13 +11,14 @@ from bangerbuild import manifest, report, store
 from bangerbuild.disk import snapshot
 from bangerbuild.errors import SnapshotError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
-from bangerbuild.steps.root_overlay import RootOverlay
+from bangerbuild.steps.root import Root
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.steps.building import DEBIAN, Project, codes, reasons, write_tar
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Literal
 
     from bangerbuild.model import Json
 
@@ -53,10 +54,8 @@ def verbs(project: Project) -> dict[str, str]:
 
 def test_each_vm_has_a_root_on_its_image(debian: Project) -> None:
     debian.write(f'{WEB}[vm.db]\nimage = "debian"\nroot.size = "8MiB"\nroot.on_new_base = "keep"\n')
-    steps = list(RootOverlay.declare(manifest.load((debian.directory / "vm.toml",))))
-    assert [
-        (step.id, step.inputs, step.outputs, step.capacity_bytes, step.on_new_base) for step in steps
-    ] == [
+    steps = list(Root.declare(manifest.load((debian.directory / "vm.toml",))))
+    assert [(step.id, step.inputs, step.outputs, step.size_bytes, step.on_new_base) for step in steps] == [
         (ID, (BASE,), ("vms/web/root.cow",), None, "block"),
         ("vm.db.root", (BASE,), ("vms/db/root.cow",), 8 * MIB, "keep"),
     ]
@@ -98,10 +97,9 @@ def situation(
     ],
 )
 def test_a_root_is_made_anew_as_long_as_no_guest_has_written_to_it(
-    given: Situation, on_new_base: str, verdict: Verdict
+    given: Situation, on_new_base: Literal["block", "keep"], verdict: Verdict
 ) -> None:
-    step = RootOverlay("web", "debian", None, on_new_base)  # type: ignore[arg-type]  # one of the two words
-    assert step.judge(given) == verdict
+    assert Root("web", "debian", None, on_new_base, "snapshot").judge(given) == verdict
 
 
 # the file

@@ -1,4 +1,4 @@
-"""Stores that are cast must be, byte for byte, what libext2fs would have written; e2fsck judges both."""
+"""Stores that are instantiated must be, byte for byte, what libext2fs would have written; e2fsck judges both."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from bangerbuild.disk import clone, overlay
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.mold import Mold, room
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.template import FileTemplate, StoreTemplate, locate
 from bangerbuild.errors import SnapshotError
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
 from tests.need import need
@@ -36,31 +36,34 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Foundry:
-    """Makes stores over one base, cast or written by libext2fs alone."""
+class Maker:
+    """Makes stores over one base, instantiated or written by libext2fs alone."""
 
     base: Path
     directory: Path
 
-    def mold(self, contents: dict[str, bytes]) -> Mold:
-        with RawFile(self.base) as base, SnapshotStore.create(base, self._new("mold.cow")) as store:
+    def template(self, contents: dict[str, bytes]) -> StoreTemplate:
+        with RawFile(self.base) as base, SnapshotStore.create(base, self._new("template.cow")) as store:
             return self._written(store, contents)
 
-    def _written(self, store: SnapshotStore, contents: dict[str, bytes]) -> Mold:
+    def _written(self, store: SnapshotStore, contents: dict[str, bytes]) -> StoreTemplate:
         with Filesystem(store, writable=True, now=NOW) as disk:
             for path, content in contents.items():
                 disk.write_file(path, content)
-            rooms = [found for path in contents if (found := room(disk, path))]
-            for found in rooms:
+            files = [found for path in contents if (found := locate(disk, path))]
+            for found in files:
                 for at, length in ((found.inode_at, found.inode_bytes), *found.runs):
                     store.keep(at, length)
             superblock = disk.nodes.handle.superblock()
-        return Mold(store, superblock, rooms)
+        return StoreTemplate(store, superblock, files)
 
-    def cast(self, mold: Mold, contents: dict[str, bytes], capacity_bytes: int | None = None) -> Path:
-        path = self._new("cast.cow")
+    def instance(
+        self, template: StoreTemplate, contents: dict[str, bytes], capacity_bytes: int | None = None
+    ) -> Path:
+        path = self._new("instance.cow")
         overlay.make_file(path, self.base.stat().st_size, capacity_bytes=capacity_bytes)
-        assert mold.cast(path, "cast.cow", list(contents.values())) == clone.digest(path)
+        digest = template.instantiate(path, "instance.cow", list(contents.values()))
+        assert digest == clone.digest(path)
         return path
 
     def alone(self, contents: dict[str, bytes]) -> Path:
@@ -80,25 +83,25 @@ class Foundry:
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def foundry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Foundry:
-    directory = tmp_path_factory.mktemp("foundry")
+def maker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Maker:
+    directory = tmp_path_factory.mktemp("maker")
     base = make_ext4(directory / "base.ext4", *KINDS[request.param], size="16M")
     with RawFile(base, writable=True) as blocks, Filesystem(blocks, writable=True, now=NOW) as disk:
         disk.write_file("/etc/hostname", b"image\n")  # as a VM may be called
         disk.write_file("/etc/hosts", b"127.0.0.1 localhost\n" * 300)
-    return Foundry(base, directory)
+    return Maker(base, directory)
 
 
 def contents(*sizes: int, letter: bytes = b"a") -> dict[str, bytes]:
     return dict(zip(PATHS, (letter * size for size in sizes), strict=True))
 
 
-def test_a_cast_store_is_what_would_have_been_written(foundry: Foundry) -> None:
-    mold = foundry.mold(contents(5, 4000, 9000))
+def test_an_instance_is_what_would_have_been_written(maker: Maker) -> None:
+    template = maker.template(contents(5, 4000, 9000))
     wanted = contents(900, 3100, 8300, letter=b"b")
-    path = foundry.cast(mold, wanted)
-    assert path.read_bytes() == foundry.alone(wanted).read_bytes()
-    disk = foundry.merged(path)
+    path = maker.instance(template, wanted)
+    assert path.read_bytes() == maker.alone(wanted).read_bytes()
+    disk = maker.merged(path)
     assert_clean(disk)
     for guest, content in wanted.items():
         assert debugfs(disk, f"cat {guest}") == content
@@ -106,7 +109,7 @@ def test_a_cast_store_is_what_would_have_been_written(foundry: Foundry) -> None:
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_any_contents_of_as_many_blocks_give_the_same_bytes(foundry: Foundry, data: st.DataObject) -> None:
+def test_any_contents_of_as_many_blocks_give_the_same_bytes(maker: Maker, data: st.DataObject) -> None:
     def drawn() -> dict[str, bytes]:
         return {
             path: data.draw(st.binary(min_size=1, max_size=8)) * data.draw(st.integers(1, 64))
@@ -114,47 +117,47 @@ def test_any_contents_of_as_many_blocks_give_the_same_bytes(foundry: Foundry, da
         }
 
     first, second = drawn(), drawn()
-    assert foundry.cast(foundry.mold(first), second).read_bytes() == foundry.alone(second).read_bytes()
+    assert maker.instance(maker.template(first), second).read_bytes() == maker.alone(second).read_bytes()
 
 
-def test_what_the_base_has_already_does_not_change_what_is_in_a_store(foundry: Foundry) -> None:
-    """Else a store's layout would depend on whose content the mold was made with."""
+def test_what_the_base_has_already_does_not_change_what_is_in_a_store(maker: Maker) -> None:
+    """Else a store's layout would depend on whose content the template was made with."""
     same = {"/etc/hostname": b"image\n"}
     other = {"/etc/hostname": b"other\n"}
-    assert foundry.cast(foundry.mold(other), same).read_bytes() == foundry.alone(same).read_bytes()
-    assert foundry.cast(foundry.mold(same), other).read_bytes() == foundry.alone(other).read_bytes()
+    assert maker.instance(maker.template(other), same).read_bytes() == maker.alone(same).read_bytes()
+    assert maker.instance(maker.template(same), other).read_bytes() == maker.alone(other).read_bytes()
 
 
-def test_a_store_that_is_too_small_is_refused_and_left_empty(foundry: Foundry) -> None:
-    mold = foundry.mold(contents(5, 4000, 9000))
-    with pytest.raises(SnapshotError, match=r"'cast.cow' is full: its 16384 bytes are too few") as caught:
-        foundry.cast(mold, contents(5, 4000, 9000), capacity_bytes=16384)
+def test_a_store_that_is_too_small_is_refused_and_left_empty(maker: Maker) -> None:
+    template = maker.template(contents(5, 4000, 9000))
+    with pytest.raises(SnapshotError, match=r"'instance.cow' is full: its 16384 bytes are too few") as caught:
+        maker.instance(template, contents(5, 4000, 9000), capacity_bytes=16384)
     assert caught.value.hint == "give the store a larger size"
-    assert foundry.merged(foundry.directory / "cast.cow").read_bytes() == foundry.base.read_bytes()
+    assert maker.merged(maker.directory / "instance.cow").read_bytes() == maker.base.read_bytes()
 
 
-def test_the_least_capacity_is_enough(foundry: Foundry) -> None:
+def test_the_least_capacity_is_enough(maker: Maker) -> None:
     wanted = contents(5, 4000, 9000)
-    mold = foundry.mold(wanted)
+    template = maker.template(wanted)
     with pytest.raises(SnapshotError) as caught:
-        foundry.cast(mold, wanted, capacity_bytes=16384)
+        maker.instance(template, wanted, capacity_bytes=16384)
     least = int(caught.value.brief.split("at least ")[1].split(" ")[0])
-    path = foundry.cast(mold, wanted, capacity_bytes=least)
-    assert_clean(foundry.merged(path))
+    path = maker.instance(template, wanted, capacity_bytes=least)
+    assert_clean(maker.merged(path))
 
 
-def test_a_path_that_is_gone_again_has_no_room(foundry: Foundry) -> None:
-    path = foundry.directory / "gone.cow"
+def test_a_path_that_is_gone_again_is_not_located(maker: Maker) -> None:
+    path = maker.directory / "gone.cow"
     with (
-        RawFile(foundry.base) as base,
+        RawFile(maker.base) as base,
         SnapshotStore.create(base, path) as store,
         Filesystem(store, writable=True, now=NOW) as disk,
     ):
         disk.write_file("/etc/new", b"x")
-        assert room(disk, "/etc/new") is not None
+        assert locate(disk, "/etc/new") is not None
         disk.remove("/etc/new")
-        assert room(disk, "/etc/new") is None
-        assert room(disk, "/etc") is None
+        assert locate(disk, "/etc/new") is None
+        assert locate(disk, "/etc") is None
     path.unlink()
 
 
@@ -171,3 +174,13 @@ def test_the_kinds_are_what_they_are_called(tmp_path: Path) -> None:
     assert "metadata_csum" not in shown["no checksums"]
     assert "extent" not in shown["block maps"]
     assert "metadata_csum" in shown["default"]
+
+
+def test_a_file_template_outlives_the_file_it_was_made_of(tmp_path: Path) -> None:
+    (tmp_path / "first").write_bytes(b"disk" * 5000)
+    template = FileTemplate(tmp_path / "first")
+    (tmp_path / "first").unlink()
+    assert list(tmp_path.iterdir()) == []
+    template.instantiate(tmp_path / "second")
+    assert (tmp_path / "second").read_bytes() == b"disk" * 5000
+    template.close()

@@ -1,26 +1,26 @@
 """Jobs that make the same disk: two do the work, and the others copy what came of it.
 
 Work disks of one seed with the same keys and files are such. What it costs to copy is what the file holds, so
-of a file that holds much nothing is kept.
+of a file that holds much no template is made.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, cast
 
-from bangerbuild.disk import clone
+from bangerbuild.disk.template import FileTemplate
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
     from typing import TypeAlias
 
-    from bangerbuild.model import Action, Json
+    from bangerbuild.model import Action, Json, Step
 
     Facts: TypeAlias = Mapping[str, Json]
     Files: TypeAlias = Mapping[str, str]
@@ -28,33 +28,43 @@ if TYPE_CHECKING:
 MOST_BYTES = 4 << 20
 
 
-def likeness(actions: Sequence[Action]) -> object:
+def deduplication_key(actions: Sequence[Action]) -> object:
     """What is equal for jobs that make the same disk; None: there may be no other such job."""
-    kinds = tuple(action.step.likeness for action in actions)
-    is_new = all(action.verb is Verb.CREATE for action in actions)
-    return (actions[0].fingerprint, kinds) if is_new and len(kinds) > 1 and None not in kinds else None
+    if len(actions) == 1 or any(action.verb is not Verb.CREATE for action in actions):
+        return None
+    steps = tuple(_without_owner(action.step) for action in actions)
+    return None if None in steps else (actions[0].fingerprint, steps)
+
+
+def _without_owner(step: Step) -> object:
+    """A step but for whose it is; None if it does not say which of its fields that is."""
+    owner = _owner_fields(type(step))
+    return replace(cast("Any", step), **dict.fromkeys(owner, "")) if owner else None
+
+
+@lru_cache
+def _owner_fields(kind: type) -> tuple[str, ...]:
+    return tuple(part.name for part in fields(kind) if part.metadata.get("owner"))
 
 
 @dataclass(frozen=True)
 class JobOutput:
     """What a job made: one file, and what is to be remembered of each step."""
 
-    file: Path
-    """Has no name any more, but can be opened."""
+    file: FileTemplate
     guests: bool
     facts: tuple[Facts, ...]
     files: tuple[Files, ...]
     """What was written into the guest; of a step that writes nothing, nothing."""
 
 
-class Template:
-    """The outcome of one of several jobs that make the same, once it is known that there are several."""
+class JobTemplate:
+    """The output of one of several jobs that make the same, once it is known that there are several."""
 
     def __init__(self) -> None:
-        self.outcome: JobOutput | None = None
+        self.output: JobOutput | None = None
         self._offers = 0
         self._lock = threading.Lock()
-        self._fd = -1
 
     def offer(self, file: Path, *, guests: bool, facts: Sequence[Facts], files: Sequence[Files]) -> None:
         """Say what a job made; kept of the second one that does, if there is room for it."""
@@ -62,26 +72,23 @@ class Template:
             self._offers += 1
             if self._offers != 2 or file.stat().st_blocks * 512 > MOST_BYTES:
                 return
-        copy = file.with_suffix(".template")
         try:
-            clone.clone(file, copy)
+            template = FileTemplate(file)
         except OSError:  # what only saves work is no reason to fail
             return
-        self._fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
-        copy.unlink()
-        self.outcome = JobOutput(Path(f"/proc/self/fd/{self._fd}"), guests, tuple(facts), tuple(files))
+        self.output = JobOutput(template, guests, tuple(facts), tuple(files))
 
     def close(self) -> None:
-        """Let go of the copy."""
-        if self._fd >= 0:
-            os.close(self._fd)
+        """Let go of what was kept."""
+        if self.output is not None:
+            self.output.file.close()
 
 
 @contextmanager
-def opened() -> Iterator[Template]:
+def template() -> Iterator[JobTemplate]:
     """A template that nobody has left anything in."""
-    template = Template()
+    made = JobTemplate()
     try:
-        yield template
+        yield made
     finally:
-        template.close()
+        made.close()

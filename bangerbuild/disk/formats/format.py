@@ -1,0 +1,157 @@
+"""What a disk format is: how a root filesystem is kept in a file of the store, and how a VM gets at it.
+
+A format is one module beside this one, and one line in the registry. It knows nothing of steps, records or
+manifests: it is given paths and names, and what it needs of the job that works on a disk is `Job`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from bangerbuild.disk.checking import CheckRoom, Readable
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.formats.values import Attachment, Base, Job, SizeRule, StoredDisk
+    from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.tree import DiskMount
+
+S = TypeVar("S")
+W = TypeVar("W")
+
+HEAD_BYTES = 4096
+"""How much of a file tells its format."""
+
+
+class DiskFormat(Protocol):
+    """One way to keep a root filesystem in a file. Stateless; see `FORMATS`."""
+
+    @property
+    def name(self) -> str:
+        """What the manifest and the records call it."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of the step that makes such a root; part of its recipe."""
+
+    @property
+    def version(self) -> int:
+        """Raised when the same recipe begins to give other bytes; part of the recipe."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """The programs and libraries whose version decides the bytes of a new root."""
+
+    @property
+    def suffix(self) -> str:
+        """How the names of such files end: a root's is `root` and this. No two formats have the same."""
+
+    @property
+    def stands_on_base(self) -> bool:
+        """Whether a disk holds only what differs from its image, and needs it for as long as it lives."""
+
+    @property
+    def size(self) -> SizeRule:
+        """What the manifest's `size` of such a root may be."""
+
+    def recognises(self, head: bytes) -> bool:
+        """Whether a file that begins with these `HEAD_BYTES`, or fewer, is meant to be of this format."""
+
+    def attachment(self, root: str, base: str) -> Attachment:
+        """How a VMM gets at a root.
+
+        Args:
+            root: its file name in the VM's directory.
+            base: the path of its image, relative to that directory.
+        """
+
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
+        """Make a root that holds what its image holds.
+
+        Args:
+            base: the image.
+            target: a path at which nothing is yet.
+            size_bytes: as the manifest gives it, see `size`; None: as large as the image needs.
+            job: whose it is.
+
+        Raises:
+            FilesystemError, SnapshotError: it can't be made as large or as small as that.
+        """
+
+    def fill(self, disk: StoredDisk, layers: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
+        """Write layers into a root that `make` has just made; the same bytes whatever else is made with it.
+
+        What several roots get alike may be written once for all of them.
+        """
+
+    def opened(
+        self,
+        disk: StoredDisk,
+        *,
+        epoch: int,
+        place: DiskMount,
+        warn: Callable[[str], None] | None = None,
+    ) -> AbstractContextManager[Filesystem]:
+        """The filesystem on a disk, to be read; nothing is touched.
+
+        It is read as it will be once an interrupted change is mended and its journal replayed.
+
+        Args:
+            disk: anyone may have written to it.
+            epoch: seconds since 1970.
+            place: where the guest mounts it; paths are the guest's.
+            warn: told that what is read may be old, as the journal can't be replayed; None: that is an error.
+        """
+
+    def opened_to_write(
+        self, disk: StoredDisk, place: DiskMount, job: Job
+    ) -> AbstractContextManager[Filesystem]:
+        """The filesystem on a disk in staging, which is this job's own."""
+
+    def transaction(
+        self, disk: StoredDisk, place: DiskMount, epoch: int
+    ) -> AbstractContextManager[Filesystem]:
+        """The filesystem on a disk where it lies, held by this job; committed at the clean end or not at all.
+
+        Raises:
+            FilesystemError: nothing has changed.
+        """
+
+    def replay(self, disk: StoredDisk, job: Job) -> None:
+        """Replay the journal that a killed guest left on a disk where it lies, and clear its orphans.
+
+        Raises:
+            FilesystemError: the journal is damaged, or e2fsck won't do it unasked.
+        """
+
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job) -> None:
+        """Mend a disk that a guest may have written to, and grow it to its size where it lies.
+
+        Args:
+            disk: in the store, under the name that `job` knows it by.
+            size_bytes: as the manifest gives it; None: it keeps what it has.
+            job: whose it is.
+
+        Raises:
+            FilesystemError: it can't be used, or is larger than that.
+        """
+
+    def inspect(self, disk: StoredDisk, epoch: int) -> None:
+        """Look for what keeps a disk from being used; nothing is touched.
+
+        Raises:
+            OtherBaseError: it was made on another image.
+            BangerError: it is no such disk, or none in good order.
+        """
+
+    def check(self, disk: StoredDisk, room: CheckRoom) -> Readable:
+        """Make a disk readable for e2fsck; the disk itself is only read.
+
+        Raises:
+            FilesystemError, SnapshotError: there is no filesystem, it is marked as having errors, what lies
+                beside the disk does not fit, or its journal can't be replayed.
+            OSError: there is no room for a copy.
+        """

@@ -1,0 +1,158 @@
+"""What formats share that keep one ext4 in one file, behind a mapping of their own.
+
+Such a format says how the ext4's bytes are found in the file, see `over`. All else follows from that, and a
+format replaces what it can do with less work.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from bangerbuild.disk import checking, interrupted, layers, merging, unreplayed
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.journal import through_journal
+from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.disk.transaction import Transaction
+from bangerbuild.errors import FilesystemError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.formats.values import Job, StoredDisk
+    from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.tree import DiskMount
+
+S = TypeVar("S")
+W = TypeVar("W")
+
+
+class OnBlocks(ABC):
+    """A format whose disks are one ext4 behind a `Blocks`."""
+
+    @abstractmethod
+    def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:
+        """The ext4 that a file holds.
+
+        Args:
+            file: the disk's file, open; perhaps as it will be once an interrupted change of it is mended.
+            disk: what it is called, and its base.
+            stack: closes what is opened beside it.
+        """
+
+    def unused(self, blocks: Blocks) -> tuple[int, Callable[[int], bool]] | None:  # noqa: ARG002  # by default nothing is known
+        """Which chunks of the file nothing refers to, so that a transaction may write them before it commits.
+
+        Their size in bytes, and whether the one of a number is such; None: that is not known.
+        """
+        return None
+
+    def put_together(self, blocks: Blocks, disk: StoredDisk, target: Path) -> None:  # noqa: ARG002  # a base may help
+        """Write the whole ext4 into a new raw file."""
+        merging.copy(blocks, target)
+
+    @contextmanager
+    def opened(
+        self,
+        disk: StoredDisk,
+        *,
+        epoch: int,
+        place: DiskMount,
+        warn: Callable[[str], None] | None = None,
+    ) -> Iterator[Filesystem]:
+        """See DiskFormat."""
+        with self._mended(disk) as blocks:
+            journaled = _through_journal(blocks, warn)
+            with Filesystem(journaled, now=epoch, allow_unclean=True, place=place) as filesystem:
+                yield filesystem
+
+    @contextmanager
+    def _mended(self, disk: StoredDisk) -> Iterator[Blocks]:
+        """The ext4 as it will be once an interrupted change is mended, to be read."""
+        with ExitStack() as stack:
+            file = stack.enter_context(interrupted.open_recovered(disk.path, disk.name))
+            yield self._named(file, disk, stack)
+
+    def _named(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:
+        blocks = self.over(file, disk, stack)
+        blocks.name = disk.name  # what a user knows it by, which may not be its place
+        return blocks
+
+    @contextmanager
+    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: Job) -> Iterator[Filesystem]:
+        """See DiskFormat."""
+        with ExitStack() as stack:
+            file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
+            blocks = self._named(file, disk, stack)
+            yield stack.enter_context(Filesystem(blocks, writable=True, now=job.epoch, place=place))
+
+    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
+        """See DiskFormat; nothing is shared."""
+        with self.opened_to_write(disk, place, job) as filesystem:
+            return layers.write(filesystem, content)
+
+    @contextmanager
+    def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
+        """See DiskFormat."""
+        with (
+            self._changed(disk) as blocks,
+            Filesystem(blocks, writable=True, now=epoch, place=place) as filesystem,
+        ):
+            yield filesystem
+
+    @contextmanager
+    def _changed(self, disk: StoredDisk) -> Iterator[Blocks]:
+        """The ext4 on a disk where it lies, in one transaction that its `flush` commits."""
+        with ExitStack() as stack:
+            file = stack.enter_context(Transaction(disk.path, disk.name))
+            blocks = self._named(file, disk, stack)
+            if unused := self.unused(blocks):
+                file.allow(*unused)
+            yield blocks
+
+    def replay(self, disk: StoredDisk, job: Job) -> None:
+        """See DiskFormat. e2fsck reads raw disks only, so it gets a copy; what changed there is copied."""
+        copy = job.staging / "merged.ext4"
+        with ExitStack() as stack:
+            file = stack.enter_context(RawFile(disk.path))
+            file.name = disk.name
+            blocks = self._named(file, disk, stack)
+            if unreplayed.is_replayed(blocks):
+                return
+            self.put_together(blocks, disk, copy)
+            unreplayed.run_e2fsck(copy, blocks, job.epoch)
+        with RawFile(copy) as replayed, self._changed(disk) as blocks:
+            merging.copy_differences(replayed, blocks)
+            blocks.flush()
+        copy.unlink()
+
+    def inspect(self, disk: StoredDisk, epoch: int) -> None:
+        """See DiskFormat."""
+        with self._mended(disk) as blocks:
+            read_superblock(blocks, writable=True, allow_unreplayed=True)
+            Filesystem(blocks, now=epoch, allow_unclean=True).abandon()
+
+    def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
+        """See DiskFormat. e2fsck reads raw disks only, so it gets a copy."""
+        copy = room.directory / disk.path.name
+        with self._mended(disk) as blocks:
+            is_in_order = checking.is_in_order(blocks)
+            self.put_together(blocks, disk, copy)
+        if not is_in_order:
+            checking.replay(copy, disk.name, room.epoch)
+        return checking.Readable(disk, copy)
+
+
+def _through_journal(blocks: Blocks, warn: Callable[[str], None] | None) -> Blocks:
+    """The disk as it will be once its journal is replayed; with `warn`, as it stands where nobody knows."""
+    try:
+        return through_journal(blocks)
+    except FilesystemError as err:
+        if warn is None:
+            raise
+        warn(f"{err.brief}: what is read here may be old")
+        return blocks

@@ -1,0 +1,146 @@
+"""`raw`: a disk of its own, an ext4 byte for byte; a root is a clone of its image, grown to its size."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+from bangerbuild.disk import checking, clone, growing, interrupted, making, superblock, tools, unreplayed
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats.on_blocks import OnBlocks
+from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
+from bangerbuild.disk.transaction import Transaction
+from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.tree import ALONE, DiskMount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.formats.values import Base, Job, StoredDisk
+
+
+class Raw(OnBlocks):
+    """See DiskFormat. Work and data disks are of this format too, and have a label."""
+
+    name: ClassVar[str] = "raw"
+    kind: ClassVar[str] = "root-raw"
+    version: ClassVar[int] = 1
+    tools: ClassVar[tuple[str, ...]] = making.TOOLS
+    suffix: ClassVar[str] = ".ext4"
+    stands_on_base: ClassVar[bool] = False
+    size: ClassVar[SizeRule] = SizeRule(
+        least_bytes=16 << 20,
+        too_small="too small a disk",
+        hint="give at least 16MiB",
+        is_whole_blocks=True,
+        is_of_clone=True,
+    )
+
+    def recognises(self, head: bytes) -> bool:  # noqa: ARG002  # it has no header of its own
+        """See DiskFormat; a raw disk is what no other format recognises."""
+        return False
+
+    def attachment(self, root: str, base: str) -> Attachment:  # noqa: ARG002  # it stands on none
+        """See DiskFormat."""
+        return Attachment((Drive(root),))
+
+    def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:  # noqa: ARG002  # it is the ext4
+        """See OnBlocks."""
+        return file
+
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
+        """See DiskFormat."""
+        base_bytes = base.path.stat().st_size
+        size_bytes = size_bytes or base_bytes
+        if size_bytes < base_bytes:
+            raise FilesystemError(
+                f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
+                hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
+            )
+        making.make_clone(base.path, target, job)
+        if size_bytes > base_bytes:
+            making.grow(target, size_bytes, job.epoch)
+
+    @contextmanager
+    def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
+        """See DiskFormat; blocks that are free may be written before the commit."""
+        with (
+            Transaction(disk.path, disk.name) as file,
+            Filesystem(file, writable=True, now=epoch, place=place) as filesystem,
+        ):
+            file.allow(filesystem.superblock.block_bytes, filesystem.is_unused)
+            yield filesystem
+
+    def replay(self, disk: StoredDisk, job: Job) -> None:
+        """See DiskFormat; e2fsck does it on the disk itself."""
+        with RawFile(disk.path) as blocks:
+            blocks.name = disk.name
+            if not unreplayed.is_replayed(blocks):
+                unreplayed.run_e2fsck(disk.path, blocks, job.epoch)
+
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job, *, label: str = "") -> None:
+        """See DiskFormat; with a label, the filesystem gets that."""
+        with job.in_place(disk.name) as path:
+            making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
+            self.replay(disk, job)
+            with RawFile(path) as blocks:
+                blocks.name = disk.name
+                with Filesystem(blocks, now=job.epoch) as filesystem:  # says what is wrong with it
+                    relabel = label not in {"", filesystem.superblock.label}
+            if relabel:
+                with self.transaction(disk, ALONE, job.epoch) as filesystem:
+                    filesystem.set_label(label)
+            wanted_bytes = size_bytes or 0
+            growth = wanted_bytes > path.stat().st_size
+        if growth:
+            _grow(disk.name, wanted_bytes, job)
+
+    def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
+        """See DiskFormat; nothing is copied of a disk that is in order."""
+        copy = room.directory / disk.path.name
+        if interrupted.is_half_patched(disk.path) or interrupted.is_half_grown(disk.path):
+            _copy_mended(disk, copy)
+        elif _is_in_order(disk.path, disk.name, place=disk.path):
+            return checking.Readable(disk, disk.path)
+        else:
+            clone.clone(disk.path, copy)
+        if not _is_in_order(copy, disk.name, place=disk.path):
+            checking.replay(copy, disk.name, room.epoch)
+        return checking.Readable(disk, copy)
+
+
+def _grow(name: str, size_bytes: int, job: Job) -> None:
+    """In a copy that shares its blocks with the disk; else where it lies.
+
+    But `resize2fs -z` leaves a filesystem with blocks below 4 KiB in disorder (e2fsprogs 1.47.0: "Resize
+    inode not valid"), so such a one, which is small as a rule, is copied whatever that takes.
+    """
+    with RawFile(job.path(name)) as file:
+        blocks = superblock.read_superblock(file, writable=True)
+    copy = job.copy(name, sharing=blocks.block_bytes >= tools.BLOCK_BYTES)
+    if copy is not None:
+        making.grow(copy, size_bytes, job.epoch)
+        return
+    with job.in_place(name) as path:
+        growing.grow(path, name, size_bytes, epoch=job.epoch)
+
+
+def _copy_mended(disk: StoredDisk, copy: Path) -> None:
+    """A copy of a disk on which the change that was interrupted is finished or undone."""
+    for file in (disk.path, *(file for file in interrupted.leftovers(disk.path) if file.exists())):
+        clone.clone(file, copy.with_name(file.name))
+    try:
+        interrupted.mend(copy, disk.name)
+    except BangerError as err:
+        raise checking.told_of(err, copy, disk) from err
+
+
+def _is_in_order(path: Path, name: str, *, place: Path) -> bool:
+    """Whether a raw file needs no replay; `place` is the file that messages speak of."""
+    with RawFile(path) as blocks:
+        blocks.name, blocks.place = name, str(place)
+        return checking.is_in_order(blocks)

@@ -1,0 +1,62 @@
+"""New ext4 files: empty, cloned, grown."""
+
+from __future__ import annotations
+
+import os
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import clone, tools
+from bangerbuild.errors import FilesystemError
+from bangerbuild.process import run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.disk.formats.values import Job
+
+TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
+"""What decides the bytes of a disk that is made here."""
+NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and XFS can): disks are copied"
+NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
+
+
+def make_empty(path: Path, geometry: tools.Geometry, job: Job) -> None:
+    """Make a disk with an empty ext4 that allocates next to nothing.
+
+    mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
+    """
+    _check_holes(job)
+    skeleton = job.staging / "skeleton.ext4"
+    run(tools.mke2fs(skeleton, geometry, fingerprint=job.fingerprint, epoch=job.epoch))
+    clone.sparse_copy(skeleton, path)
+    os.truncate(path, geometry.size_bytes)  # mke2fs leaves out a last group that would hold next to nothing
+    skeleton.unlink()
+
+
+def make_clone(source: Path, target: Path, job: Job) -> None:
+    """Make a disk as a copy of another; said if it takes more room than it would have to."""
+    _check_holes(job)
+    if not clone.clone(source, target):
+        job.warn(NO_REFLINK)
+
+
+def _check_holes(job: Job) -> None:
+    if not job.shared("holes", lambda: nullcontext(clone.keeps_holes(job.staging))):
+        job.warn(NO_HOLES)
+
+
+def grow(path: Path, size_bytes: int, epoch: int) -> None:
+    """Grow the filesystem in a file of this job's own, its journal replayed first."""
+    run(tools.e2fsck_preen(path, epoch=epoch, size_bytes=path.stat().st_size))
+    os.truncate(path, size_bytes)
+    run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))
+
+
+def refuse_to_shrink(name: str, old: int, new: int | None) -> None:
+    """Raise if a disk is larger than it shall be: what lies beyond would be lost."""
+    if new is not None and new < old:
+        raise FilesystemError(
+            f"'{name}' has {old} bytes, and the manifest wants {new}: a disk can't shrink",
+            hint="give it at least that size in the manifest, or move the file away",
+        )

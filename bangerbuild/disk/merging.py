@@ -1,0 +1,50 @@
+"""Whole disks copied from one representation into another, without what is the same already."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk.blocks import RawFile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from bangerbuild.disk.blocks import Blocks
+
+PIECE_BYTES = 1 << 20
+CHUNK_BYTES = 4096
+
+
+def copy(source: Blocks, target: Path) -> None:
+    """Make a sparse raw file, for its owner alone, of all that a disk holds."""
+    target.touch(0o600, exist_ok=False)
+    os.truncate(target, source.size_bytes)
+    zeros = bytes(PIECE_BYTES)
+    with RawFile(target, writable=True, durable=False) as file:
+        for at in range(0, source.size_bytes, PIECE_BYTES):
+            piece = source.read(at, min(PIECE_BYTES, source.size_bytes - at))
+            if piece != zeros[: len(piece)]:
+                file.write(at, piece)
+
+
+def put_chunks(chunks: Iterable[tuple[int, bytes]], chunk_bytes: int, target: Path) -> None:
+    """Write numbered chunks to their places in a raw file; the last may reach beyond its end."""
+    with RawFile(target, writable=True, durable=False) as file:
+        for chunk, data in chunks:
+            offset = chunk * chunk_bytes
+            file.write(offset, data[: file.size_bytes - offset])
+
+
+def copy_differences(source: Blocks, target: Blocks) -> None:
+    """Write to a disk what another one of its size has otherwise."""
+    for at in range(0, source.size_bytes, PIECE_BYTES):
+        length = min(PIECE_BYTES, source.size_bytes - at)
+        piece = source.read(at, length)
+        if piece == target.read(at, length):
+            continue
+        for start in range(0, length, CHUNK_BYTES):
+            own = piece[start : start + CHUNK_BYTES]
+            if own != target.read(at + start, len(own)):
+                target.write(at + start, own)

@@ -1,0 +1,181 @@
+"""`vm.X.root`: a VM's root, made from its image; what kind of disk it is, its format says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
+
+from bangerbuild.disk import formats
+from bangerbuild.disk.formats.values import Base, StoredDisk
+from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.steps import disk_verdicts, disks
+from bangerbuild.steps.unopened import Unopened
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.declared import Manifest
+    from bangerbuild.disk.formats.format import DiskFormat
+    from bangerbuild.model import Json, Record, Situation, Source, View, Workspace
+
+FORMAT_KEY = "root.format"
+"""Where the manifest says which format a root has; a change of it is a change of the recipe."""
+IN_PLACE = {Verb.GROW, Verb.UPDATE}
+"""What is done to a root that stays where it is."""
+
+
+@dataclass(frozen=True)
+class Root(Unopened):
+    """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
+
+    exclusive: ClassVar[bool] = True
+    changes: ClassVar[None] = None
+    sources: ClassVar[tuple[Source, ...]] = ()
+
+    name: str = field(metadata={"recipe": False})
+    image: str = field(metadata={"recipe": False})
+    """Its content counts, as an input."""
+    size_bytes: int | None = field(metadata={"key": "root.size"})
+    on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
+    disk_format: str = field(metadata={"key": FORMAT_KEY})
+
+    @classmethod
+    def declare(cls, manifest: Manifest) -> Iterator[Self]:
+        """One for each VM."""
+        for vm in manifest.vms.values():
+            yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base, vm.root.format)
+
+    @classmethod
+    def kinds(cls) -> tuple[str, ...]:
+        """See Step; each format's roots are of a kind of their own."""
+        return tuple(one.kind for one in formats.FORMATS.values())
+
+    @property
+    def _format(self) -> DiskFormat:
+        return formats.named(self.disk_format)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]  # it is not the class's
+        """See Step."""
+        return self._format.kind
+
+    @property
+    def format(self) -> int:
+        """See Step."""
+        return self._format.version
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """See Step."""
+        return self._format.tools
+
+    @property
+    def id(self) -> str:
+        """See Step."""
+        return f"vm.{self.name}.root"
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"image.{self.image}.rootfs",)
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """See Step."""
+        return (f"vms/{self.name}/root{self._format.suffix}",)
+
+    def judge(self, situation: Situation) -> Verdict:
+        """Made anew while it is ours; a guest's is kept, grown or blocked, an unknown one taken over."""
+        if situation.missing:
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+        if situation.record is not None:
+            verdict = self._judge_recorded(situation, situation.record)
+            return disk_verdicts.judge_found(situation, verdict)
+        if self._format.stands_on_base:  # nobody knows on which
+            return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
+        return disk_verdicts.judge_unknown(situation, self.size_bytes)
+
+    def _judge_recorded(self, situation: Situation, record: Record) -> Verdict:
+        changes = situation.changes
+        if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
+            return _judge_other(situation)
+        verdict = disk_verdicts.judge_size(disk_verdicts.file_bytes(situation, record), self.size_bytes)
+        if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
+            return self._judge_base(situation, verdict)
+        if verdict.verb is Verb.BLOCKED and not situation.modified():
+            return Verdict(Verb.REPLACE, verdict.reasons)
+        return verdict
+
+    def _judge_base(self, situation: Situation, resized: Verdict) -> Verdict:
+        verdict = _judge_other(situation)
+        if verdict.verb is Verb.BLOCKED and self.on_new_base == "keep":
+            behind = Reason(ReasonCode.BASE_BEHIND, {"id": _image_of(situation) or self.inputs[0]})
+            return replace(resized, reasons=(*resized.reasons, behind))
+        return verdict
+
+    def inspect(self, view: View) -> tuple[Reason, ...]:
+        """See Step. What is there may be of another format than declared: then it is not this one's."""
+        recorded = view.facts(self.id)
+        if recorded.get("format", self.disk_format) != self.disk_format:
+            return ()
+        if not self._format.stands_on_base:
+            return disks.inspect(view, self._format, self._disk(view))
+        if not recorded:  # it is not known on which
+            return ()
+        base = disks.base_of(view, self.id)
+        if not base.path.is_file():
+            is_made_again = view.artifact(self.inputs[0]) == base.name
+            return () if is_made_again else (Reason(ReasonCode.BASE_UNKNOWN, {"missing": base.name}),)
+        return disks.inspect(view, self._format, replace(self._disk(view), base=base))
+
+    def _disk(self, view: View) -> StoredDisk:
+        (artifact,) = self.outputs
+        return StoredDisk(view.path(artifact), artifact)
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """See Step."""
+        if workspace.verb in IN_PLACE:
+            return self._grown(workspace, *disks.stored(workspace, self.id), workspace.facts(self.id))
+        facts = {"format": self.disk_format, "base": workspace.artifact(self.inputs[0])}
+        if workspace.verb is Verb.ADOPT:
+            return self._grown(workspace, self._format, self._disk(workspace), facts)
+        return make(workspace, self.outputs[0], {**facts, "declared_bytes": self.size_bytes})
+
+    def _grown(
+        self, workspace: Workspace, disk_format: DiskFormat, disk: StoredDisk, facts: Mapping[str, Json]
+    ) -> dict[str, Json]:
+        """Mend a root where it lies and grow it to its size; its new facts."""
+        disk_format.grow(disk, self.size_bytes, workspace)
+        file_bytes = workspace.path(disk.name).stat().st_size
+        return {**facts, "declared_bytes": self.size_bytes, "file_bytes": file_bytes}
+
+
+def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
+    """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
+    name, target = str(facts["base"]), workspace.create(artifact)
+    disk_format = disks.format_of(facts, artifact)
+    size_bytes = cast("int | None", facts["declared_bytes"])
+    disk_format.make(Base(workspace.path(name), name), target, size_bytes, workspace)
+    return {**facts, "file_bytes": target.stat().st_size}
+
+
+def _judge_other(situation: Situation) -> Verdict:
+    """A root of another base or format takes this one's place unless a guest has written to it."""
+    if not situation.modified():
+        return Verdict(Verb.REPLACE, situation.changes)
+    return Verdict(Verb.BLOCKED, (*situation.changes, Reason(ReasonCode.GUEST_WROTE, _how_much(situation))))
+
+
+def _how_much(situation: Situation) -> dict[str, Json]:
+    """What a disk over a base takes up: the guest's but for some hundred KiB. Of others nobody can tell."""
+    record, allocated = situation.record, situation.allocated_bytes
+    if record is None or not allocated or "format" not in record.facts:
+        return {}
+    return {"bytes": allocated} if formats.named(str(record.facts["format"])).stands_on_base else {}
+
+
+def _image_of(situation: Situation) -> str | None:
+    """The step whose artifact a root stands on, which need not be of the image that is declared now."""
+    base = str(situation.record.facts.get("base", "")) if situation.record else ""
+    table, *rest = base.split("/")
+    return f"image.{rest[0]}.rootfs" if table == "images" and rest else None

@@ -1,0 +1,101 @@
+"""What a new root gets, in layers: what all roots of its image get, what its file_syncs bring, its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer
+from bangerbuild.guest.paths import normal
+from bangerbuild.steps import ledger, patching
+from bangerbuild.tree import GuestFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.layers import Written
+    from bangerbuild.guest.defaults import DeclaredFiles
+    from bangerbuild.guest.view import GuestView
+    from bangerbuild.tree import GuestChange
+
+Twins: TypeAlias = tuple[tuple[str, str], ...]
+"""Pairs of paths that lead to one name, see `ledger.twins`."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What one shared layer left."""
+
+    lines: Mapping[str, str]
+    """What it wrote that is to be remembered, see `ledger`."""
+    warnings: tuple[str, ...] = ()
+
+
+def layers(  # noqa: PLR0913  # what is written, and what it is made of
+    declared: DeclaredFiles,
+    now: GuestView,
+    *,
+    alike: tuple[GuestChange, ...],
+    trees: patching.Trees,
+    own: tuple[GuestChange, ...],
+    lines: Mapping[str, str],
+) -> Layers[Synced, Twins]:
+    """The layers of a root.
+
+    Args:
+        declared: whose file_syncs are copied, and whose files win over them.
+        now: the image.
+        alike: what does not depend on the VM; the first layer.
+        trees: what the file_syncs bring; the second.
+        own: the VM's own changes; the third.
+        lines: what of the first and the third is to be remembered.
+    """
+    return Layers((_alike(alike), _synced(declared, trees, now)), _own(own, lines))
+
+
+def lines(written: Written[Synced, Twins]) -> dict[str, str]:
+    """What the shared layers wrote that is to be remembered."""
+    return _lines(written.shared)
+
+
+def _lines(shared: Sequence[Synced]) -> dict[str, str]:
+    return {path: line for layer in shared for path, line in layer.lines.items()}
+
+
+def warnings(written: Written[Synced, Twins]) -> tuple[str, ...]:
+    """What there was to say while the shared layers were written."""
+    return tuple(warning for layer in written.shared for warning in layer.warnings)
+
+
+def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[Synced]:
+    def write(disk: Filesystem) -> Synced:
+        patching.make(disk, changes)
+        return Synced({})
+
+    return SharedLayer(changes, write)
+
+
+def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[Synced]:
+    def write(disk: Filesystem) -> Synced:
+        said: list[str] = []
+        entries = patching.synced(declared, now, said.append)
+        return Synced(patching.sync(disk, entries, {}), tuple(said))
+
+    spared = trees.paths & {normal(file.guest) for file in declared.files}
+    return SharedLayer((declared.file_syncs, spared), write, trees.size_bytes)
+
+
+def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[Synced, Twins]:
+    def write(disk: Filesystem, below: Sequence[Synced]) -> Twins:
+        patching.make(disk, changes)
+        return tuple(ledger.twins(disk, {**_lines(below), **lines}))
+
+    files = tuple((change.path, change.content) for change in changes if isinstance(change, GuestFile))
+    return OwnLayer(tuple(map(_without_content, changes)), files, write)
+
+
+def _without_content(change: GuestChange) -> object:
+    if isinstance(change, GuestFile):
+        return change.path, change.mode, change.uid, change.gid
+    return change
