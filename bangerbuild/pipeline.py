@@ -5,7 +5,6 @@ Read this first.
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,11 @@ from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.model import Verb, unseen
 from bangerbuild.planning import plan
-from bangerbuild.planning.host import LocalHost
+from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.request import Request, RunOptions, epoch
 from bangerbuild.resolving import pinning
 from bangerbuild.resolving.pins import Wish
-from bangerbuild.uptodate import grounds
+from bangerbuild.uptodate.basis import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from bangerbuild.model import Plan, PlanReporter, Progress, Result
     from bangerbuild.resolving.pinning import Pinned
     from bangerbuild.store import Store
-    from bangerbuild.uptodate.grounds import Grounds
 
 
 def load_graph(request: Request, warn: Callable[[str], None]) -> tuple[Manifest, Graph]:
@@ -58,7 +56,7 @@ def look(
     forced = _forced(wanted, loaded, request)
     _, wanted = _pinned(request, loaded, wanted, progress, ask=ask)
     opened = store.read(loaded.store)
-    return _plan(wanted, forced, opened, epoch()), opened
+    return _plan(wanted, forced, opened, epoch())[0], opened
 
 
 def pinned_as_known(request: Request, loaded: Manifest, wanted: Graph) -> Graph:
@@ -93,10 +91,10 @@ def apply(
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
-    begun_ns = time.time_ns()
-    loaded, wanted = load_graph(request, warn)
-    stood_on = grounds.look(request, loaded, wanted, begun_ns)
-    return _do(request, loaded, wanted, run_options, reporter, stood_on=stood_on)
+    basis = Basis()
+    with basis.recording():
+        loaded, wanted = load_graph(request, warn)
+    return _do(request, loaded, wanted, run_options, reporter, basis)
 
 
 def build(
@@ -105,33 +103,33 @@ def build(
     """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
     asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
     request = Request((), offline=offline, upgrade=asked_again)
-    return _do(request, loaded, graph.build(steps.declare(loaded)), run_options, reporter)
+    return _do(request, loaded, graph.build(steps.declare(loaded)), run_options, reporter, Basis())
 
 
-def _do(  # noqa: PLR0913  # what is done, how, and what it stands on
+def _do(  # noqa: PLR0913, PLR0917  # what is done, how, and what the plan depends on
     request: Request,
     loaded: Manifest,
     wanted: Graph,
     run_options: RunOptions,
     reporter: PlanReporter,
-    *,
-    stood_on: Grounds | None = None,
+    basis: Basis,
 ) -> tuple[Plan, tuple[Result, ...]]:
     forced = _forced(wanted, loaded, request)
     limits = execute.ExecuteOptions(
         jobs=run_options.jobs, keep_going=run_options.keep_going, epoch=epoch(), offline=request.offline
     )
-    found, wanted = _pinned(request, loaded, wanted, reporter.progressed)
+    with basis.recording():
+        found, wanted = _pinned(request, loaded, wanted, reporter.progressed)
     with store.writing(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
-        made = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
-        while opened.lock(_owners(made)):  # whoever had the lock may have done the work
-            made = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
+        with basis.recording():
+            made, surveys = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
+            while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
+                made, surveys = _plan(wanted, forced, opened, limits.epoch, previews=run_options.previews)
         found.write()
         reporter.planned(made)
-        results = execute.execute(made, opened, LocalHost(opened, limits.epoch), reporter, limits)
+        results = execute.execute(made, opened, LocalHost(opened, limits.epoch, surveys), reporter, limits)
         opened.hold((action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP)
-        if stood_on:
-            grounds.remember(stood_on, found, made, results, opened)
+        basis.remember(request, found, made, results, opened)
         return made, results
 
 
@@ -190,6 +188,8 @@ def _refuse_outside(wanted: Graph, loaded: Manifest, name: str, targets: tuple[s
 
 def _plan(
     wanted: Graph, forced: frozenset[str], opened: Store, seconds: int, *, previews: bool = True
-) -> Plan:
-    host = LocalHost(opened, seconds)
-    return plan.make(wanted, opened, host, epoch=seconds, forced=forced, previews=previews)
+) -> tuple[Plan, Surveys]:
+    """The plan, and the host trees that it walked."""
+    surveys = Surveys()
+    host = LocalHost(opened, seconds, surveys)
+    return plan.make(wanted, opened, host, epoch=seconds, forced=forced, previews=previews), surveys

@@ -172,7 +172,9 @@ class _Run:
             if job.is_vain:
                 self._skip(job.actions)
                 continue
-            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+            workspace = JobWorkspace(
+                self.actions, self.store, self.limits.epoch, self.shared, self.host.survey
+            )
             workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
                 self._tell_started(job)

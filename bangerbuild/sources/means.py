@@ -6,6 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from bangerbuild import observed
 from bangerbuild.fetch.cache import Cache, default_path
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Means(Protocol):
 
 @contextmanager
 def users_cache() -> Iterator[Cache]:
-    """The user's cache; what it hands out stays there until it is closed."""
-    with Cache(default_path(os.environ)) as cache:
+    """The user's cache; what it hands out stays there until it is closed.
+
+    What is read meanwhile is not noted: whatever lies in the cache is found by its digest.
+    """
+    with observed.unrecorded(), Cache(default_path(os.environ)) as cache:
         yield cache

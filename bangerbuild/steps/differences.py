@@ -13,7 +13,7 @@ from bangerbuild.guest.files import GuestDirectory, GuestFile, GuestSymlink
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import ledger
-from bangerbuild.steps.patching import matching
+from bangerbuild.steps.patching import file_line, matching
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def differences(
 ) -> Iterator[FileDiff]:
     """What `patching.make` and `patching.sync` would change.
 
-    `known` has the lines of what is certain to be there, see `ledger`: the disk is not read for that.
+    `known` has the lines of what is certain to be there, see `ledger`: of that neither disk nor host is read.
     """
     for change in changes:
         lines = ledger.of_changes([change])
@@ -64,10 +64,7 @@ def _is_known(item: Synced, known: Mapping[str, str]) -> bool:
         return True
     if entry.type is EntryType.SYMLINK:
         return line == ledger.symlink(entry.uid, entry.gid, entry.target)
-    content = cast("BinaryIO", entry.content)
-    same = line == ledger.file_read(content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
-    content.seek(0)
-    return same
+    return line == file_line(item)
 
 
 def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:

@@ -164,4 +164,4 @@ def _opened(workspace: Workspace, layers: Layers, parsed: ParsedBase, store: Sna
 
 def _lay_ground(disk: Filesystem, layers: Layers, warn: Callable[[str], None]) -> dict[str, str]:
     patching.make(disk, layers.alike)
-    return patching.sync(disk, patching.synced(layers.patch, layers.now, warn), {})
+    return patching.sync(disk, patching.synced(layers.patch, layers.now, layers.trees, warn), {})

@@ -87,7 +87,8 @@ class RootPatch(DiskPatch):
                 return super().run(workspace)
             roots.make(workspace, artifact, workspace.facts(self.changes))
         now = disks.shared_view(workspace, str(workspace.facts(self.changes)["base"]))
-        with workspace.using(("trees", self.file_syncs), lambda: patching.surveyed(self.file_syncs)) as trees:
+        syncs = self.file_syncs
+        with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
             wanted = self.wanted(now, trees.paths)
             alike, own = defaults.split(self, GuestEdits.joined((identity, wanted)), trees.paths)

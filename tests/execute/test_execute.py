@@ -735,7 +735,7 @@ def test_a_disk_that_was_pristine_when_planned_and_is_not_now_is_not_pristine(pa
     seen: list[bool] = []
     steps = [disk("root"), patch("root", "more;", during=lambda workspace: seen.append(workspace.pristine))]
     with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH, Shared())
+        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
         workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])
     assert seen == [False]
 
