@@ -206,7 +206,7 @@ class _Run:
             self._check_sources(finished)
             for _, end in finished:
                 if end.staged:
-                    self.disks.note(end.staged.changed)
+                    self.disks.note_own(end.staged.changed)
             self._publish_settled(finished)
         except StoreError:  # it ends the run, and what failed before would never be heard of
             for _, end in finished:
@@ -234,8 +234,8 @@ class _Run:
             self._report(job, end)
 
     def _check_sources(self, finished: Sequence[tuple[Job, Finished]]) -> None:
-        """A recipe's digests were taken when it was planned; what was read since must be the same."""
-        self.sources.look_again()
+        """Fail the jobs whose sources are not what they were when the plan took their digests."""
+        self.sources.forget()
         for job, end in finished:
             for action in job.actions[: len(end.done)]:
                 try:
