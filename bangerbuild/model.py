@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.errors import BangerError
     from bangerbuild.formats.hostentry import TreeRules
+    from bangerbuild.formats.survey import Survey
 
 T = TypeVar("T")
 Progress: TypeAlias = "Callable[[str, int, int | None], None]"
@@ -130,6 +131,8 @@ class Source:
     """What of a tree counts; None: a single file, of which only the content does."""
     pin: str | None = None
     """The digest of what lies elsewhere, if the manifest itself gives it."""
+    surveyed: bool = False
+    """Whether the step reads the tree by `View.survey`: then it is kept from when its digest is taken."""
 
 
 @dataclass(frozen=True)
@@ -300,6 +303,13 @@ class View(Protocol):
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of its run."""
 
+    def survey(self, source: Source) -> Survey:
+        """A host tree or file as it was when the plan took its digest; walked once for the whole run.
+
+        Raises:
+            SourceError: it was not looked at before, and can't be read.
+        """
+
     def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run, by guest path; see `wrote`."""
 
@@ -455,7 +465,14 @@ class Host(Protocol):
     """What planning asks of this host."""
 
     def digest(self, source: Source) -> str:
-        """Of the content of a host file or directory.
+        """Of the content of a host file or directory, which is looked at each time.
+
+        Raises:
+            SourceError: it can't be read.
+        """
+
+    def survey(self, source: Source) -> Survey:
+        """The host tree or file at the time of the first look; may be asked by several threads.
 
         Raises:
             SourceError: it can't be read.

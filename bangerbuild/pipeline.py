@@ -5,7 +5,6 @@ Read this first.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,11 @@ from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.model import Verb, unseen
 from bangerbuild.planning import plan
-from bangerbuild.planning.host import LocalHost
+from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.request import Request, RunOptions, epoch
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
-from bangerbuild.uptodate import grounds
+from bangerbuild.uptodate.basis import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from bangerbuild.model import Pin, Plan, PlanReporter, Progress, Result
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
-    from bangerbuild.uptodate.grounds import Grounds
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ def look(
     forced = _forced(loaded, request)
     resolved = _resolved(request, loaded, progress, ask=ask)
     opened = store.read(loaded.manifest.store)
-    return _plan(loaded.wanted, resolved.pins, forced, opened), opened
+    return _plan(loaded.wanted, resolved.pins, forced, opened)[0], opened
 
 
 def known_pins(request: Request, loaded: Loaded) -> Mapping[str, Pin]:
@@ -108,10 +106,10 @@ def apply(
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
-    begun_ns = time.time_ns()
-    loaded = load(request, warn)
-    stood_on = grounds.look(request, loaded.manifest, loaded.wanted, begun_ns)
-    return _do(request, loaded, run_options, reporter, stood_on=stood_on)
+    basis = Basis()
+    with basis.recording():
+        loaded = load(request, warn)
+    return _do(request, loaded, run_options, reporter, basis)
 
 
 def build(
@@ -120,7 +118,7 @@ def build(
     """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
     asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
     request = Request((), offline=offline, upgrade=asked_again)
-    return _do(request, declared(loaded), run_options, reporter)
+    return _do(request, declared(loaded), run_options, reporter, Basis())
 
 
 def _do(
@@ -128,26 +126,27 @@ def _do(
     loaded: Loaded,
     run_options: RunOptions,
     reporter: PlanReporter,
-    *,
-    stood_on: Grounds | None = None,
+    basis: Basis,
 ) -> tuple[Plan, tuple[Result, ...]]:
     forced = _forced(loaded, request)
     options = execute.ExecuteOptions(
         jobs=run_options.jobs, keep_going=run_options.keep_going, epoch=epoch(), offline=request.offline
     )
-    resolved = _resolved(request, loaded, reporter.progressed)
+    with basis.recording():
+        resolved = _resolved(request, loaded, reporter.progressed)
     with store.writing(loaded.manifest.store, timeout_seconds=run_options.lock_seconds) as opened:
-        made = _plan(loaded.wanted, resolved.pins, forced, opened, previews=run_options.previews)
-        while opened.lock(_owners(made)):  # the process that had the lock may have done the work
-            made = _plan(loaded.wanted, resolved.pins, forced, opened, previews=run_options.previews)
+        with basis.recording():
+            made, surveys = _plan(loaded.wanted, resolved.pins, forced, opened, run_options)
+            while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
+                made, surveys = _plan(loaded.wanted, resolved.pins, forced, opened, run_options)
         resolved.write()
         reporter.planned(made)
-        results = execute.execute(made, opened, LocalHost(opened, options.epoch), reporter, options)
+        host = LocalHost(opened, options.epoch, surveys)
+        results = execute.execute(made, opened, host, reporter, options)
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
-        if stood_on:
-            grounds.remember(stood_on, resolved, made, results, opened)
+        basis.remember(request, loaded.manifest, resolved, (made, results), opened)
         return made, results
 
 
@@ -207,9 +206,11 @@ def _plan(
     pins: Mapping[str, Pin],
     forced: frozenset[str],
     opened: Store,
-    *,
-    previews: bool = True,
-) -> Plan:
-    seconds = epoch()
-    host = LocalHost(opened, seconds)
-    return plan.make(wanted, opened, host, epoch=seconds, pins=pins, forced=forced, previews=previews)
+    run_options: RunOptions | None = None,
+) -> tuple[Plan, Surveys]:
+    """The plan, and the host trees that it walked."""
+    seconds, surveys = epoch(), Surveys()
+    host = LocalHost(opened, seconds, surveys)
+    previews = run_options is None or run_options.previews
+    made = plan.make(wanted, opened, host, epoch=seconds, pins=pins, forced=forced, previews=previews)
+    return made, surveys

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, cast
 
-from bangerbuild import sizes
+from bangerbuild import observed, sizes
 from bangerbuild.errors import ToolError
 
 if TYPE_CHECKING:
@@ -69,18 +69,27 @@ class Completed:
     output: str
 
 
-@lru_cache
 def find(program: str) -> str:
-    """The program's path.
+    """The program's path, looked for in the directories of `SEARCH_PATH`.
 
     Raises:
         ToolError: it is not installed; the hint names the package.
     """
     path = shutil.which(program, path=SEARCH_PATH)
+    _note_places(program, path)
     if path is None:
         package = PACKAGES.get(program, program)
         raise ToolError(f"'{program}' is not installed", hint=f"apt install {package}")
     return path
+
+
+def _note_places(program: str, found: str | None) -> None:
+    """Where a program was looked for: one that is put into an earlier directory is another one."""
+    for directory in SEARCH_PATH.split(os.pathsep):
+        place = os.path.join(directory, program)  # noqa: PTH118  # as `which` writes it
+        observed.look(place)
+        if place == found:
+            return
 
 
 def run(command: Command) -> Completed:

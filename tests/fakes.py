@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild import execute, graph, store
+from bangerbuild.formats.survey import Survey
 from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
 from bangerbuild.planning import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from bangerbuild.declared import Manifest
     from bangerbuild.errors import BangerError
@@ -121,6 +122,9 @@ class FakeHost:
 
     def digest(self, source: Source) -> str:
         return self.digests.get(source.role, f"digest of {source.role}")
+
+    def survey(self, source: Source) -> Survey:
+        return Survey(source.path or Path(), (), (), self.digest(source))
 
     def version(self, tool: str) -> str:
         return self.versions.get(tool, "1")

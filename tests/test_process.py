@@ -16,7 +16,6 @@ from bangerbuild.process import Command, run
 from tests.conftest import PROJECT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 FOREVER = "100000"
@@ -34,12 +33,10 @@ def assert_ends(pid: int) -> None:
 
 
 @pytest.fixture
-def search_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def search_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that is all there is to find programs in."""
-    process.find.cache_clear()
     monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
-    yield tmp_path
-    process.find.cache_clear()
+    return tmp_path
 
 
 @pytest.fixture

@@ -160,5 +160,3 @@ class Manifest:
     files: tuple[Path, ...] = ()
     """Every file that was read, the one named on the command line first."""
     warnings: tuple[str, ...] = ()
-    read: frozenset[Path] = field(default=frozenset(), compare=False)
-    """Files whose content is in it, by every name they were read by: manifests, and keys."""

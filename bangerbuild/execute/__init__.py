@@ -174,7 +174,9 @@ class _Run:
             if job.has_failed_input:
                 self._skip(job.actions)
                 continue
-            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared)
+            workspace = JobWorkspace(
+                self.actions, self.store, self.limits.epoch, self.shared, self.host.survey
+            )
             workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
                 self._report_started(job)
@@ -206,7 +208,7 @@ class _Run:
             self._check_sources(finished)
             for _, end in finished:
                 if end.staged:
-                    self.disks.note(end.staged.changed)
+                    self.disks.note_own(end.staged.changed)
             self._publish_settled(finished)
         except StoreError:  # it ends the run, and what failed before would never be heard of
             for _, end in finished:
@@ -234,8 +236,8 @@ class _Run:
             self._report(job, end)
 
     def _check_sources(self, finished: Sequence[tuple[Job, Finished]]) -> None:
-        """A recipe's digests were taken when it was planned; what was read since must be the same."""
-        self.sources.look_again()
+        """Fail the jobs whose sources are not what they were when the plan took their digests."""
+        self.sources.forget()
         for job, end in finished:
             for action in job.actions[: len(end.done)]:
                 try:

@@ -1,4 +1,8 @@
-"""What others may have changed since the plan was made: what steps read, and disks that a guest may write."""
+"""The check before publishing: nobody has changed a source or a disk since the plan was made.
+
+A run may take minutes, and nothing on the host is locked for it but the store. What was made of a source that
+changed is not published, and a disk that another program wrote to is not replaced.
+"""
 
 from __future__ import annotations
 
@@ -15,95 +19,102 @@ if TYPE_CHECKING:
     from bangerbuild.model import Action, Host, Plan
     from bangerbuild.store import Stamp, Store
 
-    _Look: TypeAlias = tuple[int, int, int]
+    _State: TypeAlias = tuple[int, int, int]
+    """Inode, size and mtime of a disk: the same as long as nobody writes to it."""
 
 
 class Sources:
-    """What the jobs of a run read; each source is looked at once for all that ask at a time."""
+    """Compares host files and trees with the digests in the recipes, each source once for a batch of jobs.
+
+    Args:
+        host: takes the digests.
+    """
 
     def __init__(self, host: Host) -> None:
         self._host = host
         self._digests: dict[object, str] = {}
         self._changed: set[object] = set()
-        """What had changed once is not to be trusted again: what was read of it may be shared."""
+        """Sources that differed once. One that is as it was again stays here: jobs share what they read."""
 
-    def look_again(self) -> None:
-        """Forget what was seen."""
+    def forget(self) -> None:
+        """Take new digests for the next batch."""
         self._digests.clear()
 
     def check(self, action: Action) -> None:
-        """Refuse what a step made of something else than was planned.
+        """Compare the sources of a step that ran.
 
         Raises:
-            SourceError: it did.
+            SourceError: one of them is not, or was not, what the step was planned with.
         """
         for source in action.step.sources:
             if source.path is None:  # it was compared with its pin when it was brought here
                 continue
-            what = source.path, source.rules, source.pin
-            if what not in self._digests:
-                self._digests[what] = self._host.digest(source)
-            if what in self._changed or self._digests[what] != action.recipe.sources[source.role]:
-                self._changed.add(what)
+            key = source.path, source.rules, source.pin
+            if key not in self._digests:
+                self._digests[key] = self._host.digest(source)
+            if key in self._changed or self._digests[key] != action.recipe.sources[source.role]:
+                self._changed.add(key)
                 raise SourceError(f"'{source.written}' changed while it was read", hint="run it again")
 
 
 @dataclass(frozen=True)
-class _Disk:
-    """A disk as it was when planned."""
+class _PlannedDisk:
+    """A disk as it was when it was planned, or when this run last changed it."""
 
-    look: _Look | None
-    """What tells that nobody has written to it; None: it was not there."""
-    untouched: bool
+    state: _State | None
+    """None: it was not there."""
+    must_be_untouched: bool
+    """Whether the plan replaces it only because no guest had written to it."""
 
 
 class Disks:
-    """The disks that guests may write and that a plan replaces or changes.
+    """The disks that a plan replaces or changes; a guest may be started on one of them at any time.
 
     Args:
-        plan: which ones, and whether they are ours.
+        plan: which disks, and why they may be replaced.
         store: where they lie.
-        host: asked who has one open.
+        host: says who has one open.
     """
 
     def __init__(self, plan: Plan, store: Store, host: Host) -> None:
         self._store = store
         self._host = host
-        self._disks: dict[str, _Disk] = {}
+        self._disks: dict[str, _PlannedDisk] = {}
         self.errors: dict[str, BusyError] = {}
-        """Why artifacts might not be taken."""
+        """By artifact: why it may not be taken."""
         for action in plan.actions:
             if action.pending and action.step.exclusive:
                 for artifact in action.artifacts:
                     known = self._disks.get(artifact)
-                    untouched = action.untouched or (known is not None and known.untouched)
-                    self._disks[artifact] = _Disk(_look(store.status(artifact)), untouched)
+                    untouched = action.untouched or (known is not None and known.must_be_untouched)
+                    self._disks[artifact] = _PlannedDisk(_state(store.status(artifact)), untouched)
 
-    def note(self, changed: Mapping[str, Stamp]) -> None:
-        """What we changed ourselves, where it lies, is no sign of somebody else."""
+    def note_own(self, changed: Mapping[str, Stamp]) -> None:
+        """Expect disks as this run has changed them in place."""
         for artifact, stamp in changed.items():
-            self._disks[artifact] = _Disk((stamp.inode, stamp.size, stamp.mtime_ns), untouched=False)
+            state = stamp.inode, stamp.size, stamp.mtime_ns
+            self._disks[artifact] = _PlannedDisk(state, must_be_untouched=False)
 
     def may_take(self, artifact: str) -> bool:
-        """Whether an artifact may be replaced or changed still."""
+        """Whether an artifact may still be replaced or changed; if not, `errors` says why."""
         error = self._error(artifact)
         if error:
             self.errors[artifact] = error
         return error is None
 
     def _error(self, artifact: str) -> BusyError | None:
-        """Why it may not, although the plan was to."""
         disk = self._disks.get(artifact)
         if disk is None:
             return None
-        was_ours = disk.look is not None and disk.untouched
-        if _look(self._store.status(artifact)) != disk.look or (was_ours and self._store.modified(artifact)):
+        is_checked = disk.state is not None and disk.must_be_untouched
+        is_other = _state(self._store.status(artifact)) != disk.state
+        if is_other or (is_checked and self._store.modified(artifact)):
             return BusyError(f"'{artifact}' was changed by someone else meanwhile", hint="run it again")
-        holder = self._host.holder(self._store.path / artifact) if disk.look else None
+        holder = self._host.holder(self._store.path / artifact) if disk.state else None
         if holder:
             return BusyError(f"'{artifact}' is in use by {holder} now", hint="shut the VM down first")
         return None
 
 
-def _look(status: os.stat_result | None) -> _Look | None:
+def _state(status: os.stat_result | None) -> _State | None:
     return None if status is None else (status.st_ino, status.st_size, status.st_mtime_ns)

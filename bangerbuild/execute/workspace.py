@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.execute.deduplication import JobOutput, JobTemplate
-    from bangerbuild.model import Action, Json, Pin, Progress, Verb
+    from bangerbuild.formats.survey import Survey
+    from bangerbuild.model import Action, Json, Pin, Progress, Source, Verb
     from bangerbuild.store import Stamp, Store
 
 
@@ -95,10 +96,18 @@ class JobWorkspace:
         store: only read, but for what is staged.
         epoch: the time for all that we make ourselves.
         shared: what the jobs of the run share.
-
+        survey: gives a host tree as it was planned, see View.
     """
 
-    def __init__(self, actions: Mapping[str, Action], store: Store, epoch: int, shared: Shared) -> None:
+    def __init__(
+        self,
+        actions: Mapping[str, Action],
+        store: Store,
+        epoch: int,
+        shared: Shared,
+        survey: Callable[[Source], Survey],
+    ) -> None:
+        self.survey = survey
         self.shared = shared.get
         self.using = shared.using
         self.epoch = epoch

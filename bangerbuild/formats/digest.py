@@ -16,9 +16,10 @@ from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from bangerbuild.formats.directory import Skipped
     from bangerbuild.tree import Entry
 
 StatKey = tuple[int, int, int, int, int]
@@ -82,16 +83,49 @@ def tree_digest(
     Raises:
         SourceError: something can't be read, vanished or changed meanwhile.
     """
-    listing = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
-    for entry, found in _walk(top, rules, written):
-        content = _content_digest(entry, found, f"{top}/{entry.path}", cache)
-        listing.update(_line(entry, content))
+    listing = Listing()
+    for entry, _, content in digested(top, rules, cache=cache, written=written):
+        listing.add(entry, content)
     return listing.hexdigest()
 
 
-def _walk(top: Path, rules: TreeRules, written: str | None) -> Iterable[tuple[Entry, os.stat_result]]:
+class Listing:
+    """The digest of a tree, made of its entries in the order of a walk."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
+
+    def add(self, entry: Entry, content: str) -> None:
+        """The next entry, with the digest of its content, which is empty for what has none."""
+        self._hash.update(_line(entry, content))
+
+    def hexdigest(self) -> str:
+        """The sha256 of all entries, in hex."""
+        return self._hash.hexdigest()
+
+
+def digested(
+    top: Path,
+    rules: TreeRules,
+    *,
+    cache: DigestCache | None = None,
+    written: str | None = None,
+    skipped: Skipped | None = None,
+) -> Iterator[tuple[Entry, os.stat_result, str]]:
+    """Walk a directory or file; each entry with its stat and with the digest of its content.
+
+    Raises:
+        SourceError: while iterating, as `tree_digest`.
+    """
+    for entry, found in _walk(top, rules, written, skipped):
+        yield entry, found, _content_digest(entry, found, f"{top}/{entry.path}", cache)
+
+
+def _walk(
+    top: Path, rules: TreeRules, written: str | None, skipped: Skipped | None
+) -> Iterable[tuple[Entry, os.stat_result]]:
     if stat.S_ISDIR(stat_of(top, written or str(top)).st_mode):
-        return walk_with_stat(top, rules, written=written, holes=False)
+        return walk_with_stat(top, rules, written=written, skipped=skipped, holes=False)
     return [file_with_stat(top, rules, written=written, holes=False)]
 
 

@@ -13,9 +13,17 @@ from typing import TYPE_CHECKING
 
 from pathspec import GitIgnoreSpec
 
+from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs
-from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, check_is_file, stat_of, unreadable
+from bangerbuild.formats.hostfile import (
+    STAT_BLOCK_BYTES,
+    HostContent,
+    check_is_file,
+    identity,
+    stat_of,
+    unreadable,
+)
 from bangerbuild.formats.names import text_of
 from bangerbuild.tree import TYPES, Entry, EntryType
 
@@ -57,9 +65,9 @@ def walk_with_stat(
     written = written or str(top)
     if not stat.S_ISDIR(stat_of(top, written).st_mode):
         raise SourceError(f"{written!r} is no directory")
-    walk = _Walk(rules, written, skipped, holes)
+    walk = _Walk(top, rules, written, skipped, holes)
     try:
-        yield from walk.entries(top)
+        yield from walk.entries()
     finally:
         walk.close()
 
@@ -79,7 +87,7 @@ def file_with_stat(path: Path, rules: TreeRules, *, written: str | None = None, 
     """As `read_file_entry`, with what stat said of the file. Without `holes` they read as zeros."""
     written = written or str(path)
     found = check_is_file(path, written)
-    content = HostContent(lambda flags: os.open(path, flags & ~os.O_NOFOLLOW), found, written)
+    content = HostContent(lambda flags: os.open(path, flags & ~os.O_NOFOLLOW), identity(found), written)
     xattrs = host_xattrs(os.fsencode(path.resolve()), written) if rules.xattrs else {}
     return _file("", found, rules, xattrs, content, holes=holes), found
 
@@ -109,6 +117,7 @@ class _Level:
 
 @dataclass
 class _Walk:
+    top: Path
     rules: TreeRules
     written: str
     skipped: Skipped | None
@@ -116,9 +125,9 @@ class _Walk:
     levels: list[_Level] = field(default_factory=list)
     first_names: dict[tuple[int, int], str] = field(default_factory=dict)
 
-    def entries(self, top: Path) -> Iterator[Found]:
+    def entries(self) -> Iterator[Found]:
         is_excluded = _exclusion(self.rules.exclude)
-        yield self._enter(os.fsencode(top), None, "")
+        yield self._enter(os.fsencode(self.top), None, "")
         while self.levels:
             level = self.levels[-1]
             if not level.names:
@@ -130,6 +139,7 @@ class _Walk:
             if is_excluded(path, found):
                 continue
             if stat.S_ISDIR(found.st_mode):
+                observed.note_link(self.top, path, found)
                 yield self._enter(name, level.fd, path)
             elif entry := self._entry(name, level.fd, path, found):
                 try:
@@ -162,6 +172,7 @@ class _Walk:
             if self.skipped:
                 self.skipped(path, type_)
             return None
+        observed.note_link(self.top, path, found)
         xattrs = self._xattrs(b"/proc/self/fd/%d/%s" % (fd, name), path)
         if found.st_nlink > 1:
             first = self.first_names.setdefault((found.st_dev, found.st_ino), path)
@@ -169,7 +180,9 @@ class _Walk:
                 entry = host_entry(path, found, self.rules, xattrs, target=first)
                 return replace(entry, type=EntryType.HARD_LINK, size_bytes=0)
         if type_ is EntryType.FILE:
-            content = HostContent(lambda flags: os.open(name, flags, dir_fd=fd), found, self._called(path))
+            content = HostContent(
+                lambda flags: os.open(name, flags, dir_fd=fd), identity(found), self._called(path)
+            )
             return _file(path, found, self.rules, xattrs, content, holes=self.holes)
         target = self._target(name, fd, path) if type_ is EntryType.SYMLINK else ""
         return host_entry(path, found, self.rules, xattrs, target=target)

@@ -10,21 +10,26 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.sparse import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import TypeAlias
 
     from _typeshed import WriteableBuffer
 
     from bangerbuild.formats.sparse import Extents
 
+    Identity: TypeAlias = tuple[int, int, int, int]
+
 STAT_BLOCK_BYTES = 512
+identity: Callable[[os.stat_result], Identity] = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns")
+"""What says that a file is the one it was, as far as its own times tell."""
 _BUFFER_BYTES = 256 << 10
 _OPEN_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_identity = attrgetter("st_dev", "st_ino", "st_size", "st_mtime_ns")
 _READABLE_HINT = "make it readable, or leave it out with `exclude`"
 
 
@@ -68,13 +73,15 @@ def check_is_file(path: Path, written: str, *, directory_hint: str | None = None
 
 
 def stat_of(path: Path, written: str) -> os.stat_result:
-    """What stat says, symlinks followed; SourceError if there is nothing."""
+    """What stat says, symlinks followed, which is noted; SourceError if there is nothing."""
     try:
-        return path.stat()
+        found = path.stat()
     except FileNotFoundError as err:
         raise SourceError(f"{written!r} is not there") from err
     except OSError as err:
         raise unreadable(err, written) from err
+    observed.note(path, found)
+    return found
 
 
 class HostContent(io.RawIOBase):
@@ -85,17 +92,18 @@ class HostContent(io.RawIOBase):
 
     Args:
         open_with: opens the file with the flags it is given.
-        seen: what stat said of it.
+        seen: what stat said of it, see `identity`.
         written: what messages call it.
     """
 
-    def __init__(self, open_with: Callable[[int], int], seen: os.stat_result, written: str) -> None:
+    def __init__(self, open_with: Callable[[int], int], seen: Identity, written: str) -> None:
         super().__init__()
         self._open_with = open_with
         self._seen = seen
+        self._size_bytes = seen[2]
         self._written = written
         self._fd: int | None = None
-        self._runs = [(0, seen.st_size)] if seen.st_size else []
+        self._runs = self._whole()
 
     def as_file(self) -> BinaryIO:
         """Itself: the io classes are binary files, though not by name (typing.BinaryIO is nominal)."""
@@ -107,7 +115,7 @@ class HostContent(io.RawIOBase):
 
     def skip_holes(self) -> Extents:
         """Where the file has data, which alone is read from now on. One run if the filesystem can't tell."""
-        extents = data_extents(self._opened(), self._seen.st_size)
+        extents = data_extents(self._opened(), self._size_bytes)
         self._runs = list(extents)
         return extents
 
@@ -133,7 +141,7 @@ class HostContent(io.RawIOBase):
         """Goes back to the start, which is all that is asked for; not after `skip_holes`."""
         if offset or whence != os.SEEK_SET:
             raise ValueError("only the start can be sought")
-        self._runs = [(0, self._seen.st_size)] if self._seen.st_size else []
+        self._runs = self._whole()
         return 0
 
     def close(self) -> None:
@@ -142,6 +150,9 @@ class HostContent(io.RawIOBase):
             os.close(self._fd)
             self._fd = None
         super().close()
+
+    def _whole(self) -> list[tuple[int, int]]:
+        return [(0, self._size_bytes)] if self._size_bytes else []
 
     def _read_piece(self, limit: int) -> bytes:
         offset, length = self._runs[0]
@@ -169,7 +180,7 @@ class HostContent(io.RawIOBase):
         return self._fd
 
     def _check_same(self, fd: int) -> None:
-        if _identity(os.fstat(fd)) != _identity(self._seen):
+        if identity(os.fstat(fd)) != self._seen:
             raise changed(self._written)
 
 

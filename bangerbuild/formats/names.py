@@ -19,6 +19,11 @@ def text_of(raw: bytes) -> str:
     return raw.decode("utf-8", "surrogateescape")
 
 
+def bytes_of(text: str) -> bytes:
+    """The name that a text stands for, see `text_of`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def tree_path(raw: bytes) -> str:
     """The path from the tree's top that `raw` names; empty for the top itself.
 

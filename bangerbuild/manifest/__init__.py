@@ -63,8 +63,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
         raise ManifestError(_in_order(findings.problems, documents))
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
-    read = frozenset(reader.names | findings.key_files)
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, read)
+    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

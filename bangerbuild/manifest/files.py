@@ -9,7 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild import observed
 from bangerbuild.errors import Problem
+from bangerbuild.manifest.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 
 if TYPE_CHECKING:
@@ -77,8 +79,6 @@ class ManifestReader:
     def __init__(self) -> None:
         self.documents: dict[Path, ManifestFile] = {}
         """By resolved path, in the order they were first named."""
-        self.names: set[Path] = set()
-        """Every name that a file was read by: one that is a symlink may lead elsewhere tomorrow."""
         self.problems: list[Problem] = []
         self.has_read_all = True
         """Whether every file was there and parsed; if not, a name that is unknown proves nothing."""
@@ -91,7 +91,7 @@ class ManifestReader:
             named_at: the `include` entry that names it; None for one from the command line.
             trail: the files that lead here by including one another.
         """
-        self.names.add(path)
+        observed.look(path)  # by every name: one that is a symlink may lead elsewhere tomorrow
         try:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
@@ -127,7 +127,7 @@ class _NotTomlError(Exception):
 
 def _expanded(name: str) -> Path:
     try:
-        return Path(name).expanduser()
+        return expanded(name)
     except RuntimeError:  # no such user; opening it says "no such file"
         return Path(name)
 

@@ -9,7 +9,6 @@ from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, host_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from bangerbuild.model import HostPath
@@ -23,15 +22,12 @@ _PUBLIC = re.compile(  # a line of authorized_keys, as sshd(8) describes it; a k
 )
 
 
-def public_keys(
-    text: str, directory: Path, reads: Callable[[Path], None] = lambda _path: None
-) -> tuple[str, ...]:
+def public_keys(text: str, directory: Path) -> tuple[str, ...]:
     """The public keys that one entry of `ssh_authorized_keys` stands for, one line each.
 
     Args:
         text: a literal key, or the path of a file of keys; blank lines and comments in it are dropped.
         directory: what a relative path starts from.
-        reads: told which file that is.
 
     Raises:
         InvalidValueError: it is neither; or it is, or names, a private key.
@@ -53,9 +49,7 @@ def public_keys(
         raise InvalidValueError(
             f"{quoted(text)} is no public key", 'one looks like "ssh-ed25519 AAAA… you@host"'
         )
-    path = host_path(text, directory)
-    reads(path.path)
-    return _keys_in_file(existing(path, "file"))
+    return _keys_in_file(existing(host_path(text, directory), "file"))
 
 
 def _keys_in_file(path: HostPath) -> tuple[str, ...]:

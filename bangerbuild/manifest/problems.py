@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from bangerbuild.errors import Problem
     from bangerbuild.manifest.files import Location
@@ -32,8 +31,6 @@ class Findings:
     def __init__(self, problems: Iterable[Problem] = ()) -> None:
         self.problems = list(problems)
         self.warnings: list[str] = []
-        self.key_files: set[Path] = set()
-        """What was read besides manifests."""
 
     def add(self, place: Location, message: str, hint: str | None = None) -> None:
         """Takes down one problem."""

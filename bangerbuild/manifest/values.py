@@ -6,15 +6,19 @@ import os
 import re
 import stat
 from functools import lru_cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from bangerbuild import observed
 from bangerbuild.disk.formats import RAW
+from bangerbuild.manifest.home import expanded
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
     from bangerbuild.disk.formats.values import SizeRule
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 MIB = 1 << 20
 BLOCK_BYTES = 4096
@@ -165,18 +169,19 @@ def host_path(text: str, directory: Path) -> HostPath:
         directory: what a relative path starts from.
     """
     try:
-        expanded = Path(text).expanduser()
+        path = expanded(text)
     except RuntimeError as err:
         raise InvalidValueError(f"{quoted(text)} starts with the home directory of an unknown user") from err
-    return HostPath((directory / expanded).absolute(), text)
+    return HostPath((directory / path).absolute(), text)
 
 
 def existing(path: HostPath, wanted: Literal["file", "directory", "either"]) -> HostPath:
-    """A host path that is there, of the wanted sort; symlinks are followed."""
+    """A host path that is there, of the wanted sort; symlinks are followed. What stat says is noted."""
     try:
         found = path.path.stat()
     except OSError as err:
         raise InvalidValueError(*_not_there(path, err)) from err
+    observed.note(path.path, found)
     sort = _sort(found)
     if sort != wanted and not (wanted == "either" and sort in ("file", "directory")):
         expected = "a file or a directory" if wanted == "either" else f"a {wanted}"

@@ -106,7 +106,7 @@ class VMs:
         """Reads a key file once however many VMs name it."""
         if text not in self._keys:
             try:
-                self._keys[text] = public_keys(text, self._directory, self._findings.key_files.add)
+                self._keys[text] = public_keys(text, self._directory)
             except InvalidValueError as err:
                 self._keys[text] = err
         keys = self._keys[text]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.formats.survey import Survey
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
     from bangerbuild.store import Store
@@ -131,7 +132,7 @@ class _Planner:
             if not changed:
                 return _Disk(interrupted=interrupted)
         try:
-            found = step.inspect(PlanView(self.store, self.actions, self.epoch))
+            found = step.inspect(self._view())
         except BangerError:  # what can't be read is no reason to do anything; `verify` tells
             return _Disk(interrupted=interrupted)
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
@@ -294,10 +295,14 @@ class _Planner:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
         is_untouched = not any(map(self._touched, action.artifacts))
         try:
-            view = PlanView(self.store, self.actions, self.epoch)
-            return action.step.preview(view, is_untouched=is_untouched, remakes_disk=action.remakes_disk)
+            return action.step.preview(
+                self._view(), is_untouched=is_untouched, remakes_disk=action.remakes_disk
+            )
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
+
+    def _view(self) -> PlanView:
+        return PlanView(self.store, self.actions, self.epoch, self.host)
 
 
 @dataclass(frozen=True)
@@ -326,6 +331,7 @@ class PlanView:
     store: Store
     actions: Mapping[str, Action]
     epoch: int
+    host: Host
 
     def artifact(self, step_id: str) -> str:
         """The name of an input's artifact."""
@@ -344,6 +350,10 @@ class PlanView:
         action = self.actions.get(step_id)
         record = self.store.record(step_id, action.fingerprint) if action else self.store.records.get(step_id)
         return record.facts if record else {}
+
+    def survey(self, source: Source) -> Survey:
+        """A host tree, as it was when its digest was taken."""
+        return self.host.survey(source)
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run."""

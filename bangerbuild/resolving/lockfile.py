@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from bangerbuild import observed
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.model import Pin
 from bangerbuild.sources.source import lock_entry
@@ -99,6 +100,7 @@ def read(path: Path) -> LockFile:
     Raises:
         LockFileError: it can't be read, or is not what this program writes.
     """
+    observed.look(path)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

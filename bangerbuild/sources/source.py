@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
+from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import Source
@@ -330,6 +331,9 @@ def pinned_content(role: str, source: DeclaredSource) -> tuple[Source, ...]:
 
 @contextmanager
 def users_cache() -> Iterator[Cache]:
-    """The user's cache of downloads; what it hands out stays there until it is closed."""
-    with Cache(default_path(os.environ)) as cache:
+    """The user's cache of downloads; what it hands out stays there until it is closed.
+
+    What is read of it is not noted: everything in the cache is found by its digest.
+    """
+    with observed.unrecorded(), Cache(default_path(os.environ)) as cache:
         yield cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import ledger
-from bangerbuild.steps.patching import matching
+from bangerbuild.steps.patching import file_line, matching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def differences(
 ) -> Iterator[FileDiff]:
     """What `patching.make` and `patching.sync` would change.
 
-    `known` has the lines of what is certain to be there, see `ledger`: the disk is not read for that.
+    `known` has the lines of what is certain to be there, see `ledger`: of that neither disk nor host is read.
     """
     for change in changes:
         lines = ledger.of_changes([change])
@@ -63,10 +63,7 @@ def _is_known(item: Synced, known: Mapping[str, str]) -> bool:
         return True
     if entry.type is EntryType.SYMLINK:
         return line == ledger.symlink(entry.uid, entry.gid, entry.target)
-    content = cast("BinaryIO", entry.content)
-    same = line == ledger.file_read(content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
-    content.seek(0)
-    return same
+    return line == file_line(item)
 
 
 def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:

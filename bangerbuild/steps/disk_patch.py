@@ -10,18 +10,17 @@ from typing import TYPE_CHECKING, ClassVar
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
-from bangerbuild.guest.paths import normal
-from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Source, Verb, Verdict
+from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Verb, Verdict
 from bangerbuild.steps import differences, disks, ledger, patching, views
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.view import GuestView
-    from bangerbuild.model import Json, Situation, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, View, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +62,7 @@ class DiskPatch(ABC):
     @property
     def sources(self) -> tuple[Source, ...]:
         """See Step."""
-        return tuple(
-            Source(f"file_sync[{sync.guest}]", sync.host.path, sync.host.written, patching.rules(sync))
-            for sync in self.file_syncs
-        )
+        return tuple(map(patching.source, self.file_syncs))
 
     @classmethod
     def kinds(cls) -> tuple[str, ...]:
@@ -118,14 +114,14 @@ class DiskPatch(ABC):
                 image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
                 start = image if remakes_disk else disk  # where the run starts too
                 now = self.guest_now(views.ImageView(image), start)
-                synced = tuple(self.synced_paths())
-                wanted = self.wanted(now, synced)
+                trees = patching.trees(view, self.file_syncs)
+                wanted = self.wanted(now, trees.paths)
                 lines = self._before(disk, view)
-                entries = self._synced(now, _ignore)
+                entries = patching.synced(self, now, trees, _ignore)
                 known = lines if is_untouched else {}
                 diffs = tuple(differences.differences(disk, wanted.changes, entries, known))
                 base = image if "base" in view.facts(self.changes) else None
-                gone = self._preview_undeclared(disk, base, lines, wanted, synced)
+                gone = self._preview_undeclared(disk, base, lines, wanted, trees.paths)
                 return Preview(diffs + gone.diffs, gone.reasons)
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
@@ -180,15 +176,17 @@ class DiskPatch(ABC):
         image = self.image_artifact(workspace)
         known = disks.shared_view(workspace, image) if image else views.ImageView(disk)
         now = self.guest_now(known, disk)
-        wanted = self.wanted(now, tuple(self.synced_paths()))
+        trees = patching.trees(workspace, self.file_syncs)
+        wanted = self.wanted(now, trees.paths)
+        entries = patching.synced(self, now, trees, workspace.warn)
         is_new = workspace.is_new(workspace.artifact(self.changes))
         before = {} if is_new else self._before(disk, workspace)
         if is_new:
-            lines = self.write(disk, now, wanted, workspace)
+            lines = self._write(disk, entries, wanted, workspace)
         else:
             changes = tuple(ledger.still_needed(disk, wanted.changes))
             needed = GuestEdits(changes, wanted.warnings)
-            synced = self.write(disk, now, needed, workspace, before)
+            synced = self._write(disk, entries, needed, workspace, before)
             lines = {**synced, **ledger.of_changes(wanted.changes)}
         ledger.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
@@ -207,10 +205,10 @@ class DiskPatch(ABC):
                 if not ledger.withdraw(disk, base, path, before[path]):
                     workspace.warn(f"'{path}' left the manifest, but was changed in the guest: it stays")
 
-    def write(
+    def _write(
         self,
         disk: Filesystem,
-        now: GuestView,
+        entries: Iterable[patching.Synced],
         wanted: GuestEdits,
         workspace: Workspace,
         before: Mapping[str, str] | None = None,
@@ -219,7 +217,6 @@ class DiskPatch(ABC):
 
         `before` is what the last run wrote on this disk; None: nothing has been written on it yet.
         """
-        entries = self._synced(now, workspace.warn)
         synced = patching.sync(disk, entries, before or {}, spare_same=before is not None)
         patching.make(disk, wanted.changes)
         for warning in wanted.warnings:
@@ -242,13 +239,6 @@ class DiskPatch(ABC):
             return str(base)
         return view.artifact(self.inputs[1]) if len(self.inputs) > 1 else None
 
-    def synced_paths(self) -> Iterator[str]:
-        """Every guest path that a file_sync writes; the trees are walked, no content is read."""
-        return patching.synced_paths(self.file_syncs)
-
-    def _synced(self, now: GuestView, warn: Callable[[str], None]) -> Iterator[patching.Synced]:
-        return patching.synced(self, now, warn)
-
 
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
@@ -270,7 +260,7 @@ def _obstacle(disk: Filesystem) -> str | None:
 
 def _paths(wanted: GuestEdits, synced: Collection[str]) -> frozenset[str]:
     """Every guest path that is asked for, removals apart."""
-    return frozenset((*ledger.of_changes(wanted.changes), *map(normal, synced)))
+    return frozenset((*ledger.of_changes(wanted.changes), *synced))
 
 
 def _ignore(_message: str) -> None:

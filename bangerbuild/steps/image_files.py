@@ -10,14 +10,13 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.guest import defaults
-from bangerbuild.model import Source
 from bangerbuild.steps import patching, views
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import FileSync, InlineFile
-    from bangerbuild.model import Workspace
+    from bangerbuild.model import Source, Workspace
     from bangerbuild.tree import GuestEdits
 
 
@@ -36,10 +35,7 @@ NONE = Files()
 
 def sources(files: Files) -> tuple[Source, ...]:
     """What is read on the host."""
-    return tuple(
-        Source(f"file_sync[{sync.guest}]", sync.host.path, sync.host.written, patching.rules(sync))
-        for sync in files.file_syncs
-    )
+    return tuple(map(patching.source, files.file_syncs))
 
 
 def write(files: Files, added: GuestEdits, target: Path, written: str, workspace: Workspace) -> None:
@@ -59,14 +55,11 @@ def write(files: Files, added: GuestEdits, target: Path, written: str, workspace
             view = views.ImageView(disk)
             try:
                 patching.make(disk, added.changes)
-                patching.make(disk, defaults.own_changes(files, view, _synced_paths(files)).changes)
-                patching.sync(disk, patching.synced(files, view, workspace.warn), {})
+                trees = patching.trees(workspace, files.file_syncs)
+                patching.make(disk, defaults.own_changes(files, view, trees.paths).changes)
+                patching.sync(disk, patching.synced(files, view, trees, workspace.warn), {})
             except FilesystemError as err:
                 if isinstance(err, GuestPathError):
                     raise
                 hint = "give the image a larger `size`" if err.code in NO_SPACE else err.hint
                 raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
-
-
-def _synced_paths(files: Files) -> tuple[str, ...]:
-    return tuple(patching.synced_paths(files.file_syncs))

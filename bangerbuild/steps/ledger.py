@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PLAIN_DIRECTORY = "directory"
 NEW_DIRECTORY = "new directory"
-PIECE_BYTES = 1 << 20
 
 
 def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
@@ -48,14 +47,6 @@ def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
 def file(mode: int, uid: int, gid: int, size_bytes: int, digest: str) -> str:
     """The line of a regular file."""
     return f"file {mode:04o} {uid}:{gid} {size_bytes} {digest}"
-
-
-def file_read(content: BinaryIO, mode: int, uid: int, gid: int, size_bytes: int) -> str:
-    """The same of one that would have this content, which is read to its end."""
-    hashed = Hashed(content)
-    while hashed.read(PIECE_BYTES):
-        pass
-    return file(mode, uid, gid, size_bytes, hashed.digest())
 
 
 def is_directory(line: str) -> bool:

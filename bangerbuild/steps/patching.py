@@ -9,21 +9,24 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import FilesystemError
-from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.formats.hostfile import changed
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
+from bangerbuild.model import Source
 from bangerbuild.steps import ledger
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from bangerbuild.declared import FileSync
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.formats.survey import Survey
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
+    from bangerbuild.model import View
     from bangerbuild.tree import Entry, GuestChange
 
 
@@ -37,6 +40,10 @@ class Synced:
 
     guest: str
     entry: Entry
+    digest: str = ""
+    """sha256 of a file's content, in hex, as it was planned."""
+    written: str = ""
+    """What messages call it on the host."""
     link_target: str = ""
     """The guest path that a hard link is a further name of."""
 
@@ -46,20 +53,13 @@ def rules(sync: FileSync) -> TreeRules:
     return TreeRules(file_mode=sync.mode, exclude=sync.exclude, xattrs=False, specials=False)
 
 
-def host_tree(sync: FileSync, warn: Callable[[str], None]) -> Iterator[Entry]:
-    """What a file_sync reads: the tree below its host directory, or the one file with an empty path.
+def source(sync: FileSync) -> Source:
+    """The host's tree below a directory, or the one file with an empty path, as a step's source.
 
     Sockets, devices and FIFOs are left out with a warning; xattrs, times and holes are the host's own affair.
     """
-    path, written = sync.host.path, sync.host.written
-    if not path.is_dir():
-        return iter((file_with_stat(path, rules(sync), written=written, holes=False)[0],))
-
-    def skipped(name: str, kind: EntryType) -> None:
-        warn(f"'{written}/{name}' is a {kind.value} and is left out")
-
-    entries = walk_with_stat(path, rules(sync), written=written, skipped=skipped, holes=False)
-    return (entry for entry, _ in entries)
+    role = f"file_sync[{sync.guest}]"
+    return Source(role, sync.host.path, sync.host.written, rules(sync), surveyed=True)
 
 
 def guest_path(sync: FileSync, path: str) -> str:
@@ -67,75 +67,76 @@ def guest_path(sync: FileSync, path: str) -> str:
     return f"{sync.guest}/{path}" if path else sync.guest
 
 
-def placed(sync: FileSync, entry: Entry) -> Synced:
+def placed(sync: FileSync, entry: Entry, digest: str) -> Synced:
     """An entry of the host's tree with its place in the guest."""
-    return Synced(guest_path(sync, entry.path), entry, guest_path(sync, entry.target))
+    written = f"{sync.host.written}/{entry.path}" if entry.path else sync.host.written
+    return Synced(guest_path(sync, entry.path), entry, digest, written, guest_path(sync, entry.target))
 
 
 @dataclass(frozen=True)
 class Trees:
-    """What file_syncs bring, but for the content."""
+    """The host trees of some file_syncs, as they were planned."""
 
+    surveys: tuple[Survey, ...]
+    """One for each file_sync, in their order."""
     paths: frozenset[str]
-    """In the guest, normal."""
-    size_bytes: int
+    """Every guest path that they bring, normal."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all contents."""
+        return sum(survey.size_bytes for survey in self.surveys)
+
+
+def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
+    """What these file_syncs bring.
+
+    Raises:
+        SourceError: a tree was not looked at before, and can't be read.
+    """
+    surveys = tuple(view.survey(source(sync)) for sync in syncs)
+    paths = (
+        guest_path(sync, path) for sync, survey in zip(syncs, surveys, strict=True) for path in survey.paths()
+    )
+    return Trees(surveys, frozenset(map(normal, paths)))
 
 
 @contextmanager
-def surveyed(syncs: Iterable[FileSync]) -> Iterator[Trees]:
-    """Walk host trees; a context, so that it can be shared."""
-    paths, size_bytes = set(), 0
-    for sync in syncs:
-        for entry in host_tree(sync, _ignore):
-            paths.add(normal(guest_path(sync, entry.path)))
-            size_bytes += entry.size_bytes
-    yield Trees(frozenset(paths), size_bytes)
+def shared_trees(view: View, syncs: Sequence[FileSync]) -> Iterator[Trees]:
+    """The same as a context, so that jobs can share it."""
+    yield trees(view, syncs)
 
 
-def synced_paths(syncs: Iterable[FileSync]) -> Iterator[str]:
-    """Every guest path that file_syncs write; the trees are walked, no content is read."""
-    for sync in syncs:
-        for entry in host_tree(sync, _ignore):
-            yield guest_path(sync, entry.path)
-
-
-def synced(declared: DeclaredFiles, now: GuestView, warn: Callable[[str], None]) -> Iterator[Synced]:
+def synced(
+    declared: DeclaredFiles, now: GuestView, brought: Trees, warn: Callable[[str], None]
+) -> Iterator[Synced]:
     """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins.
 
     Where it wins over the first of several names of a file, the next name is the file, and the others are
     links to that.
     """
     owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
-    for sync in declared.file_syncs:
+    for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
         uid, gid = owners.ids(sync.owner)
-        lost: dict[str, Entry] = {}
-        for entry in host_tree(sync, warn):
-            owned = replace(entry, uid=uid, gid=gid)
-            if normal(guest_path(sync, entry.path)) in taken:
+        written = sync.host.written
+        for path, kind in survey.skipped:
+            warn(f"'{written}/{path}' is a {kind.value} and is left out")
+        lost: dict[str, Synced] = {}
+        for entry, digest in survey.entries(written):
+            item = placed(sync, replace(entry, uid=uid, gid=gid), digest)
+            if normal(item.guest) in taken:
                 if entry.type is not EntryType.HARD_LINK:
-                    lost[entry.path] = owned
+                    lost[entry.path] = item
                 continue
             first = lost.get(entry.target) if entry.type is EntryType.HARD_LINK else None
             if first is None:
-                yield placed(sync, owned)
-            elif first.path == entry.target:  # none of its other names came yet
-                lost[entry.target] = replace(first, path=entry.path)
-                yield placed(sync, _again(sync, first, entry.path))
+                yield item
+            elif first.entry.path == entry.target:  # none of its other names came yet
+                again = replace(survey.entry(entry.target, written), path=entry.path, uid=uid, gid=gid)
+                lost[entry.target] = placed(sync, again, first.digest)
+                yield lost[entry.target]
             else:
-                yield placed(sync, replace(owned, target=first.path))
-
-
-def _again(sync: FileSync, first: Entry, path: str) -> Entry:
-    """A file under another of its names, to be read from the start."""
-    if first.content is None:
-        return replace(first, path=path)
-    name = f"{sync.host.written}/{path}"
-    found, _ = file_with_stat(sync.host.path / path, rules(sync), written=name, holes=False)
-    return replace(found, path=path, uid=first.uid, gid=first.gid)
-
-
-def _ignore(_message: str) -> None:
-    pass
+                yield placed(sync, replace(item.entry, target=first.entry.path), "")
 
 
 def make(disk: Filesystem, changes: Iterable[GuestChange]) -> None:
@@ -213,40 +214,47 @@ def sync(
             lines[path] = lines[normal(item.link_target)]
         else:
             line = _same_file(disk, item) if spare_same else None
-            lines[path] = line or _sync_leaf(disk, item.guest, item.entry)
+            lines[path] = line or _sync_leaf(disk, item)
     return lines
 
 
 def _same_file(disk: Filesystem, item: Synced) -> str | None:
-    """The line of a file that is there as it shall be; None, and its content unread, of any other."""
-    entry = item.entry
+    """The line of a file that is there as it shall be; None of any other. Nothing is read on the host."""
     found = disk.stat(item.guest, follow=False)
-    if found is None or entry.content is None or (found.type, found.links) != (EntryType.FILE, 1):
+    if found is None or (found.type, found.links) != (EntryType.FILE, 1):
         return None
-    there = found.mode, found.uid, found.gid, found.size_bytes
-    if there != (entry.mode, entry.uid, entry.gid, entry.size_bytes):
-        return None
-    line = ledger.file_read(entry.content, entry.mode, entry.uid, entry.gid, entry.size_bytes)
-    if ledger.is_there(disk, item.guest, line):
-        return line
-    entry.content.seek(0)
-    return None
+    line = file_line(item)
+    return line if ledger.is_there(disk, item.guest, line) else None
 
 
-def _sync_leaf(disk: Filesystem, guest: str, entry: Entry) -> str:
+def file_line(item: Synced) -> str:
+    """The line of a file with the content that was planned."""
+    entry = item.entry
+    return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
+
+
+def _sync_leaf(disk: Filesystem, item: Synced) -> str:
+    """Write a file or symlink; its line.
+
+    Raises:
+        SourceError: the file is not what was planned. The disk must not be kept then.
+    """
+    entry = item.entry
     if entry.type is EntryType.SYMLINK:
-        disk.make_symlink(guest, entry.target, uid=entry.uid, gid=entry.gid)
+        disk.make_symlink(item.guest, entry.target, uid=entry.uid, gid=entry.gid)
         return ledger.symlink(entry.uid, entry.gid, entry.target)
     content = ledger.Hashed(cast("BinaryIO", entry.content))
     disk.write_file(
-        guest,
+        item.guest,
         cast("BinaryIO", content),
         size_bytes=entry.size_bytes,
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,
     )
-    return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, content.digest())
+    if content.digest() != item.digest:
+        raise changed(item.written)
+    return file_line(item)
 
 
 def _sync_directory(disk: Filesystem, item: Synced) -> bool:

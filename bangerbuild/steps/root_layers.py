@@ -79,7 +79,7 @@ def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[Synced]:
 def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[Synced]:
     def write(disk: Filesystem) -> Synced:
         said: list[str] = []
-        entries = patching.synced(declared, now, said.append)
+        entries = patching.synced(declared, now, trees, said.append)
         return Synced(patching.sync(disk, entries, {}), tuple(said))
 
     spared = trees.paths & {normal(file.guest) for file in declared.files}

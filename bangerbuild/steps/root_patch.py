@@ -90,7 +90,8 @@ class RootPatch(DiskPatch):
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
         now = disks.shared_view(workspace, disks.base_of(workspace, self.changes).name)
-        with workspace.using(("trees", self.file_syncs), lambda: patching.surveyed(self.file_syncs)) as trees:
+        syncs = self.file_syncs
+        with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
             wanted = self.wanted(now, trees.paths)
             alike, own = defaults.split(self, GuestEdits.joined((identity, wanted)), trees.paths)

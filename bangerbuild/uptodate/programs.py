@@ -1,4 +1,7 @@
-"""What does the work: this program, what it is built on, and the e2fsprogs with their libraries."""
+"""What does the work: the files of this package, the packages that it uses, the libraries of e2fsprogs.
+
+External programs are not listed here: `process.find` notes where each one was looked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.manifest.form import SCHEMAS
 from bangerbuild.uptodate import check
 
@@ -25,7 +27,6 @@ def paths() -> Iterator[str]:
     yield from map(str, sorted(Path(check.PACKAGE).rglob("*.py")))
     yield from map(str, SCHEMAS)
     yield from (path for path in sys.path if path.endswith(PACKAGES))
-    yield from _candidates(process.SEARCH_PATH, "mke2fs")
     if mapped := _mapped():
         yield from mapped
         yield LOADER_CACHE

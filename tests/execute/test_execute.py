@@ -738,7 +738,7 @@ def test_a_disk_that_was_to_be_made_anew_and_was_used_since_is_not(path: Path) -
         patch("root", "more;", during=lambda workspace: seen.append(workspace.remakes_disk)),
     ]
     with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH, Shared())
+        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
         workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])
     assert seen == [False]
 

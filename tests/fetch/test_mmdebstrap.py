@@ -207,15 +207,13 @@ def test_what_the_programs_print_is_said_in_plain_words(printed: str, brief: str
 
 
 @pytest.fixture
-def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory that is all there is to find programs in, for a user who is not root."""
     directory = tmp_path / "programs"
     directory.mkdir()
-    process.find.cache_clear()
     monkeypatch.setattr(process, "SEARCH_PATH", str(directory))
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    yield directory
-    process.find.cache_clear()
+    return directory
 
 
 def install(programs: Path, name: str, script: str = "exit 0") -> None:

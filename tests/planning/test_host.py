@@ -147,7 +147,6 @@ def test_a_tool_that_does_not_say_its_version_is_an_error(
 def test_a_missing_tool_is_an_error_that_names_the_package(
     here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    process.find.cache_clear()
     monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
     with pytest.raises(ToolError) as caught:
         here.version("e2fsprogs")

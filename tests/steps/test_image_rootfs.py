@@ -430,9 +430,6 @@ def test_without_mke2fs_there_is_one_plain_error_that_names_the_package(
 ) -> None:
     debian.write(TAR)
     monkeypatch.setattr("bangerbuild.process.SEARCH_PATH", str(tmp_path))
-    from bangerbuild import process  # noqa: PLC0415  # its cache must not outlive the patch
-
-    process.find.cache_clear()
     with pytest.raises(ToolError) as caught:
         debian.apply()
     assert (caught.value.brief, caught.value.hint) == ("'mke2fs' is not installed", "apt install e2fsprogs")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bangerbuild.declared import FileSync
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.formats.survey import survey
 from bangerbuild.model import FileDiff, HostPath
 from bangerbuild.steps import differences as told
 from bangerbuild.steps import ledger, patching
@@ -57,8 +58,9 @@ def tree(host: Path, **options: object) -> FileSync:
 
 
 def synced(sync: FileSync) -> Iterator[patching.Synced]:
-    for entry in patching.host_tree(sync, lambda _: None):
-        yield patching.placed(sync, entry)
+    found = survey(sync.host.path, patching.rules(sync))
+    for entry, digest in found.entries(sync.host.written):
+        yield patching.placed(sync, entry, digest)
 
 
 def tree_differences(disk: Filesystem, sync: FileSync) -> dict[str, str | None]:

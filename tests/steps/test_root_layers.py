@@ -200,7 +200,7 @@ def test_a_tree_that_changes_while_disks_are_made_of_it_spoils_all_of_them(
     for name in "abc":
         error = results[f"vm.{name}.root.patch"].error
         assert isinstance(error, SourceError)
-        assert error.brief == "'site' changed while it was read"
+        assert error.brief == "'site/c' changed while it was read"
         assert not site.cow(name).exists()
 
 
@@ -222,6 +222,6 @@ def test_a_tree_that_changed_once_is_not_trusted_when_it_is_as_it_was(site: Proj
     sources = Sources(Changing(said=[planned, "another", planned]))
     sources.check(action)
     for _ in range(2):
-        sources.look_again()
+        sources.forget()
         with pytest.raises(SourceError, match="'site' changed while it was read"):
             sources.check(action)

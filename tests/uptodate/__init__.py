@@ -1,1 +1,1 @@
-"""Tests of the fast answer and of the grounds that it stands on."""
+"""Tests of the up-to-date check and of the record that it compares."""

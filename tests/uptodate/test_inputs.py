@@ -1,4 +1,4 @@
-"""Nothing is forgotten: what a plan looks at on the host is among its grounds."""
+"""Nothing is forgotten: what a plan looks at on the host is noted before it is read, and recorded."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bangerbuild
-from bangerbuild import pipeline, store
-from bangerbuild.uptodate import check, grounds, record
+from bangerbuild import pipeline, process, steps, store
+from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.manifest.form import SCHEMAS
+from bangerbuild.model import Source
+from bangerbuild.planning import host
+from bangerbuild.uptodate import basis, check, record
 from tests.conftest import PROJECT
-from tests.fakes import RecordingReporter
+from tests.fakes import FakeStep, RecordingReporter
 from tests.uptodate.project import AT_ONCE, Project
+from tests.uptodate.watch import UNNOTED
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bangerbuild.model import Plan
 
 PACKAGE = Path(bangerbuild.__file__).parent
@@ -31,18 +39,28 @@ HELPERS = {"setpriv"}
 """Programs that decide how others are run, and nothing that is planned."""
 
 
-def looked_at(project: Project) -> set[Path]:
-    """What a run with nothing to do looks at outside of its store and of what it is made of."""
+def looked_at(project: Project) -> tuple[set[Path], set[Path]]:
+    """What a run with nothing to do looks at outside of its store and of what it is made of.
+
+    The second set is what is opened or listed without having been noted before.
+    """
     command = [sys.executable, "-m", "tests.uptodate.watch", "apply", "-q", *project.arguments]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     apart = (project.store, Path(os.environ["XDG_CACHE_HOME"]), *map(Path, OWN), *LIBRARIES)
-    paths = {Path(line) for line in done.stdout.splitlines() if "__pycache__" not in line}
-    return {
-        path
-        for path in paths
-        if not any(path.is_relative_to(one) for one in apart) and path.name not in HELPERS | EXCLUDED
-    }
+    lines = [line for line in done.stdout.splitlines() if "__pycache__" not in line]
+    unnoted = {Path(line.removeprefix(UNNOTED)) for line in lines if line.startswith(UNNOTED)}
+    imported = {path for path in unnoted if path.is_relative_to(PACKAGE) or path in SCHEMAS}
+    imported |= {PROJECT, project.path}  # listed by the interpreter, which looks for modules there
+
+    def inputs(paths: set[Path]) -> set[Path]:
+        return {
+            path
+            for path in paths
+            if not any(path.is_relative_to(one) for one in apart) and path.name not in HELPERS | EXCLUDED
+        }
+
+    return inputs({Path(line) for line in lines if not line.startswith(UNNOTED)}), inputs(unnoted - imported)
 
 
 def remembered(project: Project) -> record.RunRecord:
@@ -51,33 +69,111 @@ def remembered(project: Project) -> record.RunRecord:
     return found
 
 
-def grounds_of(project: Project) -> set[Path]:
+def recorded(project: Project) -> set[Path]:
     found = remembered(project)
     known = {project.path / path for path in (*found.followed[0], *found.links[0])}
     return known | {Path(os.path.normpath(path)) for path in known}
 
 
 def test_whatever_a_plan_looks_at_is_remembered_or_leads_there(built: Project) -> None:
-    seen = looked_at(built)
-    known = grounds_of(built)
+    seen, unnoted = looked_at(built)
+    known = recorded(built)
     above = {parent for path in known for parent in path.parents}
     assert {built.path / "vm.toml", built.home / "profile", built.path / "dotfiles/vim/deep"} <= seen
     assert seen - known - above == set()
+    assert unnoted == set()
 
 
-def test_so_it_is_for_a_part(project: Project) -> None:
-    part = replace(project, arguments=("--target", "vm.boxed"))
+PARTS = {
+    "a part": ("--target", "vm.boxed"),
+    "a part without containers": ("--target", "vm.raw"),
+    "without questions": ("--locked", "--offline"),
+}
+
+
+@pytest.mark.parametrize("arguments", PARTS.values(), ids=PARTS)
+def test_so_it_is_whatever_is_asked_for(built: Project, arguments: tuple[str, ...]) -> None:
+    part = replace(built, arguments=arguments)
     part.apply()
-    known = grounds_of(part)
-    assert looked_at(part) - known - {parent for path in known for parent in path.parents} == set()
+    known = recorded(part)
+    seen, unnoted = looked_at(part)
+    assert seen - known - {parent for path in known for parent in path.parents} == set()
+    assert unnoted == set()
+
+
+def test_where_a_users_home_is_looked_up_is_recorded(project: Project) -> None:
+    text = (project.path / "vm.toml").read_text()
+    (project.path / "vm.toml").write_text(text.replace("~/profile", "~root/../etc/hostname"))
+    project.apply()
+    assert Path("/etc/passwd") in recorded(project)
+
+
+def notes_in(path: Path) -> str:
+    with opened_file(path, path.name) as file:
+        return file.read().decode()
+
+
+def file_source(path: Path) -> FakeStep:
+    (path / "notes").write_text("one")
+    return FakeStep("image.notes.text", sources=(Source("notes", path / "notes", "notes"),))
+
+
+def tree_source(path: Path) -> FakeStep:
+    (path / "deep/below").mkdir(parents=True)
+    (path / "deep/below/notes").write_text("one")
+    return FakeStep("image.notes.text", sources=(Source("notes", path / "deep", "deep", TreeRules()),))
+
+
+def tool(path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeStep:
+    (path / "notes").write_text("one")
+    monkeypatch.setitem(host.VERSIONS, "notes", lambda: notes_in(path / "notes"))
+    return FakeStep("image.notes.text", tools=("notes",))
+
+
+READS = {"notes": "file", "deep/below/notes": "tree", "./notes": "tool"}
+
+
+@pytest.mark.parametrize(("name", "sort"), READS.items(), ids=READS.values())
+def test_what_only_a_new_kind_of_step_reads_is_recorded_without_a_word_of_it_here(
+    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, sort: str
+) -> None:
+    """A kind of step, a source and a tool that no other code knows: a change of what they read is noticed."""
+    makers: dict[str, Callable[[Path], FakeStep]] = {
+        "file": file_source,
+        "tree": tree_source,
+        "tool": lambda path: tool(path, monkeypatch),
+    }
+    step = replace(makers[sort](project.path), outputs=("images/notes",))
+    declare = steps.declare
+    monkeypatch.setattr(steps, "declare", lambda manifest: (*declare(manifest), step))
+    project.apply()
+    assert project.is_current()
+    (project.path / name).write_text("two")
+    assert not project.is_current()
+    project.apply()
+    assert project.is_current()
+
+
+def test_a_program_that_comes_before_the_one_that_was_found_ends_the_answer(
+    built: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = tmp_path / "programs"
+    first.mkdir()
+    monkeypatch.setattr(process, "SEARCH_PATH", f"{first}{os.pathsep}{process.SEARCH_PATH}")
+    time.sleep(0.03)
+    (built.path / "vm.toml").touch()
+    built.apply()
+    assert built.is_current()
+    (first / "mke2fs").symlink_to(process.find("mke2fs"))
+    assert not built.is_current()
 
 
 def test_all_of_this_program_is_remembered(built: Project) -> None:
-    assert set(PACKAGE.rglob("*.py")) <= grounds_of(built)
+    assert set(PACKAGE.rglob("*.py")) <= recorded(built)
 
 
 def test_libext2fs_and_mke2fs_are_remembered(built: Project) -> None:
-    names = {path.name.partition(".")[0] for path in grounds_of(built)}
+    names = {path.name.partition(".")[0] for path in recorded(built)}
     assert {"libext2fs", "libcom_err", "mke2fs"} <= names
 
 
@@ -98,25 +194,25 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         for path in PACKAGE.rglob("*.py")
         if "environ" in path.read_text() or "expanduser" in path.read_text()
     }
-    plans = {"pipeline.py", "manifest/values.py", "manifest/files.py", "process.py"}
+    plans = {"request.py", "manifest/home.py", "process.py"}
     only_look_up_libraries = {
         "uptodate/programs.py",
         "uptodate/check.py",
         "uptodate/command.py",
         "uptodate/record.py",
     }
-    only_print = {"reporters.py", "cli/output.py"}
+    only_print = {"report/reporters.py", "cli/output.py"}
     only_name_a_source_on_the_command_line = {"manifest/filesystem.py"}
     only_fetch = {
-        "collect.py",
-        "doctor.py",
+        "commands/gc.py",
+        "commands/doctor.py",
         "fetch/cache.py",
         "fetch/chroot.py",
         "fetch/connection.py",
         "fetch/mmdebstrap.py",
-        "remote/means.py",
-        "remote/registry.py",
-        "sources/oci/skopeo.py",
+        "sources/means.py",
+        "sources/registry.py",
+        "formats/oci/skopeo.py",
     }
     assert readers == (
         plans | only_look_up_libraries | only_print | only_name_a_source_on_the_command_line | only_fetch
@@ -142,15 +238,15 @@ def test_another_directory_gets_none(built: Project, monkeypatch: pytest.MonkeyP
     assert record.found(built.asked().key) is None
 
 
-@pytest.mark.parametrize(("age_ns", "is_ground"), [(grounds.TICK_NS - 1, False), (grounds.TICK_NS + 1, True)])
-def test_a_file_so_young_that_it_may_change_unseen_is_no_ground(
-    project: Project, age_ns: int, *, is_ground: bool
+@pytest.mark.parametrize(("age_ns", "is_settled"), [(basis.TICK_NS - 1, False), (basis.TICK_NS + 1, True)])
+def test_a_file_so_young_that_it_may_change_unseen_is_not_recorded(
+    project: Project, age_ns: int, *, is_settled: bool
 ) -> None:
     (project.path / "vm.toml").touch()
-    whole = pipeline.load(project.request(), lambda _: None)
-    loaded, wanted = whole.manifest, whole.wanted
-    begun_ns = (project.path / "vm.toml").stat().st_ctime_ns + age_ns
-    assert (grounds.look(project.request(), loaded, wanted, begun_ns) is not None) == is_ground
+    looked_at = basis.Basis((project.path / "vm.toml").stat().st_ctime_ns + age_ns)
+    with looked_at.recording():
+        pipeline.load(project.request(), lambda _: None)
+    assert looked_at.is_settled() == is_settled
 
 
 class Meddler(RecordingReporter):

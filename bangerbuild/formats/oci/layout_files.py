@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
 from bangerbuild.formats.digest import stat_key
@@ -88,6 +89,7 @@ class DirectoryLayout:
     def size_of(self, name: str, written: str) -> int | None:
         """See OciLayout."""
         path = self.path / name
+        observed.look(path)
         try:
             path.stat()
         except (FileNotFoundError, NotADirectoryError):

@@ -1,0 +1,18 @@
+"""Home directories: `~` and `~name` at the start of a path."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bangerbuild import observed
+
+
+def expanded(text: str) -> Path:
+    """The path with the home directory in place of its `~`.
+
+    Raises:
+        RuntimeError: there is no such user.
+    """
+    if text.startswith("~"):
+        observed.look(observed.USERS)
+    return Path(text).expanduser()
