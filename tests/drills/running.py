@@ -86,7 +86,7 @@ class Runner:
 
 
 @contextmanager
-def runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
+def start_runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
     """A runner, until the end of the with block.
 
     Args:
