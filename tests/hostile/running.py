@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.conftest import PROJECT
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 MOST_SECONDS = 10
 """Of work; a machine that does much else may take longer for it."""
-MOST_WAIT_SECONDS = 120
 MOST_MIB = 500
 FINE_CODES = (0, 1, 3, 4)
 MEASURE = """
@@ -63,7 +63,7 @@ def run(*arguments: str | Path, cwd: Path) -> Ran:
         process = subprocess.Popen(
             measured, cwd=cwd, env=environment, stdout=out, stderr=err, start_new_session=True
         )
-        timer = threading.Timer(MOST_WAIT_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
+        timer = threading.Timer(PATIENCE_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
         timer.start()
         process.wait()
         timer.cancel()
