@@ -1,7 +1,7 @@
 # Each target sets up what it needs first and says what it installs.
 
 BIN := .venv/bin
-PYTEST := $(BIN)/pytest -n auto --dist loadfile
+PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	content drills hostile

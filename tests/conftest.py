@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from tests import properties  # noqa: F401 - its profile applies to every test
 from tests.need import need
 
 if TYPE_CHECKING:

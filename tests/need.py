@@ -13,7 +13,7 @@ SYSTEM_DIRECTORIES = "/usr/local/sbin:/usr/sbin:/sbin"
 
 PACKAGES = {
     **dict.fromkeys(("debugfs", "dumpe2fs", "e2fsck", "mke2fs", "resize2fs"), "e2fsprogs"),
-    "findmnt": "util-linux",
+    **dict.fromkeys(("findmnt", "prlimit"), "util-linux"),
     "systemd-analyze": "systemd",
 }
 """Where a program's package has another name."""

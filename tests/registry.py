@@ -12,13 +12,13 @@ from subprocess import DEVNULL
 from typing import TYPE_CHECKING
 
 from tests.need import need
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 USER, PASSWORD = "someone", "secret"
-START_SECONDS = 30
 CONFIGURATION = """\
 version: 0.1
 log: {{level: info}}
@@ -87,7 +87,7 @@ def running_registry(
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     """Where it listens, as its log says."""
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         if found := re.search("listening on ([0-9.]+:[0-9]+)", log.read_text()):
             return found[1]

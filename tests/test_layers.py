@@ -8,7 +8,7 @@ other in a circle.
 from __future__ import annotations
 
 import ast
-from functools import lru_cache
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -152,17 +152,15 @@ MODULES = {
 
 def imported(tree: ast.AST) -> Iterator[str]:
     """Dotted names of all that is imported; `from a import b` may mean a module `a.b`."""
-    match tree:
-        case ast.Import(names=names):
-            yield from (alias.name for alias in names)
-        case ast.ImportFrom(module=module, names=names, level=level):
-            yield from (f"{'.' * level}{module or ''}.{alias.name}" for alias in names)
-        case _:
-            for child in ast.iter_child_nodes(tree):
-                yield from imported(child)
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                yield from (alias.name for alias in names)
+            case ast.ImportFrom(module=module, names=names, level=level):
+                yield from (f"{'.' * level}{module or ''}.{alias.name}" for alias in names)
 
 
-@lru_cache
+@cache
 def imports_of(module: str) -> set[str]:
     return set(imported(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
 
@@ -176,6 +174,7 @@ def own_parts(module: str) -> set[str]:
     return {part(name) for name in own_imports(module)} - {part(module)}
 
 
+@cache
 def own_imports(module: str) -> set[str]:
     """The modules of this package that a module imports."""
     names = {name.removeprefix("bangerbuild.") for name in imports_of(module) if "bangerbuild." in name}

@@ -14,6 +14,7 @@ from bangerbuild import process
 from bangerbuild.errors import ToolError
 from bangerbuild.process import Command, run
 from tests.conftest import PROJECT
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +28,7 @@ def assert_ends(pid: int) -> None:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
         return
-    ended, _, _ = select.select([fd], [], [], 30)
+    ended, _, _ = select.select([fd], [], [], PATIENCE_SECONDS)
     os.close(fd)
     assert ended, f"process {pid} still runs"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tests.boot.machine import TIMEOUT_SECONDS, fail_with_console
 from tests.need import need
+from tests.ports import reserved_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -57,8 +58,8 @@ class Launched:
 @contextmanager
 def launched(project: Project, vm: str, console: Path, *arguments: str) -> Iterator[Launched]:
     """Run the VM's qemu.sh from another directory, with more arguments for QEMU; ended on leaving."""
-    port = _free_port()
     with (
+        reserved_port() as port,
         console.open("wb") as output,
         project.account.start(
             [str(project.vm(vm) / "qemu.sh"), *NO_KVM, *arguments],
@@ -71,12 +72,6 @@ def launched(project: Project, vm: str, console: Path, *arguments: str) -> Itera
             yield Launched(vm, process, console, port)
         finally:
             process.kill()  # does nothing where it has ended
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
 
 
 def _has_banner(port: int) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Reports = dict[str, dict[str, str]]
 
-# All in one file: `--dist loadfile` gives it to one worker, so the machines are built and booted once.
+# All in one file: `--dist loadscope` gives it to one worker, so the machines are built and booted once.
 pytestmark = pytest.mark.boot
 
 

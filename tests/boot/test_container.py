@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.boot.account import Account
 
-# All in one file: `--dist loadfile` gives it to one worker, so the machine is built and booted once.
+# All in one file: `--dist loadscope` gives it to one worker, so the machine is built and booted once.
 pytestmark = pytest.mark.boot
 
 EXAMPLE = PROJECT / "examples" / "vms" / "container"

@@ -27,7 +27,7 @@ from tests.need import need
 if TYPE_CHECKING:
     from tests.boot.account import Account
 
-# All in one file: `--dist loadfile` gives it to one worker, so the machine is built once and booted twice.
+# All in one file: `--dist loadscope` gives it to one worker, so the machine is built once and booted twice.
 pytestmark = pytest.mark.boot
 
 START = "#!/bin/sh\nexec >/dev/ttyS1 2>&1\nstty -F /dev/ttyS1 raw -echo\n"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.boot.account import Account
 
-# All in one file: `--dist loadfile` gives it to one worker, so the machines are built and booted once.
+# All in one file: `--dist loadscope` gives it to one worker, so the machines are built and booted once.
 pytestmark = pytest.mark.boot
 
 MANIFEST: dict[str, Any] = {

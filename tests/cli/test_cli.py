@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +20,10 @@ import pytest
 from bangerbuild import __version__, store
 from tests.conftest import PROJECT
 from tests.need import need
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from tests.conftest import CommandLine
 
@@ -40,8 +40,6 @@ guest = "/etc/app.conf"
 content = "port = 80\\n"
 """
 ROOT = "build/vms/web/root.cow"
-PATIENCE_SECONDS = 60
-"""How long a condition is waited for before the test fails."""
 BLOCKING_MKE2FS = """\
 #!/bin/sh
 [ "$1" = -V ] && exec {real} -V
@@ -83,13 +81,6 @@ def command(*arguments: str) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(PROJECT)} | more
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not come true"
-        time.sleep(0.01)
 
 
 def steps(document: dict[str, Any]) -> dict[str, str]:
@@ -554,7 +545,7 @@ def blocked_run(
         )
     with started as process:
         try:
-            until(pid_file.exists)
+            eventually(pid_file.exists)
             yield process, int(pid_file.read_text())
         finally:
             process.kill()
@@ -583,7 +574,7 @@ class TestSignals:
             assert (process.returncode, out) == (130, "")
             assert "interrupted: nothing was finished; the next `bangerbuild apply` does it" in err
             assert "Traceback" not in err
-            until(lambda: not is_running(program))
+            eventually(lambda: not is_running(program))
 
     def test_a_killed_run_takes_its_programs_with_it(
         self, project: Path, tmp_path_factory: pytest.TempPathFactory
@@ -591,7 +582,7 @@ class TestSignals:
         with blocked_run(project, tmp_path_factory) as (process, program):
             process.kill()
             process.communicate()
-            until(lambda: not is_running(program))
+            eventually(lambda: not is_running(program))
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
     def test_the_next_run_finishes_the_work_and_sweeps_what_was_left(
@@ -710,7 +701,7 @@ class TestTerminal:
                 program, rest, cwd=str(project), timeout=PATIENCE_SECONDS, encoding="utf-8",
                 env=environment(TERM="xterm", PATH=f"{tools}:{os.environ['PATH']}"),
             )  # fmt: skip
-        until((tools / "pid").exists)
+        eventually((tools / "pid").exists)
         child.sendintr()
         child.expect(pexpect.EOF)
         child.close()

@@ -23,6 +23,7 @@ from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 from tests.stores import copied, files, killed_after, opened_by_another
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -426,7 +427,12 @@ class TestCommand:
     def test_on_a_terminal_it_asks(self, project: Project, answer: str, code: int, left: set[str]) -> None:
         arguments = ["-m", "bangerbuild", "destroy", "--target", "vm.web"]
         child = pexpect.spawn(
-            sys.executable, arguments, cwd=project.directory, encoding="utf-8", timeout=60, env=environment()
+            sys.executable,
+            arguments,
+            cwd=project.directory,
+            encoding="utf-8",
+            timeout=PATIENCE_SECONDS,
+            env=environment(),
         )
         child.expect(r"vms/web/work\.ext4 .* a guest's")
         child.expect(r"Remove this, .*, for good\? \[y/N\]: ")

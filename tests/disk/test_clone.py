@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.disk import clone
 from tests.need import find_tool, need
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -189,7 +190,7 @@ def test_a_copy_is_its_makers_alone_whatever_the_umask_and_the_original_say(
     assert (tmp_path / "copy").stat().st_mode & 0o7777 == 0o600
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@SHARED_FIXTURES
 @given(content=contents)
 def test_sparse_dense_and_copied_files_have_one_digest(
     tmp_path_factory: pytest.TempPathFactory, content: tuple[int, list[tuple[int, bytes]]]
@@ -205,7 +206,7 @@ def test_sparse_dense_and_copied_files_have_one_digest(
         assert clone.digest_of(data.rstrip(b"\0"), len(data)) == clone.digest(sparse)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@SHARED_FIXTURES
 @given(content=contents, where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
 def test_any_changed_byte_changes_the_digest(
     tmp_path_factory: pytest.TempPathFactory,

@@ -6,13 +6,14 @@ import random
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import BangerError, FilesystemError
 from tests.disk.ext4_tools import NOW, make_ext4
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +84,7 @@ def use(blocks: RawFile) -> None:
         fs.remove("/usr", recursive=True)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(SHARED_FIXTURES, max_examples=60)
 @given(seed=st.integers(0, 1 << 32), count=st.integers(1, 30))
 def test_damage_anywhere_ends_in_an_error_of_ours_or_in_none(
     unprotected: bytes, tmp_path: Path, seed: int, count: int

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
@@ -18,6 +18,7 @@ from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
 from bangerbuild.tree import ALONE, DiskMount, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, make_ext4
 from tests.need import need
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -452,7 +453,7 @@ OPERATIONS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(SHARED_FIXTURES, max_examples=30)
 @given(operations=OPERATIONS)
 def test_any_order_of_changes_leaves_a_clean_disk_with_what_a_dict_would_hold(
     blank: Path, tmp_path_factory: pytest.TempPathFactory, operations: list[tuple[str, str, int]]

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
@@ -43,6 +43,7 @@ from tests.disk.journals import (
     replayed,
 )
 from tests.need import lacking, need
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -599,7 +600,7 @@ def busy(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int,
     return found
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(SHARED_FIXTURES, max_examples=150)
 @given(checksums=st.integers(0, 3), seed=st.integers(0, 1 << 32), count=st.integers(1, 12))
 def test_damage_anywhere_in_the_journal_is_an_error_of_ours_or_none(
     busy: dict[int, tuple[bytes, list[int]]], tmp_path: Path, checksums: int, seed: int, count: int
@@ -631,7 +632,7 @@ TRANSACTIONS = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(SHARED_FIXTURES, max_examples=40)
 @given(
     form=st.builds(
         Form,

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
@@ -15,6 +15,7 @@ from bangerbuild.disk.populate import populate
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.tree import Entry, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, debugfs_errors, make_ext4
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -326,7 +327,7 @@ ENTRIES = st.lists(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(SHARED_FIXTURES, max_examples=30)
 @given(drawn=ENTRIES)
 def test_any_tree_is_clean_and_holds_what_tar_would_leave(
     blank: Path, tmp_path_factory: pytest.TempPathFactory, drawn: list[tuple[str, str, int]]

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
@@ -78,7 +78,6 @@ def test_a_sealed_log_is_written_however_much_of_it_is_there(disk: Path, chunks:
 
 
 @given(offset=st.integers(0, SIZE), length=st.integers(0, SIZE))
-@settings(deadline=None)
 def test_any_stretch_is_read_as_it_will_be(
     tmp_path_factory: pytest.TempPathFactory, offset: int, length: int
 ) -> None:
@@ -224,7 +223,6 @@ def flip(path: Path, bit: int) -> None:
     path.write_bytes(content)
 
 
-@settings(deadline=None)
 @given(bit=st.integers(0), chunks=st.integers(0, CHUNKS))
 @example(bit=80, chunks=0)  # in the disk's size: its chunks seem to lie beyond its end
 @example(bit=80, chunks=1)

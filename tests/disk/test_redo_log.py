@@ -122,7 +122,7 @@ def test_a_log_with_more_behind_its_end_does_not_hold(disk: Path) -> None:
     assert found(disk)[0] is False
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=500)
 @given(data=st.data())
 def test_a_log_with_a_wrong_bit_does_not_hold_and_says_nothing_that_was_not_added(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject

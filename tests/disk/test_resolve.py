@@ -100,7 +100,7 @@ NODES: st.SearchStrategy[Node] = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(root=st.dictionaries(NAMES, NODES, max_size=3), path=PATHS, follow=st.booleans())
 def test_paths_lead_where_a_simple_model_says(root: dict[str, Node], path: str, follow: bool) -> None:  # noqa: FBT001 - drawn by hypothesis
     try:

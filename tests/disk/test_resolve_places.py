@@ -101,7 +101,7 @@ PATHS = st.lists(st.sampled_from(["a", "b", "c", ".", ""]), min_size=1, max_size
 MOUNTS = st.sampled_from(["/m", "/m/n", "/a/b"])
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(root=st.dictionaries(st.sampled_from(["a", "b", "c"]), NODES, max_size=3), path=PATHS, mount=MOUNTS)
 def test_a_mounted_disk_is_followed_like_a_root_or_refused(
     root: dict[str, Node], path: str, mount: str

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk import clone, overlay
@@ -18,6 +18,7 @@ from bangerbuild.disk.template import FileTemplate, StoreTemplate, locate
 from bangerbuild.errors import SnapshotError
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
 from tests.need import need
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def test_an_instance_is_what_would_have_been_written(maker: Maker) -> None:
         assert debugfs(disk, f"cat {guest}") == content
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(SHARED_FIXTURES, max_examples=25)
 @given(data=st.data())
 def test_any_contents_of_as_many_blocks_give_the_same_bytes(maker: Maker, data: st.DataObject) -> None:
     def drawn() -> dict[str, bytes]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.disk import overlay, redo_log, transaction
@@ -160,7 +160,6 @@ kinds = st.sampled_from(KINDS)
 limits = st.sampled_from([0, 3 * CHUNK, 1 << 20])
 
 
-@settings(deadline=None)
 @given(kind=kinds, writes=some_writes, limit=limits, short=st.booleans())
 def test_any_writes_are_read_back_and_those_before_a_commit_stay(
     kind: type[Subject], writes: Writes, limit: int, *, short: bool
@@ -176,7 +175,6 @@ def test_any_writes_are_read_back_and_those_before_a_commit_stay(
         assert not log_of(subject).exists()
 
 
-@settings(deadline=None)
 @given(
     kind=kinds,
     writes=some_writes,
@@ -232,7 +230,6 @@ def test_a_power_cut_leaves_no_half_whatever_was_not_synced(
             assert any(subject.is_state(now(subject), states, number) for number in numbers), at
 
 
-@settings(deadline=None)
 @given(
     kind=kinds,
     writes=some_writes,

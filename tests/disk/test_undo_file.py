@@ -165,7 +165,7 @@ def test_data_missing_from_a_key_before_the_last_is_damage(path: Path) -> None:
     assert_damaged(path)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(bit=st.integers(0, (4 * BLOCK + BLOCK) * 8 - 1))
 def test_a_wrong_bit_is_found_wherever_it_counts(tmp_path_factory: pytest.TempPathFactory, bit: int) -> None:
     undo = Undo()

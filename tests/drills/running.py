@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING
 
 from tests.conftest import PROJECT
 from tests.drills.calls import Control, compiled
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.drills.calls import Hit, Seen
-
-LIMIT_SECONDS = 120
-"""After which a run hangs."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Runner:
         assert child > 1, child  # anything else would be a group of processes to `kill`
         self._control.arm(project / "build", child, hit)
         os.kill(child, signal.SIGCONT)
-        timer = threading.Timer(LIMIT_SECONDS, os.kill, (child, signal.SIGKILL))
+        timer = threading.Timer(PATIENCE_SECONDS, os.kill, (child, signal.SIGKILL))
         timer.start()
         try:
             code = self._answer()
@@ -86,7 +84,7 @@ class Runner:
 
 
 @contextmanager
-def runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
+def start_runner(directory: Path, *, through: tuple[str, ...] = (), **variables: str) -> Iterator[Runner]:
     """A runner, until the end of the with block.
 
     Args:

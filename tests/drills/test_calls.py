@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import PROJECT
-from tests.drills.running import runner
+from tests.drills.drill import Drill
+from tests.drills.running import Runner, start_runner
 from tests.drills.scenes import SCENES
 from tests.need import need
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.drills.drill import Drill
 
 SCENE = SCENES["patch"]
 KINDS = {
@@ -31,6 +30,11 @@ KINDS = {
 CALL = re.compile(r"^\d+ +(\w+)\(.*/build/", re.MULTILINE)
 
 
+@pytest.fixture(scope="module")
+def drill(runner: Runner, tmp_path_factory: pytest.TempPathFactory) -> Drill:
+    return Drill(SCENE, runner, tmp_path_factory.mktemp("drill"))
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_the_kernel_sees_the_calls_that_are_counted(name: str, tmp_path: Path) -> None:
     log, project, prints = tmp_path / "log", tmp_path / "project", tmp_path / "prints"
@@ -38,7 +42,7 @@ def test_the_kernel_sees_the_calls_that_are_counted(name: str, tmp_path: Path) -
     prints.mkdir()
     log.touch()
     trace = ("-f", "-qq", "-y", "-e", f"trace={','.join(KINDS)}", "-o", str(log))
-    with runner(prints, through=(need("strace"), *trace), DRILL_SYNCS="1") as traced:
+    with start_runner(prints, through=(need("strace"), *trace), DRILL_SYNCS="1") as traced:
         SCENES[name].prepare(project, traced)
         before = log.stat().st_size
         ended = traced.run(*SCENES[name].arguments, project=project)

@@ -19,6 +19,7 @@ from bangerbuild.planning import plan
 from bangerbuild.process import Command
 from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
 from tests.stores import is_as_published
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -72,7 +73,7 @@ def test_a_step_runs_after_its_inputs_and_reads_what_they_made(path: Path) -> No
 
 
 def test_independent_jobs_run_at_the_same_time(path: Path) -> None:
-    meeting = threading.Barrier(2, timeout=30)
+    meeting = threading.Barrier(2, timeout=PATIENCE_SECONDS)
 
     def meet(_: Workspace) -> None:
         meeting.wait()
@@ -231,7 +232,7 @@ def test_without_keep_going_a_failure_stops_new_jobs_while_others_still_run(path
     reporter = Announcing()
 
     def run_on(_: Workspace) -> None:
-        assert reporter.ended.wait(30)
+        assert reporter.ended.wait(PATIENCE_SECONDS)
 
     steps = [step("a", error=BROKEN), step("b", during=run_on), step("c")]
     results = built(steps, path, jobs=2, reporter=reporter)
@@ -246,7 +247,9 @@ def test_what_runs_beside_a_failure_is_finished_and_published(path: Path) -> Non
         failed.set()
         raise BROKEN
 
-    results = built([step("a", during=fail), step("b", during=lambda _: failed.wait(30) and None)], path)
+    results = built(
+        [step("a", during=fail), step("b", during=lambda _: failed.wait(PATIENCE_SECONDS) and None)], path
+    )
     assert outcomes(results) == {"a": "failed", "b": "done"}
     assert artifacts(path) == {"b.txt": "b;"}
 
@@ -375,7 +378,7 @@ def test_after_a_failure_that_shows_when_a_job_is_published_nothing_more_is_star
 
     def slowly(_: Workspace) -> None:
         done.append("b")
-        assert failed.wait(20)
+        assert failed.wait(PATIENCE_SECONDS)
 
     built(
         [
@@ -691,7 +694,7 @@ class Interrupting(RecordingReporter):
 
     def finished(self, action: Action, result: Result) -> None:
         super().finished(action, result)
-        self._ready.wait(30)
+        self._ready.wait(PATIENCE_SECONDS)
         raise KeyboardInterrupt
 
 
@@ -713,7 +716,7 @@ def test_an_interrupt_ends_running_programs_and_keeps_what_was_published(path: P
 
     with pytest.raises(KeyboardInterrupt):
         built([step("a"), step("b", during=run_forever)], path, reporter=Interrupting(runs), jobs=2)
-    assert ended.wait(30)
+    assert ended.wait(PATIENCE_SECONDS)
     assert standing_alone(path) == {"a.txt": "a;"}
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+from tests.waiting import PATIENCE_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from email.message import Message
@@ -73,8 +75,8 @@ class Handler(BaseHTTPRequestHandler):
         """Says nothing."""
 
     def begin(self, code: int, headers: Mapping[str, str]) -> None:
-        self.send_response(code)
-        for name, value in headers.items():
+        self.send_response_only(code)
+        for name, value in {"Date": self.date_time_string(), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
 
@@ -181,7 +183,7 @@ def silence(until: threading.Event) -> Answer:
     """A server that accepts, and says nothing."""
 
     def answer(handler: Handler) -> None:
-        until.wait(60)
+        until.wait(PATIENCE_SECONDS)
         handler.hang_up()
 
     return answer
@@ -192,7 +194,7 @@ def after(event: threading.Event, answer: Answer, *, reached: threading.Event) -
 
     def waiting(handler: Handler) -> None:
         reached.set()
-        event.wait(60)
+        event.wait(PATIENCE_SECONDS)
         answer(handler)
 
     return waiting

@@ -16,6 +16,7 @@ import pytest
 from bangerbuild.errors import CacheError
 from bangerbuild.fetch import cache as caches
 from bangerbuild.fetch.cache import Cache, Removed, Usage, default_path
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -185,7 +186,7 @@ def test_two_drafts_of_one_key_come_one_after_the_other(cache: Cache) -> None:
         draft.file.write(DATA)
         order.append("first")
         draft.publish(DIGEST)
-    thread.join(30)
+    thread.join(PATIENCE_SECONDS)
     assert order == ["first", "second", "found"]
     assert list(cache.drafts.iterdir()) == []
 

@@ -343,7 +343,7 @@ def flattened(tree: object, path: str = "") -> dict[str, object]:
     return found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tree=st.dictionaries(NAMES, TREES, max_size=5), format_=st.sampled_from(["gnu", "pax"]))
 def test_any_tree_that_tar_packs_comes_out_again(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object], format_: str

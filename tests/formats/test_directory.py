@@ -469,7 +469,7 @@ TREES = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tree=st.dictionaries(NAMES, TREES, max_size=4))
 def test_any_tree_is_walked_whole_and_parents_come_first(
     tmp_path_factory: pytest.TempPathFactory, tree: dict[bytes, object]

@@ -92,7 +92,7 @@ def test_measuring_notices_a_cut_too_though_it_reads_no_content(archive: Path) -
         measure_archive(archive)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), compression=st.sampled_from([None, *COMPRESSORS]))
 def test_no_cut_archive_passes_for_a_whole_one(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, compression: str | None
@@ -364,7 +364,7 @@ def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
         read_all(tmp_path / "fifo")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     flips=st.lists(st.tuples(st.integers(0, len(TWO) - 1), st.integers(1, 255)), min_size=1, max_size=4),
     tail=st.binary(max_size=40),

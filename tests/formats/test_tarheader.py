@@ -6,10 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.formats import pax
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.tarheader import parse_header, parse_number
-from tests.formats.tarmaking import header, record, with_checksum
+from tests.formats.tarmaking import header, with_checksum
 
 OCTAL_MAX = 0o7777777
 
@@ -64,55 +63,3 @@ def test_numbers_are_octal_or_base_256(field: bytes, value: int) -> None:
 def test_numbers_that_are_none_are_refused(field: bytes) -> None:
     with pytest.raises(FormatError, match="damaged number"):
         parse_number(field)
-
-
-@pytest.mark.parametrize(
-    ("text", "nanoseconds"),
-    [
-        (b"0", 0),
-        (b"1", 10**9),
-        (b"1.", 10**9),
-        (b"1700000000.123456789", 1700000000123456789),
-        (b"1.1234567899", 1123456789),
-        (b"-1", -(10**9)),
-        (b"-1.5", -1500000000),
-        (b"-0.000000001", -1),
-        (b"-0.0000000001", -1),
-        (b"99999999999.5", 99999999999500000000),
-    ],
-)
-def test_times_are_exact_and_cut_towards_the_past(text: bytes, nanoseconds: int) -> None:
-    assert pax.mtime_ns(text) == nanoseconds
-
-
-@pytest.mark.parametrize("text", [b"", b"1e5", b"nan", b"1_0", b" 1", b"--1", b".5", b"9" * 5000])
-def test_times_that_are_none_are_refused(text: bytes) -> None:
-    with pytest.raises(FormatError, match="damaged time"):
-        pax.mtime_ns(text)
-
-
-@given(
-    st.lists(st.tuples(st.binary(min_size=1).filter(lambda key: b"=" not in key), st.binary(max_size=200)))
-)
-def test_pax_records_come_out_as_they_went_in(records: list[tuple[bytes, bytes]]) -> None:
-    assert list(pax.parse_records(b"".join(record(*pair) for pair in records))) == records
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"6 a=b",
-        b"7 a=b\n",
-        b"5 a=b\n",
-        b"6 ab\n\n",
-        b"5 =b\n",
-        b"x a=b\n",
-        b"-6 a=b\n",
-        b"0 a=b\n",
-        b"6\na=b\n",
-        b"\0\0",
-    ],
-)
-def test_damaged_pax_records_are_refused(data: bytes) -> None:
-    with pytest.raises(FormatError, match="damaged pax header"):
-        list(pax.parse_records(data))

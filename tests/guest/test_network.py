@@ -104,7 +104,7 @@ def test_systemd_finds_nothing_wrong_with_our_units(tool: Callable[[str], str], 
     assert (verified.returncode, verified.stdout, verified.stderr) == (0, "", "")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0")), min_size=1, max_size=5))
 def test_the_shell_reads_back_what_was_quoted(texts: list[str]) -> None:
     script = "printf '%s\\0' " + " ".join(map(shell_quoted, texts))

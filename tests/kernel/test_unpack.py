@@ -7,7 +7,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.errors import SourceError
@@ -24,11 +24,10 @@ from tests.kernel.making import (
     readelf,
 )
 from tests.need import need
+from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-IN_ONE_DIRECTORY = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 
 
 def unpacked(directory: Path, image: bytes) -> tuple[Kernel, bytes]:
@@ -232,7 +231,7 @@ def test_a_vmlinux_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     assert said == "'boot/vmlinuz' is no kernel: it unpacks to more than 2 MiB"
 
 
-@IN_ONE_DIRECTORY
+@SHARED_FIXTURES
 @given(
     noise=st.binary(max_size=200),
     begin=st.sampled_from(
@@ -243,7 +242,7 @@ def test_no_payload_however_damaged_is_more_than_an_error(tmp_path: Path, begin:
     assert complaint(tmp_path, bzimage(begin + noise)).startswith("'boot/vmlinuz' ")
 
 
-@IN_ONE_DIRECTORY
+@SHARED_FIXTURES
 @given(st.binary(max_size=120), st.integers(0, 120))
 def test_no_elf_header_however_damaged_is_more_than_an_error(tmp_path: Path, noise: bytes, at: int) -> None:
     image = bytearray(elf(filler_bytes=100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +16,12 @@ from bangerbuild.errors import ManifestError, Problem
 from bangerbuild.manifest import load
 from bangerbuild.manifest.keys import public_keys
 from bangerbuild.manifest.problems import InvalidValueError
-from tests.bad_disks import BAD_DISKS
-from tests.bad_manifests import BAD, WEB, Bad
 from tests.manifests import EVERYTHING, KEY, MINIMAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+WEB = 'image.debian.rootfs.tar = "root.tar"\n[vm.web]\nimage = "debian"\n'
 PRIVATE_KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nc2VjcmV0\n-----END OPENSSH PRIVATE KEY-----\n"
 
 
@@ -63,10 +63,32 @@ def problems_of(text: str) -> tuple[Problem, ...]:
     return problems(write("vm.toml", text))
 
 
-@pytest.mark.parametrize("bad", [*BAD, *BAD_DISKS], ids=lambda bad: bad.what)
-def test_a_mistake_is_told_once_with_its_line_and_key(bad: Bad) -> None:
-    message = bad.message.replace("{cwd}", str(Path.cwd()))
-    assert problems_of(bad.text) == (Problem("vm.toml", bad.line, bad.key, message, bad.hint),)
+# --- the files in `bad`: each a manifest with one mistake
+
+
+BAD = Path(__file__).with_name("bad")
+ERROR = re.compile(r"  # error: (?P<key>.*?): (?P<message>.*)$")
+"""Ends the line that is to be named. `{cwd}` in the message is the current directory."""
+HINT = "# hint: "
+"""Begins the line after it, if there is a hint."""
+
+
+def read_bad(path: Path) -> tuple[str, Problem]:
+    """A manifest without its marks and its last line break, and the problem that the marks tell of."""
+    lines = path.read_text().removesuffix("\n").split("\n")
+    ((index, found),) = ((index, found) for index, line in enumerate(lines) if (found := ERROR.search(line)))
+    lines[index] = lines[index][: found.start()]
+    hint = None
+    if index + 1 < len(lines) and lines[index + 1].startswith(HINT):
+        hint = lines.pop(index + 1).removeprefix(HINT)
+    message = found["message"].replace("{cwd}", str(Path.cwd()))
+    return "\n".join(lines), Problem("vm.toml", index + 1, found["key"], message, hint)
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(BAD)) for path in BAD.glob("*/*.toml")))
+def test_a_mistake_is_told_once_with_its_line_and_key(name: str) -> None:
+    text, problem = read_bad(BAD / name)
+    assert problems_of(text) == (problem,)
 
 
 # --- files

@@ -26,12 +26,12 @@ from tests.steps.building import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE
 from tests.store.test_contents import OTHER, ROOT, publish, staged, standing
 from tests.stores import is_as_published
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from types import TracebackType
 
-PATIENCE_SECONDS = 60
 
 PAUSE = """\
 import sys
@@ -119,13 +119,6 @@ class Program:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "it did not come to pass"
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import PROJECT
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,7 +29,6 @@ OURS = {"bangerbuild", "bangerbuild.entry", "bangerbuild.uptodate"} | {
 }
 AT_HAND = {"__future__", "fcntl", "zlib"}
 """Of the standard library: what takes a quarter of a millisecond each."""
-LIMIT_SECONDS = 20
 
 
 def run(
@@ -69,7 +69,7 @@ def alone_in(store: Path) -> Iterator[None]:
 
 def eventually_fast(*arguments: str, source: Path = PROJECT) -> bool:
     """Whether runs come to be answered at once; a program that has just been written is not trusted yet."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         if "click" not in loaded(*arguments, source=source):
             return True
@@ -89,7 +89,7 @@ def test_both_ways_say_the_same(built: Project, arguments: tuple[str, ...]) -> N
     assert eventually_fast(*arguments)
     done = assert_alike(*arguments)
     assert done.returncode == 0
-    assert ("kept in 0." in done.stdout) == ("-q" not in arguments)
+    assert (" kept in " in done.stdout) == ("-q" not in arguments)
 
 
 def test_what_is_odd_about_the_manifest_is_said_each_time(built: Project) -> None:
@@ -105,7 +105,7 @@ def test_where_nothing_is_declared_there_is_nothing_to_do(
     (tmp_path / "vm.toml").write_text("")
     monkeypatch.chdir(tmp_path)
     assert eventually_fast()
-    assert assert_alike().stdout.startswith("nothing to do in 0.")
+    assert assert_alike().stdout.startswith("nothing to do in ")
 
 
 def test_a_result_that_cant_be_printed_is_an_error_and_one_nobody_reads_is_none(built: Project) -> None:

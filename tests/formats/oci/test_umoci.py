@@ -237,7 +237,7 @@ def drawn_layers(draw: st.DrawFn) -> list[bytes]:
     return Drawing(draw).layers()
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=150, suppress_health_check=list(HealthCheck))
 @given(layers=drawn_layers())
 def test_whatever_layers_do_to_each_other_the_tree_is_umocis(
     tmp_path_factory: pytest.TempPathFactory, layers: list[bytes]
