@@ -9,8 +9,8 @@
 `blobs` is laid out as in an OCI image layout, so that one can be put on top of it (image-layout.md).
 
 Each file is its own lock (flock(2)): shared for readers, exclusive for a writer or for removal. So no file is
-removed while a process reads it, and the kernel releases the lock when its holder ends. A draft is synced, then
-renamed to a blob.
+removed while a process reads it, and the kernel releases the lock when its holder ends. A draft is synced,
+then renamed to a blob.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def default_path(environ: Mapping[str, str]) -> Path:
 class Cache(Closing):
     """A cache in a directory, which is made when a file is first written.
 
-    Blobs that `get` and `publish` return are locked until the cache is closed, or its process ends. Threads may
-    share one cache.
+    Blobs that `get` and `publish` return are locked until the cache is closed, or its process ends. Threads
+    may share one cache.
 
     Args:
         path: the directory.

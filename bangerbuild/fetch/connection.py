@@ -1,8 +1,8 @@
 """One HTTP request, with redirects, and its errors sorted into temporary and permanent ones.
 
 The only module that imports urllib3. Proxies are taken from the environment (`https_proxy`, `no_proxy`),
-certificate authorities from where OpenSSL looks (`SSL_CERT_FILE`, `SSL_CERT_DIR`), names and passwords from the
-URL or from ~/.netrc.
+certificate authorities from where OpenSSL looks (`SSL_CERT_FILE`, `SSL_CERT_DIR`), names and passwords from
+the URL or from ~/.netrc.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _response(answer: BaseHTTPResponse, url: str) -> Response:
 
 
 def _pieces(answer: BaseHTTPResponse, url: str) -> Iterator[bytes]:
-    """The body without decoding: a server may declare a .tar.gz as gzip-encoded, which must stay compressed."""
+    """The body without decoding: a .tar.gz that a server declares as gzip-encoded stays compressed."""
     with _translated(url):
         while piece := answer.read1(_PIECE_BYTES, decode_content=False):
             yield piece

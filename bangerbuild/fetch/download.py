@@ -132,7 +132,7 @@ class _Download:
             return here
         digest = draft.digest()
         if self._sha256 not in {None, digest} and result.in_parts:
-            draft.discard()  # its parts may be from two versions of the file: download it again from the start
+            draft.discard()  # its parts may be from two versions of the file: start again
             result = self._transfer(draft, known, here)
             digest = draft.digest()
         return self._published(draft, digest, result)

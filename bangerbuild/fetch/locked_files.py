@@ -1,4 +1,4 @@
-"""Files that are their own locks (flock(2)); another process may rename or remove one while this one waits."""
+"""Files that are their own locks (flock(2)), and that other processes may rename or remove meanwhile."""
 
 from __future__ import annotations
 

@@ -37,9 +37,9 @@ echo 'APT::Sandbox::User "root";' >>"$MMDEBSTRAP_APT_CONFIG"
 """Hooks that keep data of the host out of the tarball.
 
 mmdebstrap copies the host's name and name servers into the chroot and leaves them there. The setup hook marks
-these files, and the last hook removes those that still have the mark; a file that a package or a user's hook has
-written stays. What apt downloads may belong to the host's user `_apt`, whose number differs between hosts, so
-these directories are given to root; after these hooks apt only cleans up.
+these files, and the last hook removes those that still have the mark; a file that a package or a user's hook
+has written stays. What apt downloads may belong to the host's user `_apt`, whose number differs between
+hosts, so these directories are given to root; after these hooks apt only cleans up.
 """
 
 
@@ -60,7 +60,7 @@ class Suite:
 
 
 def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mapping[str, str]) -> Command:
-    """The command that writes the tarball to `target`, uncompressed: a compressor's version may change bytes."""
+    """The command that writes the tarball, uncompressed: no compressor's version may change its bytes."""
     is_extract = any(argument.endswith("extract") for argument in suite.arguments)
     return Command(
         (

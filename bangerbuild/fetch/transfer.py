@@ -172,7 +172,7 @@ class _Transfer:
         return None if found[2] == "*" else int(found[2])
 
     def _check_whole(self, response: Response, offset: int) -> None:
-        """Check a response that says that nothing follows: the draft is complete, or the file became shorter."""
+        """Check a response that says that the draft has the whole file; else the file became shorter."""
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or found[2] != str(offset):
             self._start_anew()

@@ -29,8 +29,8 @@ class Validators:
     def of(cls, headers: Mapping[str, str]) -> Validators:
         """From a response's headers.
 
-        A modification time counts only if the file was at least a second old when it was sent: times are whole
-        seconds, and the file may have changed again within the same second (RFC 9110, 8.8.2.2).
+        A modification time counts only if the file was at least a second old when it was sent: times are
+        whole seconds, and the file may have changed again within the same second (RFC 9110, 8.8.2.2).
         """
         modified = headers.get("Last-Modified", "")
         return cls(headers.get("ETag", ""), modified if _is_past(modified, headers.get("Date", "")) else "")

@@ -1,8 +1,8 @@
 """Tarballs as streams of tree entries: ustar, GNU and pax, plain or compressed.
 
-The archive is never held in memory as a whole. It is read completely or refused: one that is cut short, or that
-holds a damaged header or an entry that no tree can hold, raises a SourceError that names the archive and the
-entry. All metadata is kept: numeric owners, modes, times to the nanosecond, hard links, devices, extended
+The archive is never held in memory as a whole. It is read completely or refused: one that is cut short, or
+that holds a damaged header or an entry that no tree can hold, raises a SourceError that names the archive and
+the entry. All metadata is kept: numeric owners, modes, times to the nanosecond, hard links, devices, extended
 attributes, holes.
 """
 

@@ -49,7 +49,7 @@ def compression_of(head: bytes) -> str | None:
 
 
 def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
-    """A reader of the decompressed content of `file`, which is seekable, at its start, and closed by the caller.
+    """A reader of the decompressed content of `file`, a seekable file at its start; the caller closes it.
 
     Reading raises CompressionError where the stream is cut short or damaged.
     """
@@ -61,7 +61,10 @@ class _Source(Protocol):
 
 
 class _Decompressed(io.RawIOBase):
-    """Translates the libraries' errors. Reads in single steps, so that all data before a damage is returned."""
+    """Translates the libraries' errors.
+
+    Reads in single steps, so that all data before a damage is returned.
+    """
 
     def __init__(self, source: _Source, compression: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Turn a tree's `root` directory into its top: for a work seed whose archive was packed with `root/` in it."""
+"""Turn a tree's `root` directory into its top: for a work seed that was packed with its `root/`."""
 
 from __future__ import annotations
 

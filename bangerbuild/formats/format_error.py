@@ -6,4 +6,7 @@ from bangerbuild.errors import SourceError
 
 
 class FormatError(SourceError):
-    """A defect of an entry or header. The brief is a predicate, "has a damaged sparse map"; the caller names it."""
+    """A defect of an entry or header.
+
+    The brief is a predicate, "has a damaged sparse map"; the caller names it.
+    """

@@ -1,7 +1,7 @@
 """The members of a tarball: each header combined with the extended headers before it.
 
-An archive without its end mark is refused, since its last members may be missing; unless a digest of the whole
-archive was verified.
+An archive without its end mark is refused, since its last members may be missing; unless a digest of the
+whole archive was verified.
 """
 
 from __future__ import annotations
@@ -69,7 +69,10 @@ class Member:
         return self.extensions.records
 
     def number(self, key: bytes, otherwise: int, what: str) -> int:
-        """The number in a record, or `otherwise`, the header's; FormatError if it is damaged or out of range."""
+        """The number in a record, or `otherwise`, the header's.
+
+        FormatError if it is damaged or out of range.
+        """
         value = self.records.get(key)
         found = pax.number(value, what) if value else otherwise
         if not 0 <= found <= _NUMBER_MAX:
@@ -143,7 +146,10 @@ class _MemberReader:
         return header
 
     def _is_extension(self, header: TarHeader, extensions: Extensions) -> bool:
-        """Whether it is an extended header; its records are then added to `extensions` or to the global ones."""
+        """Whether it is an extended header.
+
+        Its records are then added to `extensions` or to the global ones.
+        """
         if header.type in _LONG_FIELDS:
             extensions.records[_LONG_FIELDS[header.type]] = self._payload(header).split(b"\0", 1)[0]
         elif header.type in {_PAX, _PAX_OF_SOLARIS}:

@@ -1,8 +1,8 @@
 """Random access to the decompressed content of a file.
 
-Reading backwards in a compressed file means decompressing again from an earlier point. For gzip the state of the
-decompressor (some 40 KiB) can be copied, so states are saved at regular distances; the other formats always start
-from the beginning.
+Reading backwards in a compressed file means decompressing again from an earlier point. For gzip the state of
+the decompressor (some 40 KiB) can be copied, so states are saved at regular distances; the other formats
+always start from the beginning.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class _Stream(Protocol):
 class UnpackedBytes:
     """The decompressed content of a file that was read to its end once before.
 
-    No content is kept. Reading forwards decompresses the bytes in between; reading backwards decompresses from
-    the last saved state before the offset.
+    No content is kept. Reading forwards decompresses the bytes in between; reading backwards decompresses
+    from the last saved state before the offset.
 
     Args:
         file: seekable, closed by the caller; nothing else may move its position.

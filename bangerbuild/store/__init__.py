@@ -7,8 +7,8 @@ An artifact is either complete or absent: it is made in a staging directory and 
     .locks/      files for flock(2), which the kernel unlocks when their holder ends
 
 `contents` is the store as one reader or writer sees it. `publishing` renames the files of finished jobs.
-`sessions` keeps writers apart. `database` has all SQL. `stamps` detects that an artifact was changed. `faults`
-translates errors of the system and of SQLite.
+`sessions` keeps writers apart. `database` has all SQL. `stamps` detects that an artifact was changed.
+`faults` translates errors of the system and of SQLite.
 """
 
 from __future__ import annotations

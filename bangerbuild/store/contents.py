@@ -2,9 +2,9 @@
 
 Publishing has four steps: an intent is committed to the database, the artifact is renamed from staging to its
 path, the record is committed, the intent is deleted. A reader that finds an intent looks at the artifact. If
-the artifact has the inode that the intent names (in a copied store: the digest), the rename took place and the
-record in the intent is valid; otherwise the old record is. So whenever the program is killed, every artifact
-has a record that describes it, even if a guest has written to the artifact since.
+the artifact has the inode that the intent names (in a copied store: the digest), the rename took place and
+the record in the intent is valid; otherwise the old record is. So whenever the program is killed, every
+artifact has a record that describes it, even if a guest has written to the artifact since.
 """
 
 from __future__ import annotations
@@ -95,7 +95,8 @@ class Store:
         """Use the records and stamps of an intent if its renames took place; whether they did.
 
         A rename keeps the inode, so the inode is proof even if a guest has used the disk since. In a copied
-        store, size and mtime are proof (only this program sets an mtime to whole milliseconds), or the digest.
+        store, size and mtime are proof (only this program sets an mtime to whole milliseconds), or the
+        digest.
         """
         stamps = {path: Stamp.from_json(stamp) for path, stamp in intent["stamps"].items()}
         if not all(self._was_renamed(path, stamp) for path, stamp in stamps.items()):
@@ -331,7 +332,10 @@ class Store:
             raise store_error(err, self.path) from err
 
     def staged(self, artifact: str) -> Path:
-        """The path where an artifact is made before it is published; the caller removes what is not published."""
+        """The path where an artifact is made before it is published.
+
+        The caller removes what is not published.
+        """
         try:
             return self._writing().file_directory() / artifact.replace("/", "%")
         except OSError as err:

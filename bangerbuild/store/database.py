@@ -32,8 +32,8 @@ LOG = f"{NAME}-wal"
 """Exists while a connection is open, or after one was not closed properly."""
 FORMAT = 2
 PAGE_BYTES = 16 << 10
-"""Of a new database. A row larger than a quarter of a page gets overflow pages (in a table without rowids), and
-a row of `files` has some KiB."""
+"""Of a new database. A row larger than a quarter of a page gets overflow pages (in a table without rowids),
+and a row of `files` has some KiB."""
 CACHE_KIB = 16 << 10
 """Room for the pages that one batch changes; pages that do not fit are written twice."""
 ROWS_PER_STATEMENT = 1000
@@ -159,7 +159,10 @@ def write_records(database: sqlite3.Connection, bodies: Mapping[str, str]) -> No
 
 
 def write_files(database: sqlite3.Connection, bodies: Mapping[str, str]) -> None:
-    """Write what patches wrote, by step, as canonical JSON; the unconfirmed entries of the steps are deleted."""
+    """Write what patches wrote, by step, as canonical JSON.
+
+    The unconfirmed entries of the steps are deleted.
+    """
     _put(database, "files", bodies.items())
     database.executemany("DELETE FROM files WHERE id = ?", [(f"{step_id}~",) for step_id in bodies])
 
@@ -175,7 +178,10 @@ def body_of(record: Record) -> str:
 
 
 def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
-    """Write many rows with one statement; one statement per row would wait for the interpreter lock each time."""
+    """Write many rows with one statement.
+
+    One statement per row would wait for the interpreter lock each time.
+    """
     whole = list(rows)
     for at in range(0, len(whole), ROWS_PER_STATEMENT):
         here = whole[at : at + ROWS_PER_STATEMENT]

@@ -1,7 +1,7 @@
 """Sessions: several processes write to one store, and the next writer removes what killed ones left.
 
 .staging/NAME/   what a session makes, before it is published; locked as long as the session's process runs
-.locks/store     held by every session: shared by those that make artifacts, exclusive by those that remove images
+.locks/store     held by every session: exclusive by those that remove images, else shared
 .locks/sessions  held for a moment, while a session starts or stale staging directories are removed
 .locks/vm.web    held by the session that changes artifacts of that VM or image
 """
@@ -38,8 +38,8 @@ def make_staging(store: Path) -> None:
     """Make the directory for the directories of sessions, if it is missing.
 
     ext4 without a journal does not reuse an inode that was freed lately, and each new file searches past all
-    such inodes of its block group (`recently_deleted` in fs/ext4/ialloc.c). The flag that is set here puts each
-    session's directory into another block group, away from the inodes of files that were just replaced.
+    such inodes of its block group (`recently_deleted` in fs/ext4/ialloc.c). The flag that is set here puts
+    each session's directory into another block group, away from the inodes of files that were just replaced.
     """
     directory = store / STAGING
     if directory.is_dir():

@@ -1,8 +1,8 @@
 """Stamps: the `stat` and digest of an artifact when it was last published or inspected.
 
 An artifact whose `stat` equals its stamp is unchanged and need not be read. The mtime of a published file is
-set to whole milliseconds, which the kernel's clock never gives by itself, so that a later write always changes
-it, even within the same clock tick.
+set to whole milliseconds, which the kernel's clock never gives by itself, so that a later write always
+changes it, even within the same clock tick.
 """
 
 from __future__ import annotations

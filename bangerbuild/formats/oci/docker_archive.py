@@ -1,8 +1,8 @@
 """Archives made by `docker save`: `manifest.json` lists images, each with its configuration and layers.
 
-Docker versions have used three layouts (github.com/moby/moby, image/tarexport): layers as `HASH/layer.tar`, the
-same with symlinks for repeated layers, and `blobs/sha256/HEX`. A layer is verified by the digest of its tarball
-in the configuration, and the configuration by the digest in its name.
+Docker versions have used three layouts (github.com/moby/moby, image/tarexport): layers as `HASH/layer.tar`,
+the same with symlinks for repeated layers, and `blobs/sha256/HEX`. A layer is verified by the digest of its
+tarball in the configuration, and the configuration by the digest in its name.
 """
 
 from __future__ import annotations
@@ -88,7 +88,10 @@ def _chosen(items: Sequence[Document], tag: str | None, written: str) -> Documen
 
 
 def _full_name(name: str) -> str:
-    """A name as Docker completes it, `docker.io/library/app:latest` for `app`; an invalid one is unchanged."""
+    """A name as Docker completes it, `docker.io/library/app:latest` for `app`.
+
+    An invalid one is unchanged.
+    """
     try:
         return str(parse_name(name))
     except SourceError:

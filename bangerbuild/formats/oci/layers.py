@@ -1,8 +1,8 @@
 """The layers of an image, merged into one stream of tree entries like that of a tarball.
 
-The layers are read twice, and nothing is unpacked to disk. The first pass verifies each blob and merges the names
-of its entries with those of the layers below. The second pass reads the layers again and yields the entries whose
-names survive.
+The layers are read twice, and nothing is unpacked to disk. The first pass verifies each blob and merges the
+names of its entries with those of the layers below. The second pass reads the layers again and yields the
+entries whose names survive.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def merge_layers(
         limits: how much all layers together may unpack to.
 
     Raises:
-        SourceError: a layer does not match its digest, is no tarball or damaged, unpacks to more than `limits`
-            allow, or holds an entry that can't be merged.
+        SourceError: a layer does not match its digest, is no tarball or damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be merged.
     """
     budget = Budget(limits, _source_bytes(layout, image), written)
     merge = Merge()

@@ -164,7 +164,8 @@ class TarLayout:
 def open_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
     """Open a layout in a tarball, plain or compressed.
 
-    A compressed tarball is read to its end once for the index; each file is then decompressed when it is read.
+    A compressed tarball is read to its end once for the index; each file is then decompressed when it is
+    read.
 
     Args:
         path: of the tarball.

@@ -1,12 +1,12 @@
 """Merge the layers of an image: a tree of names in memory, to which each layer adds names or removes some.
 
 Only names are kept, each with the layer and the member that it comes from. The rules are those of the
-specification's layer.md: `.wh.NAME` removes a name of lower layers; `.wh..wh..opq` removes everything that lower
-layers put into a directory, wherever in its layer the marker is; an entry replaces an earlier one, except that a
-directory is merged with a directory.
+specification's layer.md: `.wh.NAME` removes a name of lower layers; `.wh..wh..opq` removes everything that
+lower layers put into a directory, wherever in its layer the marker is; an entry replaces an earlier one,
+except that a directory is merged with a directory.
 
-Parents that are symlinks are followed as in the guest, and never lead out of the tree. The last component of a
-path is never followed.
+Parents that are symlinks are followed as in the guest, and never lead out of the tree. The last component of
+a path is never followed.
 """
 
 from __future__ import annotations

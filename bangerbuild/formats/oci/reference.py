@@ -1,7 +1,7 @@
 """Image references: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, `docker://NAME`.
 
-The syntax is that of skopeo and podman (containers-transports(5)); names in registries are completed as Docker
-does (github.com/distribution/reference): `docker://debian` is `docker.io/library/debian:latest`.
+The syntax is that of skopeo and podman (containers-transports(5)); names in registries are completed as
+Docker does (github.com/distribution/reference): `docker://debian` is `docker.io/library/debian:latest`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The program skopeo, which queries registries and copies images: its command lines, and its errors translated.
+"""The program skopeo, which queries registries and copies images: its command lines and its errors.
 
-The user's own configuration applies: credentials, mirrors, proxies and certificates are read from where podman
-and skopeo read them (containers-auth.json(5), containers-registries.conf(5)).
+The user's own configuration applies: credentials, mirrors, proxies and certificates are read from where
+podman and skopeo read them (containers-auth.json(5), containers-registries.conf(5)).
 """
 
 from __future__ import annotations
