@@ -1,5 +1,5 @@
-"""What lies elsewhere, brought here: downloads, tarballs of packages, and the user's cache of both.
+"""Downloads, tarballs of Debian packages, and the user's cache of both.
 
-Everything is kept by the sha256 of its bytes, and compared with it before anybody reads a byte. Nothing here
+Every file is kept under the SHA-256 of its bytes, which is verified before the file is used. Nothing here
 knows of steps or manifests.
 """

@@ -1,4 +1,4 @@
-"""Addresses: what of one may be shown, and which can be fetched."""
+"""URLs: which ones can be fetched, and how they are shown without passwords and tokens."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _IDENTITY = re.compile("(?<=//)[^/]*@")
 
 
 def shown(url: str) -> str:
-    """An address without the name, password and token that it may hold."""
+    """A URL for a message: without user name, password and query."""
     return _REST.sub("?…", _IDENTITY.sub("", url.partition("#")[0]))
 
 
 def parse(url: str) -> SplitResult:
-    """An address in its parts.
+    """Split a URL into its parts.
 
     Raises:
-        FetchError: it is none, or of a kind that can't be fetched.
+        FetchError: it is no URL, or its scheme can't be fetched.
     """
     try:
         parts = urlsplit(url)
         is_right = _is_right(parts)
-    except ValueError:  # a port that is no number, brackets around what is no IPv6 address
+    except ValueError:  # the port is no number, or brackets hold no IPv6 address
         is_right = False
     if not is_right:
         raise FetchError(
@@ -47,5 +47,5 @@ def _is_right(parts: SplitResult) -> bool:
 
 
 def file_path(parts: SplitResult) -> Path:
-    """The path that a `file` address stands for."""
+    """The path in a `file` URL."""
     return Path(unquote(parts.path))

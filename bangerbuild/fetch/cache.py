@@ -1,16 +1,16 @@
-"""The user's cache: blobs by digest, shared by all manifests and by many processes at once.
+"""The user's cache of downloads: blobs by digest, shared by all manifests and by concurrent processes.
 
     bangerbuild/
-      CACHEDIR.TAG            says to programs that back up that they may pass by (bford.info/cachedir)
-      blobs/sha256/HEX        whole, compared with their names; their mtime is when they were last used
-      drafts/HEX              what is being written, or was cut off and can be gone on with
-      urls/HEX.json           what addresses gave when they were last asked
+      CACHEDIR.TAG            tells backup programs to skip the directory (bford.info/cachedir)
+      blobs/sha256/HEX        complete files, verified against their names; mtime is the time of last use
+      drafts/HEX              files being written, or interrupted downloads that can be resumed
+      urls/HEX.json           what a URL gave when it was last asked
 
-`blobs` has the names that an OCI image layout gives them, so that one can stand on it (image-layout.md).
+`blobs` is laid out as in an OCI image layout, so that one can be put on top of it (image-layout.md).
 
-A file is locked itself (flock(2)), shared by who reads and alone by who writes or removes it; so nothing is
-pulled away from under a reader, and a lock ends with its holder. A draft becomes a blob by rename, after its
-bytes have reached the disk.
+Each file is its own lock (flock(2)): shared for readers, exclusive for a writer or for removal. So no file is
+removed while a process reads it, and the kernel releases the lock when its holder ends. A draft is synced,
+then renamed to a blob.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # What bangerbuild has fetched, by digest. All of it can be fetched again.
 """
 USUAL_MAX_BYTES = 10 << 30
-"""What a cache is bounded to where nobody says otherwise."""
+"""The default bound on a cache's size."""
 _ELSEWHERE_HINT = "name a directory that is yours: export XDG_CACHE_HOME=/var/tmp/me"
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A whole file, and what its bytes are."""
+    """A complete file with a known digest."""
 
     digest: str
     """sha256, 64 hex digits."""
@@ -67,7 +67,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Removed:
-    """What was taken out of a cache to bound it, and what is left."""
+    """What `Cache.bound` removed, and what remains."""
 
     files: int
     freed_bytes: int
@@ -75,7 +75,7 @@ class Removed:
 
 
 def default_path(environ: Mapping[str, str]) -> Path:
-    """Where a user's cache is: below XDG_CACHE_HOME if that is an absolute path, else below ~/.cache.
+    """The user's cache directory: below XDG_CACHE_HOME if that is an absolute path, else below ~/.cache.
 
     Raises:
         CacheError: the user has no home directory.
@@ -90,9 +90,10 @@ def default_path(environ: Mapping[str, str]) -> Path:
 
 
 class Cache(Closing):
-    """A cache in a directory, which is made when something is first put there.
+    """A cache in a directory, which is made when a file is first written.
 
-    What it hands out stays there until it is closed, or its process ends. Threads may share it.
+    Blobs that `get` and `publish` return are locked until the cache is closed, or its process ends. Threads
+    may share one cache.
 
     Args:
         path: the directory.
@@ -101,24 +102,24 @@ class Cache(Closing):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.blobs = path / "blobs" / "sha256"
-        """One may put there what has its digest for a name, at once and whole, as skopeo does."""
+        """Other programs, such as skopeo, may put complete blobs here, named by their digests."""
         self.drafts = path / "drafts"
         self.urls = path / "urls"
         self._held: dict[str, int] = {}
-        """By digest: an open file with a lock, for what was compared with its digest."""
+        """By digest: an open, locked file whose content was verified."""
         self._changing = threading.Lock()
 
     def close(self) -> None:
-        """Lets go of what was handed out, which may then be removed by others."""
+        """Unlock all blobs; other processes may then remove them."""
         with self._changing:
             while self._held:
                 os.close(self._held.popitem()[1])
 
     def check_place(self) -> None:
-        """See whether it can be made where it is not there yet.
+        """Check that the directory exists or can be made.
 
         Raises:
-            CacheError: it can't.
+            CacheError: it can't be made.
         """
         if self.path.exists():
             return
@@ -130,13 +131,13 @@ class Cache(Closing):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def has(self, digest: str) -> bool:
-        """Whether a file of that name is there. It is not read."""
+        """Whether there is a blob of this name; its content is not verified."""
         return (self.blobs / digest).is_file()
 
     def get(self, digest: str) -> Blob | None:
-        """The blob of this digest, compared with it; None if it is not there.
+        """The blob of this digest, verified and locked; None if there is none.
 
-        One that has other bytes is removed and counts as not there.
+        A blob with other content is removed and counts as missing.
 
         Raises:
             CacheError: it can't be read.
@@ -148,7 +149,7 @@ class Cache(Closing):
             return Blob(digest, path, path.stat().st_size)
 
     def _still_held(self, path: Path, digest: str) -> bool:
-        """Whether it was handed out before, and nobody has emptied the whole cache by hand meanwhile."""
+        """Whether the blob is locked by this cache, and is still at its path."""
         with self._changing:
             return digest in self._held and is_at(path, self._held[digest])
 
@@ -161,7 +162,7 @@ class Cache(Closing):
             path.unlink(missing_ok=True)
             os.close(fd)
             return False
-        with contextlib.suppress(PermissionError):  # somebody else's cache, which may be read
+        with contextlib.suppress(PermissionError):  # a cache of another user, which is only readable
             os.utime(fd)
         self._keep(digest, fd)
         return True
@@ -175,10 +176,10 @@ class Cache(Closing):
 
     @contextlib.contextmanager
     def draft(self, key: str) -> Iterator[Draft]:
-        """A file to be written, with what an earlier attempt under the same key has left in it.
+        """Open the draft of a key for writing; it holds what an earlier, interrupted attempt has written.
 
-        Nobody else has it meanwhile: who asks for the same key waits, and should then look whether the blob
-        is there. What was written stays, to be gone on with, unless it is published or discarded.
+        Only one process has the draft of a key at a time. Another one waits for it, and should then look for
+        the blob first. The draft stays for a later attempt unless it is published or discarded.
 
         Raises:
             CacheError: it can't be made.
@@ -212,7 +213,7 @@ class Cache(Closing):
         return Blob(digest, path, os.fstat(fd).st_size)
 
     def usage(self) -> Usage:
-        """What it holds now.
+        """How much the cache holds.
 
         Raises:
             CacheError: it can't be read.
@@ -222,7 +223,7 @@ class Cache(Closing):
         return Usage(len(sizes), sum(sizes))
 
     def surplus(self, max_bytes: int) -> tuple[Path, ...]:
-        """What was not used for the longest time, and has to go for the rest to fit into so many bytes.
+        """The least recently used files that must be removed so that the rest fits into `max_bytes`.
 
         Raises:
             CacheError: it can't be read.
@@ -239,7 +240,7 @@ class Cache(Closing):
         return tuple(paths)
 
     def bound(self, max_bytes: int) -> Removed:
-        """Removes the surplus, but for what somebody reads or writes at this time.
+        """Remove the surplus, except files that a process reads or writes now.
 
         Raises:
             CacheError: it can't be read or written.
@@ -256,16 +257,18 @@ class Cache(Closing):
         for directory in (self.blobs, self.drafts, self.urls):
             with contextlib.suppress(FileNotFoundError):
                 for path in directory.iterdir():
-                    with contextlib.suppress(FileNotFoundError):  # removed or published meanwhile
+                    with contextlib.suppress(
+                        FileNotFoundError
+                    ):  # another process has removed or published it
                         yield path, path.lstat()
 
 
 class Draft:
-    """A file of the cache that is being written, by its owner alone.
+    """A file of the cache that is being written, locked for this process.
 
     Args:
-        cache: whose it is.
-        path: where it is until it is published.
+        cache: the cache that it belongs to.
+        path: its path until it is published.
         file: open for reading and writing, at its start.
     """
 
@@ -275,11 +278,11 @@ class Draft:
         self._cache = cache
 
     def digest(self) -> str:
-        """Of what it holds now."""
+        """The SHA-256 of its present content."""
         return digest_of(self.file.fileno())
 
     def publish(self, digest: str) -> Blob:
-        """Make it the blob of this digest, which must be its own; at any instant that is whole or not there.
+        """Make it the blob of this digest, which must be its own. The blob appears complete or not at all.
 
         Raises:
             OSError: it could not be written to the disk.
@@ -287,7 +290,7 @@ class Draft:
         return self._cache.publish(self, digest)
 
     def discard(self) -> None:
-        """Leave nothing of it to a later attempt."""
+        """Empty the draft, so that a later attempt starts from the beginning."""
         self.file.truncate(0)
         self.file.seek(0)
 

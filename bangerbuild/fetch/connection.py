@@ -1,7 +1,8 @@
-"""One request over HTTP, redirects followed, with its failures told apart. The home of the urllib3 package.
+"""One HTTP request, with redirects, and its errors sorted into temporary and permanent ones.
 
-Proxies are taken from the environment (`https_proxy`, `no_proxy`), authorities from where OpenSSL looks
-(`SSL_CERT_FILE`, `SSL_CERT_DIR`), names and passwords from the address or from ~/.netrc.
+The only module that imports urllib3. Proxies are taken from the environment (`https_proxy`, `no_proxy`),
+certificate authorities from where OpenSSL looks (`SSL_CERT_FILE`, `SSL_CERT_DIR`), names and passwords from
+the URL or from ~/.netrc.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _REASONS: Mapping[type[exceptions.HTTPError], str] = {
     exceptions.TimeoutError: "its server went silent",
     exceptions.HTTPError: "the connection broke",
 }
-"""The first that fits."""
+"""The first entry whose class matches counts."""
 _PIECE_BYTES = 1 << 20
 _AUTHORITY_HINT = "name the file that has its authority: export SSL_CERT_FILE=/path/to/ca.pem"
 
@@ -49,43 +50,43 @@ class RetryPolicy:
     """How long to wait for a server, and how often to try again."""
 
     attempts: int = 5
-    """In a row that bring nothing new."""
+    """Attempts in a row without progress."""
     pause_seconds: float = 1.0
     """Before the second attempt; twice as long before each further one."""
     connect_seconds: float = 30.0
     read_seconds: float = 60.0
-    """Without a byte."""
+    """How long a server may send nothing."""
     longest_pause_seconds: float = 60.0
-    """However long the server says to wait."""
+    """The longest pause, even if the server asks for a longer one."""
 
 
 class TransientError(FetchError):
-    """A request that may well succeed the next time."""
+    """A request that may succeed if it is made again."""
 
     def __init__(self, brief: str, *, details: str | None = None, wait_seconds: float = 0.0) -> None:
         super().__init__(brief, details=details)
         self.wait_seconds = wait_seconds
-        """What the server asks for."""
+        """The pause that the server asks for; 0 if it asks for none."""
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a server answers."""
+    """A server's response."""
 
     status: int
     reason: str
     headers: Mapping[str, str]
-    """Names in any case."""
+    """Looked up without regard to case."""
     pieces: Iterator[bytes]
-    """The body as it comes; reading on may raise a TransientError."""
+    """The body as it arrives; iterating may raise a TransientError."""
 
 
 @contextlib.contextmanager
 def request(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterator[Response]:
-    """Ask for an address, and for those it redirects to.
+    """Request a URL and follow its redirects.
 
     Raises:
-        FetchError: the address can't be asked for, by name; a TransientError if it is worth another attempt.
+        FetchError: the request failed; a TransientError if another attempt may succeed.
     """
     asked = url
     for _ in range(REDIRECTS):
@@ -99,7 +100,7 @@ def request(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterat
 
 
 def _redirected(last: str, target: str, url: str) -> str:
-    """Where a redirect leads; never from https to what others can read and change on the way."""
+    """The target of a redirect; a redirect from https to http is refused."""
     scheme = urlsplit(target).scheme
     if scheme == "https" or (scheme == "http" and urlsplit(last).scheme == "http"):
         return target
@@ -130,14 +131,14 @@ def _response(answer: BaseHTTPResponse, url: str) -> Response:
 
 
 def _pieces(answer: BaseHTTPResponse, url: str) -> Iterator[bytes]:
-    """The body as the file lies there: a server that calls a .tar.gz a gzipped tar would have it undone."""
+    """The body without decoding: a .tar.gz that a server declares as gzip-encoded stays compressed."""
     with _translated(url):
         while piece := answer.read1(_PIECE_BYTES, decode_content=False):
             yield piece
 
 
 def _pool(parts: SplitResult) -> urllib3.PoolManager:
-    """Connections to a host, through its proxy if the environment names one."""
+    """A pool of connections to a host, through a proxy if the environment names one."""
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(parts.hostname or ""):
@@ -156,7 +157,7 @@ def _host(parts: SplitResult) -> str:
 
 
 def _identity(parts: SplitResult) -> Mapping[str, str]:
-    """Name and password for a host, from its address or from ~/.netrc; nothing if there are none."""
+    """The header with name and password from the URL or from ~/.netrc; empty if there are none."""
     known = _netrc_identity(parts.hostname or "")
     if parts.username is not None:
         known = (unquote(parts.username), unquote(parts.password or ""))
@@ -176,7 +177,7 @@ def _netrc_identity(host: str) -> tuple[str, str] | None:
 
 @contextlib.contextmanager
 def _translated(url: str) -> Iterator[None]:
-    """urllib3's errors in plain words."""
+    """Translate urllib3's errors."""
     try:
         yield
     except exceptions.HTTPError as err:

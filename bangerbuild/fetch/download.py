@@ -1,4 +1,8 @@
-"""Downloads: `http`, `https` and `file` addresses to files with a known digest, checked before use."""
+"""Download a file from an `http`, `https` or `file` URL into the cache, and verify its digest.
+
+A download that is pinned to a digest comes from the cache if it is there. One without a pin asks the server
+whether the cached file is still current. Interrupted downloads are resumed.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,7 @@ _FULL = FULL | {errno.EFBIG}
 
 
 def silent(_done_bytes: int, _total_bytes: int | None) -> None:
-    """A Progress that nobody sees."""
+    """A Progress that shows nothing."""
 
 
 def download(  # noqa: PLR0913  # what and where, and keywords that most leave out
@@ -43,21 +47,21 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
     offline: bool = False,
     policy: RetryPolicy | None = None,
 ) -> Blob:
-    """The file that an address stands for.
+    """Download the file at a URL.
 
-    With a digest the cache answers if it can, and nobody else is asked. Without one the server is asked
-    whether the cache's is still the one, and sends it if not. A file of this host stays where it is.
+    With a digest, a file in the cache is used without asking the server. Without one, the server is asked
+    whether the cached file is still current, and sends the file if not. A file of this host is used in place.
 
     Args:
-        url: where it is; a name and password in it are neither shown nor kept.
-        sha256: 64 lower-case hex digits that it must have; None: whatever it is.
-        cache: where it is kept, and what was cut off is gone on with.
-        progress: told how far a download is, in this thread, often.
-        offline: no server is asked; without a digest the cache's last answer counts.
-        policy: with the server; None: the usual.
+        url: its name and password are neither shown nor stored.
+        sha256: the required digest, 64 lower-case hex digits; None: any content.
+        cache: where the file is stored; an interrupted download there is resumed.
+        progress: called often, in this thread, with the number of bytes so far.
+        offline: whether no server is asked; without a digest the last answer in the cache counts.
+        policy: timeouts and attempts; None: the default.
 
     Raises:
-        FetchError: it can't be had, or has another digest; an OfflineError if a server had to be asked.
+        FetchError: the download failed, or has another digest; an OfflineError if a server had to be asked.
         SourceError: a file of this host can't be read.
         CacheError: the cache can't be read or written.
     """
@@ -80,7 +84,7 @@ def _local_file(url: str, path: Path, sha256: str | None) -> Blob:
 
 
 def _cached_answer(url: str, sha256: str | None, cache: Cache) -> Blob:
-    """What the address gave when it was last asked, if nothing else is wanted."""
+    """The cached file of an earlier download, unless another digest is required."""
     known = url_records.read(_memory(url, cache))
     if sha256 is None and known.digest and (blob := cache.get(known.digest)):
         return blob
@@ -101,7 +105,7 @@ def _memory(url: str, cache: Cache) -> Path:
 
 
 class _Download:
-    """One download by this process; others that want the same address wait for it."""
+    """One download; other processes that want the same URL wait for it."""
 
     def __init__(
         self, url: str, sha256: str | None, cache: Cache, progress: Progress, policy: RetryPolicy | None
@@ -116,7 +120,7 @@ class _Download:
     def run(self) -> Blob:
         with self._cache.draft(url_records.key_of(self._url)) as draft:
             if self._sha256 and (blob := self._cache.get(self._sha256)):
-                return blob  # somebody else has fetched it meanwhile
+                return blob  # another process has fetched it meanwhile
             with self._kept(draft):
                 return self._fetched(draft)
 
@@ -128,7 +132,7 @@ class _Download:
             return here
         digest = draft.digest()
         if self._sha256 not in {None, digest} and result.in_parts:
-            draft.discard()  # its parts may be of two versions: once more, from the start
+            draft.discard()  # its parts may be from two versions of the file: start again
             result = self._transfer(draft, known, here)
             digest = draft.digest()
         return self._published(draft, digest, result)
@@ -160,7 +164,7 @@ class _Download:
 
     @contextlib.contextmanager
     def _kept(self, draft: Draft) -> Iterator[None]:
-        """Errors of the cache's disk; what filled it goes."""
+        """Translate errors of the cache's disk; a draft that filled the disk is discarded."""
         try:
             yield
         except OSError as err:

@@ -1,4 +1,4 @@
-"""Files that are their own locks (flock(2)), and that others may rename or remove before the lock is got."""
+"""Files that are their own locks (flock(2)), and that other processes may rename or remove meanwhile."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _POLL_SECONDS = 0.05
 
 
 def digest_of(fd: int) -> str:
-    """The sha256, in hex, of all that an open file holds; its position stays where it is."""
+    """The SHA-256, in hex, of an open file's content; the file's position does not change."""
     digest = hashlib.sha256()
     position = 0
     while piece := os.pread(fd, _PIECE_BYTES, position):
@@ -26,10 +26,10 @@ def digest_of(fd: int) -> str:
 
 
 def locked(path: Path, kind: int, flags: int) -> int:
-    """The file at `path`, open and locked. What lies there may change while others are waited for.
+    """Open and lock the file that is at `path` once the lock is held.
 
     Raises:
-        OSError: it is not there, or can't be opened or locked.
+        OSError: there is no file, or it can't be opened or locked.
     """
     while True:
         fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
@@ -48,7 +48,7 @@ def _try_lock(fd: int, kind: int) -> bool:
 
 
 def is_at(path: Path, fd: int) -> bool:
-    """Whether an open file still has this name."""
+    """Whether an open file is still the one at this path."""
     try:
         return os.path.samestat(path.lstat(), os.fstat(fd))
     except FileNotFoundError:
@@ -56,9 +56,11 @@ def is_at(path: Path, fd: int) -> bool:
 
 
 def removed_bytes(path: Path) -> int | None:
-    """What removing a file set free; None if somebody has it locked, or has removed it."""
+    """Remove a file; the bytes that this freed, or None if a process has it locked or has removed it."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)  # NFS locks only what may be written
+        fd = os.open(
+            path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        )  # NFS locks only files that are open for writing
     except FileNotFoundError:
         return None
     try:
@@ -71,5 +73,5 @@ def removed_bytes(path: Path) -> int | None:
 
 
 def allocated_bytes(found: os.stat_result) -> int:
-    """What a file takes on its disk."""
+    """The space that a file takes on its disk."""
     return found.st_blocks * 512

@@ -1,9 +1,9 @@
-"""Tarballs of Debian packages, made by mmdebstrap: as root, or without where the host lets it.
+"""Root filesystems of Debian packages, as tarballs made by mmdebstrap and kept in the cache.
 
-What a mirror serves changes from day to day, and there is no asking it for yesterday's. So what is pinned is
-the tarball: its digest, and the digest of the versions in it, which says why another one is another. Who has
-the pinned tarball in no cache can only make it again, and gets it as long as the mirror has the same
-versions; a mirror that keeps its past, such as Debian's snapshot archive, has them for good.
+A mirror serves other versions from day to day, and usually not the old ones. So the tarball is pinned: its
+digest, and the digest of the package versions in it, which explains why a new tarball differs. If the pinned
+tarball is not in the cache, it is made again; this gives the same bytes as long as the mirror has the same
+versions. A mirror that keeps old versions, such as Debian's snapshot archive, always has them.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _STATUS = "var/lib/dpkg/status"
 
 @dataclass(frozen=True)
 class Made:
-    """A tarball, and what is in it."""
+    """A tarball with the package versions in it."""
 
     blob: Blob
     versions: str
-    """The sha256 of the names, versions and architectures of its packages; empty if it was not asked."""
+    """The SHA-256 of the names, versions and architectures of its packages; empty if unknown."""
 
 
 def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
@@ -47,20 +47,20 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
     offline: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Made:
-    """The tarball of a suite, from the cache if it is pinned and there, else made anew (a minute).
+    """The tarball of a suite: from the cache if the pinned one is there, else made (about a minute).
 
     Args:
-        suite: what is wanted.
-        cache: where it is kept.
+        suite: what to install.
+        cache: where the tarball is kept.
         epoch: the latest time that a file in it has.
-        sha256: what it was pinned to; None: whatever the mirror has now.
-        versions: of the pinned tarball, to say what changed if the one made is another.
-        offline: whether the network must not be asked.
-        environ: the user's.
+        sha256: the pinned digest; None: whatever the mirror has now.
+        versions: those of the pinned tarball, to explain a different result.
+        offline: whether the network must not be used.
+        environ: the user's environment.
 
     Raises:
-        FetchError: it can't be made, or is not the pinned one any more; an OfflineError if it would have to
-            be made.
+        FetchError: it can't be made, or differs from the pinned one; an OfflineError if it would have to be
+            made.
         ToolError: mmdebstrap is missing, or can't work on this host.
         CacheError: the cache can't be read or written.
     """
@@ -73,13 +73,13 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
         )
     with cache.draft(_key(suite, epoch)) as draft:
         if sha256 is not None and (blob := cache.get(sha256)):
-            return Made(blob, versions or "")  # somebody else has made it meanwhile
+            return Made(blob, versions or "")  # another process has made it meanwhile
         return _made(suite, draft, epoch, SuitePin(sha256, versions), environ)
 
 
 @dataclass(frozen=True)
 class SuitePin:
-    """What a tarball must be."""
+    """What a tarball is pinned to."""
 
     sha256: str | None
     versions: str | None
@@ -118,7 +118,7 @@ def _key(suite: Suite, epoch: int) -> str:
 
 
 def versions_in(tarball: Path, written: str) -> str:
-    """The digest of what dpkg says is installed in a tarball: names, versions and architectures, sorted.
+    """The digest of the packages that are installed in a tarball: names, versions, architectures, sorted.
 
     Raises:
         SourceError: it is no tarball.

@@ -1,4 +1,4 @@
-"""mmdebstrap as a program: its command, how it gets to be root, and its errors in plain words."""
+"""The program mmdebstrap: its command line, its mode (root or rootless), and its errors translated."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ for d in lib/apt/lists cache/apt/archives; do
 done
 echo 'APT::Sandbox::User "root";' >>"$MMDEBSTRAP_APT_CONFIG"
 """
-"""Hooks that keep the host out of the tarball.
+"""Hooks that keep data of the host out of the tarball.
 
-mmdebstrap lends the chroot the host's name and name servers and leaves them in; what a package or a hook of
-the user's puts in their place has no mark and stays. And what apt fetches belongs to the host's `_apt`, whose
-number differs, if that user may enter TMPDIR; after these hooks apt only cleans up.
+mmdebstrap copies the host's name and name servers into the chroot and leaves them there. The setup hook marks
+these files, and the last hook removes those that still have the mark; a file that a package or a user's hook
+has written stays. What apt downloads may belong to the host's user `_apt`, whose number differs between
+hosts, so these directories are given to root; after these hooks apt only cleans up.
 """
 
 
 @dataclass(frozen=True)
 class Suite:
-    """What mmdebstrap is asked for."""
+    """What mmdebstrap installs."""
 
     name: str
     """Such as `bookworm`."""
     packages: tuple[str, ...] = ()
     mirror: str | None = None
-    """An address, or a line as in apt's sources.list; None: as mmdebstrap knows it."""
+    """A URL, or a line as in apt's sources.list; None: mmdebstrap's default."""
     arguments: tuple[str, ...] = ()
     """Further options of mmdebstrap."""
 
@@ -59,7 +60,7 @@ class Suite:
 
 
 def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mapping[str, str]) -> Command:
-    """Writes the tarball to `target`, uncompressed, so that no compressor's version counts."""
+    """The command that writes the tarball, uncompressed: no compressor's version may change its bytes."""
     is_extract = any(argument.endswith("extract") for argument in suite.arguments)
     return Command(
         (
@@ -81,10 +82,10 @@ def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mappi
 
 
 def choose_mode() -> str:
-    """How mmdebstrap gets to be root in the chroot, on this host and as this user.
+    """The `--mode` in which mmdebstrap works on this host for this user.
 
     Raises:
-        ToolError: mmdebstrap is missing, or there is no way.
+        ToolError: mmdebstrap is missing, or no mode works.
     """
     process.find("mmdebstrap")
     if os.geteuid() == 0:
@@ -107,9 +108,9 @@ def choose_mode() -> str:
 @dataclass(frozen=True)
 class _Failure:
     pattern: str
-    """Found in what mmdebstrap, apt or dpkg say of it."""
+    """Matched against the output of mmdebstrap, apt and dpkg."""
     brief: str
-    """A predicate."""
+    """A predicate: what follows the name of the suite."""
     hint: str | None = None
 
 
@@ -141,11 +142,11 @@ _FAILURES = (
 
 
 def run(asked: Command, suite: Suite) -> None:
-    """Runs mmdebstrap.
+    """Run mmdebstrap.
 
     Raises:
         ToolError: it is missing, can't be started, or takes too long.
-        FetchError: it failed; the brief says why in terms of the suite.
+        FetchError: it failed; the brief names the suite and the reason.
     """
     completed = process.run(replace(asked, ok=frozenset(range(256))))
     if completed.code != 0:

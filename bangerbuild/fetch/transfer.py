@@ -1,7 +1,7 @@
-"""Bringing one file from a server into a draft: gone on with after a cut, tried again after a pause.
+"""Transfer one file from a server into a draft: resume it after an interruption, retry after a pause.
 
-The server's word is never taken for the bytes: how long it says the file is, which part it says it sends, and
-whether it says that nothing changed are compared with what comes; the digest is compared by the caller.
+What the server says about the file's length, the range that it sends and the version is compared with what
+arrives. The caller compares the digest.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from bangerbuild.fetch.connection import Response, RetryPolicy
 
 Progress: TypeAlias = "Callable[[int, int | None], None]"
-"""Is told how many bytes are here, and of how many; None where the server does not say."""
+"""Called with the number of bytes so far and the total; None if the server does not say it."""
 
 PROGRESS_BYTES = 1 << 16
-"""An attempt that received fewer bytes counts as one without progress."""
+"""An attempt that receives fewer bytes counts as one without progress."""
 _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOGIN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
@@ -39,26 +39,26 @@ _RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 
 @dataclass(frozen=True)
 class TransferRequest:
-    """What is asked of a server."""
+    """What to request from a server."""
 
     url: str
     is_pinned: bool
-    """The caller knows the digest: the parts of any server that has the file will do."""
+    """The caller knows the digest, so parts of the file may come from different responses."""
     draft: Validators = NOTHING
-    """What the bytes in the draft came with."""
+    """The validators of the bytes in the draft."""
     unless: Validators | None = None
-    """Of a whole file that is here; that one is not sent again."""
+    """The validators of the complete file in the cache, which need not be sent again; None: there is none."""
 
 
 @dataclass(frozen=True)
 class TransferResult:
-    """What came of it."""
+    """The outcome of a transfer."""
 
     validators: Validators
     in_parts: bool = False
-    """Not all bytes are of one answer."""
+    """The bytes come from more than one response."""
     unchanged: bool = False
-    """The file is the one that is here, and was not sent."""
+    """The file in the cache is current; nothing was sent."""
 
 
 def transfer(
@@ -69,17 +69,17 @@ def transfer(
     progress: Progress,
     policy: RetryPolicy,
 ) -> TransferResult:
-    """Write a file as its server has it, after what is there of it already.
+    """Transfer a file, or the rest of it if the draft holds its beginning.
 
     Args:
-        wanted: from where.
-        file: the draft, which is left as far as it came on any error.
-        on_start: told what the bytes come with, before the first is written into an empty draft.
-        progress: told how far it is.
-        policy: with the server.
+        wanted: what to request.
+        file: the draft; on an error it keeps what was received.
+        on_start: called with the validators before the first byte is written into an empty draft.
+        progress: called with the number of bytes so far.
+        policy: timeouts and attempts.
 
     Raises:
-        FetchError: it can't be had, or not today.
+        FetchError: the transfer failed.
         OSError: the draft can't be written.
     """
     running = _Transfer(wanted, file, on_start, progress, policy)
@@ -123,7 +123,7 @@ class _Transfer:
         self._in_parts = False
 
     def attempt(self) -> TransferResult:
-        """Ask once, for what is not here yet."""
+        """Make one request, for the bytes that are missing."""
         offset = self._usable_bytes()
         with request(self._wanted.url, self._headers(offset), self._policy) as response:
             if response.status == HTTPStatus.NOT_MODIFIED and self._wanted.unless and not offset:
@@ -135,7 +135,7 @@ class _Transfer:
         return TransferResult(self._validators, self._in_parts)
 
     def _usable_bytes(self) -> int:
-        """How much of the draft can be gone on with; none of it if it may be of another version."""
+        """How many bytes of the draft can be kept; none if they may belong to another version."""
         if not self._wanted.is_pinned and not self._validators.strong:
             self._start_anew()
         return _size(self._file)
@@ -163,7 +163,7 @@ class _Transfer:
         self._write(response.pieces, offset, total)
 
     def _total_of_part(self, response: Response, offset: int) -> int | None:
-        """The size of the whole file, of which the part must be the one that was asked for."""
+        """The size of the complete file; the range of the response must be the requested one."""
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or found[1] is None or int(found[1]) != offset:
             self._start_anew()
@@ -172,7 +172,7 @@ class _Transfer:
         return None if found[2] == "*" else int(found[2])
 
     def _check_whole(self, response: Response, offset: int) -> None:
-        """There is nothing behind what is here: it is the whole file, or was one that is no more."""
+        """Check a response that says that the draft has the whole file; else the file became shorter."""
         found = _RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if found is None or found[2] != str(offset):
             self._start_anew()
@@ -181,7 +181,7 @@ class _Transfer:
         self._in_parts = True
 
     def _check_version(self, response: Response) -> None:
-        """Whether a part is of the version that is here: not every server minds If-Range."""
+        """Check that a part belongs to the version in the draft: some servers ignore If-Range."""
         if not self._wanted.is_pinned and self._validators.is_contradicted_by(response.headers):
             self._start_anew()
             raise TransientError(f"{self._brief}: it changed while it was sent")
@@ -226,7 +226,7 @@ def _length(headers: Mapping[str, str]) -> int | None:
 
 
 def _wait_seconds(text: str) -> float:
-    """What `Retry-After` asks for, in either of its forms (RFC 9110, 10.2.3)."""
+    """The pause that a `Retry-After` header asks for, in either of its forms (RFC 9110, 10.2.3)."""
     if text.isascii() and text.isdigit():
         return float(text)
     with contextlib.suppress(ValueError):

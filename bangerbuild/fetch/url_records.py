@@ -1,7 +1,7 @@
-"""What an address gave when it was last asked, so that it need not send the same again.
+"""What the cache records about a URL: the digest of its last download, and its HTTP validators.
 
-A server says what version of a file it has by an entity tag or a time (RFC 9110, 8.8). With these a draft
-that was cut off is gone on with only if the file is still the same, and a whole one is not sent twice.
+A server names the version of a file by an entity tag or a modification time (RFC 9110, 8.8). With these an
+interrupted download is resumed only if the file is still the same, and an unchanged file is not sent again.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validators:
-    """By what a server tells the versions of a file apart; empty what it does not say."""
+    """The HTTP validators of one version of a file; a field that the server did not send is empty."""
 
     etag: str = ""
     last_modified: str = ""
@@ -29,28 +29,28 @@ class Validators:
     def of(cls, headers: Mapping[str, str]) -> Validators:
         """From a response's headers.
 
-        A time tells versions apart only if the file was a second old when it was sent: times are whole
-        seconds, and in the same second it can have changed once more (RFC 9110, 8.8.2.2).
+        A modification time counts only if the file was at least a second old when it was sent: times are
+        whole seconds, and the file may have changed again within the same second (RFC 9110, 8.8.2.2).
         """
         modified = headers.get("Last-Modified", "")
         return cls(headers.get("ETag", ""), modified if _is_past(modified, headers.get("Date", "")) else "")
 
     @property
     def strong(self) -> str:
-        """What `If-Range` takes; empty if there is nothing that stands for exactly these bytes."""
+        """The value for `If-Range`; empty if no validator stands for exactly these bytes."""
         if self.etag:
             return "" if self.etag.startswith("W/") else self.etag
         return self.last_modified
 
     def is_contradicted_by(self, headers: Mapping[str, str]) -> bool:
-        """Whether a response says that it is of another version; one may leave out what tells."""
+        """Whether a response has a validator of another version; a missing one proves nothing."""
         if self.etag and (etag := headers.get("ETag")):
             return etag != self.etag
         modified = headers.get("Last-Modified")
         return bool(self.last_modified and modified) and modified != self.last_modified
 
     def unless_same(self) -> dict[str, str]:
-        """Headers that ask for the file unless it is still the same."""
+        """Headers that request the file only if it has changed."""
         if self.etag:
             return {"If-None-Match": self.etag}
         return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
@@ -59,30 +59,30 @@ class Validators:
 def _is_past(modified: str, sent: str) -> bool:
     try:
         return parsedate_to_datetime(sent) - parsedate_to_datetime(modified) >= timedelta(seconds=1)
-    except (ValueError, TypeError):  # one of them is missing or no time, or only one of them names its zone
+    except (ValueError, TypeError):  # one is missing or malformed, or only one has a time zone
         return False
 
 
 NOTHING = Validators()
-"""A server that does not tell them apart, or was never asked."""
+"""For a server that sends no validators, or that was never asked."""
 
 
 @dataclass(frozen=True)
 class UrlRecord:
-    """What is known of an address."""
+    """What is recorded about one URL."""
 
     validators: Validators = NOTHING
     digest: str = ""
-    """Of the whole file; empty as long as only a draft of it is there."""
+    """Of the complete file; empty while there is only a draft."""
 
 
 def key_of(url: str) -> str:
-    """What an address is called in the cache; it may hold a password, and so is nowhere written as it is."""
+    """The name of a URL in the cache: a hash, because a URL may hold a password."""
     return hashlib.sha256(url.encode()).hexdigest()
 
 
 def read(path: Path) -> UrlRecord:
-    """What a file remembers; nothing if it is not there, or not understood."""
+    """The record in a file; an empty one if the file is missing or damaged."""
     try:
         fields = json.loads(path.read_bytes())
         return UrlRecord(Validators(fields["etag"], fields["last_modified"]), fields["digest"])
@@ -91,7 +91,7 @@ def read(path: Path) -> UrlRecord:
 
 
 def write(path: Path, known: UrlRecord) -> None:
-    """Remember it from now on; the caller holds the draft of the address.
+    """Write a record; the caller holds the draft of the URL.
 
     Raises:
         OSError: it can't be written.

@@ -1,5 +1,5 @@
-"""What the host gives: tarballs, images and directories as streams of tree entries, and their digests.
+"""Readers of foreign formats: tarballs, container images and host directories as streams of tree entries.
 
-Mechanisms, like `disk`: they know nothing of steps or manifests. A message calls a source by the words its
-caller passes as `written`, else by its path.
+Also their digests, decompression, and the limits on what they may unpack to. Nothing here knows of steps or
+manifests. Messages call a source by the text that the caller passes as `written`, or by its path.
 """

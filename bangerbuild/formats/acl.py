@@ -1,4 +1,4 @@
-"""POSIX ACLs: the text that archives hold, as the bytes that the kernel takes.
+"""POSIX ACLs: from the text form that archives hold to the binary form of the kernel.
 
 The binary form is `system.posix_acl_access` as of `include/uapi/linux/posix_acl_xattr.h`, all little-endian:
 u32 version 2, then for each entry u16 tag, u16 permissions, u32 id. The text is that of POSIX 1003.1e
@@ -30,7 +30,7 @@ _PERMISSIONS = re.compile("[r-][w-][x-]")
 
 
 def access_acl(text: str) -> bytes | None:
-    """The kernel's bytes for an access ACL; None for one that says no more than permission bits do.
+    """The binary form of an access ACL; None if the ACL says no more than the permission bits.
 
     Raises:
         FormatError: as `default_acl`.
@@ -40,10 +40,10 @@ def access_acl(text: str) -> bytes | None:
 
 
 def default_acl(text: str) -> bytes:
-    """The kernel's bytes for a directory's default ACL.
+    """The binary form of a directory's default ACL.
 
     Raises:
-        FormatError: it is no ACL, or names a user by name alone; the brief is a predicate.
+        FormatError: it is no ACL, or names a user without a number; the brief is a predicate.
     """
     lines = (line.split("#", 1)[0].strip() for line in re.split(r"[,\n]", text))
     entries = sorted(_entry(line) for line in lines if line)
@@ -51,17 +51,17 @@ def default_acl(text: str) -> bytes:
     if any(tags.count(tag) != 1 for tag in _BASE) or len({(tag, id_) for tag, id_, _ in entries}) < len(
         entries
     ):
-        raise FormatError(f"has an ACL that is none: {text!r}")
+        raise FormatError(f"has an ACL that is none: '{text}'")
     if len(entries) > len(_BASE) and _MASK not in tags:
-        raise FormatError(f"has an ACL without a mask: {text!r}")
+        raise FormatError(f"has an ACL without a mask: '{text}'")
     return _VERSION + b"".join(_ENTRY.pack(tag, bits, id_) for tag, id_, bits in entries)
 
 
 def check_binary(value: bytes) -> None:
-    """Whether an ACL that comes as the kernel's bytes is one.
+    """Check an ACL in binary form.
 
     Raises:
-        FormatError: it is not; the brief is a predicate.
+        FormatError: it is damaged; the brief is a predicate.
     """
     head, body = value[: len(_VERSION)], value[len(_VERSION) :]
     whole = head == _VERSION and bool(body) and len(body) % _ENTRY.size == 0
@@ -76,13 +76,13 @@ def _entry(line: str) -> tuple[int, int, int]:
         fields.insert(1, "")
     kind = _LONG_NAMES.get(fields[0], fields[0])
     if kind not in _TAGS or len(fields) not in {3, 4} or not _PERMISSIONS.fullmatch(fields[2]):
-        raise FormatError(f"has an ACL entry that is none: {line!r}")
+        raise FormatError(f"has an ACL entry that is none: '{line}'")
     bits = sum(4 >> place for place, letter in enumerate(fields[2]) if letter != "-")
     unnamed, named = _TAGS[kind]
     if not fields[1]:
         return unnamed, _NO_ID, bits
     if named is None:
-        raise FormatError(f"has an ACL entry that is none: {line!r}")
+        raise FormatError(f"has an ACL entry that is none: '{line}'")
     return named, _id(kind, fields), bits
 
 
@@ -92,7 +92,7 @@ def _id(kind: str, fields: list[str]) -> int:
         return 0
     if number is None or int(number) >= _NO_ID:
         raise FormatError(
-            f"has an ACL that names {kind} {fields[1]!r} without a number",
+            f"has an ACL that names {kind} '{fields[1]}' without a number",
             hint="make the archive with `tar --acls --numeric-owner`",
         )
     return int(number)

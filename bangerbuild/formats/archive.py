@@ -1,8 +1,9 @@
-"""Tarballs as streams of tree entries: ustar, GNU and pax, plain or compressed, never held whole.
+"""Tarballs as streams of tree entries: ustar, GNU and pax, plain or compressed.
 
-An archive is taken whole or refused: one that breaks off, that holds a damaged header or an entry no tree
-can hold, raises a SourceError that names the archive and the entry. What a tarball keeps of an inode is
-kept: owners by number, modes, times to the nanosecond, hard links, devices, extended attributes, holes.
+The archive is never held in memory as a whole. It is read completely or refused: one that is cut short, or
+that holds a damaged header or an entry that no tree can hold, raises a SourceError that names the archive and
+the entry. All metadata is kept: numeric owners, modes, times to the nanosecond, hard links, devices, extended
+attributes, holes.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _VOLUME_KEYS = b"GNU.volume."
 _ID_MAX = 0xFFFFFFFE
 _MAJOR_MAX, _MINOR_MAX = 0xFFF, 0xFFFFF
 _SYMLINK_MODE = 0o777
-"""Linux has no other, whatever an archive says."""
+"""The only mode of a symlink under Linux, whatever an archive says."""
 DEFAULT_LIMITS = UnpackLimits()
 
 
@@ -57,14 +58,14 @@ DEFAULT_LIMITS = UnpackLimits()
 def open_archive(
     path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> Iterator[Iterator[Entry]]:
-    """The entries of the tarball at `path`, in its order; repeated ones too, of which the last one counts.
+    """The entries of the tarball at `path`, in its order. A name may be repeated; its last entry counts.
 
-    A hard link's target may be missing or come later; parents may come later or never. `written` is what
-    messages call the archive.
+    The target of a hard link may be missing or come later; parents may come later or never. `written` is the
+    archive's name in messages.
 
     Raises:
-        SourceError: here or while iterating: it is no tarball, breaks off, is damaged, unpacks to more than
-            `limits` allow, or holds an entry that can't be taken.
+        SourceError: here or while iterating: it is no tarball, is cut short or damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be read.
     """
     written = written or str(path)
     with opened_file(path, written, directory_hint="name it with `directory = …`") as file:
@@ -75,7 +76,7 @@ def open_archive(
 def measure_archive(
     path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> Totals:
-    """What the tarball at `path` needs of a filesystem; SourceError as `open_archive`."""
+    """The space that the tarball at `path` needs in a filesystem; SourceError as `open_archive`."""
     with open_archive(path, written=written, limits=limits) as entries:
         return measure(entries)
 
@@ -84,21 +85,21 @@ def read_entries(stream: TarStream) -> Iterator[Entry]:
     """The entries of an open tarball, to the end of its stream; SourceError as `open_archive`."""
     parents = {""}
     for member in read_members(stream):
-        stream.place = f"in the middle of {member.name!r}"
+        stream.place = f"in the middle of '{member.name}'"
         try:
             entry, content = _entry(member, stream)
         except FormatError as err:
-            raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
+            raise SourceError(f"'{stream.written}': '{member.name}' {err.brief}", hint=err.hint) from err
         stream.spend(ENTRY_BYTES * (1 + _new_parents(entry.path, parents)))
         yield entry
         if content:
             content.finish()
-        stream.place = f"after {member.name!r}"
+        stream.place = f"after '{member.name}'"
     stream.drain()
 
 
 def _new_parents(path: str, met: set[str]) -> int:
-    """How many directories above `path` were not met before; they have been now."""
+    """Add the directories above `path` to `met`; how many were new."""
     count = 0
     while (path := path.rpartition("/")[0]) not in met:
         met.add(path)
@@ -120,7 +121,7 @@ def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | No
 
 def _type(member: Member) -> EntryType:
     kind = member.header.type
-    if kind in _FILE_TYPES:  # tar before POSIX had no other way to say that it is a directory
+    if kind in _FILE_TYPES:  # tar before POSIX marked a directory only by a slash at its end
         is_directory = kind != _OLD_GNU_SPARSE and member.raw_name.endswith(b"/")
         return EntryType.DIRECTORY if is_directory else EntryType.FILE
     if kind in _OTHER_TYPES:
@@ -172,7 +173,7 @@ def _file(member: Member, path: str, stream: TarStream) -> tuple[Entry, MemberCo
 
 
 def _layout(member: Member, stored: int, stream: TarStream) -> tuple[int, int, sparse.Extents | None]:
-    """(real size, bytes of a map in front of the data, extents); takes the map off the stream."""
+    """(real size, bytes of a sparse map before the data, extents); reads the map from the stream."""
     records = member.records
     map_bytes = 0
 

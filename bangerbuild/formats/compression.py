@@ -1,6 +1,6 @@
-"""Compressed streams, told by their first bytes and read as one plain stream; several in a row are one.
+"""Decompression of gzip, bzip2, xz and zstd, recognised by the first bytes of a file.
 
-gzip, bzip2, xz and zstd. The home of the zstandard package.
+Concatenated streams are read as one. The only module that imports zstandard.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 MAGIC_BYTES = 6
-"""How much of a file's beginning tells its compression."""
+"""How many bytes at a file's start identify its compression."""
 _BUFFER_BYTES = 256 << 10
 _XZ_MEMORY_BYTES = 160 << 20
-"""Room for a dictionary of 128 MiB, as zstandard takes it too; `xz -9` makes one of 64."""
+"""Enough for a dictionary of 128 MiB, zstandard's limit too; `xz -9` uses 64 MiB."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
@@ -42,14 +42,14 @@ class CompressionError(SourceError):
 
 
 def compression_of(head: bytes) -> str | None:
-    """The name of the compression that a file beginning with `head` has; None if none that is read here."""
+    """The compression of a file that begins with `head`; None if it is none of those read here."""
     if head[1:4] == _ZSTD_SKIPPABLE and head[0] >> 4 == 5:
         return "zstd"
     return next((name for magic, name in _MAGICS if head.startswith(magic)), None)
 
 
 def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
-    """The plain bytes of `file`, a seekable file at its start, which stays the caller's to close.
+    """A reader of the decompressed content of `file`, a seekable file at its start; the caller closes it.
 
     Reading raises CompressionError where the stream is cut short or damaged.
     """
@@ -61,7 +61,10 @@ class _Source(Protocol):
 
 
 class _Decompressed(io.RawIOBase):
-    """Translates the libraries' errors; reads in single steps, so that all before the damage is seen."""
+    """Translates the libraries' errors.
+
+    Reads in single steps, so that all data before a damage is returned.
+    """
 
     def __init__(self, source: _Source, compression: str) -> None:
         super().__init__()
@@ -82,7 +85,7 @@ class _Decompressed(io.RawIOBase):
         except OSError as err:
             if err.errno is not None:
                 raise
-            raise self._damaged(err) from err  # gzip and bz2 say so with an OSError of no number
+            raise self._damaged(err) from err  # gzip and bz2 report damage by an OSError without an errno
         view[: len(data)] = data
         return len(data)
 
@@ -91,7 +94,7 @@ class _Decompressed(io.RawIOBase):
 
 
 class _ZstdFile:
-    """zstandard's reader, which takes a stream cut short for a whole one, with that put right at its end."""
+    """zstandard's reader, with a check at its end: zstandard itself accepts a stream that is cut short."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -107,9 +110,9 @@ class _ZstdFile:
 
 
 def _zstd_frames_are_whole(file: BinaryIO) -> bool:
-    """Whether the last frame ends where the file does, told from block sizes alone (RFC 8878, 3.1).
+    """Whether the last frame ends at the end of the file, by the sizes of its blocks (RFC 8878, 3.1).
 
-    The file is then at its end.
+    The file is at its end afterwards.
     """
     size = file.seek(0, os.SEEK_END)
     position = 0
@@ -145,9 +148,9 @@ def _end_of_frame(file: BinaryIO, position: int, head: bytes) -> int:
 
 
 class _XzFile:
-    """The lzma module's decompressor with a limit on its memory, which its own LZMAFile has no way to set.
+    """The lzma module's decompressor with a memory limit, which LZMAFile can't set.
 
-    A stream says itself how large a dictionary it wants, up to 4 GiB.
+    Without one, a stream may request a dictionary of up to 4 GiB.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -169,7 +172,7 @@ class _XzFile:
         return data
 
     def _start_of_next(self) -> bytes:
-        """What follows the stream that has ended, without the zeros that may pad it; empty at the end."""
+        """The bytes after a stream's end, without zero padding; empty at the end of the file."""
         piece = self._decompressor.unused_data.lstrip(b"\0")
         while not piece and (piece := self._file.read(_BUFFER_BYTES)):
             piece = piece.lstrip(b"\0")

@@ -1,4 +1,4 @@
-"""A tree whose `root` directory becomes its top, as a work seed is meant that was packed with its `/root`."""
+"""Turn a tree's `root` directory into its top: for a work seed that was packed with its `root/`."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def flattened(entries: Iterable[Entry]) -> Iterator[Entry]:
     """The entries with `root/NAME` as `NAME`, and the attributes of `root` as the top's; others unchanged.
 
     Raises:
-        SourceError: while iterating: a name stands both in `root` and beside it.
+        SourceError: while iterating: a name is both in `root` and beside it.
     """
     places: dict[str, bool] = {}
     has_top = False
     for entry in entries:
         path, is_nested = _moved(entry)
         if has_top and not entry.path:
-            continue  # tar keeps no order: the old top may come after `root`
+            continue  # archives have no order: the old top may come after `root`
         has_top |= not path and entry.path == NESTED
         name = path.partition("/")[0]
         if name and places.setdefault(name, is_nested) != is_nested:

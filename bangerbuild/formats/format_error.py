@@ -1,4 +1,4 @@
-"""The error of the parsers in this package, which know what is wrong but not with whom."""
+"""The error of parsers that know what is wrong, but not the name of the file or entry that they parse."""
 
 from __future__ import annotations
 
@@ -6,4 +6,7 @@ from bangerbuild.errors import SourceError
 
 
 class FormatError(SourceError):
-    """What is wrong with an entry or header. The brief is a predicate: "has a damaged sparse map"."""
+    """A defect of an entry or header.
+
+    The brief is a predicate, "has a damaged sparse map"; the caller names it.
+    """

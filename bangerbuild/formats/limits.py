@@ -1,8 +1,7 @@
-"""How much a source may unpack to: the guard against archives that are small and mean to fill the disk.
+"""Limits on how much a source may unpack to, against small archives that would fill the disk ("zip bombs").
 
-What counts is what a tree made of it takes, on disk and in memory: the bytes that come out of the
-compression, and 4 KiB for each entry and for each directory above it that was not met before. So neither
-zeros nor empty files go on for ever.
+What counts is what the unpacked tree takes: the decompressed bytes, and 4 KiB for each entry and each new
+directory above it. So both endless zeros and endless empty files reach the limit.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from bangerbuild import sizes
 from bangerbuild.errors import SourceError
 
 ENTRY_BYTES = 4096
-"""What an entry counts beside its bytes in the archive."""
+"""What an entry counts, in addition to its bytes in the archive."""
 FREE_BYTES = 1 << 30
-"""What any source may unpack to, however small it is."""
+"""What even the smallest source may unpack to."""
 
 
 @dataclass(frozen=True)
 class UnpackLimits:
-    """What is the most that a source may unpack to."""
+    """The limit of a source: a fixed one, or a multiple of its size."""
 
     total_bytes: int | None = None
-    """In bytes, as somebody has said who knows the source; then the ratio does not count."""
+    """A fixed limit that the user has set; the ratio does not count then."""
     ratio: int = 100
-    """How many times its own size, from 1 GiB on. Root filesystems are at 2 to 5."""
+    """The limit as a multiple of the source's size, at least 1 GiB. Root filesystems have 2 to 5."""
 
     def allowed_bytes(self, source_bytes: int) -> int:
         """The most that a source of this size may unpack to."""
@@ -35,12 +34,12 @@ class UnpackLimits:
 
 
 class Budget:
-    """What is left of a limit while a source unpacks.
+    """The remainder of a limit while a source is unpacked.
 
     Args:
-        limits: what it may unpack to.
-        source_bytes: what it takes before.
-        written: what messages call it.
+        limits: the limit.
+        source_bytes: the size of the source.
+        written: its name in messages.
     """
 
     def __init__(self, limits: UnpackLimits, source_bytes: int, written: str) -> None:
@@ -50,15 +49,15 @@ class Budget:
         self._written = written
 
     def spend(self, count_bytes: int) -> None:
-        """Takes so many bytes off.
+        """Subtract so many bytes.
 
         Raises:
-            SourceError: there are not as many left.
+            SourceError: the limit is exceeded.
         """
         self._left_bytes -= count_bytes
         if self._left_bytes < 0:
             allowed, source = sizes.readable(self._allowed_bytes), sizes.readable(self._source_bytes)
             raise SourceError(
-                f"{self._written!r} has {source} and unpacks to more than {allowed}",
+                f"'{self._written}' has {source} and unpacks to more than {allowed}",
                 hint="if it is to be trusted, say with `max_size` how much it may unpack to",
             )

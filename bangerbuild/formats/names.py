@@ -1,6 +1,6 @@
-"""Names on their way into a tree: bytes of an archive to paths that stay inside.
+"""Convert names in archives, which are bytes, to paths of a tree, and refuse those that lead out of it.
 
-The functions raise FormatError ("leads out of the tree"); the caller knows the subject.
+The functions raise FormatError ("leads out of the tree"); the caller adds the name of the entry.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SYMLINK_BYTES_MAX = 4095
 
 
 def text_of(raw: bytes) -> str:
-    """The text of a name, other bytes than UTF-8 as surrogates, whatever the host's locale is."""
+    """A name as text: UTF-8, other bytes as surrogates, independent of the host's locale."""
     return raw.decode("utf-8", "surrogateescape")
 
 
@@ -45,10 +45,10 @@ def tree_path(raw: bytes) -> str:
 
 
 def symlink_text(raw: bytes) -> str:
-    """The text of a symlink, as it stands.
+    """The text of a symlink, unchanged.
 
     Raises:
-        FormatError: no symlink can hold it.
+        FormatError: no symlink can have it.
     """
     if not 0 < len(raw) <= SYMLINK_BYTES_MAX or b"\0" in raw:
         raise FormatError(f"is a symlink whose text is not 1 to {SYMLINK_BYTES_MAX} bytes, or holds NUL")

@@ -1,7 +1,7 @@
-r"""Extended tar headers: pax records, and what they say of times, owners and extended attributes.
+r"""Extended tar headers: pax records, and the times, numbers and extended attributes in them.
 
 A record is `LENGTH KEY=VALUE\n`, its length in decimal and counting itself (POSIX `pax`). Every function
-raises FormatError; the caller knows the entry.
+raises FormatError; the caller adds the name of the entry.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ def parse_records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def mtime_ns(value: bytes) -> int:
-    """Nanoseconds of a decimal time in seconds, exact; further digits are cut towards the past."""
+    """A decimal time in seconds as nanoseconds; further digits are rounded down."""
     match = _DECIMAL.fullmatch(value)
     if not match:
-        raise FormatError(f"has a damaged time: {text_of(value)!r}")
+        raise FormatError(f"has a damaged time: '{text_of(value)}'")
     sign, seconds, fraction = match.groups(default=b"")
     nanoseconds = int(seconds) * 10**9 + int(fraction[:9].ljust(9, b"0"))
     is_cut = bool(fraction[9:].strip(b"0"))
@@ -58,17 +58,17 @@ def mtime_ns(value: bytes) -> int:
 
 
 def number(value: bytes, what: str) -> int:
-    """A decimal number of a record, 0 or more; `what` names it in the message."""
+    """A decimal number, 0 or more; `what` names it in an error."""
     if not value.isdigit() or len(value) > _DIGITS_MAX:
-        raise FormatError(f"has a damaged {what}: {text_of(value)!r}")
+        raise FormatError(f"has a damaged {what}: '{text_of(value)}'")
     return int(value)
 
 
 def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
-    """The extended attributes under the names Linux has for them, ACLs in the kernel's form.
+    """The extended attributes by their Linux names, ACLs in the kernel's form.
 
-    An ACL that an archive holds both ways is taken as the attribute, which has numbers where the text may
-    have names. Attributes outside Linux's namespaces, as macOS and the BSDs have them, are left out.
+    If an archive has an ACL both as an attribute and as text, the attribute counts: it has numbers where the
+    text may have names. Attributes outside of Linux's namespaces (macOS, BSD) are left out.
 
     Raises:
         FormatError: an attribute or an ACL can't be understood; the brief is a predicate.
@@ -88,7 +88,7 @@ def xattrs(records: Mapping[bytes, bytes]) -> dict[str, bytes]:
 
 
 def _xattr(key: bytes, value: bytes) -> tuple[str, bytes] | None:
-    if key.startswith(_STAR_XATTR):  # GNU tar writes `=` and `%` of a name so, and nothing else
+    if key.startswith(_STAR_XATTR):  # GNU tar escapes only `=` and `%` in a name
         name = key[len(_STAR_XATTR) :].replace(b"%3D", b"=").replace(b"%25", b"%")
         return text_of(name), value
     if key.startswith(_LIBARCHIVE_XATTR):
@@ -98,7 +98,7 @@ def _xattr(key: bytes, value: bytes) -> tuple[str, bytes] | None:
 
 
 def _base64(value: bytes, name: str) -> bytes:
-    try:  # libarchive leaves the padding out
+    try:  # libarchive omits the padding
         return binascii.a2b_base64(value + b"=" * (-len(value) % 4))
     except binascii.Error as err:
-        raise FormatError(f"has a damaged value of {name!r}") from err
+        raise FormatError(f"has a damaged value of '{name}'") from err

@@ -1,4 +1,4 @@
-"""Parts of a file as files of their own, read where they lie."""
+"""Parts of a file as file objects of their own; the data is read from the original file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BUFFER_BYTES = 256 << 10
 
 
 class RandomAccess(Protocol):
-    """Bytes that can be read from any place on."""
+    """Bytes that can be read from any offset."""
 
     def read_at(self, offset: int, size: int) -> bytes:
-        """Up to `size` bytes from `offset` on; none at the end only. OSError if they can't be read."""
+        """Up to `size` bytes from `offset` on; empty only at the end. OSError if they can't be read."""
 
 
 class PlainBytes:
-    """The bytes of an open file, which stays the caller's."""
+    """The bytes of an open file, which the caller closes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._fd = file.fileno()
@@ -31,7 +31,7 @@ class PlainBytes:
 
 
 def part_of(source: RandomAccess, offset: int, size_bytes: int) -> BinaryIO:
-    """A part of `source` as a seekable file at its start. It has no descriptor."""
+    """A part of `source` as a seekable file at its start; it has no file descriptor."""
     return io.BufferedReader(_Slice(source, offset, size_bytes), _BUFFER_BYTES)
 
 

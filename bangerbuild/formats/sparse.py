@@ -1,4 +1,4 @@
-"""Sparse files: where their data is, as (offset, length) pairs, and the four ways a tarball says so.
+"""Sparse files in tarballs: the map of their data as (offset, length) pairs, in four formats.
 
 Old GNU: pairs of 12-byte numbers in the header (4 from byte 386) and in blocks after it (21 each, "more"
 flag at 504). pax 0.0: repeated `GNU.sparse.offset` and `.numbytes` records. 0.1: one `GNU.sparse.map`.
@@ -20,11 +20,11 @@ Extents = tuple[tuple[int, int], ...]
 
 _HEADER_PAIRS, _BLOCK_PAIRS = 4, 21
 PAIRS_MAX = 1 << 19
-"""A map is held in memory, and a stream that compresses well can claim any number of pieces."""
+"""A map is held in memory, and a compressed archive can claim any number of pairs."""
 
 
 def joined(pairs: Iterable[tuple[int, int]]) -> Extents:
-    """The pairs with empty ones left out and touching ones made one; they must ascend.
+    """The pairs without empty ones and with adjacent ones merged; they must ascend.
 
     Raises:
         FormatError: they overlap or go back.
@@ -55,7 +55,7 @@ def checked(pairs: Iterable[tuple[int, int]], size_bytes: int, stored_bytes: int
 
 
 def old_gnu_map(header: bytes, read_block: Callable[[], bytes]) -> tuple[int, list[tuple[int, int]]]:
-    """(real size, pairs) of a header of type `S`; takes its further blocks from `read_block`."""
+    """(real size, pairs) of a header of type `S`; further blocks are read with `read_block`."""
     pairs = _table(header[386:482], _HEADER_PAIRS)
     has_more = header[482]
     while has_more:
@@ -74,7 +74,7 @@ def pax_map(numbers: bytes) -> list[tuple[int, int]]:
 
 
 def leading_map(stored_bytes: int, read_block: Callable[[], bytes]) -> tuple[int, list[tuple[int, int]]]:
-    """(bytes it takes, pairs) of a map in front of the data, of which `stored_bytes` are there in all."""
+    """(its size in bytes, pairs) of a map before the data; map and data have `stored_bytes` together."""
     lines: list[bytes] = []
     rest = b""
     blocks = 0

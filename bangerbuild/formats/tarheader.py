@@ -1,7 +1,7 @@
-"""One tar header: 512 bytes in, its fields out.
+"""Parse one tar header of 512 bytes into its fields.
 
-Read here and not with `tarfile`, which takes a damaged header after the first for the end of the archive,
-rounds times to floats, and joins GNU's incremental fields to names. Layout: POSIX `ustar`, with GNU's
+`tarfile` is not used: it takes a damaged header for the end of the archive, rounds times to floats, and joins
+GNU's incremental fields to names. Layout: POSIX `ustar`, with GNU's
 base-256 numbers (`tar.h` and the manual's "Basic Tar Format" of GNU tar).
 
     0 name 100 | 100 mode 8 | 108 uid 8 | 116 gid 8 | 124 size 12 | 136 mtime 12 | 148 checksum 8 | 156 type 1
@@ -25,7 +25,7 @@ _POSIX_MAGIC = b"ustar\0"
 
 @dataclass(slots=True)
 class TarHeader:
-    """The fields that say something about an inode. Names are raw bytes, the prefix joined on."""
+    """The fields that describe an inode. Names are raw bytes, with the prefix."""
 
     name: bytes
     mode: int
@@ -89,16 +89,16 @@ def parse_number(field: bytes) -> int:
 
 
 _frequent_number = functools.lru_cache(maxsize=1024)(parse_number)
-"""The same, for fields in which most members of an archive are like others."""
+"""`parse_number` with a cache, for fields that have few different values in an archive."""
 
 
 def _checksum(block: bytes) -> int:
-    """The sum of all bytes, its own field taken as blanks."""
+    """The sum of all bytes, with blanks in the checksum field."""
     return sum(block) - sum(block[148:156]) + 8 * ord(" ")
 
 
 def _signed_checksum(block: bytes) -> int:
-    """The same as old SunOS made it, of signed bytes."""
+    """The checksum over signed bytes, as old SunOS made it."""
     rest = block[:148] + block[156:]
     return _checksum(block) - 256 * sum(byte >> 7 for byte in rest)
 

@@ -1,7 +1,7 @@
-"""Which member of a tarball lies where, so that one can be read without unpacking any.
+"""An index of a tarball: where each member's data is, so that one can be read without unpacking the others.
 
-Names are led back to paths inside of the tarball, and links are followed among its members only. Of a name
-that comes twice the last one counts, as for whoever unpacks it.
+Names are normalised to paths inside the tarball, and links are followed among its members only. If a name
+occurs twice, the last member counts, as when the tarball is unpacked.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ _SPECIAL = {b"3": "a device", b"4": "a device", b"6": "a pipe"}
 _SPARSE_HINT = "pack it again without --sparse"
 _NAMES_BYTES_MAX = 16 << 20
 _MEMBER_BYTES = 128
-"""What a member counts beside its name: 100,000 of them with names of usual length are what is taken."""
+"""What a member counts besides its name; about 100,000 members with usual names are allowed."""
 _PIECE_BYTES = 1 << 20
 _LINKS_MAX = 40
-"""As many as Linux follows (path_resolution(7))."""
+"""The number of links that Linux follows (path_resolution(7))."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where the data of a file lies in the plain bytes of a tarball."""
+    """The position of a file's data in the decompressed tarball."""
 
     offset: int
     size_bytes: int
     digest: str | None = None
-    """`sha256:…`, where the data had to be read."""
+    """`sha256:…`, if the data had to be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class NotAFile:
-    """What is no file: `brief` is a predicate."""
+    """A member that is no regular file; `brief` is a predicate for messages."""
 
     brief: str
 
 
 IndexEntry: TypeAlias = Part | NotAFile | str
-"""Of a member; a text is the name that a link leads to."""
+"""What a name stands for: file data, something else, or (a string) the name that a link leads to."""
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ class TarIndex:
     entries: Mapping[str, IndexEntry]
 
     def find(self, name: str) -> Part | None:
-        """Where the file of this name lies, links followed; None if there is none.
+        """The data of the file with this name, links followed; None if there is none.
 
         Raises:
-            FormatError: it is no file, or a link that has no end.
+            FormatError: it is no file, or a link that leads in a circle.
         """
         for _ in range(_LINKS_MAX + 1):
             entry = self.entries.get(name)
@@ -80,7 +80,7 @@ class TarIndex:
         raise FormatError("is a link that leads in a circle")
 
     def with_names(self, names: Mapping[str, str]) -> TarIndex:
-        """The same, and further names for files that there are; FormatError as `find`."""
+        """A copy with further names (new name: old name); FormatError as `find`."""
         return TarIndex(
             {
                 **self.entries,
@@ -90,30 +90,30 @@ class TarIndex:
 
 
 def read_index(stream: TarStream) -> TarIndex:
-    """The index of an open tarball, read to its end; its data is passed over where it is not compressed.
+    """Read an open tarball to its end and index it; data of an uncompressed one is skipped.
 
     Raises:
-        SourceError: it is no tarball, or damaged, or holds what can't be taken.
+        SourceError: it is no tarball, is damaged, or holds a member that can't be read.
     """
     entries: dict[str, IndexEntry] = {}
     left = _NAMES_BYTES_MAX
     for member in read_members(stream):
-        stream.place = f"in the middle of {member.name!r}"
+        stream.place = f"in the middle of '{member.name}'"
         left -= _MEMBER_BYTES + len(member.raw_name) + len(_target(member))
         if left < 0:
-            raise SourceError(f"{stream.written!r} has too many entries for an archive of images")
+            raise SourceError(f"'{stream.written}' has too many entries for an archive of images")
         try:
             name, entry = tree_path(member.raw_name), _entry(member, stream)
         except FormatError as err:
-            raise SourceError(f"{stream.written!r}: {member.name!r} {err.brief}", hint=err.hint) from err
+            raise SourceError(f"'{stream.written}': '{member.name}' {err.brief}", hint=err.hint) from err
         entries[name] = _passed(entry, stream) if isinstance(entry, Part) else entry
-        stream.place = f"after {member.name!r}"
+        stream.place = f"after '{member.name}'"
     stream.drain()
     return TarIndex(entries)
 
 
 def _passed(part: Part, stream: TarStream) -> Part:
-    """The same, its data passed over; what has to be read for that is not read again for its digest."""
+    """Skip the data of a member; if it has to be read for that, its digest is computed on the way."""
     padding = -part.size_bytes % BLOCK_BYTES
     if not stream.compression:
         stream.skip(part.size_bytes, padding)
@@ -150,7 +150,7 @@ def _target(member: Member) -> bytes:
 
 
 def _symlink(member: Member) -> IndexEntry:
-    """What a symlink names among the members; directories that are links are not followed."""
+    """The member that a symlink leads to; symlinks to directories are not followed."""
     above = posixpath.dirname(tree_path(member.raw_name))
     target = posixpath.normpath(posixpath.join(above, symlink_text(_target(member))))
     if target == ".." or target.startswith(("/", "../")):

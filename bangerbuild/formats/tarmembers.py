@@ -1,7 +1,7 @@
-"""The members of a tarball: each header with what the extended headers before it say.
+"""The members of a tarball: each header combined with the extended headers before it.
 
-Strict where others are lenient: an archive has to end with its end mark, or its last entries may be missing;
-unless a digest has vouched for its end.
+An archive without its end mark is refused, since its last members may be missing; unless a digest of the
+whole archive was verified.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NUMBER_MAX = (1 << 63) - 1
 _EXTENSION_BYTES_MAX = 16 << 20
-"""Of all extended headers of one member, and of all that hold for the whole archive: memory holds them."""
+"""The limit for the extended headers of one member, and for the global ones: they are held in memory."""
 _PAX, _PAX_OF_SOLARIS, _PAX_GLOBAL = b"x", b"X", b"g"
 _LONG_FIELDS = {b"L": b"path", b"K": b"linkpath"}
 _REPEATED_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
@@ -31,15 +31,15 @@ _REPEATED_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
 @dataclass
 class Extensions:
-    """What extended headers say of the member that follows them, GNU's long names included."""
+    """The extended headers of one member, GNU's long names included."""
 
     records: dict[bytes, bytes]
-    """By key; the last one of a key counts, and an empty value takes back what the header says."""
+    """By key; the last record of a key counts, and an empty value cancels the header's."""
     sparse_pairs: list[bytes] = field(default_factory=list)
-    """The values of repeated records (sparse format 0.0), offset and length in turn."""
+    """The values of repeated records (sparse format 0.0): offset, length, offset, …"""
 
     def take(self, data: bytes) -> None:
-        """Adds the records of one pax header; FormatError if it is damaged."""
+        """Add the records of one pax header; FormatError if it is damaged."""
         for key, value in pax.parse_records(data):
             self.records[key] = value
             if key in _REPEATED_KEYS:
@@ -48,13 +48,13 @@ class Extensions:
 
 @dataclass
 class Member:
-    """One member, the stream at the start of its data."""
+    """One member; the stream is at the start of its data."""
 
     header: TarHeader
     block: bytes
     extensions: Extensions
     raw_name: bytes = field(init=False)
-    """The name as it stands in the archive."""
+    """The name in the archive, unchanged."""
     name: str = field(init=False)
     """The name as messages show it."""
 
@@ -65,11 +65,14 @@ class Member:
 
     @property
     def records(self) -> dict[bytes, bytes]:
-        """The pax records that hold for it."""
+        """The pax records that apply to it."""
         return self.extensions.records
 
     def number(self, key: bytes, otherwise: int, what: str) -> int:
-        """The decimal number of a record, else the header's; FormatError if it is damaged or out of range."""
+        """The number in a record, or `otherwise`, the header's.
+
+        FormatError if it is damaged or out of range.
+        """
         value = self.records.get(key)
         found = pax.number(value, what) if value else otherwise
         if not 0 <= found <= _NUMBER_MAX:
@@ -78,10 +81,10 @@ class Member:
 
 
 def read_members(stream: TarStream) -> Iterator[Member]:
-    """Every member up to the end mark. The caller takes each one's data off the stream, padding included.
+    """All members up to the end mark. The caller reads or skips each one's data, with its padding.
 
     Raises:
-        SourceError: it is no tarball, or damaged, or ends without its mark.
+        SourceError: it is no tarball, is damaged, or has no end mark.
     """
     reader = _MemberReader(stream)
     while member := reader.next_member():
@@ -93,7 +96,7 @@ class _MemberReader:
         self._stream = stream
         self._globals: dict[bytes, bytes] = {}
         self._extension_bytes = 0
-        """Of the next member's own extended headers."""
+        """The size of the extended headers of the next member."""
         self._global_bytes = 0
         self._is_first = True
 
@@ -111,7 +114,7 @@ class _MemberReader:
         return None
 
     def _header_block(self) -> bytes | None:
-        """The next header, or None at the end mark: two blocks of zeros, or one as the file's last."""
+        """The next header; None at the end mark: two blocks of zeros, or one at the end of the file."""
         block = self._stream.read_some(BLOCK_BYTES)
         if self._stream.is_whole and not block:
             return None
@@ -129,7 +132,7 @@ class _MemberReader:
         return None
 
     def _is_none(self, block: bytes) -> bool:
-        """Whether a first block says that this is no tarball, or one without an entry."""
+        """Whether the first block shows that this is no tarball, or an empty one."""
         return len(block) < BLOCK_BYTES or (block == ZERO_BLOCK and not self._stream.is_whole)
 
     def _parsed(self, block: bytes) -> TarHeader:
@@ -143,7 +146,10 @@ class _MemberReader:
         return header
 
     def _is_extension(self, header: TarHeader, extensions: Extensions) -> bool:
-        """Whether it was an extended header, which is then in `extensions` or among the global records."""
+        """Whether it is an extended header.
+
+        Its records are then added to `extensions` or to the global ones.
+        """
         if header.type in _LONG_FIELDS:
             extensions.records[_LONG_FIELDS[header.type]] = self._payload(header).split(b"\0", 1)[0]
         elif header.type in {_PAX, _PAX_OF_SOLARIS}:
@@ -184,9 +190,9 @@ class _MemberReader:
         head = block + stream.read_some(HEAD_BYTES - BLOCK_BYTES)
         inside = f" inside its {stream.compression} compression" if stream.compression else ""
         if not head:
-            return SourceError(f"{stream.written!r} is empty{inside}")
+            return SourceError(f"'{stream.written}' is empty{inside}")
         if found := identify(head):
             hint = f"decompress it, then {found.way_out}" if inside and found.way_out else found.way_out
-            return SourceError(f"{stream.written!r} is no tarball but {found.what}{inside}", hint=hint)
+            return SourceError(f"'{stream.written}' is no tarball but {found.what}{inside}", hint=hint)
         nothing = "holds no entries" if head.count(0) == len(head) else "is no tarball"
-        return SourceError(f"{stream.written!r} {nothing}{inside}")
+        return SourceError(f"'{stream.written}' {nothing}{inside}")

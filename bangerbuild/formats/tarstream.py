@@ -1,4 +1,4 @@
-"""The bytes of one tarball, plain or compressed, read forwards and never past its end in silence."""
+"""The decompressed bytes of a tarball, read forwards; an archive that ends too early raises an error."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _DAMAGED_HINT = "fetch or make it again"
 
 
 class Digest(Protocol):
-    """What takes in bytes, as the objects of hashlib do."""
+    """The interface of hashlib's objects."""
 
     def update(self, data: bytes, /) -> None:
-        """Takes in these."""
+        """Add these bytes."""
 
 
 class TarStream:
-    """Exactly as many bytes as are asked for, or a SourceError that says where the archive broke.
+    """A reader that returns exactly the requested bytes, or raises a SourceError that says where it failed.
 
     Args:
-        file: the open tarball at its start; stays the caller's to close.
-        written: what messages call the archive.
-        budget: what it may unpack to; None: anything.
-        digest: is given all bytes of a compressed archive as they come out of it.
-        is_whole: a digest vouches for it; it may be empty, and have no end mark.
+        file: the open tarball at its start; the caller closes it.
+        written: the archive's name in messages.
+        budget: the limit on what it may unpack to; None: no limit.
+        digest: updated with the decompressed bytes, if the archive is compressed.
+        is_whole: the archive's digest is verified, so it may be empty or lack its end mark.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class TarStream:
         self._budget = budget
         self._digest = digest
         self.place = "before its first entry"
-        """Where the reader is, for messages: `after 'etc/motd'`."""
+        """The reader's position, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES))
         self.position = 0
-        """How many plain bytes lie before the next one that is read."""
+        """The offset, in the decompressed bytes, of the next byte."""
         self._size_bytes = file.seek(0, os.SEEK_END)
         file.seek(0)
         self._file = decompressed(file, self.compression) if self.compression else file
@@ -67,7 +67,7 @@ class TarStream:
         except CompressionError as err:
             raise self._broken(err) from err
         except OSError as err:
-            raise SourceError(f"{self.written!r} can't be read: {os.strerror(err.errno or 0)}") from err
+            raise SourceError(f"'{self.written}' can't be read: {os.strerror(err.errno or 0)}") from err
         self.position += len(data)
         self.spend(len(data))
         if self._digest is not None and self.compression:
@@ -75,12 +75,12 @@ class TarStream:
         return data
 
     def spend(self, count_bytes: int) -> None:
-        """Takes so many bytes off the budget; SourceError if it may not unpack to as much."""
+        """Subtract so many bytes from the budget; SourceError if it is exceeded."""
         if self._budget is not None:
             self._budget.spend(count_bytes)
 
     def read_exactly(self, size: int) -> bytes:
-        """`size` bytes that must be there."""
+        """Exactly `size` bytes; SourceError if the archive ends before."""
         pieces = []
         while size > 0 and (data := self.read_some(min(size, _PIECE_BYTES))):
             pieces.append(data)
@@ -90,9 +90,9 @@ class TarStream:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def skip(self, size: int, padding: int = 0) -> None:
-        """Passes over `size` bytes and what pads them; seeks where the archive is plain.
+        """Skip `size` bytes and their padding; an uncompressed archive is seeked in.
 
-        There are tools that leave out the padding of the last member, with the end mark.
+        Some tools omit the padding of the last member together with the end mark.
         """
         spare = padding if self.is_whole else 0
         left = size + padding
@@ -109,31 +109,31 @@ class TarStream:
             raise self.cut()
 
     def drain(self) -> None:
-        """Reads what follows the archive's end, so that the checksums of a compressed stream are compared."""
+        """Read to the end of a compressed stream, so that its checksums are verified."""
         while self.compression and self.read_some(_PIECE_BYTES):
             pass
 
     def cut(self) -> SourceError:
         """The error for an archive that ends too early."""
-        return SourceError(f"{self.written!r} ends {self.place}", hint=_CUT_HINT)
+        return SourceError(f"'{self.written}' ends {self.place}", hint=_CUT_HINT)
 
     def damaged(self, brief: str) -> SourceError:
-        """The error for an archive that can't be read on; `brief` is a predicate."""
-        return SourceError(f"{self.written!r} is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)
+        """The error for a damaged archive; `brief` is a predicate."""
+        return SourceError(f"'{self.written}' is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)
 
     def _broken(self, err: CompressionError) -> SourceError:
         if err.cut:
             error = self.cut()
         else:
-            error = SourceError(f"{self.written!r} can't be read {self.place}", hint=_DAMAGED_HINT)
-        error.details = f"{self.written!r} {err.brief}"
+            error = SourceError(f"'{self.written}' can't be read {self.place}", hint=_DAMAGED_HINT)
+        error.details = f"'{self.written}' {err.brief}"
         return error
 
 
 class MemberContent(io.RawIOBase):
-    """The data of one member. It reads as many bytes as are asked for while there are any.
+    """The data of one member, as a file. A read returns all requested bytes unless the data ends.
 
-    Closed when the next member is asked for: reading on is a ValueError, never another file's data.
+    It is closed when the next member is read; a later read raises a ValueError.
     """
 
     def __init__(self, stream: TarStream, size: int) -> None:
@@ -143,15 +143,15 @@ class MemberContent(io.RawIOBase):
         self._padding = -size % BLOCK_BYTES
 
     def as_file(self) -> BinaryIO:
-        """Itself: the io classes are binary files, though not by name (typing.BinaryIO is nominal)."""
+        """This object, typed as BinaryIO: the io classes do not inherit from typing.BinaryIO."""
         return cast("BinaryIO", self)
 
     def readable(self) -> bool:
-        """True, as the io classes ask for it."""
+        """True."""
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """The next `size` bytes, fewer only at the end; all that is left if it is negative."""
+        """The next `size` bytes, fewer only at the end; all remaining ones if it is negative."""
         if self.closed:
             raise ValueError("the archive has gone on to its next entry")
         wanted = self._left if size is None or size < 0 else min(size, self._left)
@@ -160,14 +160,14 @@ class MemberContent(io.RawIOBase):
         return data
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """The next bytes, as many as fit; returns how many they are."""
+        """Fill the buffer with the next bytes; how many there were."""
         view = memoryview(buffer)
         data = self.read(len(view))
         view[: len(data)] = data
         return len(data)
 
     def finish(self) -> None:
-        """Passes over what was not read, and closes."""
+        """Skip the rest of the data and close."""
         self._stream.skip(self._left, self._padding)
         self._left = 0
         self.close()

@@ -1,4 +1,4 @@
-"""How much a tree needs of a filesystem with 4 KiB blocks, counted without reading any content."""
+"""The space that a tree needs in an ext4 with blocks of 4 KiB, computed without reading content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 BLOCK_BYTES = 4096
 _DIRECTORY_ENTRY_BYTES = 8
 _OVERHEAD_BYTES = 12 + 12 + 12
-"""Of a directory's first block: `.`, `..` and the checksum tail."""
+"""In a directory's first block: `.`, `..` and the checksum tail."""
 _SPLIT_FACTOR = 2
 """A hash tree keeps its leaves about half full at worst."""
 _SYMLINK_IN_INODE_BYTES = 59
@@ -23,27 +23,27 @@ _EXTENTS_IN_INODE, _EXTENTS_IN_BLOCK = 4, 340
 
 @dataclass(frozen=True)
 class Totals:
-    """What a tree amounts to. Repeated entries count each time, so it is never too little."""
+    """The totals of a tree. Repeated entries count each time, so the totals are never too small."""
 
     inodes: int
-    """Entries but hard links, and the parents that no entry names."""
+    """All entries except hard links, and the parents that have no entry."""
     directories: int
     """The top included."""
     data_bytes: int
-    """Of files and long symlinks, in whole blocks; holes don't count. Blocks of extent trees do."""
+    """Of files, long symlinks and extent trees, in whole blocks; holes do not count."""
     directory_bytes: int
     """Of directories, in whole blocks."""
     xattr_bytes: int
-    """A block for each inode that has any attributes: at most that many."""
+    """An upper limit: one block for each inode with attributes."""
 
     @property
     def bytes(self) -> int:
-        """All of it together."""
+        """The sum."""
         return self.data_bytes + self.directory_bytes + self.xattr_bytes
 
 
 def measure(entries: Iterable[Entry]) -> Totals:
-    """Counts what `entries` need. No content is read, so a plain tarball is passed over by seeking."""
+    """Compute the totals of `entries`. No content is read, so an uncompressed tarball is only seeked in."""
     names_bytes: dict[str, int] = defaultdict(int, {"": 0})
     others = data_bytes = with_xattrs = 0
     for entry in entries:
@@ -64,7 +64,7 @@ def measure(entries: Iterable[Entry]) -> Totals:
 
 
 def _add_name(names_bytes: dict[str, int], path: str) -> None:
-    """Counts a name in its parent, and the names of parents that were not met yet."""
+    """Add a name to its parent, and the names of new parents to theirs."""
     while path:
         parent, _, name = path.rpartition("/")
         length = len(name.encode("utf-8", "surrogateescape"))

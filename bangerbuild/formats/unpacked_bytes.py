@@ -1,7 +1,8 @@
-"""Going back in a compressed file without beginning anew, where its format lets us: gzip's does.
+"""Random access to the decompressed content of a file.
 
-What zlib knows at a place is a window of 32 KiB and a few KiB more, and can be copied. So a state is kept
-every so often; of the other formats only the start.
+Reading backwards in a compressed file means decompressing again from an earlier point. For gzip the state of
+the decompressor (some 40 KiB) can be copied, so states are saved at regular distances; the other formats
+always start from the beginning.
 """
 
 from __future__ import annotations
@@ -19,31 +20,31 @@ _PIECE_BYTES = 64 << 10
 _PASSED_BYTES = 256 << 10
 _WITH_GZIP_HEADER = 31
 _STATES_MAX = 256
-"""About 12 MiB; where there are more, every second one goes."""
+"""About 12 MiB in all; when there are more states, every second one is dropped."""
 _STATE_DISTANCE_BYTES = 2 << 20
 
 
 class _Stream(Protocol):
     position: int
-    """Of the next plain byte."""
+    """The offset, in the decompressed content, of the next byte."""
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes, none at the end only."""
 
     def copy(self) -> Self | None:
-        """One that reads on from the same place; None where there can't be one."""
+        """A stream that continues from the same position; None if the format does not allow it."""
 
 
 class UnpackedBytes:
-    """What comes out of a compressed file, which stays the caller's, and was read to its end before.
+    """The decompressed content of a file that was read to its end once before.
 
-    Nothing is kept of it. Going forwards costs what is passed over, and going back what lies before, from the
-    last place that can be begun at.
+    No content is kept. Reading forwards decompresses the bytes in between; reading backwards decompresses
+    from the last saved state before the offset.
 
     Args:
-        file: seekable; nobody else may move in it.
-        compression: as `compression.compression_of` told it.
-        written: what messages call it.
+        file: seekable, closed by the caller; nothing else may move its position.
+        compression: as `compression.compression_of` gives it.
+        written: its name in messages.
     """
 
     def __init__(self, file: BinaryIO, compression: str, written: str) -> None:
@@ -76,7 +77,7 @@ class UnpackedBytes:
                 raise changed(self._written)
 
     def _keep(self) -> None:
-        """Keep the state that the stream is in, if it is far from the last."""
+        """Save the stream's state if the last saved one is far enough away."""
         last = self._states[-1].position if self._states else 0
         if self._stream.position < last + self._distance_bytes:
             return
@@ -88,11 +89,11 @@ class UnpackedBytes:
 
 
 class _Gzip:
-    """A gzip file, its members one after another, as `gzip.GzipFile` reads it."""
+    """A gzip file with one or more members, read as `gzip.GzipFile` reads it."""
 
     def __init__(self, file: BinaryIO, position: int = 0, packed_position: int = 0) -> None:
         self.position = position
-        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)  # which compares checksums, too
+        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)  # which verifies checksums too
         self._file = file
         self._packed_position = packed_position
 
@@ -116,7 +117,7 @@ class _Gzip:
         return other
 
     def _packed(self) -> bytes:
-        """What zlib is to be given next; none at the end."""
+        """The next compressed bytes for zlib; empty at the end."""
         if not self.inflate.eof:
             return self.inflate.unconsumed_tail or self._next()
         packed = self.inflate.unused_data.lstrip(b"\0")

@@ -31,7 +31,7 @@ class Owners:
         user, _, group = owner.partition(":")
         if not user or not group:
             raise SourceError(
-                f"owner {owner!r} is not of the form 'user:group'",
+                f"owner '{owner}' is not of the form 'user:group'",
                 hint="write it like 'root:root' or '1000:1000'",
             )
         return self._id(user, owner, "/etc/passwd"), self._id(group, owner, "/etc/group")
@@ -43,7 +43,7 @@ class Owners:
             return self._named(name, owner, table)
         number = int(name)
         if number > MAX_ID:
-            raise SourceError(f"owner {owner!r}: {name} is past {MAX_ID}, the largest id there is")
+            raise SourceError(f"owner '{owner}': {name} is past {MAX_ID}, the largest id there is")
         return number
 
     def _named(self, name: str, owner: str, table: str) -> int:
@@ -53,7 +53,7 @@ class Owners:
             return self._tables[table][name]
         except KeyError:
             raise SourceError(
-                f"owner {owner!r}: {name!r} is not in the guest's {table}",
+                f"owner '{owner}': '{name}' is not in the guest's {table}",
                 hint="use a number, or a name that the image knows",
             ) from None
 

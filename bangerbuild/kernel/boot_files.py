@@ -82,7 +82,7 @@ def find_initrd(disk: Filesystem, pattern: str, release: str | None = None) -> B
     fitting = fitting or [file for file in found if file.release is None]
     if not fitting:
         raise SourceError(
-            f"no initrd for kernel {release}: {pattern!r} matches {_listed([file.path for file in found])}",
+            f"no initrd for kernel {release}: '{pattern}' matches {_listed([file.path for file in found])}",
             hint=f"run `update-initramfs -c -k {release}` in the image, or name the kernel of that initrd",
         )
     return _newest(fitting, pattern, "initrd")
@@ -96,7 +96,7 @@ def copy(disk: Filesystem, file: BootFile, target: Path) -> None:
     """
     if file.size_bytes > LIMIT_BYTES:
         raise SourceError(
-            f"{file.path!r} has {sizes.readable(file.size_bytes)}, more than anything that boots"
+            f"'{file.path}' has {sizes.readable(file.size_bytes)}, more than anything that boots"
         )
     with target.open("xb") as out:
         out.writelines(disk.read_chunks(file.path) or ())
@@ -106,9 +106,9 @@ def _newest(files: Sequence[BootFile], pattern: str, what: str) -> BootFile:
     keys = {file: release_key(file.release or "") for file in files}
     newest = sorted((file for file in files if keys[file] == max(keys.values())), key=lambda file: file.path)
     if len(newest) > 1:
-        names = " and ".join(repr(file.path) for file in newest)
+        names = " and ".join(f"'{file.path}'" for file in newest)
         raise SourceError(
-            f"{pattern!r} matches more than one {what} of one version: {names}",
+            f"'{pattern}' matches more than one {what} of one version: {names}",
             hint=f"name one of them with `{what} = {{ guest = … }}`",
         )
     return newest[0]
@@ -119,16 +119,16 @@ def _matching(disk: Filesystem, pattern: str, what: str) -> list[BootFile]:
     directory, last = posixpath.split(pattern)
     names = disk.listdir(directory)
     if names is None:
-        raise SourceError(f"no {what} matches {pattern!r}: there is no {directory!r} in the image")
+        raise SourceError(f"no {what} matches '{pattern}': there is no '{directory}' in the image")
     matched = [name for name in names if _matches(name, last)] if is_pattern(pattern) else [last]
     if len(matched) > MOST_MATCHES:
         hint = f"name the file itself with `{what} = {{ guest = … }}`"
-        raise SourceError(f"{pattern!r} matches {len(matched)} names, more than any image has", hint=hint)
+        raise SourceError(f"'{pattern}' matches {len(matched)} names, more than any image has", hint=hint)
     files = _distinct([file for name in matched for file in _regular(disk, posixpath.join(directory, name))])
     if not files:
-        holds = f"{directory!r} holds {_listed(names)}" if names else f"{directory!r} is empty"
+        holds = f"'{directory}' holds {_listed(names)}" if names else f"'{directory}' is empty"
         hint = f"install one in the image, or name a file of the host with `{what} = …`"
-        raise SourceError(f"no {what} matches {pattern!r}: {holds}", hint=hint)
+        raise SourceError(f"no {what} matches '{pattern}': {holds}", hint=hint)
     return files
 
 
@@ -160,6 +160,6 @@ def _distinct(files: Sequence[BootFile]) -> list[BootFile]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN_NAMES])
+    shown = ", ".join(f"'{name}'" for name in names[:_SHOWN_NAMES])
     more = len(names) - _SHOWN_NAMES
     return f"{shown} and {more} more" if more > 0 else shown

@@ -55,7 +55,7 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
             _write(payload.limited(pieces), target)
         return _judged(target, header)
     except FormatError as err:
-        raise SourceError(f"{written!r} {err.brief}", hint=err.hint or _HINT) from err
+        raise SourceError(f"'{written}' {err.brief}", hint=err.hint or _HINT) from err
 
 
 def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:

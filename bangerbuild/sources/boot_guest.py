@@ -42,7 +42,7 @@ class GuestBootFile(NeverLocked):
         if path is None:
             return None
         if _GLOB & set(path.rpartition("/")[0]):
-            message = f"{table.get('guest')!r} has a pattern in the name of a directory"
+            message = f"'{path}' has a pattern in the name of a directory"
             table.problem("guest", message, "only the last component may hold * and ?")
             return None
         return cls(path)

@@ -84,7 +84,7 @@ def entrypoint(path: str, program: Program, written: str) -> GuestEdits:
             hint="leave `entrypoint` out, and write an init of your own with [[image.NAME.file]]",
         )
     strange = [line for line in program.env if not _NAME.fullmatch(line.partition("=")[0])]
-    warnings = tuple(f"no shell can set {line.partition('=')[0]!r}: it is left out" for line in strange)
+    warnings = tuple(f"no shell can set '{line.partition('=')[0]}': it is left out" for line in strange)
     return GuestEdits((GuestFile(path, "".join(_lines(program, command)).encode(), 0o755),), warnings)
 
 

@@ -33,7 +33,7 @@ class Ext4Source(Independent, HostFile):
         """See ImageSource."""
         path = table.file("ext4")
         least_bytes = file_bytes(path.path)
-        return cls(path, table.size("size", least_bytes=least_bytes, what=f"{path.written!r}"))
+        return cls(path, table.size("size", least_bytes=least_bytes, what=f"'{path.written}'"))
 
     @classmethod
     def claims(cls, text: str) -> bool:

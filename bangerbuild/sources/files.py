@@ -69,7 +69,7 @@ def kind_of(path: Path, *, written: str, kinds: Collection[type[FileKind]]) -> t
             return kind
     found = signatures.described(head)
     articles = " nor ".join(kind.article for kind in kinds)
-    raise SourceError(f"{written!r} is neither {articles} but {found.what}", hint=found.way_out)
+    raise SourceError(f"'{written}' is neither {articles} but {found.what}", hint=found.way_out)
 
 
 def claims_file(kind: type[FileKind], text: str) -> bool:
@@ -124,7 +124,7 @@ def _plain(path: Path, written: str) -> Iterator[BinaryIO]:
         try:
             yield decompressed(file, compression) if compression else file
         except CompressionError as err:
-            raise SourceError(f"{written!r} {err.brief}", hint=_DAMAGED_HINT) from err
+            raise SourceError(f"'{written}' {err.brief}", hint=_DAMAGED_HINT) from err
 
 
 def _write_sparse(plain: BinaryIO, fd: int, budget: Budget) -> None:

@@ -122,17 +122,17 @@ class MmdebstrapSource(Independent, Elsewhere):
 
 def _package(text: str) -> str:
     if not _PACKAGE.fullmatch(text):
-        raise SourceError(f"{text!r} names no package", hint="give each package an entry of its own")
+        raise SourceError(f"'{text}' names no package", hint="give each package an entry of its own")
     return text
 
 
 def _option(text: str) -> str:
     if not text.startswith("--"):
-        raise SourceError(f"{text!r} is no option of mmdebstrap", hint="write it as one word: --NAME=VALUE")
+        raise SourceError(f"'{text}' is no option of mmdebstrap", hint="write it as one word: --NAME=VALUE")
     return text
 
 
 def _operand(text: str) -> str:
     if text.startswith("-"):
-        raise SourceError(f"{text!r} begins with '-', which mmdebstrap takes for an option")
+        raise SourceError(f"'{text}' begins with '-', which mmdebstrap takes for an option")
     return text

@@ -98,4 +98,4 @@ def _check(path: Path, written: str) -> None:
     try:
         initrd.check(head)
     except FormatError as err:
-        raise SourceError(f"{written!r} {err.brief}", hint=err.hint) from err
+        raise SourceError(f"'{written}' {err.brief}", hint=err.hint) from err

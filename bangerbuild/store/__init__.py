@@ -1,12 +1,14 @@
-"""The store: artifacts, what is remembered of them, and how they change without ever being half-made.
+"""The store: the directory that holds all artifacts, and a database that says how each one was made.
 
-    state.db     records, stamps, intents and the digests of host files
-    .staging/    a directory for each session that makes something
-    .locks/      flock(2) files: a lock dies with its holder
+An artifact is either complete or absent: it is made in a staging directory and renamed to its path.
 
-`contents` is the store as one reader or writer sees it, `publishing` what a finished job leaves to be put in
-its place, `sessions` what tells writers apart, `database` the only SQL, `stamps` what tells that an artifact
-was changed, `faults` how the system's errors are told.
+    state.db     records, stamps, intents and the digests of host files (SQLite)
+    .staging/    one directory per session that makes something
+    .locks/      files for flock(2), which the kernel unlocks when their holder ends
+
+`contents` is the store as one reader or writer sees it. `publishing` renames the files of finished jobs.
+`sessions` keeps writers apart. `database` has all SQL. `stamps` detects that an artifact was changed.
+`faults` translates errors of the system and of SQLite.
 """
 
 from __future__ import annotations
@@ -31,10 +33,10 @@ __all__ = ["Staged", "Stamp", "Store", "read", "writing"]
 
 
 def read(path: Path) -> Store:
-    """The store as it stands; nothing needs to be there, and nothing is made or written.
+    """Open a store for reading. It may be missing or empty; nothing is made or written.
 
     Raises:
-        StoreError: there is something that can't be read or is no store.
+        StoreError: the path can't be read, or is no store.
     """
     try:
         if not db.exists(path):
@@ -50,15 +52,15 @@ def read(path: Path) -> Store:
 
 @contextlib.contextmanager
 def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> Iterator[Store]:
-    """The store, made if need be, for one writer among others; swept of what killed ones left.
+    """Open a store for writing, and make it if it is missing. What killed sessions left is removed first.
 
     Args:
-        path: where it lies.
+        path: the store's directory.
         timeout_seconds: how long to wait for a lock.
-        exclusive: whether nobody else may write meanwhile.
+        exclusive: whether all other writers are kept out.
 
     Raises:
-        BusyError: another writer was not done in time.
+        BusyError: another writer did not end in time.
         StoreError: the store can't be made, written or understood.
     """
     with contextlib.ExitStack() as stack:
@@ -67,7 +69,9 @@ def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> I
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, path) from err
         yield store
-        with contextlib.suppress(StoreError):  # what is lost is hashed again; the work itself is done
+        with contextlib.suppress(
+            StoreError
+        ):  # digests that are lost are computed again; the work itself is done
             store.flush()
 
 
@@ -78,13 +82,13 @@ def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contex
     is_ours = db.exists(path)
     session = Session(path, timeout_seconds, exclusive=exclusive)
     stack.callback(session.close)
-    with session.start_lock():  # SQLite does not wait where two switch a new database to WAL
+    with session.start_lock():  # SQLite does not wait when two connections switch a new database to WAL
         database = stack.enter_context(contextlib.closing(db.connect(path)))
     store = Store(path, database, session)
     stack.callback(store.close)
-    if is_ours:  # what another program keeps under that name stays
+    if is_ours:  # a `.staging` of another program is left alone
         session.sweep(store.settle_intents)
         for name in {name for name, _ in db.intents(database)}:
-            if not (path / STAGING / name).exists():  # in a copied store
+            if not (path / STAGING / name).exists():  # the store was copied without its staging directory
                 store.settle_intents(name)
     return store

@@ -1,10 +1,10 @@
 """The store as one reader or writer sees it: records, stamps, and how artifacts are published.
 
-An artifact is made in staging, then published: its intent is committed, it is renamed into place, the record
-is committed and the intent withdrawn. A reader that meets an intent looks at the artifact: if its inode (or,
-in a copied store, its digest) is the one the intent speaks of, the rename took place and the intent's record
-holds; else the old record does. So there is no instant at which a kill leaves an artifact that no record
-describes, not even if a guest has written to it since.
+Publishing has four steps: an intent is committed to the database, the artifact is renamed from staging to its
+path, the record is committed, the intent is deleted. A reader that finds an intent looks at the artifact. If
+the artifact has the inode that the intent names (in a copied store: the digest), the rename took place and
+the record in the intent is valid; otherwise the old record is. So whenever the program is killed, every
+artifact has a record that describes it, even if a guest has written to the artifact since.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""What `stat` says of a path that leads to nothing."""
+"""Errors of `stat` that mean: nothing is there."""
 
 
 class Store:
-    """The store as one reader or writer sees it. Records and stamps are read once, and by `refresh` again.
+    """The store as one reader or writer sees it. Records and stamps are read once, and again by `refresh`.
 
     Args:
-        path: where it lies.
-        database: open, for a reader until it is loaded; None: there is none, and nothing is remembered.
-        session: of the writer; None: it is only read.
+        path: the store's directory.
+        database: an open connection; a reader needs it only here. None: there is no database yet.
+        session: the writer's session; None: the store is only read.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Store:
         self._database = database
         self._session = session
         self._mutex = threading.RLock()
-        """Jobs ask in their threads, and may still do so when an interrupted run closes the store."""
+        """Threads of jobs use the store, even while an interrupted run closes it."""
         self._version = 0
         self._new_stamps: dict[str, Stamp] = {}
         self._new_digests: dict[str, tuple[str, str]] = {}
@@ -84,7 +84,7 @@ class Store:
         return self._session is not None
 
     def refresh(self) -> bool:
-        """Read again what another has changed; whether anything had been changed since."""
+        """Read the database again if another connection has changed it; whether one had."""
         with self._mutex:
             if self._database is None or db.version(self._database) == self._version:
                 return False
@@ -92,10 +92,11 @@ class Store:
             return True
 
     def _apply_if_renamed(self, intent: Intent) -> bool:
-        """Take an interrupted publication for done if its renames took place.
+        """Use the records and stamps of an intent if its renames took place; whether they did.
 
-        A rename keeps the inode, so that it tells even where a guest has used the disk in the meantime. In a
-        copied store size and mtime tell, which nobody else sets to a whole millisecond, or else the digest.
+        A rename keeps the inode, so the inode is proof even if a guest has used the disk since. In a copied
+        store, size and mtime are proof (only this program sets an mtime to whole milliseconds), or the
+        digest.
         """
         stamps = {path: Stamp.from_json(stamp) for path, stamp in intent["stamps"].items()}
         if not all(self._was_renamed(path, stamp) for path, stamp in stamps.items()):
@@ -122,7 +123,7 @@ class Store:
         return self._matches(artifact, stamp, status)
 
     def _matches(self, artifact: str, stamp: Stamp, status: os.stat_result) -> bool:
-        """Whether an artifact of which `stat` says this is the one that was stamped."""
+        """Whether an artifact, which has this `stat`, has the content that was stamped."""
         if stamp.fits(status):
             return True
         if stamp.size != status.st_size or clone.digest(self.path / artifact) != stamp.digest:
@@ -131,15 +132,15 @@ class Store:
         return True
 
     def record(self, step_id: str, fingerprint: str) -> Record | None:
-        """What is remembered of a step's run with this fingerprint if it is kept apart, else of its last run.
+        """The record of a step's run with this fingerprint if there is one of its own, else of its last run.
 
-        Artifacts that carry their fingerprint in their path stay when the recipe changes, and hold again
-        when it changes back.
+        An artifact with its fingerprint in its path stays when the recipe changes, and is current again when
+        the recipe changes back; so each of its runs has a record under `ID@FINGERPRINT`.
         """
         return self.records.get(f"{step_id}@{fingerprint}") or self.records.get(step_id)
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
-        """What a patch wrote into its guest, by guest path."""
+        """What the last confirmed run of a patch wrote into its guest, by guest path."""
         if step_id not in self._written:
             try:
                 self._written[step_id] = self._read(db.files, step_id)
@@ -148,14 +149,14 @@ class Store:
         return self._written[step_id]
 
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
-        """What a patch was about to write since, in runs that were never confirmed."""
+        """What later runs of a patch were about to write, which were never confirmed, by guest path."""
         try:
             return self._read(db.unconfirmed, step_id)
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
     def intend(self, step_id: str, files: Mapping[str, str]) -> None:
-        """Remember what a patch is about to write into its guest; jobs may say so, each in its thread.
+        """Remember what a patch is about to write into its guest. Threads of jobs may call it.
 
         Raises:
             StoreError: the store can't be written.
@@ -167,7 +168,7 @@ class Store:
             raise store_error(err, self.path) from err
 
     def _read(self, what: Callable[[sqlite3.Connection, str], dict[str, T]], step_id: str) -> dict[str, T]:
-        """A reader has no connection open."""
+        """Query the database: through the writer's connection, or through one that is opened for it."""
         with self._mutex:
             if self._session is not None and self._database is not None:
                 return what(self._database, step_id)
@@ -177,14 +178,14 @@ class Store:
             return what(database, step_id)
 
     def exists(self, artifact: str) -> bool:
-        """Whether there is an artifact of that name."""
+        """Whether a regular file is at the artifact's path."""
         status = self.status(artifact)
         return status is not None and stat.S_ISREG(status.st_mode)
 
     def obstacle(self, artifact: str) -> str | None:
-        """What lies in the place of an artifact that is not there, as text for a message; None: nothing.
+        """What else is at the path of a missing artifact, as text for a message; None: nothing.
 
-        A symlink that leads nowhere is one as well: a disk may be behind it on a drive that is not there now.
+        A dangling symlink is an obstacle too: it may lead to a disk on a drive that is not mounted now.
         """
         place = self.path / artifact
         if not os.path.lexists(place) or place.is_file():
@@ -195,9 +196,9 @@ class Store:
         return f"'{place}' is {'a directory' if place.is_dir() else 'no regular file'}"
 
     def size(self, artifact: str) -> int | None:
-        """How many bytes an artifact has, or had before an interrupted growth; None: it is not there.
+        """The size of an artifact in bytes, or its size before an interrupted growth; None: it is not there.
 
-        Where the note of that growth is damaged, what it has: whoever changes the disk is told.
+        If the note of that growth is damaged, this is the present size; changing the disk reports the damage.
         """
         status = self.status(artifact)
         if status is None:
@@ -230,9 +231,9 @@ class Store:
         return interrupted.is_half_grown(f"{self.path}/{artifact}")
 
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
-        """Whether a guest, or anyone else, has changed an artifact since we last made it ourselves.
+        """Whether an artifact was changed by a guest, or by another program, since this program made it.
 
-        A `stat` that differs proves nothing, so the digest decides, but for a file that may not be read.
+        A different `stat` proves nothing, so the digest decides; only `stat` is used if `may_read` is false.
 
         Raises:
             StoreError: it can't be read.
@@ -248,40 +249,41 @@ class Store:
             raise store_error(err, self.path / artifact) from err
 
     def record_inspected(self, artifact: str, status: os.stat_result) -> None:
-        """Remember that an artifact was touched, so is a guest's, and was found to be as declared."""
+        """Remember that an artifact belongs to its guest, and that it was found to be as declared."""
         self._keep_stamp(artifact, stamping.of(status, "", guest=True), status)
 
     def _keep_stamp(self, artifact: str, stamp: Stamp, status: os.stat_result) -> None:
-        """Kept by `flush` of a writer; not if the file is so young that its mtime would not show a change."""
+        """Have `flush` write a stamp, unless the file is so new that its mtime may miss the next change."""
         if stamping.is_settled(status):
             self._new_stamps[artifact] = stamp
 
     def get(self, key: str, stamp: str) -> str | None:
-        """The digest of a host file whose `stat` still says what `stamp` says."""
+        """The digest of a host file that was stored with this stamp; None if there is none."""
         known = self._digests.get(key)
         return known[1] if known and known[0] == stamp else None
 
     def put(self, key: str, stamp: str, digest: str) -> None:
-        """Remember the digest of a host file; written by `publish` and `flush`, if this is a writer."""
+        """Remember the digest of a host file. A writer's `publish` and `flush` write it to the database."""
         self._new_digests[key] = self._digests[key] = (stamp, digest)
 
     def flush(self) -> None:
-        """Write the digests that were put and the artifacts that were seen since the last publication."""
+        """Write digests and stamps that were collected since the last publication."""
         if not self._new_digests and not self._new_stamps:
             return
         try:
             with self._writer() as database:
                 self._write_digests(database)
-                if db.version(database) == self._version:  # else another may know better
+                if db.version(database) == self._version:  # otherwise another writer may have a newer stamp
                     db.write_stamps(database, self._new_stamps)
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
     def flush_and_close(self) -> bool:
-        """Write what is left to be written and let go of the database, as the last thing that is done.
+        """Flush, then close the database; the last call of a writer.
 
         Returns:
-            Whether the database says what this store knows, and will until the session ends.
+            Whether the database holds exactly what this object knows, and no other session can change it
+            before this one ends.
 
         Raises:
             StoreError: it can't be written.
@@ -299,13 +301,13 @@ class Store:
         return knows_all
 
     def lock(self, owners: Iterable[str]) -> bool:
-        """Have what belongs to these VMs and images (`vm.web`) to oneself.
+        """Lock what belongs to these VMs and images (`vm.web`) for this session.
 
         Returns:
-            Whether anything may have changed before: the store did, or somebody was at work on one of them.
+            Whether the store may have changed meanwhile: it did, or another session held one of the locks.
 
         Raises:
-            BusyError: somebody else works on one of them, and did not end in time.
+            BusyError: another session holds one of the locks, and did not end in time.
             StoreError: the store can't be written.
         """
         try:
@@ -319,18 +321,21 @@ class Store:
 
     @property
     def locked(self) -> frozenset[str]:
-        """What `lock` holds."""
+        """The names that `lock` has locked."""
         return self._writing().owners.names
 
     def stage(self) -> Path:
-        """A new private directory on the store's filesystem; the caller removes it."""
+        """Make a private directory on the store's filesystem; the caller removes it."""
         try:
             return Path(tempfile.mkdtemp(dir=self._writing().directory()))
         except OSError as err:
             raise store_error(err, self.path) from err
 
     def staged(self, artifact: str) -> Path:
-        """Where an artifact is made before it is published; the caller removes what is not."""
+        """The path where an artifact is made before it is published.
+
+        The caller removes what is not published.
+        """
         try:
             return self._writing().file_directory() / artifact.replace("/", "%")
         except OSError as err:
@@ -339,19 +344,18 @@ class Store:
     def publish(
         self, batch: Sequence[Staged], *, may_take: Callable[[str], bool] = lambda _: True
     ) -> list[Staged]:
-        """Put the files of finished jobs in their places and remember them, all together.
+        """Rename the files of finished jobs to their paths and commit their records, as one batch.
 
         Args:
-            batch: the jobs.
-            may_take: asked of each artifact right before its place is taken, so that nothing can happen
-                between the answer and the rename. A job is published whole or not at all.
+            batch: the jobs. Each is published completely or not at all.
+            may_take: called with each artifact directly before the rename; False keeps the old artifact.
 
         Returns:
-            The jobs that were not published because a place might not be taken.
+            The jobs that were not published because `may_take` refused one of their artifacts.
 
         Raises:
-            NoRoomError: the disk is full; nothing was published, and a part of the batch might be.
-            StoreError: nothing is published that no record or intent describes.
+            NoRoomError: the disk is full. Nothing was published; a smaller batch may fit.
+            StoreError: publishing failed. Every artifact still has a record or an intent that describes it.
         """
         try:
             publications = [Publication.of(job) for job in batch]
@@ -384,7 +388,7 @@ class Store:
         stamps = {path: stamp for one in publications for path, stamp in one.stamps.items()}
         self.stamps |= stamps
         for artifact in stamps:
-            self._new_stamps.pop(artifact, None)  # it is another now than the one that was looked at
+            self._new_stamps.pop(artifact, None)  # the stamp was that of the artifact before
         for publication in publications:
             self.records |= {record.id: record for record in publication.job.records}
             self._written |= publication.job.written
@@ -398,11 +402,11 @@ class Store:
             self._write_digests(database)
 
     def _write_digests(self, database: sqlite3.Connection) -> None:
-        """Jobs may put further ones meanwhile, so each is taken out as it is written."""
+        """Write the collected digests. Threads may add more meanwhile, so each one is taken out singly."""
         db.write_digests(database, [self._new_digests.popitem() for _ in range(len(self._new_digests))])
 
     def settle_intents(self, session: str) -> None:
-        """Remember for good what a dead session came to publish, and withdraw its intents."""
+        """Commit what an interrupted session had renamed already, and delete its intents."""
         with self._writer() as database:
             for name, intent in db.intents(database):
                 if name == session and self._apply_if_renamed(intent):
@@ -412,10 +416,11 @@ class Store:
             db.drop_intents(database, session)
 
     def forget(self, step_ids: Sequence[str], artifacts: Sequence[str]) -> None:
-        """Remove artifacts, and all that is remembered of them and of these steps.
+        """Remove artifacts, and all that the database holds about them and about these steps.
 
-        The files go first: a record without its artifact is planned as missing, a file without a record would
-        be taken for somebody's own. Of a disk that was changed by half what would mend it goes last.
+        Files are removed first: a record without its artifact is planned as missing, but a file without a
+        record would count as one that this program did not make. The redo log or undo file of a half-changed
+        disk is removed after the disk.
 
         Raises:
             StoreError: the store can't be written.
@@ -438,10 +443,10 @@ class Store:
             self.stamps.pop(artifact, None)
 
     def make_current(self, kept: Iterable[tuple[str, str]]) -> None:
-        """Remember runs that are kept apart, and hold again, as the last ones of their steps.
+        """Make the records of earlier runs, whose fingerprints are current again, the records of their steps.
 
         Args:
-            kept: ids of steps, and the fingerprints that hold.
+            kept: ids of steps, each with its current fingerprint.
 
         Raises:
             StoreError: the store can't be written.
@@ -478,7 +483,7 @@ class Store:
                 yield self._database
 
     def close(self) -> None:
-        """Let go of the database; whoever still asks is told nothing more."""
+        """Close the database; later writes raise a StoreError."""
         with self._mutex:
             if self._database is not None:
                 self._database.close()

@@ -1,11 +1,11 @@
-"""`state.db`: what the store remembers, as tables (SQLite, WAL). Bodies are JSON.
+"""The database of a store, `state.db` (SQLite in WAL mode): its tables, and all SQL of the program.
 
-records   what is remembered of each step's last run
-files     what each patch wrote into its guest; read only where it is asked for. Under `ID~` what runs of it
-          were about to write that were never confirmed
-stamps    what `stat` said of each artifact
-intents   publications that a session has begun, until they are confirmed
-digests   of host files, by what `stat` says of them
+records   the record of each step's last run, as JSON
+files     what each patch wrote into its guest, as JSON; read only when needed. The row `ID~` holds what
+          unconfirmed runs of the patch were about to write
+stamps    the `stat` of each artifact, and its digest
+intents   publications that a session has begun and not yet confirmed, as JSON
+digests   digests of host files, each with the `stat` it was computed at
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 
 NAME = "state.db"
 LOG = f"{NAME}-wal"
-"""There as long as anybody has the database open, or did not come to closing it."""
+"""Exists while a connection is open, or after one was not closed properly."""
 FORMAT = 2
 PAGE_BYTES = 16 << 10
-"""Of a new database. A row of more than a quarter of a page has pages of its own (in a table without rowids),
-and what a patch wrote takes some KiB."""
+"""Of a new database. A row larger than a quarter of a page gets overflow pages (in a table without rowids),
+and a row of `files` has some KiB."""
 CACHE_KIB = 16 << 10
-"""For the pages that one batch changes: what does not fit is written before its time, and again."""
+"""Room for the pages that one batch changes; pages that do not fit are written twice."""
 ROWS_PER_STATEMENT = 1000
-"""In one statement, which may have 32766 values at the most (SQLITE_MAX_VARIABLE_NUMBER)."""
+"""One statement may have 32766 values at most (SQLITE_MAX_VARIABLE_NUMBER)."""
 SCHEMA = """
 CREATE TABLE records (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID;
@@ -50,12 +50,12 @@ CREATE TABLE digests (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a database in a store."""
+    """Whether a store has a database."""
     return (path / NAME).exists()
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """The database of a store, made if need be, to be written."""
+    """Open the database of a store for writing; make it if it is missing."""
     database = sqlite3.connect(path / NAME, check_same_thread=False, timeout=60)
     (path / NAME).chmod(0o600)
     database.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -64,7 +64,9 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA synchronous = FULL")
     if is_uninitialized(database):
         database.execute("BEGIN IMMEDIATE")
-        if is_uninitialized(database):  # still: another may have made it meanwhile
+        if is_uninitialized(
+            database
+        ):  # once more, under the lock: another process may have written the schema
             for statement in SCHEMA.split(";"):
                 database.execute(statement)
             database.execute(f"PRAGMA user_version = {FORMAT}")
@@ -74,7 +76,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Without a write-ahead log there is nobody to wait for, and `immutable` leaves no file behind."""
+    """Open the database for reading. Without a write-ahead log, `immutable` avoids locks and new files."""
     quiet = not (path / LOG).exists()
     return sqlite3.connect(
         f"{(path / NAME).absolute().as_uri()}?mode=ro{'&immutable=1' if quiet else ''}",
@@ -84,7 +86,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
 
 def is_uninitialized(database: sqlite3.Connection) -> bool:
-    """Whether its maker has not come to writing the schema yet, or never will."""
+    """Whether the schema is not written: its maker is still at work, or was killed."""
     return (
         database.execute("PRAGMA user_version").fetchone() == (0,)
         and not database.execute("SELECT EXISTS (SELECT * FROM sqlite_schema)").fetchone()[0]
@@ -92,10 +94,10 @@ def is_uninitialized(database: sqlite3.Connection) -> bool:
 
 
 def check_format(database: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database of another program or version.
+    """Refuse a database of another program or format.
 
     Raises:
-        StoreError: it is one.
+        StoreError: the format is not the one that this program reads.
     """
     (found,) = database.execute("PRAGMA user_version").fetchone()
     if found != FORMAT:
@@ -130,19 +132,19 @@ def digests(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]
 
 
 def files(database: sqlite3.Connection, step_id: str) -> dict[str, str]:
-    """What a patch wrote into its guest; nothing if it is not known."""
+    """What a patch wrote into its guest, by guest path; empty if the patch has no row."""
     row = database.execute("SELECT body FROM files WHERE id = ?", (step_id,)).fetchone()
     return json.loads(row[0]) if row else {}
 
 
 def unconfirmed(database: sqlite3.Connection, step_id: str) -> dict[str, list[str]]:
-    """What a patch was about to write in runs that were never confirmed, by guest path."""
+    """What unconfirmed runs of a patch were about to write, by guest path."""
     row = database.execute("SELECT body FROM files WHERE id = ?", (f"{step_id}~",)).fetchone()
     return json.loads(row[0]) if row else {}
 
 
 def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping[str, str]) -> None:
-    """Say what a patch is about to write; what earlier runs said stays until one is confirmed."""
+    """Add what a patch is about to write; entries of earlier runs stay until a run is confirmed."""
     body = unconfirmed(database, step_id)
     for path, line in files.items():
         body[path] = sorted({*body.get(path, ()), line})
@@ -152,28 +154,34 @@ def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping
 
 
 def write_records(database: sqlite3.Connection, bodies: Mapping[str, str]) -> None:
-    """Remember these, by step, each as `body_of` gives it, in place of what was remembered of their steps."""
+    """Write records by step, each as `body_of` gives it; they replace the old ones."""
     _put(database, "records", bodies.items())
 
 
 def write_files(database: sqlite3.Connection, bodies: Mapping[str, str]) -> None:
-    """The same for what patches wrote, by step, as canonical JSON; that confirms it."""
+    """Write what patches wrote, by step, as canonical JSON.
+
+    The unconfirmed entries of the steps are deleted.
+    """
     _put(database, "files", bodies.items())
     database.executemany("DELETE FROM files WHERE id = ?", [(f"{step_id}~",) for step_id in bodies])
 
 
 def write_stamps(database: sqlite3.Connection, stamps: Mapping[str, Stamp]) -> None:
-    """The same for stamps, by artifact."""
+    """Write stamps by artifact; they replace the old ones."""
     _put(database, "stamps", [(path, *cast("list[int]", stamp.to_json())) for path, stamp in stamps.items()])
 
 
 def body_of(record: Record) -> str:
-    """A record as it is kept."""
+    """A record as the table keeps it."""
     return canonical_json(record_to_json(record))
 
 
 def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
-    """Write many rows by one statement: each by its own would cost a turn of the threads that are at work."""
+    """Write many rows with one statement.
+
+    One statement per row would wait for the interpreter lock each time.
+    """
     whole = list(rows)
     for at in range(0, len(whole), ROWS_PER_STATEMENT):
         here = whole[at : at + ROWS_PER_STATEMENT]
@@ -184,12 +192,12 @@ def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | in
 
 
 def write_digests(database: sqlite3.Connection, digests: Iterable[tuple[str, tuple[str, str]]]) -> None:
-    """The same for digests of host files."""
+    """Write digests of host files; they replace the old ones."""
     _put(database, "digests", [(key, *value) for key, value in digests])
 
 
 def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Iterable[str]) -> None:
-    """Remember nothing of these steps and artifacts any more."""
+    """Delete all rows of these steps and artifacts."""
     ids = [(step_id,) for step_id in step_ids]
     database.executemany("DELETE FROM records WHERE id = ?", ids)
     database.executemany("DELETE FROM files WHERE id = ? OR id = ? || '~'", [(*row, *row) for row in ids])
@@ -197,17 +205,17 @@ def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Ite
 
 
 def intents(database: sqlite3.Connection) -> list[tuple[str, Intent]]:
-    """What is being published, each with its session, in the order in which it was begun."""
+    """All intents with the names of their sessions, the oldest first."""
     rows = database.execute("SELECT session, body FROM intents ORDER BY number")
     return [(session, json.loads(body)) for session, body in rows]
 
 
 def write_intents(database: sqlite3.Connection, session: str, bodies: Iterable[str]) -> None:
-    """Say what a session is about to publish, as canonical JSON."""
+    """Write what a session is about to publish, as canonical JSON."""
     (last,) = database.execute("SELECT ifnull(max(number), 0) FROM intents").fetchone()
     _put(database, "intents", [(number, session, body) for number, body in enumerate(bodies, last + 1)])
 
 
 def drop_intents(database: sqlite3.Connection, session: str) -> None:
-    """A session's publications are confirmed, or given up."""
+    """Delete the intents of a session."""
     database.execute("DELETE FROM intents WHERE session = ?", (session,))

@@ -1,4 +1,4 @@
-"""What the system and SQLite say of a store's directory and database, told as errors of the store."""
+"""Errors of the operating system and of SQLite in a store, translated to StoreError."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LEAST_BYTES = 256 << 10
-"""SQLite writes and maps some pages at a time: with less room than that it can't work."""
+"""With less free space than this SQLite fails: it writes and maps several pages at a time."""
 ELSEWHERE_HINT = "choose another place: --store DIR, or `path` under [store]"
 HINTS = {errno.EACCES: ELSEWHERE_HINT, errno.EROFS: ELSEWHERE_HINT, **dict.fromkeys(FULL, FULL_HINT)}
 
 
 def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
-    """An error of the store's directory or database, told as one of the store."""
-    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite says of it no more than "disk I/O error"
+    """The StoreError for an error of the store's directory or database."""
+    if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite reports a full disk as "disk I/O error"
         err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
     if isinstance(err, sqlite3.Error):
         return StoreError(
@@ -32,7 +32,7 @@ def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
 
 
 def is_out_of_space(err: OSError | sqlite3.Error, path: Path) -> bool:
-    """Whether it is that the disk with the store is full."""
+    """Whether the error means that the disk with the store is full."""
     if isinstance(err, sqlite3.Error):
         return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)
     return err.errno in FULL

@@ -1,4 +1,7 @@
-"""Locks that die with their holder: flock(2) on a file that says who has it, or on a directory."""
+"""Locks between processes, made with flock(2): the kernel releases them when their holder ends.
+
+A lock file holds the process id of its holder, for messages. A directory can be locked too.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +25,10 @@ class StoreLock(Closing):
     """One lock, held until it is closed.
 
     Args:
-        path: a file, made if need be, or a directory that is there.
-        timeout_seconds: how long to wait for it.
+        path: a file, which is made if it is missing, or an existing directory.
+        timeout_seconds: how long to wait for the lock.
         what: what is locked, for a message.
-        shared: whether others may share it.
+        shared: whether other processes may hold it, shared, at the same time.
 
     Raises:
         BusyError: it was not free in time.
@@ -35,7 +38,7 @@ class StoreLock(Closing):
     def __init__(self, path: Path, timeout_seconds: float, what: str, *, shared: bool = False) -> None:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self.waited = False
-        """Whether somebody else had it."""
+        """Whether another process held it first."""
         self._is_file = not path.is_dir()
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT if self._is_file else os.O_RDONLY, 0o600)
         try:
@@ -61,11 +64,11 @@ class StoreLock(Closing):
         return f"process {written.decode()}" if written.isdigit() else "another process"
 
     def try_exclusive(self) -> bool:
-        """Share it no longer; False: others have it too, and it may be lost."""
+        """Make a shared lock exclusive, without waiting. False: others share it, and the lock may be lost."""
         return _try_lock(self._fd, fcntl.LOCK_EX)
 
     def close(self) -> None:
-        """Let others have it."""
+        """Release the lock."""
         os.close(self._fd)
 
 
@@ -78,7 +81,7 @@ def _try_lock(fd: int, kind: int) -> bool:
 
 
 def is_abandoned(path: Path) -> bool:
-    """Whether nobody holds the lock on a file or directory that is there."""
+    """Whether no process holds the lock on an existing file or directory."""
     fd = os.open(path, os.O_RDONLY)
     try:
         return _try_lock(fd, fcntl.LOCK_EX)
@@ -87,10 +90,10 @@ def is_abandoned(path: Path) -> bool:
 
 
 class OwnerLocks:
-    """Locks by the name of what owns artifacts, a VM or an image; always taken in one order.
+    """Locks of owners of artifacts, by name: VMs and images. They are always taken in the same order.
 
     Args:
-        directory: where the lock files lie.
+        directory: where the lock files are.
         timeout_seconds: how long to wait, for each call of `take`.
     """
 
@@ -101,12 +104,13 @@ class OwnerLocks:
         self.names: frozenset[str] = frozenset()
 
     def take(self, names: Iterable[str]) -> bool:
-        """Hold these too; whether somebody else had one of them.
+        """Lock these names too; whether another process held one of them first.
 
-        What is held already is let go first: two who each wait for the other would never end.
+        Locks that are held are released first and taken again: otherwise two processes could wait for each
+        other for ever.
 
         Raises:
-            BusyError: one was not free in time; none is held.
+            BusyError: one was not free in time; then none is held.
         """
         wanted = self.names.union(names)
         if wanted == self.names:
@@ -126,6 +130,6 @@ class OwnerLocks:
         return waited
 
     def close(self) -> None:
-        """Let go of all."""
+        """Release all locks."""
         self._held.close()
         self.names = frozenset()

@@ -1,4 +1,7 @@
-"""What is published: a finished job's files, what shall be remembered of them, and the renames."""
+"""What a finished job publishes, and the renames from staging into the store.
+
+`Store.publish` calls this module: it commits the intents before the renames, and the records after them.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +24,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Staged:
-    """A finished job: the records that will hold, and its files in staging under the artifacts' names."""
+    """A finished job: its new records, and its files in staging by the artifacts' names."""
 
     records: tuple[Record, ...]
     files: Mapping[str, Path]
     guests: frozenset[str] = frozenset()
-    """Those of the files that are a guest's, or hold what a guest has written."""
+    """The files that a guest writes to, or that hold what a guest has written."""
     changed: Mapping[str, Stamp] = field(default_factory=dict)
-    """Artifacts that were changed where they lie, and their new stamps."""
+    """Artifacts that were changed in place, and their new stamps."""
     written: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What patches wrote into their guests, by step."""
     stamps: Mapping[str, Stamp] = field(default_factory=dict)
-    """Of those files that were stamped already."""
+    """The files that have a stamp already."""
 
 
 @dataclass(frozen=True)
 class Publication:
-    """A job with all that the database shall say of it: the same text goes into the intent and the tables."""
+    """A job with its rows for the database; intent and tables get the same text."""
 
     job: Staged
     stamps: Mapping[str, Stamp]
@@ -48,7 +51,7 @@ class Publication:
 
     @classmethod
     def of(cls, job: Staged) -> Publication:
-        """What to publish of a job; its files are stamped if they are not yet."""
+        """The publication of a job; files without a stamp are stamped."""
         made = {
             artifact: job.stamps.get(artifact) or stamping.stamped(file, guest=artifact in job.guests)
             for artifact, file in job.files.items()
@@ -61,29 +64,29 @@ class Publication:
         )
 
     def intent(self) -> str:
-        """That it is about to be published, as canonical JSON."""
+        """The intent of this publication, as canonical JSON."""
         stamps = {artifact: canonical_json(stamp.to_json()) for artifact, stamp in self.stamps.items()}
         parts = {"records": self.records, "stamps": stamps, "written": self.written}
         return _object({key: _object(part) for key, part in parts.items()})
 
 
 def _object(members: Mapping[str, str]) -> str:
-    """The canonical JSON of an object whose members are text already."""
+    """The canonical JSON of an object whose members are JSON text already."""
     return "{" + ",".join(f"{canonical_json(key)}:{members[key]}" for key in sorted(members)) + "}"
 
 
 def put_in_place(
     root: Path, jobs: Sequence[Staged], may_take: Callable[[str], bool]
 ) -> tuple[list[Staged], set[str]]:
-    """Rename the files of jobs into a store; a job's files all or none.
+    """Rename the files of jobs into a store: all files of a job, or none of them.
 
     Args:
         root: the store's directory.
-        jobs: whose files are on the disk already.
-        may_take: asked of each artifact right before its place is taken.
+        jobs: their files are synced already.
+        may_take: called with each artifact directly before the rename; False keeps the old artifact.
 
     Returns:
-        The jobs of which a place might not be taken, and the directories that have to be synced.
+        The jobs that were refused, and the directories that have to be synced.
     """
     parents = {os.path.dirname(f"{root}/{artifact}") for job in jobs for artifact in job.files}
     new = {parent for parent in parents if not os.path.isdir(parent)}
@@ -102,7 +105,7 @@ def put_in_place(
 
 
 def _make_with_parents(directory: Path) -> set[str]:
-    """Make a directory and those above it that are missing; the directories that got a new name in them."""
+    """Make a directory and its missing parents; the directories in which one was made."""
     missing = [path for path in (directory, *directory.parents) if not path.exists()]
     directory.mkdir(parents=True, exist_ok=True)
     return {str(path.parent) for path in missing}

@@ -1,9 +1,9 @@
-"""Sessions: one writer of the store among others, and what is done about those that died.
+"""Sessions: several processes write to one store, and the next writer removes what killed ones left.
 
-.staging/NAME/   what a session makes, before it is published; locked while the session lives
-.locks/store     shared by all who make things, exclusive for one who removes what seems to be of no use
-.locks/sessions  held for a moment, while a session begins or dead ones are swept
-.locks/vm.web    held by the session that changes what belongs to that VM or image
+.staging/NAME/   what a session makes, before it is published; locked as long as the session's process runs
+.locks/store     held by every session: exclusive by those that remove images, else shared
+.locks/sessions  held for a moment, while a session starts or stale staging directories are removed
+.locks/vm.web    held by the session that changes artifacts of that VM or image
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ STAGING = ".staging"
 LOCKS = ".locks"
 STORE_LOCK = "store"
 FILES_PER_DIRECTORY = 64
-"""How many files are made in one directory of a session."""
+"""How many files a session makes in one directory."""
 START_SECONDS = 30
-"""How long to wait for a session that begins or sweeps, whatever --lock-timeout says."""
+"""How long to wait, at least, for another session that starts, whatever --lock-timeout says."""
 
 
 def make_staging(store: Path) -> None:
-    """Make the directory that sessions have theirs in, if it is not there.
+    """Make the directory for the directories of sessions, if it is missing.
 
-    ext4 without a journal gives no inode to a new file that was another's until lately, and looks at each of
-    them for each new file in the same group of blocks (`recently_deleted` in fs/ext4/ialloc.c). A session
-    whose directory is in a group of its own does not meet those of the files that others have replaced.
+    ext4 without a journal does not reuse an inode that was freed lately, and each new file searches past all
+    such inodes of its block group (`recently_deleted` in fs/ext4/ialloc.c). The flag that is set here puts
+    each session's directory into another block group, away from the inodes of files that were just replaced.
     """
     directory = store / STAGING
     if directory.is_dir():
@@ -53,10 +53,10 @@ def make_staging(store: Path) -> None:
 
 
 class _FileDirectory(threading.local):
-    """Where one thread makes files.
+    """The directory in which one thread makes files.
 
-    The kernel locks a directory while a file is made in it or renamed out of it. So each thread has its own,
-    and another one by the time that its files are renamed.
+    The kernel locks a directory while a file is made in it or renamed out of it. So each thread has a
+    directory of its own, and has moved on to a new one when its files are renamed.
     """
 
     path = Path()
@@ -64,15 +64,15 @@ class _FileDirectory(threading.local):
 
 
 class Session:
-    """One writer. Its directory is made when it first stages something.
+    """One writer of a store. Its staging directory is made when it is first needed.
 
     Args:
-        store: the store's directory, which is there.
+        store: the store's directory, which exists.
         timeout_seconds: how long to wait for a lock.
-        exclusive: whether nobody else may make anything meanwhile.
+        exclusive: whether all other sessions are kept out.
 
     Raises:
-        BusyError: somebody works in the store, and did not end in time.
+        BusyError: another session did not end in time.
     """
 
     def __init__(self, store: Path, timeout_seconds: float, *, exclusive: bool) -> None:
@@ -80,7 +80,7 @@ class Session:
         self._timeout_seconds = timeout_seconds
         self._directory: Path | None = None
         self._making = threading.Lock()
-        """All jobs ask for the directory, each in its thread."""
+        """Threads of jobs ask for the directory at the same time."""
         self._file_directory = _FileDirectory()
         self._stack = ExitStack()
         locks = store / LOCKS
@@ -93,11 +93,11 @@ class Session:
 
     @property
     def name(self) -> str:
-        """What the session is called; its directory has that name."""
+        """The name of the session and of its staging directory."""
         return self.directory().name
 
     def directory(self) -> Path:
-        """A private directory on the store's filesystem, the same for all threads.
+        """The session's staging directory, the same for all threads.
 
         Raises:
             OSError: it can't be made.
@@ -108,7 +108,7 @@ class Session:
             return self._directory
 
     def file_directory(self) -> Path:
-        """A directory in it for one file that this thread makes.
+        """The directory, within staging, for the next file that this thread makes.
 
         Raises:
             OSError: it can't be made.
@@ -128,29 +128,31 @@ class Session:
         return directory
 
     def start_lock(self) -> StoreLock:
-        """What no two sessions do at once; it takes a moment, so that those who wait for nobody wait too.
+        """The lock under which sessions start and stale staging is removed.
+
+        It is held for a moment only, so even a session with --lock-timeout 0 waits for it.
 
         Raises:
-            BusyError: it took far longer.
+            BusyError: it was not free in time.
         """
         patience = max(self._timeout_seconds, START_SECONDS)
         return StoreLock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
 
     def lock_exclusively(self) -> bool:
-        """Whether nobody else is at work in the store, nor will be before this session ends.
+        """Keep all other sessions out from now on; False if there are others.
 
-        Asked last: where somebody is, they no longer wait for this session.
+        The last call of a session: after False, the session's own lock on the store may be gone.
         """
         return self._store_lock.try_exclusive()
 
     def sweep(self, settle_intents: Callable[[str], None]) -> None:
-        """Remove what dead sessions left; `settle_intents` gets the name of each before its files go."""
+        """Remove stale staging directories; `settle_intents` gets the name of each session before that."""
         staging = self._store / STAGING
         if not any(path != self._directory for path in staging.iterdir()):
             return
         with self.start_lock():
             for path in list(staging.iterdir()):
-                with contextlib.suppress(FileNotFoundError):  # its session has just ended by itself
+                with contextlib.suppress(FileNotFoundError):  # its session has just ended and removed it
                     self._sweep_one(path, settle_intents)
 
     def _sweep_one(self, path: Path, settle_intents: Callable[[str], None]) -> None:
@@ -161,14 +163,14 @@ class Session:
             shutil.rmtree(path)
 
     def close(self) -> None:
-        """Remove the session's directory and let go of its locks."""
+        """Remove the session's directory and release its locks."""
         if self._directory is not None:
             shutil.rmtree(self._directory, ignore_errors=True)
         self._stack.close()
 
 
 def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object]:
-    """While no session begins; none does in a store that nobody can write."""
+    """Keep sessions from starting; on a read-only filesystem none can start anyway."""
     try:
         return StoreLock(store / LOCKS / "sessions", timeout_seconds, f"the store '{store}'")
     except OSError as err:
@@ -178,11 +180,11 @@ def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object
 
 
 def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
-    """What dead sessions left in staging; the next session removes it.
+    """Stale entries in staging, which the next session removes.
 
     Raises:
-        BusyError: no other session came to an end of its beginning in time.
-        OSError: it can't be looked at.
+        BusyError: another session took too long to start.
+        OSError: the directory can't be read.
     """
     if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
         return []

@@ -1,7 +1,8 @@
-"""Stamps: what `stat` said of an artifact when it was last published or looked at.
+"""Stamps: the `stat` and digest of an artifact when it was last published or inspected.
 
-The mtime of what we publish is set to whole milliseconds, which the kernel's clock never gives by itself, so
-that a write in the same tick still shows.
+An artifact whose `stat` equals its stamp is unchanged and need not be read. The mtime of a published file is
+set to whole milliseconds, which the kernel's clock never gives by itself, so that a later write always
+changes it, even within the same clock tick.
 """
 
 from __future__ import annotations
@@ -19,27 +20,27 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json
 
 YOUNG_SECONDS = 2
-"""A file that was changed so lately may be changed again without another mtime."""
+"""A file that was changed less than this ago may change again and keep its mtime."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """An artifact as it was published, or as it was when it was last found to be as declared."""
+    """The state of an artifact when it was published, or when it was last found to be as declared."""
 
     size: int
     mtime_ns: int
     inode: int
     digest: str
-    """Of its bytes; empty for a guest's, which may be large and are never compared."""
+    """Of its bytes; empty for a guest's disk, which may be large and is never compared."""
     guest: bool = False
-    """Whether it holds what a guest has written: then it stays the guest's, whatever we change in it."""
+    """Whether a guest has written to it. It then stays the guest's, also after patches of this program."""
 
     def fits(self, status: os.stat_result) -> bool:
-        """Whether `stat` still says the same, so that the digest need not be asked."""
+        """Whether a `stat` equals the stamp, so that the digest need not be computed."""
         return (self.size, self.mtime_ns, self.inode) == (status.st_size, status.st_mtime_ns, status.st_ino)
 
     def outdated(self) -> Self:
-        """The same, but of an artifact that has to be looked into once more."""
+        """The same stamp without a valid mtime, so that the artifact is inspected again."""
         return replace(self, mtime_ns=0)
 
     @classmethod
@@ -54,7 +55,7 @@ class Stamp:
 
 
 def stamped(file: Path, *, guest: bool, digest: str | None = None) -> Stamp:
-    """Set a file's mtime, and stamp it; `digest` where it is known."""
+    """Set a file's mtime to whole milliseconds and return its stamp; `digest` if it is known already."""
     digest = "" if guest else digest or clone.digest(file)
     milliseconds = time.time_ns() // 1_000_000
     os.utime(file, ns=(milliseconds * 1_000_000, milliseconds * 1_000_000))
@@ -62,10 +63,10 @@ def stamped(file: Path, *, guest: bool, digest: str | None = None) -> Stamp:
 
 
 def of(status: os.stat_result, digest: str, *, guest: bool) -> Stamp:
-    """The stamp that fits a file as it is."""
+    """The stamp of a file with this `stat`."""
     return Stamp(status.st_size, status.st_mtime_ns, status.st_ino, digest, guest)
 
 
 def is_settled(status: os.stat_result) -> bool:
-    """Whether a file was changed long enough ago for its mtime to tell the next change."""
+    """Whether a file's last change is so long ago that the next one will change its mtime."""
     return time.time_ns() - status.st_mtime_ns > YOUNG_SECONDS * 1_000_000_000

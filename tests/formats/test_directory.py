@@ -275,7 +275,7 @@ def test_what_may_not_be_read_is_told_by_its_name_with_a_way_out(top: Path, kind
     told = by_unprivileged(top)
 
     assert told == (
-        f"{str(path)!r} can't be read: permission denied | make it readable, or leave it out with `exclude`"
+        f"'{path}' can't be read: permission denied | make it readable, or leave it out with `exclude`"
     )
 
 

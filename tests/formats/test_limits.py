@@ -74,7 +74,7 @@ def test_a_compressed_run_of_zeros_is_refused_with_both_sizes_and_the_way_out(
 
     error = refusal(archive)
 
-    assert error.brief.startswith(f"{str(archive)!r} has ")
+    assert error.brief.startswith(f"'{archive}' has ")
     assert error.brief.endswith("and unpacks to more than 1 GiB")
     assert "`max_size`" in str(error.hint)
 

@@ -6,9 +6,9 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from bangerbuild.guest.files import GuestFile, GuestSymlink
 
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.guest.view import GuestFile, GuestSymlink
 from tests.guest.view import OPENRC, SYSTEMD, guest
 from tests.need import need
 

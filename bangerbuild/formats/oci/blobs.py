@@ -1,4 +1,4 @@
-"""Blobs of an image layout: files named by their digest, believed only when they were compared with it.
+"""Blobs of an image layout: files named by their digest, and verified against it before they are used.
 
 The layout keeps them as `blobs/ALGORITHM/HEX` (the specification's image-layout.md).
 """
@@ -27,7 +27,7 @@ _PIECE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a document says of a blob: its kind, digest and size."""
+    """A reference to a blob in a document: media type, digest and size."""
 
     media_type: str
     digest: str
@@ -36,47 +36,47 @@ class Descriptor:
 
 
 def is_digest(text: str) -> bool:
-    """Whether it is a digest of a kind that is compared here."""
+    """Whether a text is a digest of an algorithm that is supported here."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def algorithm_of(digest: str) -> str:
-    """The name that hashlib has for the algorithm of a digest."""
+    """The algorithm of a digest, as hashlib calls it."""
     return digest.partition(":")[0]
 
 
 def blob_name(digest: str) -> str:
-    """Under what name a layout has the blob of this digest."""
+    """The path of a blob within a layout."""
     return f"blobs/{digest.replace(':', '/')}"
 
 
 def check_present(layout: OciLayout, blob: Descriptor, written: str) -> None:
-    """Raises a SourceError if the blob is not there, or has another size. Nothing is read."""
+    """Raise a SourceError if the blob is missing or has another size. Its content is not read."""
     size = layout.size_of(blob_name(blob.digest), written)
     if size is None:
         raise SourceError(
-            f"{written!r} is not there: the layout has no blob '{blob.digest}'", hint=DAMAGED_HINT
+            f"'{written}' is not there: the layout has no blob '{blob.digest}'", hint=DAMAGED_HINT
         )
     if size != blob.size_bytes:
         raise SourceError(
-            f"{written!r} is not what it must be: it has {size} bytes, not {blob.size_bytes}",
+            f"'{written}' is not what it must be: it has {size} bytes, not {blob.size_bytes}",
             hint=DAMAGED_HINT,
         )
 
 
 @contextmanager
 def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[OpenFile]:
-    """The blob at its start, its size and digest compared before anybody sees a byte.
+    """Open a blob after verifying its size and digest.
 
     Raises:
-        SourceError: it is not there, or not what its descriptor says.
+        SourceError: it is missing, or does not match its descriptor.
     """
     check_present(layout, blob, written)
     with layout.open_file(blob_name(blob.digest), written) as opened:
         found = _digest_of(opened, algorithm_of(blob.digest), written)
         if found != blob.digest:
             raise SourceError(
-                f"{written!r} is not what it must be: its digest is {found!r}, not {blob.digest!r}",
+                f"'{written}' is not what it must be: its digest is '{found}', not '{blob.digest}'",
                 hint=DAMAGED_HINT,
             )
         opened.file.seek(0)
@@ -84,10 +84,10 @@ def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[Ope
 
 
 def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
-    """All of a blob that has to be held in memory; SourceError also if it is larger than `limit_bytes`."""
+    """Read a whole blob into memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
         found, most = sizes.readable(blob.size_bytes), sizes.readable(limit_bytes)
-        raise SourceError(f"{written!r} has {found}; {most} is the most that is read")
+        raise SourceError(f"'{written}' has {found}; {most} is the most that is read")
     with open_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)
 
@@ -99,7 +99,7 @@ def _digest_of(opened: OpenFile, algorithm: str, written: str) -> str:
 
 
 def digest_of(file: BinaryIO, algorithm: str, written: str) -> str:
-    """The digest of a whole file, as descriptors have it; the file is then at its end."""
+    """The digest of a file, in the form that descriptors use; the file is at its end afterwards."""
     digest = hashlib.new(algorithm)
     try:
         file.seek(0)

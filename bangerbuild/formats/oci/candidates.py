@@ -1,4 +1,4 @@
-"""The manifests that an index lists, and which of them stands for a platform."""
+"""Choose, among the manifests that an image index lists, the one for a platform."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci import mediatypes
 from bangerbuild.formats.oci.config import platform_of
+from bangerbuild.formats.oci.documents import quoted_list
 from bangerbuild.formats.oci.platforms import Platform, best
 
 if TYPE_CHECKING:
@@ -19,15 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A manifest that may be the one."""
+    """A manifest to choose from."""
 
     manifest: Descriptor
     platform: Platform | None
-    """None where nothing says what it is for."""
+    """None if the platform is not stated anywhere."""
 
 
 def listed(index: Document) -> tuple[Candidate, ...]:
-    """The manifests that an index lists itself, by what it says of their platforms."""
+    """The manifests that an index lists directly, with the platforms that it states."""
     return tuple(
         Candidate(entry.descriptor(), platform_of(entry.table("platform")))
         for entry in index.tables("manifests")
@@ -38,16 +39,16 @@ def listed(index: Document) -> tuple[Candidate, ...]:
 def choose(
     found: Sequence[Candidate], wanted: Platform, written: str, *, others: Collection[str] = ()
 ) -> Candidate:
-    """The one that does best for a platform; or the only one, if nothing says what it is for.
+    """The best candidate for a platform; or the only candidate, if no platform is stated.
 
     Args:
-        found: all of them.
-        wanted: what the image must run on.
-        written: what messages call the image.
-        others: media types that were met beside them.
+        found: all candidates.
+        wanted: the platform that the image must run on.
+        written: the image's name in messages.
+        others: media types of other entries of the index.
 
     Raises:
-        SourceError: none does.
+        SourceError: no candidate fits.
     """
     chosen = best(wanted, [candidate.platform for candidate in found])
     if chosen is not None:
@@ -57,13 +58,13 @@ def choose(
     platforms = sorted({str(one.platform) for one in found if one.platform and one.platform.is_known})
     if platforms:
         raise SourceError(
-            f"{written!r} has no image for '{wanted}'",
-            hint=f"it has {', '.join(map(repr, platforms))}; say which with `platform`",
+            f"'{written}' has no image for '{wanted}'",
+            hint=f"it has {quoted_list(platforms)}; say which with `platform`",
         )
     if not mediatypes.OLD_MANIFESTS.isdisjoint(others):
         raise SourceError(
-            f"{written!r} is an image of Docker's old schema 1",
+            f"'{written}' is an image of Docker's old schema 1",
             hint="convert it with `skopeo copy --format oci`",
         )
-    what = ", ".join(map(repr, sorted(others))) or "manifests that say no platform"
-    raise SourceError(f"{written!r} holds no image for '{wanted}' but {what}")
+    what = quoted_list(sorted(others)) or "manifests that say no platform"
+    raise SourceError(f"'{written}' holds no image for '{wanted}' but {what}")

@@ -1,4 +1,4 @@
-"""The configuration of an image: what it says of the program to run, its platform, its layers' contents."""
+"""The configuration document of an image: the program to run, the platform, the digests of the layers."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ImageConfig:
-    """What an image says of the program it is made for. Nothing of it changes the tree."""
+    """How a container runs the image's program. Nothing of it changes the tree."""
 
     env: tuple[str, ...] = ()
-    """`NAME=VALUE`, in its order."""
+    """`NAME=VALUE`, in the document's order."""
     working_dir: str = ""
     user: str = ""
-    """A name or number, or two of them with `:` between; empty: root."""
+    """`USER` or `USER:GROUP`, names or numbers; empty: root."""
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
-    """The arguments for the entrypoint, or the program itself where there is none."""
+    """The arguments of the entrypoint, or the command itself if there is no entrypoint."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that is read of a configuration document."""
+    """The fields of a configuration document that are used here."""
 
     config: ImageConfig
     platform: Platform | None
-    """None where it does not say."""
+    """None if it is not stated."""
     diff_ids: tuple[str, ...]
-    """The digest of each layer's tarball, the lowest first."""
+    """The digest of each layer's uncompressed tarball, the lowest layer first."""
 
 
 def parse_configuration(document: Document) -> Configuration:
-    """What the document says; SourceError if it is damaged."""
+    """Parse a configuration document; SourceError if it is damaged."""
     settings = document.table("config")
     config = ImageConfig(
         env=settings.texts("Env"),
@@ -55,7 +55,7 @@ def parse_configuration(document: Document) -> Configuration:
 
 
 def platform_of(document: Document) -> Platform | None:
-    """What `os`, `architecture` and `variant` of a document say; None where they are missing."""
+    """The platform in the fields `os`, `architecture` and `variant`; None if they are missing."""
     os, architecture = document.text("os"), document.text("architecture")
     return Platform(os, architecture, document.text("variant")) if os and architecture else None
 
@@ -63,5 +63,5 @@ def platform_of(document: Document) -> Platform | None:
 def _diff_ids(rootfs: Document) -> tuple[str, ...]:
     found = rootfs.texts("diff_ids")
     if wrong := next((text for text in found if not is_digest(text)), None):
-        raise rootfs.wrong("diff_ids", f"holds what is no digest: {wrong!r}")
+        raise rootfs.wrong("diff_ids", f"holds what is no digest: '{wrong}'")
     return found

@@ -1,8 +1,8 @@
-"""Archives as `docker save` makes them: `manifest.json` lists images, each with its configuration and layers.
+"""Archives made by `docker save`: `manifest.json` lists images, each with its configuration and layers.
 
-Docker itself has written them in three ways (github.com/moby/moby, image/tarexport): layers as
-`HASH/layer.tar`, the same with symlinks for layers that come twice, and as `blobs/sha256/HEX`. The digests of
-the tarballs in the configuration are all that vouches for a layer, and its name for the configuration.
+Docker versions have used three layouts (github.com/moby/moby, image/tarexport): layers as `HASH/layer.tar`,
+the same with symlinks for repeated layers, and `blobs/sha256/HEX`. A layer is verified by the digest of its
+tarball in the configuration, and the configuration by the digest in its name.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from bangerbuild.formats.names import tree_path
 from bangerbuild.formats.oci.blobs import Descriptor, blob_name, digest_of
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import Configuration, parse_configuration
-from bangerbuild.formats.oci.documents import parse_document, parse_documents
+from bangerbuild.formats.oci.documents import parse_document, parse_documents, quoted_list
 from bangerbuild.formats.oci.layout import Layer, OciImage, layer_name, read_document
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, DOCKER_MANIFEST
 from bangerbuild.formats.oci.mediatypes import DOCKER_CONFIG, DOCKER_LAYER
@@ -34,35 +34,35 @@ if TYPE_CHECKING:
 
 _INDEX_MARK = "@"
 _DIGEST_IN_NAME = re.compile(r"(?:^|[/:])([0-9a-f]{64})(?:\.json)?$")
-"""Of a configuration: `HEX.json`, `sha256:HEX` or `blobs/sha256/HEX`."""
+"""The digest in a configuration's name: `HEX.json`, `sha256:HEX` or `blobs/sha256/HEX`."""
 _NAMES_SHOWN = 20
 
 
 @dataclass(frozen=True)
 class DockerImage:
-    """One image of an archive, and the layout that has its layers as blobs while the archive is open."""
+    """One image of an archive, and a layout that gives its layers as blobs while the archive is open."""
 
     layout: TarLayout
     image: OciImage
 
 
 def resolve(archive: TarLayout, tag: str | None, platform: Platform, *, written: str) -> DockerImage:
-    """The image that an archive has under a name, for a platform.
+    """Find the image with a name in an archive, for a platform.
 
-    Its documents are read, and layers that are compressed, for whose blobs no digest is written anywhere.
+    Documents are read. Compressed layers are read too, because no document states the digests of their blobs.
 
     Args:
         archive: the open tarball.
-        tag: `NAME`, `NAME:TAG`, or `@INDEX` counted from 0; None for the only image there is.
-        platform: what it must run on.
-        written: what messages call the image.
+        tag: `NAME`, `NAME:TAG`, or `@INDEX` counted from 0; None if the archive has one image only.
+        platform: the platform that the image must run on.
+        written: the image's name in messages.
 
     Raises:
-        SourceError: it is no archive of Docker's, or damaged, or has no such image.
+        SourceError: it is no archive of Docker's, is damaged, or has no such image.
     """
     if archive.size_of(DOCKER_MANIFEST, written) is None:
         raise SourceError(
-            f"{written!r} is no archive of Docker's: it has no {DOCKER_MANIFEST!r}", hint=archive.hint()
+            f"'{written}' is no archive of Docker's: it has no '{DOCKER_MANIFEST}'", hint=archive.hint()
         )
     name = f"{written}: {DOCKER_MANIFEST}"
     items = parse_documents(read_document(archive, DOCKER_MANIFEST, name), name)
@@ -71,10 +71,10 @@ def resolve(archive: TarLayout, tag: str | None, platform: Platform, *, written:
 
 def _chosen(items: Sequence[Document], tag: str | None, written: str) -> Document:
     if not items:
-        raise SourceError(f"{written!r} holds no image")
+        raise SourceError(f"'{written}' holds no image")
     if tag is None:
         if len(items) > 1:
-            raise SourceError(f"{written!r} holds several images", hint=f"name one of them: {_listed(items)}")
+            raise SourceError(f"'{written}' holds several images", hint=f"name one of them: {_listed(items)}")
         return items[0]
     if tag.startswith(_INDEX_MARK):
         wanted = tag.removeprefix(_INDEX_MARK).lstrip("0") or "0"
@@ -83,12 +83,15 @@ def _chosen(items: Sequence[Document], tag: str | None, written: str) -> Documen
         wanted = _full_name(tag)
         found = [item for item in items if wanted in map(_full_name, item.texts("RepoTags"))]
     if not found:
-        raise SourceError(f"{written!r} has no image {tag!r}", hint=_listed(items))
+        raise SourceError(f"'{written}' has no image '{tag}'", hint=_listed(items))
     return found[0]
 
 
 def _full_name(name: str) -> str:
-    """As Docker reads a name: `app` is `docker.io/library/app:latest`; what is no name stays as it is."""
+    """A name as Docker completes it, `docker.io/library/app:latest` for `app`.
+
+    An invalid one is unchanged.
+    """
     try:
         return str(parse_name(name))
     except SourceError:
@@ -96,10 +99,10 @@ def _full_name(name: str) -> str:
 
 
 def _listed(items: Sequence[Document]) -> str:
-    """By the first name of each, or its place where it has none."""
+    """The images for a message: the first name of each, or `@INDEX` if it has none."""
     names = [(item.texts("RepoTags") or (f"{_INDEX_MARK}{index}",))[0] for index, item in enumerate(items)]
     more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return f"it has {', '.join(map(repr, names[:_NAMES_SHOWN]))}{more}"
+    return f"it has {quoted_list(names[:_NAMES_SHOWN])}{more}"
 
 
 class _Resolver:
@@ -108,9 +111,9 @@ class _Resolver:
         self._wanted = platform
         self._written = written
         self._blobs: dict[str, Descriptor] = {}
-        """By the digest of the tarball; one that comes again is the same, wherever it is said to lie."""
+        """By the digest of the tarball: a layer with the same digest is the same, whatever its path."""
         self._names: dict[str, str] = {}
-        """Where in the archive a blob lies, by the name that it has in a layout."""
+        """The path of each blob in the archive, by its name in a layout."""
 
     def image(self, item: Document) -> DockerImage:
         manifest, configuration = self._configuration(item)
@@ -133,7 +136,7 @@ class _Resolver:
         named = _DIGEST_IN_NAME.search(name)
         if named and named[1] != digest:
             raise SourceError(
-                f"{written!r} is not what it must be: its digest is {digest!r}, and its name {name!r}",
+                f"'{written}' is not what it must be: its digest is '{digest}', and its name '{name}'",
                 hint=DAMAGED_HINT,
             )
         described = Descriptor(DOCKER_CONFIG, f"sha256:{digest}", len(data))
@@ -151,7 +154,7 @@ class _Resolver:
         return tuple(Layer(self._blobs[diff_id], diff_id) for diff_id in diff_ids)
 
     def _blob(self, name: str, diff_id: str, written: str) -> Descriptor:
-        """A layer as it lies there. A compressed one has its own digest, judged by what it unpacks to."""
+        """The descriptor of a layer. A compressed one gets the digest of its compressed bytes."""
         name = self._member(name, written)
         with self._archive.open_file(name, written) as opened:
             digest = opened.digest or _own_digest(opened.file, written) or diff_id
@@ -162,10 +165,10 @@ class _Resolver:
         try:
             return tree_path(name.encode("utf-8", "surrogatepass"))
         except FormatError as err:
-            raise SourceError(f"{written!r}: {name!r} {err.brief}", hint=DAMAGED_HINT) from err
+            raise SourceError(f"'{written}': '{name}' {err.brief}", hint=DAMAGED_HINT) from err
 
 
 def _own_digest(layer: BinaryIO, written: str) -> str | None:
-    """Of a layer that is compressed; None: it is the tarball itself."""
+    """The digest of a compressed layer; None if the layer is not compressed."""
     is_compressed = compression_of(layer.read(MAGIC_BYTES)) is not None
     return digest_of(layer, "sha256", written) if is_compressed else None

@@ -1,4 +1,4 @@
-"""JSON documents of images, read field by field: what is there has the type it must have.
+"""JSON documents of images, whose fields are checked for their type when they are read.
 
 Every function raises a SourceError that names the document and the field.
 """
@@ -14,7 +14,7 @@ from bangerbuild.formats.oci.blobs import Descriptor, is_digest
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 _T = TypeVar("_T")
 _SIZE_MAX = (1 << 63) - 1
@@ -22,13 +22,13 @@ _SIZE_MAX = (1 << 63) - 1
 
 @dataclass(frozen=True)
 class Document:
-    """A JSON object, or one inside of it."""
+    """A JSON object, or an object nested in one."""
 
     fields: Mapping[str, Any]
     written: str
-    """What messages call the whole."""
+    """The document's name in messages."""
     place: str = ""
-    """Where in the whole it stands, such as `layers[0].`."""
+    """The path of a nested object, such as `layers[0].`."""
 
     def text(self, key: str, otherwise: str = "") -> str:
         """The string under `key`; `otherwise` if there is none."""
@@ -63,10 +63,10 @@ class Document:
         return dict(values)
 
     def descriptor(self) -> Descriptor:
-        """What this object says of a blob."""
+        """This object as a descriptor of a blob."""
         digest = self.text("digest")
         if not is_digest(digest):
-            raise self.wrong("digest", f"is none that can be compared: {digest!r}")
+            raise self.wrong("digest", f"is none that can be compared: '{digest}'")
         size = self._value("size", int, -1)
         if isinstance(size, bool) or not 0 <= size <= _SIZE_MAX:
             raise self.wrong("size", "is no size")
@@ -74,7 +74,7 @@ class Document:
 
     def wrong(self, key: str, what: str) -> SourceError:
         """The error for a field; `what` is a predicate."""
-        return SourceError(f"{self.written!r} is damaged: its '{self.place}{key}' {what}", hint=DAMAGED_HINT)
+        return SourceError(f"'{self.written}' is damaged: its '{self.place}{key}' {what}", hint=DAMAGED_HINT)
 
     def _value(self, key: str, type_: type[_T], otherwise: _T) -> _T:
         value = self.fields.get(key)
@@ -92,7 +92,7 @@ def parse_document(data: bytes, written: str) -> Document:
     """The JSON object that `data` holds."""
     fields = _parsed(data, written)
     if not isinstance(fields, dict):
-        raise SourceError(f"{written!r} is damaged: it is no JSON object", hint=DAMAGED_HINT)
+        raise SourceError(f"'{written}' is damaged: it is no JSON object", hint=DAMAGED_HINT)
     return Document(fields, written)
 
 
@@ -100,8 +100,13 @@ def parse_documents(data: bytes, written: str) -> tuple[Document, ...]:
     """The JSON objects in the list that `data` holds."""
     found = _parsed(data, written)
     if not isinstance(found, list) or not all(isinstance(fields, dict) for fields in found):
-        raise SourceError(f"{written!r} is damaged: it is no JSON list of objects", hint=DAMAGED_HINT)
+        raise SourceError(f"'{written}' is damaged: it is no JSON list of objects", hint=DAMAGED_HINT)
     return tuple(Document(fields, written, f"[{index}].") for index, fields in enumerate(found))
+
+
+def quoted_list(names: Iterable[str]) -> str:
+    """Names for a message: `'a', 'b'`."""
+    return ", ".join(f"'{name}'" for name in names)
 
 
 def _parsed(data: bytes, written: str) -> Any:  # noqa: ANN401 - whatever JSON holds
@@ -109,5 +114,5 @@ def _parsed(data: bytes, written: str) -> Any:  # noqa: ANN401 - whatever JSON h
         return json.loads(data)
     except (ValueError, RecursionError) as err:  # UnicodeDecodeError is a ValueError
         raise SourceError(
-            f"{written!r} is damaged: it is no JSON", details=str(err), hint=DAMAGED_HINT
+            f"'{written}' is damaged: it is no JSON", details=str(err), hint=DAMAGED_HINT
         ) from err

@@ -1,8 +1,8 @@
-"""The layers of an image as one stream of tree entries, in the way `archive` gives a tarball.
+"""The layers of an image, merged into one stream of tree entries like that of a tarball.
 
-Two passes, and nothing is unpacked to disk. The first compares each blob with its digests and applies the
-names of its entries to those of the layers below; the second reads the layers again and gives out the entries
-that are left.
+The layers are read twice, and nothing is unpacked to disk. The first pass verifies each blob and merges the
+names of its entries with those of the layers below. The second pass reads the layers again and yields the
+entries whose names survive.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ def open_layers(
 ) -> Iterator[Iterator[Entry]]:
     """The entries of an image's tree: each name once, a file before the hard links to it.
 
-    Parents may come later, and one that no layer names is left out if there is anything in it.
+    Parents may come later. A parent without an entry of its own is omitted unless it is empty.
 
     Raises:
-        SourceError: as `merge_layers`, and while iterating: a layer changed meanwhile.
+        SourceError: as `merge_layers`; while iterating: a layer changed since the first pass.
     """
     with closing(merge_layers(layout, image, written=written, limits=limits).entries()) as entries:
         yield entries
@@ -55,17 +55,17 @@ def open_layers(
 def merge_layers(
     layout: OciLayout, image: OciImage, *, written: str, limits: UnpackLimits = DEFAULT_LIMITS
 ) -> MergedLayers:
-    """Reads all layers once, compares them with their digests, and works out what is left of each.
+    """Read all layers once, verify their digests, and compute which entries of each survive.
 
     Args:
-        layout: what has the blobs.
+        layout: has the blobs.
         image: as `layout.resolve` gives it.
-        written: what messages call the image.
-        limits: how much its layers may unpack to, all together.
+        written: the image's name in messages.
+        limits: how much all layers together may unpack to.
 
     Raises:
-        SourceError: a layer is not what its digest says, no tarball, or damaged, unpacks to more than
-            `limits` allow, or holds an entry that can't be taken.
+        SourceError: a layer does not match its digest, is no tarball or damaged, unpacks to more than
+            `limits` allow, or holds an entry that can't be merged.
     """
     budget = Budget(limits, _source_bytes(layout, image), written)
     merge = Merge()
@@ -86,13 +86,13 @@ def merge_layers(
 
 
 def _source_bytes(layout: OciLayout, image: OciImage) -> int:
-    """What the layers take before they are unpacked; one that comes several times is there once."""
+    """The size of the layers before they are unpacked; a repeated layer counts once."""
     blobs_bytes = sum({layer.blob.digest: layer.blob.size_bytes for layer in image.layers}.values())
     return blobs_bytes if layout.packed_bytes is None else min(blobs_bytes, layout.packed_bytes)
 
 
 def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Budget) -> None:
-    """The first pass over one layer, from its first byte to its last."""
+    """The first pass over one layer: merge its names and verify its digest."""
     digest = hashlib.new(algorithm_of(layer.diff_id))
     stream = TarStream(file, written, budget=budget, digest=digest, is_whole=True)
     try:
@@ -108,7 +108,7 @@ def _apply(merge: Merge, file: BinaryIO, layer: Layer, written: str, budget: Bud
         found = digest_of(file, digest.name, written)
     if found != layer.diff_id:
         raise SourceError(
-            f"{written!r} unpacks to what has the digest {found!r}, not {layer.diff_id!r}", hint=DAMAGED_HINT
+            f"'{written}' unpacks to what has the digest '{found}', not '{layer.diff_id}'", hint=DAMAGED_HINT
         )
 
 
@@ -118,25 +118,25 @@ def _put_all(merge: Merge, entries: Iterator[Entry], written: str) -> None:
         try:
             merge.put(entry)
         except FormatError as err:
-            raise SourceError(f"{written!r}: {entry.path!r} {err.brief}") from err
+            raise SourceError(f"'{written}': '{entry.path}' {err.brief}") from err
 
 
 @dataclass(frozen=True)
 class MergedLayers:
-    """What is left of each layer. Its entries can be walked more than once."""
+    """The result of the first pass. `entries` can be called more than once."""
 
     layout: OciLayout
     image: OciImage
     written: str
     seen: tuple[StatKey, ...]
-    """Of the blobs, when they were compared with their digests."""
+    """The stat keys of the blobs when they were verified."""
     surviving: tuple[SurvivingPaths, ...]
-    """For each layer the paths that its members have."""
+    """For each layer: the paths that its members have in the merged tree."""
     empty: tuple[str, ...]
-    """Directories that no layer names and that nothing is left in."""
+    """Empty directories that have no entry in any layer."""
 
     def entries(self) -> Generator[Entry]:
-        """What `open_layers` gives; SourceError if a layer is no longer what it was."""
+        """The entries, as in `open_layers`; SourceError if a layer changed since the first pass."""
         for path in self.empty:
             yield Entry(path, EntryType.DIRECTORY)
         for number, layer in enumerate(self.image.layers, 1):
@@ -159,7 +159,7 @@ class MergedLayers:
 
 
 def _named(entry: Entry, paths: Sequence[str]) -> Iterator[Entry]:
-    """One inode under all its names."""
+    """The entry under its first path, and hard links for its other paths."""
     first, *others = paths
     yield entry if entry.path == first else replace(entry, path=first)
     for other in others:

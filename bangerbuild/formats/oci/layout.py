@@ -1,7 +1,7 @@
-"""Image layouts: which manifest a tag and a platform stand for, and what it says.
+"""Find an image in an OCI image layout by tag and platform, and read its manifest and configuration.
 
 A layout has `oci-layout`, `index.json` and `blobs` (the specification's image-layout.md). An index may name
-further indexes. Docker's media types are read alike.
+further indexes. Docker's media types are accepted too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bangerbuild.formats.oci import mediatypes
 from bangerbuild.formats.oci.blobs import Descriptor, blob_name, check_present, read_blob
 from bangerbuild.formats.oci.candidates import Candidate, choose
 from bangerbuild.formats.oci.config import ImageConfig, parse_configuration, platform_of
-from bangerbuild.formats.oci.documents import Document, parse_document
+from bangerbuild.formats.oci.documents import Document, parse_document, quoted_list
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT, MARKER
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.platforms import Platform
 
 DOCUMENT_BYTES_MAX = 4 << 20
-"""What registries take for a manifest."""
+"""The size limit that registries have for a manifest."""
 _NESTED_MAX = 8
 _TAG_KEY = "org.opencontainers.image.ref.name"
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer: its blob, and the digest of the tarball inside its compression."""
+    """One layer: its blob, and the digest of its uncompressed tarball."""
 
     blob: Descriptor
     diff_id: str
@@ -44,26 +44,26 @@ class OciImage:
     """One image for one platform."""
 
     digest: str
-    """Of its manifest, `sha256:…`; of its configuration where there is none (Docker's image id)."""
+    """Of its manifest, `sha256:…`; without a manifest, of its configuration (Docker's image id)."""
     platform: Platform
     layers: tuple[Layer, ...]
-    """The lowest first."""
+    """The lowest layer first."""
     config: ImageConfig
 
 
 def resolve(layout: OciLayout, tag: str | None, platform: Platform, *, written: str) -> OciImage:
-    """The image that a layout has under a tag, for a platform.
+    """Find the image with a tag in a layout, for a platform.
 
-    Documents are read and compared with their digests. Of the layers only presence and size are looked at.
+    Documents are read and verified. Of layers, only presence and size are checked.
 
     Args:
-        layout: what has the files.
-        tag: None for the only image there is.
-        platform: what it must run on.
-        written: what messages call the image.
+        layout: has the files.
+        tag: None if the layout has one image only.
+        platform: the platform that the image must run on.
+        written: the image's name in messages.
 
     Raises:
-        SourceError: it is no layout, or damaged, or has no such image.
+        SourceError: it is no layout, is damaged, or has no such image.
     """
     return _Resolver(layout, platform, written).image(tag)
 
@@ -75,25 +75,25 @@ class _Resolver:
         self._written = written
         self._indexes: set[str] = set()
         self._others: set[str] = set()
-        """Media types that were met and are no image's."""
+        """Media types of entries that are no images."""
 
     def image(self, tag: str | None) -> OciImage:
         found = tuple(self._candidates(self._tagged(tag), 0))
         return self._image(choose(found, self._wanted, self._written, others=self._others))
 
     def _tagged(self, tag: str | None) -> Sequence[Document]:
-        """The entries of `index.json` in question."""
+        """The entries of `index.json` that have the tag."""
         self._check_marker()
         entries = self._file("index.json").tables("manifests")
         tags = sorted({_tag_of(entry) for entry in entries} - {None, ""}, key=str)
-        listed = f"it has {', '.join(map(repr, tags))}" if tags else "none of its images has a tag"
+        listed = f"it has {quoted_list(map(str, tags))}" if tags else "none of its images has a tag"
         if not entries:
-            raise SourceError(f"{self._written!r} holds no image")
+            raise SourceError(f"'{self._written}' holds no image")
         if tag is None and len(tags) > 1:
-            raise SourceError(f"{self._written!r} holds several images", hint=f"name one of them: {listed}")
+            raise SourceError(f"'{self._written}' holds several images", hint=f"name one of them: {listed}")
         chosen = [entry for entry in entries if tag is None or _tag_of(entry) == tag]
         if not chosen:
-            raise SourceError(f"{self._written!r} has no image with the tag {tag!r}", hint=listed)
+            raise SourceError(f"'{self._written}' has no image with the tag '{tag}'", hint=listed)
         return chosen
 
     def _check_marker(self) -> None:
@@ -101,17 +101,17 @@ class _Resolver:
         marker = self._file(MARKER)
         version = marker.text("imageLayoutVersion")
         if not version.startswith("1."):
-            raise marker.wrong("imageLayoutVersion", f"is {version!r}, and 1.0.0 is what is read here")
+            raise marker.wrong("imageLayoutVersion", f"is '{version}', and 1.0.0 is what is read here")
 
     def _file(self, name: str) -> Document:
         written = f"{self._written}: {name}"
         if self._layout.size_of(name, written) is None:
             hint = self._layout.hint() if name == MARKER else DAMAGED_HINT
-            raise SourceError(f"{self._written!r} is no image layout: it has no {name!r}", hint=hint)
+            raise SourceError(f"'{self._written}' is no image layout: it has no '{name}'", hint=hint)
         return parse_document(read_document(self._layout, name, written), written)
 
     def _candidates(self, entries: Iterable[Document], depth: int) -> Iterator[Candidate]:
-        """The images that an index lists, nested ones too."""
+        """The manifests that an index lists, also in nested indexes."""
         for entry in entries:
             blob = entry.descriptor()
             if blob.media_type in mediatypes.INDEXES:
@@ -125,7 +125,7 @@ class _Resolver:
 
     def _nested(self, blob: Descriptor, depth: int) -> Iterator[Candidate]:
         if depth > _NESTED_MAX:
-            raise SourceError(f"{self._written!r} has indexes that lie more than {_NESTED_MAX} deep")
+            raise SourceError(f"'{self._written}' has indexes that lie more than {_NESTED_MAX} deep")
         self._indexes.add(blob.digest)
         index = self._document(blob, "index")
         if "layers" in index.fields or "config" in index.fields:
@@ -143,7 +143,7 @@ class _Resolver:
             raise manifest.wrong("manifests", "makes it an index and a manifest at once")
         config = manifest.table("config").descriptor()
         if config.media_type not in mediatypes.CONFIGS:
-            raise SourceError(f"{self._written!r} is no image but holds {config.media_type!r}")
+            raise SourceError(f"'{self._written}' is no image but holds '{config.media_type}'")
         configuration = self._configuration(config)
         return OciImage(
             candidate.manifest.digest,
@@ -164,11 +164,11 @@ class _Resolver:
 
     def _check_layer(self, blob: Descriptor, written: str) -> None:
         if blob.media_type not in mediatypes.LAYERS:
-            raise SourceError(f"{written!r} is of a kind that is not read here: {blob.media_type!r}")
+            raise SourceError(f"'{written}' is of a kind that is not read here: '{blob.media_type}'")
         if mediatypes.is_foreign(blob.media_type) and not self._has(blob, written):
             raise SourceError(
-                f"{written!r} is not there: registries may not pass it on ({blob.media_type!r})",
-                hint=f"put it there as {blob_name(blob.digest)!r}, or use an image without it",
+                f"'{written}' is not there: registries may not pass it on ('{blob.media_type}')",
+                hint=f"put it there as '{blob_name(blob.digest)}', or use an image without it",
             )
         check_present(self._layout, blob, written)
 
@@ -184,16 +184,16 @@ class _Resolver:
 
 
 def read_document(layout: OciLayout, name: str, written: str) -> bytes:
-    """All of a file that no digest stands for; SourceError if it is too large for a document."""
+    """Read a document that has no digest to verify; SourceError if it is too large."""
     with layout.open_file(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
-        raise SourceError(f"{written!r} has more than {sizes.readable(DOCUMENT_BYTES_MAX)}")
+        raise SourceError(f"'{written}' has more than {sizes.readable(DOCUMENT_BYTES_MAX)}")
     return data
 
 
 def layer_name(written: str, number: int, count: int) -> str:
-    """What messages call a layer, counted from 1, the lowest first."""
+    """A layer's name in messages; `number` counts from 1, the lowest layer first."""
     return f"{written}: layer {number} of {count}"
 
 

@@ -1,4 +1,4 @@
-"""Where the files of an image lie: in a directory, or in a tarball that is read where it is."""
+"""The files of an image layout, in a directory or in a tarball, which is read without unpacking it."""
 
 from __future__ import annotations
 
@@ -40,43 +40,43 @@ _OTHER_KINDS = {
     DOCKER_MANIFEST: "it is an archive of Docker's: name it with 'docker-archive:FILE'",
     "repositories": "it is an archive of a Docker before 1.10: load it into one of today, and save it again",
 }
-"""What an archive is, by a file that it has."""
+"""How to name an archive, by a file that it contains."""
 
 
 @dataclass(frozen=True)
 class OpenFile:
-    """One file of a layout, at its start."""
+    """An open file of a layout, at its start."""
 
     file: BinaryIO
     seen: StatKey
-    """Another one, once its content may be."""
+    """Its stat key, which changes whenever the content may have changed."""
     digest: str | None = None
-    """`sha256:…`, where that was found on the way here."""
+    """`sha256:…`, if it is known already."""
 
 
 class OciLayout(Protocol):
-    """The files of images by their names, such as `blobs/sha256/…`."""
+    """Access to the files of a layout by name, such as `blobs/sha256/…`."""
 
     @property
     def packed_bytes(self) -> int | None:
-        """The size of the file that all of it lies in; None if that is a directory."""
+        """The size of the tarball that holds the layout; None for a directory."""
 
     def check(self, written: str) -> None:
-        """Raises a SourceError if there is no such thing at all; `written` is what messages call it."""
+        """Raise a SourceError if the layout does not exist; `written` is its name in messages."""
 
     def size_of(self, name: str, written: str) -> int | None:
-        """The size of a file; None if there is none. SourceError if it is no file; nothing is read."""
+        """The size of a file; None if it is missing. SourceError if it is no regular file."""
 
     def open_file(self, name: str, written: str) -> AbstractContextManager[OpenFile]:
-        """A file, which is there; SourceError if it can't be read."""
+        """Open an existing file; SourceError if it can't be read."""
 
     def hint(self) -> str:
-        """The way out for who named this and meant something else."""
+        """A hint for a user who named something that is no layout."""
 
 
 @dataclass(frozen=True)
 class DirectoryLayout:
-    """A OciLayout that is a directory."""
+    """An OciLayout in a directory."""
 
     path: Path
     packed_bytes: None = None
@@ -84,7 +84,7 @@ class DirectoryLayout:
     def check(self, written: str) -> None:
         """See OciLayout."""
         if not stat.S_ISDIR(stat_of(self.path, written).st_mode):
-            raise SourceError(f"{written!r} is no directory", hint=_ARCHIVE_HINT)
+            raise SourceError(f"'{written}' is no directory", hint=_ARCHIVE_HINT)
 
     def size_of(self, name: str, written: str) -> int | None:
         """See OciLayout."""
@@ -111,11 +111,11 @@ class DirectoryLayout:
 
 @dataclass(frozen=True)
 class TarLayout:
-    """A OciLayout in a tarball, for as long as that is open."""
+    """An OciLayout in a tarball, which must stay open."""
 
     tarball: BinaryIO
     written: str
-    """What messages call the tarball."""
+    """The tarball's name in messages."""
     seen: StatKey
     source: RandomAccess
     index: TarIndex
@@ -126,7 +126,7 @@ class TarLayout:
         return os.fstat(self.tarball.fileno()).st_size
 
     def with_names(self, names: Mapping[str, str]) -> TarLayout:
-        """The same, and further names for what there is."""
+        """A copy with further names for existing files (new name: old name)."""
         return replace(self, index=self.index.with_names(names))
 
     def check(self, _written: str) -> None:
@@ -139,11 +139,11 @@ class TarLayout:
 
     @contextmanager
     def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
-        """See OciLayout; SourceError also if the tarball is no longer what it was."""
+        """See OciLayout; SourceError also if the tarball has changed."""
         part = self._find(name, written)
         if part is None:
             raise SourceError(
-                f"{written!r} is not there: {self.written!r} has no {name!r}", hint=DAMAGED_HINT
+                f"'{written}' is not there: '{self.written}' has no '{name}'", hint=DAMAGED_HINT
             )
         if stat_key(os.fstat(self.tarball.fileno())) != self.seen:
             raise changed(self.written)
@@ -159,22 +159,23 @@ class TarLayout:
         try:
             return self.index.find(name)
         except FormatError as err:
-            raise SourceError(f"{written!r}: {name!r} {err.brief}") from err
+            raise SourceError(f"'{written}': '{name}' {err.brief}") from err
 
 
 @contextmanager
 def open_tarball(path: Path, *, written: str, limits: UnpackLimits) -> Iterator[TarLayout]:
-    """The files in a tarball, plain or compressed. Nothing is unpacked, and its data not looked at.
+    """Open a layout in a tarball, plain or compressed.
 
-    A compressed one is read to its end once, and what it is asked for is unpacked again each time.
+    A compressed tarball is read to its end once for the index; each file is then decompressed when it is
+    read.
 
     Args:
         path: of the tarball.
-        written: what messages call it.
-        limits: how much its compression may unpack to.
+        written: its name in messages.
+        limits: how much it may decompress to.
 
     Raises:
-        SourceError: it is not there, no tarball, or damaged; or holds what can't be taken.
+        SourceError: it is missing, no tarball, or damaged; or holds a member that can't be read.
     """
     with opened_file(path, written, directory_hint=_LAYOUT_HINT) as file:
         found = os.fstat(file.fileno())

@@ -1,4 +1,4 @@
-"""Media types of what images are made of: the OCI's (media-types.md), and Docker's of the same meaning."""
+"""Media types of the parts of an image: those of OCI (media-types.md) and their Docker equivalents."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TARBALLS = {
 LAYERS = frozenset(
     f"{tarball}{end}" for tarball, mark in _TARBALLS.items() for end in ("", f"{mark}gzip", f"{mark}zstd")
 )
-"""The compression itself is told by content: there are images that say it wrong."""
+"""The compression is recognised by content, because some images state a wrong one."""
 
 
 def is_foreign(layer: str) -> bool:

@@ -1,12 +1,12 @@
-"""What layers amount to: a tree of names in memory, from which each layer takes and to which it adds.
+"""Merge the layers of an image: a tree of names in memory, to which each layer adds names or removes some.
 
-Only names are kept, and for each one which member of which layer it stands for. The rules are those of the
-specification's layer.md: `.wh.NAME` removes a name that lower layers gave, `.wh..wh..opq` all that lower
-layers put into a directory, wherever in its layer it stands; anything but a directory over a directory
-replaces what is there.
+Only names are kept, each with the layer and the member that it comes from. The rules are those of the
+specification's layer.md: `.wh.NAME` removes a name of lower layers; `.wh..wh..opq` removes everything that
+lower layers put into a directory, wherever in its layer the marker is; an entry replaces an earlier one,
+except that a directory is merged with a directory.
 
-Paths are followed as in the guest: a parent may be a symlink, and always stays inside the tree. The last
-component is never followed.
+Parents that are symlinks are followed as in the guest, and never lead out of the tree. The last component of
+a path is never followed.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _AUFS = ".wh..wh."
-"""At the top: what the union filesystem aufs keeps there for itself. Its `.wh..wh.plnk` holds hard links."""
+"""Names at the top that the union filesystem aufs uses itself; `.wh..wh.plnk` holds hard links."""
 _SYMLINKS_MAX = 40
-"""How many the kernel follows in one path."""
+"""The number that the kernel follows in one path."""
 _WHITEOUT_TYPES = (EntryType.FILE, EntryType.HARD_LINK)
-"""aufs made all whiteouts of a disk names of one file, and there are layers made from that."""
+"""aufs made all whiteouts hard links to one file, and some layers contain that."""
 _NO_NAMES = ("", ".", "..")
 
 
@@ -39,15 +39,15 @@ class Origin(NamedTuple):
     layer: int
     member: int
     is_own: bool
-    """Whether the path in question is the one that the member itself has, so that nobody need remember it."""
+    """Whether the path is the member's own, so that it need not be stored."""
 
 
 @dataclass(slots=True, eq=False)
 class _Leaf:
-    """A name of anything but a directory. Names with one origin are hard links."""
+    """A name that is no directory. Names with the same origin are hard links."""
 
     layer: int
-    """Which gave the name."""
+    """The layer that the name is from."""
     origin: Origin
     symlink: str | None
 
@@ -55,31 +55,31 @@ class _Leaf:
 @dataclass(slots=True, eq=False)
 class _Directory:
     layer: int
-    """The last one that named it, or anything inside."""
+    """The last layer with an entry for it, or for anything inside it."""
     origin: Origin | None = None
-    """The member whose attributes it has; None: no member names it."""
+    """The member whose attributes it has; None: it has no entry of its own."""
     names: dict[str, _Leaf | _Directory] = field(default_factory=dict)
     cleared: int = -1
-    """The last layer that hid all that lower ones put inside."""
+    """The last layer that removed everything that lower layers put inside."""
 
 
 class Merge:
-    """The tree while layers are applied, the lowest first. `put` each entry of a layer in its order."""
+    """The tree while layers are applied, the lowest first; `put` gets each entry of a layer in order."""
 
     def __init__(self) -> None:
         self._root = _Directory(0)
         self._layer = self._member = -1
 
     def next_layer(self) -> None:
-        """Begins the next layer."""
+        """Begin the next layer."""
         self._layer += 1
         self._member = -1
 
     def put(self, entry: Entry) -> None:
-        """Applies the next entry of the layer.
+        """Apply the next entry of the layer.
 
         Raises:
-            FormatError: it can't be applied to what is there; the brief is a predicate.
+            FormatError: it can't be applied to the tree; the brief is a predicate.
         """
         self._member += 1
         *above, name = entry.path.split("/")
@@ -89,16 +89,16 @@ class Merge:
         elif is_of_aufs:
             self._add(above, name, entry)
         elif marker := next((part for part in above if part.startswith(_WHITEOUT)), None):
-            raise FormatError(f"lies below {marker!r}, and names with '.wh.' mark what is removed")
+            raise FormatError(f"lies below '{marker}', and names with '.wh.' mark what is removed")
         elif name.startswith(_WHITEOUT):
             self._remove(above, name, entry)
         else:
             self._add(above, name, entry)
 
     def survivors(self) -> Iterator[tuple[Origin | None, str]]:
-        """Every path that is left, directories before what is in them, with the member it stands for.
+        """All paths of the merged tree with their members, directories before their content.
 
-        None for a directory that is empty and that no member names.
+        The member is None for an empty directory without an entry of its own.
         """
         pending: list[tuple[str, _Leaf | _Directory]] = [("", self._root)]
         while pending:
@@ -127,7 +127,7 @@ class Merge:
         there.layer, there.origin = self._layer, origin
 
     def _leaf(self, entry: Entry, origin: Origin) -> _Leaf | None:
-        """What an entry puts under its name; None for a directory."""
+        """The node for an entry; None for a directory."""
         if entry.type is EntryType.DIRECTORY:
             return None
         if entry.type is not EntryType.HARD_LINK:
@@ -138,13 +138,13 @@ class Merge:
         there = directory.names.get(name) if directory else None
         if not isinstance(there, _Leaf):
             what = "is a directory" if there or not entry.target else "is not there"
-            raise FormatError(f"is a hard link to {entry.target!r}, which {what}")
+            raise FormatError(f"is a hard link to '{entry.target}', which {what}")
         return _Leaf(self._layer, there.origin._replace(is_own=False), there.symlink)
 
     def _remove(self, above: Sequence[str], name: str, entry: Entry) -> None:
         removed = name.removeprefix(_WHITEOUT)
         if removed in _NO_NAMES:
-            raise FormatError(f"marks {removed!r} as removed, which is no name")
+            raise FormatError(f"marks '{removed}' as removed, which is no name")
         if entry.type not in _WHITEOUT_TYPES:
             raise FormatError(f"is a {entry.type.value}, and names with '.wh.' mark what is removed")
         directory = self._found(above)
@@ -157,7 +157,7 @@ class Merge:
             self._hide(directory, directory.names)
 
     def _hide(self, directory: _Directory, names: Iterable[str]) -> None:
-        """Takes away what lower layers gave; what this one gave stays, and the directories above it."""
+        """Remove names of lower layers; names of this layer, and the directories above them, stay."""
         pending = [(directory, name) for name in names]
         while pending:
             above, name = pending.pop()
@@ -177,12 +177,12 @@ class Merge:
         return directory if isinstance(directory, _Directory) else None
 
     def _made(self, followed: Sequence[str]) -> _Directory:
-        """The directory at a path without symlinks, made with its parents where it is not there."""
+        """The directory at a path without symlinks; it and its parents are made if missing."""
         directory = self._root
         for part in followed:
             below = directory.names.get(part)
             if isinstance(below, _Leaf):
-                raise FormatError(f"lies below {part!r}, which is no directory")
+                raise FormatError(f"lies below '{part}', which is no directory")
             if below is None:
                 below = directory.names[part] = _Directory(self._layer)
             below.layer = self._layer
@@ -190,7 +190,7 @@ class Merge:
         return directory
 
     def _followed(self, parts: Sequence[str]) -> list[str]:
-        """The names that lead to the same place without a symlink; what is not there is a directory."""
+        """The path with all symlinks resolved; a missing component counts as a directory."""
         left = list(reversed(parts))
         trail: list[tuple[str, _Leaf | _Directory | None]] = []
         symlinks = 0

@@ -27,30 +27,30 @@ _MACHINES = {
 """The machine names of uname(2), as Go calls them."""
 _ALIASES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
 _USUAL_VARIANTS = {"amd64": "v1", "arm64": "v8", "arm": "v7"}
-"""What an absent variant means."""
+"""The default variant of an architecture."""
 _EXAMPLE = "write it like 'linux/amd64' or 'linux/arm64'"
 
 
 @dataclass(frozen=True)
 class Platform:
-    """What an image is made for."""
+    """The platform that an image is built for."""
 
     os: str
     architecture: str
     """As Go calls it: `amd64`, `arm64`."""
     variant: str = ""
-    """Of the architecture, such as `v7`; empty: the usual one."""
+    """Of the architecture, such as `v7`; empty: the default one."""
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     @property
     def is_known(self) -> bool:
-        """False for what is no program's platform: build tools say `unknown/unknown` of their own records."""
+        """False for `unknown/unknown`, which build tools use for attestations."""
         return "unknown" not in {self.os, self.architecture}
 
     def rank(self, wanted: Platform) -> int | None:
-        """How well it does for `wanted`: 0 is best, None not at all. Only 32-bit ARM takes older variants."""
+        """How well it fits `wanted`: 0 is best, None does not fit. Only 32-bit ARM runs older variants."""
         if (self.os, self.architecture) != (wanted.os, wanted.architecture):
             return None
         own, other = self._known_variant(), wanted._known_variant()
@@ -68,26 +68,26 @@ def parse_platform(text: str) -> Platform:
     """The platform that `text` names.
 
     Raises:
-        SourceError: it names none, or one that is not Linux.
+        SourceError: it is no platform, or not Linux.
     """
     os_name, *rest = text.split("/")
     if len(rest) not in {1, 2} or not all(_WORD.fullmatch(part) for part in (os_name, *rest)):
-        raise SourceError(f"{text!r} is no platform", hint=_EXAMPLE)
+        raise SourceError(f"'{text}' is no platform", hint=_EXAMPLE)
     if os_name != "linux":
-        raise SourceError(f"{text!r} is a platform without Linux", hint=_EXAMPLE)
+        raise SourceError(f"'{text}' is a platform without Linux", hint=_EXAMPLE)
     architecture = _ALIASES.get(rest[0], rest[0])
     return Platform(os_name, architecture, rest[1] if len(rest) > 1 else "")
 
 
 def host_platform(machine: str | None = None) -> Platform:
-    """What this host runs, or a host with that `uname -m`."""
+    """The platform of this host, or of a host with this `uname -m`."""
     machine = machine or os.uname().machine
     architecture, variant = _MACHINES.get(machine, (machine, ""))
     return Platform("linux", architecture, variant)
 
 
 def best(wanted: Platform, offered: Iterable[Platform | None]) -> int | None:
-    """Which of these does best for `wanted`, the first of several; None if none does."""
+    """The index of the platform that fits `wanted` best, the first of equals; None if none fits."""
     ranks = [
         (rank, index)
         for index, platform in enumerate(offered)

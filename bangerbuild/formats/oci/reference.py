@@ -1,7 +1,7 @@
-"""What names an image: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, `docker://NAME`.
+"""Image references: `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, `docker://NAME`.
 
-The spelling is that of skopeo and podman (containers-transports(5)); names of registries are read as Docker
-reads them (github.com/distribution/reference): `docker://debian` is `docker.io/library/debian:latest`.
+The syntax is that of skopeo and podman (containers-transports(5)); names in registries are completed as
+Docker does (github.com/distribution/reference): `docker://debian` is `docker.io/library/debian:latest`.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _DIGEST = re.compile("sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 
 @dataclass(frozen=True)
 class Reference:
-    """One image, as it is named."""
+    """A reference to one image."""
 
     transport: str
     """`oci`, `oci-archive`, `docker-archive` or `docker`."""
     name: str
-    """The path as it was written, or a registry's name with its repository: `docker.io/library/debian`."""
+    """The path as written, or the registry with the repository: `docker.io/library/debian`."""
     tag: str | None = None
-    """None: the only image there is; a registry's reference without a digest always has one."""
+    """None: the file has one image only. A registry reference without a digest always has a tag."""
     digest: str | None = None
-    """Of a registry's manifest; it counts, and not the tag."""
+    """Of a manifest in a registry; it takes precedence over the tag."""
 
     def pinned(self, digest: str) -> Reference:
-        """What a registry has under this digest, whatever its tag may name by now."""
+        """The reference to a digest in the same repository, without a tag."""
         return replace(self, tag=None, digest=digest)
 
     def __str__(self) -> str:
-        """As skopeo takes it."""
+        """In skopeo's syntax."""
         if self.digest:
             return f"{_REGISTRY_START}{self.name}@{self.digest}"
         if self.transport == REGISTRY:
@@ -55,21 +55,21 @@ class Reference:
 
 
 def parse_reference(text: str) -> Reference:
-    """The image that `text` names.
+    """Parse a reference.
 
     Raises:
-        SourceError: it is no reference; the hint is how to write it.
+        SourceError: it is no reference; the hint shows the syntax.
     """
     transport, colon, rest = text.partition(":")
     if colon and transport in _FILES:
         return _file_reference(text, transport, rest)
     if text.startswith(_REGISTRY_START):
         return _registry_reference(text, text.removeprefix(_REGISTRY_START))
-    raise SourceError(f"{text!r} names no image", hint=_way_out(text))
+    raise SourceError(f"'{text}' names no image", hint=_way_out(text))
 
 
 def parse_name(text: str) -> Reference:
-    """What a registry's image is called, written without `docker://`; SourceError as `parse_reference`."""
+    """Parse a registry reference without `docker://`; SourceError as `parse_reference`."""
     return _registry_reference(text, text)
 
 
@@ -83,11 +83,11 @@ def _way_out(text: str) -> str:
 def _file_reference(text: str, transport: str, rest: str) -> Reference:
     path, colon, tag = rest.partition(":")
     if not path or "\0" in path:
-        raise SourceError(f"{text!r} names no file", hint=f"write it like '{transport}:PATH:TAG'")
+        raise SourceError(f"'{text}' names no file", hint=f"write it like '{transport}:PATH:TAG'")
     grammar = _LAYOUT_TAG if transport != DOCKER_ARCHIVE else _ARCHIVE_TAG
     if colon and not grammar.fullmatch(tag):
         raise SourceError(
-            f"{text!r} has a tag that is none: {tag!r}",
+            f"'{text}' has a tag that is none: '{tag}'",
             hint="a tag begins with a letter or digit; a path can't have ':' in it",
         )
     return Reference(transport, path, tag or None)
@@ -97,13 +97,13 @@ def _registry_reference(text: str, rest: str) -> Reference:
     rest, at, digest = rest.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise SourceError(
-            f"{text!r} has a digest that is none: {digest!r}", hint="write '@sha256:…', 64 digits"
+            f"'{text}' has a digest that is none: '{digest}'", hint="write '@sha256:…', 64 digits"
         )
     above, slash, last = rest.rpartition("/")
     last, colon, tag = last.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise SourceError(
-            f"{text!r} has a tag that is none: {tag!r}", hint="a tag has letters, digits, '_', '.' and '-'"
+            f"'{text}' has a tag that is none: '{tag}'", hint="a tag has letters, digits, '_', '.' and '-'"
         )
     name = _full_name(text, above + slash + last)
     if not tag and not digest:
@@ -112,7 +112,7 @@ def _registry_reference(text: str, rest: str) -> Reference:
 
 
 def _full_name(text: str, name: str) -> str:
-    """With its registry, and the `library` of Docker's own images."""
+    """The name with its registry, and with `library/` for Docker's official images."""
     host, slash, path = name.partition("/")
     if not slash or not (set(host) & set(".:[") or host == "localhost" or host != host.lower()):
         host, path = _DEFAULT_REGISTRY, name
@@ -123,11 +123,11 @@ def _full_name(text: str, name: str) -> str:
     components = path.split("/")
     wrong = next((part for part in components if not _COMPONENT.fullmatch(part)), None)
     if wrong is not None or not _HOST.fullmatch(host):
-        what = f"registry {host!r}" if wrong is None else f"part {wrong!r}"
+        what = f"registry '{host}'" if wrong is None else f"part '{wrong}'"
         raise SourceError(
-            f"{text!r} names no image: its {what} is no name",
+            f"'{text}' names no image: its {what} is no name",
             hint="names are lower-case letters and digits, with '.', '_' or '-' between them",
         )
     if len(path) > _NAME_BYTES_MAX:
-        raise SourceError(f"{text!r} names no image: a name has {_NAME_BYTES_MAX} bytes at most")
+        raise SourceError(f"'{text}' names no image: a name has {_NAME_BYTES_MAX} bytes at most")
     return f"{host}/{path}"

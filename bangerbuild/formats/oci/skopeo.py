@@ -1,6 +1,6 @@
-"""skopeo, which asks registries and brings their images here: its commands, and its errors in plain words.
+"""The program skopeo, which queries registries and copies images: its command lines and its errors.
 
-It finds registries the user's own way: credentials, mirrors, proxies and certificates are read from where
+The user's own configuration applies: credentials, mirrors, proxies and certificates are read from where
 podman and skopeo read them (containers-auth.json(5), containers-registries.conf(5)).
 """
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from bangerbuild.process import Completed
 
 RETRIES = 3
-"""After 1, 2 and 4 seconds; only what may be better the next time is tried again."""
+"""After 1, 2 and 4 seconds; skopeo retries only temporary errors."""
 _OUTPUT_BYTES = 8 << 20
-"""A manifest has 4 MiB at most."""
+"""A manifest has at most 4 MiB."""
 _INSPECT_SECONDS = 300
 _CONFIGURATION = "CONTAINERS_REGISTRIES_CONF"
 _PASSED_ON = re.compile(
@@ -36,16 +36,16 @@ _PASSED_ON = re.compile(
     "|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy"
     "|DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_DIR|(AWS|AZURE|GOOGLE)_.*"
 )
-"""Of the user's environment; the last line is what programs that keep credentials want to know."""
+"""Variables that are passed on; the last line is for credential helpers."""
 _MESSAGE = re.compile(r'^time=\S+ level=(\w+) msg="(.*)"\n?', re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class _Failure:
     pattern: str
-    """Found in what skopeo says of it."""
+    """Matched against skopeo's error output."""
     brief: str
-    """A predicate."""
+    """A predicate: what follows the reference."""
     hint: str | None = None
 
 
@@ -90,32 +90,32 @@ _FAILURES = (
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """What skopeo is to know of the user's environment."""
+    """The variables of the user's environment that skopeo gets."""
     return {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
 
 
 def inspect_digest(reference: Reference, *, environ: Mapping[str, str], retries: int = RETRIES) -> Command:
-    """Prints the manifest or index that a registry has for a reference; `digest_in` takes it from there."""
+    """The command that prints a reference's manifest or index; `digest_in` parses its output."""
     options = ("inspect", "--raw", f"--retry-times={retries}", str(reference))
     return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
 
 
 def inspect_configuration(reference: Reference, *, environ: Mapping[str, str]) -> Command:
-    """Prints the configuration that a registry has for the manifest of a reference."""
+    """The command that prints the configuration of a reference."""
     options = ("inspect", "--config", "--raw", f"--retry-times={RETRIES}", str(reference))
     return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
 
 
 def document_in(printed: str) -> bytes:
-    """The document in what one of these commands printed, byte for byte."""
+    """The document in the output of an inspect command, byte for byte."""
     return _MESSAGE.sub("", printed).encode()
 
 
 def digest_in(printed: str, reference: Reference, platform: Platform) -> str:
-    """The digest of the manifest that stands for a platform, from what `inspect_digest` printed.
+    """The digest of the manifest for a platform, from the output of `inspect_digest`.
 
     Raises:
-        SourceError: there is none.
+        SourceError: there is no manifest for the platform.
     """
     raw = document_in(printed)
     document = parse_document(raw, str(reference))
@@ -131,16 +131,18 @@ def copy_to_layout(
     *,
     environ: Mapping[str, str],
 ) -> Command:
-    """Brings one image into a layout as its only one, without a tag. Layers stay as they are compressed.
+    """The command that copies one image into a layout, as its only image, without a tag.
+
+    Layers keep their compression.
 
     Args:
         reference: of a registry.
-        layout: not there, or an empty directory, and its parent is there. A failure leaves half an image.
-        platform: which image of an index.
-        environ: the user's.
+        layout: missing or an empty directory; its parent exists. A failure leaves an incomplete image.
+        platform: selects an image of an index.
+        environ: the user's environment.
 
     Raises:
-        SourceError: a path that skopeo would take apart.
+        SourceError: the path has a ':', which skopeo would split at.
     """
     if ":" in str(layout):
         raise SourceError(
@@ -155,7 +157,7 @@ def copy_to_layout(
         "copy",
         "--quiet",
         f"--retry-times={RETRIES}",
-        "--remove-signatures",  # the policy has judged them by then, and a layout has no place for them
+        "--remove-signatures",  # the policy has verified them by then, and a layout can't hold them
         "--dest-oci-accept-uncompressed-layers",
         str(reference),
         f"oci:{layout}",
@@ -164,11 +166,11 @@ def copy_to_layout(
 
 
 def run(command: Command, reference: Reference) -> Completed:
-    """Runs one of these commands.
+    """Run one of these commands.
 
     Raises:
         ToolError: skopeo is missing, can't be started, or takes too long.
-        SourceError: it failed; the brief says why in terms of the reference.
+        SourceError: it failed; the brief names the reference and the reason.
     """
     completed = process.run(replace(command, ok=frozenset(range(256))))
     if completed.code != 0:
@@ -180,7 +182,7 @@ def failure(printed: str, reference: Reference) -> SourceError:
     """The error for what skopeo printed before it failed."""
     messages = [match[2].replace('\\"', '"') for match in _MESSAGE.finditer(printed) if match[1] == "fatal"]
     details = "\n".join(messages) or printed.strip()
-    said = details.replace(reference.name, "")  # a name may hold any word
+    said = details.replace(reference.name, "")  # the name itself may match a pattern
     for known in _FAILURES:
         if re.search(known.pattern, said):
             return SourceError(f"'{reference}' {known.brief}", details=details, hint=known.hint)
@@ -190,7 +192,7 @@ def failure(printed: str, reference: Reference) -> SourceError:
 def _command(
     options: tuple[str, ...], environ: Mapping[str, str], *, timeout_seconds: float | None = None
 ) -> Command:
-    """The program, and the configuration that older versions want to be told by an option."""
+    """A skopeo command; older versions take the registries' configuration only as an option."""
     configuration = environ.get(_CONFIGURATION)
     own = (f"--registries-conf={configuration}",) if configuration else ()
     return Command(

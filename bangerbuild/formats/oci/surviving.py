@@ -1,4 +1,7 @@
-"""What is left of one layer, kept in as little memory as it can be: a byte for most of its members."""
+"""The paths that the members of one layer have in the merged tree.
+
+Stored compactly: most members keep only their own path, which takes one byte.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class SurvivingPaths:
-    """The paths that the members of a layer's tarball have in the end, each in the order it was told."""
+    """The surviving paths of a layer's members, each member's in the order they were added."""
 
     def __init__(self) -> None:
         self._own = bytearray()
-        """By the member: 1 where its own path comes first."""
+        """By member number: 1 if its own path survives and was added first."""
         self._others: defaultdict[int, list[str]] = defaultdict(list)
-        """Those that come after it, or all of them."""
+        """By member number: the other paths."""
         self.count = 0
-        """Of the members that are left."""
+        """The number of members with a surviving path."""
 
     def add(self, member: int, path: str, *, is_own: bool) -> None:
-        """A further path of a member; `is_own`: it is what the member itself says."""
+        """Add a path of a member; `is_own`: it is the member's own path."""
         is_first = not (self._has_own(member) or member in self._others)
         self.count += is_first
         if is_own and is_first:
@@ -31,7 +34,7 @@ class SurvivingPaths:
             self._others[member].append(path)
 
     def paths(self, member: int, own: str) -> Sequence[str]:
-        """All paths of a member, whose own is `own`; none if nothing is left of it."""
+        """All paths of a member whose own path is `own`; empty if none survives."""
         others = self._others.get(member, ())
         return (own, *others) if self._has_own(member) else others
 

@@ -249,7 +249,7 @@ def test_a_hard_link_to_what_is_no_file_is_refused_by_name(
 ) -> None:
     error = refusal(layout, [A], [*members, hard_link(b"link", target.encode() or b"/")])
 
-    assert error.brief.endswith(f"'link' is a hard link to {target!r}, which {what}")
+    assert error.brief.endswith(f"'link' is a hard link to '{target}', which {what}")
 
 
 def test_a_hard_link_to_itself_changes_nothing(merged: Merged) -> None:
@@ -331,7 +331,7 @@ def test_a_whiteout_of_no_name_is_refused(layout: Path, name: bytes, removed: st
 
     error = refusal(layout, lower, [member(name)])
 
-    assert error.brief.endswith(f"{name.decode()!r} marks {removed!r} as removed, which is no name")
+    assert error.brief.endswith(f"'{name.decode()}' marks '{removed}' as removed, which is no name")
 
 
 @pytest.mark.parametrize("kind", [b"5", b"3", b"6"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bangerbuild.guest.files import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
+from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
 
 
 def test_edits_that_are_joined_keep_their_order() -> None:
