@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import networkx as nx
 
 from bangerbuild.errors import GraphError, UsageError
+from bangerbuild.model import StepId
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -79,7 +80,7 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     """
     if found := matches(ids, name):
         return found
-    known = {prefix for step_id in ids for prefix in _prefixes(step_id)}
+    known = {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
     near = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
         f"no step is called '{name}'",
@@ -90,11 +91,6 @@ def matching(ids: Collection[str], name: str) -> list[str]:
 def matches(ids: Collection[str], name: str) -> list[str]:
     """The same; none is no error."""
     return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
-
-
-def _prefixes(step_id: str) -> list[str]:
-    parts = step_id.split(".")
-    return [".".join(parts[:count]) for count in range(2, len(parts) + 1)]
 
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:

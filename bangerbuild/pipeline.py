@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
-from bangerbuild.model import Verb, unseen
+from bangerbuild.model import StepId, Verb, unseen
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.request import Request, RunOptions, epoch
@@ -182,7 +182,7 @@ def lock(
 def _owners(made: Plan) -> frozenset[str]:
     """The VMs and images of which something is to be done: `vm.web` for `vm.web.root`."""
     changing = (action.id for action in made.actions if action.verb not in {Verb.KEEP, Verb.BLOCKED})
-    return frozenset(".".join(step_id.split(".")[:2]) for step_id in changing)
+    return frozenset(StepId(step_id).owner for step_id in changing)
 
 
 def _forced(loaded: Loaded, request: Request) -> frozenset[str]:

@@ -15,6 +15,7 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError
+from bangerbuild.model import StepId
 from bangerbuild.pipeline import load
 from bangerbuild.steps import is_patch
 from bangerbuild.store.faults import store_error
@@ -82,9 +83,9 @@ def destroy(
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
         return Loss(request.targets)
-    alone = any(target.startswith("image.") for target in request.targets)  # whom VMs may be made on
+    alone = any(StepId(target).table == "image" for target in request.targets)  # whom VMs may be made on
     with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
-        opened.lock({".".join(target.split(".")[:2]) for target in request.targets})
+        opened.lock({StepId(target).owner for target in request.targets})
         ids = _matched(_kinds(wanted, opened), request.targets)
         loss = _loss(opened, wanted, ids, request.targets)
         _refuse_bases(opened, loss)
@@ -109,7 +110,7 @@ def _matched(kinds: Mapping[str, str], targets: Sequence[str]) -> frozenset[str]
             raise UsageError(f"--target {target} names no VM, image or step", hint=f"--target {target}.NAME")
         found = graph.matching(kinds, target)
         if all(is_patch(kinds[step_id]) for step_id in found):
-            disk = target.rpartition(".")[0]
+            disk = StepId(target).parent
             raise UsageError(f"{target} changes a disk and makes none", hint=f"--target {disk}")
         ids.update(found)
     return frozenset(ids)
@@ -132,12 +133,15 @@ def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str
 
 def _left(opened: Store, target: str) -> Iterator[str]:
     """What was made for a VM or an image, named as a whole, and is no step's any more."""
-    table, name, *rest = target.split(".")
-    if table == "vm" and not rest:
+    asked = StepId(target)
+    if asked.part:
+        return
+    name = asked.name
+    if asked.table == "vm":
         known = {artifact for record in opened.records.values() for artifact in record.artifacts}
         own = (artifact for artifact in opened.stamps if artifact.startswith(f"vms/{name}/"))
         yield from (artifact for artifact in own if artifact not in known)
-    elif table == "image" and not rest:
+    elif asked.table == "image":
         for directory in dependents.image_directories(opened):
             if directory.startswith(f"images/{name}/"):
                 yield from (f"{directory}/{path.name}" for path in (opened.path / directory).iterdir())
@@ -200,9 +204,9 @@ def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
 
 def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> None:
     """The directory of a VM or an image named as a whole; what else is kept there is named, and stays."""
-    table, name, *rest = target.split(".")
-    directory = top / f"{table}s" / name
-    if rest or not directory.is_dir():
+    asked = StepId(target)
+    directory = top / f"{asked.table}s" / asked.name
+    if asked.part or not directory.is_dir():
         return
     if directory.is_symlink():
         warn(f"'{directory}' stays: it is a symlink, and was not made here")

@@ -16,7 +16,7 @@ from bangerbuild import graph, sizes, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
-from bangerbuild.model import Verb
+from bangerbuild.model import StepId, Verb
 from bangerbuild.pipeline import load
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
@@ -165,21 +165,19 @@ def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
 
 def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
     """What is remembered of things that no manifest declares, and of which no file is left."""
-    declared = {_owner(step_id) for step_id in wanted}
+    declared = {StepId(step_id).owner for step_id in wanted}
     needed = dependents.dependents(opened)  # a root's image may come back, and the root with it
     records: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(opened.records.values(), key=lambda record: record.id):
         is_old = record.id != record.step_id
         if needed.keys() & set(map(dependents.image_directory, record.artifacts)):
             continue
-        if (is_old or _owner(record.id) not in declared) and not any(map(opened.exists, record.artifacts)):
+        if (is_old or StepId(record.id).owner not in declared) and not any(
+            map(opened.exists, record.artifacts)
+        ):
             records.setdefault(record.artifacts, []).append(record.id)
     for artifacts, ids in records.items():
         yield Waste(artifacts[0], GONE, artifacts=artifacts, records=tuple(ids))
-
-
-def _owner(step_id: str) -> str:
-    return ".".join(step_id.split(".")[:2])
 
 
 def _left_in_staging(path: Path, lock_seconds: float) -> Iterator[Waste]:

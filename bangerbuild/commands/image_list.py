@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild import sizes
 from bangerbuild.errors import UsageError
+from bangerbuild.model import StepId
 from bangerbuild.resolving.lockfile import PIN_KEYS
 
 if TYPE_CHECKING:
@@ -101,18 +102,17 @@ def details(image: StoredImage) -> Iterator[str]:
 
 def _is_kept_rootfs(record: Record) -> bool:
     """Each recipe's run is kept under its own fingerprint, beside that of the step's last run."""
-    step_id, _, fingerprint = record.id.partition("@")
-    return bool(fingerprint) and step_id.startswith("image.") and step_id.endswith(".rootfs")
+    return record.id != record.step_id and StepId(record.step_id).part == "rootfs"
 
 
 def _image(record: Record, store: Store) -> StoredImage:
-    step_id = record.id.partition("@")[0]
-    name = step_id.split(".")[1]
+    step_id = record.step_id
+    name = StepId(step_id).name
     (artifact,) = record.artifacts
     status = (store.path / artifact).stat()
     last = store.records.get(step_id)
-    parts = [part for key in PARTS if (part := store.records.get(f"image.{name}.{key}"))]
-    kernel = next((part for part in parts if part.id.endswith(".kernel")), None)
+    parts = [part for key in PARTS if (part := store.records.get(StepId.image(name, key)))]
+    kernel = next((part for part in parts if StepId(part.id).part == "kernel"), None)
     return StoredImage(
         name=name,
         fingerprint=record.fingerprint,
@@ -139,13 +139,15 @@ def _users(store: Store, step_id: str, image: Record) -> Iterator[str]:
     for record in store.records.values():
         if "@" in record.id or not any(map(store.exists, record.artifacts)):
             continue
-        is_derived = record.recipe.inputs.get(step_id) == image.fingerprint and record.id.endswith(".rootfs")
+        is_derived = (
+            record.recipe.inputs.get(step_id) == image.fingerprint and StepId(record.id).part == "rootfs"
+        )
         if record.facts.get("base") == image.artifacts[0] or is_derived:
             yield record.id
 
 
 def _row(image: StoredImage) -> tuple[str, ...]:
-    users = [".".join(step_id.split(".")[:2]) for step_id in image.used_by]
+    users = [StepId(step_id).owner for step_id in image.used_by]
     return (
         image.name if image.is_current else f"{image.name} (old)",
         image.fingerprint[:SHOWN_DIGITS],

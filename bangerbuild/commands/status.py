@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import sizes
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.model import Verb
+from bangerbuild.model import StepId, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -92,7 +92,7 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
     known = {action.id for action in plan.actions}
     made_by: dict[str, str] = {}
     for step_id, record in sorted(store.records.items()):
-        if step_id.startswith("vm.") and step_id not in known:
+        if StepId(step_id).table == "vm" and step_id not in known:
             for artifact in record.artifacts:
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():

@@ -25,7 +25,7 @@ import tomli_w
 
 from bangerbuild import observed
 from bangerbuild.errors import BusyError, LockFileError
-from bangerbuild.model import Pin
+from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import lock_entry
 
 if TYPE_CHECKING:
@@ -84,8 +84,9 @@ class LockFile:
         """The file."""
         tree: dict[str, Any] = {"version": VERSION}
         for place in sorted(self.entries):
-            table, name, key = place.split(".")
-            tree.setdefault(table, {}).setdefault(name, {})[key] = dict(self.entries[place].words)
+            step_id = StepId(place)
+            images = tree.setdefault(step_id.table, {})
+            images.setdefault(step_id.name, {})[step_id.part] = dict(self.entries[place].words)
         return HEAD + tomli_w.dumps(tree)
 
 

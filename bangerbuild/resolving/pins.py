@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import LockFileError
+from bangerbuild.model import StepId
 from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile
 from bangerbuild.sources.source import PIN_FACT, Resolution
 
@@ -140,7 +141,7 @@ class _Settling:
         return entry if entry and entry.answers(words) else None
 
     def _is_moved(self, place: str) -> bool:
-        return place.split(".")[1] in self.options.upgrade
+        return StepId(place).name in self.options.upgrade
 
     def check(self) -> None:
         """Whether the lock file is as it must be, before anything is asked."""
@@ -181,12 +182,12 @@ def _places(manifest: Manifest) -> Iterator[tuple[str, DeclaredSource]]:
         for key in KEYS:
             source: DeclaredSource | None = getattr(image, key)
             if source is not None:
-                yield f"image.{image.name}.{key}", source
+                yield StepId.image(image.name, key), source
 
 
 def _differing(differing: list[tuple[str, str]]) -> LockFileError:
     (place, written), *others = differing
-    name = place.split(".")[1]
+    name = StepId(place).name
     return LockFileError(
         f"'{written}' of {place} is not what {FILE_NAME} says",
         details="\n".join(f"neither is '{other}' of {where}" for where, other in others) or None,

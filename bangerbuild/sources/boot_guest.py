@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files
+from bangerbuild.model import StepId
 from bangerbuild.sources.bases import NeverLocked
 from bangerbuild.sources.source import BootContent
 
@@ -42,7 +43,8 @@ class GuestBootFile(NeverLocked):
         if path is None:
             return None
         if _GLOB & set(path.rpartition("/")[0]):
-            message = f"'{path}' has a pattern in the name of a directory"
+            text = table.get("guest")
+            message = f"'{text}' has a pattern in the name of a directory"
             table.problem("guest", message, "only the last component may hold * and ?")
             return None
         return cls(path)
@@ -54,7 +56,7 @@ class GuestBootFile(NeverLocked):
 
     def inputs(self, image: str) -> tuple[str, ...]:
         """See BootSource."""
-        return (f"image.{image}.rootfs",)
+        return (StepId.image(image, "rootfs"),)
 
     def reads(self, role: str) -> tuple[Source, ...]:  # noqa: ARG002  # the root filesystem is an input
         """See DeclaredSource."""

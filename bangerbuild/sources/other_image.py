@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from bangerbuild.model import NO_RECIPE
+from bangerbuild.model import NO_RECIPE, StepId
 from bangerbuild.sources.bases import NeverLocked
 from bangerbuild.sources.source import Content, ImageArtifact
 
@@ -61,7 +61,7 @@ class OtherImage(NeverLocked):
     @property
     def inputs(self) -> tuple[str, ...]:
         """See ImageSource."""
-        return (f"image.{self.image}.{self.key}",)
+        return (StepId.image(self.image, self.key),)
 
     def reads(self, role: str) -> tuple[Source, ...]:  # noqa: ARG002  # another step's artifact is an input
         """See DeclaredSource."""

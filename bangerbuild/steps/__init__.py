@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bangerbuild.model import Step
+from bangerbuild.model import Step, StepId
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
 from bangerbuild.steps.image_initrd import ImageInitrd
@@ -72,10 +72,6 @@ def is_exclusive(kind: str) -> bool:
 def declare(manifest: Manifest) -> list[Step]:
     """Every step that the manifest asks for: image by image, then VM by VM."""
     steps = [step for step_class in STEPS for step in step_class.declare(manifest)]
-    owners = {
-        f"{table}.{name}": number
-        for number, (table, name) in enumerate(
-            [*(("image", name) for name in manifest.images), *(("vm", name) for name in manifest.vms)]
-        )
-    }
-    return sorted(steps, key=lambda step: owners[".".join(step.id.split(".")[:2])])
+    names = (*(f"image.{name}" for name in manifest.images), *(f"vm.{name}" for name in manifest.vms))
+    order = {owner: number for number, owner in enumerate(names)}
+    return sorted(steps, key=lambda step: order[StepId(step.id).owner])

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making, tools
+from bangerbuild.model import StepId
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class DataDisk(PlainDisk):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"vm.{self.vm}.disk.{self.name}"
+        return StepId.vm(self.vm, f"disk.{self.name}")
 
     @property
     def outputs(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
+from bangerbuild.model import StepId
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -45,4 +46,4 @@ class DataPatch(DiskPatch):
     @property
     def changes(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.disk.{self.disk}"
+        return StepId.vm(self.name, f"disk.{self.disk}")

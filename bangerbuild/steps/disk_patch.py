@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
-from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.steps import differences, disks, ledger, patching, views
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
@@ -57,7 +57,7 @@ class DiskPatch(ABC):
         """See Step. The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
-        return (self.changes, f"image.{self.image}.rootfs") if by_name else (self.changes,)
+        return (self.changes, StepId.image(self.image, "rootfs")) if by_name else (self.changes,)
 
     @property
     def sources(self) -> tuple[Source, ...]:

@@ -10,6 +10,7 @@ from bangerbuild.disk import clone
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
+from bangerbuild.model import StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -50,7 +51,7 @@ class ImageInitrd(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"image.{self.name}.initrd"
+        return StepId.image(self.name, "initrd")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -60,7 +61,7 @@ class ImageInitrd(Unopened):
 
     @property
     def _kernel(self) -> str:
-        return f"image.{self.name}.kernel"
+        return StepId.image(self.name, "kernel")
 
     @property
     def outputs(self) -> tuple[str, ...]:

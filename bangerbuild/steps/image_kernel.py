@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import clone
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
+from bangerbuild.model import StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -58,7 +59,7 @@ class ImageKernel(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"image.{self.name}.kernel"
+        return StepId.image(self.name, "kernel")
 
     @property
     def inputs(self) -> tuple[str, ...]:

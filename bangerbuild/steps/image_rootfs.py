@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from bangerbuild.model import StepId
 from bangerbuild.steps import image_files, image_source, images
 from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened
@@ -40,7 +41,7 @@ class ImageRootfs(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"image.{self.name}.rootfs"
+        return StepId.image(self.name, "rootfs")
 
     @property
     def inputs(self) -> tuple[str, ...]:

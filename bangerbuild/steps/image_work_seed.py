@@ -10,6 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.formats.flatten import NESTED, flattened
 from bangerbuild.formats.totals import measure
+from bangerbuild.model import StepId
 from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
@@ -54,7 +55,7 @@ class ImageWorkSeed(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"image.{self.name}.work_seed"
+        return StepId.image(self.name, "work_seed")
 
     @property
     def inputs(self) -> tuple[str, ...]:

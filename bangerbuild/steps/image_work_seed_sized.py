@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making
 from bangerbuild.errors import SourceError
+from bangerbuild.model import StepId
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -55,12 +56,12 @@ class ImageWorkSeedSized(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"image.{self.name}.work_seed@{size_name(self.size_bytes)}"
+        return StepId.image(self.name, f"work_seed@{size_name(self.size_bytes)}")
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return (f"image.{self.name}.work_seed",)
+        return (StepId.image(self.name, "work_seed"),)
 
     @property
     def outputs(self) -> tuple[str, ...]:

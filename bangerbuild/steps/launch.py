@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -80,12 +80,12 @@ class Launch(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.launch"
+        return StepId.vm(self.name, "launch")
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        boot = (f"image.{self.image}.kernel", f"image.{self.image}.initrd")[: 1 + self.initrd]
+        boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
         return (*self._disks().values(), *(boot if self._has_kernel else ()))
 
     @property
@@ -119,11 +119,14 @@ class Launch(Unopened):
     def _directory(self) -> str:
         return f"vms/{self.name}"
 
-    def _disks(self) -> dict[str, str]:
+    def _disks(self) -> dict[str, StepId]:
         """Each disk's name and the step that makes it, in the order in which the guest finds them."""
-        vm = f"vm.{self.name}"
-        work = {"work": f"{vm}.work"} if self.work else {}
-        return {"root": f"{vm}.root"} | work | {name: f"{vm}.disk.{name}" for name in self.disks}
+        work = {"work": StepId.vm(self.name, "work")} if self.work else {}
+        return (
+            {"root": StepId.vm(self.name, "root")}
+            | work
+            | {name: StepId.vm(self.name, f"disk.{name}") for name in self.disks}
+        )
 
     def _machine(self, view: View) -> machine.Machine:
         _, *others = self._disks().values()
@@ -134,15 +137,15 @@ class Launch(Unopened):
 
     def _root(self, view: View) -> Attachment:
         """What is there decides, not what is declared: a root that a guest has written to stays as it is."""
-        root_id = f"vm.{self.name}.root"
+        root_id = StepId.vm(self.name, "root")
         artifact = view.artifact(root_id)
         disk_format = formats.of_file(artifact)
         base = self._relative(disks.base_of(view, root_id).name) if disk_format.stands_on_base else ""
         return disk_format.attachment(self._relative(artifact), base)
 
     def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
-        kernel, vmlinux = view.artifacts(f"image.{self.image}.kernel")
-        initrd = view.artifact(f"image.{self.image}.initrd") if self.initrd else None
+        kernel, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
+        initrd = view.artifact(StepId.image(self.image, "initrd")) if self.initrd else None
         line = cmdline.with_network(start.cmdline, start.network, start.hostname or self.name)
         return machine.Boot(
             kernel=self._relative(kernel),

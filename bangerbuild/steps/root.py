@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -72,12 +72,12 @@ class Root(Unopened):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.root"
+        return StepId.vm(self.name, "root")
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """See Step."""
-        return (f"image.{self.image}.rootfs",)
+        return (StepId.image(self.image, "rootfs"),)
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -178,4 +178,4 @@ def _image_of(situation: Situation) -> str | None:
     """The step whose artifact a root stands on, which need not be of the image that is declared now."""
     base = str(situation.record.facts.get("base", "")) if situation.record else ""
     table, *rest = base.split("/")
-    return f"image.{rest[0]}.rootfs" if table == "images" and rest else None
+    return StepId.image(rest[0], "rootfs") if table == "images" and rest else None

@@ -9,6 +9,7 @@ from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
+from bangerbuild.model import StepId
 from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
@@ -58,7 +59,7 @@ class RootPatch(DiskPatch):
     @property
     def changes(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.root"
+        return StepId.vm(self.name, "root")
 
     @property
     def inputs(self) -> tuple[str, ...]:

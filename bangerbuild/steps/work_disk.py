@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.model import StepId
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
 from bangerbuild.steps.plain_disk import PlainDisk
@@ -46,7 +47,7 @@ class WorkDisk(PlainDisk):
     @property
     def id(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.work"
+        return StepId.vm(self.name, "work")
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -72,5 +73,5 @@ def _seed(vm: VM, image: Image) -> tuple[str, ...]:
     if image.work_seed is None:
         return ()
     size_bytes = vm.work.size_bytes if vm.work else None
-    seed = f"image.{image.name}.work_seed"
+    seed = StepId.image(image.name, "work_seed")
     return (f"{seed}@{size_name(size_bytes)}" if size_bytes else seed,)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
+from bangerbuild.model import StepId
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -42,4 +43,4 @@ class WorkPatch(DiskPatch):
     @property
     def changes(self) -> str:
         """See Step."""
-        return f"vm.{self.name}.work"
+        return StepId.vm(self.name, "work")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
-from bangerbuild.guest.view import GuestFile, GuestSymlink
+from bangerbuild.tree import GuestFile, GuestSymlink
 from tests.guest.view import OPENRC, SYSTEMD, guest
 from tests.need import need
 

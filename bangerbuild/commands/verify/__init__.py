@@ -24,6 +24,7 @@ from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import CheckRoom, Skeletons
 from bangerbuild.errors import BusyError, StoreError
+from bangerbuild.model import StepId
 from bangerbuild.pipeline import known_pins, load
 from bangerbuild.request import epoch
 from bangerbuild.store.locks import StoreLock
@@ -134,7 +135,7 @@ def _below(records: Mapping[str, Record], record: Record) -> Iterator[Record]:
 
 def _examined(opened: Store, records: Sequence[str], run_options: RunOptions) -> Iterator[tuple[Check, ...]]:
     """The checks of each VM or image, several of them at once, in the order of their names."""
-    owners = [(owner, tuple(ids)) for owner, ids in groupby(records, _owner)]
+    owners = [(owner, tuple(ids)) for owner, ids in groupby(records, lambda step_id: StepId(step_id).owner)]
     examination = _Examination(opened, run_options)
     pool = ThreadPoolExecutor(run_options.jobs, thread_name_prefix="verify")
     try:
@@ -147,10 +148,6 @@ def _examined(opened: Store, records: Sequence[str], run_options: RunOptions) ->
         raise
     pool.shutdown()
     examination.close()
-
-
-def _owner(step_id: str) -> str:
-    return ".".join(step_id.split(".")[:2])
 
 
 class _Examination:

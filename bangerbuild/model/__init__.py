@@ -1,0 +1,46 @@
+"""The nouns: Step, Recipe, Action, Plan, Reason, Record; frozen values, and the Protocols around them.
+
+A step says what it makes and from what. A recipe is all that decides the bytes. A record is what the store
+remembers of a step that ran. An action is what a plan means to do about one step, and why.
+"""
+
+from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Source
+from bangerbuild.model.host import Host
+from bangerbuild.model.ids import StepId
+from bangerbuild.model.plan import Action, Outcome, Plan, Result
+from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
+from bangerbuild.model.recipe import Recipe, Record
+from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, unseen
+from bangerbuild.model.step import Step
+from bangerbuild.model.verdict import FileDiff, Preview, Situation, Verdict
+from bangerbuild.model.workspace import View, Workspace
+
+__all__ = [
+    "NO_RECIPE",
+    "Action",
+    "FileDiff",
+    "Host",
+    "HostPath",
+    "Json",
+    "Outcome",
+    "Pin",
+    "Plan",
+    "PlanReporter",
+    "Preview",
+    "Progress",
+    "Reason",
+    "ReasonCode",
+    "Recipe",
+    "Record",
+    "Reporter",
+    "Result",
+    "Situation",
+    "Source",
+    "Step",
+    "StepId",
+    "Verb",
+    "Verdict",
+    "View",
+    "Workspace",
+    "unseen",
+]

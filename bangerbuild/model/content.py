@@ -1,0 +1,59 @@
+"""Content from outside the store that a step reads: its place on this host, or what it is pinned to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.formats.hostentry import TreeRules
+
+
+NO_RECIPE = {"recipe": False}
+"""Metadata of a field that decides no byte, such as where bytes come from: it is left out of the recipe."""
+
+
+@dataclass(frozen=True)
+class HostPath:
+    """A file or directory of the host: its absolute path, and the words that named it in the manifest.
+
+    A recipe holds neither: what counts is the content, which is a `Source`.
+    """
+
+    path: Path = field(metadata=NO_RECIPE)
+    written: str = field(metadata=NO_RECIPE)
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What a source elsewhere stood for when it was asked; from then on it stands for that."""
+
+    digest: str
+    """sha256, 64 hex digits: of a download, of a container image's manifest, of the tarball of a suite."""
+    platform: str | None = None
+    """Of a container image, such as `linux/amd64`."""
+    versions: str | None = None
+    """Of a tarball made of packages: the digest of their names and versions."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A host file or directory that a step reads, or what lies elsewhere and was pinned.
+
+    Its content counts in the recipe under `role`, which is a place in the manifest and not a path, so that
+    the same manifest gives the same fingerprint in every directory.
+    """
+
+    role: str
+    path: Path | None
+    """None: it lies elsewhere, and its pin is its digest."""
+    written: str
+    """The path as the manifest has it, for messages."""
+    rules: TreeRules | None = None
+    """What of a tree counts; None: a single file, of which only the content does."""
+    pin: str | None = None
+    """The digest of what lies elsewhere, if the manifest itself gives it."""
+    surveyed: bool = False
+    """Whether the step reads the tree by `View.survey`: then it is kept from when its digest is taken."""

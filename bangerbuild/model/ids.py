@@ -1,0 +1,60 @@
+"""Ids of steps, such as `vm.web.root.patch`: what they are made of, and how they are put together."""
+
+from __future__ import annotations
+
+
+class StepId(str):
+    """The id of a step, or of a VM or image as a whole.
+
+    It is text wherever users meet it, `table.name.part`: the table `vm` or `image`, the name of the VM or
+    image, and the part of it that the step makes. A part may have dots (`disk.data.patch`) and a size
+    (`work_seed@16GiB`). What belongs to the VM or image as a whole has no part.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def vm(cls, name: str, part: str) -> StepId:
+        """The id of a step of a VM."""
+        return cls(f"vm.{name}.{part}")
+
+    @classmethod
+    def image(cls, name: str, part: str) -> StepId:
+        """The id of a step of an image."""
+        return cls(f"image.{name}.{part}")
+
+    @property
+    def table(self) -> str:
+        """`vm` or `image`."""
+        return self.split(".", 1)[0]
+
+    @property
+    def name(self) -> str:
+        """Of the VM or image; empty if there is none."""
+        return (*self.split(".", 2), "")[1]
+
+    @property
+    def part(self) -> str:
+        """What of the VM or image the step makes; empty for the VM or image as a whole."""
+        return (*self.split(".", 2), "", "")[2]
+
+    @property
+    def owner(self) -> StepId:
+        """The VM or image that it belongs to: `vm.web`."""
+        return StepId(".".join(self.split(".", 2)[:2]))
+
+    @property
+    def parent(self) -> StepId:
+        """The id without its last part: a disk's for that of its patch."""
+        return StepId(self.rpartition(".")[0])
+
+    @property
+    def patch(self) -> StepId:
+        """The id of the step that patches the disk that this step makes."""
+        return StepId(f"{self}.patch")
+
+    @property
+    def prefixes(self) -> tuple[StepId, ...]:
+        """The id and every shorter one that still has a name: what a user may call it by."""
+        words = self.split(".")
+        return tuple(StepId(".".join(words[:count])) for count in range(2, len(words) + 1))

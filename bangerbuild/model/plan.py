@@ -1,0 +1,87 @@
+"""A plan: an action with reasons for every step; and how each action ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from bangerbuild.model.reason import ReasonCode, Verb
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.errors import BangerError
+    from bangerbuild.model.content import Pin
+    from bangerbuild.model.reason import Reason
+    from bangerbuild.model.recipe import Recipe
+    from bangerbuild.model.step import Step
+    from bangerbuild.model.verdict import FileDiff
+
+
+@dataclass(frozen=True)
+class Action:
+    """What a plan means to do about one step."""
+
+    step: Step
+    verb: Verb
+    reasons: tuple[Reason, ...]
+    recipe: Recipe
+    fingerprint: str
+    """Of the recipe that will hold afterwards; for a kept step, of the recorded one."""
+    artifacts: tuple[str, ...]
+    remakes_disk: bool = False
+    """Whether an update makes the disk anew that it changes: no guest has changed it since we last did."""
+    untouched: bool = False
+    """Whether the action rests on that, so that it is void if somebody writes to the disk meanwhile."""
+    diffs: tuple[FileDiff, ...] = ()
+    pin: Pin | None = None
+    """What the step's source stands for, if it lies elsewhere."""
+
+    @property
+    def id(self) -> str:
+        """The step's id."""
+        return self.step.id
+
+    @property
+    def in_use(self) -> bool:
+        """Whether something must be done to a disk that somebody else holds open."""
+        return any(reason.code is ReasonCode.IN_USE for reason in self.reasons)
+
+    @property
+    def pending(self) -> bool:
+        """Whether executing the plan runs this step."""
+        return self.verb not in {Verb.KEEP, Verb.BLOCKED} and not self.in_use
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Actions in topological order, kept steps too."""
+
+    store: Path
+    actions: tuple[Action, ...]
+
+    def counts(self) -> dict[Verb, int]:
+        """How many actions there are of each verb."""
+        counts = dict.fromkeys(Verb, 0)
+        for action in self.actions:
+            counts[action.verb] += 1
+        return counts
+
+
+class Outcome(StrEnum):
+    """How an action ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How one action ended, after how many seconds, with which error."""
+
+    id: str
+    outcome: Outcome
+    seconds: float = 0.0
+    error: BangerError | None = None

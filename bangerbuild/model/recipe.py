@@ -1,0 +1,44 @@
+"""All that decides an artifact's bytes, and what the store remembers of the run that made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bangerbuild.model.reason import Json
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides an artifact's bytes."""
+
+    kind: str
+    fields: Mapping[str, Json]
+    """The step's own fields under their dotted manifest keys."""
+    inputs: Mapping[str, str]
+    """Step id to fingerprint."""
+    sources: Mapping[str, str]
+    """Role to digest."""
+    tools: Mapping[str, str]
+    """Name to version."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the store remembers of the last run of a step."""
+
+    id: str
+    recipe: Recipe
+    fingerprint: str
+    artifacts: tuple[str, ...]
+    """Paths relative to the store."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
+
+    @property
+    def step_id(self) -> str:
+        """The step's id; one that is remembered for each fingerprint has that behind it in `id`."""
+        return self.id.removesuffix(f"@{self.fingerprint}")

@@ -1,0 +1,41 @@
+"""Who is told what happens while a plan is executed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bangerbuild.model.plan import Action, Plan, Result
+
+
+Progress: TypeAlias = "Callable[[str, int, int | None], None]"
+"""Is told what takes long, how many bytes of it are done, and of how many; None where that is not known."""
+
+
+def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
+    """Progress that nobody is shown."""
+
+
+class Reporter(Protocol):
+    """Is told what happens while a plan is executed. Called from one thread only."""
+
+    def started(self, action: Action) -> None:
+        """The action runs now."""
+
+    def finished(self, action: Action, result: Result) -> None:
+        """The action ended: done and published, failed, or skipped."""
+
+    def warned(self, step_id: str, message: str) -> None:
+        """A step has something to say that stops nothing."""
+
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """How far something is that takes long. The one that is called from any thread, and often."""
+
+
+class PlanReporter(Reporter, Protocol):
+    """A reporter that is shown the plan before the first step runs."""
+
+    def planned(self, plan: Plan) -> None:
+        """The plan is made, and nothing is done yet."""

@@ -1,0 +1,77 @@
+"""The `Step` Protocol: one node of the graph. A new kind of step satisfies it and nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from bangerbuild.model.content import Source
+    from bangerbuild.model.reason import Json, Reason
+    from bangerbuild.model.verdict import Preview, Situation, Verdict
+    from bangerbuild.model.workspace import View, Workspace
+
+
+class Step(Protocol):
+    """One node of the graph. Implementations are frozen dataclasses whose fields are the recipe."""
+
+    exclusive: ClassVar[bool]
+    """Whether its artifacts may only be changed while nobody else has them open: disks that guests write."""
+
+    @property
+    def kind(self) -> str:
+        """What its records call it, in every version."""
+
+    @property
+    def format(self) -> int:
+        """Raised when the code starts to write other bytes for the same recipe; counts among the tools."""
+
+    @property
+    def id(self) -> str:
+        """The name users see, such as `vm.web.root`."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Ids of the steps whose artifacts this one reads."""
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
+
+    @property
+    def changes(self) -> str | None:
+        """Id of the one input whose artifact this step changes in place, where it makes none of its own."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Host files it reads."""
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Programs and libraries whose version counts."""
+
+    def judge(self, situation: Situation) -> Verdict:
+        """What should be done about it, and why; pure. Differing tools alone are never a reason."""
+
+    def inspect(self, view: View) -> tuple[Reason, ...]:
+        """Look into a disk and say what is not as it was left; reads, never writes.
+
+        A step that makes a disk is asked where something has to be done to it, or somebody has touched it,
+        one that changes a disk where somebody has written to it; both only while nobody has the disk open.
+
+        Raises:
+            BangerError: it can't be read; then nothing is known to differ.
+        """
+
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
+        """What an `update` would change inside the guest; reads, never writes.
+
+        Args:
+            view: what may be read.
+            is_untouched: whether the disk holds what it was left with, as far as `stat` tells.
+            remakes_disk: see Action.
+        """
+
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        """Make the artifacts in staging; the facts to remember."""
