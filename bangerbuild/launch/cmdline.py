@@ -23,7 +23,7 @@ def with_network(cmdline: str, network: Network, hostname: str) -> str:
     return _with(cmdline, "ip", _ip(network, IPv4Interface(network.address), hostname))
 
 
-def with_root(cmdline: str, *, is_read_only: bool) -> str:
+def with_root(cmdline: str, *, is_read_only: bool = False) -> str:
     """The command line with the first virtio disk as the root, for a VMM that does not say so itself."""
     return _with(cmdline, "root", f"/dev/vda {'ro' if is_read_only else 'rw'}")
 

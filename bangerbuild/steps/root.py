@@ -13,6 +13,7 @@ from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.formats.format import DiskFormat
@@ -99,7 +100,7 @@ class Root(Unopened):
         changes = situation.changes
         if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
             return _judge_other(situation)
-        verdict = disk_verdicts.judge_size(disk_verdicts.file_bytes(situation, record), self.size_bytes)
+        verdict = disk_verdicts.judge_size(_size_bytes(situation, record), self.size_bytes)
         if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
             return self._judge_base(situation, verdict)
         if verdict.verb is Verb.BLOCKED and not situation.modified():
@@ -146,8 +147,8 @@ class Root(Unopened):
     ) -> dict[str, Json]:
         """Mend a root where it lies and grow it to its size; its new facts."""
         disk_format.grow(disk, self.size_bytes, workspace)
-        file_bytes = workspace.path(disk.name).stat().st_size
-        return {**facts, "declared_bytes": self.size_bytes, "file_bytes": file_bytes}
+        sizes = _sizes(disk_format, workspace.path(disk.name))
+        return {**facts, "declared_bytes": self.size_bytes, **sizes}
 
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
@@ -156,7 +157,19 @@ def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict
     disk_format = disks.format_of(facts, artifact)
     size_bytes = cast("int | None", facts["declared_bytes"])
     disk_format.make(Base(workspace.path(name), name), target, size_bytes, workspace)
-    return {**facts, "file_bytes": target.stat().st_size}
+    return {**facts, **_sizes(disk_format, target)}
+
+
+def _sizes(disk_format: DiskFormat, path: Path) -> dict[str, Json]:
+    """What is remembered of a root's size: that of its file, and its own where that is another."""
+    file_bytes, size_bytes = path.stat().st_size, disk_format.size_of(path)
+    own: dict[str, Json] = {} if size_bytes == file_bytes else {"size_bytes": size_bytes}
+    return {"file_bytes": file_bytes, **own}
+
+
+def _size_bytes(situation: Situation, record: Record) -> int:
+    own = record.facts.get("size_bytes")
+    return disk_verdicts.file_bytes(situation, record) if own is None else cast("int", own)
 
 
 def _judge_other(situation: Situation) -> Verdict:

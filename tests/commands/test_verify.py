@@ -16,6 +16,7 @@ from bangerbuild import process, store
 from bangerbuild.commands import verify
 from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.disk import checking
+from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, ToolError, UsageError
 from bangerbuild.planning import host
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from bangerbuild.disk.formats.values import StoredDisk
     from tests.conftest import CommandLine
 
 SEED = '[image.debian.work_seed]\ndirectory = "skel"\nsize = "16MiB"\n'
@@ -369,10 +371,10 @@ class TestDamage:
         assert (wrong.path, wrong.id) == (str(old.relative_to(project.store)), "image.debian.rootfs")
 
     def test_a_disk_that_cannot_be_read(self, verified: Verified, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(disk: Path, *_: object, **__: object) -> Path:
-            raise OSError(5, "Input/output error", str(disk))
+        def fail(_raw: Raw, disk: StoredDisk, _room: object) -> Path:
+            raise OSError(5, "Input/output error", str(disk.path))
 
-        monkeypatch.setattr(checking, "readable", fail)
+        monkeypatch.setattr(Raw, "check", fail)
         faults = verified("vm.db.root")
         assert faults[("vms/db/root.ext4", "filesystem")] == ["can't be read: input/output error"]
 
@@ -540,7 +542,7 @@ class TestRebuild:
         def fail(*_: object, **__: object) -> None:
             raise OSError(28, "No space left on device", str(project.store))
 
-        monkeypatch.setattr("bangerbuild.steps.image_source.disks.make_empty", fail)
+        monkeypatch.setattr("bangerbuild.steps.image_tree.making.make_empty", fail)
         found = self.rebuilt(verified)
         assert found["images/debian/rootfs.ext4"][0] == "failed"
         assert "no space left on device" in found["images/debian/rootfs.ext4"][1]

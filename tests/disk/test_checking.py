@@ -72,7 +72,7 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
     skeletons = Skeletons(room / "skeletons")
     try:
         disk_format = FORMATS["raw" if base is None else "snapshot"]
-        stored = StoredDisk(disk, "vms/web/disk", base and Base(base, "images/rootfs.ext4"))
+        stored = StoredDisk(disk, "vms/web/disk", Base(base, "images/rootfs.ext4") if base else None)
         return disk_format.check(stored, CheckRoom(room, skeletons, EPOCH))
     finally:
         after = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before}

@@ -1,4 +1,4 @@
-"""Stores that are instantiated must be, byte for byte, what libext2fs would have written; e2fsck judges both."""
+"""Instances must be, byte for byte, what libext2fs would have written; e2fsck judges both."""
 
 from __future__ import annotations
 

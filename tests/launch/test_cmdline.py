@@ -12,6 +12,15 @@ def test_the_first_virtio_disk_is_the_root() -> None:
     assert cmdline.with_root("console=ttyS0 quiet") == "console=ttyS0 quiet root=/dev/vda rw"
 
 
+def test_a_root_that_is_only_read_is_mounted_so() -> None:
+    assert cmdline.with_root("quiet", is_read_only=True) == "quiet root=/dev/vda ro"
+
+
+def test_words_of_a_format_come_before_the_dashes_and_yield_to_what_is_declared() -> None:
+    words = ("init=/bin/join", "panic=5")
+    assert cmdline.with_words("panic=1 -- single", words) == "panic=1 init=/bin/join -- single"
+
+
 def test_an_empty_command_line_gets_only_what_is_added() -> None:
     assert cmdline.with_root("") == "root=/dev/vda rw"
 

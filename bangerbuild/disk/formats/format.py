@@ -57,6 +57,9 @@ class DiskFormat(Protocol):
     def size(self) -> SizeRule:
         """What the manifest's `size` of such a root may be."""
 
+    def size_of(self, path: Path) -> int:
+        """The size in bytes of a disk, as the manifest's `size` counts it."""
+
     def recognises(self, head: bytes) -> bool:
         """Whether a file that begins with these `HEAD_BYTES`, or fewer, is meant to be of this format."""
 

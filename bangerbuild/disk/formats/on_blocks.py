@@ -55,6 +55,10 @@ class OnBlocks(ABC):
         """Write the whole ext4 into a new raw file."""
         merging.copy(blocks, target)
 
+    def size_of(self, path: Path) -> int:
+        """See DiskFormat; the file's own."""
+        return path.stat().st_size
+
     @contextmanager
     def opened(
         self,
