@@ -1,3 +1,67 @@
-"""bangerbuild: disks of microVMs from a TOML manifest, without root."""
+"""bangerbuild: disks of microVMs from a TOML manifest, without root.
+
+    from bangerbuild import apply, load, plan
+
+    loaded = load(["vm.toml"])
+    for action in plan(loaded).actions:
+        print(action.verb, action.id)
+    apply(loaded)
+
+The names below are the whole public interface; docs/api.md describes them. They are imported when they are
+first used, because the command line answers "nothing to do" before most of this package is loaded.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bangerbuild.errors import BangerError as BangerError
+    from bangerbuild.model import Action as Action
+    from bangerbuild.model import Plan as Plan
+    from bangerbuild.model import PlanReporter as PlanReporter
+    from bangerbuild.model import Reason as Reason
+    from bangerbuild.model import ReasonCode as ReasonCode
+    from bangerbuild.model import Result as Result
+    from bangerbuild.model import Silent as Silent
+    from bangerbuild.model import Verb as Verb
+    from bangerbuild.pipeline import Applied as Applied
+    from bangerbuild.pipeline import Loaded as Loaded
+    from bangerbuild.pipeline import apply as apply
+    from bangerbuild.pipeline import load as load
+    from bangerbuild.pipeline import plan as plan
+    from bangerbuild.request import RunOptions as RunOptions
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Action": "model",
+    "Applied": "pipeline",
+    "BangerError": "errors",
+    "Loaded": "pipeline",
+    "Plan": "model",
+    "PlanReporter": "model",
+    "Reason": "model",
+    "ReasonCode": "model",
+    "Result": "model",
+    "RunOptions": "request",
+    "Silent": "model",
+    "Verb": "model",
+    "apply": "pipeline",
+    "load": "pipeline",
+    "plan": "pipeline",
+}
+"""In which module each public name is defined."""
+
+
+def __getattr__(name: str) -> object:
+    """A public name, from the module that defines it (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bangerbuild' has no attribute '{name}'")
+    from importlib import import_module  # noqa: PLC0415  # as the module says
+
+    return getattr(import_module(f"bangerbuild.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

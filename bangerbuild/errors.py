@@ -79,6 +79,10 @@ class GraphError(BangerError):
     """Steps that make no graph: an unknown input, an output made twice, a cycle."""
 
 
+class StalePlanError(BangerError):
+    """A plan that was reviewed, and that is not what would be done now."""
+
+
 class ToolError(BangerError):
     """An external program that is missing, failed, or went past its limits."""
 

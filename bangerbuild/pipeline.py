@@ -5,21 +5,25 @@ Read this first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
-from bangerbuild.model import StepId, Verb, unseen
-from bangerbuild.planning import plan
+from bangerbuild.model import Silent, StepId, Verb, unseen
+from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
+from bangerbuild.planning.reviewed import refuse_stale
 from bangerbuild.request import Request, RunOptions, epoch
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
+from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
@@ -28,117 +32,181 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+def _unheard(_message: str) -> None:
+    """A warning that nobody is told."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """A manifest and the graph of its steps, declared and checked once for the whole run."""
 
+    request: Request
     manifest: Manifest
     whole: Graph
     """Of all that is declared."""
     wanted: Graph
     """The part of it that the targets need; without targets the whole."""
+    basis: Basis = field(default_factory=Basis, repr=False, compare=False)
+    """What loading looked at on this host."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is odd about the manifests, but no error."""
+        return self.manifest.warnings
+
+    @property
+    def store(self) -> Path:
+        """The store's directory."""
+        return self.manifest.store
 
 
-def load(request: Request, warn: Callable[[str], None]) -> Loaded:
-    """Load the manifests; `warn` is told what is odd about them, but no error.
+class Applied(NamedTuple):
+    """What was done: the plan, and how each of its actions ended, in the plan's order."""
+
+    plan: Plan
+    results: tuple[Result, ...]
+
+
+def load(  # noqa: PLR0913  # one parameter for each option of the command line
+    manifests: Sequence[str | Path] = (),
+    *,
+    store: str | Path | None = None,
+    targets: Sequence[str] = (),
+    replace: Sequence[str] = (),
+    locked: bool = False,
+    offline: bool = False,
+    upgrade: Sequence[str] = (),
+) -> Loaded:
+    """Load manifests, which act as one, and say which part of them is meant.
+
+    Args:
+        manifests: paths; none: `vm.toml` in the current directory.
+        store: the store's directory, instead of the manifest's.
+        targets: ids of steps, VMs or images; they and what they need are the only ones to be planned.
+        replace: ids of what is made anew, whatever a guest has written to it.
+        locked: refuse what the lock file would have to be changed for.
+        offline: never use the network.
+        upgrade: names of images whose sources are asked again what they stand for.
 
     Raises:
-        ManifestError: there are problems; it holds all of them.
+        ManifestError: there are problems; it holds all of them, each with file, line and key.
         UsageError: a target names nothing.
     """
-    loaded = manifest.load(request.manifests, store=request.store)
-    for message in loaded.warnings:
-        warn(message)
-    return declared(loaded, request.targets)
+    paths = tuple(Path(path) for path in manifests) or (Path(command.DEFAULT_MANIFEST),)
+    place = None if store is None else Path(store)
+    return load_request(
+        Request(paths, place, tuple(targets), tuple(replace), offline, locked, tuple(upgrade))
+    )
 
 
-def declared(loaded: Manifest, targets: tuple[str, ...] = ()) -> Loaded:
-    """The steps of a manifest as a graph, and the part of it that the targets need."""
-    whole = graph.build(steps.declare(loaded))
-    return Loaded(loaded, whole, graph.restrict(whole, targets) if targets else whole)
+def load_request(request: Request, warn: Callable[[str], None] = _unheard) -> Loaded:
+    """The same of a request as a value; `warn` is told what is odd about the manifests."""
+    basis = Basis()
+    with basis.recording():
+        found = manifest.load(request.manifests, store=request.store)
+        for message in found.warnings:
+            warn(message)
+        return _declared(request, found, basis)
 
 
-def make_plan(request: Request, warn: Callable[[str], None], progress: Progress = unseen) -> Plan:
-    """What `apply` would do; nothing is written but what had to be fetched, into the user's cache."""
-    return look(request, warn, progress, ask=True)[0]
+def load_image(found: Manifest, *, offline: bool) -> Loaded:
+    """A manifest that is no file; its sources are asked what they stand for today."""
+    asked_again = () if offline else tuple(found.images)  # no lock file says what is meant
+    return _declared(Request((), offline=offline, upgrade=asked_again), found, Basis())
+
+
+def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
+    whole = graph.build(steps.declare(found))
+    wanted = graph.restrict(whole, request.targets) if request.targets else whole
+    return Loaded(request, found, whole, wanted, basis)
+
+
+def plan(loaded: Loaded, *, previews: bool = True, progress: Progress = unseen) -> Plan:
+    """What `apply` would do, and why. Only downloads are written, into the user's cache.
+
+    Args:
+        loaded: the manifest.
+        previews: whether the plan says what updates would change inside guests.
+        progress: told how far downloads are.
+
+    Raises:
+        UsageError: what shall be replaced is not there.
+        LockFileError: the lock file can't be used, or says something else than there is.
+        SourceError, ToolError, StoreError: something that must be looked at can't be.
+    """
+    made, _ = look(loaded, ask=True, previews=previews, progress=progress)
+    return dataclasses.replace(made, origin=loaded)
 
 
 def look(
-    request: Request, warn: Callable[[str], None], progress: Progress = unseen, *, ask: bool = False
+    loaded: Loaded, *, ask: bool = False, previews: bool = True, progress: Progress = unseen
 ) -> tuple[Plan, Store]:
     """The plan and the store it was made for.
 
     Unless `ask`, no source is asked what it stands for: one that was never built counts as changed.
     """
-    loaded = load(request, warn)
-    forced = _forced(loaded, request)
-    resolved = _resolved(request, loaded, progress, ask=ask)
-    opened = store.read(loaded.manifest.store)
-    return _plan(loaded.wanted, resolved.pins, forced, opened)[0], opened
+    forced = _forced(loaded)
+    resolved = _resolved(loaded, progress, ask=ask)
+    opened = store.read(loaded.store)
+    return _planned(loaded, resolved, forced, opened, previews=previews)[0], opened
 
 
-def known_pins(request: Request, loaded: Loaded) -> Mapping[str, Pin]:
+def known_pins(loaded: Loaded) -> Mapping[str, Pin]:
     """The pins that the lock file and the store know; no source elsewhere is asked.
 
     Raises:
         LockFileError: the lock file can't be used, or says something else than there is.
     """
-    return _resolved(replace(request, targets=()), loaded, unseen, ask=False).pins
+    return _resolved(loaded, unseen, ask=False).pins
 
 
-def _resolved(request: Request, loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolved:
+def _resolved(loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolved:
     """What the sources that are needed stand for."""
+    request = loaded.request
     options = ResolveOptions(
         needed=loaded.wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade
     )
-    return resolve(
-        loaded.manifest, options, Asking(loaded.manifest.store, epoch(), request.offline, progress)
-    )
+    return resolve(loaded.manifest, options, Asking(loaded.store, epoch(), request.offline, progress))
 
 
 def apply(
-    request: Request, run_options: RunOptions, reporter: PlanReporter, warn: Callable[[str], None]
-) -> tuple[Plan, tuple[Result, ...]]:
+    wanted: Plan | Loaded, *, options: RunOptions | None = None, reporter: PlanReporter | None = None
+) -> Applied:
     """Bring the store to what the manifests declare.
 
+    Args:
+        wanted: a plan that was made by `plan`, of which exactly that is done; or a loaded manifest, which is
+            planned first.
+        options: how it is done; None: with all cores, and until the first failure.
+        reporter: told what happens; None: nobody.
+
     Raises:
-        ManifestError, UsageError, LockFileError: nothing was touched.
+        StalePlanError: the plan no longer holds, and nothing was touched.
+        UsageError, LockFileError, SourceError, ToolError: nothing was touched.
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
     """
-    basis = Basis()
+    chosen, telling = options or RunOptions(), reporter or Silent()
+    if isinstance(wanted, Loaded):
+        return _run(wanted, None, chosen, telling)
+    if not isinstance(wanted.origin, Loaded):
+        raise TypeError("this plan was not made by `bangerbuild.plan`")
+    return _run(wanted.origin, wanted, chosen, telling)
+
+
+def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanReporter) -> Applied:
+    """Plan while the store is held, and do it; only if it is what was reviewed."""
+    forced, basis = _forced(loaded), loaded.basis
+    options = execute.ExecuteOptions(run.jobs, run.keep_going, epoch(), loaded.request.offline)
     with basis.recording():
-        loaded = load(request, warn)
-    return _do(request, loaded, run_options, reporter, basis)
-
-
-def build(
-    loaded: Manifest, run_options: RunOptions, reporter: PlanReporter, *, offline: bool
-) -> tuple[Plan, tuple[Result, ...]]:
-    """Bring the store to what a manifest that is no file declares, as of today; errors as `apply`."""
-    asked_again = () if offline else tuple(loaded.images)  # no lock file says what is meant
-    request = Request((), offline=offline, upgrade=asked_again)
-    return _do(request, declared(loaded), run_options, reporter, Basis())
-
-
-def _do(
-    request: Request,
-    loaded: Loaded,
-    run_options: RunOptions,
-    reporter: PlanReporter,
-    basis: Basis,
-) -> tuple[Plan, tuple[Result, ...]]:
-    forced = _forced(loaded, request)
-    options = execute.ExecuteOptions(
-        jobs=run_options.jobs, keep_going=run_options.keep_going, epoch=epoch(), offline=request.offline
-    )
-    with basis.recording():
-        resolved = _resolved(request, loaded, reporter.progressed)
-    with store.writing(loaded.manifest.store, timeout_seconds=run_options.lock_seconds) as opened:
+        resolved = _resolved(loaded, reporter.progressed)
+    with store.writing(loaded.store, timeout_seconds=run.lock_seconds) as opened:
         with basis.recording():
-            made, surveys = _plan(loaded.wanted, resolved.pins, forced, opened, run_options)
+            made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
             while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
-                made, surveys = _plan(loaded.wanted, resolved.pins, forced, opened, run_options)
+                made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
+        if reviewed:
+            refuse_stale(reviewed, made)
         resolved.write()
         reporter.planned(made)
         host = LocalHost(opened, options.epoch, surveys)
@@ -146,35 +214,28 @@ def _do(
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
-        basis.remember(request, loaded.manifest, resolved, (made, results), opened)
-        return made, results
+        basis.remember(loaded.request, loaded.manifest, resolved, (made, results), opened)
+        return Applied(made, results)
 
 
-def lock(
-    request: Request, upgrade: str | None, warn: Callable[[str], None], progress: Progress = unseen
-) -> Resolved:
+def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Resolved:
     """Make the lock file, or move what is in it.
 
     Args:
-        request: which manifests.
+        loaded: the manifest.
         upgrade: the image whose sources are asked again; empty: all; None: none.
-        warn: told what is odd about the manifest.
         progress: told how far downloads are.
 
     Raises:
-        ManifestError, UsageError, LockFileError: nothing was touched.
+        UsageError, LockFileError: nothing was touched.
     """
-    loaded = load(request, warn).manifest
-    if upgrade and upgrade not in loaded.images:
-        hint = (
-            f"bangerbuild lock {upgrade} --upgrade"
-            if "." in upgrade
-            else f"known: {', '.join(loaded.images)}"
-        )
+    images = loaded.manifest.images
+    if upgrade and upgrade not in images:
+        hint = f"bangerbuild lock {upgrade} --upgrade" if "." in upgrade else f"known: {', '.join(images)}"
         raise UsageError(f"no image is called '{upgrade}'", hint=hint)
-    names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.images)
-    asking = Asking(loaded.store, epoch(), request.offline, progress)
-    resolved = resolve(loaded, ResolveOptions(whole=True, upgrade=names), asking)
+    names = () if upgrade is None else (upgrade,) if upgrade else tuple(images)
+    asking = Asking(loaded.store, epoch(), loaded.request.offline, progress)
+    resolved = resolve(loaded.manifest, ResolveOptions(whole=True, upgrade=names), asking)
     resolved.write()
     return resolved
 
@@ -185,32 +246,33 @@ def _owners(made: Plan) -> frozenset[str]:
     return frozenset(StepId(step_id).owner for step_id in changing)
 
 
-def _forced(loaded: Loaded, request: Request) -> frozenset[str]:
-    for name in request.replace:
+def _forced(loaded: Loaded) -> frozenset[str]:
+    """The ids of the steps that `replace` names."""
+    for name in loaded.request.replace:
         if "." not in name:  # what is right for --target would discard everything here
             raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
-        _refuse_outside(loaded, name, request.targets)
-    return frozenset(step_id for name in request.replace for step_id in graph.matching(loaded.wanted, name))
+        _refuse_outside(loaded, name)
+    return frozenset(
+        step_id for name in loaded.request.replace for step_id in graph.matching(loaded.wanted, name)
+    )
 
 
-def _refuse_outside(loaded: Loaded, name: str, targets: tuple[str, ...]) -> None:
+def _refuse_outside(loaded: Loaded, name: str) -> None:
     """Say so where something is declared, and is no part of what the targets need."""
+    targets = loaded.request.targets
     if targets and not graph.matches(loaded.wanted, name) and graph.matches(loaded.whole, name):
         raise UsageError(
             f"--replace {name} is no part of --target {', '.join(targets)}", hint=f"--target {name} too"
         )
 
 
-def _plan(
-    wanted: Graph,
-    pins: Mapping[str, Pin],
-    forced: frozenset[str],
-    opened: Store,
-    run_options: RunOptions | None = None,
+def _planned(
+    loaded: Loaded, resolved: Resolved, forced: frozenset[str], opened: Store, *, previews: bool
 ) -> tuple[Plan, Surveys]:
     """The plan, and the host trees that it walked."""
     seconds, surveys = epoch(), Surveys()
     host = LocalHost(opened, seconds, surveys)
-    previews = run_options is None or run_options.previews
-    made = plan.make(wanted, opened, host, epoch=seconds, pins=pins, forced=forced, previews=previews)
+    made = planner.make(
+        loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
+    )
     return made, surveys

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import UsageError
@@ -36,8 +36,8 @@ class Request:
 class RunOptions:
     """How it is done."""
 
-    jobs: int
-    """Steps at once."""
+    jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
+    """Steps at once; by default as many as there are cores to use."""
     keep_going: bool = False
     """After a failure, do what does not depend on it."""
     lock_seconds: float = 60

@@ -50,11 +50,13 @@ def verbs(plan: Plan) -> dict[str, str]:
 
 
 def made_plan(manifest: Path, *, targets: tuple[str, ...] = (), forced: tuple[str, ...] = ()) -> Plan:
-    return pipeline.make_plan(Request((manifest,), None, targets, forced), ignore)
+    return pipeline.plan(pipeline.load_request(Request((manifest,), None, targets, forced), ignore))
 
 
 def applied(manifest: Path) -> tuple[Plan, list[Outcome]]:
-    plan, results = pipeline.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
+    plan, results = pipeline.apply(
+        pipeline.load_request(Request((manifest,)), ignore), options=AT_ONCE, reporter=RecordingReporter()
+    )
     assert [action.id for action in plan.actions] == [result.id for result in results]
     return plan, [result.outcome for result in results]
 
@@ -103,7 +105,7 @@ def test_what_is_to_be_replaced_may_be_named_by_all_above_it(manifest: Path) -> 
 
 def test_the_reporter_is_shown_the_plan_before_the_first_step_runs(manifest: Path) -> None:
     reporter = RecordingReporter()
-    pipeline.apply(Request((manifest,)), AT_ONCE, reporter, ignore)
+    pipeline.apply(pipeline.load_request(Request((manifest,)), ignore), options=AT_ONCE, reporter=reporter)
     assert reporter.events[:2] == [("planned", ""), ("started", "image.small.rootfs")]
 
 
@@ -112,14 +114,20 @@ def test_a_name_that_stands_for_nothing_is_refused_and_nothing_is_touched(
     manifest: Path, wanted: Request
 ) -> None:
     with pytest.raises(UsageError, match=r"no step is called 'vm\.wbe'"):
-        pipeline.apply(replace(wanted, manifests=(manifest,)), AT_ONCE, RecordingReporter(), ignore)
+        pipeline.apply(
+            pipeline.load_request(replace(wanted, manifests=(manifest,)), ignore),
+            options=AT_ONCE,
+            reporter=RecordingReporter(),
+        )
     assert not (manifest.parent / "build").exists()
 
 
 def test_a_wrong_manifest_touches_nothing(manifest: Path) -> None:
     manifest.write_text(MANIFEST.replace("image = ", "imgae = "))
     with pytest.raises(ManifestError):
-        pipeline.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
+        pipeline.apply(
+            pipeline.load_request(Request((manifest,)), ignore), options=AT_ONCE, reporter=RecordingReporter()
+        )
     assert not (manifest.parent / "build").exists()
 
 
@@ -127,15 +135,23 @@ def test_a_store_that_another_writer_holds_is_waited_for_and_then_refused(manife
     with store.writing(manifest.parent / "build", timeout_seconds=0) as other:
         other.lock(["image.small"])
         with pytest.raises(BusyError, match=r"'image\.small' is locked by process \d+"):
-            pipeline.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), ignore)
+            pipeline.apply(
+                pipeline.load_request(Request((manifest,)), ignore),
+                options=AT_ONCE,
+                reporter=RecordingReporter(),
+            )
 
 
 def test_what_is_odd_about_a_manifest_is_said_whatever_is_done_with_it(manifest: Path) -> None:
     manifest.write_text(MANIFEST + f'[vm.{LONG_NAME}]\nimage = "small"\nhostname = "{LONG_NAME}.x"\n')
     said: list[str] = []
-    pipeline.load(Request((manifest,)), said.append)
-    pipeline.make_plan(Request((manifest,)), said.append)
-    pipeline.apply(Request((manifest,)), AT_ONCE, RecordingReporter(), said.append)
+    pipeline.load_request(Request((manifest,)), said.append)
+    pipeline.plan(pipeline.load_request(Request((manifest,)), said.append))
+    pipeline.apply(
+        pipeline.load_request(Request((manifest,)), said.append),
+        options=AT_ONCE,
+        reporter=RecordingReporter(),
+    )
     assert said == [
         f"vm.{LONG_NAME}: its host name is 65 characters long, and Linux takes no more than 64"
     ] * 3  # fmt: skip
@@ -192,5 +208,5 @@ def test_an_image_that_somebody_wrote_to_is_made_anew(manifest: Path) -> None:
 def test_what_is_to_be_replaced_must_be_a_part_of_the_targets(manifest: Path) -> None:
     wanted = Request((manifest,), targets=("image.small.rootfs",), replace=("vm.web",))
     with pytest.raises(UsageError, match=r"--replace vm\.web is no part of --target image\.small") as error:
-        pipeline.make_plan(wanted, ignore)
+        pipeline.plan(pipeline.load_request(wanted, ignore))
     assert error.value.hint == "--target vm.web too"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from bangerbuild.model import Plan, Result
-    from bangerbuild.request import Request
+    from bangerbuild.pipeline import Loaded
 
 
 def run() -> int:
@@ -123,20 +123,20 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Bring the store to what the manifest declares."""
-    from bangerbuild import pipeline
+    import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.report.reporters import reporter
     from bangerbuild.request import RunOptions
 
-    request = options.request(**wanted)
-    if dry_run:
-        output.plan_result(_made_plan(request), as_json=as_json, verbose=verbose)
-        return 0
     begun = time.monotonic()
+    loaded = options.loaded(**wanted)
+    if dry_run:
+        output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
+        return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
-            plan, results = pipeline.apply(request, run_options, telling, output.warn)
+            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
@@ -155,12 +155,12 @@ def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
     return EXIT_BUSY if codes or any(action.in_use for action in plan.actions) else 0
 
 
-def _made_plan(request: Request) -> Plan:
+def _made_plan(loaded: Loaded) -> Plan:
     """The plan; what has to be fetched for it is shown in plain lines."""
-    from bangerbuild import pipeline
+    import bangerbuild
     from bangerbuild.report.reporters import Plain
 
-    return pipeline.make_plan(request, output.warn, Plain(verbose=False).progressed)
+    return bangerbuild.plan(loaded, progress=Plain(verbose=False).progressed)
 
 
 @cli.command()
@@ -176,7 +176,7 @@ def plan(
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
-    made = _made_plan(options.request(**wanted))
+    made = _made_plan(options.loaded(**wanted))
     output.plan_result(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
@@ -193,7 +193,7 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
     from bangerbuild import pipeline
     from bangerbuild.commands import status as statuses
 
-    plan, found = pipeline.look(options.request(**wanted), output.warn)
+    plan, found = pipeline.look(options.loaded(**wanted))
     examined = statuses.examine(plan, found, whole=not wanted["targets"])
     if as_json:
         artifacts = [one.to_json() for one in examined]
@@ -210,9 +210,7 @@ cli.add_command(upkeep.verify)
 @options.manifest_options
 def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Check the manifest: prints its problems, or nothing."""
-    from bangerbuild import pipeline
-
-    pipeline.load(options.request(**wanted), output.warn)
+    options.loaded(**wanted)
 
 
 @cli.command()
@@ -227,9 +225,8 @@ def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a 
 def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the steps and what each needs."""
     from bangerbuild import graph as graphs
-    from bangerbuild import pipeline
 
-    made = pipeline.load(options.request(**wanted), output.warn).wanted
+    made = options.loaded(**wanted).wanted
     if form == "json":
         output.json_result(graphs.to_json(made))
         return

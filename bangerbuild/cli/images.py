@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,13 +58,11 @@ def import_(
     """
     from bangerbuild import manifest, pipeline
     from bangerbuild.report.reporters import reporter
-    from bangerbuild.request import RunOptions
 
     given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
-    run_options = RunOptions(len(os.sched_getaffinity(0)))
     with reporter(quiet=quiet, verbose=False) as telling:
-        plan, results = pipeline.build(loaded, run_options, telling, offline=offline)
+        plan, results = pipeline.apply(pipeline.load_image(loaded, offline=offline), reporter=telling)
     if any(result.outcome is Outcome.FAILED for result in results):
         return 1
     output.result(str(loaded.store / plan.actions[0].artifacts[0]))

@@ -40,8 +40,8 @@ def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> N
     from bangerbuild import pipeline
     from bangerbuild.report.reporters import Plain
 
-    request = options.request(manifest, store=None, targets=(), offline=offline)
-    found = pipeline.lock(request, upgrade, output.warn, Plain(verbose=False).progressed)
+    loaded = options.loaded(manifest, offline=offline)
+    found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):
         output.result(line)
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bangerbuild.cli import output
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.request import Request
 
 DEFAULT_STORE = "build"
@@ -126,3 +128,16 @@ def request(  # noqa: PLR0913  # one parameter for each option
 
     paths = manifest or (Path(DEFAULT_MANIFEST),)
     return Request(paths, store, targets, replace, offline=offline, locked=locked)
+
+
+def loaded(
+    manifest: tuple[Path, ...],
+    **wanted: Any,  # noqa: ANN401  # the further parameters of `load`
+) -> Loaded:
+    """The manifests of the same options, loaded; what is odd about them is printed."""
+    import bangerbuild
+
+    found = bangerbuild.load(manifest, **wanted)
+    for message in found.warnings:
+        output.warn(message)
+    return found

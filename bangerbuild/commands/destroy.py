@@ -16,7 +16,7 @@ from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError
 from bangerbuild.model import StepId
-from bangerbuild.pipeline import load
+from bangerbuild.pipeline import load_request
 from bangerbuild.steps import is_patch
 from bangerbuild.store.faults import store_error
 
@@ -78,7 +78,7 @@ def destroy(
         BusyError: somebody has a disk open, or a lock; nothing was removed.
         StoreError: something stands on it, or it can't be removed.
     """
-    whole = load(replace(request, targets=()), warn)
+    whole = load_request(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():

@@ -17,7 +17,7 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import StepId, Verb
-from bangerbuild.pipeline import load
+from bangerbuild.pipeline import load_request
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.request import epoch
@@ -85,7 +85,7 @@ def collect(
 def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
     if request.store and not request.manifests:
         return request.store.absolute(), graph.build(())
-    loaded = load(request, warn)
+    loaded = load_request(request, warn)
     return loaded.manifest.store, loaded.wanted
 
 

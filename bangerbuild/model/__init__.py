@@ -10,7 +10,7 @@ from bangerbuild.model.ids import StepId
 from bangerbuild.model.plan import Action, Outcome, Plan, Result
 from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
 from bangerbuild.model.recipe import Recipe, Record
-from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, unseen
+from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, Silent, unseen
 from bangerbuild.model.step import Step
 from bangerbuild.model.verdict import FileDiff, Preview, Situation, Verdict
 from bangerbuild.model.workspace import View, Workspace
@@ -34,6 +34,7 @@ __all__ = [
     "Record",
     "Reporter",
     "Result",
+    "Silent",
     "Situation",
     "Source",
     "Step",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -60,6 +60,8 @@ class Plan:
 
     store: Path
     actions: tuple[Action, ...]
+    origin: object = field(default=None, repr=False, compare=False)
+    """What it was made from, for `apply`; None: it is only to be looked at."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

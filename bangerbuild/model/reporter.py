@@ -39,3 +39,22 @@ class PlanReporter(Reporter, Protocol):
 
     def planned(self, plan: Plan) -> None:
         """The plan is made, and nothing is done yet."""
+
+
+class Silent:
+    """A reporter that tells nobody anything."""
+
+    def planned(self, plan: Plan) -> None:
+        """See PlanReporter."""
+
+    def started(self, action: Action) -> None:
+        """See Reporter."""
+
+    def finished(self, action: Action, result: Result) -> None:
+        """See Reporter."""
+
+    def warned(self, step_id: str, message: str) -> None:
+        """See Reporter."""
+
+    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        """See Reporter."""

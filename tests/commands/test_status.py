@@ -42,7 +42,9 @@ class Shown:
 
     def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        plan, store = pipeline.look(replace(self._project.request(), targets=targets), ignore)
+        plan, store = pipeline.look(
+            pipeline.load_request(replace(self._project.request(), targets=targets), ignore)
+        )
         return by_path([one.to_json() for one in status.examine(plan, store, whole=not targets)])
 
     def states(self, *targets: str) -> dict[str, str]:

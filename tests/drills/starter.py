@@ -53,7 +53,7 @@ def _warm_up() -> None:
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write('image.any.rootfs.directory = "."')
         file.flush()
-        pipeline.load(Request((Path(file.name),)), print)
+        pipeline.load_request(Request((Path(file.name),)), print)
     _preload_into_programs()
 
 

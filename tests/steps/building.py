@@ -81,13 +81,17 @@ class Project:
 
     def plan(self) -> dict[str, Action]:
         """The plan's actions by their ids."""
-        return by_id(pipeline.make_plan(self.request(), self.warnings.append))
+        return by_id(pipeline.plan(pipeline.load_request(self.request(), self.warnings.append)))
 
     def apply(self, *replace: str, keep_going: bool = True) -> dict[str, Result]:
         """Build; the results by their ids."""
         reporter = RecordingReporter()
         run_options = RunOptions(jobs=2, keep_going=keep_going, lock_seconds=0)
-        _, results = pipeline.apply(self.request(*replace), run_options, reporter, self.warnings.append)
+        _, results = pipeline.apply(
+            pipeline.load_request(self.request(*replace), self.warnings.append),
+            options=run_options,
+            reporter=reporter,
+        )
         self.warnings = [text for event, text in reporter.events if event == "warning"]
         return {result.id: result for result in results}
 

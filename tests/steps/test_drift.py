@@ -325,5 +325,5 @@ def test_planning_writes_nothing_into_a_guests_disk(project: Project) -> None:
     with as_root(project) as disk:
         disk.write_file("/etc/app.conf", b"port = 8080\n")
     before = {path: path.read_bytes() for path in (project.store / "vms/web").iterdir()}
-    pipeline.make_plan(project.request(), project.warnings.append)
+    pipeline.plan(pipeline.load_request(project.request(), project.warnings.append))
     assert {path: path.read_bytes() for path in (project.store / "vms/web").iterdir()} == before

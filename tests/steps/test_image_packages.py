@@ -81,7 +81,7 @@ def test_an_upgrade_takes_what_the_mirror_has_now(project: Project, repository: 
     built(project, repository)
     old = entry(project)
     add_package(repository, "hello", "2.0")
-    pipeline.lock(project.request(), "tiny", project.warnings.append)
+    pipeline.lock(pipeline.load_request(project.request(), project.warnings.append), "tiny")
     assert entry(project).pin.versions != old.pin.versions
     assert codes(project.plan()[ID].reasons) == ["source-changed"]
     assert built(project, repository).text("/usr/share/hello/text") == "hello 2.0\n"

@@ -76,7 +76,7 @@ def entry(project: Project) -> lockfile.LockEntry:
 
 
 def upgrade(project: Project) -> None:
-    pipeline.lock(project.request(), "", project.warnings.append)
+    pipeline.lock(pipeline.load_request(project.request(), project.warnings.append), "")
 
 
 def test_a_tag_stands_for_what_it_did_until_it_is_asked_again(

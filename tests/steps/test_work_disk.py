@@ -412,7 +412,9 @@ def test_what_lies_beside_a_disk_and_is_no_file_of_ours_stops_that_disk_alone(
     before = path.read_bytes()
     states = {
         one.path: one.state
-        for one in status.examine(*pipeline.look(debian.request(), debian.warnings.append))
+        for one in status.examine(
+            *pipeline.look(pipeline.load_request(debian.request(), debian.warnings.append))
+        )
     }
     assert states["vms/web/work.ext4"] in {"stale", "blocked"}
     assert states["vms/db/root.cow"] == "stale"
@@ -453,7 +455,7 @@ def test_what_is_no_disk_is_never_replaced(
         "directory": f"'{path}' is a directory",
         "fifo": f"'{path}' is no regular file",
     }[kind]
-    found = by_id(pipeline.make_plan(debian.request(*replaced), debian.warnings.append))
+    found = by_id(pipeline.plan(pipeline.load_request(debian.request(*replaced), debian.warnings.append)))
     assert [(found[step].verb, report.reason(found[step].reasons[0])) for step in (ID, PATCH)] == [
         (Verb.BLOCKED, says)
     ] * 2

@@ -103,7 +103,7 @@ class Project:
     def is_to_be_kept(self) -> bool:
         """The slow answer: nothing is to be done, and nobody says that anything is wrong."""
         try:
-            plan = pipeline.make_plan(self.request(), lambda _: None)
+            plan = pipeline.plan(pipeline.load_request(self.request(), lambda _: None))
         except BangerError:
             return False
         return all(action.verb is Verb.KEEP for action in plan.actions)
@@ -111,7 +111,11 @@ class Project:
     def apply(self) -> None:
         """Do all there is to do, once what was changed last can be told from what is changed next."""
         time.sleep(0.03)
-        plan, results = pipeline.apply(self.request(), AT_ONCE, RecordingReporter(), lambda _: None)
+        plan, results = pipeline.apply(
+            pipeline.load_request(self.request(), lambda _: None),
+            options=AT_ONCE,
+            reporter=RecordingReporter(),
+        )
         failed = [result for result in results if result.outcome is Outcome.FAILED]
         assert not failed, failed
         assert all(action.verb is not Verb.BLOCKED for action in plan.actions)

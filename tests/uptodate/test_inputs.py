@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bangerbuild
-from bangerbuild import pipeline, process, steps, store
+from bangerbuild import manifest, pipeline, process, steps, store
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import opened_file
 from bangerbuild.manifest.form import SCHEMAS
@@ -245,7 +245,7 @@ def test_a_file_so_young_that_it_may_change_unseen_is_not_recorded(
     (project.path / "vm.toml").touch()
     looked_at = basis.Basis((project.path / "vm.toml").stat().st_ctime_ns + age_ns)
     with looked_at.recording():
-        pipeline.load(project.request(), lambda _: None)
+        manifest.load(project.request().manifests)
     assert looked_at.is_settled() == is_settled
 
 
@@ -259,7 +259,9 @@ class Meddler(RecordingReporter):
 def test_what_changes_after_it_was_planned_is_not_taken_for_what_was(built: Project) -> None:
     (built.path / "bangerbuild.lock").write_text("version = 1\n")
     time.sleep(0.03)
-    pipeline.apply(built.request(), AT_ONCE, Meddler(), lambda _: None)
+    pipeline.apply(
+        pipeline.load_request(built.request(), lambda _: None), options=AT_ONCE, reporter=Meddler()
+    )
     assert not built.is_current()
     assert not built.is_to_be_kept()
 
@@ -275,7 +277,7 @@ def test_nothing_is_taken_down_while_somebody_else_is_at_work_in_the_store(proje
 def test_what_changes_after_it_was_loaded_is_not_either(
     built: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = pipeline.load
+    load = pipeline.load_request
 
     def meddled(*arguments: object) -> object:
         loaded = load(*arguments)  # type: ignore[arg-type]  # passed through
@@ -285,7 +287,7 @@ def test_what_changes_after_it_was_loaded_is_not_either(
 
     (built.path / "bangerbuild.lock").write_text("version = 1\n")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "load", meddled)
+        patch.setattr(pipeline, "load_request", meddled)
         built.apply()
     assert not built.is_current()
     assert not built.is_to_be_kept()

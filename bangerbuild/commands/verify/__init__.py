@@ -25,7 +25,7 @@ from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import CheckRoom, Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import StepId
-from bangerbuild.pipeline import known_pins, load
+from bangerbuild.pipeline import known_pins, load_request
 from bangerbuild.request import epoch
 from bangerbuild.store.locks import StoreLock
 from bangerbuild.store.sessions import LOCKS
@@ -73,7 +73,7 @@ def verify(
 
     A store that nobody can write is checked in the directory for temporary files.
     """
-    loaded = load(replace(request, targets=()), warn)
+    loaded = load_request(replace(request, targets=()), warn)
     path = loaded.manifest.store
     process.find("e2fsck")
     if not store.read(path).records:
@@ -91,7 +91,7 @@ def verify(
         if again:
             limits = execute.ExecuteOptions(run_options.jobs, keep_going=True, epoch=epoch())
             images = graph.restrict(loaded.whole, graph.immutable(steps))
-            pins = known_pins(request, replace(loaded, wanted=steps))
+            pins = known_pins(replace(loaded, wanted=steps))
             made = tuple(rebuild(images, pins, opened, limits))
             tell(made)
             checks += made

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import execute, report
 from bangerbuild.commands.verify.check import Check, CheckResult, told
 from bangerbuild.disk import clone
-from bangerbuild.model import Outcome, Plan, ReasonCode, Verb
+from bangerbuild.model import Outcome, Plan, ReasonCode, Silent, Verb
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 
@@ -38,7 +38,7 @@ def rebuild(
     actions = plan.make(images, store, host, epoch=limits.epoch, pins=pins).actions
     again = Plan(store.path, tuple(_again(action, store) for action in actions))
     comparison = _Comparison(store)
-    results = execute.execute(again, store, host, _Silent(), limits, publish=comparison.publish)
+    results = execute.execute(again, store, host, Silent(), limits, publish=comparison.publish)
     for action, result in zip(actions, results, strict=True):
         for artifact in action.artifacts:
             obstacle = _obstacle(action, store)
@@ -87,19 +87,3 @@ class _Comparison:
             for artifact, staged in job.files.items():
                 self.same[artifact] = clone.digest(staged) == clone.digest(self._store.path / artifact)
         return []
-
-
-class _Silent:
-    """A reporter of work that comes to nothing; its outcome is told check by check."""
-
-    def started(self, action: Action) -> None:
-        """See Reporter."""
-
-    def finished(self, action: Action, result: Result) -> None:
-        """See Reporter."""
-
-    def warned(self, step_id: str, message: str) -> None:
-        """See Reporter: what a step has to say was said when it was applied."""
-
-    def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """See Reporter."""

@@ -16,7 +16,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import ManifestError, StoreError
 from bangerbuild.manifest import form
-from bangerbuild.pipeline import look
+from bangerbuild.pipeline import load_request, look
 from bangerbuild.request import RunOptions
 from tests.disk.formats.toy import HEADER, InvertedBlocks, Toy, unpacked
 from tests.kernel.making import elf
@@ -189,7 +189,7 @@ def test_verify_checks_it_and_its_files(built: Project) -> None:
 
 
 def test_status_names_it_and_its_image(built: Project) -> None:
-    plan, opened = look(built.request(), ignore)
+    plan, opened = look(load_request(built.request(), ignore))
     (found,) = [one for one in status.examine(plan, opened) if one.id == ROOT]
     assert (found.path, found.state) == ("vms/web/root.toy", "current")
     assert found.base == str(built.image().relative_to(built.store))

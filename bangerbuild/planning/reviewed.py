@@ -1,0 +1,46 @@
+"""Whether a plan that somebody has seen is still what would be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import StalePlanError
+
+if TYPE_CHECKING:
+    from bangerbuild.model import Action, Plan
+
+MOST_NAMED = 5
+"""How many steps a message names."""
+
+
+def refuse_stale(reviewed: Plan, today: Plan) -> None:
+    """Compare the plan that was seen with the one that would be made now.
+
+    Writes of a guest to a disk that is kept change neither.
+
+    Raises:
+        StalePlanError: a step has another action, or would be made of something else.
+    """
+    before = {action.id: _decided(action) for action in reviewed.actions}
+    now = {action.id: _decided(action) for action in today.actions}
+    moved = [step_id for step_id in (before | now) if before.get(step_id) != now.get(step_id)]
+    if moved:
+        raise StalePlanError(
+            f"the plan no longer holds: {_named(moved)}",
+            details="\n".join(_moved(step_id, before, now) for step_id in moved),
+            hint="make the plan again",
+        )
+
+
+def _decided(action: Action) -> tuple[str, str]:
+    return action.verb.value, action.fingerprint
+
+
+def _named(moved: list[str]) -> str:
+    more = f" and {len(moved) - MOST_NAMED} more" if len(moved) > MOST_NAMED else ""
+    return ", ".join(moved[:MOST_NAMED]) + more
+
+
+def _moved(step_id: str, before: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]]) -> str:
+    old, new = (found.get(step_id, ("not there", ""))[0] for found in (before, now))
+    return f"{step_id}: {old} -> {new}" if old != new else f"{step_id}: {old}, of something else"

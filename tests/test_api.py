@@ -1,0 +1,100 @@
+"""The public interface: what `from bangerbuild import …` gives, and the examples of its page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import bangerbuild
+from bangerbuild import Silent, Verb, apply, load, plan
+from bangerbuild.errors import StalePlanError
+from bangerbuild.model import Plan
+from tests.conftest import PROJECT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGE = PROJECT / "docs" / "api.md"
+MANIFEST = """\
+[image.small.rootfs]
+directory = "tree"
+size = "24MiB"
+
+[vm.web]
+image = "small"
+[[vm.web.file]]
+guest = "/etc/app.conf"
+content = "port = 80\\n"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tree/etc").mkdir(parents=True)
+    (tmp_path / "vm.toml").write_text(MANIFEST)
+    return tmp_path
+
+
+def test_a_manifest_is_loaded_planned_and_applied(project: Path) -> None:
+    loaded = load([project / "vm.toml"])
+    made = plan(loaded)
+    assert {action.id: action.verb for action in made.actions} == {
+        "image.small.rootfs": Verb.CREATE,
+        "vm.web.root": Verb.CREATE,
+        "vm.web.root.patch": Verb.CREATE,
+        "vm.web.launch": Verb.CREATE,
+    }
+    applied = apply(made, reporter=Silent())
+    assert [result.outcome.value for result in applied.results] == ["done"] * 4
+    assert {action.verb for action in plan(load()).actions} == {Verb.KEEP}
+
+
+def test_a_reviewed_plan_is_done_only_while_it_holds(project: Path) -> None:
+    apply(load())
+    (project / "vm.toml").write_text(MANIFEST.replace("80", "81"))
+    reviewed = plan(load())
+    assert [action.id for action in reviewed.actions if action.verb is Verb.UPDATE] == ["vm.web.root.patch"]
+    apply(load())
+    with pytest.raises(StalePlanError, match=r"no longer holds: vm\.web\.root\.patch") as caught:
+        apply(reviewed)
+    assert caught.value.details == "vm.web.root.patch: update -> keep"
+
+
+def test_a_plan_from_elsewhere_is_not_applied(project: Path) -> None:
+    with pytest.raises(TypeError, match="was not made by"):
+        apply(Plan(project, ()))
+
+
+def test_every_public_name_is_there_and_described() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    names = set(bangerbuild._HOMES)
+    assert names <= set(dir(bangerbuild))
+    assert [
+        name for name in sorted(names) if getattr(bangerbuild, name) is None or f"`{name}" not in page
+    ] == []
+
+
+def test_the_package_is_imported_without_its_parts() -> None:
+    program = "import sys, bangerbuild; print([m for m in sys.modules if m.startswith('bangerbuild.')])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=PROJECT
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = bangerbuild.nothing
+
+
+def test_the_examples_of_the_page_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    examples = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    assert examples
+    for example in examples:
+        exec(compile(example, str(PAGE), "exec"), {})  # noqa: S102  # they are this project's own
+    assert "create image.small.rootfs" in capsys.readouterr().out
