@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from bangerbuild.model import Result as Result
     from bangerbuild.model import Silent as Silent
     from bangerbuild.model import Verb as Verb
+    from bangerbuild.model.request import RunOptions as RunOptions
     from bangerbuild.pipeline import Applied as Applied
     from bangerbuild.pipeline import Loaded as Loaded
     from bangerbuild.pipeline import apply as apply
     from bangerbuild.pipeline import load as load
     from bangerbuild.pipeline import plan as plan
-    from bangerbuild.request import RunOptions as RunOptions
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ _HOMES = {
     "Reason": "model",
     "ReasonCode": "model",
     "Result": "model",
-    "RunOptions": "request",
+    "RunOptions": "model.request",
     "Silent": "model",
     "Verb": "model",
     "apply": "pipeline",

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.model import Silent, StepId, Verb, unseen
+from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
-from bangerbuild.request import Request, RunOptions, epoch
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
 from bangerbuild.uptodate import command

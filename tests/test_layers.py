@@ -32,7 +32,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "model",
         "pipeline",
         "report",
-        "request",
         "resolving",
         "sizes",
         "sources",
@@ -47,19 +46,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "manifest",
         "model",
         "planning",
-        "request",
         "resolving",
         "steps",
         "store",
         "uptodate",
     },
-    "request": {"errors"},
     "commands": {
         "disk",
         "errors",
         "execute",
         "fetch",
-        "fingerprint",
         "graph",
         "launch",
         "model",
@@ -67,7 +63,6 @@ MAY_IMPORT: dict[str, set[str]] = {
         "planning",
         "process",
         "report",
-        "request",
         "resolving",
         "sizes",
         "sources",
@@ -75,24 +70,13 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "tree",
     },
-    "uptodate": {
-        "declared",
-        "disk",
-        "errors",
-        "manifest",
-        "model",
-        "observed",
-        "request",
-        "resolving",
-        "store",
-    },
+    "uptodate": {"declared", "disk", "errors", "manifest", "model", "observed", "resolving", "store"},
     "report": {"errors", "model", "sizes"},
     # the core: sees steps, never a kind of step, of source or of disk format
-    "planning": {"disk", "errors", "fingerprint", "formats", "graph", "model", "process", "store"},
+    "planning": {"disk", "errors", "formats", "graph", "model", "process", "store"},
     "execute": {"disk", "errors", "formats", "model", "process", "store"},
     "graph": {"errors", "model"},
-    "fingerprint": {"model"},
-    "store": {"closing", "disk", "errors", "fingerprint", "model"},
+    "store": {"closing", "disk", "errors", "model"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "formats", "model", "observed", "sources"},
     "resolving": {"declared", "errors", "model", "observed", "planning", "sources", "store"},
@@ -234,7 +218,7 @@ def test_a_library_has_one_home(library: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["graph", "planning.plan", "execute", "execute.workspace", "store", "fingerprint"]
+    "module", ["graph", "planning.plan", "execute", "execute.workspace", "store", "model.fingerprint"]
 )
 def test_the_heart_never_sees_a_kind_of_step(module: str) -> None:
     text = MODULES[module].read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from bangerbuild import pipeline, store
 from bangerbuild.errors import BusyError, ManifestError, UsageError
 from bangerbuild.model import Outcome, Plan
-from bangerbuild.request import Request, RunOptions, epoch
+from bangerbuild.model.request import Request, RunOptions, epoch
 from tests.fakes import RecordingReporter
 
 if TYPE_CHECKING:

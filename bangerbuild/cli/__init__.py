@@ -125,8 +125,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     """Bring the store to what the manifest declares."""
     import bangerbuild
     from bangerbuild.commands import status as statuses
+    from bangerbuild.model.request import RunOptions
     from bangerbuild.report.reporters import reporter
-    from bangerbuild.request import RunOptions
 
     begun = time.monotonic()
     loaded = options.loaded(**wanted)

@@ -14,8 +14,8 @@ from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
-    from bangerbuild.request import Request
 
 DEFAULT_STORE = "build"
 """Where no manifest says another."""
@@ -124,7 +124,7 @@ def request(  # noqa: PLR0913  # one parameter for each option
     locked: bool = False,
 ) -> Request:
     """What is asked for, of the options that `manifest_options` and `plan_options` add."""
-    from bangerbuild.request import Request
+    from bangerbuild.model.request import Request
 
     paths = manifest or (Path(DEFAULT_MANIFEST),)
     return Request(paths, store, targets, replace, offline=offline, locked=locked)

@@ -39,7 +39,7 @@ def verify(
     """
     from bangerbuild.commands import verify as verification
     from bangerbuild.commands.verify.check import Check, CheckResult
-    from bangerbuild.request import RunOptions
+    from bangerbuild.model.request import RunOptions
 
     def tell(checks: Sequence[Check]) -> None:
         if not as_json:

@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import formats
-from bangerbuild.fingerprint import FINGERPRINT_LENGTH
 from bangerbuild.launch import files
+from bangerbuild.model.fingerprint import FINGERPRINT_LENGTH
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:

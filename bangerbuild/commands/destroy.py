@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.request import Request
+    from bangerbuild.model.request import Request
     from bangerbuild.store import Store
 
 

@@ -17,10 +17,10 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import StepId, Verb
+from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import load_request
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
-from bangerbuild.request import epoch
 from bangerbuild.store.faults import store_error
 from bangerbuild.store.sessions import abandoned
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json
-    from bangerbuild.request import Request
+    from bangerbuild.model.request import Request
     from bangerbuild.store import Store
 
 UNNEEDED = "nothing needs it"

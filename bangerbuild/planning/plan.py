@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError
-from bangerbuild.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model import (
     Action,
     FileDiff,
@@ -26,6 +25,7 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 
 if TYPE_CHECKING:
     import os

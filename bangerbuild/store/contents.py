@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
-from bangerbuild.fingerprint import canonical_json, record_from_json
+from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.faults import is_out_of_space, store_error

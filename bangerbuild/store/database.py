@@ -15,7 +15,7 @@ import sqlite3
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import StoreError
-from bangerbuild.fingerprint import canonical_json, record_from_json, record_to_json
+from bangerbuild.model.fingerprint import canonical_json, record_from_json, record_to_json
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:

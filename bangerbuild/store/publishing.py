@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import interrupted
-from bangerbuild.fingerprint import canonical_json
+from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.store import database as db
 from bangerbuild.store import stamps as stamping
 

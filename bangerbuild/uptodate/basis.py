@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.model import Plan, Result
-    from bangerbuild.request import Request
+    from bangerbuild.model.request import Request
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
     from bangerbuild.uptodate.command import Key

@@ -17,7 +17,7 @@ from bangerbuild.disk import redo_log, transaction
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, UsageError
 from bangerbuild.model import Verb
-from bangerbuild.request import RunOptions
+from bangerbuild.model.request import RunOptions
 from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.steps.building import DEBIAN, Project, write_tar

@@ -15,8 +15,8 @@ from bangerbuild.commands import gc, verify
 from bangerbuild.commands.verify.check import CheckResult
 from bangerbuild.errors import BusyError, ManifestError, ToolError
 from bangerbuild.model import Verb
+from bangerbuild.model.request import RunOptions
 from bangerbuild.planning import host
-from bangerbuild.request import RunOptions
 from bangerbuild.store.locks import StoreLock
 from tests.kernel.making import elf
 from tests.steps.building import DEBIAN, Project, write_tar

@@ -19,8 +19,8 @@ from bangerbuild.disk import checking
 from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BusyError, ManifestError, StoreError, ToolError, UsageError
+from bangerbuild.model.request import RunOptions
 from bangerbuild.planning import host
-from bangerbuild.request import RunOptions
 from bangerbuild.store.locks import StoreLock
 from tests.disk.damage import bitmap_of, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import change_superblock

@@ -20,7 +20,7 @@ from pathlib import Path
 import bangerbuild
 from bangerbuild import cli, pipeline, process
 from bangerbuild.disk import libext2fs, tools
-from bangerbuild.request import Request
+from bangerbuild.model.request import Request
 
 PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS")
 

@@ -11,7 +11,6 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.errors import FilesystemError
-from bangerbuild.fingerprint import fingerprint, step_fields
 from bangerbuild.model import (
     Action,
     FileDiff,
@@ -25,6 +24,7 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.fingerprint import fingerprint, step_fields
 from bangerbuild.planning import plan
 from tests.fakes import FakeDisk, FakeHost, FakeStep, built, planned
 

@@ -15,7 +15,7 @@ from bangerbuild import pipeline, store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
-from bangerbuild.request import Request, RunOptions
+from bangerbuild.model.request import Request, RunOptions
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.fakes import RecordingReporter
 from tests.need import need

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.fingerprint import step_fields
 from bangerbuild.model import Reason, ReasonCode, Situation, Verb
+from bangerbuild.model.fingerprint import step_fields
 from bangerbuild.sources.boot_guest import GuestBootFile
 from tests.kernel.making import RELEASE, bzimage, debian_boot, elf, packed, readelf
 from tests.steps.boot_images import BootImage

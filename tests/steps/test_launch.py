@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.declared import VM, Disk, Image, Manifest, Network, Work
-from bangerbuild.fingerprint import step_fields
 from bangerbuild.model import HostPath, Outcome, Verb
+from bangerbuild.model.fingerprint import step_fields
 from bangerbuild.sources.boot_guest import GuestBootFile
 from bangerbuild.sources.tar import TarSource
 from bangerbuild.steps.launch import Launch

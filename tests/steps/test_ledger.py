@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.fingerprint import canonical_json
 from bangerbuild.model import Verb
+from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import clone, make_ext4

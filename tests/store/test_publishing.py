@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.fingerprint import canonical_json, record_to_json
 from bangerbuild.model import Recipe, Record
+from bangerbuild.model.fingerprint import canonical_json, record_to_json
 from bangerbuild.store.publishing import Publication, Staged, put_in_place
 from bangerbuild.store.stamps import Stamp
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import pipeline
 from bangerbuild.errors import BangerError
 from bangerbuild.model import Outcome, Verb
-from bangerbuild.request import Request, RunOptions
+from bangerbuild.model.request import Request, RunOptions
 from bangerbuild.uptodate import check, command, record
 from tests.fakes import RecordingReporter
 from tests.formats.oci.making import directory, layout_of, tarball

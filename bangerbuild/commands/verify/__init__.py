@@ -25,8 +25,8 @@ from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import CheckRoom, Skeletons
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import StepId
+from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import known_pins, load_request
-from bangerbuild.request import epoch
 from bangerbuild.store.locks import StoreLock
 from bangerbuild.store.sessions import LOCKS
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Record
-    from bangerbuild.request import Request, RunOptions
+    from bangerbuild.model.request import Request, RunOptions
     from bangerbuild.store import Store
 
 WORDS = {

@@ -16,8 +16,8 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import ManifestError, StoreError
 from bangerbuild.manifest import form
+from bangerbuild.model.request import RunOptions
 from bangerbuild.pipeline import load_request, look
-from bangerbuild.request import RunOptions
 from tests.disk.formats.toy import HEADER, InvertedBlocks, Toy, unpacked
 from tests.kernel.making import elf
 from tests.steps.building import DEBIAN, Disk, Project, codes, write_tar

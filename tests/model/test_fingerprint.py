@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.declared import FileSync, GuestDefaults, InlineFile, Mount, Network
-from bangerbuild.fingerprint import (
+from bangerbuild.model import HostPath, Reason, ReasonCode, Recipe
+from bangerbuild.model.fingerprint import (
     FINGERPRINT_LENGTH,
     canonical_json,
     differences,
@@ -22,7 +23,6 @@ from bangerbuild.fingerprint import (
     step_fields,
     tool_differences,
 )
-from bangerbuild.model import HostPath, Reason, ReasonCode, Recipe
 from bangerbuild.sources.tar import TarSource
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from tests.fakes import FakeStep
