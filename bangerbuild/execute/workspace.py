@@ -1,4 +1,4 @@
-"""The `Workspace` of one job: its private staging directory, in front of the store."""
+"""The `Workspace` of one job: finds artifacts in the job's staging directory first, then in the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of host files and trees: sha256, of content and of what a walk takes of each entry.
+"""Digests of host files and trees: sha256 of a file's content, or of all that a walk finds in a tree.
 
 No digest depends on times, on where the tree lies, on the order of a directory, or on holes.
 """
@@ -32,10 +32,10 @@ _CONTENT_ONLY = TreeRules(xattrs=False)
 
 
 class DigestCache(Protocol):
-    """Remembers digests of files, so that one whose stat is the same is not read again.
+    """Remembers digests of files, so that a file whose stat is the same is not read again.
 
-    The key is `stat_key(found)`. What is young enough to change within its time stamp is never asked for
-    nor told, so an implementation need not know of that.
+    The key is `stat_key(found)`. It is neither asked nor told about a file so young that its next change
+    could leave the same stat (git's racy rule); an implementation need not care about that.
     """
 
     def get(self, path: str, found: os.stat_result) -> str | None:
@@ -151,10 +151,10 @@ def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: Diges
 
 
 def _is_settled(found: os.stat_result) -> bool:
-    """Whether a later change shows in the time stamps.
+    """Whether a later change will show in the file's times.
 
-    One within the same tick of the clock that the stamps are taken from (4 ms and more) would not, and one
-    of a file dated in the future may not either.
+    A change within the tick of the kernel's clock (4 ms or more) in which the file was changed before does
+    not show, and in a file dated in the future it may not show either.
     """
     return max(found.st_mtime_ns, found.st_ctime_ns) < time.time_ns() - _RACY_NS
 

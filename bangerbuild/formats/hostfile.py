@@ -1,4 +1,4 @@
-"""Files of the host, opened for reading, with the errors of that told by the file's name."""
+"""Opens and reads host files, and notes them in `observed`; errors name a file as the manifest does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a patch would change on a disk, file by file, in the words and diffs of a plan; nothing is written."""
+"""The preview of a patch: what it would change on a disk, file by file, as diffs and notes."""
 
 from __future__ import annotations
 

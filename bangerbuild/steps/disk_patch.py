@@ -1,4 +1,4 @@
-"""What every patch of a disk is: declared files, keys and host trees, written all together."""
+"""The base of all patch steps: writes the declared files, keys and host trees of one disk, all or nothing."""
 
 from __future__ import annotations
 

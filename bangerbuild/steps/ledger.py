@@ -1,4 +1,4 @@
-"""What a patch wrote into a guest, as the store remembers it: a line of words for each guest path.
+"""The ledger of a patch, kept in the store: what it wrote into a guest, a line of words for each guest path.
 
 file MODE UID:GID SIZE SHA256
 symlink UID:GID TARGET

@@ -1,4 +1,4 @@
-"""How guest changes and host trees get onto a disk; all patch steps share it."""
+"""Writes guest changes and host trees onto a disk; used by all patch steps and by images with own files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a store, by what tells that it was changed."""
+"""The store's part of a record: the stamps of its artifacts, its database, the directories of its disks."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LEFTOVERS = tuple(path.name.removeprefix("disk") for path in interrupted.leftove
 
 
 def marks(plan: Plan, opened: Store) -> Stats | None:
-    """The artifacts as the store knows them.
+    """The artifacts of a plan with size, mtime and inode of each, as the store's stamps have them.
 
     Returns:
-        None if something is not as the store knows it, or a change of a disk was interrupted.
+        None if a file differs from its stamp, or a change of a disk was interrupted.
 
     Raises:
-        OSError: something can't be looked at.
+        OSError: a file or directory can't be looked at.
     """
     names = list(dict.fromkeys(artifact for action in plan.actions for artifact in action.artifacts))
     known = [opened.stamps.get(artifact) for artifact in names]
@@ -40,10 +40,10 @@ def marks(plan: Plan, opened: Store) -> Stats | None:
 
 
 def places(plan: Plan, opened: Store) -> list[str]:
-    """The store's database, and the directories that disks lie in; from now on any change of them shows.
+    """The store's database and the directories that disks lie in, so marked that any later change shows.
 
     Raises:
-        OSError: one can't be looked at, or a later change of it would not show.
+        OSError: one of them can't be looked at, or can't be marked.
     """
     paths = [opened.path / name for name in (NAME, *_directories(plan))]
     for path in paths:
@@ -57,13 +57,13 @@ def _directories(plan: Plan) -> dict[str, None]:
 
 
 def _tell_apart(path: Path) -> None:
-    """Have any later change of a file or directory of ours show in its time.
+    """Set the mtime of a file or directory of ours to a whole millisecond, unless it is one.
 
-    The kernel's clock never gives whole milliseconds by itself; whole seconds are a filesystem's that knows
-    nothing finer.
+    The kernel's clock gives no whole milliseconds, so the next change shows even within the same tick. Whole
+    seconds are not taken for such a mark: they come from filesystems without finer times.
 
     Raises:
-        OSError: its time can't be set, or not so finely.
+        OSError: the time can't be set, or not so finely.
     """
     found = path.stat()
     if not found.st_mtime_ns % MILLISECOND_NS and found.st_mtime_ns % SECOND_NS:

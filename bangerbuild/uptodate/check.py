@@ -1,4 +1,4 @@
-"""Whether all is as a record says: one pass of stats, and the answer."""
+"""Compares the host and the store with a record, in one pass of stats, and prints the answer."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ VARIABLES = (
     "PYTHONPATH",
     "SOURCE_DATE_EPOCH",
 )
-"""Of the environment, what a plan may depend on."""
+"""The environment variables that a plan may depend on."""
 PACKAGE = os.path.dirname(os.path.dirname(__file__))
 BEGUN_NS = time.time_ns()
-"""When this program was loaded."""
+"""When this program was loaded, in nanoseconds since 1970."""
 NUMBERS = 8
 ABSENT = (-1,) * NUMBERS
 
 
 def circumstances() -> list[str]:
-    """What a plan depends on that is no file."""
+    """What a plan depends on besides files: program, interpreter, machine, user, variables."""
     return [
         PACKAGE,
         sys.version,
@@ -44,7 +44,7 @@ def circumstances() -> list[str]:
 
 
 def stats(paths: Iterable[str], *, follow: bool = True) -> list[int]:
-    """What tells that a file or directory was changed in any way; so many numbers for each, absent or not.
+    """`NUMBERS` numbers for each path, see `numbers`; for one where nothing is, those of `ABSENT`.
 
     Raises:
         OSError: one can't be looked at.
@@ -60,9 +60,9 @@ def stats(paths: Iterable[str], *, follow: bool = True) -> list[int]:
 
 
 def numbers(one: os.stat_result) -> tuple[int, int, int, int, int, int, int, int]:
-    """What of a stat changes with whatever is done to a file or directory, but for reading it.
+    """The parts of a stat that tell one state of a file or directory from another; reading changes none.
 
-    Owner and mode too: under fakeroot, or in another user namespace, they are others with the same times.
+    Owner and mode are among them because fakeroot and user namespaces show others with the same times.
     """
     return (
         one.st_dev,
@@ -77,7 +77,7 @@ def numbers(one: os.stat_result) -> tuple[int, int, int, int, int, int, int, int
 
 
 def marks(names: Iterable[str], store: str) -> list[int]:
-    """What the store goes by to tell that nobody has touched an artifact; three numbers for each.
+    """Size, mtime and inode of each artifact, by which the store tells that nobody has touched it.
 
     Raises:
         OSError: one is not there.
@@ -95,7 +95,7 @@ def marks(names: Iterable[str], store: str) -> list[int]:
 
 
 def stands(remembered: RunRecord) -> bool:
-    """Whether nothing has changed. What costs least, and changes most often, is looked at first."""
+    """Whether nothing has changed since a record was written. What changes most often is looked at first."""
     try:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC)
         try:
@@ -109,12 +109,12 @@ def stands(remembered: RunRecord) -> bool:
             )
         finally:
             os.close(lock)
-    except OSError:  # a plan tells what is wrong
+    except OSError:  # the plan that is made now says what is wrong
         return False
 
 
 def answer(arguments: list[str]) -> bool:
-    """Print what `apply` prints where there is nothing to do, if that is sure; whether it was."""
+    """Print what `apply` prints where there is nothing to do, if a record shows that; whether it did."""
     begun = time.monotonic()
     asked = command.asked(arguments)
     if asked is None or None in (sys.stdin, sys.stdout, sys.stderr):  # a closed stream needs care
@@ -126,14 +126,14 @@ def answer(arguments: list[str]) -> bool:
     try:
         for warning in remembered.warnings:
             sys.stderr.write(f"warning: {warning}\n")
-    except OSError:  # what is no result may be lost
+    except OSError:  # a warning is no result, and may be lost
         pass
     try:
         if not asked.quiet:
             sys.stdout.write(f"{sum_up} in {time.monotonic() - begun:.1f} s\n")
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads it, which is no error
+    except BrokenPipeError:  # nobody reads the output, which is no error
         return True
-    except OSError:  # it is told as it always is
+    except OSError:  # the usual way reports it
         return False
     return True

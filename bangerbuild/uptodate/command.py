@@ -1,4 +1,4 @@
-"""Command lines that the fast answer understands: `apply`, of what and in what manner."""
+"""The command lines that the up-to-date check understands: `apply` with manifests and plain options."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Asked:
 def key(
     manifests: Sequence[str], store: str | None, targets: Sequence[str], *, locked: bool, offline: bool
 ) -> Key:
-    """What tells two command lines apart that may not have the same answer.
+    """The key of a command line's record: different for two that may have different answers.
 
-    Paths are as pathlib writes them; what they are relative to counts too.
+    Paths are as pathlib writes them. The current directory counts, because they may be relative to it.
 
     Raises:
         OSError: the current directory is gone.
@@ -53,7 +53,7 @@ def key(
 
 
 def asked(arguments: Sequence[str]) -> Asked | None:
-    """What the arguments ask for; None: that is for click to tell."""
+    """What the arguments ask for; None if they are left to click: another command, an option not known."""
     if not arguments or arguments[0] != "apply" or COMPLETION in os.environ:
         return None
     found = _split(arguments[1:])

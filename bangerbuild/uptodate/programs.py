@@ -23,7 +23,7 @@ PACKAGES = ("site-packages", "dist-packages")
 
 
 def paths() -> Iterator[str]:
-    """Files and directories of which each may change what is planned; some need not be there."""
+    """Files and directories that may change what is planned; also places where a library was not found."""
     yield from map(str, sorted(Path(check.PACKAGE).rglob("*.py")))
     yield from map(str, SCHEMAS)
     yield from (path for path in sys.path if path.endswith(PACKAGES))
@@ -35,7 +35,7 @@ def paths() -> Iterator[str]:
 
 
 def _candidates(search_path: str, name: str) -> Iterator[str]:
-    """Where it is looked for, until it is found."""
+    """The places where a library is looked for, up to the one where it is found."""
     for directory in search_path.split(os.pathsep):
         path = Path(directory, name)
         yield str(path)
@@ -44,7 +44,7 @@ def _candidates(search_path: str, name: str) -> Iterator[str]:
 
 
 def _mapped() -> list[str]:
-    """The libraries' files, as the kernel has them mapped (proc(5)); none if they were not needed."""
+    """The files of the libraries that this process has loaded (proc(5)); none if it did without them."""
     maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="surrogateescape")
     files = {line.split(maxsplit=5)[5] for line in maps.splitlines() if ".so." in line}
     stems = tuple(library.partition(".")[0] for library in LIBRARIES)

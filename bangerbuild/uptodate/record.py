@@ -1,11 +1,11 @@
-"""What an earlier run stood on, as a file in the user's cache: one for each command line.
+"""Records of runs that left nothing to do: a file in the user's cache for each command line.
 
     bangerbuild current 1 CHECKSUM
     the record's fields, marshalled
 
-It is written whole and renamed into place, but not synced: one that a power cut tears does not fit its
-checksum. Marshal is what Python keeps its own modules in, and is trusted as these are: the file must be the
-user's own.
+A record is written to a draft and renamed, but not synced: one that a power cut left incomplete does not
+match its checksum. Marshal is the format of Python's own compiled modules and must be trusted like them: so
+the file must belong to the user.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class RunRecord:
         key: of the command line.
         circumstances: see `check.circumstances`.
         store: the store's directory.
-        lock: a file that everybody who makes things in the store has locked, and nobody who removes some.
-        empty: a directory where somebody who makes things has an entry.
+        lock: the store's lock file, which is held shared by writers and alone by who removes artifacts.
+        empty: the store's staging directory, in which each writer has an entry.
         followed: paths, and what stat says of each.
         links: paths, and what lstat says of each.
-        marks: names in the store, and what tells that one was changed; see `check.marks`.
-        kept: how many steps there are.
-        warnings: what is said of the manifest each time.
+        marks: artifacts, and size, mtime and inode of each; see `check.marks`.
+        kept: how many steps the plan has.
+        warnings: the manifest's, which every run prints.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -66,7 +66,7 @@ class RunRecord:
 
 
 def directory() -> str | None:
-    """Where records are: in the user's cache; None if there is no place for it."""
+    """Where records are: in the user's cache; None if the user has none."""
     named = os.environ.get("XDG_CACHE_HOME", "")
     home = os.environ.get("HOME", "")
     if named.startswith("/"):
@@ -75,7 +75,7 @@ def directory() -> str | None:
 
 
 def name(key: Key) -> str:
-    """What the file is called; two keys may share a name, and then take turns."""
+    """The file name of a record; of two keys with one name the later record replaces the other."""
     return f"{zlib.crc32(repr(key).encode('utf-8', 'surrogatepass')):08x}"
 
 
@@ -86,7 +86,7 @@ def dumped(record: RunRecord) -> bytes:
 
 
 def loaded(data: bytes) -> RunRecord | None:
-    """The record in a file; None if it is none, or was not written whole."""
+    """The record in a file; None if the file holds no complete record."""
     head, _, body = data.partition(b"\n")
     if head != HEAD + b"%08x" % zlib.crc32(body):
         return None
@@ -97,7 +97,7 @@ def loaded(data: bytes) -> RunRecord | None:
 
 
 def found(key: Key) -> RunRecord | None:
-    """What is remembered for a command line."""
+    """The record of a command line; None if there is none that can be trusted."""
     where = directory()
     if where is None:
         return None
