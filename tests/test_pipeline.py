@@ -10,7 +10,7 @@ import pytest
 from bangerbuild import pipeline, store
 from bangerbuild.errors import BusyError, ManifestError, UsageError
 from bangerbuild.model import Outcome, Plan
-from bangerbuild.model.request import Request, RunOptions, epoch
+from bangerbuild.model.request import Request, RunOptions
 from tests.fakes import RecordingReporter
 
 if TYPE_CHECKING:
@@ -155,24 +155,6 @@ def test_what_is_odd_about_a_manifest_is_said_whatever_is_done_with_it(manifest:
     assert said == [
         f"vm.{LONG_NAME}: its host name is 65 characters long, and Linux takes no more than 64"
     ] * 3  # fmt: skip
-
-
-def test_the_time_of_all_that_is_made_is_the_year_2000_unless_said_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert epoch() == 946_684_800
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    assert epoch() == 1_700_000_000
-
-
-@pytest.mark.parametrize("text", ["", "now", "-1", "0", "1.5", " 1", "4294967296", "٣"])
-def test_a_time_that_is_none_is_refused_with_what_is_wanted(
-    monkeypatch: pytest.MonkeyPatch, text: str
-) -> None:
-    monkeypatch.setenv("SOURCE_DATE_EPOCH", text)
-    with pytest.raises(UsageError, match="number of seconds from 1 to 4294967295") as caught:
-        epoch()
-    assert caught.value.hint == "unset SOURCE_DATE_EPOCH"
 
 
 def test_another_time_is_another_tool_and_changes_nothing_that_is_built(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.disk.ext4_tools import clone, make_ext4
+from tests.disk.filesystems import BARE
+from tests.hostile.damage import make_target
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,3 +26,8 @@ def disk(blank: Path, tmp_path: Path) -> Path:
     path = tmp_path / "disk.ext4"
     clone(blank, path)
     return path
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    return make_target(tmp_path / "target.ext4", *BARE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +14,6 @@ from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import (
     NOW,
     assert_clean,
-    change_superblock,
     debugfs,
     debugfs_errors,
     make_ext4,
@@ -133,89 +131,6 @@ def test_every_kind_of_filesystem_is_written_cleanly_through_a_store(row: str, t
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("options", "message", "hint"),
-    [
-        ("-O quota", "not kept up to date: quota", r"tune2fs -O \^quota"),
-        ("-O quota,project", "not kept up to date: quota, project", r"tune2fs -O \^quota,\^project"),
-        ("-O mmp", "mmp: another host may have it mounted", r"tune2fs -O \^mmp"),
-    ],
-)
-def test_a_feature_that_writing_would_break_is_refused_by_name(
-    options: str, message: str, hint: str, tmp_path: Path
-) -> None:
-    path = make_ext4(tmp_path / "disk.ext4", *options.split())
-    before = path.read_bytes()
-    with RawFile(path, writable=True) as blocks, pytest.raises(FilesystemError, match=message) as caught:
-        Filesystem(blocks, writable=True)
-    assert caught.value.hint is not None
-
-    assert re.match(hint, caught.value.hint)
-    assert path.read_bytes() == before
-
-
-@pytest.mark.parametrize(
-    ("fields", "message", "hint"),
-    [
-        ({"feature_incompat": 0x2C6}, "has an unreplayed journal", "e2fsck -p"),
-        ({"state": 3}, "is marked as having errors", "e2fsck -f"),
-        ({"state": 0}, "is marked as having errors", "e2fsck -f"),
-        ({"last_orphan": 12}, "has orphaned inodes", "e2fsck -p"),
-        ({"feature_incompat": 0x2C2 | 0x1000}, "not supported: dirdata", None),
-        ({"feature_incompat": 0x2C2 | 0x80000000}, "not supported: 0x80000000", None),
-        ({"blocks_count": 1 << 20}, "is cut short: its filesystem has 4294967296 bytes", "put the whole"),
-    ],
-)
-def test_a_filesystem_that_is_not_in_order_is_refused_with_the_command_to_run(
-    fields: dict[str, int], message: str, hint: str | None, disk: Path
-) -> None:
-    change_superblock(disk, **fields)
-    with RawFile(disk) as blocks, pytest.raises(FilesystemError, match=message) as caught:
-        Filesystem(blocks)
-    assert (caught.value.hint or "").startswith(hint or "")
-    assert bool(caught.value.hint) == bool(hint)
-
-
-def test_an_unreplayed_journal_does_not_keep_anyone_from_reading_who_says_so(disk: Path) -> None:
-    change_superblock(disk, feature_incompat=0x2C6)
-    with RawFile(disk, writable=True) as blocks:
-        with Filesystem(blocks, allow_unclean=True) as fs:
-            assert fs.listdir("/") == ["lost+found"]
-        with pytest.raises(FilesystemError, match="unreplayed journal"):
-            Filesystem(blocks, writable=True, allow_unclean=True)
-
-
-@pytest.mark.parametrize(
-    ("content", "kind"),
-    [
-        (b"", "it is empty"),
-        (b"\x1f\x8b" + bytes(5000), "it looks like a gzip stream"),
-        (b"QFI\xfb" + bytes(5000), "it looks like a qcow2 disk image"),
-        (b"\xfd7zXZ\0" + bytes(5000), "it looks like an xz stream"),
-        (b"\x28\xb5\x2f\xfd" + bytes(5000), "it looks like a zstd stream"),
-        (b"hsqs" + bytes(5000), "it looks like a squashfs image"),
-        (bytes(257) + b"ustar" + bytes(5000), "it looks like a tarball"),
-        (b"SnAp" + bytes(5000), "it looks like a dm-snapshot store"),
-        (bytes(5000), "it begins with zeros"),
-        (b"hello", "its magic number is missing"),
-    ],
-)
-def test_a_file_that_is_no_ext4_is_told_for_what_it_is(content: bytes, kind: str, tmp_path: Path) -> None:
-    (tmp_path / "disk").write_bytes(content)
-    with (
-        RawFile(tmp_path / "disk") as blocks,
-        pytest.raises(FilesystemError, match=f"no ext4 filesystem: {kind}"),
-    ):
-        Filesystem(blocks)
-
-
-def test_a_truncated_image_is_refused(disk: Path) -> None:
-    with disk.open("r+b") as file:
-        file.truncate(40 << 20)
-    with RawFile(disk) as blocks, pytest.raises(FilesystemError, match="is cut short"):
-        Filesystem(blocks)
-
-
 def test_a_superblock_that_libext2fs_refuses_is_a_plain_error(disk: Path) -> None:
     with disk.open("r+b") as file:
         file.seek(1024 + 0x78)
@@ -224,21 +139,3 @@ def test_a_superblock_that_libext2fs_refuses_is_a_plain_error(disk: Path) -> Non
         Filesystem(blocks)
     assert caught.value.code
     assert (caught.value.hint or "").startswith("e2fsck -f")
-
-
-@pytest.mark.parametrize(("flag", "kind"), [(0x40000000, "a case-folding"), (0x800, "an encrypted")])
-def test_names_are_not_written_into_directories_whose_names_mean_something_else(
-    flag: int, kind: str, tmp_path: Path
-) -> None:
-    path = make_ext4(tmp_path / "disk.ext4", "-O", "casefold,encrypt")
-    with RawFile(path, writable=True) as blocks:
-        with Filesystem(blocks, writable=True, now=NOW) as fs:
-            fs.make_directory("/odd")
-            inode = fs.nodes.inode(fs.nodes.child(2, b"odd"))
-            inode.flags |= flag
-            fs.nodes.save(fs.nodes.child(2, b"odd"), inode)
-        with (
-            pytest.raises(FilesystemError, match=f"names can't be written into {kind} directory"),
-            Filesystem(blocks, writable=True, now=NOW) as fs,
-        ):
-            fs.write_file("/odd/file", b"x")

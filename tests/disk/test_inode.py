@@ -4,10 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.disk.attributes import acl_from_disk, check_name
-from bangerbuild.disk.directory import Name, dots, pack_blocks
 from bangerbuild.disk.inode import Inode
-from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import EntryType
 
 SECOND = 1_000_000_000
@@ -45,66 +42,3 @@ def test_owners_above_65535_and_modes_do_not_disturb_each_other(uid: int, gid: i
     inode = new_inode()
     inode.uid, inode.gid, inode.mode = uid, gid, mode
     assert (inode.uid, inode.gid, inode.mode, inode.type) == (uid, gid, mode, EntryType.FILE)
-
-
-def test_an_acl_on_disk_becomes_the_kernels_form() -> None:
-    disk = bytes.fromhex("01000000 0100 0600 0200 0400 e8030000 0400 0400 1000 0600 2000 0400")
-    kernel = bytes.fromhex(
-        "02000000 0100 0600 ffffffff 0200 0400 e8030000 0400 0400 ffffffff"
-        "1000 0600 ffffffff 2000 0400 ffffffff"
-    )
-    assert acl_from_disk(disk) == kernel
-
-
-@pytest.mark.parametrize("damaged", ["", "01000000 0200 0400", "03000000 0100 0600"])
-def test_a_damaged_acl_is_an_error(damaged: str) -> None:
-    with pytest.raises(FilesystemError, match="POSIX ACL"):
-        acl_from_disk(bytes.fromhex(damaged))
-
-
-@pytest.mark.parametrize("name", ["", "user.", "btrfs.x", "system.data", "user.a\0b", "user." + "x" * 251])
-def test_an_attribute_ext4_has_no_number_for_is_refused(name: str) -> None:
-    with pytest.raises(FilesystemError, match="ext4 keeps no attribute"):
-        check_name(name)
-
-
-def unpack(block: bytes) -> list[tuple[bytes, int]]:
-    """The names in a directory block, read without our packer."""
-    found, at = [], 0
-    while at < len(block):
-        ino, length = (
-            int.from_bytes(block[at : at + 4], "little"),
-            int.from_bytes(block[at + 4 : at + 6], "little"),
-        )
-        assert length % 4 == 0 or length == 65535
-        assert length >= 8 + block[at + 6]
-        if ino:
-            found.append((block[at + 8 : at + 8 + block[at + 6]], ino))
-        at += 65536 if length == 65535 else length
-    assert at == len(block)
-    return found
-
-
-@given(
-    names=st.lists(st.binary(min_size=1, max_size=255), max_size=200),
-    block_bytes=st.sampled_from([1024, 4096, 65536]),
-    checksum=st.booleans(),
-)
-def test_all_names_are_in_the_blocks_of_a_directory_in_their_order(
-    names: list[bytes],
-    block_bytes: int,
-    checksum: bool,  # noqa: FBT001 - drawn by hypothesis
-) -> None:
-    entries = [Name(name, 11 + i, 1) for i, name in enumerate(names)]
-    blocks = list(pack_blocks(block_bytes, [*dots(2, 2), *entries], checksum=checksum))
-    assert {len(block) for block in blocks} == {block_bytes}
-    assert all(block.endswith(b"\0\0\0\0\x0c\0\0\xde\0\0\0\0") for block in blocks) or not checksum
-    assert [pair for block in blocks for pair in unpack(block)] == [
-        (b".", 2),
-        (b"..", 2),
-        *((name, 11 + i) for i, name in enumerate(names)),
-    ]
-
-
-def test_a_directory_block_without_names_is_one_free_entry() -> None:
-    assert unpack(next(pack_blocks(65536, [], checksum=False))) == []

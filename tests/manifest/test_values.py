@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Interface
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.manifest import parse_size, schema
-from bangerbuild.manifest.network import interface, mac_address
 from bangerbuild.manifest.problems import InvalidValueError
 from bangerbuild.manifest.values import (
     BLOCK_BYTES,
@@ -157,34 +155,6 @@ def test_a_host_name_of_rfc_1123_is_taken(name: str) -> None:
 def test_any_other_host_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidValueError):
         hostname(name)
-
-
-@given(st.ip_addresses(v=4), st.integers(0, 32))
-def test_an_address_is_taken_unless_no_host_may_have_it(address: object, prefix: int) -> None:
-    text = f"{address}/{prefix}"
-    expected = IPv4Interface(text)
-    network = expected.network
-    ends = {network.network_address, network.broadcast_address} if prefix <= 30 else set()
-    is_special = expected.ip.is_multicast or expected.ip.is_loopback or expected.ip.is_unspecified
-    if expected.ip in ends or is_special:
-        with pytest.raises(InvalidValueError):
-            interface(text)
-    else:
-        assert interface(text) == expected
-
-
-@given(st.text(alphabet="0123456789./:ab ", max_size=20))
-def test_no_text_is_an_address_that_is_not_written_as_one(text: str) -> None:
-    try:
-        found = interface(text)
-    except InvalidValueError:
-        return
-    assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+/\d\d?", text)
-    assert text.startswith(f"{found.ip}/")
-
-
-def test_a_mac_address_is_written_in_lower_case() -> None:
-    assert mac_address("06:00:AC:10:00:0A") == "06:00:ac:10:00:0a"
 
 
 def test_a_host_path_keeps_what_was_written_and_its_own_dots() -> None:
