@@ -18,7 +18,7 @@ import click
 from bangerbuild import __version__, report
 from bangerbuild.cli import images, locking, options, output, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError
+from bangerbuild.errors import BangerError, ManifestError, printable
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            shown = report.printable(line) if sys.stdout.isatty() else line
+            shown = printable(line) if sys.stdout.isatty() else line
             if not output.result(os.fsencode(shown)):
                 break
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from bangerbuild import report
-from bangerbuild.errors import BangerError, UsageError
+from bangerbuild.errors import BangerError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -80,7 +80,7 @@ def drop_output() -> None:
 def say(lines: Iterable[str]) -> None:
     """Print what is no result."""
     for line in lines:
-        click.echo(report.printable(line), err=True)
+        click.echo(printable(line), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:

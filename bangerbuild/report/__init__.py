@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import sizes
+from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, ReasonCode, Verb
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 DIFF_LINES = 40
 """Lines of one file's diff that are shown to a person; JSON has them all."""
 VALUE_LENGTH = 60
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 NAMED_STEPS = 5
 """How many finished steps an interrupted run names."""
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
@@ -30,11 +29,6 @@ COLOURS = {
     Verb.REPLACE: RED,
     Verb.BLOCKED: RED,
 }
-
-
-def printable(text: str) -> str:
-    """A text with control characters spelt out: a guest's names must not speak to the terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 def reason(value: Reason) -> str:

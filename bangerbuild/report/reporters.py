@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bangerbuild import report, sizes
+from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, Verb
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{report.printable(line)}\n")
+    sys.stderr.write(f"{printable(line)}\n")
 
 
 class Quiet:

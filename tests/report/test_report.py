@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild import report, sizes
-from bangerbuild.errors import Problem, SourceError
+from bangerbuild.errors import Problem, SourceError, printable
 from bangerbuild.model import Action, FileDiff, Outcome, Plan, Reason, ReasonCode, Recipe, Result, Verb
 from tests.fakes import FakeDisk
 
@@ -384,7 +384,7 @@ def test_an_error_without_more_to_say_is_one_line() -> None:
     ],
 )
 def test_what_a_guest_wrote_does_not_speak_to_the_terminal(text: str, shown: str) -> None:
-    assert report.printable(text) == shown
+    assert printable(text) == shown
 
 
 def test_names_of_guests_are_spelt_out_in_reasons_and_diffs() -> None:
