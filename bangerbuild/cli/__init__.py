@@ -1,7 +1,7 @@
-"""The command line. Results go to stdout, all else to stderr; only this module exits.
+"""The command line, with click. Results go to stdout, all else to stderr.
 
-A command imports what it needs when it runs: networkx, jsonschema and rich together take longer to load than
-most commands take to work.
+Each command imports what it needs when it runs: loading networkx, jsonschema and rich takes longer than most
+commands take to work.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 def run() -> int:
-    """Run the command line; the code to exit with. All that was printed is flushed.
+    """Run the command line and return the exit code; all output is flushed.
 
-    Threads of a run that was interrupted may be at work still, in staging; nobody need wait for them.
+    Threads of an interrupted run may still work in the staging directory. The caller exits without waiting
+    for them.
     """
-    gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
+    gc.disable()  # a run has up to a million values, frozen and without reference cycles
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has it ignored
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has set it to be ignored
         signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
     output.ignore_stderr_errors()
@@ -62,7 +63,9 @@ def _guarded() -> int:
     try:
         code = cli.main(prog_name="bangerbuild", standalone_mode=False)
     except click.ClickException as err:
-        if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # its message is the help
+        if isinstance(
+            err, getattr(click.exceptions, "NoArgsIsHelpError", ())
+        ):  # its message is the help text
             err.show()
         else:
             output.say(_usage_lines(err))
@@ -79,7 +82,7 @@ def _guarded() -> int:
 
 
 def _usage_lines(err: click.ClickException) -> Iterator[str]:
-    """What click would print, in the form of all other errors."""
+    """The message of click in the format of all other errors."""
     context = err.ctx if isinstance(err, click.UsageError) else None
     if context is not None:
         yield context.get_usage()
@@ -88,10 +91,10 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
 
 
 class Commands(click.Group):
-    """Commands in the order a newcomer meets them; a mistyped one is answered with its neighbour."""
+    """A group that lists commands in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """See click: as they were added, not by the alphabet."""
+        """The names of the commands, in the order of their definition instead of the alphabet."""
         return list(self.commands)
 
 
@@ -156,7 +159,7 @@ def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
 
 
 def _made_plan(request: Request) -> Plan:
-    """The plan; what has to be fetched for it is shown in plain lines."""
+    """Make the plan; downloads that it needs are reported in plain lines."""
     from bangerbuild import pipeline
     from bangerbuild.report.reporters import Plain
 

@@ -1,4 +1,4 @@
-"""The commands that look after a store: `verify`, `gc`, `destroy`."""
+"""The commands that maintain a store: `verify`, `gc`, `destroy`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The changes a patch makes inside a guest, and what it may ask of the guest as it is.
+"""The changes that a patch makes in a guest, and the interface through which it reads the guest.
 
-A path is absolute. Parents are followed as the guest would follow them; the last component never is.
+Paths are absolute. Parents that are symlinks are followed as in the guest; the last component is never
+followed.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GuestFile:
-    """A regular file with exactly this content; what stands there under that name is replaced."""
+    """A regular file with exactly this content; what is at the path is replaced."""
 
     path: str
     content: bytes
@@ -25,9 +26,9 @@ class GuestFile:
 
 @dataclass(frozen=True)
 class GuestDirectory:
-    """A directory with exactly this mode and owner; made if it is missing, its content left alone.
+    """A directory with exactly this mode and owner; it is made if it is missing, its content is kept.
 
-    A symbolic link at its end is followed like a parent, so that `/root` may stand elsewhere.
+    A symlink at the path is followed like a parent, so that `/root` may be a symlink.
     """
 
     path: str
@@ -46,7 +47,7 @@ class GuestSymlink:
 
 @dataclass(frozen=True)
 class GuestRemoval:
-    """No such name: removed if it is there. Only the last component may hold a glob (`*`, `?`)."""
+    """A name that must not exist. Only its last component may have a glob (`*`, `?`)."""
 
     path: str
 
@@ -56,14 +57,14 @@ GuestChange = GuestFile | GuestDirectory | GuestSymlink | GuestRemoval
 
 @dataclass(frozen=True)
 class GuestEdits:
-    """What one part of a patch asks for: changes in the order to make them, and warnings for the plan."""
+    """The changes of one part of a patch, in the order to make them, and warnings for the plan."""
 
     changes: tuple[GuestChange, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @classmethod
     def joined(cls, parts: Iterable[GuestEdits]) -> GuestEdits:
-        """One outcome of several, in their order."""
+        """The changes and warnings of several parts, in their order."""
         all_parts = tuple(parts)
         return cls(
             tuple(change for part in all_parts for change in part.changes),
@@ -72,17 +73,17 @@ class GuestEdits:
 
 
 class GuestView(Protocol):
-    """A guest's filesystem, to be read. Parents and the last component are followed inside the guest."""
+    """A guest's filesystem, for reading. Symlinks are followed inside the guest, also at a path's end."""
 
     def read(self, path: str) -> bytes | None:
-        """The content of a regular file; None only where there is no such file.
+        """The content of a regular file; None only if there is no such file.
 
         Raises:
-            FilesystemError: it is there and can't be read.
+            FilesystemError: the file exists and can't be read.
         """
 
     def exists(self, path: str) -> bool:
-        """Whether something of any type is there."""
+        """Whether something of any type is at the path."""
 
     def mode(self, path: str) -> int | None:
-        """The permission bits (07777) of what is there; None where nothing is."""
+        """The permission bits (07777); None if nothing is at the path."""

@@ -1,4 +1,4 @@
-"""Whether a file is an initrd: a cpio archive, or anything the kernel can decompress (lib/decompress.c)."""
+"""Check that a file is an initrd: a cpio archive, plain or in a compression of lib/decompress.c."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from bangerbuild.formats.appearance import appearance
 from bangerbuild.formats.format_error import FormatError
 
 HEAD_BYTES = 4096
-"""How much of a file `check` wants to see."""
+"""How many bytes of a file `check` needs."""
 _MAGICS = (
-    b"0707",  # cpio, with early microcode in front as well
+    b"0707",  # cpio, also with early microcode at its start
     b"\x1f\x8b",
     b"BZh",
     b"\xfd7zXZ\0",
@@ -20,14 +20,14 @@ _MAGICS = (
 
 
 def check(head: bytes) -> None:
-    """See that a file which begins with `head` can be an initrd.
+    """Check that a file that begins with `head` may be an initrd.
 
     Raises:
-        FormatError: it can't.
+        FormatError: it is none.
     """
     if not head:
         raise FormatError("is no initrd: it is empty")
-    if not head.lstrip(b"\0").startswith(_MAGICS):  # the kernel skips zeros too
+    if not head.lstrip(b"\0").startswith(_MAGICS):  # the kernel also skips leading zeros
         seen = appearance(head)
         is_kernel = head.startswith(b"HdrS", 0x202)
         what = "a kernel" if is_kernel else seen.what if seen else None
