@@ -1,46 +1,54 @@
-"""Every error this project raises on purpose.
+"""All errors that the program raises deliberately, each class with its exit code.
 
-An error that is not one of these is a bug and keeps its traceback. A foreign library's error is translated
-once, where that library is imported, and raised `from` the original.
+Any other exception is a bug and keeps its traceback. An error of a library is translated once, in the module
+that imports the library, and raised `from` the original.
 """
 
 from __future__ import annotations
 
 import errno
+import re
 from dataclasses import dataclass
 from typing import ClassVar, Self
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What the system says where there is no room for more."""
+"""The errnos that mean that a disk or quota is full."""
 FULL_HINT = "free some space there, or choose another place: --store DIR"
+_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """A text with control characters spelled out: a guest's file names must not control the terminal."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
 
 
 class BangerError(Exception):
-    """The root of all deliberate errors.
+    """The base class of all deliberate errors.
 
     Args:
-        brief: one lower-case line that names the object and quotes its values.
-        details: what a reader may want beyond that, such as a tool's own output.
-        hint: the way out, best as the next command to type.
+        brief: one lower-case line that names the object and quotes its values; control characters in it are
+            spelled out.
+        details: further information, such as a tool's own output.
+        hint: what to do, best as the next command to type.
     """
 
     exit_code: ClassVar[int] = 1
 
     def __init__(self, brief: str, *, details: str | None = None, hint: str | None = None) -> None:
-        super().__init__(brief)
-        self.brief = brief
+        self.brief = printable(brief)
+        super().__init__(self.brief)
         self.details = details
         self.hint = hint
 
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """One thing wrong with a manifest: where it stands, what it is and the way out."""
+    """One problem of a manifest: where it is, what is wrong, and what to do."""
 
     file: str
     """As the user would type it."""
     line: int
-    """From 1; 0 where no line can be named."""
+    """From 1; 0 if the line is not known."""
     key: str
     """The dotted key path, such as `vm.web.root.size`; empty for the file as a whole."""
     message: str
@@ -48,7 +56,7 @@ class Problem:
 
 
 class ManifestError(BangerError):
-    """A manifest with problems, all of them found in one go."""
+    """A manifest with problems; all of them are reported together."""
 
     exit_code = 3
 
@@ -58,25 +66,25 @@ class ManifestError(BangerError):
 
 
 class UsageError(BangerError):
-    """A command line that asks for what is not there, such as an unknown target."""
+    """A command line that names something that does not exist, such as an unknown target."""
 
     exit_code = 3
 
 
 class LockFileError(BangerError):
-    """A lock file that can't be used, or that says something else than is asked for."""
+    """A lock file that can't be used, or that contradicts the manifest."""
 
     exit_code = 3
 
 
 class BusyError(BangerError):
-    """A lock that was not free in time, or a disk that somebody else holds open."""
+    """A lock that was not free in time, or a disk that another program has open."""
 
     exit_code = 4
 
 
 class GraphError(BangerError):
-    """Steps that make no graph: an unknown input, an output made twice, a cycle."""
+    """Steps that form no valid graph: an unknown input, an output made twice, a cycle."""
 
 
 class StalePlanError(BangerError):
@@ -84,7 +92,7 @@ class StalePlanError(BangerError):
 
 
 class ToolError(BangerError):
-    """An external program that is missing, failed, or went past its limits."""
+    """An external program that is missing, failed, or exceeded its limits."""
 
 
 class LibraryError(BangerError):
@@ -94,7 +102,7 @@ class LibraryError(BangerError):
 class FilesystemError(BangerError):
     """A filesystem that can't be opened, read or changed.
 
-    `code` is libext2fs's error code where there is one, an errno below 256 included.
+    `code` is libext2fs's error code if there is one; codes below 256 are errnos.
     """
 
     def __init__(
@@ -105,11 +113,11 @@ class FilesystemError(BangerError):
 
 
 class GuestPathError(FilesystemError):
-    """A path that leads nowhere inside the guest: a loop, a file on the way, a directory at its end."""
+    """A guest path that can't be used: a loop, a file on the way, a directory at its end."""
 
 
 class JournalError(FilesystemError):
-    """A journal that can't be what anybody wrote."""
+    """A journal that is damaged."""
 
 
 class SnapshotError(BangerError):
@@ -134,7 +142,7 @@ class OtherBaseError(SnapshotError):
 
 
 class SourceError(BangerError):
-    """A host file, directory or archive that can't be read, or that holds what can't be taken."""
+    """A host file, directory or archive that can't be read, or whose content can't be used."""
 
 
 class StoreError(BangerError):
@@ -142,7 +150,7 @@ class StoreError(BangerError):
 
 
 class NoRoomError(StoreError):
-    """A full disk on which none of several artifacts could be published; fewer might be."""
+    """A full disk: no artifact of a batch was published, but a smaller batch may fit."""
 
 
 class CacheError(BangerError):
@@ -150,8 +158,8 @@ class CacheError(BangerError):
 
 
 class FetchError(BangerError):
-    """What lies elsewhere and can't be brought here, or is not what it must be."""
+    """A remote source that can't be fetched, or that differs from its pin."""
 
 
 class OfflineError(FetchError):
-    """What is not here, where the network may not be asked for it."""
+    """A remote source that is not in the cache, while the network must not be used."""

@@ -1,6 +1,7 @@
-"""Steps to a checked dependency graph. Pure.
+"""Build and check the dependency graph of steps, select parts of it, and render it. Does no I/O.
 
-An edge runs from an input to the step that reads it. Every step is a node with its value under `step`.
+An edge leads from an input to the step that reads it. Every step is a node, with the step object under
+`step`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def build(steps: Iterable[Step]) -> Graph:
     """The graph of these steps.
 
     Raises:
-        GraphError: an id or an output made twice, an input that no step makes, or a cycle (told as a path).
+        GraphError: two steps have the same id or output, no step makes an input, or there is a cycle.
     """
     graph: Graph = nx.DiGraph()
     for step in steps:
@@ -61,22 +62,22 @@ def _check_acyclic(graph: Graph) -> None:
 
 
 def all_steps(graph: Graph) -> list[Step]:
-    """The steps as they were declared."""
+    """The steps, in the order of their declaration."""
     return [cast("Step", data["step"]) for _, data in graph.nodes(data=True)]
 
 
 def ordered(graph: Graph) -> list[Step]:
-    """Topological order, and that of declaration where the graph leaves a choice."""
+    """The steps in topological order; the order of declaration decides between independent steps."""
     position = {step_id: index for index, step_id in enumerate(graph)}
     order = nx.lexicographical_topological_sort(graph, key=position.__getitem__)
     return [cast("Step", graph.nodes[step_id]["step"]) for step_id in order]
 
 
 def matching(ids: Collection[str], name: str) -> list[str]:
-    """The ids, as those of a graph, that a user's name stands for: a step, or all below it (`vm.web`).
+    """The ids that a name on the command line selects: a step, or all steps below it (`vm.web`).
 
     Raises:
-        UsageError: it stands for none.
+        UsageError: it selects none.
     """
     if found := matches(ids, name):
         return found
@@ -89,24 +90,24 @@ def matching(ids: Collection[str], name: str) -> list[str]:
 
 
 def matches(ids: Collection[str], name: str) -> list[str]:
-    """The same; none is no error."""
+    """The ids that a name selects; may be empty."""
     return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
 
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
-    """The part of the graph that the targets need, themselves included."""
+    """The subgraph of the targets and everything they need."""
     wanted = {step_id for name in targets for step_id in matching(graph, name)}
     needed = wanted.union(*(nx.ancestors(graph, step_id) for step_id in wanted))
     return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
 
 
 def immutable(graph: Graph) -> list[str]:
-    """The ids of the steps whose artifacts lie under their fingerprint: never changed, and nobody's own."""
+    """The ids of steps with the fingerprint in the path of their artifacts, which are never changed."""
     return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
 
 
 def to_text(graph: Graph) -> str:
-    """One line per step, then what it needs."""
+    """One line per step with its inputs."""
     width = max((len(step_id) for step_id in graph), default=0)
     lines = (
         f"{step.id:<{width}}  <- {', '.join(step.inputs)}" if step.inputs else step.id
@@ -116,14 +117,14 @@ def to_text(graph: Graph) -> str:
 
 
 def to_dot(graph: Graph) -> str:
-    """The graph in Graphviz's language."""
+    """The graph in the DOT language of Graphviz."""
     nodes = (f'  "{step.id}" [label="{step.id}\\n{step.kind}"];\n' for step in ordered(graph))
     edges = (f'  "{step_id}" -> "{step.id}";\n' for step in ordered(graph) for step_id in step.inputs)
     return "digraph bangerbuild {\n  rankdir=LR;\n  node [shape=box];\n" + "".join((*nodes, *edges)) + "}\n"
 
 
 def to_mermaid(graph: Graph) -> str:
-    """The graph as Mermaid, which Markdown viewers draw."""
+    """The graph in the Mermaid language, which Markdown viewers render."""
     number = {step.id: f"s{index}" for index, step in enumerate(ordered(graph))}
     nodes = (f'  {number[step.id]}["{step.id}"]\n' for step in ordered(graph))
     edges = (
@@ -133,7 +134,7 @@ def to_mermaid(graph: Graph) -> str:
 
 
 def to_json(graph: Graph) -> dict[str, Json]:
-    """The graph as JSON: steps in topological order."""
+    """The graph as JSON, steps in topological order."""
     return {
         "format": 1,
         "steps": [

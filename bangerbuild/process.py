@@ -1,4 +1,4 @@
-"""External programs: a command is a value, and running it is one function. The only import of subprocess."""
+"""Run external programs, with limits on time, output and memory. The only module that imports subprocess."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""Debian keeps the filesystem tools out of an ordinary user's PATH."""
+"""On Debian, the filesystem tools are not in an ordinary user's PATH."""
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
-"""In front of a command: the kernel ends it when the thread that waits for it is gone, `kill -9` included."""
+"""Prefix of a command: the kernel ends it when the thread that waits for it ends, also by `kill -9`."""
 
 RUNNING: set[subprocess.Popen[bytes]] = set()
 STARTING = threading.Lock()
-"""Held from a program's start until it is among the running, so that `end_all` misses none."""
+"""Held from a program's start until it is in RUNNING, so that `end_all` misses none."""
 
 PACKAGES = {
     "mke2fs": "e2fsprogs",
@@ -45,17 +45,17 @@ PACKAGES = {
 
 @dataclass(frozen=True)
 class Command:
-    """A program with its arguments, what it may take, and which exit codes are fine."""
+    """A program with its arguments, its limits, and the exit codes that mean success."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
-    """Added to a minimal environment; the caller's own does not leak in."""
+    """Added to a minimal environment; the caller's environment is not passed on."""
     ok: frozenset[int] = frozenset({0})
     timeout_seconds: float | None = None
     output_bytes: int = 1 << 20
-    """Past this much output the program is ended."""
+    """The program is ended if it prints more."""
     memory_bytes: int | None = None
-    """How much memory it may map, which is more than it uses; past it, it is told that there is none left."""
+    """The address space that it may use; beyond it, allocations in the program fail."""
 
     def __str__(self) -> str:
         return shlex.join(self.argv)
@@ -63,7 +63,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Completed:
-    """A program that ran to its end: exit code, and what it printed on either stream."""
+    """The result of a program: exit code, and the output of both streams."""
 
     code: int
     output: str
@@ -95,11 +95,11 @@ def _note_places(program: str, found: str | None) -> None:
 def run(command: Command) -> Completed:
     """Run a program without input and wait for it.
 
-    It gets a process group of its own, and the whole group is ended when it goes past its time or its output,
-    or when this program is interrupted. It dies with this program.
+    It gets its own process group, which is ended if the program exceeds its time or output, or if this
+    program is interrupted. The kernel ends it when this program ends.
 
     Raises:
-        ToolError: it is missing, can't be started, went past a limit, or ended with a code that is not `ok`.
+        ToolError: it is missing, can't be started, exceeded a limit, or its exit code is not in `ok`.
     """
     argv = [*_die_with_parent(), find(command.argv[0]), *command.argv[1:]]
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
@@ -115,7 +115,7 @@ def _ended(code: int) -> str:
 
 @lru_cache
 def _die_with_parent() -> tuple[str, ...]:
-    """Nothing where util-linux's setpriv is missing, or only busybox's is there."""
+    """The prefix; empty if setpriv is missing or is busybox's, which lacks the option."""
     program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
     prefix = (program or "", *DIE_WITH_PARENT[1:])
     if program is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
@@ -170,15 +170,15 @@ def _running(
 
 
 def end_all() -> None:
-    """End every program that any thread of ours waits for."""
+    """End all programs that threads of this process wait for."""
     with STARTING:
         for process in tuple(RUNNING):
             _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the program and all that it started."""
-    with contextlib.suppress(ProcessLookupError):  # it came to its end by itself
+    """End a program and everything it has started."""
+    with contextlib.suppress(ProcessLookupError):  # it has ended by itself
         os.killpg(process.pid, signal.SIGKILL)
 
 
@@ -191,7 +191,7 @@ def _too_slow(command: Command) -> ToolError:
 
 
 def _collect(command: Command, fd: int, deadline: float) -> bytes:
-    """All that the program prints, until it closes its output."""
+    """The output of the program, until it closes it."""
     output = bytearray()
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)

@@ -1,7 +1,7 @@
 """What a directory tree holds, and edits of one, as values: tarballs, host directories and guests share them.
 
-Names are text as `os.fsdecode` gives it (UTF-8, other bytes as surrogates), so every name an ext4 directory
-can hold has one spelling here and back.
+Names are text as `os.fsdecode` gives it (UTF-8, other bytes as surrogates), so that every name in an ext4
+directory can be represented, and converted back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EntryType(Enum):
-    """The type of a directory entry; a hard link is a further name of an entry met before."""
+    """The type of a directory entry; a hard link is a further name of an earlier entry."""
 
     FILE = "file"
     DIRECTORY = "directory"
@@ -43,15 +43,15 @@ TYPES = {bits: entry_type for entry_type, bits in FORMATS.items()}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One name in a tree, with all that an inode keeps.
+    """One name in a tree with all metadata of its inode.
 
-    `content` can be read once, from the start, until the next entry is asked for. `data_extents` says where
-    a sparse file has data: (offset, length) pairs in bytes, ascending; `content` then yields only those
-    bytes, one run after the other. None means that the file has no holes.
+    `content` can be read once, from the start, until the next entry of the stream is requested.
+    `data_extents` are the parts of a sparse file that have data: (offset, length) pairs in bytes, ascending;
+    `content` then has only those bytes. None means that the file has no holes.
     """
 
     path: str
-    """Relative to the tree's top, without leading or trailing slash; empty for the top itself."""
+    """Relative to the tree's top, without a leading or trailing slash; empty for the top."""
     type: EntryType
     mode: int = 0o755
     """Permission bits, set-id and sticky included (07777)."""
@@ -60,9 +60,9 @@ class Entry:
     mtime_ns: int = 0
     size_bytes: int = 0
     target: str = ""
-    """A symlink's text, or the path (as in `path`) that a hard link is a further name of."""
+    """A symlink's text, or the path (in the form of `path`) of the first name of a hard link."""
     device: tuple[int, int] = (0, 0)
-    """Major and minor."""
+    """Major and minor number."""
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
     """Full names, such as `security.capability`; POSIX ACLs in the kernel's binary form."""
     content: BinaryIO | None = None
@@ -71,16 +71,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class DiskMount:
-    """Where a guest mounts a disk, and where it mounts others that a path on this one must not lead onto."""
+    """Where a guest mounts a disk, and where it mounts other filesystems, which paths must not enter."""
 
     mount_point: str = "/"
     others: frozenset[str] = frozenset()
+    """The mount points of the guest's other disks."""
     hidden: frozenset[str] = frozenset()
-    """Where it mounts a tmpfs: what this disk has below, the guest never sees."""
+    """The mount points of tmpfs: the guest never sees what this disk has below them."""
 
 
 ALONE = DiskMount()
-"""A disk that is its guest's only one, or that is looked at by itself."""
+"""For a disk without other disks, or one that is read by itself."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""The command line. Results go to stdout, all else to stderr; only this module exits.
+"""The command line, with click. Results go to stdout, all else to stderr.
 
-A command imports what it needs when it runs: networkx, jsonschema and rich together take longer to load than
-most commands take to work.
+Each command imports what it needs when it runs: loading networkx, jsonschema and rich takes longer than most
+commands take to work.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import click
 from bangerbuild import __version__, report
 from bangerbuild.cli import images, locking, options, output, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError
+from bangerbuild.errors import BangerError, ManifestError, printable
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -31,13 +31,14 @@ if TYPE_CHECKING:
 
 
 def run() -> int:
-    """Run the command line; the code to exit with. All that was printed is flushed.
+    """Run the command line and return the exit code; all output is flushed.
 
-    Threads of a run that was interrupted may be at work still, in staging; nobody need wait for them.
+    Threads of an interrupted run may still work in the staging directory. The caller exits without waiting
+    for them.
     """
-    gc.disable()  # what a run holds is frozen values without circles, and there may be a million of them
+    gc.disable()  # a run has up to a million values, frozen and without reference cycles
     signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has it ignored
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # nohup(1) has set it to be ignored
         signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
     output.ignore_stderr_errors()
@@ -62,7 +63,9 @@ def _guarded() -> int:
     try:
         code = cli.main(prog_name="bangerbuild", standalone_mode=False)
     except click.ClickException as err:
-        if isinstance(err, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # its message is the help
+        if isinstance(
+            err, getattr(click.exceptions, "NoArgsIsHelpError", ())
+        ):  # its message is the help text
             err.show()
         else:
             output.say(_usage_lines(err))
@@ -79,7 +82,7 @@ def _guarded() -> int:
 
 
 def _usage_lines(err: click.ClickException) -> Iterator[str]:
-    """What click would print, in the form of all other errors."""
+    """The message of click in the format of all other errors."""
     context = err.ctx if isinstance(err, click.UsageError) else None
     if context is not None:
         yield context.get_usage()
@@ -88,10 +91,10 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
 
 
 class Commands(click.Group):
-    """Commands in the order a newcomer meets them; a mistyped one is answered with its neighbour."""
+    """A group that lists commands in the order of their definition."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """See click: as they were added, not by the alphabet."""
+        """The names of the commands, in the order of their definition instead of the alphabet."""
         return list(self.commands)
 
 
@@ -253,7 +256,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 
     with browse.opened(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            shown = report.printable(line) if sys.stdout.isatty() else line
+            shown = printable(line) if sys.stdout.isatty() else line
             if not output.result(os.fsencode(shown)):
                 break
 

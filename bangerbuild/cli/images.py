@@ -1,4 +1,4 @@
-"""`bangerbuild image`: images without a VM, and those that are there."""
+"""`bangerbuild image`: make an image without a manifest, and list the images in the store."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 _MAX_DIGITS = 19
-"""Of any size; Python refuses to read very many."""
+"""The most digits of a size; Python refuses to convert very long numbers."""
 
 
 def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Where the images are."""
+    """The option for the store."""
     return click.option(
         "--store",
         type=click.Path(path_type=Path),
@@ -70,7 +70,7 @@ def import_(
 
 
 def _value(key: str, text: str) -> str | int:
-    """As a manifest would have it: a size without a unit is a number of bytes."""
+    """An option's value as in a manifest: a size without a unit is a number of bytes."""
     is_number = key in {"size", "max_size"} and text.isascii() and text.isdigit()
     return int(text) if is_number and len(text) <= _MAX_DIGITS else text
 

@@ -1,4 +1,4 @@
-"""`bangerbuild lock`."""
+"""`bangerbuild lock`: write the lock file, and print what changed in it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
-"""People tell digests apart by their first digits; the file has them all."""
+"""Digests are shown by their first digits; the file has all of them."""
 
 
 @click.command()
@@ -63,7 +63,7 @@ def _verb(change: Change) -> str:
 
 
 def _what(change: Change) -> str:
-    """The words of an entry that is new or gone; of one that moved what is no longer as it was."""
+    """The fields of an added or dropped entry; for a changed one, the fields that differ."""
     old, new = (dict(entry.words) if entry else {} for entry in (change.old, change.new))
     if not old or not new:
         return ", ".join(f"{key} {_shown(key, value)}" for key, value in (old or new).items())

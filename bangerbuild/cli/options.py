@@ -1,4 +1,4 @@
-"""The options that several commands share, and the Request they make."""
+"""The options that several commands share, and the Request that is made of them."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from bangerbuild.pipeline import Loaded
 
 DEFAULT_STORE = "build"
-"""Where no manifest says another."""
+"""The store if no manifest names one."""
 
 
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command that reads a manifest takes."""
+    """The arguments of every command that reads a manifest."""
     for option in reversed(
         (
             click.argument("manifest", nargs=-1, type=click.Path(path_type=Path)),
@@ -36,7 +36,7 @@ def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What every command takes that may be asked for a part of a manifest."""
+    """The arguments of every command that can work on a part of a manifest."""
     return store_options(
         click.option(
             "--target",
@@ -49,7 +49,7 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _seconds(_context: click.Context, _option: click.Parameter, value: float) -> float:
-    if value != value:  # noqa: PLR0124  # nan, which no comparison ends
+    if value != value:  # noqa: PLR0124  # nan: no comparison with it is ever true
         raise click.BadParameter("nan is no number of seconds")
     return value
 
@@ -70,12 +70,12 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON documen
 
 
 def number(jobs: int | None) -> int:
-    """How many at once: as many as there are cores to use, unless it is said."""
+    """The number of parallel jobs: as given, else the number of usable cores."""
     return jobs or len(os.sched_getaffinity(0))
 
 
 def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What `apply` and `plan` share."""
+    """The options that `apply` and `plan` share."""
     for option in reversed(
         (
             click.option(
@@ -97,7 +97,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A disk and a path inside it."""
+    """The arguments for a disk and a path inside it."""
     for option in reversed(
         (
             click.argument("disk", type=click.Path(path_type=Path)),

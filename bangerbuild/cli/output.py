@@ -1,4 +1,4 @@
-"""How the command line prints: results to stdout, all else to stderr; a reader that goes away is no error."""
+"""Printing for the command line: results to stdout, all else to stderr. A closed pipe is no error."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 import click
 
 from bangerbuild import report
-from bangerbuild.errors import BangerError, UsageError
+from bangerbuild.errors import BangerError, UsageError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -26,7 +26,7 @@ EXIT_INTERRUPTED = 130
 
 
 def open_closed_streams() -> None:
-    """A stream that the caller closed (`>&-`) leads nowhere, and not into the next file that is opened."""
+    """Open /dev/null for streams that the caller closed (`>&-`), so that no other file gets their number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             lowest_free = os.open(os.devnull, os.O_RDWR)
@@ -34,7 +34,7 @@ def open_closed_streams() -> None:
 
 
 class BestEffortStream:
-    """A text stream that takes everything, though nobody may be there any more to read it."""
+    """A text stream that ignores errors of writing, such as a closed pipe."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -50,17 +50,17 @@ class BestEffortStream:
         with contextlib.suppress(OSError):
             self._stream.flush()
 
-    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # whatever it is
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  # the attributes of any stream
         return getattr(self._stream, name)
 
 
 def ignore_stderr_errors() -> None:
-    """Let what is no result be lost where it can't be printed: the work goes on, and the exit code tells."""
+    """Ignore errors when writing to stderr: the work continues, and the exit code shows the outcome."""
     sys.stderr = cast("TextIO", BestEffortStream(sys.stderr))
 
 
 def result(text: str | bytes, *, newline: bool = True) -> bool:
-    """Print a result; whether anybody still reads. An exit code does not hang on that (`| head`)."""
+    """Print a result; False if the reader has closed the pipe (`| head`), which is no error."""
     try:
         click.echo(text, nl=newline)
     except BrokenPipeError:
@@ -73,26 +73,26 @@ def result(text: str | bytes, *, newline: bool = True) -> bool:
 
 
 def drop_output() -> None:
-    """Let stdout lead nowhere, so that what is still in its buffer can be flushed without an error."""
+    """Redirect stdout to /dev/null, so that its buffer can be flushed without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def say(lines: Iterable[str]) -> None:
-    """Print what is no result."""
+    """Print lines that are no results, to stderr."""
     for line in lines:
-        click.echo(report.printable(line), err=True)
+        click.echo(printable(line), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:
-    """Print what an interrupted run leaves."""
+    """Print the message of an interrupted run."""
     say([report.interrupted(finished, by_half)])
 
 
 def ask(question: str, *, hint: str) -> bool:
-    """The answer of who sits at the terminal; no unless it is yes.
+    """Ask a yes-or-no question on the terminal; the default is no.
 
     Raises:
-        UsageError: there is nobody to ask; the hint says which option answers.
+        UsageError: standard input is no terminal; the hint names the option that answers instead.
     """
     if not sys.stdin.isatty():
         raise UsageError("nobody can be asked here: standard input is no terminal", hint=f"say {hint}")
@@ -100,7 +100,7 @@ def ask(question: str, *, hint: str) -> bool:
 
 
 def warn(message: str) -> None:
-    """Print what deserves attention but stops nothing."""
+    """Print a warning."""
     say([f"warning: {message}"])
 
 
@@ -110,7 +110,7 @@ def json_result(document: dict[str, Any]) -> None:
 
 
 def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:
-    """Print a plan, to people or to programs."""
+    """Print a plan as text or JSON."""
     if as_json:
         json_result(report.plan_json(plan))
         return

@@ -1,4 +1,4 @@
-"""The commands that look after a store: `verify`, `gc`, `destroy`."""
+"""The commands that maintain a store: `verify`, `gc`, `destroy`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import report, sizes
+from bangerbuild import sizes
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
+from bangerbuild.errors import printable
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def verify(
     def tell(checks: Sequence[Check]) -> None:
         if not as_json:
             for line in verification.lines(checks):
-                output.result(report.printable(line))
+                output.result(printable(line))
 
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout)
     store, checks = verification.verify(

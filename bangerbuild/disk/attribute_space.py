@@ -1,13 +1,14 @@
-"""Where an inode's extended attributes lie on disk, and whether they can lie so.
+"""Where an inode's extended attributes are on disk, and whether their layout is valid.
 
     in the inode, behind extra_isize    u32 magic 0xEA020000, then entries
     in a block of its own               u32 magic, u32 inodes that share it, …, 32 bytes in all, then entries
     entry                               u8 name length, u8 namespace, u16 place of the value, u32 inode of the
                                         value, u32 its size, u32 hash, then the name, padded to 4 bytes
 
-Entries end with 4 bytes of zeros; values come from the other end, padded to 4 bytes; their places count from
-the first entry in an inode, and from the block's start in a block. libext2fs writes all attributes anew when
-one changes and takes it on trust that they fit with their padding and the zeros: so that is looked at here.
+Entries end with 4 zero bytes. Values are stored from the other end, padded to 4 bytes; their places are
+offsets from the first entry in an inode, and from the block's start in a block. libext2fs rewrites all
+attributes when one changes, and trusts that they fit with their padding and the zeros; so that is checked
+here.
 
 Source: `fs/ext4/xattr.h`, `lib/ext2fs/ext_attr.c`.
 """
@@ -35,20 +36,20 @@ _INLINE_DATA = (7, b"data")
 
 
 class Attribute(NamedTuple):
-    """One entry as it stands on disk."""
+    """One entry on disk."""
 
     namespace: int
     name: bytes
     value: bytes
     value_ino: int
-    """The inode that holds the value; 0 if it stands beside the entries."""
+    """The inode that holds the value; 0 if the value is stored with the entries."""
 
 
 def in_inode(blocks: Blocks, inode: Inode) -> list[Attribute]:
-    """The attributes in an inode itself.
+    """The attributes that are stored in an inode itself.
 
     Raises:
-        FilesystemError: they can't be so.
+        FilesystemError: their layout is invalid.
     """
     extra = inode.extra_bytes if len(inode.raw) > 128 else 0
     start = 128 + extra
@@ -59,10 +60,10 @@ def in_inode(blocks: Blocks, inode: Inode) -> list[Attribute]:
 
 
 def in_block(blocks: Blocks, superblock: Superblock, inode: Inode) -> list[Attribute]:
-    """The attributes in an inode's block for them, if it has one.
+    """The attributes in an inode's attribute block, if it has one.
 
     Raises:
-        FilesystemError: they can't be so.
+        FilesystemError: their layout is invalid.
     """
     number = inode.xattr_block
     if not number:
@@ -77,7 +78,7 @@ def in_block(blocks: Blocks, superblock: Superblock, inode: Inode) -> list[Attri
 
 
 def _attributes(blocks: Blocks, space: bytes, first: int) -> Iterator[Attribute]:
-    """The entries from a place on, all of which must fit when they are written anew."""
+    """The entries from offset `first` on; checks that all of them fit when they are rewritten."""
     at, values = first, 0
     while space[at : at + 4] != _END:
         if at + _ENTRY.size > len(space):
@@ -100,7 +101,7 @@ def _padded(length: int) -> int:
 
 
 def inline_data(blocks: Blocks, inode: Inode) -> bytes:
-    """What an inode with inline data holds: its block area, and behind it what did not fit there."""
+    """The content of an inode with inline data: its block area, and the rest in an attribute."""
     more = [own for own in in_inode(blocks, inode) if (own.namespace, own.name) == _INLINE_DATA]
     if len(more) != 1 or more[0].value_ino:
         raise damaged(blocks, "a file in an inode lacks its second half")

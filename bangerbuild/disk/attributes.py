@@ -1,4 +1,4 @@
-"""Extended attributes: their names, and POSIX ACLs between ext4's form and the kernel's.
+"""Extended attributes: which names ext4 can store, and POSIX ACLs from ext4's form to the kernel's.
 
 On disk an ACL is u32 version 1, then entries of (u16 tag, u16 permissions) with a u32 id only for a named
 user or group; the kernel's is u32 version 2 and entries that all have the id (sources: `fs/ext4/acl.h`,
@@ -14,7 +14,7 @@ from bangerbuild.errors import FilesystemError
 ACL_NAMES = ("system.posix_acl_access", "system.posix_acl_default")
 NAMESPACES = ("user.", "trusted.", "security.", *ACL_NAMES)
 INLINE_DATA = "system.data"
-"""Where ext4 keeps the second half of inline data; no attribute of the guest's."""
+"""Holds the second part of inline data; ext4 uses it itself, a guest never sees it."""
 MAX_NAME_BYTES = 255
 
 _NAMED_TAGS = (0x02, 0x08)
@@ -22,7 +22,7 @@ _NO_ID = 0xFFFFFFFF
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that ext4 has no number for; libext2fs would store it under none.
+    """Refuse a name whose namespace has no number in ext4; libext2fs would store it without a namespace.
 
     Raises:
         FilesystemError: its namespace is unknown, or it is empty or too long.
@@ -33,7 +33,7 @@ def check_name(name: str) -> None:
 
 
 def acl_from_disk(value: bytes) -> bytes:
-    """An ACL as the kernel shows it.
+    """An ACL in the kernel's form.
 
     Raises:
         FilesystemError: it is damaged.

@@ -1,6 +1,7 @@
-"""What a Filesystem stands on: bytes at offsets. A raw file is here.
+"""Disks as bytes at offsets: `Blocks`, the interface under a `Filesystem`, and its simplest form, a raw file.
 
-A store over its base is in `overlay`, a file that is changed all or not at all in `transaction`.
+Other implementations: `overlay` is a snapshot store over its base, `transaction` a file that is changed
+completely or not at all, `journal` and `recovery` read through an unfinished change.
 """
 
 from __future__ import annotations
@@ -19,44 +20,45 @@ if TYPE_CHECKING:
 
 
 class Blocks(Protocol):
-    """A disk of a fixed size that can be read and perhaps written at any offset."""
+    """A disk of a fixed size that can be read, and perhaps written, at any offset."""
 
     name: str
-    """What to call it in a message."""
+    """The disk's name in messages."""
     place: str | None
-    """The file that holds it byte for byte, for a command to type; None if there is none."""
+    """The file that holds it byte for byte, for commands in hints; None if there is none."""
     size_bytes: int
     writable: bool
 
     def read(self, offset: int, length: int) -> bytes:
-        """Exactly this many bytes.
+        """Read exactly `length` bytes.
 
         Raises:
             FilesystemError: they reach beyond the end, or the file can't be read.
         """
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put bytes in place; never beyond the end.
+        """Write bytes; the disk never grows.
 
         Raises:
             FilesystemError: they reach beyond the end, or the file can't be written.
         """
 
     def flush(self) -> None:
-        """Make all that was written so far part of the disk, and durable."""
+        """Make everything written so far part of the disk, and durable."""
 
 
 class RawFile(Closing):
-    """A file or block device that holds a disk byte for byte. Never creates it, never changes its size.
+    """A file or block device that holds a disk byte for byte. It must exist, and its size never changes.
 
     Args:
-        path: the file, owned by the caller; open until `close` or the end of the with block.
-        writable: opened for reading only unless set.
-        durable: whether `flush` waits for the disk; False where the caller syncs many files at once.
-        beside: whether it is what we left beside a disk, which is a regular file and no symlink.
+        path: the file; open until `close` or the end of the with block.
+        writable: whether it is opened for writing too.
+        durable: whether `flush` waits for the disk; False if the caller syncs many files at once.
+        beside: whether it is a file that this program keeps beside a disk, such as a redo log; a symlink is
+            then refused.
 
     Raises:
-        FilesystemError: it can't be opened, or is nothing of the kind.
+        FilesystemError: it can't be opened, or is neither a regular file nor a block device.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class RawFile(Closing):
 
     def read(self, offset: int, length: int) -> bytes:
         """See Blocks."""
-        if offset + length > self.size_bytes:  # a damaged disk can name places that no file has
+        if offset + length > self.size_bytes:  # a damaged filesystem can refer to any offset
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         try:
             data = os.pread(self._fd, length, offset)
@@ -106,18 +108,18 @@ class RawFile(Closing):
                 raise host_error(f"cannot sync '{self.name}'", err) from err
 
     def write_back(self) -> None:
-        """Have the disk take what was written until now, for a thread beside the one that goes on writing.
+        """Write dirty pages back to the disk, called from a thread beside the one that writes.
 
-        Whatever waits for the disk in the end then waits less. Errors are left to be told there.
+        The final sync then takes less time. Errors are ignored here, since the final sync reports them.
         """
         with contextlib.suppress(OSError):
             os.fdatasync(self._fd)
 
     def allocate(self, offset: int, length: int) -> None:
-        """Make sure that the host has room for these bytes, so that writing them can't fail for want of it.
+        """Reserve space for these bytes on the host, so that writing them can't fail for lack of space.
 
         Raises:
-            FilesystemError: it has none.
+            FilesystemError: there is no space.
         """
         try:
             os.posix_fallocate(self._fd, offset, length)
@@ -125,14 +127,14 @@ class RawFile(Closing):
             raise host_error(f"there is no room for '{self.name}'", err) from err
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def check_end(disk: Blocks, offset: int, length: int) -> None:
-    """Refuse what reaches beyond a disk's end.
+    """Refuse a range that reaches beyond a disk's end.
 
     Raises:
         FilesystemError: it does.
@@ -142,7 +144,7 @@ def check_end(disk: Blocks, offset: int, length: int) -> None:
 
 
 def host_error(brief: str, err: OSError) -> FilesystemError:
-    """The error for what the host refused to do."""
+    """The FilesystemError for an OSError of the host."""
     hint = FULL_HINT if err.errno in FULL else None
     return FilesystemError(f"{brief}: {err.strerror}", hint=hint, code=err.errno)
 
@@ -154,14 +156,14 @@ def read_layered(
     own: Callable[[int], bytes | None],
     below: Callable[[int, int], bytes],
 ) -> bytes:
-    """Read a disk of which some chunks are kept elsewhere.
+    """Read a disk of which some chunks are stored elsewhere.
 
     Args:
         offset: in bytes.
         length: in bytes.
-        chunk_bytes: how large a chunk is.
-        own: gives a chunk that is kept elsewhere, whole; None for any other.
-        below: reads (offset, length) of what holds the others.
+        chunk_bytes: the size of a chunk.
+        own: returns a whole chunk that is stored elsewhere, None for any other chunk.
+        below: reads (offset, length) of the disk that holds the other chunks.
     """
     chunk, within = divmod(offset, chunk_bytes)
     if within + length <= chunk_bytes:
@@ -183,7 +185,7 @@ def read_layered(
 
 
 def chunked(offset: int, data: bytes, chunk_bytes: int) -> Iterator[tuple[int, int, bytes]]:
-    """Bytes cut at chunk borders: (chunk, where in it they go, the bytes)."""
+    """Split bytes at chunk borders: (chunk, offset in the chunk, bytes)."""
     at = 0
     while at < len(data):
         chunk, within = divmod(offset + at, chunk_bytes)
@@ -193,7 +195,7 @@ def chunked(offset: int, data: bytes, chunk_bytes: int) -> Iterator[tuple[int, i
 
 
 def _open_disk(name: str, flags: int, *, beside: bool) -> tuple[int, int]:
-    """The descriptor and the size in bytes. Without waiting: a FIFO opens when somebody writes into it."""
+    """The file descriptor and the size in bytes. Does not block, as opening a FIFO would."""
     try:
         fd = os.open(name, flags | os.O_CLOEXEC | os.O_NONBLOCK | (os.O_NOFOLLOW if beside else 0))
     except OSError as err:

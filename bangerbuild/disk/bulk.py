@@ -1,7 +1,7 @@
-"""What a filesystem that is being filled takes in bulk: blocks, inodes and writes, many at a time.
+"""Buffers for filling a new filesystem fast: writes, free blocks and inodes are processed many at a time.
 
-libext2fs knows nothing of what is held here: it is handed over with `settle` or `give_back` before libext2fs
-looks at an inode or takes blocks itself.
+libext2fs does not see what is buffered here. It is handed over with `settle`, `pass_on` or `give_back` before
+libext2fs reads an inode or allocates blocks itself.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _INODES_AT_ONCE = 16384
 
 
 class WriteBehind:
-    """Writes to a disk that take place in a thread, neighbours joined to large pieces; a context manager.
+    """A write buffer whose writes are done by a thread, adjacent ones merged; a context manager.
 
-    An error of a write is raised by a later one, or by `settle`. Of a raw file, a further thread has the disk
-    take what was written, so that e2fsck and whoever syncs the file find little left to wait for.
+    An error of a write is raised by a later call of `write`, or by `settle`. For a raw file, a second thread
+    writes dirty pages back to the disk, so that a later sync takes little time.
 
     Args:
-        blocks: the disk; stays the caller's and open.
+        blocks: the disk, which the caller closes.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -51,10 +51,10 @@ class WriteBehind:
         self._to_disk = ThreadPoolExecutor(1, thread_name_prefix="write-back")
         self._writing_back: Future[None] | None = None
         self._since_bytes = 0
-        """Written since the disk was last asked to take it."""
+        """Bytes written since the last write-back."""
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put bytes in place, some time before `settle` returns."""
+        """Write bytes, at the latest when `settle` returns."""
         if offset != self._end or self._end - self._begin >= PIECE_BYTES:
             self._pass_on(_PIECES_UNDER_WAY)
             self._begin = offset
@@ -62,12 +62,12 @@ class WriteBehind:
         self._end = offset + len(data)
 
     def settle(self) -> None:
-        """Wait until all is in place."""
+        """Wait until everything is written."""
         self._pass_on(0)
         self._begin = self._end
 
     def _pass_on(self, most: int) -> None:
-        """Have the thread write what was gathered, and wait until it has no more than so many pieces."""
+        """Give the buffered bytes to the thread, and wait until at most `most` pieces are pending."""
         if self._pieces:
             data = b"".join(self._pieces)
             self._pieces.clear()
@@ -94,11 +94,11 @@ class WriteBehind:
 
 
 class BlockReserve:
-    """Free blocks of a filesystem, taken from libext2fs many at a time and handed out in their order.
+    """Free blocks, allocated from libext2fs many at a time and handed out in ascending order.
 
     Args:
-        handle: the filesystem; not of bigalloc.
-        goal: where the first one wants to lie.
+        handle: the filesystem; not with bigalloc.
+        goal: the block near which to allocate.
     """
 
     def __init__(self, handle: Handle, goal: int) -> None:
@@ -107,10 +107,10 @@ class BlockReserve:
         self._left = 0
 
     def take(self, logical: int, count: int) -> list[Run]:
-        """Blocks for a stretch of a file, in as few runs as there are.
+        """Blocks for a part of a file, in as few runs as possible.
 
         Raises:
-            FilesystemError: there are not as many.
+            FilesystemError: there are not enough free blocks.
         """
         runs: list[Run] = []
         while count:
@@ -132,19 +132,19 @@ class BlockReserve:
         return runs
 
     def give_back(self) -> None:
-        """Let libext2fs have what is left."""
+        """Return the unused blocks to libext2fs."""
         if self._left:
             self._handle.free_run(self._next, self._left)
             self._left = 0
 
 
 class InodeTable:
-    """Inodes that are whole and wait to be written where they belong, neighbours together.
+    """A buffer of finished inodes, written to the inode tables in runs of adjacent ones.
 
     Args:
         handle: the filesystem.
         superblock: as it was when opened.
-        behind: what writes them.
+        behind: the write buffer.
     """
 
     def __init__(self, handle: Handle, superblock: Superblock, behind: WriteBehind) -> None:
@@ -156,10 +156,10 @@ class InodeTable:
         self._last = superblock.inodes if is_free_from_there else 0
 
     def claim(self, inode: Inode) -> int:
-        """Take a free number for an inode: the next one, as long as there is.
+        """Allocate the next free inode number.
 
         Raises:
-            FilesystemError: none is left.
+            FilesystemError: there is no free inode.
         """
         if self._next <= self._last:
             ino, self._next = self._next, self._next + 1
@@ -169,13 +169,13 @@ class InodeTable:
         return ino
 
     def put(self, ino: int, inode: Inode) -> None:
-        """Have an inode written, as it is when it is passed on."""
+        """Add an inode to the buffer; it is written as it is at the time of `pass_on`."""
         self._waiting[ino] = inode
         if len(self._waiting) >= _INODES_AT_ONCE:
             self.pass_on()
 
     def pass_on(self) -> None:
-        """Give all that wait to be written."""
+        """Give all buffered inodes to the write buffer."""
         for ino in sorted(self._waiting):
             raw = self._waiting[ino].raw
             self._handle.set_inode_checksum(ino, raw)

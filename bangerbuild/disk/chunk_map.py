@@ -1,4 +1,4 @@
-"""Where chunks lie: a dict from int to int that stays small for a million of neighbours."""
+"""A mapping from chunk to place (int to int) that needs little memory for runs of adjacent chunks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _PAGE_CHUNKS = 64
 
 
 class ChunkMap(Mapping[int, int]):
-    """Numbers from 1 to 2^64 - 1 by chunk, iterated in ascending order of the chunks; nothing can be removed.
+    """Places from 1 to 2^64 - 1 by chunk, iterated in ascending order; entries can't be removed.
 
-    A dict takes some 100 bytes for each, this 10 where whole stretches of chunks are in it.
+    A dict needs about 100 bytes per entry, this class about 10 where chunks are adjacent.
     """
 
     def __init__(self) -> None:

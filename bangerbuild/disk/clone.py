@@ -1,7 +1,7 @@
-"""Copies of disk files that cost what the file holds, not what it could hold; and their digests.
+"""Copies and digests of sparse disk files; their cost depends on the data in a file, not on its size.
 
-A clone shares its blocks with the original where the filesystem can (FICLONE: btrfs, XFS), and else copies
-the data and keeps the holes.
+A clone shares its blocks with the original where the filesystem supports it (FICLONE: btrfs, XFS). Elsewhere
+the data is copied and holes are kept.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
 class _Thread(threading.local):
-    """What each thread reads into; memory that is new each time costs more than the reading."""
+    """A read buffer per thread: allocating memory anew for each read costs more than the read itself."""
 
     def __init__(self) -> None:
         self.buffer = memoryview(bytearray(PIECE_BYTES))
@@ -55,7 +55,7 @@ _thread = _Thread()
 def clone(source: Path, target: Path) -> bool:
     """Make `target`, which must not exist, a copy of `source`; whether the two share their blocks.
 
-    The copy is the caller's alone: 0600, whatever the original's mode and the umask are.
+    The copy has mode 0600, whatever the original's mode and the umask are.
 
     Raises:
         OSError: `target` is then removed.
@@ -68,7 +68,7 @@ def clone(source: Path, target: Path) -> bool:
 
 
 def reflink(source: Path, target: Path) -> bool:
-    """Make `target`, which must not exist, share its blocks with `source`; False, and no file, if it can't.
+    """Make `target`, which must not exist, share its blocks with `source`; False and no file if it can't.
 
     Raises:
         OSError: `target` is then removed.
@@ -81,9 +81,9 @@ def reflink(source: Path, target: Path) -> bool:
 
 
 def sparse_copy(source: Path, target: Path) -> None:
-    """Make `target`, which must not exist, hold the data of `source` and allocate nothing else.
+    """Copy the data of `source` to `target`, which must not exist, and allocate nothing else.
 
-    Unlike a clone it takes no unwritten extents along, such as `fallocate` leaves.
+    Unlike a clone, the copy has no unwritten extents, as `fallocate` leaves them.
 
     Raises:
         OSError: `target` is then removed.
@@ -126,7 +126,7 @@ def _copy_data(reader: int, writer: int) -> None:
 
 
 def _copy_piece(reader: int, writer: int, position: int, limit: int) -> int:
-    """How many bytes were copied; through memory between two types of filesystem."""
+    """Copy a piece; how many bytes were copied. Between two types of filesystem it goes through memory."""
     try:
         return os.copy_file_range(reader, writer, min(limit, COPY_BYTES), position, position)
     except OSError as err:
@@ -136,7 +136,7 @@ def _copy_piece(reader: int, writer: int, position: int, limit: int) -> int:
 
 
 def data_extents(fd: int) -> Iterator[tuple[int, int]]:
-    """Where a file has data: (offset, length) in bytes, ascending."""
+    """The parts of a file that have data: (offset, length) in bytes, ascending."""
     size = os.fstat(fd).st_size
     position = 0
     while position < size:
@@ -151,19 +151,20 @@ def data_extents(fd: int) -> Iterator[tuple[int, int]]:
 
 
 def keeps_holes(directory: Path) -> bool:
-    """Whether files in a directory can have holes that can be found; not so on FAT and some networks."""
+    """Whether files in a directory can have holes (not on FAT and some network filesystems)."""
     with tempfile.TemporaryFile(dir=directory) as file:
         os.ftruncate(file.fileno(), HOLE_BYTES)
         return not any(data_extents(file.fileno()))
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of what a file holds, in hex; holes cost nothing.
+    """The digest of a file's content, in hex; holes are not read.
 
-    A block of zeros and a hole read the same and count the same, so a copy has the original's digest however
-    its filesystem stores it. Hashed are the size and the digest of each part of 16 MiB that is not all zeros.
-    A part's digest is that of its pieces of 64 KiB that are not all zeros, and then of their indices in the
-    file; all numbers as 8 bytes, little-endian. So several threads can have a share in a large file.
+    Zeros and holes count the same, so a copy has the original's digest, whichever way its filesystem stores
+    it. The digest is the SHA-256 of the size and of the digests of all parts of 16 MiB that are not all
+    zeros. The digest of a part is the SHA-256 of its pieces of 64 KiB that are not all zeros, and then of
+    their indices in the file; all numbers are 8 bytes, little-endian. So several threads can work on one
+    large file.
     """
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
@@ -179,7 +180,7 @@ def digest(path: Path) -> str:
 
 
 def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
-    """The same of a file of that size that begins with these bytes and has only zeros behind them."""
+    """The `digest` of a file of this size that has these bytes at its start and zeros after them."""
     hasher = hashlib.sha256(size_bytes.to_bytes(8, "little"))
     whole = min(-(-len(data) // DIGEST_PIECE_BYTES) * DIGEST_PIECE_BYTES, size_bytes)
     view = memoryview(data.ljust(whole, b"\0"))
@@ -195,7 +196,7 @@ def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
 
 
 def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:
-    """Where a file has data, (start, end) in bytes, cut at the borders of parts: a list for each part."""
+    """The ranges that have data, (start, end) in bytes, split at the borders of parts: a list per part."""
     here: list[tuple[int, int]] = []
     for start, length in data_extents(fd):
         position, end = start, start + length
@@ -215,7 +216,7 @@ def _part_digest(fd: int, ranges: list[tuple[int, int]]) -> bytes:
 
 
 def _digest_of_runs(runs: Iterable[tuple[int, memoryview]]) -> bytes:
-    """The digest of a part; nothing if it has no pieces but zeros."""
+    """The digest of a part; empty if it has only zeros."""
     hasher = hashlib.sha256()
     indices: list[int] = []
     for index, pieces in runs:
@@ -226,7 +227,7 @@ def _digest_of_runs(runs: Iterable[tuple[int, memoryview]]) -> bytes:
 
 
 def _runs(fd: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, memoryview]]:
-    """Every piece that is not all zeros, once, neighbours together, with the index of the first."""
+    """All pieces that are not all zeros, adjacent ones together, with the index of the first."""
     buffer = _thread.buffer
     done = 0
     for start, end in ranges:
@@ -242,7 +243,7 @@ def _runs(fd: int, ranges: list[tuple[int, int]]) -> Iterator[tuple[int, memoryv
 
 
 def _without_zeros(data: memoryview) -> Iterator[tuple[int, int]]:
-    """Stretches of pieces that are not all zeros, (offset, length)."""
+    """Runs of pieces that are not all zeros: (offset, length)."""
     zeros = bytes(DIGEST_PIECE_BYTES)
     begin = None
     for offset in range(0, len(data), DIGEST_PIECE_BYTES):

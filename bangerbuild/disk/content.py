@@ -1,7 +1,8 @@
-"""File content: where it lies, and moving it between a stream and the disk in large pieces.
+"""Read and write the content of files in large pieces.
 
-libext2fs reads and writes files block by block. Here a file's runs are taken from its inode and moved
-straight to or from the Blocks; only block maps and bigalloc, when written, go through libext2fs.
+libext2fs reads and writes files block by block. Here a file's runs of blocks are taken from its inode and
+copied directly from or to the disk. Only writing to a filesystem with block maps or bigalloc goes through
+libext2fs.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def read_content(blocks: Blocks, superblock: Superblock, inode: Inode) -> Iterat
     """A file's content from its start, in pieces of at most 1 MiB, holes as zeros.
 
     Raises:
-        FilesystemError: the file is damaged; what was given before it was noticed is sound.
+        FilesystemError: the file is damaged; the pieces before the error are valid.
     """
     size, block_bytes = inode.size_bytes, superblock.block_bytes
     if size > MAX_FILE_BLOCKS * block_bytes:
@@ -61,20 +62,20 @@ def _zeros(length: int) -> Iterator[bytes]:
 
 
 class Writes(Protocol):
-    """A disk as one sees it who only writes to it."""
+    """A disk that can be written."""
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put bytes in place."""
+        """Write bytes at an offset."""
 
 
 def write_extents(handle: Handle, blocks: Writes, runs: list[Run], content: Iterator[bytes]) -> None:
-    """Fill runs with content, one piece after the other; the end of the last block is zeroed.
+    """Write content to runs of blocks; the rest of the last block is zeroed.
 
     Args:
         handle: the filesystem.
-        blocks: what writes to its disk.
-        runs: where the content goes, in its order.
-        content: bytes for all runs, but for less than a block at the end.
+        blocks: its disk, or a buffer for writes to it.
+        runs: where the content goes, in order.
+        content: the bytes for all runs; less than a block may be missing at the end.
     """
     if not runs:
         return
@@ -100,7 +101,7 @@ def pieces(content: BinaryIO, length: int, name: str) -> Iterator[bytes]:
     """Exactly this many bytes of a stream, in pieces of at most 1 MiB.
 
     Raises:
-        SourceError: the stream ends before.
+        SourceError: the stream ends too early.
     """
     left = length
     while left:
@@ -112,7 +113,7 @@ def pieces(content: BinaryIO, length: int, name: str) -> Iterator[bytes]:
 
 
 def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:
-    """Take blocks for a stretch of a file, in as few runs as there are; not for bigalloc."""
+    """Allocate blocks for a part of a file, in as few runs as possible; not for bigalloc."""
     runs = []
     while count:
         first, taken = handle.allocate_run(goal, min(count, MAX_EXTENT_BLOCKS))
@@ -122,7 +123,7 @@ def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:
 
 
 def attach(handle: Handle, ino: int, inode: Inode, runs: list[Run]) -> None:
-    """Make runs an inode's content; the inode is written when they are too many for it alone."""
+    """Set the runs of an inode; the inode is written if they do not fit into it."""
     extents = [run[:3] for run in runs]
     inode.set_extents(extents if len(extents) <= INLINE_EXTENTS else [])
     inode.sectors += sum([count for _, _, count in extents]) * handle.block_size // 512

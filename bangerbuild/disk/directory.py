@@ -1,7 +1,7 @@
-"""Directory blocks as bytes: entries of (u32 inode, u16 rec_len, u8 name_len, u8 file_type, name).
+"""Directory blocks as bytes: lists of entries (u32 inode, u16 rec_len, u8 name_len, u8 file_type, name).
 
-Each entry's rec_len reaches to the next, the last one's to the block's end, or with metadata_csum to a tail
-of 12 bytes that looks like an entry without inode and holds the checksum (source: `fs/ext4/ext4.h`).
+Each entry's rec_len reaches to the next entry; the last one's to the block's end, or with metadata_csum to a
+tail of 12 bytes that looks like an unused entry and holds the checksum (source: `fs/ext4/ext4.h`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ DIRECTORY = FILE_TYPES[EntryType.DIRECTORY]
 
 
 class Name(NamedTuple):
-    """One entry: a name, its inode, and EXT2_FT_*."""
+    """One entry: a name, its inode, and its type (EXT2_FT_*)."""
 
     name: bytes
     ino: int
@@ -29,7 +29,7 @@ class Name(NamedTuple):
 
 
 def pack_blocks(block_bytes: int, names: Iterable[Name], *, checksum: bool) -> Iterator[bytes]:
-    """Pack names into as few blocks as they fill in their order; one empty block if there are none."""
+    """Pack names, in their order, into as few blocks as possible; one empty block if there are none."""
     room = block_bytes - (len(_TAIL) if checksum else 0)
     entries: list[Name] = []
     used = 0
@@ -64,15 +64,15 @@ def _pack(entries: list[Name], room: int, block_bytes: int) -> bytes:
 
 
 def _entry(entry: Name, length: int) -> bytes:
-    # 65535 stands for 65536, the one length that is possible and does not fit
+    # 65535 stands for 65536, which does not fit into 16 bits
     head = _ENTRY.pack(entry.ino, min(length, 65535), len(entry.name), entry.file_type)
     return (head + entry.name).ljust(length, b"\0")
 
 
 def is_list_of_names(data: bytes) -> bool:
-    """Whether bytes are entries from their start to their very end, each with a name or unused.
+    """Whether a block is a valid list of entries up to its last byte.
 
-    libext2fs leaves out the last 8 bytes of a block when it checks it, and splits it up to its end.
+    libext2fs does not check the last 8 bytes of a block, but uses them when it splits the block.
     """
     at, end = 0, len(data)
     while at < end - 7:

@@ -1,4 +1,4 @@
-"""Making files and names survive a power loss: one by one, or a whole filesystem at once for many."""
+"""Sync files and directories, so that they survive a power loss: with fsync(2), or syncfs(2) for many."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FEW = 8
-"""From more on, one syncfs(2), which writes back the whole filesystem, costs less than an fsync each."""
+"""For more files than this, one syncfs(2) of the whole filesystem is cheaper than an fsync(2) each."""
 
 
 def sync(paths: Collection[Path | str], filesystem: Path) -> None:
-    """Wait until these files and directories, all on the filesystem of that path, are on the disk.
+    """Wait until these files and directories, which are all on one filesystem, are on the disk.
 
     Raises:
         OSError: one of them could not be written.

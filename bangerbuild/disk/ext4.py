@@ -1,7 +1,7 @@
-"""One ext2, ext3 or ext4 filesystem, by guest paths: read, write, replace, remove.
+"""An ext2, ext3 or ext4 filesystem, accessed by guest paths: read, write, replace and remove files.
 
-Read this first; `reading` is its other half, `resolve` says where a path leads, `nodes` makes and frees
-inodes, `content` moves bytes.
+Read this module first. `reading` has the reading methods, `resolve` follows paths, `nodes` makes and frees
+inodes, `content` reads and writes file content.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _R = TypeVar("_R")
 def _changes(
     method: Callable[Concatenate[Filesystem, str, _P], _R],
 ) -> Callable[Concatenate[Filesystem, str, _P], _R]:
-    """The same; and after a change that broke off half-way, nothing may be written any more."""
+    """Wrap a method that changes the filesystem: after a failed change nothing more may be written."""
     named = names_path(method)
 
     @functools.wraps(method)
@@ -43,7 +43,7 @@ def _changes(
             raise FilesystemError(f"'{self.name}' is open for reading only")
         try:
             return named(self, path, *args, **kwargs)
-        except GuestPathError:  # raised before anything is half done
+        except GuestPathError:  # raised before anything is changed
             raise
         except BaseException:
             self._spoiled = True
@@ -53,21 +53,21 @@ def _changes(
 
 
 class Filesystem(FileReader):
-    """An open filesystem; a context manager that writes at its clean end and abandons after an exception.
+    """An open filesystem; a context manager that writes at its normal end, and nothing after an exception.
 
-    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
-    always stay inside; the last component is followed only where a method says so.
+    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as in the guest, and
+    never lead out of the filesystem; the last component is followed only where a method says so.
 
     Args:
-        blocks: the disk; stays the caller's and open. Flushed at the clean end.
+        blocks: the disk, which the caller closes; flushed at the normal end.
         writable: whether it may be changed.
-        now: seconds since 1970 for every time that is set; 0 counts as 1.
-        allow_unclean: read one with errors or an unreplayed journal as it stands.
-        place: where the guest mounts the disk; paths are the guest's, and one that leads off it is an error.
-        parsed: what is known of the base if the disk is a fresh store on it: saves parsing it again.
+        now: the time, in seconds since 1970, for all timestamps; 0 counts as 1.
+        allow_unclean: read a filesystem with errors or an unreplayed journal as it is.
+        place: where the guest mounts the disk; a path that leads to another disk is an error.
+        parsed: the parsed base, if the disk is a new store on it; saves parsing it again.
 
     Raises:
-        FilesystemError: the disk holds no filesystem, or one that can't be read or written as asked.
+        FilesystemError: the disk has no filesystem, or one that can't be read or written as requested.
     """
 
     def __init__(  # noqa: PLR0913 - independent choices, each by its name
@@ -110,7 +110,7 @@ class Filesystem(FileReader):
         """Write what is in memory, flush the blocks; a second call does nothing.
 
         Raises:
-            FilesystemError: it can't be written, or a change failed before: then nothing more is written.
+            FilesystemError: it can't be written, or an earlier change failed; then nothing is written.
         """
         if not self.writable or self._spoiled:
             self.abandon()
@@ -122,21 +122,21 @@ class Filesystem(FileReader):
             self.blocks.flush()
 
     def abandon(self) -> None:
-        """Let go without writing what is still in memory."""
+        """Close without writing what is in memory."""
         if self._open:
             self._open = False
             self._handle.abandon()
 
     def is_unused(self, block: int) -> bool:
-        """Whether a block was free when the filesystem was opened, so that nothing refers to it on disk."""
+        """Whether a block was free when the filesystem was opened, so that nothing on disk refers to it."""
         return self._handle.was_free(block)
 
     def set_label(self, label: str) -> None:
-        """Name the filesystem; the label has at most 16 bytes."""
+        """Set the filesystem's label, at most 16 bytes."""
         self._handle.set_label(label.encode())
 
     def _target(self, path: str) -> Location:
-        """Where a name is to be made; missing parents are, 0755 of root."""
+        """The location for a new name; missing parents are made, mode 0755, owner root."""
         rules = Rules(make_directory=self.nodes.make_parent, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
         if found is None:  # pragma: no cover - only without make_directory
@@ -146,7 +146,7 @@ class Filesystem(FileReader):
         return found
 
     def _clear(self, path: str) -> Location:
-        """Where a name is to be made, with whatever else stood there gone."""
+        """The location for a new name; what is there is removed."""
         found = self._target(path)
         self._refuse_directory(found, path)
         if found.ino:
@@ -173,17 +173,17 @@ class Filesystem(FileReader):
         """Write a regular file with exactly this content, in a new inode.
 
         Args:
-            path: a symlink, hard link or special file there is replaced, its other names untouched.
-            content: bytes, or a stream that is read once from where it stands.
-            size_bytes: how much of a stream is the content.
+            path: a symlink, hard link or special file there is replaced; its other names stay.
+            content: bytes, or a stream that is read once from its position.
+            size_bytes: the length of the content in a stream.
             mode: permission bits.
             uid: owner.
             gid: group.
-            mtime_ns: None is `now`.
+            mtime_ns: None means `now`.
             xattrs: by full name.
 
         Raises:
-            GuestPathError: a directory is there, or the path leads nowhere.
+            GuestPathError: a directory is there, or the path can't be followed.
             SourceError: the stream is too short.
         """
         stream, size = (
@@ -213,10 +213,10 @@ class Filesystem(FileReader):
         mtime_ns: int | None = None,
         xattrs: Mapping[str, bytes] | None = None,
     ) -> None:
-        """Make a directory; one that is there keeps its owner, mode and all else.
+        """Make a directory; an existing one keeps its owner, mode and everything else.
 
         Raises:
-            GuestPathError: something else is there, or the path leads nowhere.
+            GuestPathError: something else is there, or the path can't be followed.
         """
         place = self._target(path)
         if place.ino:
@@ -232,7 +232,7 @@ class Filesystem(FileReader):
     def make_symlink(
         self, path: str, target: str, *, uid: int = 0, gid: int = 0, mtime_ns: int | None = None
     ) -> None:
-        """Make a symlink with exactly this text; what stands there is replaced as in `write_file`."""
+        """Make a symlink with exactly this text; what is there is replaced, as in `write_file`."""
         text = target.encode(errors="surrogateescape")
         if not 0 < len(text) < self.superblock.block_bytes or b"\0" in text:
             raise GuestPathError(f"'{path}' can't be a symlink of {len(text)} bytes")
@@ -254,7 +254,7 @@ class Filesystem(FileReader):
         gid: int = 0,
         mtime_ns: int | None = None,
     ) -> None:
-        """Make a device, fifo or socket; what stands there is replaced as in `write_file`."""
+        """Make a device, FIFO or socket; what is there is replaced, as in `write_file`."""
         place = self._clear(path)
         inode = self.nodes.new(kind, mode, uid, gid, mtime_ns)
         if kind in (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE):
@@ -265,10 +265,10 @@ class Filesystem(FileReader):
 
     @_changes
     def link(self, path: str, existing: str) -> None:
-        """Make a further name of what is at `existing`; what stands at `path` is replaced.
+        """Make a hard link to `existing`; what is at `path` is replaced.
 
         Raises:
-            GuestPathError: nothing or a directory is at `existing`, or it has all the links it can have.
+            GuestPathError: `existing` is missing or a directory, or has the maximal number of links.
         """
         source = self._existing(existing, follow=False)
         kind = self.nodes.kind(source.ino)
@@ -284,14 +284,14 @@ class Filesystem(FileReader):
 
     @_changes
     def remove(self, path: str, *, recursive: bool = False) -> bool:
-        """Take a name away, and with its last name the file; the last component is never followed.
+        """Remove a name, and the file with its last name; the last component is never followed.
 
         Args:
-            path: nothing there is no error.
-            recursive: a directory goes with all that is in it; otherwise it must be empty.
+            path: that nothing is there is no error.
+            recursive: remove a directory with its content; otherwise it must be empty.
 
         Returns:
-            Whether something was there.
+            Whether something was removed.
 
         Raises:
             GuestPathError: it is the root, or a directory that is not empty.
@@ -320,7 +320,7 @@ class Filesystem(FileReader):
         mtime_ns: int | None = None,
         follow: bool = True,
     ) -> None:
-        """Change what is given and leave the rest.
+        """Change the given attributes; the others stay.
 
         Raises:
             GuestPathError: nothing is there.
@@ -335,10 +335,10 @@ class Filesystem(FileReader):
 
     @_changes
     def set_xattr(self, path: str, name: str, value: bytes, *, follow: bool = True) -> None:
-        """Set one extended attribute by its full name, a POSIX ACL in the kernel's form."""
+        """Set an extended attribute by its full name; POSIX ACLs are in the kernel's form."""
         self.nodes.set_xattr(self._existing(path, follow=follow).ino, name, value)
 
     @_changes
     def remove_xattr(self, path: str, name: str, *, follow: bool = True) -> None:
-        """Remove one extended attribute; that it is not there is no error."""
+        """Remove an extended attribute; that it is missing is no error."""
         self.nodes.remove_xattr(self._existing(path, follow=follow).ino, name)

@@ -1,9 +1,9 @@
-"""The numbers of a superblock and of group descriptors that libext2fs takes on trust.
+"""Validate the numbers in a superblock and in group descriptors before libext2fs uses them.
 
-It sizes its memory by some and never looks whether the others fit in it: with another first data block,
-`ext2fs_read_bitmaps` writes beyond its buffers. A guest writes its own superblock, so what e2fsck demands of
-these numbers (`check_super_block` in `e2fsck/super.c`) is demanded here before libext2fs sees them, and the
-smallest group that mke2fs makes, so that a small disk has no millions of groups.
+libext2fs allocates memory by some of these numbers and does not check that the others fit: with a wrong first
+data block, `ext2fs_read_bitmaps` writes beyond its buffers. A guest can write its own superblock. So the
+rules of e2fsck (`check_super_block` in `e2fsck/super.c`) are applied here first, and groups must be at least
+as large as those of mke2fs, so that a small disk can't have millions of groups.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LEAST_GROUP_BLOCKS = 256
-"""mke2fs makes no smaller groups."""
+"""The smallest group that mke2fs makes."""
 _FIELDS = {
     "inodes_count": ("<I", 0x00),
     "first_data_block": ("<I", 0x14),
@@ -33,7 +33,7 @@ _FIELDS = {
     "desc_size": ("<H", 0xFE),
     "want_extra_isize": ("<H", 0x15E),
 }
-"""By the names that `struct ext2_super_block` and debugfs have for them."""
+"""The names are those of `struct ext2_super_block` and debugfs."""
 _REVISION_0 = {"first_ino": 11, "inode_size": 128}
 _64BIT = 0x80
 _BIGALLOC = 0x200
@@ -45,7 +45,7 @@ def _numbers(superblock: bytes) -> dict[str, int]:
 
 
 def superblock_problem(superblock: bytes) -> str | None:
-    """The first number in a superblock that can't be, such as `first_data_block 7`; None if all can be.
+    """The first invalid number in a superblock, such as `first_data_block 7`; None if all are valid.
 
     Args:
         superblock: its 1024 bytes.
@@ -56,7 +56,7 @@ def superblock_problem(superblock: bytes) -> str | None:
 
 
 def _rules(numbers: Mapping[str, int]) -> Iterator[tuple[str, bool]]:
-    """A field, and whether it is as it can be; a rule relies on those before it."""
+    """Each rule: a field, and whether it is valid. A rule relies on those before it."""
     yield "log_block_size", numbers["log_block_size"] <= 6
     block_bytes, inode_bytes = 1024 << numbers["log_block_size"], numbers["inode_size"]
     yield "inode_size", 128 <= inode_bytes <= block_bytes and inode_bytes & (inode_bytes - 1) == 0
@@ -78,12 +78,12 @@ def _rules(numbers: Mapping[str, int]) -> Iterator[tuple[str, bool]]:
 
 
 def group_problem(superblock: bytes, descriptors: bytes, blocks: int) -> str | None:
-    """The first group whose bitmaps or inode table lie where they can't; None if there is none.
+    """The first group whose bitmaps or inode table are at an invalid place; None if there is none.
 
     Args:
         superblock: its 1024 bytes, without a `superblock_problem`.
-        descriptors: of all groups, one behind the other.
-        blocks: how many the filesystem has.
+        descriptors: of all groups, one after the other.
+        blocks: the number of blocks of the filesystem.
     """
     numbers = _numbers(superblock)
     first = numbers["first_data_block"]
@@ -99,17 +99,17 @@ def group_problem(superblock: bytes, descriptors: bytes, blocks: int) -> str | N
 
 
 def count_problem(superblock: bytes, descriptors: bytes, kind: str, bitmap: bytes, last: int) -> str | None:
-    """The first group in whose bitmap more or fewer are free than its descriptor says; None if there is none.
+    """The first group whose bitmap and descriptor differ in the number of free items; None if there is none.
 
-    The kernel takes that for damage too (`ext4_mb_generate_buddy`): to trust either would be to write over
-    what is in use.
+    The kernel treats this as damage too (`ext4_mb_generate_buddy`): trusting either of them could overwrite
+    data that is in use.
 
     Args:
         superblock: its 1024 bytes, without a `superblock_problem`.
         descriptors: of all groups, without a `group_problem`.
         kind: `block` or `inode`.
-        bitmap: a bit for each of them, those of one group behind those of another, low bits first.
-        last: how many bits of the last group there are.
+        bitmap: the bits of all groups, one group after the other, low bits first.
+        last: the number of bits of the last group.
     """
     numbers = _numbers(superblock)
     group_bits = numbers[f"{kind}s_per_group"]
@@ -135,7 +135,7 @@ def _free_counts(numbers: Mapping[str, int], descriptors: bytes) -> Iterator[dic
 
 
 def _places(numbers: Mapping[str, int], descriptors: bytes) -> Iterator[tuple[int, int, int]]:
-    """Where block bitmap, inode bitmap and inode table of each group lie (`struct ext4_group_desc`)."""
+    """The blocks of each group's block bitmap, inode bitmap and inode table (`struct ext4_group_desc`)."""
     if not numbers["feature_incompat"] & _64BIT:
         yield from struct.iter_unpack("<3I20x", descriptors)
         return

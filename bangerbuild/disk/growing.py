@@ -1,14 +1,14 @@
-"""Growing a raw disk where it lies, so that it can be undone.
+"""Grow a raw disk in place, so that an interrupted growth can be undone.
 
-Beside the disk lie, while it is grown, a note of its old size and the undo file that resize2fs keeps. Whoever
-comes after a kill finds the note, puts the old blocks back, and cuts the file to its old size; unless a guest
-has used it since: then that would destroy what it wrote. A disk that was grown to its end, and is whole,
-stays as it is: there is nothing to undo.
+While a disk is grown, two files are beside it: a note of its old size, and the undo file of resize2fs. After
+a kill, the next run finds the note, restores the old blocks and truncates the file to its old size. It
+refuses to do so if a guest has used the disk since, because that would destroy the guest's data. If the
+growth was completed and the filesystem is valid, only the two files are removed.
 
-resize2fs syncs the undo file at its start alone, and what it overwrites in the disk again and again. So the
-undo file is made beforehand, as one whose every write waits for the disk (FS_SYNC_FL), and is ahead of the
-disk in a power cut too. Where the host's filesystem has no such files, only a kill is safe; a power cut may
-leave a disk that is neither whole nor can be put back, which is then said, and nothing is cut off.
+resize2fs syncs the undo file only at its start, but the disk repeatedly. So the undo file is made beforehand
+with the flag that each write waits for the disk (FS_SYNC_FL); then it is ahead of the disk after a power cut
+too. Where the host's filesystem has no such flag, a growth survives a kill, but a power cut may leave a disk
+that can't be restored; this is reported, and nothing is truncated.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ NOTE_SUFFIX = ".grow"
 UNDO_SUFFIX = ".undo"
 _NOTE_BYTES = 64
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
-"""Where in a superblock a mount or a check leaves its mark, and growing does not: s_mtime, s_mnt_count,
-s_lastcheck; and s_uuid, which tells another filesystem."""
+"""Fields of a superblock that a mount or a check changes, but not growing: s_mtime, s_mnt_count, s_lastcheck;
+and s_uuid, which identifies the filesystem."""
 
 
 def note_beside(disk: Path) -> Path:
-    """Where the note lies that a disk is being grown."""
+    """The path of the note that a disk is being grown."""
     return disk.with_name(disk.name + NOTE_SUFFIX)
 
 
 def undo_beside(disk: Path) -> Path:
-    """Where resize2fs keeps the old content of what it overwrites."""
+    """The path of the undo file, in which resize2fs saves what it overwrites."""
     return disk.with_name(disk.name + UNDO_SUFFIX)
 
 
 def old_size(disk: Path) -> int | None:
-    """The size in bytes that a disk had before an interrupted growth; None if there was none.
+    """The size in bytes of a disk before an interrupted growth; None if no growth was interrupted.
 
     Raises:
         FilesystemError: the note is damaged.
@@ -58,7 +58,7 @@ def old_size(disk: Path) -> int | None:
         return None
     with RawFile(note, beside=True) as file:
         text = file.read(0, min(file.size_bytes, _NOTE_BYTES)).decode(errors="replace")
-    if not text.endswith("\n"):  # cut short: nothing had begun
+    if not text.endswith("\n"):  # the note is incomplete: the growth had not begun
         return disk.stat().st_size
     if not (text[:-1].isascii() and text[:-1].isdigit()):
         raise FilesystemError(f"the note '{note}' is damaged", hint=_hint(disk))
@@ -71,12 +71,12 @@ def _hint(disk: Path) -> str:
 
 
 def grow(disk: Path, name: str, size_bytes: int, *, epoch: int) -> None:
-    """Grow the filesystem in a disk that nobody else has open, its journal replayed first.
+    """Grow the filesystem on a disk that nothing else has open; its journal is replayed first.
 
     Raises:
-        BangerError, OSError: the disk is as it was, or `roll_back` makes it so.
+        BangerError, OSError: the growth failed. The disk is unchanged, or `roll_back` restores it.
     """
-    if _trouble(disk):  # else nothing is written before the note lies there: a write may fail
+    if _trouble(disk):  # otherwise nothing is written before the note exists: a write may fail
         run(tools.e2fsck_preen(disk, epoch=epoch, size_bytes=disk.stat().st_size))
     _write_note(disk)
     try:
@@ -104,12 +104,12 @@ def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
     os.truncate(disk, size_bytes)
     run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
     durable.sync_one(disk)
-    if trouble := _trouble(disk):  # resize2fs ends well even where a write of it failed
+    if trouble := _trouble(disk):  # resize2fs exits with 0 even if a write failed
         raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
 
 
 def _make_undo(path: Path) -> None:
-    """Make the undo file, empty; its every write waits for the disk where the host has such files."""
+    """Make the empty undo file, with synchronous writes if the host's filesystem supports them."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         inode_flags.ask_for(fd, inode_flags.SYNC)
@@ -132,11 +132,11 @@ def _write_note(disk: Path) -> None:
 
 
 def roll_back(disk: Path, name: str) -> bool:
-    """Undo what an interrupted growth left behind; whether there was something.
+    """Undo an interrupted growth; whether there was one.
 
     Raises:
-        FilesystemError: the disk was used since, or the undo file does not fit it; nothing is thrown away.
-        OSError: the disk can't be written; the next call does it.
+        FilesystemError: the disk was used since, or the undo file does not match it; nothing is removed.
+        OSError: the disk can't be written; a later call continues.
     """
     size_bytes = old_size(disk)
     if size_bytes is None:
@@ -145,14 +145,14 @@ def roll_back(disk: Path, name: str) -> bool:
     if is_grown(disk):
         durable.sync_one(disk)
     else:
-        BeforeGrowth(disk, name).close()  # says whether that may be done
+        BeforeGrowth(disk, name).close()  # raises if the growth must not be undone
         _put_back(disk, name, size_bytes)
     _forget(disk)
     return True
 
 
 def is_grown(disk: Path) -> bool:
-    """Whether an interrupted growth had come to its end: the filesystem is larger, whole and clean."""
+    """Whether an interrupted growth was in fact complete: the filesystem is larger, valid and clean."""
     size_bytes = old_size(disk)
     with RawFile(disk) as blocks:
         found = _superblock(blocks)
@@ -160,12 +160,12 @@ def is_grown(disk: Path) -> bool:
             return False
     try:
         return found.is_clean and not _trouble(disk)
-    except ToolError:  # e2fsck can't make anything of it, or was ended: it is not known to be whole
+    except ToolError:  # e2fsck failed or was ended: the filesystem is not known to be valid
         return False
 
 
 def _put_back(disk: Path, name: str, size_bytes: int) -> None:
-    """The blocks first: a disk that is not in order with them is not cut, what lies behind may be needed."""
+    """Restore the blocks, then the size; a disk that is still invalid is not truncated."""
     if undo_beside(disk).exists():
         with RawFile(disk, writable=True) as blocks:
             undo_file.put_back(undo_beside(disk), blocks, size_bytes)
@@ -180,7 +180,7 @@ def _superblock(blocks: Blocks) -> Superblock | None:
 
 
 def _trouble(disk: Path) -> str:
-    """What keeps a disk from being in order, in e2fsck's words; nothing if it is."""
+    """What e2fsck reports about a filesystem; empty if it is valid and clean."""
     size_bytes = disk.stat().st_size
     checked = run(tools.e2fsck_read_only(disk, size_bytes=size_bytes))
     with RawFile(disk) as blocks:
@@ -189,7 +189,7 @@ def _trouble(disk: Path) -> str:
 
 
 def _mend(disk: Path, name: str) -> None:
-    """A full host or a power cut may leave less of the undo file than of the changes: a mark, as a rule."""
+    """Repair what is missing in the undo file, as a full disk or a power cut may cut off its end."""
     with RawFile(disk) as blocks:
         (checked_at,) = struct.unpack_from("<I", blocks.read(OFFSET, SIZE), 0x40)
     try:
@@ -203,21 +203,21 @@ def _mend(disk: Path, name: str) -> None:
 
 
 def _forget(disk: Path) -> None:
-    """The note first: without it the undo file means nothing."""
+    """Remove note and undo file; the note first, because the undo file is ignored without it."""
     note_beside(disk).unlink(missing_ok=True)
     undo_beside(disk).unlink(missing_ok=True)
     durable.sync_one(disk.parent)
 
 
 class BeforeGrowth:
-    """A disk as it was before an interrupted growth, to be read.
+    """A read-only view of a disk as it was before an interrupted growth.
 
     Args:
-        path: the disk; its note lies beside it.
-        name: what to call it in messages.
+        path: the disk; its note is beside it.
+        name: the disk's name in messages.
 
     Raises:
-        FilesystemError: the disk was used since, or note or undo file don't fit it.
+        FilesystemError: the disk was used since, or note or undo file do not match it.
     """
 
     writable = False
@@ -248,7 +248,7 @@ class BeforeGrowth:
             )
 
     def _refuse_unlike(self, path: Path) -> None:
-        """To cut a disk whose filesystem is larger than the note says would destroy what lies behind."""
+        """Refuse a disk whose old filesystem is larger than the note says: truncation would destroy data."""
         found = _superblock(self)
         if self.size_bytes < self._disk.size_bytes and (found is None or found.size_bytes > self.size_bytes):
             there = f"has {found.size_bytes} bytes" if found else "is not there"
@@ -270,14 +270,14 @@ class BeforeGrowth:
         return bytes(data)
 
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks: it is open for reading only."""
+        """Refused: the view is read-only."""
         raise FilesystemError(f"'{self.name}' is open for reading: {len(data)} bytes at {offset}")
 
     def flush(self) -> None:
         """See Blocks."""
 
     def close(self) -> None:
-        """Let go of disk and undo file."""
+        """Close the disk and the undo file."""
         self._disk.close()
         if self._undo:
             self._undo.close()

@@ -1,9 +1,9 @@
-"""Whether anyone else on this host holds a disk open: a running VM, a loop device, another program.
+"""Detect whether another program on this host has a disk open: a running VM, a loop device, any process.
 
-A write lease (fcntl(2), F_SETLEASE) is granted only to the one opener of a file, a read lease only where
-nobody has it open for writing; loop devices count, and asking is free of races. It is given back at once.
-Where the kernel can't say (another user's file, a network filesystem), the loop devices and the processes we
-may look at are searched.
+The kernel grants a write lease (fcntl(2), F_SETLEASE) only if a file has no other opener, and a read lease
+only if nothing has it open for writing. Loop devices count, and the check has no race. The lease is released
+at once. Where leases are not available (a file of another user, a network filesystem), loop devices and the
+visible processes are searched.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PATIENCE_SECONDS = 3.0
-"""How long to wait for one who only looks, as `bangerbuild plan` does."""
+"""How long to wait for a program that only reads briefly, such as `bangerbuild plan`."""
 POLL_SECONDS = 0.02
 _FLOCK = struct.Struct("hhqqi4x")
 """`struct flock` of 64-bit Linux: l_type, l_whence, l_start, l_len, l_pid."""
 
 
 def holder(path: Path, patience_seconds: float = PATIENCE_SECONDS) -> str | None:
-    """Who has the file open, as text for a message; None if nobody has.
+    """The program that has a file open, as text for a message; None if none has.
 
-    Who only reads is waited for, a moment: that is somebody who looks, and no VM.
+    A program that only reads is waited for a moment: it is not a VM.
     """
     deadline = time.monotonic() + patience_seconds
     while who := _refused(path, fcntl.F_WRLCK):
@@ -44,16 +44,16 @@ def holder(path: Path, patience_seconds: float = PATIENCE_SECONDS) -> str | None
 
 
 def writer(path: Path) -> str | None:
-    """Who may be writing to the file, as text for a message; None if nobody may."""
+    """The program that has a file open for writing, as text for a message; None if none has."""
     return _refused(path, fcntl.F_RDLCK)
 
 
 @contextlib.contextmanager
 def held(path: Path, name: str) -> Iterator[None]:
-    """Have a disk to oneself: QEMU, which asks for locks of its own (OFD), does not start on it meanwhile.
+    """Lock a disk for a change: QEMU, which takes OFD locks itself, does not start on it meanwhile.
 
     Raises:
-        BusyError: somebody has it open; or, when all is done, opened it meanwhile all the same.
+        BusyError: another program has it open; or, at the end of the block, opened it meanwhile.
         OSError: it can't be opened.
     """
     with path.open("r+b") as file:
@@ -68,7 +68,7 @@ def held(path: Path, name: str) -> Iterator[None]:
 
 
 def _waited_for(fd: int, path: Path) -> str | None:
-    """Who still has the disk open after a while; None once we have it to ourselves."""
+    """Wait for others to close the disk and lock it; the program that still has it open, or None."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not _is_locked(fd) or _refusal(fd, path, fcntl.F_WRLCK):
         if time.monotonic() >= deadline:
@@ -78,7 +78,7 @@ def _waited_for(fd: int, path: Path) -> str | None:
 
 
 def _is_locked(fd: int) -> bool:
-    """Take an OFD lock on the whole file; it ends with the descriptor. Where there are none, go without."""
+    """Take an OFD lock on the file, which ends with the descriptor; True also where OFD locks are missing."""
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     except OSError as err:
@@ -87,7 +87,7 @@ def _is_locked(fd: int) -> bool:
 
 
 def _refused(path: Path, lease: int) -> str | None:
-    """Who stands in the way of a lease."""
+    """The program that prevents a lease; None if it is granted."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _refusal(fd, path, lease)
@@ -97,7 +97,9 @@ def _refused(path: Path, lease: int) -> str | None:
 
 def _refusal(fd: int, path: Path, lease: int) -> str | None:
     try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)  # whoever opens the file now would end us with SIGIO
+        fcntl.fcntl(
+            fd, fcntl.F_SETSIG, signal.SIGURG
+        )  # else an open() of the file ends this program by SIGIO
         fcntl.fcntl(fd, fcntl.F_SETLEASE, lease)
     except BlockingIOError:
         return _anyone(path)

@@ -1,12 +1,12 @@
-"""An ext4 inode's bytes, and what of it the rest of the program wants to know.
+"""Access to the fields of an ext4 inode, which is kept as its bytes on disk.
 
     0x00  mode, uid, size, atime, ctime, mtime, dtime, gid, links, blocks (of 512 bytes), flags
     0x28  60 bytes: block map, extent tree, symlink text, device number or inline data
     0x64  generation, file_acl, size_high … blocks_hi, file_acl_hi, uid_hi, gid_hi, checksum
     0x80  extra_isize, checksum_hi, ctime_extra, mtime_extra, atime_extra, crtime, crtime_extra, …, projid
 
-Source: `struct ext2_inode_large` in `ext2fs/ext2_fs.h`. What lies beyond 0x80 is there only in inodes of 256
-bytes and more, as far as extra_isize reaches.
+Source: `struct ext2_inode_large` in `ext2fs/ext2_fs.h`. The fields beyond 0x80 exist only in inodes
+of 256 bytes and more, as far as extra_isize reaches.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NANOSECONDS = 1_000_000_000
 EXTRA_BYTES = 32
-"""How far beyond 0x80 the fields known here reach."""
+"""How many bytes beyond 0x80 have fields that are known here."""
 BLOCK_AREA = slice(0x28, 0x64)
 
 IMMUTABLE_FL = 0x10
@@ -45,7 +45,7 @@ FILE_TYPES = {
     EntryType.SOCKET: 6,
     EntryType.SYMLINK: 7,
 }
-"""EXT2_FT_*, what a directory entry says of its inode."""
+"""EXT2_FT_*: the file type in a directory entry."""
 
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
@@ -57,7 +57,7 @@ INLINE_EXTENTS = 4
 
 @dataclass(frozen=True)
 class Stat:
-    """What is known of a file without reading it."""
+    """The metadata of a file."""
 
     ino: int
     type: EntryType
@@ -75,21 +75,24 @@ class Stat:
 
 
 class InodeAttributes(NamedTuple):
-    """What a new inode takes over of the entry that it is made of."""
+    """The attributes that a new inode gets from the entry it is made for."""
 
     mode: int = 0
     """Permission bits."""
     uid: int = 0
     gid: int = 0
     mtime_ns: int | None = None
-    """None: now."""
+    """None means now."""
 
 
 ROOT_OWNED = InodeAttributes()
 
 
 def _field(form: struct.Struct, offset: int, high: int | None = None) -> property:
-    """A number at an offset, with its upper 16 bits elsewhere if `high` says where."""
+    """A property for a number at an offset.
+
+    `high` is the offset of its upper 16 bits, if they are separate.
+    """
 
     def get(self: Inode) -> int:
         value: int = form.unpack_from(self.raw, offset)[0]
@@ -106,7 +109,7 @@ def _field(form: struct.Struct, offset: int, high: int | None = None) -> propert
 
 
 class Inode:
-    """Named access to the bytes of one inode, which it shares with its owner."""
+    """One inode as named fields over its bytes; the bytearray is shared with the caller."""
 
     __slots__ = ("raw",)
 
@@ -127,12 +130,12 @@ class Inode:
     def new(
         cls, inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttributes = ROOT_OWNED
     ) -> Inode:
-        """An inode with nothing in it and one link (a directory: two); every time but `owned`'s is now."""
+        """An empty inode with one link (a directory: two); all times but the mtime in `owned` are `now`."""
         return cls(bytearray(_blank(inode_bytes, entry_type, now, owned)))
 
     @property
     def type(self) -> EntryType | None:
-        """What it is; None where the mode says nothing known."""
+        """The file type; None if the mode has no known type."""
         return TYPES.get(stat.S_IFMT(self.full_mode))
 
     @property
@@ -158,7 +161,7 @@ class Inode:
 
     @property
     def mtime_ns(self) -> int:
-        """When the content last changed."""
+        """The time of the last change of content."""
         return self._get_time(0x10, 0x88)
 
     @mtime_ns.setter
@@ -166,13 +169,13 @@ class Inode:
         self._put_time(0x10, 0x88, value)
 
     def set_times(self, now: int) -> None:
-        """Every time, that of its making included, in seconds."""
+        """Set all times, the creation time included, in seconds."""
         created = ((0x90, 0x94),) if self._reaches(0x94) else ()
         for offset, extra in ((0x08, 0x8C), (0x0C, 0x84), (0x10, 0x88), *created):
             self._put_time(offset, extra, now * NANOSECONDS)
 
     def set_ctime(self, now: int) -> None:
-        """When the inode last changed, in seconds."""
+        """Set the time of the inode's last change, in seconds."""
         self._put_time(0x0C, 0x84, now * NANOSECONDS)
 
     def _get_time(self, offset: int, extra: int) -> int:
@@ -183,7 +186,10 @@ class Inode:
         return (seconds + ((bits & 3) << 32)) * NANOSECONDS + (bits >> 2)
 
     def _put_time(self, offset: int, extra: int, time_ns: int) -> None:
-        """Seconds as 32 signed bits, then two bits of epoch and nanoseconds; what doesn't fit is clamped."""
+        """Write a time: 32 signed bits of seconds, then two epoch bits and nanoseconds.
+
+        It is clamped to fit.
+        """
         reaches = self._reaches(extra)
         last = (1 << 34) - (1 << 31) - 1 if reaches else (1 << 31) - 1
         seconds, nanoseconds = divmod(time_ns, NANOSECONDS)
@@ -198,7 +204,7 @@ class Inode:
 
     @property
     def device(self) -> tuple[int, int]:
-        """Major and minor of a device."""
+        """Major and minor number of a device."""
         old, new = struct.unpack_from("<II", self.raw, 0x28)
         if old:
             return old >> 8 & 0xFF, old & 0xFF
@@ -223,7 +229,7 @@ class Inode:
         self.raw[BLOCK_AREA] = data.ljust(60, b"\0")
 
     def set_extents(self, extents: list[tuple[int, int, int]]) -> None:
-        """Make it an inode in extent format with at most four (logical block, first block, count)."""
+        """Set at most four extents (logical block, first block, count) in the inode itself."""
         self.flags |= EXTENTS_FL
         packed = [_EXTENT.pack(at, count, first >> 32, first & 0xFFFFFFFF) for at, first, count in extents]
         header = _EXTENT_HEADER.pack(0xF30A, len(packed), INLINE_EXTENTS, 0, 0)
@@ -232,7 +238,7 @@ class Inode:
 
 @functools.lru_cache(maxsize=1024)
 def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttributes) -> bytes:
-    """Most inodes of a tree are like another one but for what they hold."""
+    """The bytes of a new inode; cached, because most inodes of a tree have the same attributes."""
     inode = Inode(bytearray(inode_bytes))
     if inode_bytes > 128:
         inode.extra_bytes = EXTRA_BYTES
@@ -246,7 +252,7 @@ def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttrib
 
 
 def stat_of(ino: int, inode: Inode, read_target: Callable[[int, Inode], bytes]) -> Stat | None:
-    """An inode as a Stat; None if it is of no known type."""
+    """The Stat of an inode; None if its type is unknown."""
     entry_type = inode.type
     if entry_type is None:
         return None

@@ -1,4 +1,8 @@
-"""What an interrupted change left beside a disk: seeing it, reading through it, mending it."""
+"""Interrupted changes of a disk: detect them, read the disk as it will be once repaired, repair it.
+
+A patch that was interrupted leaves a redo log beside the disk (`redo_log`), a growth a note and an undo file
+(`growing`).
+"""
 
 from __future__ import annotations
 
@@ -22,32 +26,32 @@ def is_half_patched(disk: Path | str) -> bool:
 
 
 def is_half_grown(disk: Path | str) -> bool:
-    """Whether its growth was interrupted; if right before its end, only the undo file is left."""
+    """Whether its growth was interrupted; right before the end of a growth only the undo file exists."""
     return os.path.exists(f"{disk}{growing.NOTE_SUFFIX}") or os.path.exists(f"{disk}{growing.UNDO_SUFFIX}")
 
 
 def size_before(disk: Path) -> int | None:
-    """Its size in bytes before the growth that was interrupted; None if none was."""
+    """The size in bytes before an interrupted growth; None if no growth was interrupted."""
     return growing.old_size(disk)
 
 
 def has_leftovers(disk: Path | str) -> bool:
-    """Whether there is any of `leftovers`."""
+    """Whether any of the `leftovers` exists."""
     suffixes = (growing.NOTE_SUFFIX, growing.UNDO_SUFFIX, redo_log.SUFFIX)
     return any(os.path.lexists(f"{disk}{suffix}") for suffix in suffixes)
 
 
 def leftovers(disk: Path) -> tuple[Path, ...]:
-    """The files that a change of the disk may leave beside it, a note before what it speaks of."""
+    """The files that an interrupted change may leave beside a disk, in the order in which to remove them."""
     return growing.note_beside(disk), growing.undo_beside(disk), redo_log.path_beside(disk)
 
 
 @contextmanager
 def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
-    """The disk as `mend` would leave it, to be read; nothing is touched.
+    """Open a read-only view of the disk as `mend` would leave it; nothing is changed.
 
     Raises:
-        FilesystemError: it can't be opened, or what lies beside it does not fit.
+        FilesystemError: it can't be opened, or the files beside it do not match it.
     """
     blocks: growing.BeforeGrowth | recovery.Recovered | RawFile
     if growing.note_beside(disk).exists():
@@ -64,11 +68,11 @@ def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
 
 
 def mend(disk: Path, name: str) -> bool:
-    """Undo or finish what was interrupted, on a disk that nobody else has open; whether there was something.
+    """Undo or finish interrupted changes of a disk that nothing else has open; whether there were any.
 
     Raises:
-        FilesystemError: it can't be done by itself; nothing is thrown away.
-        OSError: the disk can't be written; the next call does it.
+        FilesystemError: it can't be done automatically; nothing is removed.
+        OSError: the disk can't be written; a later call continues.
     """
     rolled_back = growing.roll_back(disk, name)
     return recovery.recover(disk, name) or rolled_back

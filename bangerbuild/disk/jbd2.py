@@ -1,12 +1,13 @@
-"""The journal of ext3 and ext4, jbd2: bytes in, values out.
+"""Parse the journal of ext3 and ext4 (jbd2).
 
-It is a file of blocks of the filesystem's size. Block 0 is its superblock, the others are a ring, in which
-the log begins at `start`; all numbers are big-endian (source: `include/linux/jbd2.h`, `fs/jbd2/recovery.c`):
+The journal is a file of blocks of the filesystem's block size. Block 0 is its superblock; the others are a
+ring, in which the log begins at `start`. All numbers are big-endian (source: `include/linux/jbd2.h`,
+`fs/jbd2/recovery.c`):
 
     superblock | descriptor | data | data | … | descriptor | data | … | revoke | commit | descriptor | …
                  └───────────────────────── transaction n ─────────────────────────┘   └─ n + 1 ─ …
 
-    header      u32 magic, u32 type, u32 sequence: how each of them begins, data apart
+    header      u32 magic, u32 type, u32 sequence: the start of every block except data
     superblock  header, u32 block size, blocks, first block of the ring, sequence and start of the log
                 0x20 u32 error, u32 compat, incompat and ro_compat features; 0x30 16 bytes UUID
                 0x50 u8 checksum type; 0x54 u32 fast-commit blocks; 0xFC u32 checksum of the 1024 bytes
@@ -17,9 +18,10 @@ the log begins at `start`; all numbers are big-endian (source: `include/linux/jb
     revoke      header, u32 bytes in use, blocks of u32 or (64bit) u64, at the end u32 checksum (v2, v3)
     commit      header, u8 type and u8 size of a checksum, 0x10 u32 checksum (v1, v2, v3), 0x30 u64 seconds
 
-A transaction without its commit block never happened. A revoked block is not taken from this transaction or
-an older one. A data block that itself begins with the magic is kept with zeros there and flagged ESCAPE.
-With fast commits, the ring ends before the file does; behind it are blocks of another, little-endian form.
+A transaction without a commit block does not count. A revoked block is not replayed from this transaction or
+an older one. A data block that itself begins with the magic is stored with zeros there and flagged ESCAPE.
+With fast commits, the ring ends before the file does; after it are blocks of another format, which is
+little-endian.
 """
 
 from __future__ import annotations
@@ -48,7 +50,7 @@ _FAST_COMMIT = 0x20
 _KNOWN_INCOMPAT = 0x3F
 _CRC32C = 4
 _FAST_COMMIT_BLOCKS = 256
-"""How many there are where the superblock does not say."""
+"""The number of fast-commit blocks if the superblock does not state it."""
 _FAST_COMMIT_HEAD = 9
 
 _ESCAPE = 1
@@ -65,57 +67,57 @@ _U32 = struct.Struct(">I")
 
 @dataclass(frozen=True)
 class Journal:
-    """What a journal's superblock says: its form, and where its log begins."""
+    """The fields of a journal's superblock: its format, and where its log begins."""
 
     block_bytes: int
     blocks: int
     first: int
     """The first block of the ring."""
     end: int
-    """The block behind its last one."""
+    """The block after the last one of the ring."""
     start: int
-    """Where the log begins; 0 if there is nothing to replay."""
+    """The block where the log begins; 0 if there is nothing to replay."""
     sequence: int
-    """Of the transaction that begins there."""
+    """The number of the first transaction of the log."""
     error: int
-    """Not 0 if the kernel gave up on the filesystem."""
+    """Not 0 if the kernel has found an error in the filesystem."""
     compat: int
     incompat: int
     seed: int
-    """What checksums of the second and third kind go on from."""
+    """The start value of checksums v2 and v3."""
 
     @property
     def has_checksums(self) -> bool:
-        """Whether each block has one: the second and third kind."""
+        """Whether each block has a checksum (v2, v3)."""
         return bool(self.incompat & (_CHECKSUM_V2 | _CHECKSUM_V3))
 
     @property
     def has_transaction_checksums(self) -> bool:
-        """Whether a commit block has one of all other blocks: the first kind."""
+        """Whether a commit block has a checksum of all other blocks (v1)."""
         return bool(self.compat & _CHECKSUM_V1)
 
     @property
     def has_async_commit(self) -> bool:
-        """Whether a commit block may reach the disk before what it commits."""
+        """Whether a commit block may reach the disk before the blocks that it commits."""
         return bool(self.incompat & _ASYNC_COMMIT)
 
     @property
     def fast_commits(self) -> int | None:
-        """The block where fast commits begin; None if there can be none."""
+        """The first block for fast commits; None if the journal has none."""
         first = self.end + 1
         return first if self.incompat & _FAST_COMMIT and first < self.blocks else None
 
     @property
     def used_bytes(self) -> int:
-        """How much of a descriptor or revoke block there is before its checksum."""
+        """The size of a descriptor or revoke block without its checksum."""
         return self.block_bytes - (4 if self.has_checksums else 0)
 
 
 def parse_superblock(raw: bytes, name: str) -> Journal:
-    """The superblock in a journal's first 1024 bytes.
+    """Parse the superblock in a journal's first 1024 bytes.
 
     Raises:
-        FilesystemError: there is none, or one that is damaged or has features that are not known.
+        FilesystemError: it is missing or damaged, or has unknown features.
     """
     magic, kind, block_bytes, blocks, first, sequence, start = _FIELDS.unpack_from(raw)
     if magic != MAGIC_BYTES or kind not in {_SUPERBLOCK_V1, _SUPERBLOCK_V2}:
@@ -164,12 +166,12 @@ def _check_checksum(raw: bytes, compat: int, incompat: int, name: str) -> None:
 
 
 def damaged(name: str, what: str) -> JournalError:
-    """The error for a journal that can't be what anybody wrote."""
+    """The error for a damaged journal."""
     return JournalError(f"the journal of '{name}' is damaged: {what}", hint=f"e2fsck -f '{name}'")
 
 
 def kind_of(block: bytes, sequence: int) -> int:
-    """What a block of the log is in this transaction; 0 if it is none of it."""
+    """The type of a block of the log; 0 if it does not belong to this transaction."""
     magic, kind, found = _HEADER.unpack_from(block)
     return int(kind) if magic == MAGIC_BYTES and found == sequence else 0
 
@@ -180,10 +182,10 @@ def following(sequence: int) -> int:
 
 
 class Tag(NamedTuple):
-    """What a descriptor says of one data block."""
+    """An entry of a descriptor, for one data block."""
 
     block: int
-    """The block of the filesystem that it is a copy of."""
+    """The filesystem's block that the data block is a copy of."""
     is_escaped: bool
     checksum: int
 
@@ -216,10 +218,10 @@ def _tag_bytes(journal: Journal) -> int:
 
 
 def parse_revoked(journal: Journal, block: bytes, name: str) -> tuple[int, ...]:
-    """The numbers in a revoke block.
+    """The block numbers in a revoke block.
 
     Raises:
-        FilesystemError: there are more than fit.
+        FilesystemError: it claims more numbers than fit.
     """
     start = _HEADER.size + _U32.size
     (used,) = _U32.unpack_from(block, _HEADER.size)
@@ -231,7 +233,7 @@ def parse_revoked(journal: Journal, block: bytes, name: str) -> tuple[int, ...]:
 
 
 def is_sound(journal: Journal, block: bytes) -> bool:
-    """Whether the checksum at the end of a descriptor or revoke block is right, or it has none."""
+    """Whether the checksum at the end of a descriptor or revoke block is right or absent."""
     if not journal.has_checksums:
         return True
     (checksum,) = _U32.unpack_from(block, journal.used_bytes)
@@ -239,7 +241,7 @@ def is_sound(journal: Journal, block: bytes) -> bool:
 
 
 def is_commit_sound(journal: Journal, block: bytes, transaction_checksum: int) -> bool:
-    """Whether the checksum in a commit block is right, or it has none."""
+    """Whether the checksum in a commit block is right or absent."""
     kind, size, checksum = struct.unpack_from(">BB2xI", block, 0x0C)
     if journal.has_checksums:
         return bool(checksum == crc32c(journal.seed, block[:0x10] + bytes(4) + block[0x14:]))
@@ -249,13 +251,13 @@ def is_commit_sound(journal: Journal, block: bytes, transaction_checksum: int) -
 
 
 def commit_time(block: bytes) -> int:
-    """When a transaction was committed, in seconds since 1970."""
+    """The time of a commit, in seconds since 1970."""
     seconds: int = struct.unpack_from(">Q", block, 0x30)[0]
     return seconds
 
 
 def is_data_sound(journal: Journal, tag: Tag, sequence: int, data: bytes) -> bool:
-    """Whether the checksum in a tag is that of its data block, or it has none."""
+    """Whether the checksum in a tag is that of its data block, or is absent."""
     if not journal.has_checksums:
         return True
     checksum = crc32c(crc32c(journal.seed, _U32.pack(sequence)), data)
@@ -263,7 +265,7 @@ def is_data_sound(journal: Journal, tag: Tag, sequence: int, data: bytes) -> boo
 
 
 def add_to_checksum(journal: Journal, checksum: int, block: bytes) -> int:
-    """A transaction's checksum with one more of its blocks; it begins with all bits set."""
+    """Update a transaction's checksum with one more block; the start value has all bits set."""
     return crc32_be(checksum, block) if journal.has_transaction_checksums else checksum
 
 

@@ -1,14 +1,14 @@
-"""Reading an ext4 through its unreplayed journal, as it will be once somebody replays it. Nothing is written.
+"""Read an ext4 with an unreplayed journal as it will be after a replay. Nothing is written.
 
-A guest that was killed leaves its last transactions in the journal alone. What they hold is found in one pass
-over the log (`replay`); then a read of a block that the log has goes to the place of its last copy. Only
-those places are kept in memory.
+A killed guest leaves its last transactions only in the journal. One pass over the log (`replay`) finds the
+last copy of each block in it; reads of these blocks are then redirected to the copies. Only their places are
+kept in memory.
 
     disk   … | block 700, old | … | journal: … descriptor [700, 43] | copy of 700 | copy of 43 | commit … |
     read       block 700 ────────────────────────────────────────────────┘
 
-Fast commits are not replayed: they speak of inodes and names instead of blocks, so a disk with some is
-refused, and `e2fsck -p` replays them. A journal on a device of its own is refused too.
+A disk with fast commits is refused, because they describe changes of inodes and names instead of blocks;
+`e2fsck -p` replays them. A journal on a separate device is refused too.
 """
 
 from __future__ import annotations
@@ -38,14 +38,15 @@ _COMPAT_HAS_JOURNAL = 0x4
 
 
 def through_journal(blocks: Blocks) -> Blocks:
-    """A disk as it will be once its journal is replayed, to be read; the same disk if nothing is to be.
+    """A read-only view of a disk after a replay of its journal; the disk itself if no replay is needed.
 
     Args:
-        blocks: the disk; stays the caller's and open, and is only ever read. One without a filesystem on it,
-            or with one that is cut short, is given back for others to judge.
+        blocks: the disk, which is only read, and which the caller closes. A disk without a filesystem, or
+        with
+            one that is cut short, is returned as it is.
 
     Raises:
-        FilesystemError: the journal is damaged, lies elsewhere, or has what is not replayed here.
+        FilesystemError: the journal is damaged, on another device, or has fast commits.
     """
     if blocks.size_bytes < OFFSET + SIZE:
         return blocks
@@ -82,10 +83,10 @@ def _journal_inode(superblock: bytes, compat: int, name: str) -> int:
 
 
 class Replayed:
-    """A Blocks over another that answers with what a journal has for a block, else with what is below.
+    """A read-only disk: blocks that are in a journal are read from there, all others from the disk below.
 
-    The superblock is the one the journal leaves, no longer marked as having a journal to replay. The journal
-    itself is still there, as if it had not been emptied.
+    The superblock is the one after a replay, so it is not marked as having a journal to replay. The journal's
+    own blocks are unchanged.
     """
 
     writable = False
@@ -109,7 +110,7 @@ class Replayed:
         return read_layered(offset, length, self._block_bytes, self._own, self._below.read)
 
     def _own(self, block: int) -> bytes | None:
-        """A block that is not as it is below; None for any other."""
+        """A block that differs from the disk below; None for any other."""
         at = OFFSET - block * self._block_bytes
         has_superblock = self._superblock and 0 <= at < self._block_bytes
         place = self._places.get(block, block if has_superblock else None)
@@ -121,18 +122,18 @@ class Replayed:
         return data[:at] + self._superblock + data[at + SIZE :] if has_superblock else data
 
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks; always refused."""
+        """Refused: the view is read-only."""
         raise FilesystemError(
             f"'{self.name}' can't be written, {len(data)} bytes at {offset}: its journal is not replayed",
             hint=f"e2fsck -p '{self.name}'",
         )
 
     def flush(self) -> None:
-        """See Blocks; nothing is ever written."""
+        """See Blocks; there is nothing to write."""
 
 
 def _recovered(old: bytes, journaled: bytes, name: str, *, has_errors: bool) -> bytes:
-    """The superblock as a replay leaves it; an error that it is marked with is never taken back."""
+    """The superblock after a replay; the mark that the filesystem has errors is always kept."""
     superblock = parse_superblock(journaled)
     if superblock is None:
         raise jbd2.damaged(name, "what it has for the superblock is none")

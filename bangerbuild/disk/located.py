@@ -1,4 +1,4 @@
-"""Errors about a guest's files, made to name the path, the disk and the way out."""
+"""Add the guest path, the disk and a hint to errors about a guest's files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPACE_HINT = "make room in the guest, or give the disk a larger size"
 
 
 def open_named(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None = None) -> Handle:
-    """`open_handle`, whose errors name the disk."""
+    """Call `open_handle`, and name the disk in its errors."""
     try:
         return open_handle(blocks, writable=writable, now=now, bitmaps=bitmaps)
     except FilesystemError as err:
@@ -29,7 +29,7 @@ def open_named(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None
 
 
 def located(err: FilesystemError, path: str, blocks: Blocks) -> FilesystemError:
-    """The same error, naming guest path and disk, with a hint; a code alone helps nobody."""
+    """The same error with the guest path, the disk and a hint."""
     brief = err.brief
     names_path, names_disk = f"'{path}'" in brief, f"'{blocks.name}'" in brief
     if not names_path:

@@ -1,8 +1,8 @@
-"""How the blocks of an inode are mapped: by an extent tree, or by ext2's map of indirect blocks.
+"""Read and validate the mapping of an inode's blocks: an extent tree, or ext2's map of indirect blocks.
 
-libext2fs follows either wherever it leads, and a guest can make one that leads in circles, or into the same
-node a million times. Here each node is read once at most, extents ascend, and nothing lies beyond the
-filesystem's end; so what is walked here first, libext2fs may walk then.
+libext2fs follows a mapping without checks, and a guest can make one with cycles, or with the same node a
+million times. Here each node is read at most once, extents must ascend, and no block may be beyond the
+filesystem's end. A mapping that was walked here is safe for libext2fs.
 
     extent tree  node: u16 magic 0xF30A, u16 entries, u16 most entries, u16 depth, u32 generation
                  entry of a leaf: u32 logical block, u16 count, u16 + u32 first block
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bangerbuild.errors import FilesystemError
 
 TREE = -1
-"""The logical block of a block that holds a part of the mapping itself."""
+"""Stands for the logical block of a block that belongs to the mapping itself."""
 _HEADER = struct.Struct("<4HI")
 _LEAF = struct.Struct("<I2HI")
 _INDEX = struct.Struct("<2IH2x")
@@ -41,24 +41,24 @@ _DIRECT = 12
 
 
 class Run(NamedTuple):
-    """Blocks of a file that lie one after the other."""
+    """Adjacent blocks of a file."""
 
     logical: int
-    """The first one's place in the file, in blocks; or TREE."""
+    """The first block's index in the file; or TREE."""
     first: int
-    """The first one's number on the disk."""
+    """The first block's number on the disk."""
     blocks: int
     is_written: bool = True
-    """Whether they were ever written; if not, they read as zeros."""
+    """Whether the blocks were written; unwritten ones read as zeros."""
 
 
 def runs_of(blocks: Blocks, superblock: Superblock, inode: Inode) -> Iterator[Run]:
-    """The runs of an inode's blocks, ascending, and between them the blocks of the mapping itself.
+    """The runs of an inode's blocks, ascending, and among them the blocks of the mapping itself.
 
-    They are read as they are asked for. An inode with inline data has none.
+    The mapping is read lazily. An inode with inline data has no runs.
 
     Raises:
-        FilesystemError: the mapping is damaged; what was given before it was noticed is sound.
+        FilesystemError: the mapping is damaged; the runs before the error are valid.
     """
     if inode.flags & INLINE_DATA_FL:
         return iter(())
@@ -69,17 +69,17 @@ def runs_of(blocks: Blocks, superblock: Superblock, inode: Inode) -> Iterator[Ru
 
 
 class _ExtentTree:
-    """One inode's tree, walked once from its left to its right."""
+    """One inode's extent tree, walked once from left to right."""
 
     def __init__(self, blocks: Blocks, superblock: Superblock) -> None:
         self._blocks = blocks
         self._superblock = superblock
         self._next_logical = 0
         self._left = superblock.blocks
-        """How many blocks there can still be: one disk has no more, however often they are named."""
+        """How many blocks the tree may still map: in all, not more than the disk has."""
 
     def node(self, node: bytes, depth: int | None, end: int) -> Iterator[Run]:
-        """What a node and those below it map, all of it before logical block `end`."""
+        """The runs of a node and of the nodes below it; all must be before logical block `end`."""
         magic, entries, most, own_depth, _ = _HEADER.unpack_from(node)
         room = len(node) // _ENTRY_BYTES - 1
         if magic != _EXTENT_MAGIC or not entries <= most <= room or own_depth > _MAX_DEPTH:
@@ -132,17 +132,17 @@ def _lies_within(superblock: Superblock, first: int, count: int) -> bool:
 
 
 class _BlockMap:
-    """One inode's map, walked once."""
+    """One inode's block map, walked once."""
 
     def __init__(self, blocks: Blocks, superblock: Superblock) -> None:
         self._blocks = blocks
         self._superblock = superblock
         self._seen: set[int] = set()
-        """Blocks of the map itself."""
+        """The blocks of the map itself that were read."""
         self._left = superblock.blocks
 
     def runs(self, numbers: Sequence[int]) -> Iterator[Run]:
-        """What the 15 numbers in an inode map."""
+        """The runs that the 15 numbers in an inode map."""
         yield from self._data(numbers[:_DIRECT], 0)
         logical, span = _DIRECT, self._superblock.block_bytes // 4
         for level, number in enumerate(numbers[_DIRECT:], start=1):
@@ -150,7 +150,7 @@ class _BlockMap:
             logical += span**level
 
     def _below(self, number: int, level: int, logical: int) -> Iterator[Run]:
-        """What a block of the map maps, `level` levels above the data."""
+        """The runs that a block of the map, `level` levels above the data, maps."""
         if not number:
             return
         if number in self._seen:

@@ -1,6 +1,6 @@
-"""The inodes of an open filesystem: making, filling, naming and freeing them.
+"""The inodes of an open filesystem, by number: make, fill, name and free them.
 
-Everything here goes by inode number; paths are `ext4`'s business.
+`ext4` translates paths to inode numbers.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ if TYPE_CHECKING:
 
 MAX_LINKS = 65000
 MOST_NAMES = 1_000_000
-"""What a directory's names take in memory has an end."""
+"""The most names that are read from one directory, because they are held in memory."""
 FAST_SYMLINK_BYTES = 60
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
 class Nodes:
-    """The inodes of one open filesystem; also the Tree that paths are resolved in.
+    """The inodes of one open filesystem; also the `Directories` in which paths are resolved.
 
     Args:
-        handle: libext2fs's; the caller opens and closes it.
+        handle: the open filesystem; the caller closes it.
         blocks: the disk under it.
         superblock: as it was when opened.
-        now: seconds since 1970 for every time that is set.
-        sound: directories that are known to hold names.
+        now: the time, in seconds since 1970, for all timestamps.
+        sound: directories whose blocks were validated.
     """
 
     def __init__(
@@ -63,10 +63,10 @@ class Nodes:
         self._facts: dict[int, tuple[EntryType | None, int]] = {}
         self._sound = Soundness(blocks, superblock, sound)
 
-    # the Tree
+    # the interface `Directories`
 
     def child(self, directory: int, name: bytes) -> int:
-        """The inode that a name in a directory stands for; 0 if there is none."""
+        """The inode of a name in a directory; 0 if there is none."""
         ino = self._children.get((directory, name), 0)
         if ino:
             return ino
@@ -76,7 +76,7 @@ class Nodes:
         return ino
 
     def entries(self, directory: int) -> list[DirectoryEntry]:
-        """All names in a directory but `.` and `..`, in the order they stand there."""
+        """All names in a directory except `.` and `..`, in their order on disk."""
         self._facts_of(directory)
         found = self.handle.entries(directory, MOST_NAMES + 1)
         if len(found) > MOST_NAMES:
@@ -87,11 +87,11 @@ class Nodes:
         return found
 
     def kind(self, ino: int) -> EntryType | None:
-        """What an inode is."""
+        """An inode's file type."""
         return self._facts_of(ino)[0]
 
     def _facts_of(self, ino: int) -> tuple[EntryType | None, int]:
-        """What of an inode stays the same while it lives: its type, and how its names are kept."""
+        """An inode's type and flags, which do not change as long as it exists (cached)."""
         facts = self._facts.get(ino)
         if facts is None:
             inode = self.inode(ino)
@@ -107,7 +107,7 @@ class Nodes:
     # reading
 
     def inode(self, ino: int) -> Inode:
-        """An inode as it stands on disk."""
+        """An inode as it is on disk."""
         return Inode(self.handle.read_inode(ino))
 
     def target(self, ino: int, inode: Inode) -> bytes:
@@ -125,7 +125,7 @@ class Nodes:
         return b"".join(read_content(self.blocks, self.superblock, inode))
 
     def refuse_encrypted(self, inode: Inode, name: str) -> None:
-        """Raise where content or names are encrypted: without the key they are noise."""
+        """Raise if content or names are encrypted."""
         if inode.flags & ENCRYPT_FL:
             raise FilesystemError(f"'{name}' in '{self.blocks.name}' is encrypted")
 
@@ -144,11 +144,11 @@ class Nodes:
     # making
 
     def new(self, kind: EntryType, mode: int, uid: int, gid: int, mtime_ns: int | None) -> Inode:
-        """An inode in memory, with no number yet."""
+        """A new inode in memory, without a number."""
         return Inode.new(self.handle.inode_size, kind, self.now, InodeAttributes(mode, uid, gid, mtime_ns))
 
     def claim(self, near: int, inode: Inode) -> int:
-        """Take a free number for an inode, close to its directory."""
+        """Allocate a free number for an inode, close to its directory."""
         ino = self.handle.new_inode(near, inode.full_mode)
         if ino in self._facts:
             raise sb.damaged(self.blocks, f"inode {ino} is in use, but not marked so")
@@ -160,7 +160,7 @@ class Nodes:
         self.handle.write_inode(ino, inode.raw)
 
     def write_content(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
-        """Give a new inode its content, without holes, and write it."""
+        """Write the content of a new inode, without holes, and the inode."""
         self.handle.set_size(inode.raw, size)
         if not self._writes_extents:
             self._write_by_library(ino, inode, content, size, name)
@@ -172,7 +172,7 @@ class Nodes:
         self.save(ino, inode)
 
     def _write_by_library(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
-        """The slow way: block by block, for block maps and bigalloc."""
+        """Write block by block through libext2fs: needed for block maps and bigalloc, and slow."""
         if self.superblock.has_extents:
             inode.set_extents([])
         inode.size_bytes = 0
@@ -181,13 +181,13 @@ class Nodes:
         for piece in pieces(content, size, name):
             self.handle.write_file(ino, offset, piece)
             offset += len(piece)
-        written = self.inode(ino)  # size, blocks and block map are libext2fs's; the times stay ours
+        written = self.inode(ino)  # libext2fs has set size, blocks and block map; times are set here
         for part in (slice(0x08, 0x14), slice(0x84, 0x90)):
             written.raw[part] = inode.raw[part]
         self.save(ino, written)
 
     def write_target(self, ino: int, inode: Inode, text: bytes) -> None:
-        """Give a new symlink its text and write it: in the inode, or in a block of its own."""
+        """Write the text of a new symlink, into the inode or a block, and the inode."""
         inode.size_bytes = len(text)
         if len(text) < FAST_SYMLINK_BYTES:
             inode.block_area = text
@@ -197,7 +197,7 @@ class Nodes:
         self.save(ino, inode)
 
     def give_block(self, ino: int, inode: Inode) -> int:
-        """Take the first and only block of a new inode."""
+        """Allocate the only block of a new inode."""
         block = self.handle.allocate_block(self.handle.block_goal(ino))
         inode.sectors = self._sectors_per_block
         if self.superblock.has_extents:
@@ -207,7 +207,7 @@ class Nodes:
         return block
 
     def make_directory(self, parent: int, name: bytes, inode: Inode) -> int:
-        """Make a directory under a name that is free; the parent gains a link."""
+        """Make a directory under an unused name; the parent's link count is increased."""
         self.refuse_to_name(parent)
         self._count_subdirectory(parent)
         ino = self.claim(parent, inode)
@@ -227,11 +227,11 @@ class Nodes:
         return bool(self.superblock.ro_compat & sb.RO_COMPAT_METADATA_CSUM)
 
     def make_parent(self, parent: int, name: bytes) -> int:
-        """Make a missing parent: 0755 of root."""
+        """Make a missing parent, mode 0755, owner root."""
         return self.make_directory(parent, name, self.new(EntryType.DIRECTORY, 0o755, 0, 0, None))
 
     def _count_subdirectory(self, parent: int) -> None:
-        """One more link for a `..`; from 65,000 on, ext4 counts 1, which means many."""
+        """Count a link for a new `..`; at 65,000 ext4 sets the count to 1, which means many."""
         above = self.inode(parent)
         if above.links == 1:
             return
@@ -245,7 +245,7 @@ class Nodes:
         self.save(parent, above)
 
     def refuse_to_name(self, directory: int) -> None:
-        """Raise where names are encrypted or folded, as ours would not be found there; or where damage is."""
+        """Raise if names can't be written into a directory: it is encrypted, case-folded or damaged."""
         flags = self._facts_of(directory)[1]
         if flags:
             kind = "an encrypted" if flags & ENCRYPT_FL else "a case-folding"
@@ -253,14 +253,14 @@ class Nodes:
         self._sound.names(directory, self.inode(directory))
 
     def add_name(self, directory: int, name: bytes, ino: int, kind: EntryType) -> None:
-        """Give an inode a name that is free; counts no link."""
+        """Add a name, unused so far, for an inode; the link count is not changed."""
         self.handle.link(directory, name, ino, FILE_TYPES[kind])
 
     def count_link(self, ino: int) -> None:
-        """One more name for a file.
+        """Increase a file's link count.
 
         Raises:
-            GuestPathError: it has 65,000.
+            GuestPathError: it has 65,000 links already.
         """
         inode = self.inode(ino)
         if inode.links >= MAX_LINKS:
@@ -271,10 +271,10 @@ class Nodes:
         self.save(ino, inode)
 
     def set_xattr(self, ino: int, name: str, value: bytes) -> None:
-        """Set one extended attribute.
+        """Set an extended attribute.
 
         Raises:
-            FilesystemError: ext4 has no such namespace, or the inode no room.
+            FilesystemError: ext4 has no such namespace, or there is no space.
         """
         check_name(name)
         self._sound.attributes(self.inode(ino), self.inode)
@@ -288,7 +288,7 @@ class Nodes:
             ) from err
 
     def remove_xattr(self, ino: int, name: str) -> None:
-        """Remove one extended attribute, if it is there."""
+        """Remove an extended attribute if it exists."""
         check_name(name)
         self._sound.attributes(self.inode(ino), self.inode)
         self.handle.remove_xattr(ino, name)
@@ -296,12 +296,12 @@ class Nodes:
     # freeing
 
     def drop_name(self, directory: int, name: bytes, ino: int) -> None:
-        """Take a name of a file away, and with the last one the file."""
+        """Remove a name of a file, and the file with its last name."""
         inode = self.inode(ino)
         if not inode.links:
             raise sb.damaged(self.blocks, f"inode {ino} has a name, but counts none")
         if inode.links == 1 and self.handle.has_blocks(inode.raw):
-            self._sound.mapping(inode)  # before anything is half done
+            self._sound.mapping(inode)  # before anything is changed
         self.unlink(directory, name, ino)
         if inode.links > 1:
             inode.links -= 1
@@ -311,18 +311,18 @@ class Nodes:
             self.free(ino, inode)
 
     def unlink(self, directory: int, name: bytes, ino: int) -> None:
-        """Take a name out of a directory; counts no link."""
+        """Remove a name from a directory; the link count is not changed."""
         self.refuse_to_name(directory)
         self.handle.unlink(directory, name, ino)
         self._children.pop((directory, name), None)
 
     def free(self, ino: int, inode: Inode) -> None:
-        """Give an inode without names back, and all that it holds."""
+        """Free an inode without names, its blocks and its attributes."""
         directory = inode.type is EntryType.DIRECTORY
         if self.superblock.incompat & sb.INCOMPAT_EA_INODE:
             self._sound.attributes(inode, self.inode)
             for name in [name for name in self.handle.xattrs(ino) if name != INLINE_DATA]:
-                self.handle.remove_xattr(ino, name)  # values may lie in inodes of their own
+                self.handle.remove_xattr(ino, name)  # values may be stored in separate inodes
             inode = self.inode(ino)
         if self.handle.has_blocks(inode.raw):
             self.free_blocks(ino, inode)
@@ -336,7 +336,7 @@ class Nodes:
         self.handle.count_inode(ino, -1, directory=directory)
 
     def free_blocks(self, ino: int, inode: Inode) -> None:
-        """Give all blocks of an inode back, which still names them."""
+        """Free all blocks of an inode; the mapping in the inode is still needed for that."""
         self._sound.mapping(inode)
         if self.superblock.ro_compat & sb.RO_COMPAT_BIGALLOC:
             self.handle.free_blocks(ino, inode.raw)

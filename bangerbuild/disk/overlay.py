@@ -1,4 +1,7 @@
-"""A disk that is a dm-snapshot exception store over a read-only base: what a VM's root stands on."""
+"""A disk made of a read-only base image and a dm-snapshot exception store, which has the changed chunks.
+
+This is the root disk of a VM. `snapshot` has the format of the store.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def make_file(
     chunk_bytes: int = snapshot.DEFAULT_CHUNK_BYTES,
     base_name: str = "",
 ) -> None:
-    """Make the file of a new, empty store; see `SnapshotStore.create`."""
+    """Make the file of an empty store; see `SnapshotStore.create`."""
     capacity = capacity_bytes or snapshot.capacity_for(base_bytes, chunk_bytes)
     least = snapshot.minimal_capacity(chunk_bytes)
     if capacity < least:
@@ -49,21 +52,21 @@ def make_file(
 
 
 class SnapshotStore(Closing):
-    """A store file over its base: reads fall through, writes stay in memory until they are placed.
+    """A store over its base: a chunk that is not in the store is read from the base; writes go to the store.
 
-    The store file is written in place: a staged one as it is, one that is in use by a VM now and then through
-    a `Transaction`. The base is only ever read.
+    Writes are kept in memory until `commit`, or until there are too many. The store file is changed in place;
+    for the disk of an existing VM, the caller passes a `Transaction`. The base is only read.
 
     Args:
-        base: the disk under the store; stays the caller's and open.
-        file: an existing store, ours or one that a kernel has written to: its path, or the file that the
-            caller has open and closes.
-        writable: opened for reading only unless set.
-        durable: whether `commit` waits for the disk; False where the caller syncs many files at once.
-        base_name: what the base is called, to be compared with the mark of a store that has one.
+        base: the disk under the store, which the caller closes. file: an existing store, which a kernel may
+        have written to: its path, or an open file, which the caller
+            closes.
+        writable: whether the store may be changed.
+        durable: whether `commit` waits for the disk; False if the caller syncs many files at once.
+        base_name: the name of the base, compared with the mark in the store if there is one.
 
     Raises:
-        SnapshotError: it is no store, or one that can't be used, or that was made on another base.
+        SnapshotError: it is no store, is unusable, or was made on another base.
     """
 
     def __init__(
@@ -110,10 +113,10 @@ class SnapshotStore(Closing):
         Args:
             base: the disk under the store.
             path: must not exist yet.
-            capacity_bytes: the file's size; None is room for every chunk of the base.
+            capacity_bytes: the file's size; None: space for all chunks of the base.
             chunk_bytes: the kernel's chunk size.
             durable: see the class.
-            base_name: what tells the base from all others, wherever the two are moved; kept as a mark.
+            base_name: identifies the base, also after files are moved; written as a mark into the store.
 
         Raises:
             SnapshotError: it can't be made, or is too small for a single chunk.
@@ -146,16 +149,16 @@ class SnapshotStore(Closing):
         """Chunks whose pairs are not written yet, in the order of their slots."""
 
     def _refuse_other_base(self, marked: str | None) -> None:
-        """Chunks over another base are no filesystem, and to write to it would destroy what there is."""
+        """Refuse a store of another base: together they are no filesystem, and a write would destroy data."""
         if self.base_name and marked and marked != self.base_name:
             raise OtherBaseError.of(self.name, marked, self.base_name)
 
     def is_unused(self, chunk: int) -> bool:
-        """Whether nothing in the store refers to a chunk of its file, so that it may be written."""
+        """Whether no pair refers to a chunk of the store's file, so that it may be overwritten."""
         return chunk >= self._first_unused and not self._layout.is_metadata(chunk)
 
     def start_with(self, chunks: Mapping[int, bytes]) -> None:
-        """Have an empty store hold these chunks, as if they had been written; they are shared, not copied.
+        """Put chunks into an empty store, as if they had been written; the bytes are shared, not copied.
 
         Raises:
             ValueError: the store is not empty, or the chunks are of another size.
@@ -166,20 +169,20 @@ class SnapshotStore(Closing):
         self.started_with = chunks
 
     def keep(self, offset: int, length: int) -> None:
-        """Have what was written there in the store, even if the base has the same."""
+        """Keep the chunks of this range in the store, even if they equal those of the base."""
         self._kept.update(range(offset // self.chunk_bytes, -(-(offset + length) // self.chunk_bytes)))
 
     def packed(self) -> bytes:
-        """The file of a store that was made and committed here, up to the end of what is in it."""
+        """The bytes of the store's file up to its last used chunk; the store was made here and committed."""
         return self._file.read(0, self._next_free * self.chunk_bytes)
 
     @property
     def least_bytes(self) -> int:
-        """The size of the smallest file that would hold as much."""
+        """The size of the smallest file for this content."""
         return self._layout.chunks_for(len(self._slots)) * self.chunk_bytes
 
     def placed(self, offset: int, length: int) -> list[slice]:
-        """Where in the store's file bytes of the disk lie that it holds."""
+        """The places, in the store's file, of a range of the disk that is in the store."""
         pieces, end = [], offset + length
         while offset < end:
             chunk, within = divmod(offset, self.chunk_bytes)
@@ -191,11 +194,11 @@ class SnapshotStore(Closing):
 
     @property
     def exceptions(self) -> int:
-        """How many chunks differ from the base, those not yet committed included."""
+        """The number of chunks that differ from the base, uncommitted ones included."""
         return len(self._slots) + sum(chunk not in self._slots for chunk in self._pending)
 
     def changed_chunks(self) -> Iterator[tuple[int, bytes]]:
-        """Each chunk that the store holds and its bytes, ascending; over the base they make the disk."""
+        """Each chunk in the store with its bytes, ascending."""
         new = sorted(chunk for chunk in self._pending if chunk not in self._slots)
         for chunk in heapq.merge(self._slots, new):
             yield chunk, self._chunk(chunk)
@@ -208,7 +211,7 @@ class SnapshotStore(Closing):
         return self._chunk(chunk) if chunk in self._pending or chunk in self._slots else None
 
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks. Kept in memory up to a limit, then placed in the store file, still unreferenced."""
+        """See Blocks. Writes beyond a limit go to the store's file, but have no pairs until `commit`."""
         check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self.chunk_bytes):
             if len(piece) < self.chunk_bytes:
@@ -223,10 +226,10 @@ class SnapshotStore(Closing):
         self.commit()
 
     def commit(self) -> None:
-        """Place what is pending and write the pairs that refer to it; the same writes give the same bytes.
+        """Write pending chunks, then their pairs; the same writes always give the same bytes.
 
         Raises:
-            SnapshotError: the store is full; nothing new is referred to.
+            SnapshotError: the store is full; no new pair is written.
         """
         if not self.writable:
             return
@@ -242,7 +245,7 @@ class SnapshotStore(Closing):
             within = index % per_area
             here = chunks[at : at + per_area - within]
             data = snapshot.pack_pairs((chunk, self._slots[chunk]) for chunk in here)
-            if within == 0:  # an area of its own: no stale bytes may follow its pairs
+            if within == 0:  # a new area: zero it, no old bytes may follow its pairs
                 data = data.ljust(self.chunk_bytes, b"\0")
             self._put(data, self._layout.pair_offset(index))
             index, at = index + len(here), at + len(here)
@@ -278,7 +281,7 @@ class SnapshotStore(Closing):
         return slots
 
     def _write_data(self, chunks: list[int]) -> None:
-        """Write chunks to their slots, neighbours together."""
+        """Write chunks to their slots, adjacent ones together."""
         size = self.chunk_bytes
         start = 0
         for i in range(1, len(chunks) + 1):
@@ -321,6 +324,6 @@ class SnapshotStore(Closing):
         return self._file.read(slot * self.chunk_bytes, self.chunk_bytes)
 
     def close(self) -> None:
-        """Let go of what was not committed, and of the file if it was opened here."""
+        """Discard what was not committed, and close the file if it was opened here."""
         if self._own:
             self._own.close()

@@ -1,8 +1,8 @@
-"""Writing a whole tree into a freshly made, empty ext4, as it streams by.
+"""Write a stream of tree entries into a new, empty ext4.
 
-`ext2fs_link` searches a directory from its start for every name, `ext2fs_file_write` goes block by block, and
-an inode that is written costs a read and a write of its block. Here content and inodes are written in large
-pieces, one behind the other; names are kept in memory, and each directory is written once, at the end.
+libext2fs would be slow: `ext2fs_link` searches a directory from its start for every name, `ext2fs_file_write`
+works block by block, and writing an inode reads and writes its block. Here content and inodes are written in
+large pieces; names are kept in memory, and each directory is written once, at the end.
 """
 
 from __future__ import annotations
@@ -33,26 +33,27 @@ ROOT_INO = 2
 MAX_FILE_BLOCKS = (1 << 32) - 1
 """An extent counts its blocks from the start of the file in 32 bits (`s_maxbytes` of the kernel's ext4)."""
 LARGE_FILE_BYTES = 1 << 31
-"""From this size on a file is to be told of in the superblock."""
+"""Files of this size and larger need a feature flag in the superblock."""
 LIST_BYTES = 64 << 10
-"""What some two thousand names take."""
+"""The size of a directory with about two thousand names."""
 _DEVICES = (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE)
 
 
 def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
-    """Write a tree into an empty filesystem; how many bytes those directories take that want an index.
+    """Write a tree into an empty filesystem; the total size of the directories that should get an index.
 
-    All are lists: the kernel finds a name in one as fast up to LIST_BYTES, and never makes an index of one.
+    All directories are written without an index. Up to LIST_BYTES the kernel finds names as fast without one;
+    for larger directories the caller should have an index made, because the kernel never adds one.
 
     Args:
-        fs: writable, in extent format, with at most `lost+found` in it.
-        entries: as an archive gives them. A later entry of a name wins, as `tar x` has it: a directory
-            named again changes its attributes, anything else is replaced. A directory that is never named is
-            0755 of root. An empty path is the root itself.
+        fs: writable, in extent format, empty except for `lost+found`.
+        entries: in the order of an archive. A later entry of the same name wins, as for `tar x`: a directory
+            gets the new attributes, anything else is replaced. A directory without an entry gets mode 0755,
+            owner root. An empty path is the root.
 
     Raises:
-        SourceError: an entry that no filesystem can hold, or that contradicts an earlier one.
-        FilesystemError: the filesystem is not as it must be, or is full; the message names the entry.
+        SourceError: an entry can't be stored in a filesystem, or contradicts an earlier one.
+        FilesystemError: the filesystem is unsuitable or full; the message names the entry.
     """
     with WriteBehind(fs.blocks) as behind:
         tree = _NewTree(fs.nodes, behind)
@@ -61,7 +62,7 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
                 tree.put(entry)
             except FilesystemError as err:
                 if err.code is None or isinstance(err.__cause__, OSError):
-                    raise  # what the host refuses has little to do with the entry
+                    raise  # an error of the host is not about the entry
                 raise FilesystemError(
                     f"cannot write '{entry.path}' to '{fs.name}': {err.brief}", code=err.code
                 ) from err
@@ -69,7 +70,7 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
 
 
 class _Leaf(NamedTuple):
-    """A name of anything but a directory."""
+    """A name that is no directory."""
 
     ino: int
     file_type: int
@@ -85,11 +86,11 @@ class _Directory:
     names: dict[bytes, _Leaf | _Directory] = field(default_factory=dict)
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
     own_blocks: bool = False
-    """It came with the filesystem and has blocks already."""
+    """Whether it has blocks already: it is part of the new filesystem."""
 
 
 class _NewTree:
-    """The tree while it grows: files on disk or on their way there, directories in memory."""
+    """The tree that is being written: files are written at once, directories are kept in memory."""
 
     def __init__(self, nodes: Nodes, behind: WriteBehind) -> None:
         self._nodes = nodes
@@ -99,7 +100,7 @@ class _NewTree:
         self._reserve = BlockReserve(self._handle, self._handle.block_goal(ROOT_INO))
         self._table = InodeTable(self._handle, nodes.superblock, behind)
         self._links: dict[int, int] = {}
-        """How many names a file has, where it is not one."""
+        """The number of names of each file that has more than one."""
         self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
         self._directories = {"": self._root}
         self._adopt_lost_and_found()
@@ -118,7 +119,7 @@ class _NewTree:
             self._directories["lost+found"] = kept
 
     def put(self, entry: Entry) -> None:
-        """Take in one entry."""
+        """Add one entry."""
         if not entry.path:
             self._put_directory(entry, self._root)
             return
@@ -141,7 +142,7 @@ class _NewTree:
         parent.names[raw] = leaf
 
     def _make_parents(self, path: str, entry: Entry) -> _Directory:
-        """Directories that no entry has named yet, 0755 of root; one may still name them."""
+        """Make missing parents with mode 0755, owner root; a later entry may change them."""
         missing = []
         while (directory := self._directories.get(path)) is None:
             missing.append(path)
@@ -214,11 +215,11 @@ class _NewTree:
 
     def _give_blocks(self, ino: int, inode: Inode, runs: list[Run]) -> None:
         if len(runs) > INLINE_EXTENTS:
-            self._settle()  # libext2fs takes further blocks and writes the inode
+            self._settle()  # libext2fs allocates further blocks and writes the inode
         attach(self._handle, ino, inode, runs)
 
     def _settle(self) -> None:
-        """Let libext2fs look at inodes and take blocks: it must find all that was done without it."""
+        """Hand over all buffered changes to libext2fs, before it reads inodes or allocates blocks."""
         self._reserve.give_back()
         self._table.pass_on()
         self._behind.settle()
@@ -244,7 +245,7 @@ class _NewTree:
         return leaf
 
     def _drop(self, leaf: _Leaf | _Directory | None) -> None:
-        """Take a name's inode away, if it was the last."""
+        """Remove a name, and its inode with the last one."""
         if leaf is None:
             return
         left = self._links.get(leaf.ino, 1) - 1
@@ -255,19 +256,19 @@ class _NewTree:
             self._nodes.free(leaf.ino, self._nodes.inode(leaf.ino))
 
     def _drop_directory(self, entry: Entry, directory: _Directory) -> None:
-        """Make way for something else under a directory's name."""
+        """Remove an empty directory whose name another entry takes."""
         if directory.names or directory.own_blocks:
             raise SourceError(f"'{entry.path}' is a {entry.type.value}, but a directory was there before")
         del self._directories[entry.path]
         self._handle.count_inode(directory.ino, -1, directory=True)
 
     def finish(self) -> int:
-        """Write the directories, and the link counts that turned out not to be one; see `populate`."""
+        """Write directories, and link counts that are not 1; see `populate`."""
         written = [(directory, self._laid_out(directory)) for directory in self._directories.values()]
-        self._settle()  # the checksums of a directory's blocks take its generation from its inode
+        self._settle()  # a directory block's checksum includes the generation in the inode
         for directory, runs in written:
             blocks = (run.first + i for run in runs for i in range(run.blocks))
-            packed = self._packed(directory) if runs else ()  # again: all of them would take much memory
+            packed = self._packed(directory) if runs else ()  # again, to save memory
             for block, data in zip(blocks, packed, strict=True):
                 self._handle.write_directory_block(block, data, directory.ino)
             self._set_xattrs(directory.ino, directory.xattrs)
@@ -279,7 +280,7 @@ class _NewTree:
         return sum(size for size in sizes if size > LIST_BYTES)
 
     def _laid_out(self, directory: _Directory) -> list[Run]:
-        """Where a directory's blocks are to be, its inode on its way; nowhere if it stays as it is."""
+        """Allocate a directory's blocks and buffer its inode; empty if the directory is unchanged."""
         inode, ino = directory.inode, directory.ino
         if directory.own_blocks and directory is not self._root:
             if not directory.names:
@@ -297,7 +298,7 @@ class _NewTree:
         return runs
 
     def _packed(self, directory: _Directory) -> Iterator[bytes]:
-        """What goes into a directory's blocks."""
+        """The content of a directory's blocks."""
         own = (_named(name, at) for name, at in directory.names.items())
         names = [*dots(directory.ino, directory.parent), *own]
         return pack_blocks(self._handle.block_size, names, checksum=self._nodes.has_checksums)
@@ -344,7 +345,7 @@ def _stretches(entry: Entry, block_bytes: int) -> list[tuple[int, int]]:
 
 
 def _aligned_content(entry: Entry, stretches: list[tuple[int, int]], block_bytes: int) -> Iterator[bytes]:
-    """An entry's content with the holes inside its stretches filled with zeros."""
+    """An entry's content, with holes inside its stretches filled with zeros."""
     if entry.content is None:
         raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
     if entry.data_extents is None:

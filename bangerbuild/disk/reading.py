@@ -1,4 +1,4 @@
-"""Reading an open filesystem by guest paths: the half of `ext4.Filesystem` that changes nothing."""
+"""The methods of `ext4.Filesystem` that read: files, directories and attributes, by guest paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROOT_INO = 2
 MOST_AT_ONCE_BYTES = 256 << 20
-"""What `read` takes into memory: a guest can make a file of any size out of nothing."""
+"""The most that `read` reads into memory: a guest can make a sparse file of any size."""
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -36,7 +36,7 @@ _F = TypeVar("_F", bound="FileReader")
 def names_path(
     method: Callable[Concatenate[_F, str, _P], _R],
 ) -> Callable[Concatenate[_F, str, _P], _R]:
-    """Say in errors which guest path they are about."""
+    """Wrap a method so that its errors name the guest path."""
 
     @functools.wraps(method)
     def wrapped(self: _F, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
@@ -49,10 +49,10 @@ def names_path(
 
 
 class FileReader:
-    """What can be asked of an open filesystem.
+    """The reading half of an open filesystem.
 
-    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as the guest would, and
-    always stay inside.
+    Paths are absolute guest paths as `os.fsdecode` gives them. Parents are followed as in the guest, and
+    never lead out of the filesystem.
     """
 
     name: str
@@ -67,7 +67,7 @@ class FileReader:
 
     @names_path
     def stat(self, path: str, *, follow: bool = True) -> Stat | None:
-        """What is there; None if nothing is."""
+        """The metadata of a file of any type; None if nothing is there."""
         found = self._find(path, follow=follow)
         return self._stat(found.ino) if found else None
 
@@ -75,12 +75,12 @@ class FileReader:
         return stat_of(ino, self.nodes.inode(ino), self.nodes.target)
 
     def exists(self, path: str) -> bool:
-        """Whether something of any type is there, at the end of symlinks."""
+        """Whether something of any type is there; symlinks are followed."""
         return self.stat(path) is not None
 
     @names_path
     def read(self, path: str, *, most_bytes: int = MOST_AT_ONCE_BYTES) -> bytes | None:
-        """The content of a regular file, symlinks followed; None only where nothing is there.
+        """The content of a regular file, symlinks followed; None only if nothing is there.
 
         Raises:
             GuestPathError: something else than a regular file is there.
@@ -98,7 +98,7 @@ class FileReader:
 
     @names_path
     def read_chunks(self, path: str) -> Iterator[bytes] | None:
-        """The same in pieces of at most 1 MiB, read as they are asked for."""
+        """The content of a regular file in pieces of at most 1 MiB, read lazily; None if nothing is there."""
         inode = self._file(path)
         return None if inode is None else self._pieces(path, inode)
 
@@ -138,7 +138,7 @@ class FileReader:
 
     @names_path
     def stats(self, path: str) -> Iterator[tuple[str, Stat | None]] | None:
-        """The names in a directory, sorted, each with what it stands for; None if nothing is there.
+        """The names in a directory, sorted, each with its metadata; None if nothing is there.
 
         Raises:
             GuestPathError: something else than a directory is there.
@@ -155,7 +155,7 @@ class FileReader:
                 raise located(err, f"{path.rstrip('/')}/{name}", self.blocks) from err
 
     def walk(self) -> Iterator[Entry]:
-        """Every name in the filesystem as an Entry, each directory before what is in it, names sorted."""
+        """Every name in the filesystem as an Entry, a directory before its content, names sorted."""
         return walk(self.nodes, ROOT_INO)
 
     @names_path

@@ -1,10 +1,10 @@
-"""What an interrupted transaction left beside a disk: finishing or discarding it, and reading through it.
+"""Recover a disk after an interrupted transaction: finish or discard its redo log, or read through it.
 
-log            sectors on the disk    is
-has its end    each is old or new     written
-has its end    some are neither       refused: the disk was used, perhaps while it was changed by half
-has no end     none is new            discarded: nothing of it was written
-has no end     some are new           refused: it had an end once, and is damaged
+redo log       sectors on the disk    action
+complete       each is old or new     the log is written to the disk
+complete       some are neither       refused: the disk was used since, perhaps half changed
+incomplete     none is new            the log is discarded: nothing of it was written
+incomplete     some are new           refused: the log was complete once, and is damaged
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 def recover(path: Path, name: str) -> bool:
-    """Finish or discard what an interrupted transaction left beside a disk; whether there was something.
+    """Finish or discard an interrupted transaction; whether there was one.
 
-    The caller makes sure that nobody else has the disk open.
+    The caller makes sure that nothing else has the disk open.
 
     Raises:
-        FilesystemError: the disk was used since, or the log is damaged, and nothing is changed; or the disk
-            can't be written, and the next call does it.
+        FilesystemError: the disk was used since, or the log is damaged; then nothing is changed. Or the disk
+            can't be written; a later call continues.
     """
     log = RedoLog.beside(path)
     if log is None:
@@ -53,10 +53,10 @@ def _write(log: RedoLog, file: RawFile) -> None:
 
 
 def _is_to_be_written(log: RedoLog, disk: RawFile, path: Path) -> bool:
-    """Whether a log holds; if not, nothing of it was written.
+    """Whether a log must be written to the disk; if not, nothing of it was written.
 
     Raises:
-        FilesystemError: it can't be told, or it must not be written any more.
+        FilesystemError: this can't be decided, or the log must not be written any more.
     """
     count = Counter(found for chunk in log.places for found in _sectors(log, disk, chunk))
     olds, news, others = count["old"], count["new"], count["other"]
@@ -76,7 +76,7 @@ def _is_to_be_written(log: RedoLog, disk: RawFile, path: Path) -> bool:
 
 
 def _sectors(log: RedoLog, disk: RawFile, chunk: int) -> Iterator[str]:
-    """What each sector of a chunk is now: `old`, `new` or `other`."""
+    """The state of each sector of a chunk: `old`, `new` or `other`."""
     old, new, there = log.old(chunk), log.new(chunk), _there(log, disk, chunk)
     found = redo_log.digests(there)
     for number, at in enumerate(range(0, len(new), SECTOR_BYTES)):
@@ -89,7 +89,7 @@ def _sectors(log: RedoLog, disk: RawFile, chunk: int) -> Iterator[str]:
 
 
 def _there(log: RedoLog, disk: RawFile, chunk: int) -> bytes:
-    """What the disk has; fewer bytes if it was cut, or is another."""
+    """The chunk on the disk; shorter if the disk has become smaller."""
     start = chunk * log.chunk_bytes
     end = min(start + log.chunk_bytes, log.size_bytes, disk.size_bytes)
     return disk.read(start, end - start) if start < end else b""
@@ -103,11 +103,11 @@ def _refused(brief: str, details: str, path: Path) -> FilesystemError:
 
 
 class Recovered:
-    """A disk as it will be once `recover` has been called, to be read.
+    """A read-only view of a disk as it will be after `recover`.
 
     Args:
-        path: the file; a log lies beside it.
-        name: what to call it in messages.
+        path: the file; a redo log is beside it.
+        name: the disk's name in messages.
 
     Raises:
         FilesystemError: it can't be opened, or `recover` would refuse it.
@@ -140,17 +140,17 @@ class Recovered:
             return None
         new, start = self._log.new(chunk), chunk * self._log.chunk_bytes
         end = min(start + self._log.chunk_bytes, self.size_bytes)
-        return new + self._file.read(start + len(new), end - start - len(new))  # of one that was enlarged
+        return new + self._file.read(start + len(new), end - start - len(new))  # the disk was enlarged since
 
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks: it is open for reading only."""
+        """Refused: the view is read-only."""
         raise FilesystemError(f"'{self.name}' is open for reading: {len(data)} bytes at {offset}")
 
     def flush(self) -> None:
         """See Blocks."""
 
     def close(self) -> None:
-        """Let go of disk and log."""
+        """Close the disk and the log."""
         self._file.close()
         if self._log:
             self._log.close()

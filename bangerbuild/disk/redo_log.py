@@ -1,17 +1,18 @@
-"""The redo log beside a disk: what a transaction is about to write in place, kept until all of it is there.
+"""The redo log beside a disk: all that a transaction is about to write, kept until it is written.
 
     header    8 bytes magic, u64 size of the disk in bytes, u32 size of a chunk in bytes, u32 0
     records   u64 chunk, 16 bytes digest of the rest of the record and the chunk's number,
               8 bytes digest of what was there in each of its sectors, its new bytes
     trailer   8 bytes magic, u64 number of records, 32 bytes digest of the header and the records' digests
 
-All numbers are little-endian, all digests BLAKE2b. A sector has 512 bytes, and the disk's last chunk and its
-last sector end with the disk. Of two records of one chunk the later one holds. A log without its trailer was
-never finished, and nothing of it has been written to the disk; after a power cut any part may be missing.
+All numbers are little-endian, all digests BLAKE2b. A sector has 512 bytes; the disk's last chunk and last
+sector end with the disk. Of two records for one chunk the later one counts. If the trailer is missing, the
+log was never completed, and nothing of it was written to the disk; after a power cut any part of it may be
+missing.
 
-The digests of the old bytes tell a log whose disk has since been used: then some sector holds neither what
-was there nor what the log has for it, and to write the log would destroy what a guest wrote. A chunk that was
-written by half is no sign of that: a disk writes whole sectors.
+The digests of the old bytes show whether the disk was used since: then some sector has neither its old bytes
+nor those in the log, and writing the log would destroy a guest's data. A half-written chunk is no such sign,
+because disks write whole sectors.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _CHUNK_BYTES = range(512, (1 << 30) + 1)
 
 
 def path_beside(disk: Path) -> Path:
-    """Where the log of a disk lies."""
+    """The path of a disk's log."""
     return disk.with_name(disk.name + SUFFIX)
 
 
@@ -53,27 +54,27 @@ def _digest(chunk: int, rest: bytes) -> bytes:
 
 
 def digests(data: bytes) -> bytes:
-    """What tells one content of each sector from another: 8 bytes for each."""
+    """The digests of all sectors, 8 bytes each."""
     sectors = (data[at : at + SECTOR_BYTES] for at in range(0, len(data), SECTOR_BYTES))
     return b"".join(hashlib.blake2b(sector, digest_size=DIGEST_BYTES).digest() for sector in sectors)
 
 
 class LogWriter:
-    """A log that is being written; it counts for nothing before `seal`.
+    """A log that is being written; it is valid only after `seal`.
 
     Args:
-        disk: the file beside which it lies; there must be no log of it yet.
-        size_bytes: the disk's.
-        chunk_bytes: how large a chunk is.
+        disk: the disk; it must have no log yet.
+        size_bytes: the disk's size.
+        chunk_bytes: the size of a chunk.
 
     Raises:
-        FilesystemError: it can't be made (then there is none), or no longer be written or read.
+        FilesystemError: it can't be made (then there is none), written or read.
     """
 
     def __init__(self, disk: Path, size_bytes: int, chunk_bytes: int) -> None:
         self.path = path_beside(disk)
         self.places = ChunkMap()
-        """Where in the log the new bytes of each chunk begin."""
+        """The offset, in the log, of each chunk's new bytes."""
         self._size_bytes = size_bytes
         self._chunk_bytes = chunk_bytes
         self._count = 0
@@ -95,7 +96,7 @@ class LogWriter:
         return host_error(f"the redo log '{self.path.name}' can't be {deed}", err)
 
     def add(self, chunk: int, old: bytes, new: bytes) -> None:
-        """Append a record; new bytes that the chunk has in the log already hold no longer."""
+        """Append a record; it replaces an earlier one of the same chunk."""
         olds = digests(old)
         digest = _digest(chunk, olds + new)
         place = self._end + _RECORD.size + len(olds)
@@ -114,7 +115,7 @@ class LogWriter:
             raise self._error("written", err) from err
 
     def new(self, chunk: int) -> bytes:
-        """The new bytes of a chunk that was added."""
+        """The new bytes of a chunk in the log."""
         length = _length(chunk, self._chunk_bytes, self._size_bytes)
         data = bytearray()
         try:
@@ -129,7 +130,7 @@ class LogWriter:
         return bytes(data)
 
     def seal(self) -> None:
-        """End the log, and wait until it and its name are on the disk: from now on it holds."""
+        """Write the trailer and sync the log and its directory; from now on the log is valid."""
         self._write(_TRAILER.pack(_END_MAGIC, self._count, self._digest.digest()))
         try:
             os.fsync(self._fd)
@@ -138,20 +139,20 @@ class LogWriter:
             raise self._error("written", err) from err
 
     def close(self) -> None:
-        """Let go of the file, which stays where it is; a second call does nothing."""
+        """Close the file, which stays; a second call does nothing."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
     def discard(self) -> None:
-        """Let go of a log that does not hold, and take it away; one that can't be removed does no harm."""
+        """Close and remove an incomplete log; one that can't be removed does no harm."""
         self.close()
         with contextlib.suppress(OSError):
             self.path.unlink()
 
 
 def remove(disk: Path) -> None:
-    """Take the log of a disk away for good: it must not come back when the disk has been used again.
+    """Remove the log of a disk and sync the directory: it must not reappear after the disk was used again.
 
     Raises:
         FilesystemError: it can't be removed.
@@ -169,10 +170,10 @@ def remove(disk: Path) -> None:
 
 
 class RedoLog(Closing):
-    """A log that somebody left, open to be read; a context manager.
+    """An existing log, open for reading; a context manager.
 
     Args:
-        disk: the file beside which it lies.
+        disk: the disk.
 
     Raises:
         FilesystemError: it can't be opened or read.
@@ -181,12 +182,12 @@ class RedoLog(Closing):
     def __init__(self, disk: Path) -> None:
         self._file = RawFile(path_beside(disk), beside=True)
         self.size_bytes = 0
-        """The disk's, when the log was begun."""
+        """The disk's size when the log was begun."""
         self.chunk_bytes = _CHUNK_BYTES.start
         self.places = ChunkMap()
-        """Where the new bytes of each chunk begin; of a log that does not hold, as far as it can be read."""
+        """The offset of each chunk's new bytes; for an incomplete log, as far as it can be read."""
         self.is_sealed = False
-        """Whether it holds."""
+        """Whether the log is complete."""
         try:
             self._read()
         except BaseException:
@@ -215,11 +216,11 @@ class RedoLog(Closing):
         self.is_sealed = trailer == _TRAILER.pack(_END_MAGIC, count, digest.digest())
 
     def _records(self, end: int) -> Iterator[tuple[int, int, bytes]]:
-        """Chunk, place and digest of each record that is as it was written."""
+        """Chunk, offset and digest of each intact record, up to the first damaged one."""
         at = _HEADER.size
         while at + _RECORD.size < end:
             chunk, digest = _RECORD.unpack(self._file.read(at, _RECORD.size))
-            is_on_disk = self._length(chunk) > 0  # else the header is not as it was written
+            is_on_disk = self._length(chunk) > 0  # otherwise the header is damaged
             length = self._length(chunk) if is_on_disk else self.chunk_bytes
             at += _RECORD.size
             rest_bytes = _digests_length(length) + length
@@ -234,21 +235,21 @@ class RedoLog(Closing):
         return _length(chunk, self.chunk_bytes, self.size_bytes)
 
     def old(self, chunk: int) -> bytes:
-        """The digests of what was there."""
+        """The digests of a chunk's old sectors."""
         length = _digests_length(self._length(chunk))
         return self._file.read(self.places[chunk] - length, length)
 
     def new(self, chunk: int) -> bytes:
-        """What the log has for a chunk."""
+        """The new bytes of a chunk."""
         return self._file.read(self.places[chunk], self._length(chunk))
 
     def close(self) -> None:
-        """Let go of the file; a second call does nothing."""
+        """Close the file; a second call does nothing."""
         self._file.close()
 
 
 def _length(chunk: int, chunk_bytes: int, size_bytes: int) -> int:
-    """How many bytes a chunk has; not more than 0 if it lies behind the disk's end."""
+    """The size of a chunk in bytes; 0 or less if it is beyond the disk's end."""
     return min(chunk_bytes, size_bytes - chunk * chunk_bytes)
 
 

@@ -1,4 +1,4 @@
-"""Taking directories away with all that is in them."""
+"""Remove directories with everything in them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def drop_directory(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
-    """Take a directory away with all that is in it, deepest first, without recursion.
+    """Remove a directory with everything in it, deepest names first, without recursion.
 
     Raises:
-        FilesystemError: it is inside itself, or damaged otherwise; what was taken away stays so.
+        FilesystemError: it contains itself, or is damaged otherwise; what was removed stays removed.
     """
     pending = [(parent, name, ino, iter(nodes.entries(ino)))]
     while pending:
@@ -35,7 +35,7 @@ def drop_directory(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
 def _drop_empty(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
     nodes.unlink(parent, name, ino)
     above = nodes.inode(parent)  # an inline directory's entries are in its inode
-    if above.links > 2:  # 1 stays: too many to be counted
+    if above.links > 2:  # a count of 1 stays: it means too many to count
         above.links -= 1
         nodes.save(parent, above)
     nodes.free(ino, nodes.inode(ino))

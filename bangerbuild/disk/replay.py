@@ -1,13 +1,13 @@
-"""What a replay of the journal would change, found in one pass over its log by the rules of the kernel.
+"""Find what a replay of the journal would change, in one pass over its log, by the kernel's rules.
 
-A transaction counts if its commit block is there and right; the first that is not ends the log. A revoked
-block is forgotten as soon as its transaction is committed, so what is kept is the last copy of each block and
-no more. Work and memory are bounded by the journal's size: the ring is read once around at the most.
+A transaction counts if its commit block is present and right; the first one without ends the log. Copies of a
+revoked block are dropped when the revoking transaction is committed, so only the last copy of each block is
+kept. The ring is read at most once, so work and memory are bounded by the journal's size.
 
-Source: `fs/jbd2/recovery.c`, which e2fsck shares. Where a kernel gives up on a commit block with a wrong
-checksum, e2fsck takes what is before it and marks the filesystem as having errors; so it is done here. An
-asynchronous commit may reach the disk before what it commits; then a wrong one is just the log's end, and
-only what is behind it can show that it is damage.
+Source: `fs/jbd2/recovery.c`, which e2fsck shares. If a commit block has a wrong checksum, the kernel gives
+up, but e2fsck uses the transactions before it and marks the filesystem as having errors; this module does the
+same. With asynchronous commits, a commit block may reach the disk before the blocks that it commits. A wrong
+one is then just the end of the log, unless a later valid transaction shows that it is damaged.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ MOST_RUNS = 1 << 16
 
 
 class Log:
-    """The journal's file: its superblock, and its blocks by their number in it.
+    """The journal's file: its superblock, and its blocks by number.
 
     Args:
-        blocks: the disk; stays the caller's and open.
-        handle: the filesystem on it as it stands, for as long as blocks are asked for.
+        blocks: the disk, which the caller closes.
+        handle: the filesystem on it, open as long as this object is used.
         ino: the journal's inode.
 
     Raises:
-        FilesystemError: it holds no journal, or one that is damaged.
+        FilesystemError: the inode holds no journal, or a damaged one.
     """
 
     def __init__(self, blocks: Blocks, handle: Handle, ino: int) -> None:
@@ -65,7 +65,7 @@ class Log:
             raise jbd2.damaged(self.name, f"it ends before its {self.journal.blocks} blocks do")
 
     def _mapped(self) -> Iterator[Run]:
-        """Where the journal lies, which is in few pieces; a guest may have cut it into millions."""
+        """The runs of the journal's file; more than MOST_RUNS are refused, a guest could make millions."""
         superblock = parse_superblock(self._blocks.read(OFFSET, SIZE))
         try:
             runs = runs_of(self._blocks, superblock, self._inode) if superblock else iter(())
@@ -76,7 +76,7 @@ class Log:
             raise jbd2.damaged(self.name, "its inode leads where no disk is") from err
 
     def place(self, at: int) -> int:
-        """The block of the disk that a block of the journal is."""
+        """The disk's block for a block of the journal."""
         index = bisect.bisect_right(self._runs, at, key=lambda run: run.logical) - 1
         within = at - self._runs[index].logical if index >= 0 else 0
         if index < 0 or within >= self._runs[index].blocks:
@@ -88,7 +88,7 @@ class Log:
         return self._blocks.read(self.place(at) * self._handle.block_size, self._handle.block_size)
 
     def ring(self) -> Iterator[int]:
-        """The blocks of the ring from the log's start on, once around."""
+        """The blocks of the ring, once around from the log's start."""
         journal = self.journal
         if not journal.start:
             return iter(())
@@ -96,21 +96,21 @@ class Log:
 
 
 class _Copy(NamedTuple):
-    """A block of the filesystem as a transaction has it."""
+    """A copy of a filesystem block in a transaction."""
 
     tag: jbd2.Tag
     at: int
-    """Its block in the journal."""
+    """The journal's block with the copy."""
     sequence: int
 
 
 @dataclass
 class _Transaction:
-    """What a transaction holds, as it is read."""
+    """The content of a transaction."""
 
     copies: list[_Copy] = field(default_factory=list)
     revokes: list[int] = field(default_factory=list)
-    """Its revoke blocks' places in the journal: their content may be large."""
+    """The journal's blocks that are revoke blocks; their content may be large, so it is read later."""
     is_sound: bool = True
     checksum: int = 0xFFFFFFFF
     commit_time: int = 0
@@ -119,18 +119,18 @@ class _Transaction:
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay changes."""
+    """The changes that a replay would make."""
 
     places: dict[int, int]
-    """Block of the filesystem -> block of the disk that holds what it will be."""
+    """Block of the filesystem -> block of the disk with its new content."""
     escaped: frozenset[int]
-    """Those blocks of the filesystem that begin with the journal's magic, and are kept without it."""
+    """Blocks of the filesystem that begin with the journal's magic; their copies have zeros there."""
     has_errors: bool
-    """Whether the filesystem is to be marked as having errors."""
+    """Whether the replay would mark the filesystem as having errors."""
 
 
 def replay(log: Log) -> Replay:
-    """What is committed and not revoked, each copy checked.
+    """Find the committed, unrevoked copies, and verify each.
 
     Raises:
         FilesystemError: the log is damaged, or has fast commits.
@@ -143,7 +143,7 @@ def replay(log: Log) -> Replay:
         if transaction is None or not _counts(log, transaction, last_time):
             break
         last_time = transaction.commit_time
-        if end != sequence:  # the one before this had a wrong commit
+        if end != sequence:  # the transaction before had a wrong commit block
             has_errors |= journal.has_transaction_checksums
         elif transaction.is_commit_sound:
             _apply(log, transaction, copies)
@@ -158,7 +158,7 @@ def replay(log: Log) -> Replay:
 
 
 def _numbers(sequence: int) -> Iterator[int]:
-    """The numbers of transactions from this one on."""
+    """The numbers of the transactions from this one on."""
     while True:
         yield sequence
         sequence = jbd2.following(sequence)
@@ -193,7 +193,7 @@ def _read_transaction(log: Log, ring: Iterator[int], sequence: int) -> _Transact
 
 
 def _add_copies(log: Log, ring: Iterator[int], sequence: int, descriptor: bytes, found: _Transaction) -> None:
-    """Take the data blocks behind a descriptor from the ring."""
+    """Read the data blocks that follow a descriptor."""
     found.checksum = jbd2.add_to_checksum(log.journal, found.checksum, descriptor)
     for tag, at in zip(jbd2.parse_tags(log.journal, descriptor), ring, strict=False):
         found.copies.append(_Copy(tag, at, sequence))
@@ -202,10 +202,10 @@ def _add_copies(log: Log, ring: Iterator[int], sequence: int, descriptor: bytes,
 
 
 def _counts(log: Log, transaction: _Transaction, last_time: int) -> bool:
-    """Whether a transaction belongs to this log; a wrong one that is older than the last is a stale block.
+    """Whether a transaction belongs to this log; an invalid one that is older than the last is a leftover.
 
     Raises:
-        FilesystemError: it belongs to it, and is damaged: then nobody knows what it has.
+        FilesystemError: it belongs to the log and is damaged.
     """
     if transaction.is_sound and transaction.is_commit_sound:
         return True
@@ -226,10 +226,10 @@ def _refuse_fast_commits(log: Log, sequence: int) -> None:
 
 
 def _checked_place(log: Log, copy: _Copy) -> int:
-    """Where a copy lies on the disk.
+    """The disk's block with a copy.
 
     Raises:
-        FilesystemError: it is of no block of the disk, or not what was written there.
+        FilesystemError: the copy is of no block of the filesystem, or its checksum is wrong.
     """
     if copy.tag.block >= log.disk_blocks:
         raise jbd2.damaged(log.name, f"it has a copy of block {copy.tag.block}, which is not on the disk")

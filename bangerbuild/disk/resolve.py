@@ -1,6 +1,7 @@
-"""Where a guest path leads, by the guest's own rules: symlinks, `..`, missing parents, other disks.
+"""Follow a guest path as the guest would: symlinks, `..`, missing parents, mount points of other disks.
 
-Nothing here touches a disk: a `Directories` answers the questions, and every name stays inside it.
+This module reads no disk itself: it asks an object with the interface `Directories`. A path never leads out
+of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MAX_SYMLINKS = 40
-"""As many as Linux follows in one path (`MAXSYMLINKS`)."""
+"""The number of symlinks that Linux follows in one path (`MAXSYMLINKS`)."""
 MAX_NAME_BYTES = 255
 
 
@@ -24,21 +25,21 @@ class Directories(Protocol):
     """The directories and symlinks of a filesystem, by inode number."""
 
     def child(self, directory: int, name: bytes) -> int:
-        """The inode that a name in a directory stands for; 0 if there is none."""
+        """The inode of a name in a directory; 0 if there is none."""
 
     def kind(self, ino: int) -> EntryType | None:
-        """What an inode is."""
+        """An inode's file type."""
 
     def symlink(self, ino: int) -> bytes:
         """A symlink's text."""
 
 
 class Location(NamedTuple):
-    """Where a path leads: a name in a directory, and the inode there."""
+    """The target of a path: a name in a directory, and its inode."""
 
     directory: int
     name: bytes
-    """Empty where the path ends in a directory that has no name here: the root, or `..`."""
+    """Empty if the path ends at the root, or in `..`."""
     ino: int
     """0 if nothing is there."""
     path: str
@@ -47,12 +48,12 @@ class Location(NamedTuple):
 
 @dataclass(frozen=True)
 class Rules:
-    """How one path is to be followed."""
+    """How to follow a path."""
 
     follow_last: bool = False
-    """Whether a symlink at the end is followed too."""
+    """Whether a symlink at the end is followed."""
     make_directory: Callable[[int, bytes], int] | None = None
-    """Makes a missing parent and gives its inode; None: a missing parent ends the search."""
+    """Makes a missing parent and returns its inode; None: the search ends there."""
     place: DiskMount = ALONE
     """Where the guest mounts this disk; a path that leads onto another disk is an error."""
 
@@ -61,10 +62,11 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> Location |
     """Follow an absolute guest path.
 
     Returns:
-        Where it leads, or None if a parent is missing and is not to be made.
+        Its target, or None if a parent is missing and is not made.
 
     Raises:
-        GuestPathError: it loops, leaves for another disk, goes through what is no directory, or is no path.
+        GuestPathError: it is not absolute, loops, leads to another disk, or goes through something that is no
+            directory.
     """
     if not path.startswith("/") or "\0" in path:
         raise GuestPathError(f"'{path}' is no absolute path")
@@ -98,15 +100,15 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> Location |
 
 @dataclass
 class _Walk:
-    """One path being followed."""
+    """The state while one path is followed."""
 
     tree: Directories
     path: str
     rules: Rules
     trail: list[tuple[bytes, int]]
-    """The directories come through, by name and inode, the root first."""
+    """The directories passed so far, by name and inode, the root first."""
     todo: list[bytes]
-    """The components still to come, the next one last."""
+    """The remaining components, the next one last."""
     links: int = 0
 
     @property
@@ -114,16 +116,16 @@ class _Walk:
         return self.trail[-1][1]
 
     def here(self) -> str:
-        """The directory reached, without symlinks."""
+        """The path of the current directory, without symlinks."""
         below = "/".join(os.fsdecode(name) for name, _ in self.trail[1:])
         return f"{self.rules.place.mount_point.rstrip('/')}/{below}".rstrip("/") or "/"
 
     def below(self, name: bytes) -> str:
-        """A name in the directory reached."""
+        """The path of a name in the current directory."""
         return f"{self.here().rstrip('/')}/{os.fsdecode(name)}"
 
     def check(self, name: bytes) -> None:
-        """Refuse a name no directory can hold, and any name on another disk."""
+        """Refuse a name that is too long, and a path onto another disk or below a tmpfs."""
         if len(name) > MAX_NAME_BYTES:
             raise GuestPathError(
                 f"'{self.path}' has a name of {len(name)} bytes; {MAX_NAME_BYTES} is the most"
@@ -137,7 +139,7 @@ class _Walk:
             )
 
     def follow(self, target: bytes) -> None:
-        """Go on where a symlink points."""
+        """Continue at the target of a symlink."""
         self.links += 1
         if self.links > MAX_SYMLINKS:
             raise GuestPathError(f"'{self.path}' goes through more than {MAX_SYMLINKS} symlinks")
@@ -147,7 +149,7 @@ class _Walk:
             self.todo += _components(target)
 
     def enter(self, path: bytes) -> None:
-        """Go on at an absolute path: at the top of this disk, with what comes below its mount point."""
+        """Continue at an absolute path: from this disk's root, with the part below its mount point."""
         del self.trail[1:]
         components, mount = _components(path), _components(os.fsencode(self.rules.place.mount_point))
         if mount and components[-len(mount) :] != mount:
@@ -155,7 +157,7 @@ class _Walk:
         self.todo += components[: len(components) - len(mount)]
 
     def leave(self) -> None:
-        """Go up; the parent of the guest's root is the root."""
+        """Go to the parent; the parent of the guest's root is the root."""
         if len(self.trail) > 1:
             del self.trail[-1]
         elif self.rules.place.mount_point != "/":

@@ -1,17 +1,17 @@
-"""The dm-snapshot exception store: bytes in, bytes out.
+"""The on-disk format of a dm-snapshot exception store (persistent, version 1).
 
-A store keeps the chunks in which a device differs from its base. All numbers are little-endian, all places
-count chunks of one size (source: `drivers/md/dm-snap-persistent.c`):
+A store holds the chunks in which a device differs from its base. All numbers are little-endian, all places
+are chunk numbers (source: `drivers/md/dm-snap-persistent.c`):
 
     chunk 0   header: u32 magic, u32 valid, u32 version, u32 chunk size in sectors;
-              of a store that was made here also the mark of its base: 8 bytes "bangbase",
+              a store made by this program also has the mark of its base: 8 bytes "bangbase",
               u16 length of a name, the name
     chunk 1   area 0: pairs of (u64 old_chunk, u64 new_chunk), chunk_bytes / 16 of them
     chunk 2…  the data chunks of area 0, as many as it has pairs; then area 1, and so on
 
-A pair whose new_chunk is 0 ends the list. The kernel reads the area after a full one, so that one must be
-there and start with zeros. It reads no more of a header than its four numbers, and writes one only where
-there is none, or to say that the store is not valid any more: then the mark goes with all the rest.
+A pair whose new_chunk is 0 ends the list. After a full area the kernel reads the next one, so it must exist
+and start with zeros. Of the header the kernel reads only the four numbers; it writes a header only if there
+is none, or to mark the store as invalid, which overwrites the mark of the base too.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ SECTOR_BYTES = 512
 DEFAULT_CHUNK_BYTES = 4096
 HEADER_BYTES = 16
 MAX_CHUNK_SECTORS = 1 << 11
-"""1 MiB; what lies above is no store anyone made (LVM goes to 512 KiB), and would be read into memory."""
+"""1 MiB. LVM uses at most 512 KiB; a larger chunk would be read into memory."""
 
 HEAD_BYTES = 512
-"""The header with the mark; no chunk is smaller."""
+"""The size of the header with the mark; no chunk is smaller."""
 
 _HEADER = struct.Struct("<4I")
 _MARK = struct.Struct("<8sH")
@@ -45,7 +45,7 @@ _PAIR = struct.Struct("<2Q")
 
 @dataclass(frozen=True)
 class StoreLayout:
-    """Where things lie in a store of one chunk size."""
+    """The layout of a store with a given chunk size."""
 
     chunk_bytes: int = DEFAULT_CHUNK_BYTES
 
@@ -59,11 +59,11 @@ class StoreLayout:
         return 1 + area * (self.pairs_per_area + 1)
 
     def is_metadata(self, chunk: int) -> bool:
-        """Whether a chunk holds the header or pairs, so no data."""
+        """Whether a chunk holds the header or pairs instead of data."""
         return chunk == 0 or chunk % (self.pairs_per_area + 1) == 1
 
     def pair_offset(self, index: int) -> int:
-        """The byte at which the pair of this index, counted from 0 over all areas, stands."""
+        """The byte offset of a pair; `index` counts from 0 over all areas."""
         area, within = divmod(index, self.pairs_per_area)
         return self.area_chunk(area) * self.chunk_bytes + within * _PAIR.size
 
@@ -74,35 +74,35 @@ class StoreLayout:
         return chunk
 
     def chunks_for(self, exceptions: int) -> int:
-        """How many chunks a store with this many exceptions needs, the area behind a full one included."""
+        """The number of chunks of a store with this many exceptions, with the area after a full one."""
         return 1 + (exceptions // self.pairs_per_area + 1) + exceptions
 
 
 @dataclass(frozen=True)
 class Exceptions:
-    """What a store's metadata says: which chunks differ, and where they lie."""
+    """The metadata of a store: which chunks differ, and where they are stored."""
 
     chunks: ChunkMap
     """old_chunk -> new_chunk."""
     next_free: int
-    """The first chunk behind all data, where the kernel too would go on."""
+    """The first chunk after all data, which the kernel would use next."""
 
 
 def capacity_for(base_size_bytes: int, chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
-    """The size in bytes of a store that has room for every chunk of its base, metadata included."""
+    """The size in bytes of a store with space for all chunks of its base, metadata included."""
     chunks = -(-base_size_bytes // chunk_bytes)
     return StoreLayout(chunk_bytes).chunks_for(chunks) * chunk_bytes
 
 
 def minimal_capacity(chunk_bytes: int = DEFAULT_CHUNK_BYTES) -> int:
-    """The size in bytes below which a store holds no exception at all."""
+    """The smallest size in bytes of a store with space for one exception."""
     return StoreLayout(chunk_bytes).chunks_for(1) * chunk_bytes
 
 
 def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES, base_name: str = "") -> bytes:
-    """The header of a valid store, to be followed by zeros up to the store's size.
+    """The header of a valid, empty store; zeros follow up to the store's size.
 
-    `base_name` tells its base from all others; one that is empty, or too long, leaves no mark.
+    `base_name` identifies the base; if it is empty or too long, there is no mark.
     """
     check_chunk_bytes(chunk_bytes)
     header = _HEADER.pack(MAGIC, 1, VERSION, chunk_bytes // SECTOR_BYTES)
@@ -113,7 +113,7 @@ def pack_header(chunk_bytes: int = DEFAULT_CHUNK_BYTES, base_name: str = "") -> 
 
 
 def parse_mark(head: bytes) -> str | None:
-    """What base a store that begins like this was made on; None if it does not say."""
+    """The name of the base in a store's header; None if it has no mark."""
     if len(head) < HEAD_BYTES:
         return None
     magic, length = _MARK.unpack_from(head, HEADER_BYTES)
@@ -124,14 +124,14 @@ def parse_mark(head: bytes) -> str | None:
 
 
 def check_chunk_bytes(chunk_bytes: int) -> None:
-    """Refuse a chunk size that the kernel would refuse: not a power of two, or below a sector."""
+    """Refuse a chunk size that the kernel refuses: no power of two, or less than a sector."""
     sectors, rest = divmod(chunk_bytes, SECTOR_BYTES)
     if rest or not 0 < sectors <= MAX_CHUNK_SECTORS or sectors & (sectors - 1):
         raise SnapshotError(f"a chunk of {chunk_bytes} bytes is no power of two of 512-byte sectors")
 
 
 def has_magic(data: bytes) -> bool:
-    """Whether a file that begins like this is meant to be a store, usable or not."""
+    """Whether a file that begins with `data` is a store, valid or not."""
     return int.from_bytes(data[:4], "little") == MAGIC
 
 
@@ -149,7 +149,7 @@ def parse_header(data: bytes, name: str) -> StoreLayout:
         name: what to call the store in a message.
 
     Raises:
-        SnapshotError: it is no store, or one that can't be used any more.
+        SnapshotError: it is no store, or an invalid one.
     """
     if len(data) < HEADER_BYTES:
         raise _unusable(f"'{name}' is no dm-snapshot store: it ends before its header does")
@@ -173,20 +173,20 @@ def parse_header(data: bytes, name: str) -> StoreLayout:
 def parse_exceptions(
     layout: StoreLayout, read_chunk: Callable[[int], bytes], store_chunks: int, base_chunks: int, name: str
 ) -> Exceptions:
-    """Read the pairs of all areas and check each.
+    """Read and check the pairs of all areas.
 
     Args:
-        layout: where areas lie.
-        read_chunk: gives the bytes of one chunk of the store.
-        store_chunks: how many whole chunks the store has.
-        base_chunks: how many chunks the base has, a last partial one counted.
-        name: what to call the store in a message.
+        layout: the store's layout.
+        read_chunk: returns the bytes of one chunk of the store.
+        store_chunks: the number of whole chunks in the store.
+        base_chunks: the number of chunks in the base, a partial last one included.
+        name: the store's name in messages.
 
     Raises:
-        SnapshotError: a pair points where no data can be, or two pairs say the same.
+        SnapshotError: a pair points to a place without data, or two pairs are the same.
     """
     chunks = ChunkMap()
-    taken = bytearray(store_chunks // 8 + 1)  # a bit for each, as a set would take more than the pairs
+    taken = bytearray(store_chunks // 8 + 1)  # one bit per chunk: a set would need more memory than the pairs
     next_free = layout.next_data_chunk(1)
     for old, new in _pairs(layout, read_chunk, store_chunks, name):
         if layout.is_metadata(new) or new >= store_chunks or old >= base_chunks:
@@ -213,5 +213,5 @@ def _pairs(
 
 
 def pack_pairs(pairs: Iterable[tuple[int, int]]) -> bytes:
-    """The bytes of (old_chunk, new_chunk) pairs."""
+    """(old_chunk, new_chunk) pairs as bytes."""
     return b"".join(_PAIR.pack(old, new) for old, new in pairs)

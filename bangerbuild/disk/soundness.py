@@ -1,8 +1,8 @@
-"""What is looked at before libext2fs is let near it: the parts of a disk that can make it crash or never end.
+"""Validate parts of a filesystem before libext2fs uses them, because damage could crash or hang it.
 
-libext2fs is no judge: it follows what it finds. A guest's disk is not checked by e2fsck each time, so what
-libext2fs would follow without care is walked here before: how directories are mapped and made, where
-attributes lie. What it checks by itself is left to it.
+libext2fs does not validate everything that it follows, and a guest's disk is not checked by e2fsck each time.
+So the mapping and the blocks of directories, and the layout of attributes, are checked here first. What
+libext2fs checks itself is not repeated.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from bangerbuild.disk.superblock import Superblock
 
 MOST_DIRECTORY_BYTES = 256 << 20
-"""Names are looked for from a directory's start, so larger ones would take too long."""
+"""Names are searched from a directory's start, so larger directories would take too long."""
 _PARENT_BYTES = 4
-"""What stands before the names of a directory that is held in its inode."""
+"""The number before the names of a directory that is stored in its inode: the parent's inode."""
 
 
 class Soundness:
-    """What was found to be sound of one open filesystem.
+    """The checks for one open filesystem; each result is remembered.
 
     Args:
         blocks: the disk.
         superblock: its superblock.
-        written: directories whose blocks hold names; what is found is added. Changes made through libext2fs
-            keep it so, so all stores that start alike can share it.
+        written: inodes of directories whose blocks were found valid; new ones are added. Changes by libext2fs
+            keep them valid, so all stores that start with the same content can share the set.
     """
 
     def __init__(self, blocks: Blocks, superblock: Superblock, written: set[int]) -> None:
@@ -44,10 +44,10 @@ class Soundness:
         self._written = written
 
     def directory(self, ino: int, inode: Inode) -> None:
-        """Look at how a directory is mapped, before libext2fs reads it.
+        """Check a directory's mapping, before libext2fs reads it.
 
         Raises:
-            FilesystemError: it can't be so, or is too large.
+            FilesystemError: it is invalid, or the directory is too large.
         """
         size, block_bytes = inode.size_bytes, self._superblock.block_bytes
         if inode.flags & INLINE_DATA_FL:
@@ -80,10 +80,10 @@ class Soundness:
         attribute_space.in_block(self._blocks, self._superblock, inode)
 
     def names(self, ino: int, inode: Inode) -> None:
-        """Look at a directory's blocks, before libext2fs puts names into them.
+        """Check a directory's blocks, before libext2fs adds names to them.
 
         Raises:
-            FilesystemError: they hold something else than names.
+            FilesystemError: they are no valid lists of names.
         """
         if ino in self._written or inode.flags & INLINE_DATA_FL:
             return
@@ -95,18 +95,18 @@ class Soundness:
         self._written.add(ino)
 
     def forget(self, ino: int) -> None:
-        """An inode was given back, and may become another directory."""
+        """Forget the results for an inode that was freed, because it may be reused."""
         self._written.discard(ino)
 
     def attributes(self, inode: Inode, read: Callable[[int], Inode]) -> None:
-        """Look at where an inode's attributes lie, before libext2fs reads them or writes them anew.
+        """Check the layout of an inode's attributes, before libext2fs reads or rewrites them.
 
         Args:
-            inode: whose they are.
-            read: gives the inode that holds the value of one.
+            inode: the inode.
+            read: returns an inode by number, for values that are stored in inodes.
 
         Raises:
-            FilesystemError: they can't lie so.
+            FilesystemError: the layout is invalid.
         """
         own = attribute_space.in_inode(self._blocks, inode)
         for attribute in (*own, *attribute_space.in_block(self._blocks, self._superblock, inode)):
@@ -114,10 +114,10 @@ class Soundness:
                 self.mapping(read(attribute.value_ino))
 
     def mapping(self, inode: Inode) -> None:
-        """Look at how all blocks of an inode are mapped, before libext2fs reads or frees them.
+        """Check the mapping of all blocks of an inode, before libext2fs reads or frees them.
 
         Raises:
-            FilesystemError: it can't be so.
+            FilesystemError: the mapping is invalid.
         """
         for _ in runs_of(self._blocks, self._superblock, inode):
             pass

@@ -1,8 +1,7 @@
-"""The ext4 superblock as it stands on disk, and what in it forbids reading or writing.
+"""Parse the ext4 superblock, and decide whether the filesystem may be read or written.
 
-libext2fs opens what it should not: a filesystem with a journal to replay, with errors, with quota counters
-that it would leave behind. So the superblock is judged here, before libext2fs sees it. To read through a
-journal that is to be replayed, see `journal`.
+libext2fs would also open a filesystem with an unreplayed journal, with errors, or with quota counters that it
+does not update. So the superblock is checked here first. `journal` reads through an unreplayed journal.
 Source: `struct ext2_super_block` in `ext2fs/ext2_fs.h`; it lies at byte 1024 of the disk.
 """
 
@@ -61,7 +60,7 @@ _NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partiti
 
 @dataclass(frozen=True)
 class Superblock:
-    """What of a superblock matters here."""
+    """The fields of a superblock that are used here."""
 
     blocks: int
     block_bytes: int
@@ -79,7 +78,7 @@ class Superblock:
 
     @property
     def size_bytes(self) -> int:
-        """The filesystem's own size."""
+        """The filesystem's size."""
         return self.blocks * self.block_bytes
 
     @property
@@ -89,18 +88,18 @@ class Superblock:
 
     @property
     def has_errors(self) -> bool:
-        """Whether it is marked as having errors, or was in use without a journal and not shut down."""
+        """Whether it is marked as having errors, or (without a journal) was not unmounted."""
         return self.state & (_VALID | ERROR_FS) != _VALID
 
     @property
     def is_clean(self) -> bool:
-        """Whether it was left in order: no journal to replay, no errors, no orphans."""
+        """Whether it was unmounted cleanly: no journal to replay, no errors, no orphans."""
         unclean = self.incompat & INCOMPAT_RECOVER or self.ro_compat & RO_COMPAT_ORPHAN_PRESENT
         return not (self.has_errors or unclean or self.last_orphan)
 
 
 def parse_superblock(raw: bytes) -> Superblock | None:
-    """The superblock in these 1024 bytes; None if they hold none."""
+    """Parse 1024 bytes; None if they are no superblock."""
     u16, u32 = struct.Struct("<H").unpack_from, struct.Struct("<I").unpack_from
     if u16(raw, 0x38)[0] != _MAGIC or u32(raw, 0x18)[0] > 6:
         return None
@@ -126,16 +125,16 @@ def parse_superblock(raw: bytes) -> Superblock | None:
 def read_superblock(
     blocks: Blocks, *, writable: bool, allow_unclean: bool = False, allow_unreplayed: bool = False
 ) -> Superblock:
-    """Read and judge the superblock of a disk.
+    """Read and check the superblock of a disk.
 
     Args:
         blocks: the disk.
         writable: whether the filesystem is to be changed.
-        allow_unclean: take one with errors or an unreplayed journal, to be read only.
-        allow_unreplayed: take one that its guest did not leave in order, but without errors.
+        allow_unclean: accept errors or an unreplayed journal, for reading.
+        allow_unreplayed: accept an unreplayed journal and orphans, but no errors.
 
     Raises:
-        FilesystemError: there is none, or it forbids what is asked for.
+        FilesystemError: there is no superblock, or it forbids reading or writing.
     """
     raw = blocks.read(OFFSET, SIZE) if blocks.size_bytes >= OFFSET + SIZE else bytes(SIZE)
     superblock = parse_superblock(raw)
@@ -175,14 +174,14 @@ def _names(bits: int, names: dict[int, str]) -> str:
 
 
 def mend_hint(blocks: Blocks, options: str = "-f") -> str:
-    """What to type for a filesystem that has to be checked; e2fsck knows no stores, but a guest its root."""
+    """The hint for a filesystem that has to be checked; e2fsck can't check a store, but the guest can."""
     if blocks.place is None:
         return "start the VM, whose system checks its root; or make it anew with --replace"
     return f"e2fsck {options} '{blocks.place}'"
 
 
 def damaged(blocks: Blocks, what: str) -> FilesystemError:
-    """The error that a disk can't be what it says it is."""
+    """The error for a damaged disk."""
     return FilesystemError(f"'{blocks.name}' is damaged: {what}", hint=mend_hint(blocks))
 
 

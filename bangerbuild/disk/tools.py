@@ -1,7 +1,7 @@
-"""The e2fsprogs programs as functions that return a `Command`.
+"""The command lines of e2fsprogs: each function returns a `Command`.
 
-mke2fs reads the host's mke2fs.conf, whose features and block sizes differ by distribution; ours says
-everything itself. Times, UUID and hash seed are given, so that the same call makes the same bytes.
+mke2fs gets all features and sizes as options, because the host's mke2fs.conf differs between distributions.
+Times, UUID and hash seed are given too, so that the same call makes the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MEMORY_BYTES_PER_GIB = 24 << 20
 
 
 def name_uuid(fingerprint: str, purpose: str) -> uuid.UUID:
-    """The UUID that a fingerprint gives for one purpose (RFC 9562, version 8)."""
+    """A UUID derived from a fingerprint, for one purpose (RFC 9562, version 8)."""
     value = bytearray(hashlib.sha256(f"{fingerprint} {purpose}".encode()).digest()[:16])
     value[6] = value[6] & 0x0F | 0x80
     value[8] = value[8] & 0x3F | 0x80
@@ -50,12 +50,12 @@ def name_uuid(fingerprint: str, purpose: str) -> uuid.UUID:
 
 @dataclass(frozen=True)
 class Geometry:
-    """How large a new filesystem is and what it is called."""
+    """The size, inodes and label of a new filesystem."""
 
     size_bytes: int
     """A multiple of 4096."""
     inodes: int | None = None
-    """How many there must be at least; None: one for every 16 KiB."""
+    """The least number of inodes; None: one for every 16 KiB."""
     label: str = ""
     """At most 16 bytes."""
 
@@ -63,14 +63,14 @@ class Geometry:
 def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> Command:
     """Make an empty ext4 in `path`, whose root directory belongs to 0:0.
 
-    The file is made if it is not there, and stays sparse: mke2fs punches it out first, and then need not
-    write the zeros of inode tables and journal.
+    The file is made if it is missing, and stays sparse: mke2fs discards its content first, and then need not
+    write zeros to inode tables and journal.
 
     Args:
         path: the file.
         geometry: size, inodes and label.
-        fingerprint: what UUID and hash seed are derived from.
-        epoch: seconds since 1970 for every time in it, not 0 (which means now).
+        fingerprint: UUID and hash seed are derived from it.
+        epoch: the time, in seconds since 1970, for all timestamps; not 0, which means now.
     """
     extended = (
         f"hash_seed={name_uuid(fingerprint, 'hash seed')}",
@@ -99,27 +99,30 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
 
 
 def e2fsck_read_only(path: Path, *, size_bytes: int) -> Command:
-    """Check a filesystem without changing it: exit code 0 says clean, 4 that it has errors."""
+    """Check a filesystem without changing it: exit code 0 means clean, 4 means errors."""
     return _limited(Command(("e2fsck", "-fn", str(path)), ok=frozenset({0, 4})), size_bytes)
 
 
 def e2image(path: Path, target: Path, *, size_bytes: int) -> Command:
-    """Copy what e2fsck reads of a filesystem, its metadata, to a sparse raw file."""
+    """Copy the metadata of a filesystem, which is what e2fsck reads, to a sparse raw file."""
     return _limited(Command(("e2image", "-r", str(path), str(target))), size_bytes)
 
 
 def e2fsck_preen(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
-    """Replay the journal and mend what can be mended without asking; the filesystem is clean afterwards."""
+    """Replay the journal and repair what can be repaired automatically.
+
+    The filesystem is clean afterwards.
+    """
     return _limited(_mending("-fp", path, epoch), size_bytes)
 
 
 def e2fsck_index(path: Path, *, epoch: int) -> Command:
-    """Give every directory of more than a block or two the index that the kernel would have given it."""
+    """Make an index for every directory of more than a few blocks, as the kernel would have."""
     return _mending("-fpD", path, epoch)
 
 
 def e2fsck_replay(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
-    """Replay the journal and clear orphans of a filesystem that was left in order otherwise."""
+    """Replay the journal and clear orphans of a filesystem that has no other errors."""
     return _limited(_mending("-p", path, epoch), size_bytes)
 
 
@@ -129,7 +132,7 @@ def _mending(options: str, path: Path, epoch: int) -> Command:
 
 
 def _limited(command: Command, size_bytes: int | None) -> Command:
-    """On some damaged disks e2fsck never ends, so it gets a time and a memory, by the size of the disk."""
+    """Limit time and memory by the size of the disk: on some damaged disks e2fsck never ends."""
     if size_bytes is None:
         return command
     gib = size_bytes >> 30
@@ -141,25 +144,25 @@ def _limited(command: Command, size_bytes: int | None) -> Command:
 
 
 def resize2fs(path: Path, *, size_bytes: int, epoch: int, undo: Path | None = None) -> Command:
-    """Grow a filesystem, checked just before, to the size its file already has.
+    """Grow a filesystem, which was checked just before, to `size_bytes`, the size of its file.
 
-    With `undo` it keeps there what it overwrites, and does not ask when the filesystem was last checked:
-    `e2fsck_read_only` leaves no mark of that.
+    With `undo`, resize2fs saves what it overwrites there. It then also runs without a recorded check, because
+    `e2fsck_read_only` does not record one.
     """
     keeping = () if undo is None else ("-f", "-z", str(undo))
     return Command(("resize2fs", *keeping, str(path), f"{size_bytes // 512}s"), env=_times(epoch))
 
 
 def tune2fs_label(path: Path, label: str, *, epoch: int) -> Command:
-    """Name a filesystem; the label has at most 16 bytes."""
+    """Set a filesystem's label, at most 16 bytes."""
     return Command(("tune2fs", "-L", label, str(path)), env=_times(epoch))
 
 
 def _times(epoch: int) -> dict[str, str]:
-    """What tells e2fsprogs, before and from 1.47.1 on, which time to take for now."""
+    """The variables that set the current time for e2fsprogs: one before 1.47.1, one from there on."""
     return {"E2FSPROGS_FAKE_TIME": str(epoch), "SOURCE_DATE_EPOCH": str(epoch)}
 
 
 def version() -> Command:
-    """What version of e2fsprogs is there; printed like `mke2fs 1.47.0 (5-Feb-2023)`."""
+    """Print the version of e2fsprogs, like `mke2fs 1.47.0 (5-Feb-2023)`."""
     return Command(("mke2fs", "-V"))

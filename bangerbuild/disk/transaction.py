@@ -1,11 +1,11 @@
-"""A disk file that is changed all or not at all, however the program ends.
+"""Change a disk file completely or not at all, however the program ends.
 
-What is written waits in memory. At the commit, all chunks that changed go to a redo log beside the disk,
-which is synced; then to the disk, which is synced; then the log goes. Whoever comes after a kill finds the
-log without its end, and the disk as it was, or a whole log, and writes it once more (`recovery`).
+Writes are kept in memory. A commit writes all changed chunks to a redo log beside the disk and syncs it, then
+writes them to the disk and syncs it, then removes the log. After a kill, the log is either incomplete and the
+disk unchanged, or it is complete and is written again by the next run (`recovery`).
 
-What is too much for memory is placed before the commit: chunks of the disk that nothing in it refers to are
-written at once, the others go to the log. So the log holds no more than what is in use and changes.
+Writes that exceed the memory limit are stored before the commit: chunks that nothing on the disk refers to
+are written to the disk at once, all others to the log. So the log has only chunks that are in use and change.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 DEFAULT_CHUNK_BYTES = 4096
 PENDING_LIMIT_BYTES = 16 << 20
 RESTORE_LIMIT_BYTES = 32 << 20
-"""How much of what was there is kept in memory while it is overwritten."""
+"""How many old bytes are kept in memory while they are overwritten, to restore them after an error."""
 PIECE_BYTES = 1 << 20
 
 
 class Transaction(Closing):
-    """A Blocks over a file that nobody else has open: `flush` commits; without it nothing changes.
+    """A disk in a file that nothing else has open: `flush` commits; without it nothing changes.
 
     Args:
-        path: the file. No log may lie beside it: see `recovery.recover`.
-        name: what to call it in messages.
+        path: the file; it must have no redo log, see `recovery.recover`.
+        name: the disk's name in messages.
 
     Raises:
         FilesystemError: it can't be opened.
@@ -56,9 +56,9 @@ class Transaction(Closing):
         self._placed = False
 
     def allow(self, chunk_bytes: int, is_unused: Callable[[int], bool]) -> None:
-        """Say which chunks nothing on the disk refers to as it is now; before anything is written.
+        """Set which chunks are unused on the disk; called before anything is written.
 
-        It holds up to the next commit, which may begin to refer to them.
+        It is valid up to the next commit, which may make chunks used.
         """
         self._chunk_bytes, self._is_unused = chunk_bytes, is_unused
 
@@ -91,7 +91,7 @@ class Transaction(Closing):
             self._place_pending()
 
     def _place_pending(self) -> None:
-        """Make room in memory."""
+        """Store pending writes, to free memory."""
         unused = [chunk for chunk in sorted(self._pending) if self._is_unused(chunk)]
         for run in _runs(unused, PIECE_BYTES // self._chunk_bytes):
             data = b"".join(self._pending.pop(chunk) for chunk in run)
@@ -113,7 +113,9 @@ class Transaction(Closing):
         """Commit what was written since the last commit.
 
         Raises:
-            FilesystemError: nothing has changed; or, if it says so, the log stays, and `recover` writes it.
+            FilesystemError: nothing has changed; or, if the message says so, the log stays and `recover`
+            writes
+                it.
         """
         self._log_pending()
         if self._placed:
@@ -125,14 +127,14 @@ class Transaction(Closing):
         for chunk in self._log.places:
             self._file.allocate(chunk * self._chunk_bytes, self._length(chunk))
         self._log.seal()
-        log, self._log = self._log, None  # from now on it must stay
+        log, self._log = self._log, None  # from now on the log must stay
         try:
             self._write_or_restore(log)
         finally:
             log.close()
 
     def _write_or_restore(self, log: LogWriter) -> None:
-        """Write all that a log has to the disk; if that fails, put back what was there. Then the log goes."""
+        """Write a log to the disk; if that fails, restore the old bytes. Then remove the log."""
         overwritten: dict[int, bytes] = {}
         can_restore = len(log.places) * self._chunk_bytes <= RESTORE_LIMIT_BYTES
         try:
@@ -149,7 +151,7 @@ class Transaction(Closing):
         redo_log.remove(self._path)
 
     def _is_restored(self, overwritten: dict[int, bytes]) -> bool:
-        """Whether what was there could be put back; also over what was written by half."""
+        """Restore overwritten chunks; whether this succeeded."""
         try:
             for chunk, old in overwritten.items():
                 self._file.write(chunk * self._chunk_bytes, old)
@@ -159,7 +161,7 @@ class Transaction(Closing):
         return True
 
     def close(self) -> None:
-        """Let go of the file, and of what was not committed; a second call does nothing."""
+        """Close the file and discard what was not committed; a second call does nothing."""
         if self._log is not None:
             self._log.discard()
             self._log = None
@@ -171,7 +173,7 @@ def _never(_chunk: int) -> bool:
 
 
 def _runs(chunks: list[int], most: int) -> Iterable[list[int]]:
-    """Ascending chunks, neighbours together."""
+    """Runs of adjacent chunks, each of at most `most`; the chunks ascend."""
     run: list[int] = []
     for chunk in chunks:
         if run and (chunk != run[-1] + 1 or len(run) >= most):
@@ -183,7 +185,7 @@ def _runs(chunks: list[int], most: int) -> Iterable[list[int]]:
 
 
 def half_changed(name: str, err: FilesystemError) -> FilesystemError:
-    """The error for a disk whose log was written by half."""
+    """The error for a disk to which only a part of its log was written."""
     return FilesystemError(
         f"'{name}' is changed by half: {err.brief}",
         details="the redo log beside it has the rest; don't start the VM before it is written",

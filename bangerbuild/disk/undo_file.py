@@ -1,7 +1,7 @@
 """The undo file that resize2fs keeps (`-z`): the old content of each block that it overwrites.
 
-The file is cut into blocks. Block 0 is the header; from `key_offset` on, a key block follows a key block,
-each with the data blocks that its keys speak of, in their order, right behind it.
+The file consists of blocks. Block 0 is the header. From `key_offset` on there are key blocks, each directly
+followed by the data blocks of its keys, in their order.
 
     header     "E2UNDO02", u64 keys, u64 superblock, u64 key_offset, u32 block_size, u32 fs_block_size, …
                at the end of its 512 bytes u32 crc of what is before
@@ -9,9 +9,9 @@ each with the data blocks that its keys speak of, in their order, right behind i
                (u64 fs block, u32 crc of its data, u32 size in bytes)
 
 All numbers are little-endian, all crcs CRC-32C (source: `lib/ext2fs/undo_io.c` of e2fsprogs). A block's old
-content, its key and then the header, which says how many keys there are, are in the file before the block is
-overwritten: what a killed resize2fs leaves is enough to undo all it did. Only the last key may speak of a
-block that is not there yet, and was not overwritten. e2undo itself would write such an end as zeros, and it
+content, then its key, then the header with the number of keys are written before the block is overwritten. So
+the file of a killed resize2fs is enough to undo everything. Only the last key may have a data block that is
+missing, and that block was not overwritten. e2undo is not used: it would write zeros for such a block, and it
 marks the filesystem as one to be checked.
 """
 
@@ -38,10 +38,10 @@ _SEED = 0xFFFFFFFF
 
 
 class Stretch(NamedTuple):
-    """Where a piece of the disk's old content stands in the undo file."""
+    """A piece of the disk's old content in the undo file."""
 
     offset: int
-    """In the disk, in bytes."""
+    """On the disk, in bytes."""
     place: int
     """In the undo file, in bytes."""
     length: int
@@ -52,11 +52,11 @@ class _Key(NamedTuple):
     crc: int
     size: int
     place: int
-    """Where in the undo file the data begins."""
+    """The offset of the data in the undo file."""
 
 
 def stretches(undo: RawFile) -> tuple[Stretch, ...]:
-    """What an undo file holds, be it of a resize2fs that was killed; nothing if it has no header yet.
+    """The content of an undo file, also of a killed resize2fs; empty if it has no header yet.
 
     Raises:
         FilesystemError: it is damaged.
@@ -100,7 +100,7 @@ def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterato
 
 
 def _checked_length(undo: RawFile, key: _Key, may_lack: int) -> int:
-    """How much of a key's data is there: all of it, as it was written, but for so many bytes."""
+    """The length of a key's data, which is verified; at most `may_lack` bytes may be missing at its end."""
     length = max(0, min(key.size, undo.size_bytes - key.place))
     if length < key.size:
         if key.size - length <= may_lack:
@@ -119,11 +119,10 @@ def _damaged(undo: RawFile) -> FilesystemError:
 
 
 def put_back(undo_path: Path, disk: RawFile, size_bytes: int) -> None:
-    """Write the old content of all blocks back to the disk, which had this size.
+    """Restore the old content of all blocks; `size_bytes` is the disk's old size.
 
     Raises:
-        FilesystemError: the undo file is damaged, and nothing is changed; or one of the two can't be read or
-            written.
+        FilesystemError: the undo file is damaged, and nothing is changed; or a file can't be read or written.
     """
     with RawFile(undo_path, beside=True) as undo:
         for offset, place, length in stretches(undo):

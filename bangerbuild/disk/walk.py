@@ -1,4 +1,4 @@
-"""A filesystem as a stream of entries, the shape it shares with tarballs and host directories."""
+"""A whole filesystem as a stream of tree entries, the form in which tarballs are read too."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from bangerbuild.disk.nodes import Nodes
 
 MAX_PATH_BYTES = 4096
-"""What Linux takes as a path; below that, each name would cost as much memory as the way to it is long."""
+"""The longest path that Linux accepts; deeper directories are refused, as each name needs its path in
+memory."""
 _DIRECTORY = EntryType.DIRECTORY
 
 
 class _Content(io.RawIOBase):
-    """Pieces of content as a stream that is read once."""
+    """Pieces of content as a file that is read once."""
 
     def __init__(self, pieces: Iterator[bytes], path: str, blocks: Blocks) -> None:
         self._pieces = pieces
@@ -53,10 +54,10 @@ class _Content(io.RawIOBase):
 
 
 def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
-    """Every name as an Entry, each directory before what is in it, names sorted by their bytes.
+    """Every name as an Entry, a directory before its content, names sorted by their bytes.
 
-    The root comes first, under an empty path. A file's further names are hard links to the first one met.
-    Inodes of no known type are left out.
+    The root is first, with an empty path. Further names of a file are hard links to its first name. Inodes of
+    unknown type are omitted.
     """
     first_names: dict[int, str] = {}
     directories: set[int] = set()
@@ -74,7 +75,7 @@ def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
 
 
 def _names(nodes: Nodes, path: str, ino: int, seen: set[int]) -> list[tuple[str, int]]:
-    """What is in a directory, the last name first."""
+    """The names in a directory with their inodes, the last name first."""
     if ino in seen:
         raise damaged(nodes.blocks, f"directory {ino} has two names")
     if len(os.fsencode(path)) > MAX_PATH_BYTES:

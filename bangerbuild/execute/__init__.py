@@ -1,8 +1,9 @@
-"""Plan to artifacts: jobs in topological order, several at once, each published whole or not at all.
+"""Execute a plan: run its jobs in topological order, several in parallel, and publish their artifacts.
 
-A job is a disk's step together with the steps that change that disk in place: a disk never appears without
-its patch. Jobs run in threads and touch nothing but their staging directory; the calling thread alone
-publishes, all jobs that are ready at a time in one batch, and talks to the reporter.
+A job is the step that makes a disk together with the steps that change that disk in place, so a disk is never
+published without its patch. Jobs run in threads, make files only in their staging directory, and change disks
+in place. The calling thread publishes finished jobs in batches, each completely or not at all, and calls the
+reporter.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ if TYPE_CHECKING:
 
 
 BATCH_JOBS = 256
-"""Finished jobs are published together, because a sync costs about the same for one as for many."""
+"""Finished jobs are published in batches, because a sync for many costs about as much as for one."""
 BATCH_IDLE_SECONDS = 0.1
-"""Finished jobs wait for company while others run, but not if none has ended for so long."""
+"""A batch is published if no job has ended for so long."""
 BATCH_MOST_SECONDS = 1.0
-"""Nor for longer than this."""
+"""A batch is published at the latest after this time."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class ExecuteOptions:
 
     jobs: int
     keep_going: bool
-    """Whether jobs that don't depend on a failed one are still started."""
+    """Whether jobs that do not depend on a failed one are still started."""
     epoch: int
     offline: bool = False
-    """Whether steps do without the network."""
+    """Whether steps must not use the network."""
 
 
-def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
+def execute(  # noqa: PLR0913  # independent values, each passed by its name
     plan: Plan,
     store: Store,
     host: Host,
@@ -63,12 +64,12 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
     *,
     publish: Publish | None = None,
 ) -> tuple[Result, ...]:
-    """Do what the plan says; a result for every action, in the plan's order.
+    """Execute a plan; a result for every action, in the plan's order.
 
-    `publish` takes the place of the store's own, for one who only compares.
+    `publish` replaces `Store.publish`, for a caller that compares artifacts instead of publishing them.
 
     Raises:
-        KeyboardInterrupt: running programs were ended; what was published stays.
+        KeyboardInterrupt: running programs were ended; published artifacts stay.
         StoreError: publishing failed; nothing more is started.
     """
     run = _Run(plan, store, host, reporter, limits)
@@ -78,7 +79,9 @@ def execute(  # noqa: PLR0913  # what is done, where, and how, each by its name
         run.drive(pool)
     except KeyboardInterrupt:
         process.end_all()
-        pool.shutdown(wait=False, cancel_futures=True)  # threads may still use what is shared: it stays open
+        pool.shutdown(
+            wait=False, cancel_futures=True
+        )  # threads may still use shared objects: these stay open
         raise
     except BaseException:
         process.end_all()
@@ -101,15 +104,15 @@ class _Run:
         self.plan = plan
         self.results: dict[str, Result] = {}
         self.ready: list[Job] = []
-        """Jobs that nothing keeps from being started, as a heap: the plan's first ones first."""
+        """Jobs that can be started, as a heap in the plan's order."""
         self.dependents: dict[str, list[Job]] = defaultdict(list)
         self.running: dict[Future[Finished | None], Job] = {}
-        """Those that wait for a thread included, the first ones first."""
+        """Submitted jobs, also those that wait for a thread, in the order of submission."""
         self.ended: SimpleQueue[Future[Finished | None]] = SimpleQueue()
-        """Those of them that were not looked at yet."""
+        """Futures that have ended and were not processed yet."""
         self.finished_jobs: list[tuple[Job, Finished]] = []
         self.finished_since = 0.0
-        """When the first of them ended, by the monotonic clock."""
+        """When the first of the finished jobs ended, by the monotonic clock."""
         self.reported_warnings: set[str] = set()
         self.shared = Shared()
         self.sources = Sources(host)
@@ -117,9 +120,9 @@ class _Run:
         self.disks = Disks(plan, store, host)
         self.publish: Publish = lambda batch, may_take: store.publish(batch, may_take=may_take)
         self.has_failed = False
-        """Whether there was a failure, in a thread or when its job was published."""
+        """Whether a job has failed, in its thread or when it was published."""
         self.has_stopped = False
-        """Whether nothing more is to be started, as such a failure was noticed."""
+        """Whether no more jobs are started, because of a failure."""
         for job in jobs.of_plan(plan):
             for step_id in job.needs:
                 self.dependents[step_id].append(job)
@@ -127,7 +130,7 @@ class _Run:
                 heapq.heappush(self.ready, job)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
-        """Start jobs as they become ready and publish them as they finish, until none is left."""
+        """Start jobs when they become ready and publish them when they finish, until none is left."""
         while True:
             self._start(pool)
             if not self.running and not self.finished_jobs:
@@ -138,14 +141,14 @@ class _Run:
                 self._publish()
 
     def _is_batch(self) -> bool:
-        """Whether enough jobs are held to be published, or one for long enough."""
+        """Whether there are enough finished jobs for a batch, or one has waited long enough."""
         waited_seconds = time.monotonic() - self.finished_since
         return len(self.finished_jobs) >= BATCH_JOBS or (
             bool(self.finished_jobs) and waited_seconds > BATCH_MOST_SECONDS
         )
 
     def _wait(self) -> bool:
-        """Whether jobs finished; not if they take long and others are held to be published."""
+        """Wait for jobs to end; False if none has ended in time while finished ones wait to be published."""
         try:
             self._collect(self.ended.get(timeout=BATCH_IDLE_SECONDS if self.finished_jobs else None))
         except Empty:
@@ -163,12 +166,12 @@ class _Run:
                 self._stop()
 
     def _stop(self) -> None:
-        """Start nothing more after a failure that was noticed, unless the others shall go on."""
+        """Start no more jobs after a failure, unless the run shall keep going."""
         self.has_failed = True
         self.has_stopped |= not self.limits.keep_going
 
     def _start(self, pool: ThreadPoolExecutor) -> None:
-        """Keep the threads busy, those included that wait for a batch to be published."""
+        """Submit enough ready jobs to keep the threads busy while a batch is published."""
         while self.ready and len(self.running) < self.limits.jobs + BATCH_JOBS and not self.has_stopped:
             job = heapq.heappop(self.ready)
             if job.has_failed_input:
@@ -194,11 +197,11 @@ class _Run:
                 self.reporter.started(action)
 
     def _run(self, job: Job, workspace: JobWorkspace) -> Finished | None:
-        """Runs in a thread; None if another job failed before this one was started."""
+        """Run a job in a thread; None if another job failed before this one was started."""
         if self.has_failed and not job.was_started and not self.limits.keep_going:
             return None
         finished = jobs.run(job, workspace)
-        if finished.failed:  # never written back as it was: another may have failed meanwhile
+        if finished.failed:  # only ever set to True: several threads may do so
             self.has_failed = True
         return finished
 
@@ -210,7 +213,7 @@ class _Run:
                 if end.staged:
                     self.disks.note_own(end.staged.changed)
             self._publish_settled(finished)
-        except StoreError:  # it ends the run, and what failed before would never be heard of
+        except StoreError:  # the run ends here, so report the failures of jobs now
             for _, end in finished:
                 if not end.was_reported:
                     self._report_failure(end)
@@ -220,7 +223,7 @@ class _Run:
                 end.workspace.discard(published=end.was_reported and not end.failed)
 
     def _publish_settled(self, finished: Sequence[tuple[Job, Finished]]) -> None:
-        """All at once; where there is no room for that, as many as there is room for before it is said."""
+        """Publish finished jobs as one batch; on a full disk, publish smaller batches first, then raise."""
         ready = [end.staged for _, end in finished if end.staged]
         try:
             self._refuse(self.publish(ready, self.disks.may_take) if ready else (), finished)
@@ -249,7 +252,7 @@ class _Run:
             end.settle()
 
     def _refuse(self, refused: Sequence[Staged], finished: Sequence[tuple[Job, Finished]]) -> None:
-        """A disk that somebody has used since it was planned for stays as it is: the job was in vain."""
+        """Fail the jobs whose disk was used by another program since the plan was made."""
         for job, end in finished:
             if end.staged is not None and any(end.staged is one for one in refused):
                 end.error = next(filter(None, map(self.disks.errors.get, end.staged.files)))
@@ -258,7 +261,7 @@ class _Run:
 
     def _report(self, job: Job, end: Finished) -> None:
         for step_id, message in end.workspace.warnings:
-            if message not in self.reported_warnings:  # what holds for every disk is said for the first
+            if message not in self.reported_warnings:  # a warning about several disks is reported once
                 self.reporter.warned(step_id, message)
             self.reported_warnings.add(message)
         for action in job.actions:

@@ -1,4 +1,4 @@
-"""What a plan's work consists of: jobs, and what one leaves behind when its thread is done."""
+"""Jobs, the units of work of a plan: how a plan is split into jobs, how one is run, and its result."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(order=True)
 class Job:
-    """A disk and its patches, or one step alone."""
+    """The steps that make and patch one disk, or a single other step."""
 
     index: int
-    """Its place in the plan."""
+    """The job's position in the plan."""
     actions: list[Action] = field(compare=False)
     needs: set[str] = field(default_factory=set, compare=False)
-    """Ids of steps of other jobs that did not end yet."""
+    """The ids of pending steps of other jobs that it waits for."""
     has_failed_input: bool = field(default=False, compare=False)
-    """Whether one of those did not succeed."""
+    """Whether one of these steps has failed or was skipped."""
     was_started: bool = field(default=False, compare=False)
-    """As far as anybody was told."""
+    """Whether its start was reported."""
 
 
 def of_plan(plan: Plan) -> list[Job]:
@@ -50,7 +50,7 @@ def of_plan(plan: Plan) -> list[Job]:
 
 
 def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[str]:
-    """The inputs that this plan runs, those included that a kept input stands on and that are made again."""
+    """The inputs that are pending in this plan, also pending inputs of kept ones that are made again."""
     for step_id in action.step.inputs:
         source = actions[step_id]
         if source.pending:
@@ -65,34 +65,34 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
 
 @dataclass
 class Finished:
-    """What a job's thread leaves behind."""
+    """The result of a job's thread."""
 
     workspace: JobWorkspace
     seconds: dict[str, float] = field(default_factory=dict)
     done: list[tuple[Action, list[Record]]] = field(default_factory=list)
-    """The steps that hold, whatever came after them, and what is to be remembered of each."""
+    """The steps that succeeded and stay valid, with their records."""
     failed: Action | None = None
     error: BangerError | None = None
     staged: Staged | None = None
-    """What is to be published of it."""
+    """What to publish; None if nothing."""
     was_reported: bool = False
     """Whether its results were reported."""
 
     def fail(self, action: Action, error: BangerError) -> None:
-        """What was done to a disk where it lies holds, though a later step fails; what is staged does not."""
+        """Record a failure. Earlier in-place changes of a disk stay valid; staged files are discarded."""
         steps = [done for done, _ in self.done]
         holds = 0 if self.workspace.staged else steps.index(action) if action in steps else len(steps)
         self.failed, self.error = action, error
         del self.done[holds:]
-        self.workspace.discard()  # the disk may be full: others need the room
+        self.workspace.discard()  # at once: if the disk is full, other jobs need the space
 
     def settle(self) -> None:
-        """Say what is to be published of it."""
+        """Prepare what to publish."""
         if not self.done:
             return
         workspace = self.workspace
         changed = workspace.changed
-        if self.failed:  # what was found wrong on the disk may still be
+        if self.failed:  # the disk must be inspected again
             changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
         records = tuple(record for _, records in self.done for record in records)
         guests = frozenset(workspace.guests)
@@ -100,7 +100,7 @@ class Finished:
 
 
 def run(job: Job, workspace: JobWorkspace) -> Finished:
-    """Run a job, in a thread; an error on purpose is its result, anything else a bug that comes out."""
+    """Run a job, in a thread. A deliberate error becomes part of the result; any other exception is a bug."""
     finished = Finished(workspace)
     template = workspace.template(job.actions)
     begun = time.monotonic()
@@ -125,7 +125,7 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
 
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:
-    """An error without a name comes of a disk that is written: they all lie in the store."""
+    """Translate an OSError; one without a file name is about a disk in the store."""
     place = err.filename or workspace.path("")
     hint = FULL_HINT if err.errno in FULL else None
     error = StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)

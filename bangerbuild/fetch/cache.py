@@ -71,7 +71,7 @@ class Removed:
 
     files: int
     freed_bytes: int
-    left_bytes: int
+    remaining_bytes: int
 
 
 def default_path(environ: Mapping[str, str]) -> Path:

@@ -1,1 +1,1 @@
-"""What goes into a guest, as pure values: no function here reads a file or writes one."""
+"""The files that are written into guests, as pure values: no function here reads or writes a file."""

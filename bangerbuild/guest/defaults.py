@@ -1,4 +1,4 @@
-"""All that a VM's root gets: its default patches, its declared files and its keys, in one stable order."""
+"""All changes to a VM's root: the default ones, the declared files and the SSH keys, in a fixed order."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OWN_PATHS = frozenset(
         sshd.AUTHORIZED_KEYS,
     }
 )
-"""Where the defaults write what differs from VM to VM."""
+"""The paths at which the defaults write content that differs between VMs."""
 
 
 class DeclaredFiles(Protocol):
-    """What a manifest puts on one disk of a guest."""
+    """The files that a manifest declares for one disk of a guest."""
 
     @property
     def authorized_keys(self) -> tuple[str, ...]: ...
@@ -42,7 +42,7 @@ class DeclaredFiles(Protocol):
 
 
 class Declared(DeclaredFiles, Protocol):
-    """What a manifest says of the inside of one guest; a `spec.VM` does."""
+    """What a manifest declares for the inside of a guest; `declared.VM` satisfies this."""
 
     @property
     def hostname(self) -> str: ...
@@ -57,19 +57,19 @@ class Declared(DeclaredFiles, Protocol):
 
 
 def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
-    """What every patch of a VM's root makes so, but for the content of file_syncs.
+    """The changes that each patch of a VM's root makes, without the content of file_syncs.
 
-    A file or file_sync at the guest path of a default replaces it.
+    A declared file or file_sync replaces a default at the same guest path.
 
     Args:
         vm: the VM as declared.
-        view: its base image, not the root as the guest left it: the image's own fstab lines, sshd_config
-            and passwd are taken from there, so that a second patch asks for the same as the first.
-        synced: the guest paths of all that the file_syncs bring, where a directory was expanded.
+        view: its base image, not its present root: the image's own fstab, sshd_config and passwd are read
+            there, so that a second patch requests the same as the first.
+        synced: the guest paths of all files of the file_syncs.
 
     Raises:
-        SourceError: an owner that the guest does not know.
-        FilesystemError: a file of the guest that is there and can't be read.
+        SourceError: the guest does not have an owner.
+        FilesystemError: a file of the image can't be read.
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view))
@@ -80,7 +80,7 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
 def split(
     vm: Declared, wanted: GuestEdits, synced: Collection[str] = ()
 ) -> tuple[tuple[GuestChange, ...], GuestEdits]:
-    """What VMs with one image and the same switches get alike; and the rest, to be made after it."""
+    """Split changes into those that all VMs of an image with the same switches share, and the rest."""
     own = _taken(vm, synced) | OWN_PATHS
     alike = tuple(c for c in wanted.changes if not isinstance(c, GuestDirectory) and c.path not in own)
     rest = tuple(c for c in wanted.changes if isinstance(c, GuestDirectory) or c.path in own)
@@ -88,10 +88,10 @@ def split(
 
 
 def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
-    """The keys and files that are declared for one disk, but for the content of file_syncs.
+    """The keys and files that are declared for one disk, without the content of file_syncs.
 
     Raises:
-        SourceError: an owner that the guest does not know.
+        SourceError: the guest does not have an owner.
     """
     taken = _taken(declared, synced)
     keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else GuestEdits()
@@ -102,9 +102,9 @@ def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str
 
 
 def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
-    """What is done once, when a root is made from its base, and before `changes`.
+    """The changes that are made once, when a root is made from its base, before `changes`.
 
-    A declared host key is written by `changes` after the image's have been removed here.
+    They remove the image's host keys; a declared host key is written later, by `changes`.
     """
     if not vm.guest.identity:
         return GuestEdits()
@@ -112,7 +112,7 @@ def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()
 
 
 def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
-    """Yield each default that is switched on, with the warnings that belong to it."""
+    """Yield each default that is switched on, with its warnings."""
     if vm.guest.hostname:
         yield GuestEdits((names.hostname_file(vm.hostname),))
     if vm.guest.hosts:
@@ -133,9 +133,9 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
 
 
 def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDirectory]:
-    """Yield the directories to mount on that the image lacks; not every init makes them.
+    """Yield the mount points that the image lacks, because not every init makes them.
 
-    One that lies in another mount is that filesystem's affair.
+    A mount point inside of another mount must exist on that filesystem and is omitted here.
     """
     targets = [normal(mount.target) for mount in mounts if mount.target.startswith("/")]
     for target in targets:
@@ -152,7 +152,7 @@ def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:
 
 
 def _unmounted(vm: Declared, taken: Collection[str]) -> Iterator[str]:
-    """Yield a warning where another declaration keeps the declared mounts from being written."""
+    """Yield a warning if another declaration prevents that the declared mounts are written."""
     if vm.mounts and not vm.guest.fstab:
         yield "the declared mounts are not written: guest.fstab is false"
     elif vm.mounts and fstab.PATH in taken:
@@ -165,9 +165,9 @@ def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:
 
 
 def _yielding(part: GuestEdits, taken: Collection[str]) -> GuestEdits:
-    """Drop what declared files replace; warnings of a part that is gone altogether go with it.
+    """Drop the changes that declared files replace, and all warnings if no change remains.
 
-    Directories stay: they say what a parent must be like, not what is in it.
+    Directories stay: they set the attributes of a parent, not its content.
     """
     kept = tuple(c for c in part.changes if isinstance(c, GuestDirectory) or c.path not in taken)
     return GuestEdits(kept, part.warnings) if kept else GuestEdits()

@@ -1,4 +1,4 @@
-"""The guest's `/etc/fstab`: the image's own lines, then ours (fstab(5))."""
+"""The guest's `/etc/fstab` (fstab(5)): the image's own lines, then those of the manifest."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TMPFS = (
 
 
 def with_tmpfs(declared: Sequence[Mount]) -> tuple[Mount, ...]:
-    """All mounts of a guest: the default tmpfs but where one is declared at its target, then the declared."""
+    """All mounts of a guest: the default tmpfs whose targets are not declared, then the declared mounts."""
     targets = {normal(mount.target) for mount in declared}
     return (*(mount for mount in TMPFS if mount.target not in targets), *declared)
 
@@ -30,8 +30,8 @@ def with_tmpfs(declared: Sequence[Mount]) -> tuple[Mount, ...]:
 def fstab(image: bytes, drop: Iterable[str], mounts: Sequence[Mount]) -> bytes:
     """The image's fstab without the targets in `drop` and `mounts`, followed by `mounts`.
 
-    Every line that stays is kept byte for byte, whatever its encoding; a last line without an end gets one.
-    Applied to its own result it changes nothing.
+    Lines that stay are kept byte for byte, in any encoding; a missing newline at the end is added. Applied to
+    its own result, the function changes nothing.
     """
     kept = _kept(image, frozenset(normal(target) for target in (*drop, *(mount.target for mount in mounts))))
     ours = b"".join(map(_line, mounts))
@@ -44,12 +44,12 @@ def _kept(image: bytes, gone: frozenset[str]) -> bytes:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    # Not splitlines(): it would end lines at a carriage return, too.
+    # Not splitlines(), which also splits at a carriage return.
     return [line + b"\n" for line in text.removesuffix(b"\n").split(b"\n")] if text else []
 
 
 def _target(line: bytes) -> str | None:
-    """Where a line mounts, or None if it is blank or a comment."""
+    """The target of a line; None if it is blank or a comment."""
     fields = re.split(rb"[ \t]+", line.strip(b" \t\n"))
     if len(fields) < 2 or fields[0].startswith(b"#"):
         return None
@@ -62,8 +62,8 @@ def _unescaped(field: bytes) -> bytes:
 
 @functools.lru_cache(maxsize=256)
 def _line(mount: Mount) -> bytes:
-    # A source that begins with # would make the line a comment. Elsewhere # is plain, and better left so:
-    # the getmntent of older C libraries decodes only the escapes of blanks and of the backslash.
+    # A source that begins with # would make the line a comment. Elsewhere # is not escaped,
+    # because getmntent in older C libraries decodes only the escapes of blanks and of the backslash.
     source = re.sub(rb"^#", rb"\\043", _escaped(mount.source))
     options = ",".join(mount.options) or "defaults"
     fields = (source, _escaped(mount.target), _escaped(mount.fstype), _escaped(options))

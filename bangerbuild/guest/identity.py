@@ -1,4 +1,4 @@
-"""What makes a machine itself: its machine-id and host keys, taken away once so that it makes its own."""
+"""Remove the image's machine-id and SSH host keys from a new root, so that each machine makes its own."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
 HOST_KEYS = "/etc/ssh/ssh_host_*"
 HOST_KEYS_UNIT = "bangerbuild-host-keys.service"
 
-# Fedora and Arch make keys of their own accord: after them, ours finds the keys and does nothing.
-# Of ssh.socket nothing is said: it comes before basic.target, which this unit follows.
+# Fedora and Arch have units that make keys: this unit is after them, finds the keys and does nothing.
+# ssh.socket is not ordered against this unit: it is before basic.target, which this unit is after.
 _UNIT_TEXT = """\
 [Unit]
 Description=Make the SSH host keys of this machine
@@ -40,15 +40,16 @@ _NO_KEYS_WARNING = (
 
 
 def fresh_identity(view: GuestView) -> GuestEdits:
-    """What to do to a root just made from its base; never to one whose guest has ids and keys of its own."""
+    """The changes to a root that was just made from its base; a root that was booted must keep its keys."""
     return GuestEdits.joined((_machine_id(view), _host_keys(view)))
 
 
 def _machine_id(view: GuestView) -> GuestEdits:
-    """Empty the machine-id, which systemd fills in at boot (machine-id(5)), and D-Bus's copy of it.
+    """Empty the machine-id, which systemd sets at boot (machine-id(5)), and handle D-Bus's copy of it.
 
-    A systemd that misses the file altogether goes through its first-boot questions, so it gets one. Where
-    nobody fills in the empty file, D-Bus makes itself an id if its own is missing, and not if it is a link.
+    Without the file systemd would start its first-boot setup, so an empty one is written. Without systemd
+    nothing sets the id, but D-Bus makes one if its own file is missing (not if it is a symlink), so that file
+    is removed.
     """
     has_systemd = init_system(view) is InitSystem.SYSTEMD
     changes: list[GuestChange] = []
@@ -61,7 +62,7 @@ def _machine_id(view: GuestView) -> GuestEdits:
 
 
 def _host_keys(view: GuestView) -> GuestEdits:
-    """Remove the host keys; OpenRC's sshd script makes new ones itself, systemd needs a unit for it."""
+    """Remove the host keys; OpenRC's sshd script makes new ones, for systemd a unit is added."""
     removal = GuestRemoval(HOST_KEYS)
     match init_system(view):
         case InitSystem.SYSTEMD:

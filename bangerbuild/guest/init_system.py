@@ -1,4 +1,4 @@
-"""Which init system starts a guest's services."""
+"""Detect the init system of a guest, and enable a systemd unit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ UNIT_DIRECTORY = "/etc/systemd/system"
 
 
 class InitSystem(Enum):
-    """The init systems that we write start scripts for."""
+    """The init systems for which start scripts are written."""
 
     SYSTEMD = "systemd"
     OPENRC = "OpenRC"
@@ -29,7 +29,7 @@ _PROGRAMS = (
 
 
 def init_system(view: GuestView) -> InitSystem | None:
-    """The guest's init system, systemd where there are both; None: neither is there."""
+    """The guest's init system, systemd if both are installed; None if neither is."""
     return next((init for path, init in _PROGRAMS if view.exists(path)), None)
 
 

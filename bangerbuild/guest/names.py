@@ -1,4 +1,4 @@
-"""Who the guest is and whom it asks: hostname, hosts, resolv.conf."""
+"""The guest's host name and name resolution: `/etc/hostname`, `/etc/hosts` and `/etc/resolv.conf`."""
 
 from __future__ import annotations
 
@@ -27,5 +27,8 @@ def hosts_file(hostname: str) -> GuestFile:
 
 
 def resolv_conf_file(servers: Sequence[str]) -> GuestFile:
-    """`/etc/resolv.conf`, resolv.conf(5). The image's own is often a link into `/run`: it is replaced."""
+    """`/etc/resolv.conf`, resolv.conf(5).
+
+    The image's own file is often a symlink into `/run`; it is replaced.
+    """
     return GuestFile(RESOLV_CONF, "".join(f"nameserver {server}\n" for server in servers).encode())

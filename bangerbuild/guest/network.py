@@ -1,4 +1,4 @@
-"""The guest's address, set by a script of ours at every start (network mode `bootstrap`)."""
+"""Network mode `bootstrap`: a script in the guest that sets its address at every boot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NO_INIT_WARNING = (
 
 
 def bootstrap(network: Network, view: GuestView) -> GuestEdits:
-    """The settings, the script that applies them, and what starts it; nothing in the other modes."""
+    """The settings, the script that applies them, and the unit that starts it; nothing in other modes."""
     if network.mode != "bootstrap" or network.address is None:
         return GuestEdits()
     files = (
@@ -57,5 +57,5 @@ def _settings(network: Network) -> bytes:
 
 
 def shell_quoted(text: str) -> str:
-    """One word of shell that stands for exactly this text."""
+    """A text quoted as one word of the shell."""
     return "'" + text.replace("'", "'\\''") + "'"

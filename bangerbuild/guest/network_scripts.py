@@ -1,4 +1,4 @@
-"""The programs that give a guest its address: the script itself, and what starts it."""
+"""The text of the network script of a guest, and of the systemd unit and OpenRC script that start it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ UNIT = "bangerbuild-network.service"
 OPENRC_PATH = "/etc/init.d/bangerbuild-network"
 OPENRC_LINK = "/etc/runlevels/default/bangerbuild-network"
 
-# POSIX sh, with iproute2's ip or busybox's. Three traps it walks around: an interface may come late (its
-# driver is a module), udev may rename it between our looking and our using it (so a failed attempt is made
-# again), and tunnels and dummies are no interfaces to fall back on (so only those with a device count).
+# POSIX sh, with the ip command of iproute2 or busybox. It handles three problems: an interface may appear
+# late (its driver is a module), udev may rename it after it was found (so a failed attempt is repeated), and
+# tunnels and dummies must not be used as a fallback (so only interfaces with a device count).
 SCRIPT = r"""#!/bin/sh
 # Gives this machine the address in network.conf. May be run any number of times.
 set -eu
@@ -83,8 +83,8 @@ until message=$(attempt 2>&1); do
 done
 """
 
-# Early, like systemd-networkd: nothing it needs comes later than the local filesystems and the firewall.
-# Not before ssh.socket, which needs no address and would hold up the rest of the boot.
+# Early, like systemd-networkd: it needs only the local filesystems and the firewall.
+# Not before ssh.socket, which needs no address and would delay the rest of the boot.
 UNIT_TEXT = f"""\
 [Unit]
 Description=Give this machine its network address

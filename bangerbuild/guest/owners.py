@@ -1,4 +1,4 @@
-"""Owners as a manifest writes them, `user:group`, made into the guest's numbers."""
+"""Translate owners in a manifest, `user:group`, to the numbers that the guest has for them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from bangerbuild.guest.view import GuestView
 
 MAX_ID = 2**32 - 2
-"""The kernel keeps 2**32 - 1 for "no such id"."""
+"""2**32 - 1 means "no id" for the kernel."""
 
 
 class Owners:
-    """Resolves owners by the passwd and group files of one guest, read when a name first needs them."""
+    """Resolves owners by a guest's passwd and group files, which are read when a name is first needed."""
 
     def __init__(self, view: GuestView) -> None:
         self._view = view
@@ -25,8 +25,8 @@ class Owners:
         """The user and group number of `user:group`; `root` is 0, numbers are taken as they are.
 
         Raises:
-            SourceError: the guest has no such user or group, a number is too large, or a half is missing.
-            FilesystemError: the guest's passwd or group is there and can't be read.
+            SourceError: the guest has no such user or group, a number is too large, or a part is missing.
+            FilesystemError: the guest's passwd or group exists and can't be read.
         """
         user, _, group = owner.partition(":")
         if not user or not group:
@@ -59,16 +59,16 @@ class Owners:
 
 
 def _ids_by_name(table: bytes) -> dict[str, int]:
-    """Read passwd(5) or group(5): both keep the name in the first field and its number in the third."""
+    """Parse passwd(5) or group(5): both have the name in the first field and its number in the third."""
     ids: dict[str, int] = {}
     for line in table.split(b"\n"):
         name, *rest = os.fsdecode(line).split(":")
-        # The first of two lines for one name counts, as it does for getpwnam(3).
+        # The first line of a name counts, as for getpwnam(3).
         if not name.startswith("#") and len(rest) >= 2 and _is_number(rest[1]) and int(rest[1]) <= MAX_ID:
             ids.setdefault(name, int(rest[1]))
     return ids
 
 
 def _is_number(text: str) -> bool:
-    # int() has a limit of its own on the number of digits; no id comes near it.
+    # int() refuses very long numbers; no id has as many digits.
     return text.isascii() and text.isdigit() and len(text) <= 20

@@ -1,4 +1,4 @@
-"""How guest paths are compared."""
+"""Normalise guest paths, so that they can be compared."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import functools
 
 @functools.lru_cache(maxsize=1 << 14)
 def normal(path: str) -> str:
-    """The one spelling of an absolute path: `/srv//data/./` is `/srv/data`.
+    """The normal form of an absolute path: `/srv/data` for `/srv//data/./`.
 
-    `..` stays, since a symbolic link before it may lead anywhere. What is not absolute (`none`, `swap` as
-    an fstab target) comes back as it is.
+    `..` stays, since the component before it may be a symlink. A text that is no absolute path (`none`,
+    `swap` as an fstab target) is returned unchanged.
     """
     if not path.startswith("/"):
         return path

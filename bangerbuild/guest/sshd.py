@@ -1,4 +1,4 @@
-"""How sshd lets people in: a drop-in, and the Include line that makes sshd read it (sshd_config(5))."""
+"""Settings of sshd: a drop-in file, the Include line for it (sshd_config(5)), and root's keys."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ AuthorizedKeysFile {AUTHORIZED_KEYS}
 """
 
 _LONGEST_LINE = 4096
-"""Longer than any path; shlex takes minutes for a million characters."""
+"""Longer than any path. A limit is needed because shlex takes minutes for a million characters."""
 
 # A keyword may be quoted and may be followed by one "=" (strdelim in OpenSSH's misc.c).
 _DIRECTIVE = re.compile(r'[ \t\r]*(?:"([^"]*)"|([^ \t\r"=]+))[ \t\r]*=?(.*)')
 
 
 def drop_in() -> GuestEdits:
-    """The settings, read before all others of their directory."""
+    """The file with the settings; its name sorts before all others in the directory."""
     return GuestEdits((GuestFile(DROP_IN, _SETTINGS.encode()),))
 
 
 def include_line(view: GuestView) -> GuestEdits:
-    """The image's sshd_config with the Include line put first; nothing where it need not change.
+    """The image's sshd_config with the Include line put first; no change if it is not needed.
 
-    The mode of the file stays, its other bytes too. Without an sshd_config there is nothing to change.
+    The mode and all other bytes of the file stay. Without an sshd_config there is no change.
     """
     config = view.read(CONFIG)
     if config is None or reads_drop_ins_first(config):
@@ -60,11 +60,11 @@ def include_line(view: GuestView) -> GuestEdits:
 
 @functools.lru_cache(maxsize=64)
 def reads_drop_ins_first(config: bytes) -> bool:
-    """Whether the first thing an sshd_config says is to include our drop-in's directory.
+    """Whether the first directive of an sshd_config includes the drop-in's directory.
 
-    Even a harmless setting before the Include counts against it, and a `Match` block all the more.
+    Any directive before the Include, even a harmless one, makes this false.
     """
-    # Latin-1 maps every byte to a character and back: comments may be in any encoding.
+    # Latin-1 decodes every byte, because comments may be in any encoding.
     for line in config.decode("latin-1").split("\n"):
         directive = _DIRECTIVE.match(line)
         if directive is None or (directive[2] or "").startswith("#"):
@@ -79,7 +79,7 @@ def _first_pattern_takes_drop_in(arguments: str) -> bool:
         return False
     try:
         patterns = shlex.split(arguments, comments=True)
-    except ValueError:  # a quote without its end: sshd refuses the file
+    except ValueError:  # an unclosed quote: sshd refuses the file
         return False
     if not patterns:
         return False
@@ -88,14 +88,15 @@ def _first_pattern_takes_drop_in(arguments: str) -> bool:
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:
-    """Match like glob(7): a wildcard never stands for a slash."""
+    """Match like glob(7): a wildcard does not match a slash."""
     return len(pattern) == len(path) and all(map(fnmatch.fnmatchcase, path, pattern))
 
 
 def authorized_keys(keys: Sequence[str]) -> GuestEdits:
-    """Exactly these keys for root, one a line.
+    """Root's authorized_keys with exactly these keys, one per line.
 
-    StrictModes wants the home directory, `.ssh` and the file to be root's and writable by nobody else.
+    sshd's StrictModes requires that the home directory, `.ssh` and the file belong to root and are writable
+    by no other user.
     """
     content = "".join(f"{key}\n" for key in keys).encode("utf-8", "surrogateescape")
     return GuestEdits(

@@ -1,4 +1,4 @@
-"""Kernels and initrds: which of several is meant, what one was built with, and the vmlinux inside.
+"""Kernels and initrds: find them in a guest, unpack the vmlinux in a kernel file, read its configuration.
 
-`unpack` is what to read first. Knows nothing of steps or manifests.
+Read `unpack` first. Nothing here knows of steps or manifests.
 """

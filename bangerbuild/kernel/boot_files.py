@@ -1,7 +1,7 @@
-"""The kernel or initrd that is meant by a pattern such as `/boot/vmlinuz-*` in a guest.
+"""Find the kernel or initrd that a pattern such as `/boot/vmlinuz-*` selects in a guest: the newest one.
 
-The newest version is taken. What package managers and people put aside (`.old`, `.bak`, `.dpkg-*`, `~`) is
-passed over unless it is named without a pattern. Symlinks and hard links to one file count as one.
+Backup files of package managers and users (`.old`, `.bak`, `.dpkg-*`, `~`) do not match a pattern. Symlinks
+and hard links to the same file count once.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 _LEFTOVER = re.compile(r"(?:\.(?:old|bak|orig|save|rpmsave|rpmnew|rpmorig|hmac|sig)|\.dpkg-[a-z]+|~)$")
 LIMIT_BYTES = 2 << 30
-"""A sparse file in a hostile image is not to fill the store."""
+"""A limit, because a hostile image may have a huge sparse file."""
 MOST_MATCHES = 1000
-"""Each is looked for from the directory's start."""
+"""A limit, because each name is searched from the directory's start."""
 _SHOWN_NAMES = 8
 _MAX_SYMLINKS = 40
 
@@ -37,24 +37,24 @@ class BootFile:
     """A regular file in a guest."""
 
     path: str
-    """One that leads to it, as it was matched."""
+    """The path that matched."""
     name: str
-    """Its last component at the end of all symlinks."""
+    """The last component of its path after all symlinks."""
     ino: int
     size_bytes: int
 
     @property
     def release(self) -> str | None:
-        """What its name says it is, or is for."""
+        """The release in its name; None if there is none."""
         return version_in(self.name)
 
     def is_for(self, release: str) -> bool:
-        """Whether its name says that it belongs to this kernel."""
+        """Whether its name contains this kernel release."""
         return names_release(self.name, release)
 
 
 def is_pattern(path: str) -> bool:
-    """Whether a path can mean several files."""
+    """Whether a path has wildcards."""
     return any(sign in posixpath.basename(path) for sign in "*?[")
 
 
@@ -62,18 +62,18 @@ def find_kernel(disk: Filesystem, pattern: str) -> BootFile:
     """The newest kernel that a pattern matches.
 
     Raises:
-        SourceError: there is none, or two of which neither is newer.
+        SourceError: there is none, or there are two of the same version.
     """
     return _newest(_matching(disk, pattern, "kernel"), pattern, "kernel")
 
 
 def find_initrd(disk: Filesystem, pattern: str, release: str | None = None) -> BootFile:
-    """The initrd for a kernel's release; without one, the newest.
+    """The initrd for a kernel release; the newest if no release is given.
 
-    A path that is no pattern is taken as it is, whatever it is for.
+    A path without wildcards is used for any release.
 
     Raises:
-        SourceError: there is none, none for the kernel, or two of which neither is newer.
+        SourceError: there is none, none for the kernel, or there are two of the same version.
     """
     found = _matching(disk, pattern, "initrd")
     if release is None or not is_pattern(pattern):
@@ -89,10 +89,10 @@ def find_initrd(disk: Filesystem, pattern: str, release: str | None = None) -> B
 
 
 def copy(disk: Filesystem, file: BootFile, target: Path) -> None:
-    """Write a guest's file to `target`, which does not exist.
+    """Copy a guest's file to `target`, which must not exist.
 
     Raises:
-        SourceError: it is larger than anything that boots.
+        SourceError: the file is larger than LIMIT_BYTES.
     """
     if file.size_bytes > LIMIT_BYTES:
         raise SourceError(
@@ -115,7 +115,7 @@ def _newest(files: Sequence[BootFile], pattern: str, what: str) -> BootFile:
 
 
 def _matching(disk: Filesystem, pattern: str, what: str) -> list[BootFile]:
-    """Every file that is meant, under one name each."""
+    """All files that match, each once."""
     directory, last = posixpath.split(pattern)
     names = disk.listdir(directory)
     if names is None:
@@ -144,7 +144,7 @@ def _regular(disk: Filesystem, path: str) -> Iterator[BootFile]:
 
 
 def _followed(disk: Filesystem, path: str) -> str:
-    """The path at the end of symlinks; one too many of them has been an error before."""
+    """The path after all symlinks; `stat` has refused a path with too many before."""
     for _ in range(_MAX_SYMLINKS):
         found = disk.stat(path, follow=False)
         if found is None or found.type is not EntryType.SYMLINK:
@@ -154,7 +154,7 @@ def _followed(disk: Filesystem, path: str) -> str:
 
 
 def _distinct(files: Sequence[BootFile]) -> list[BootFile]:
-    """One for each inode: its own name before a symlink's."""
+    """One file per inode; its own name takes precedence over a symlink's."""
     own_names_last = sorted(files, key=lambda file: posixpath.basename(file.path) == file.name)
     return list({file.ino: file for file in own_names_last}.values())
 

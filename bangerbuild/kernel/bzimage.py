@@ -1,4 +1,4 @@
-"""The setup header of an x86 bzImage: where in it the compressed kernel lies.
+"""Parse the setup header of an x86 bzImage, which says where the compressed kernel is.
 
     0x1F1  u8   setup_sects: sectors of real-mode code after the first one; 0 means 4
     0x202  4    "HdrS"
@@ -7,7 +7,7 @@
     0x248  u32  payload_offset, from the beginning of the protected-mode code
     0x24C  u32  payload_length
 
-Source: Documentation/arch/x86/boot.rst. The payload's fields are there from version 2.08 on.
+Source: Documentation/arch/x86/boot.rst. The payload's fields exist from version 2.08 on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from bangerbuild.formats.format_error import FormatError
 
 HEAD_BYTES = 64 << 10
-"""How much of a file `read_header` wants to see: with 64 sectors of setup at most, the text lies in it."""
+"""How many bytes `read_header` needs: the setup code, with the version text, has at most 64 sectors."""
 MAGIC_OFFSET = 0x202
 MAGIC = b"HdrS"
 PAYLOAD_VERSION = 0x0208
@@ -27,20 +27,20 @@ SECTOR_BYTES = 512
 
 @dataclass(frozen=True)
 class BzImageHeader:
-    """What of a setup header is of use here."""
+    """The fields of a setup header that are used here."""
 
     payload_offset: int
     """From the beginning of the file."""
     payload_bytes: int
     release: str | None
-    """What `uname -r` will say."""
+    """The output of `uname -r`."""
 
 
 def read_header(head: bytes) -> BzImageHeader | None:
     """The header of a file that begins with `head`; None if it is no bzImage.
 
     Raises:
-        FormatError: it does not say where its payload is.
+        FormatError: the boot protocol is too old to have the payload's position.
     """
     if not head.startswith(MAGIC, MAGIC_OFFSET) or len(head) < 0x250:
         return None

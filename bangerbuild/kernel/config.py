@@ -1,4 +1,4 @@
-"""What a kernel was built with: its configuration, from inside it or beside it, and what a VM needs of that.
+"""Read a kernel's build configuration, and find the options that a VM needs and the kernel lacks.
 
 A kernel built with CONFIG_IKCONFIG holds its own configuration, gzipped, between `IKCFG_ST` and `IKCFG_ED`
 (kernel/configs.c); distributions install one as `config-RELEASE`.
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
     Answer: TypeAlias = Literal["y", "m", "n"]
     Answers: TypeAlias = Mapping[str, Answer | None]
-    """Builtin, module, absent; None: not known."""
+    """By option: built in, module, absent; None: unknown."""
 
 BLOCK, TRANSPORTS, ROOT_FILESYSTEM, IP = "VIRTIO_BLK", ("VIRTIO_PCI", "VIRTIO_MMIO"), "EXT4_FS", "IP_PNP"
 OPTIONS = (BLOCK, *TRANSPORTS, ROOT_FILESYSTEM, IP)
-"""What is asked of every kernel."""
+"""The options that are checked."""
 LIMIT_BYTES = 16 << 20
-"""A configuration has about 300 KiB."""
+"""The limit for a configuration; usual ones have about 300 KiB."""
 _EMBEDDED = b"IKCFG_ST\x1f\x8b"
 _SETTING = re.compile(r"^CONFIG_(\w+)=(y|m)$", re.MULTILINE)
 
 
 def embedded(plain_kernel: Path) -> str | None:
-    """The configuration inside an uncompressed kernel; None if it has none that can be read."""
+    """The configuration in an uncompressed kernel; None if there is none, or it is damaged."""
     with plain_kernel.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         start = data.find(_EMBEDDED)
         end = data.find(b"IKCFG_ED", start) if start >= 0 else -1
@@ -44,7 +44,7 @@ def embedded(plain_kernel: Path) -> str | None:
 
 
 def answers(text: str | None, options: Iterable[str] = OPTIONS) -> dict[str, Answer | None]:
-    """What a configuration says of each option; all None if there is no configuration."""
+    """The value of each option in a configuration; all None without a configuration."""
     if text is None:
         return dict.fromkeys(options)
     said: dict[str, Answer] = {found[1]: "y" if found[2] == "y" else "m" for found in _SETTING.finditer(text)}
@@ -52,9 +52,9 @@ def answers(text: str | None, options: Iterable[str] = OPTIONS) -> dict[str, Ans
 
 
 def missing_for_root(said: Answers, *, has_initrd: bool) -> tuple[str, ...]:
-    """What the kernel lacks to find its root disk: modules serve if an initrd brings them.
+    """The options that a kernel lacks to mount its root disk; modules count if there is an initrd.
 
-    Of the two transports one is enough. What is not known counts as there.
+    One of the two transports is enough. Unknown options count as present.
     """
     enough = ("y", "m", None) if has_initrd else ("y", None)
     lacking = [option for option in (BLOCK, ROOT_FILESYSTEM) if said.get(option) not in enough]
@@ -64,5 +64,5 @@ def missing_for_root(said: Answers, *, has_initrd: bool) -> tuple[str, ...]:
 
 
 def ignores_ip(said: Answers) -> bool:
-    """Whether the kernel is known to leave `ip=` on its command line alone."""
+    """Whether the kernel is known to ignore `ip=` on its command line."""
     return said.get(IP) == "n"

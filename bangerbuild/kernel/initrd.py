@@ -1,4 +1,4 @@
-"""Whether a file is an initrd: a cpio archive, or anything the kernel can decompress (lib/decompress.c)."""
+"""Check that a file is an initrd: a cpio archive, plain or in a compression of lib/decompress.c."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.signatures import identify
 
 HEAD_BYTES = 4096
-"""How much of a file `check` wants to see."""
+"""How many bytes of a file `check` needs."""
 _MAGICS = (
-    b"0707",  # cpio, with early microcode in front as well
+    b"0707",  # cpio, also with early microcode at its start
     b"\x1f\x8b",
     b"BZh",
     b"\xfd7zXZ\0",
@@ -20,10 +20,10 @@ _MAGICS = (
 
 
 def check(head: bytes) -> None:
-    """See that a file which begins with `head` can be an initrd.
+    """Check that a file that begins with `head` may be an initrd.
 
     Raises:
-        FormatError: it can't.
+        FormatError: it is none.
     """
     if not head:
         raise FormatError("is no initrd: it is empty")

@@ -1,4 +1,4 @@
-"""LZ4 legacy frames, the form that the kernel's own build uses (`lz4 -l`). The home of the lz4 package.
+"""Decompress LZ4 legacy frames, which the kernel's build uses (`lz4 -l`). The only module that imports lz4.
 
 A magic number, then blocks: u32 compressed size, data. Each holds 8 MiB of plain bytes, the last one fewer.
 Another magic number in place of a size begins another frame. Source: lz4_Frame_format.md, "Legacy frame".
@@ -20,7 +20,7 @@ BLOCK_BYTES = 8 << 20
 
 
 def legacy_blocks(data: bytes) -> Iterator[bytes]:
-    """The plain bytes of a stream, block by block.
+    """The decompressed bytes of a stream, block by block.
 
     Raises:
         CompressionError: it is cut short or damaged.

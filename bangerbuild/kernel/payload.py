@@ -1,7 +1,8 @@
-"""The payload of a bzImage, unpacked: an ELF file, compressed in one of several ways, and its plain size.
+"""Decompress the payload of a bzImage: an ELF file in one of several compressions, followed by its size.
 
-The last four bytes are that size, little-endian: of gzip they are part of its own trailer, all else has them
-behind its end. Source: arch/x86/boot/compressed/{Makefile,mkpiggy.c}, lib/decompress.c.
+The last four bytes are the decompressed size, little-endian. For gzip they are part of its trailer; for the
+other compressions they follow the stream. Source: arch/x86/boot/compressed/{Makefile,mkpiggy.c},
+lib/decompress.c.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 LIMIT_BYTES = 512 << 20
-"""No kernel is that large; what unpacks to more was made to fill the disk."""
+"""A limit that no kernel reaches, against files that were made to fill the disk."""
 PIECE_BYTES = 1 << 20
 ELF_MAGIC = b"\x7fELF"
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def plain(payload: bytes) -> Iterator[bytes]:
-    """The plain bytes of a payload, in pieces.
+    """The decompressed bytes of a payload, in pieces.
 
     Raises:
-        FormatError: its compressor is not known, it is damaged or cut short, or there is no end to it.
+        FormatError: its compression is unknown, it is damaged or cut short, or exceeds the limit.
     """
     if payload.startswith(ELF_MAGIC):
         yield payload
@@ -51,7 +52,7 @@ def plain(payload: bytes) -> Iterator[bytes]:
 
 
 def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """The same pieces, up to the size that a kernel can have.
+    """The same pieces, up to LIMIT_BYTES in all.
 
     Raises:
         FormatError: there are more.
@@ -65,7 +66,7 @@ def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def pieces_of(file: BinaryIO) -> Iterator[bytes]:
-    """What a file holds from where it stands."""
+    """The rest of a file, in pieces."""
     while piece := file.read(PIECE_BYTES):
         yield piece
 
@@ -84,7 +85,7 @@ def _reader(payload: bytes) -> Callable[[bytes], Iterator[bytes]]:
 
 def _streamed(name: str) -> Callable[[bytes], Iterator[bytes]]:
     def read(data: bytes) -> Iterator[bytes]:
-        # The end of a zstd stream is told by seeking in its file.
+        # The end of a zstd stream is found by seeking, so a file is needed.
         with os.fdopen(os.memfd_create("payload"), "w+b") as file:
             file.write(data)
             file.seek(0)

@@ -1,4 +1,4 @@
-"""A kernel file, whatever its form, to the plain kernel that Firecracker boots."""
+"""Unpack a kernel file, such as a bzImage, to the plain kernel that Firecracker boots."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _HINT = "name a bzImage (a distribution's vmlinuz) or an ELF vmlinux; for arm64,
 
 @dataclass(frozen=True)
 class Kernel:
-    """What is known of a kernel once it is unpacked."""
+    """The release and architecture of an unpacked kernel."""
 
     release: str | None
-    """What `uname -r` will say."""
+    """The output of `uname -r`; None if it is unknown."""
     architecture: Literal["x86_64", "aarch64"]
 
 
@@ -41,11 +41,11 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
 
     Args:
         kernel: the file; an arm64 Image may be compressed with gzip.
-        target: made, or left half-made if an error is raised.
-        written: what messages call the file.
+        target: is written; incomplete if an error is raised.
+        written: the file's name in messages.
 
     Raises:
-        SourceError: it is no kernel, is damaged or cut short, or its compressor is not known.
+        SourceError: it is no kernel, is damaged or cut short, or its compression is unknown.
     """
     try:
         with opened_file(kernel, written) as file:

@@ -1,7 +1,7 @@
-"""The versions in the names of kernels and initrds, and how they compare.
+"""Extract and compare the versions in the names of kernels and initrds.
 
-As Debian compares versions (deb-version(7)): digits by their value, `~` before everything, even the end.
-What names a flavour (`-cloud-amd64`, `-generic`) is no part of the version: neither is newer.
+Versions compare as in Debian (deb-version(7)): digits by value, `~` before everything, even the end. A
+flavour (`-cloud-amd64`, `-generic`) is no part of the version.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ def version_in(name: str) -> str | None:
 
 
 def release_key(release: str) -> Key:
-    """What releases are sorted by, the newest last; the same for flavours of one version."""
+    """The sort key of a release, the newest last; equal for flavours of one version."""
     return debian_key(_EARLY.sub("~", _FLAVOUR.sub("", release)))
 
 
 def debian_key(version: str) -> Key:
-    """What versions sort by as dpkg compares them (without epochs): upstream's version, then the revision."""
+    """The sort key of a version as dpkg compares them, without epochs: upstream version, then revision."""
     return tuple(_part_key(part) for part in version.split("-"))
 
 
@@ -40,10 +40,10 @@ def _part_key(part: str) -> PartKey:
 
 
 def _order(text: str) -> tuple[int, ...]:
-    """`~`, then the end, then letters, then all else."""
+    """The order of a text: `~`, then the end, then letters, then everything else."""
     return (*(-1 if sign == "~" else ord(sign) + 256 * (not sign.isalpha()) for sign in text), 0)
 
 
 def names_release(name: str, release: str) -> bool:
-    """Whether a file's name holds exactly this release, and not that of a longer name."""
+    """Whether a file's name contains exactly this release, not one that only begins with it."""
     return re.search(rf"(?<![\w.+~]){re.escape(release)}(?![\w+~-]|\.[0-9])", name) is not None

@@ -1,11 +1,11 @@
-"""An uncompressed kernel: is it one, and for this sort of machine; which release does it say it is.
+"""Check that a file is an uncompressed kernel for x86-64 or arm64, and read its release.
 
     0x04  u8   class: 2 is 64-bit          0x10  u16  type: 2 is EXEC
     0x05  u8   data: 1 is little-endian    0x12  u16  machine: 62 is x86-64
     0x20  u64  offset of the program headers, 0x36 u16 their size, 0x38 u16 their number
 
-and in each program header: u32 type (1 is LOAD), at 0x10 the u64 virtual address. Source: elf(5). The kernel
-runs in the upper half of the address space; no program does.
+and in each program header: u32 type (1 is LOAD), at 0x10 the u64 virtual address. Source: elf(5). A kernel is
+linked to the upper half of the address space; a program never is.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _ARM64_IMAGE_MAGIC = b"ARM\x64"
 
 
 def is_arm64_image(head: bytes) -> bool:
-    """Whether a file that begins so is an arm64 Image (Documentation/arch/arm64/booting.rst)."""
+    """Whether a file that begins with `head` is an arm64 Image (Documentation/arch/arm64/booting.rst)."""
     return head[56:60] == _ARM64_IMAGE_MAGIC
 
 
 def check_elf(path: Path) -> None:
-    """See that an ELF file is a vmlinux for x86-64.
+    """Check that an ELF file is a vmlinux for x86-64.
 
     Raises:
         FormatError: it is not.
@@ -75,7 +75,7 @@ def _load_addresses(table: bytes, size: int) -> Iterator[int]:
 
 
 def release_of(path: Path) -> str | None:
-    """What `uname -r` will say, from the banner in an uncompressed kernel; None if it has none."""
+    """The output of `uname -r`, from the banner in an uncompressed kernel; None if there is none."""
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         found = _BANNER.search(data)
         return found[1].decode("ascii", "replace") if found else None

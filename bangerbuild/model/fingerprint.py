@@ -1,8 +1,14 @@
-"""Recipe to fingerprint, and what differs between two recipes. Pure.
+"""Compute the fingerprint of a recipe, and the differences between two recipes. Does no I/O.
 
+<<<<<<< HEAD:bangerbuild/model/fingerprint.py
 A dataclass becomes JSON under its manifest keys: a field's metadata may rename it (`key`), leave it out
 (`recipe: False`, for what decides no byte) or have only its digest kept (`digest`, for content that may be
 secret).
+=======
+A step becomes JSON under its manifest keys. A field's metadata may rename it (`key`), omit it (`recipe:
+False`, for fields that do not affect the bytes), or keep only its digest (`digest`, for content that may be
+secret). A `HostPath` is omitted: the content at the path counts, which is a source of the recipe.
+>>>>>>> e:bangerbuild/fingerprint.py
 """
 
 from __future__ import annotations
@@ -23,27 +29,27 @@ if TYPE_CHECKING:
     _Parts: TypeAlias = tuple[tuple[str, str, bool], ...]
 
 FINGERPRINT_LENGTH = 32
-"""Hex digits: 128 bits, too many for two recipes to meet by chance."""
+"""Hex digits: 128 bits, enough to make collisions practically impossible."""
 
 IDENTITY_KEYS = ("guest", "target", "name")
-"""What tells the entries of an array of tables apart, in this order."""
+"""The keys that identify an entry of an array of tables, by precedence."""
 
 
 _known_parts: dict[type, _Parts | None] = {}
 
 
 def canonical_json(value: Json) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, ASCII."""
+    """The canonical text of a JSON value: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def fingerprint(recipe: Recipe) -> str:
-    """Hex digits that stand for the recipe: the same recipe, the same digits, on every host."""
+    """The fingerprint of a recipe in hex digits; the same recipe has the same one on every host."""
     return hashlib.sha256(canonical_json(recipe_to_json(recipe)).encode()).hexdigest()[:FINGERPRINT_LENGTH]
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Json]:
-    """A recipe as it is recorded."""
+    """A recipe in the form in which it is recorded."""
     return {
         "kind": recipe.kind,
         "fields": dict(recipe.fields),
@@ -54,7 +60,7 @@ def recipe_to_json(recipe: Recipe) -> dict[str, Json]:
 
 
 def recipe_from_json(value: Mapping[str, Json]) -> Recipe:
-    """The recipe that `recipe_to_json` made this of."""
+    """The inverse of `recipe_to_json`."""
     return Recipe(
         kind=cast("str", value["kind"]),
         fields=cast("dict[str, Json]", value["fields"]),
@@ -65,7 +71,7 @@ def recipe_from_json(value: Mapping[str, Json]) -> Recipe:
 
 
 def record_to_json(record: Record) -> dict[str, Json]:
-    """A record as the store keeps it, under the step's id."""
+    """A record in the form in which the store keeps it, without its id."""
     return {
         "recipe": recipe_to_json(record.recipe),
         "fingerprint": record.fingerprint,
@@ -75,7 +81,7 @@ def record_to_json(record: Record) -> dict[str, Json]:
 
 
 def record_from_json(step_id: str, body: dict[str, Json]) -> Record:
-    """The record that `record_to_json` made this of."""
+    """The inverse of `record_to_json`."""
     return Record(
         id=step_id,
         recipe=recipe_from_json(cast("dict[str, Json]", body["recipe"])),
@@ -93,9 +99,9 @@ def step_fields(step: Step) -> dict[str, Json]:
 
 
 def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[Reason, ...]:
-    """Why the two are not the same, tools apart; in a stable order.
+    """The differences between two recipes, except tools, as reasons in a stable order.
 
-    `written` gives the path that a source's role stands for in the manifest.
+    `written` has the path in the manifest for each source's role.
     """
     return (
         *_field_differences(old.fields, new.fields),
@@ -108,7 +114,7 @@ def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[R
 
 
 def tool_differences(old: Recipe, new: Recipe) -> tuple[Reason, ...]:
-    """Which tools have another version now."""
+    """The tools whose versions differ between two recipes, as reasons."""
     return tuple(
         Reason(
             ReasonCode.TOOL_CHANGED, {"tool": name, "old": old.tools.get(name), "new": new.tools.get(name)}
@@ -128,7 +134,7 @@ def _field_differences(old: Mapping[str, Json], new: Mapping[str, Json]) -> Iter
 
 
 def _changed(key: str, old: Json, new: Json) -> Reason:
-    """A digest says nothing to a reader, and stands for what may be secret: only the key is named."""
+    """The reason for a changed value. For a digest only the key is shown: the content may be secret."""
     if _is_digest(old) or _is_digest(new):
         return Reason(ReasonCode.RECIPE_CHANGED, {"key": key})
     return Reason(ReasonCode.RECIPE_CHANGED, {"key": key, "old": _shown(old), "new": _shown(new)})
@@ -154,7 +160,7 @@ def _unequal(
 
 
 def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
-    """Put a value into a flat table; of no entries nothing, as nothing could be called added or removed."""
+    """Put a value into a flat table; an empty tuple is omitted, so that it is never reported as added."""
     parts = _parts(type(value))
     if parts is not None:
         for name, key, is_digest in parts:
@@ -169,9 +175,13 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
 
 
 def _parts(owner: type) -> _Parts | None:
-    """The fields of a dataclass that count: name, manifest key, whether only a digest of it is kept.
+    """The fields of a dataclass for a recipe: name, manifest key, whether only a digest is kept (cached).
 
-    None if it is no dataclass.
+    <<<<<<< HEAD:bangerbuild/model/fingerprint.py
+        None if it is no dataclass.
+    =======
+        None if it is no dataclass. A `HostPath` has no such fields.
+    >>>>>>> e:bangerbuild/fingerprint.py
     """
     if owner not in _known_parts:
         _known_parts[owner] = _found_parts(owner)

@@ -1,11 +1,11 @@
-"""What people and programs see of a plan and of its execution. Makes text; only `cli` prints it."""
+"""Text and JSON for plans, results and errors. `cli` and `reporters` print what is made here."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import sizes
+from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, ReasonCode, Verb
 
 if TYPE_CHECKING:
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from bangerbuild.model import Action, Json, Plan, Reason, Result
 
 DIFF_LINES = 40
-"""Lines of one file's diff that are shown to a person; JSON has them all."""
+"""The most lines of one file's diff in text output; JSON has all of them."""
 VALUE_LENGTH = 60
-_CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 NAMED_STEPS = 5
-"""How many finished steps an interrupted run names."""
+"""The most finished steps that the message of an interrupted run names."""
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
@@ -32,13 +31,8 @@ COLOURS = {
 }
 
 
-def printable(text: str) -> str:
-    """A text with control characters spelt out: a guest's names must not speak to the terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
-
-
 def reason(value: Reason) -> str:
-    """One reason in words."""
+    """A reason as text."""
     return printable(REASONS[value.code](value.facts))
 
 
@@ -59,7 +53,7 @@ def _recipe_changed(facts: Mapping[str, Json]) -> str:
 
 
 def _value(key: str, value: Json) -> str:
-    """A value as the manifest would have it."""
+    """A value in the notation of the manifest."""
     if isinstance(value, list):
         return ", ".join(_value(key, item) for item in value) or "none"
     if isinstance(value, bool):
@@ -124,13 +118,13 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
 def plan_lines(
     plan: Plan, *, in_full: bool = False, diffs: bool = True, coloured: bool = False
 ) -> Iterator[str]:
-    """A plan to read: a line for each step that isn't simply kept, its reasons, its diffs, and the sum.
+    """A plan as text: a line for each step that is not simply kept, its reasons, its diffs, and a summary.
 
     Args:
-        plan: what is shown.
-        in_full: kept steps too, and the artifacts of every step.
-        diffs: what patches would change in guests.
-        coloured: for a terminal.
+        plan: the plan.
+        in_full: show kept steps and all artifacts too.
+        diffs: show what patches would change in guests.
+        coloured: use colours, for a terminal.
     """
     shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
     width = max((len(action.id) for action in shown), default=0)
@@ -153,7 +147,7 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
 
 
 def discard_hint(action: Action) -> str | None:
-    """How to get past a blocked step, at a price; the disk is named, not what it holds up."""
+    """The hint how a blocked disk can be replaced, which loses its content; None for other steps."""
     if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
         return None
     if any(reason.facts.get("stays") for reason in action.reasons):
@@ -166,7 +160,7 @@ def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
         if diff.text is None:
             yield f"          {printable(f'{diff.guest}: {diff.note}')}"
             continue
-        lines = diff.text.splitlines()[3:]  # after both names and the first hunk's position
+        lines = diff.text.splitlines()[3:]  # without the file names and the first hunk's position
         yield f"          --- {printable(diff.guest)}"
         for line in lines[:DIFF_LINES]:
             colour = {"-": RED, "+": GREEN}.get(line[:1]) if coloured else None
@@ -194,7 +188,7 @@ def _number(plan: Plan, verb: Verb, *, in_use: bool) -> int:
 
 
 def _in_use(plan: Plan) -> int:
-    """Steps left as they are because of who holds their disk; a blocked one counts as blocked."""
+    """The number of pending steps whose disk is in use; blocked steps are not counted."""
     return sum(_number(plan, verb, in_use=True) for verb in PENDING)
 
 
@@ -220,7 +214,7 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
 
 
 def interrupted(finished: Sequence[str], by_half: Sequence[str] = ()) -> str:
-    """What an interrupted run leaves: the ids of finished steps, and what disks are changed by half."""
+    """The message of an interrupted run: the ids of finished steps, and half-changed disks."""
     half = f" (start no VM before: {_few(by_half)} changed by half)" if by_half else ""
     if not finished:
         return f"interrupted: nothing was finished; the next `bangerbuild apply` does it{half}"
@@ -237,7 +231,7 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
     by_id = {result.id: result for result in results or ()}
     failed = sum(result.outcome is Outcome.FAILED for result in by_id.values())
     counts = plan.counts()
-    counts[Verb.KEEP] = counts.pop(Verb.KEEP)  # what is done comes first
+    counts[Verb.KEEP] = counts.pop(Verb.KEEP)  # pending actions come first
     return {
         "format": 1,
         "store": str(plan.store),
@@ -266,7 +260,7 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
 
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Problems of a manifest, each `file:line: key: message`, which editors know how to jump to."""
+    """Problems of a manifest as `file:line: key: message`, a format that editors can jump to."""
     for problem in problems:
         place = f"{problem.file}:{problem.line}" if problem.line else problem.file
         key = f"{problem.key}: " if problem.key else ""
@@ -276,13 +270,13 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error to read: brief, details, hint."""
+    """An error as text: brief, details, hint."""
     yield f"error: {error.brief}"
     yield from more_of(error)
 
 
 def more_of(error: BangerError) -> Iterator[str]:
-    """What an error says beyond its brief."""
+    """The details and the hint of an error."""
     if error.details:
         yield from (f"  {line}" for line in error.details.splitlines())
     if error.hint:

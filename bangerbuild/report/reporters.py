@@ -1,4 +1,4 @@
-"""Reporters: nothing, a line per step, or a live display on a terminal. All of it goes to stderr."""
+"""Reporters show the progress of a run on stderr: only errors, a line per step, or a live display."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bangerbuild import report, sizes
+from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, Verb
 
 if TYPE_CHECKING:
@@ -23,12 +24,12 @@ if TYPE_CHECKING:
 MOST_REASONS = 3
 """In one line."""
 SAY_SECONDS = 5.0
-"""What takes less time is not worth a line, and what takes more gets one as often."""
+"""The interval between progress lines of one download; shorter downloads get none."""
 
 
 @contextlib.contextmanager
 def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
-    """The reporter that fits: live on a terminal, plain lines in a pipe, warnings only if quiet."""
+    """The suitable reporter: live on a terminal, plain lines in a pipe, only warnings and errors if quiet."""
     if quiet:
         yield Quiet()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
@@ -39,16 +40,16 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
 
 
 def _print(line: str) -> None:
-    sys.stderr.write(f"{report.printable(line)}\n")
+    sys.stderr.write(f"{printable(line)}\n")
 
 
 class Quiet:
-    """Says nothing but warnings and errors."""
+    """Prints only warnings and errors."""
 
     def __init__(self) -> None:
         self.finished_ids: list[str] = []
         self.plan: Plan | None = None
-        """Once it is made."""
+        """The plan, once it is made."""
 
     def planned(self, plan: Plan) -> None:
         """See PlanReporter."""
@@ -77,7 +78,7 @@ class Quiet:
 
 
 class Plain(Quiet):
-    """One line for each step that ended."""
+    """Prints a line for each step that ends."""
 
     def __init__(self, *, verbose: bool) -> None:
         super().__init__()
@@ -86,7 +87,7 @@ class Plain(Quiet):
         self._said: dict[str, float] = {}
 
     def planned(self, plan: Plan) -> None:
-        """Say at once what will not be done."""
+        """Print the steps that will not be done."""
         super().planned(plan)
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
@@ -102,7 +103,7 @@ class Plain(Quiet):
                 _print(f"        {line}")
 
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """A line now and then for what takes long, at once for what does not say how long; else none."""
+        """Print a line at intervals for a long download, and at once for one of unknown size."""
         now = time.monotonic()
         if what not in self._said and not done_bytes and total_bytes is None:
             _print(f"  fetch   {what}")
@@ -115,7 +116,7 @@ class Plain(Quiet):
 
 
 class Live(Plain):
-    """Lines for steps that ended above a line for each that runs."""
+    """Shows a progress line for each running step, below the lines of the steps that ended."""
 
     def __init__(self, progress: Progress, *, verbose: bool) -> None:
         super().__init__(verbose=verbose)
@@ -145,7 +146,7 @@ class Live(Plain):
         super().finished(action, result)
 
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """A line for as long as something is on its way."""
+        """Show a progress line for each running download."""
         with self._lock:
             if done_bytes == total_bytes:
                 if what in self._fetching:
@@ -175,13 +176,13 @@ def _live(*, verbose: bool) -> Iterator[Live]:
 
 
 def amount(done_bytes: int, total_bytes: int | None) -> str:
-    """How far something is: `12.3 MiB of 1.2 GiB`."""
+    """The progress of a download: `12.3 MiB of 1.2 GiB`."""
     done = sizes.readable(done_bytes)
     return done if total_bytes is None else f"{done} of {sizes.readable(total_bytes)}"
 
 
 def result_line(action: Action, result: Result, width: int) -> str:
-    """How one step ended: `  create  vm.web.root    0.02 s  missing`."""
+    """The line of a finished step: `  create  vm.web.root    0.02 s  missing`."""
     if result.outcome is Outcome.DONE:
         return _line(action.verb.value, action, width, f"{result.seconds:6.2f} s  {_why(action)}")
     if result.error is not None:
@@ -190,7 +191,7 @@ def result_line(action: Action, result: Result, width: int) -> str:
 
 
 def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
-    """What is left as it is: blocked, in use; with `verbose` what is kept too."""
+    """The lines of steps that are not done: blocked, in use; with `verbose` also kept ones."""
     for action in plan.actions:
         if action.verb is Verb.BLOCKED:
             yield _line("blocked", action, width, _why(action))
@@ -206,7 +207,7 @@ def _line(word: str, action: Action, width: int, text: str) -> str:
 
 
 def _why(action: Action) -> str:
-    """The first few reasons; the plan has them all, a line for each."""
+    """The first few reasons of an action; `plan` prints all of them."""
     shown = action.reasons if len(action.reasons) <= MOST_REASONS + 1 else action.reasons[:MOST_REASONS]
     more = len(action.reasons) - len(shown)
     return ", ".join(map(report.reason, shown)) + (f" and {more} more" if more else "")

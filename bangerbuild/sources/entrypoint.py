@@ -1,7 +1,7 @@
-"""The program of a container image, run as the image says: a script for its guest.
+"""A script for a guest that runs the program of a container image as the image's configuration says.
 
-As the guest's first process it mounts what a container finds mounted, and switches the machine off when the
-program ends, as a container would end.
+As the guest's init, the script mounts the filesystems that a container has, and powers the machine off when
+the program ends.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHELL = "/bin/sh"
 _NAME = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _ROOT = ("", "root", "0", "root:root", "0:0")
 _USUAL = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
-"""What a container has where its image says nothing."""
+"""The environment of a container whose image sets nothing else."""
 
 _HEAD = f"""\
 #!{SHELL}
@@ -57,7 +57,7 @@ while :; do sleep 1; done
 
 
 class Program(Protocol):
-    """What an image says of its program; an `ImageConfig` does."""
+    """The image's configuration of its program; `ImageConfig` satisfies this."""
 
     @property
     def env(self) -> tuple[str, ...]: ...
@@ -72,10 +72,10 @@ class Program(Protocol):
 
 
 def entrypoint(path: str, program: Program, written: str) -> GuestEdits:
-    """The script at a guest path; `written` is what messages call the image.
+    """The script as a file at a guest path; `written` is the image's name in messages.
 
     Raises:
-        SourceError: the image says no program.
+        SourceError: the image has no program.
     """
     command = (*program.entrypoint, *program.cmd)
     if not command:

@@ -226,7 +226,7 @@ def test_many_processes_put_read_and_remove_at_once(cache: Cache) -> None:
         process.join(60)
         assert process.exitcode == 0
     assert list(cache.drafts.iterdir()) == []
-    assert cache.bound(0).left_bytes == 0
+    assert cache.bound(0).remaining_bytes == 0
 
 
 # bounds

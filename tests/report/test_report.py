@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from bangerbuild import report, sizes
+from bangerbuild import report
 from bangerbuild.errors import Problem, SourceError
 from bangerbuild.model import Action, FileDiff, Outcome, Plan, Reason, ReasonCode, Recipe, Result, Verb
 from tests.fakes import FakeDisk
@@ -217,28 +215,6 @@ def test_every_reason_has_words(code: ReasonCode) -> None:
     assert code in report.REASONS
 
 
-@pytest.mark.parametrize(
-    ("size_bytes", "said"),
-    [
-        (0, "0 bytes"),
-        (512, "512 bytes"),
-        (1024, "1 KiB"),
-        (1536, "1.5 KiB"),
-        (16 << 20, "16 MiB"),
-        (1 << 40, "1 TiB"),
-    ],
-)
-def test_a_size_reads_as(size_bytes: int, said: str) -> None:
-    assert sizes.readable(size_bytes) == said
-
-
-@given(st.integers(0, 1 << 60))
-def test_a_size_is_said_to_within_a_twentieth_of_its_unit(size_bytes: int) -> None:
-    number, unit = sizes.readable(size_bytes).split()
-    factor = {name: size for size, name in sizes.UNITS}.get(unit, 1)
-    assert abs(float(number) * factor - size_bytes) <= factor / 20
-
-
 RESULTS = (
     Result("image.deb.rootfs", Outcome.SKIPPED),
     Result("vm.db.root", Outcome.DONE, 0.25),
@@ -370,21 +346,6 @@ def test_an_error_reads_as_brief_details_and_the_way_out() -> None:
 
 def test_an_error_without_more_to_say_is_one_line() -> None:
     assert list(report.error_lines(SourceError("'a' can't be read"))) == ["error: 'a' can't be read"]
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("/etc/hosts", "/etc/hosts"),
-        ("Grüße, 世界\t!", "Grüße, 世界\t!"),
-        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
-        ("two\nlines\r", "two\\x0alines\\x0d"),
-        ("\x7f\x9b31m", "\\x7f\\x9b31m"),
-        ("\udcff", "\\xff"),
-    ],
-)
-def test_what_a_guest_wrote_does_not_speak_to_the_terminal(text: str, shown: str) -> None:
-    assert report.printable(text) == shown
 
 
 def test_names_of_guests_are_spelt_out_in_reasons_and_diffs() -> None:

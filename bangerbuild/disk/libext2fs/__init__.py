@@ -1,8 +1,8 @@
-"""libext2fs through ctypes.
+"""Bindings to libext2fs with ctypes; the only such bindings in the program.
 
-Everything libext2fs reads or writes passes through an I/O manager of our own (`channel`). ctypes releases
-the interpreter's lock during a call, so filesystems in several threads run side by side; one handle belongs
-to one thread at a time.
+All reads and writes of libext2fs go through an I/O manager that is implemented here (`channel`). ctypes
+releases the interpreter lock during a call, so several threads can work on filesystems at the same time; a
+handle must be used by one thread at a time.
 """
 
 from bangerbuild.disk.libext2fs.handle import DirectoryEntry, Handle, open_handle

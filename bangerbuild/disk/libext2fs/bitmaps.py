@@ -1,9 +1,9 @@
-"""Which bitmaps are changed after they were read, and writing those alone.
+"""Track which block and inode bitmaps are changed, and write only those.
 
-libext2fs writes the bitmaps of all groups as soon as one bit of one has changed: on a full disk of 64 GiB,
-1024 blocks for ten small files. It tells of every single block that it takes or frees, in a callback; the one
-for runs of blocks tells their end alone (1.47.0), so after a run that is not ours all bitmaps are compared.
-It takes and frees no inodes by itself, but where attributes have their values in inodes (`ea_inode`).
+libext2fs writes the bitmaps of all groups when a single bit has changed: 1024 blocks for ten small files on a
+full disk of 64 GiB. A callback reports each block that it allocates or frees. The callback for runs of blocks
+reports only their end (1.47.0), so after a run that was not requested here all bitmaps are compared.
+libext2fs allocates and frees inodes by itself only for attributes whose values are in inodes (`ea_inode`).
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ _INODE_BITMAP_DIRTY = 0x10
 _BLOCK_BITMAP_DIRTY = 0x20
 _WITH_CLEAR_BIT = re.compile(b"[^\xff]")
 _MOST_BITS = 1 << 29
-"""Above (2 TiB in blocks of 4 KiB), bitmaps are not kept twice in memory; libext2fs writes them all."""
+"""For more bits (2 TiB in blocks of 4 KiB) no copy is kept in memory, and libext2fs writes all bitmaps."""
 
 
 @dataclass(frozen=True)
 class Bitmap:
-    """The block or the inode bitmap of all groups, as it was read."""
+    """The block or inode bitmap of all groups, as it was read."""
 
     kind: str
     """`block` or `inode`, as in the names of libext2fs's functions."""
     first: int
-    """What the first bit stands for."""
+    """The block or inode of the first bit."""
     group_bits: int
     groups: int
     dirty: int
-    """The flag that says it has to be written."""
+    """libext2fs's flag that the bitmap has to be written."""
     as_read: bytes = b""
     _found: dict[int, int] = field(default_factory=dict, compare=False)
 
     def from_clear(self, number: int) -> int:
-        """Where a search for a clear bit that would begin at a number may begin as well: all before were set.
+        """The first clear bit from `number` on; a search for a free bit may start there.
 
-        libext2fs looks at every bit on its way, which takes 75 us for each file on a full disk of 64 GiB.
+        libext2fs itself tests every bit, which takes 75 us for each file on a full disk of 64 GiB.
         """
         if number not in self._found:
             clear = _WITH_CLEAR_BIT.search(self.as_read, max(0, number - self.first) // 8)
@@ -58,24 +58,24 @@ class Bitmap:
         return self._found[number]
 
     def is_clear(self, number: int) -> bool:
-        """Whether the bit of a block or inode was not set; what the bitmap does not cover counts as set."""
+        """Whether the bit of a block or inode was clear; numbers beyond the bitmap count as set."""
         byte, bit = divmod(number - self.first, 8)
         return 0 <= byte < len(self.as_read) and not self.as_read[byte] >> bit & 1
 
 
 class ChangedGroups:
-    """The groups in whose block bitmap something was changed, and from where on blocks were freed.
+    """The groups whose block bitmap was changed, and the lowest block that was freed.
 
     Args:
-        library: the loaded one.
-        fs: the handle that is watched from now on, until `forget`.
-        bitmap: of its blocks.
+        library: the loaded library.
+        fs: the handle that is watched until `forget`.
+        bitmap: its block bitmap.
     """
 
     def __init__(self, library: Library, fs: c_void_p, bitmap: Bitmap) -> None:
         self.groups: set[int] = set()
         self.is_all = True
-        """Whether there are no others."""
+        """Whether all changes are known."""
         self._own_run = False
         self._lowest_freed = bitmap.first + bitmap.group_bits * bitmap.groups
         self._bitmap = bitmap
@@ -85,11 +85,11 @@ class ChangedGroups:
         library.ext2fs_set_block_alloc_stats_range_callback(fs, _on_blocks, None)
 
     def search_from(self, goal: int) -> int:
-        """Where a search for a free block from a goal on may begin as well: no free one lies before."""
+        """The block at which a search from `goal` may start: no block between them is free."""
         return min(self._bitmap.from_clear(goal), max(goal, self._lowest_freed))
 
     def add(self, first: int, count: int, in_use: int) -> None:
-        """Take note of blocks that were taken (1) or freed (-1)."""
+        """Record blocks that were allocated (1) or freed (-1)."""
         if in_use < 0:
             self._lowest_freed = min(self._lowest_freed, first)
         start = first - self._bitmap.first
@@ -98,25 +98,25 @@ class ChangedGroups:
 
     @contextmanager
     def own_run(self, first: int, count: int, in_use: int) -> Iterator[None]:
-        """The run that libext2fs tells of in this block is ours, and known."""
+        """Record a run whose change libext2fs reports during the with block."""
         self._own_run = True
         yield
         self._own_run = False
         self.add(first, count, in_use)
 
     def add_unknown(self) -> None:
-        """Take note that libext2fs has taken or freed a run, unless it is ours."""
+        """Record that libext2fs has changed an unknown run, unless `own_run` is active."""
         if not self._own_run:
             self.is_all = False
             self._lowest_freed = 0
 
     def forget(self) -> None:
-        """Let go of a handle that is about to be freed."""
+        """Stop watching a handle that is about to be freed."""
         _watched.pop(self._address, None)
 
 
 _watched: dict[int, ChangedGroups] = {}
-"""By the address of their handle."""
+"""By the address of the handle."""
 
 
 def _block_changed(fs: int, block: int, in_use: int) -> None:
@@ -129,12 +129,12 @@ def _blocks_changed(fs: int, _first: int, _count: int, _in_use: int) -> None:
         touched.add_unknown()
 
 
-# alive as long as the module: libext2fs keeps no reference to the callbacks
+# kept alive by the module, because libext2fs holds no Python reference to the callbacks
 _on_block, _on_blocks = BlockChanged(_block_changed), BlocksChanged(_blocks_changed)
 
 
 def remember_bitmaps(library: Library, head: Filsys, superblock: bytes) -> tuple[Bitmap, ...]:
-    """Both bitmaps as they are in memory now; nothing if they are too large. Not for bigalloc."""
+    """Copies of both bitmaps as they are now; empty if they are too large. Not for bigalloc."""
     first_block, group_blocks, group_inodes = struct.unpack_from("<I8xI4xI", superblock, 0x14)
     groups = head.group_desc_count
     if groups * group_blocks > _MOST_BITS:
@@ -147,7 +147,7 @@ def remember_bitmaps(library: Library, head: Filsys, superblock: bytes) -> tuple
 
 
 def _bits(library: Library, head: Filsys, bitmap: Bitmap, group: int = 0, groups: int | None = None) -> bytes:
-    """What is in memory now of so many groups, of all by default."""
+    """The present bits of `groups` groups, by default of all."""
     bits = bitmap.group_bits * (bitmap.groups if groups is None else groups)
     buffer = ctypes.create_string_buffer(bits // 8)
     get = getattr(library, f"ext2fs_get_{bitmap.kind}_bitmap_range2")
@@ -156,7 +156,7 @@ def _bits(library: Library, head: Filsys, bitmap: Bitmap, group: int = 0, groups
 
 
 def changed_groups(library: Library, fs: c_void_p, bitmap: Bitmap) -> set[int]:
-    """Those whose bits are not what they were when they were read, found by comparing all."""
+    """The groups whose bits have changed since they were read, found by comparing all."""
     bits, size = _bits(library, Filsys.from_address(fs.value or 0), bitmap), bitmap.group_bits // 8
     parts = (slice(group * size, (group + 1) * size) for group in range(bitmap.groups))
     return {group for group, part in enumerate(parts) if bits[part] != bitmap.as_read[part]}
@@ -165,7 +165,7 @@ def changed_groups(library: Library, fs: c_void_p, bitmap: Bitmap) -> set[int]:
 def write_touched(
     library: Library, fs: c_void_p, bitmap: Bitmap, groups: Iterable[int], blocks: Blocks
 ) -> None:
-    """Write the bitmaps of these groups, and their checksums to the group descriptors."""
+    """Write the bitmaps of these groups, and their checksums into the group descriptors."""
     head = Filsys.from_address(fs.value or 0)
     if not head.flags & bitmap.dirty:
         return
@@ -183,7 +183,7 @@ def write_touched(
 
 
 def _padded(bits: bytes, disk_blocks: int, bitmap: Bitmap) -> bytes:
-    """The last group's block bitmap, with what lies beyond the filesystem's end marked as used."""
+    """A block bitmap in which bits beyond the filesystem's end are set."""
     used = (disk_blocks - bitmap.first) % bitmap.group_bits or bitmap.group_bits
     padding = (1 << bitmap.group_bits) - (1 << used)
     return (int.from_bytes(bits, "little") | padding).to_bytes(len(bits), "little")

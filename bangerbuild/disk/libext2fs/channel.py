@@ -1,6 +1,6 @@
-"""An I/O manager of our own: whatever libext2fs reads or writes becomes a call on a Blocks object.
+"""An I/O manager for libext2fs: its reads and writes become calls on a `Blocks` object.
 
-One manager serves all channels, which are told apart by their address, so that opening costs little.
+One manager serves all channels, which are identified by their address; so opening a channel costs little.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ZEROED_AT_ONCE = 64
 
 
 class Channel:
-    """One `io_channel`: which Blocks it stands for, and the C struct that libext2fs sees."""
+    """One `io_channel`: its `Blocks` and the C struct that libext2fs uses."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.blocks = blocks
@@ -46,7 +46,7 @@ class Channel:
         _channels[self.address] = self
 
     def forget(self) -> None:
-        """Let go of a channel that libext2fs has not closed, because opening failed."""
+        """Drop a channel that libext2fs has not closed, because opening failed."""
         _channels.pop(self.address, None)
 
 
@@ -57,7 +57,7 @@ _tokens = itertools.count()
 
 @contextmanager
 def opening(channel: Channel) -> Iterator[bytes]:
-    """A name by which `ext2fs_open2` gets this channel, for as long as the block runs."""
+    """A name by which `ext2fs_open2` finds this channel, valid in the with block."""
     token = b"bangerbuild-%d" % next(_tokens)
     _opening[token] = channel
     try:
@@ -111,7 +111,7 @@ def _write_bytes(channel: int, offset: int, count: int, data: int) -> int:
 
 
 def _zero(channel: int, block: int, count: int) -> int:
-    """Without it, libext2fs would zero blocks from a buffer that all threads share."""
+    """Zero blocks; without this function libext2fs would use a buffer that all threads share."""
     try:
         known = _channels[channel]
         for at in range(block, block + count, _ZEROED_AT_ONCE):
@@ -123,10 +123,10 @@ def _zero(channel: int, block: int, count: int) -> int:
 
 
 def _flush(_channel: int) -> int:
-    return 0  # Filesystem flushes once, at its end
+    return 0  # Filesystem flushes once, when it is closed
 
 
-# one manager for all channels, alive as long as the module: libext2fs keeps no reference to the callbacks
+# kept alive by the module, because libext2fs holds no Python reference to the callbacks
 _manager = IoManager(
     magic=MAGIC_IO_MANAGER,
     name=b"bangerbuild",

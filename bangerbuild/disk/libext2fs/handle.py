@@ -39,7 +39,7 @@ _DIRENT = struct.Struct("<IHBB")  # inode, rec_len, name_len, file_type; the nam
 
 @dataclass(frozen=True, slots=True)
 class DirectoryEntry:
-    """A name in a directory as it stands on disk; `file_type` is EXT2_FT_*, 0 if not recorded."""
+    """A name in a directory; `file_type` is EXT2_FT_*, 0 if it is not recorded."""
 
     name: bytes
     ino: int
@@ -47,13 +47,13 @@ class DirectoryEntry:
 
 
 def open_handle(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | None = None) -> Handle:
-    """Open the ext2, ext3 or ext4 filesystem on a disk, with its bitmaps if it is to be written.
+    """Open the ext2, ext3 or ext4 filesystem on a disk.
 
     Args:
-        blocks: the disk; stays the caller's and open.
+        blocks: the disk, which the caller closes.
         writable: whether it may be changed.
-        now: seconds since 1970 for every time that libext2fs sets; 0 would mean the clock, so it counts as 1.
-        bitmaps: whether to load them; by default if it may be changed.
+        now: the time, in seconds since 1970, that libext2fs uses; 0 would mean the clock, so it counts as 1.
+        bitmaps: whether to load the bitmaps; by default if it may be changed.
 
     Raises:
         FilesystemError: libext2fs can't open it.
@@ -82,9 +82,9 @@ def open_handle(blocks: Blocks, *, writable: bool, now: int, bitmaps: bool | Non
 
 
 class Handle:
-    """One open `ext2_filsys`, its functions as methods. Inodes are whole, in bytearrays of `inode_size`.
+    """One open `ext2_filsys` with its functions as methods. Inodes are bytearrays of `inode_size`.
 
-    Every method raises FilesystemError with libext2fs's code and text, or what the Blocks raised.
+    Every method raises FilesystemError with libext2fs's code and text, or the error that the `Blocks` raised.
     """
 
     def __init__(self, library: Library, pointer: c_void_p, channel: Channel) -> None:
@@ -101,17 +101,17 @@ class Handle:
         self._bitmaps: tuple[Bitmap, ...] = ()
         self._touched: ChangedGroups | None = None
         self._touched_inodes: set[int] = set()
-        """The groups in whose inode bitmap something was changed."""
+        """The groups whose inode bitmap was changed."""
         self._inode_type = c_char * self.inode_size
         self._number32 = c_uint32()
         self._number64 = c_uint64()
         self._length64 = c_uint64()
 
     def duplicate(self, blocks: Blocks, *, now: int) -> Handle:
-        """A writable handle of its own on other blocks with the same content, without parsing anything again.
+        """A writable handle on another disk with the same content; nothing is parsed again.
 
-        This handle must stay open for as long, as the copied bitmaps refer to it, and its inode cache must
-        have been dropped. Calls for one handle must not overlap.
+        This handle must stay open as long as the copy, whose bitmaps refer to it, and its inode cache must
+        have been dropped. Calls of this method for one handle must not overlap.
         """
         pointer = c_void_p()
         self._lib.ext2fs_dup_handle(self._fs, byref(pointer))
@@ -126,13 +126,13 @@ class Handle:
         return handle
 
     def _watch(self, bitmaps: tuple[Bitmap, ...]) -> None:
-        """Take note from now on of what is changed in bitmaps that are in memory."""
+        """Track changes of the bitmaps in memory from now on."""
         self._bitmaps = bitmaps
         if bitmaps:
             self._touched = ChangedGroups(self._lib, self._fs, bitmaps[0])
 
     def drop_inode_cache(self) -> None:
-        """Forget cached inodes; a later read makes a new cache."""
+        """Drop the inode cache; a later read makes a new one."""
         if self.head.icache:
             self._lib.ext2fs_free_inode_cache(self.head.icache)
             self.head.icache = None
@@ -141,7 +141,7 @@ class Handle:
         """Load the block and inode bitmaps, which every allocation needs.
 
         Raises:
-            FilesystemError: they can't be read, or are not what the group descriptors say.
+            FilesystemError: they can't be read, or contradict the group descriptors.
         """
         blocks = self._lib.ext2fs_blocks_count(self.head.super)
         superblock, descriptors = self.superblock(), self.group_descriptors()
@@ -157,7 +157,7 @@ class Handle:
                 raise damaged(self._channel.blocks, problem)
 
     def was_free(self, block: int) -> bool:
-        """Whether the block bitmap said so when it was read; never where it was not kept."""
+        """Whether a block was free when the bitmap was read; False if no copy of the bitmap is kept."""
         return bool(self._bitmaps) and self._bitmaps[0].is_clear(block)
 
     def set_label(self, label: bytes) -> None:
@@ -166,15 +166,15 @@ class Handle:
         self.head.flags |= _DIRTY
 
     def superblock(self) -> bytes:
-        """The superblock as it now stands in memory, 1024 bytes."""
+        """The present superblock in memory, 1024 bytes."""
         return ctypes.string_at(self.head.super, 1024)
 
     def group_descriptors(self) -> bytes:
-        """All group descriptors as they now stand in memory."""
+        """All group descriptors as they are in memory."""
         return ctypes.string_at(self.head.group_desc, self.head.desc_blocks * self.block_size)
 
     def close(self) -> None:
-        """Write what is in memory and free the handle, which must not be used any more, failed or not."""
+        """Write what is in memory and free the handle, also after an error; it can't be used any more."""
         try:
             self._write_bitmaps()
             self._forget_touched()
@@ -194,7 +194,7 @@ class Handle:
             write_touched(self._lib, self._fs, bitmap, sorted(groups), self._channel.blocks)
 
     def _forget_touched(self) -> None:
-        """Before the handle is freed: then another thread's may have its address."""
+        """Stop watching, before the handle is freed and another thread's handle gets its address."""
         if self._touched is not None:
             self._touched.forget()
 
@@ -211,44 +211,44 @@ class Handle:
         return raw
 
     def inode_offset(self, ino: int) -> int:
-        """Where on the disk an inode lies, in bytes; to write there makes the inode cache stale."""
+        """The byte offset of an inode on the disk; writing there makes the inode cache stale."""
         group, index = divmod(ino - 1, self._inodes_per_group)
         first: int = self._lib.ext2fs_inode_table_loc(self._fs, group)
         return first * self.block_size + index * self.inode_size
 
     def write_inode(self, ino: int, raw: bytearray) -> None:
-        """Write an inode's bytes; the checksum is set on the way."""
+        """Write an inode's bytes; the checksum is set."""
         self._lib.ext2fs_write_inode_full(self._fs, ino, self._inode_type.from_buffer(raw), self.inode_size)
 
     def set_inode_checksum(self, ino: int, raw: bytearray) -> None:
-        """Set the checksum in an inode's bytes, where the filesystem has them, for a writer of its own."""
+        """Set the checksum in an inode's bytes, if the filesystem has checksums; nothing is written."""
         self._lib.ext2fs_inode_csum_set(self._fs, ino, self._inode_type.from_buffer(raw))
 
     def new_inode(self, near: int, mode: int) -> int:
-        """The number of a free inode in the group of `near`, or behind it; not yet taken."""
+        """The number of a free inode in the group of `near` or after it; it is not allocated yet."""
         self._lib.ext2fs_new_inode(self._fs, near, mode, None, byref(self._number32))
         return self._number32.value
 
     def count_inode(self, ino: int, change: int, *, directory: bool) -> None:
-        """Take (1) or free (-1) an inode in bitmap and counters."""
+        """Allocate (1) or free (-1) an inode in bitmap and counters."""
         self._lib.ext2fs_inode_alloc_stats2(self._fs, ino, change, int(directory))
         self._touched_inodes.add((ino - 1) // self._inodes_per_group)
 
     def set_size(self, raw: bytearray, size_bytes: int) -> None:
-        """Set an inode's size, and in the superblock what a file of 2 GiB needs."""
+        """Set an inode's size, and the superblock's feature flag for files of 2 GiB and more."""
         self._lib.ext2fs_inode_size_set(self._fs, self._inode_type.from_buffer(raw), size_bytes)
 
     def has_blocks(self, raw: bytearray) -> bool:
-        """Whether an inode's block area holds blocks: no fast symlink, device or inline data."""
+        """Whether an inode's block area maps blocks: it is no fast symlink, device or inline data."""
         return bool(self._lib.ext2fs_inode_has_valid_blocks2(self._fs, self._inode_type.from_buffer(raw)))
 
     def block_goal(self, ino: int) -> int:
-        """Where the blocks of a new inode want to lie."""
+        """The block near which a new inode's blocks should be allocated."""
         goal: int = self._lib.ext2fs_find_inode_goal(self._fs, ino, None, 0)
         return goal
 
     def allocate_run(self, goal: int, blocks: int) -> tuple[int, int]:
-        """Take at most so many blocks in one run from a goal on: first and count. Not for bigalloc."""
+        """Allocate a run of at most `blocks` blocks near a goal: (first, count). Not for bigalloc."""
         first, length = self._number64, self._length64
         goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_range(self._fs, 0, goal, blocks, None, byref(first), byref(length))
@@ -257,7 +257,7 @@ class Handle:
         return first.value, taken
 
     def allocate_block(self, goal: int) -> int:
-        """Take one block, with bigalloc the cluster that it begins."""
+        """Allocate one block; with bigalloc its cluster."""
         goal = self._touched.search_from(goal) if self._touched else goal
         self._lib.ext2fs_new_block2(self._fs, goal, None, byref(self._number64))
         block = self._number64.value
@@ -265,7 +265,7 @@ class Handle:
         return block
 
     def free_run(self, first: int, blocks: int) -> None:
-        """Give blocks back that no inode refers to. Not for bigalloc."""
+        """Free blocks that no inode refers to. Not for bigalloc."""
         self._count_run(first, blocks, -1)
 
     def _count_run(self, first: int, blocks: int, in_use: int) -> None:
@@ -274,11 +274,11 @@ class Handle:
             self._lib.ext2fs_block_alloc_stats_range(self._fs, first, blocks, in_use)
 
     def free_blocks(self, ino: int, raw: bytearray) -> None:
-        """Give all blocks of an inode back; the inode is written. For bigalloc alone: see `bitmaps`."""
+        """Free all blocks of an inode; the inode is written. Only for bigalloc: see `bitmaps`."""
         self._lib.ext2fs_punch(self._fs, ino, self._inode_type.from_buffer(raw), None, 0, (1 << 64) - 1)
 
     def free_xattr_block(self, ino: int, raw: bytearray) -> None:
-        """Let go of an inode's block of attributes, which other inodes may share."""
+        """Release an inode's attribute block, which other inodes may share."""
         self._lib.ext2fs_free_ext_attr(self._fs, ino, self._inode_type.from_buffer(raw))
 
     def insert_extents(self, ino: int, raw: bytearray, extents: list[tuple[int, int, int]]) -> None:
@@ -293,13 +293,13 @@ class Handle:
             self._lib.ext2fs_extent_free(tree)
 
     def lookup(self, directory: int, name: bytes) -> int:
-        """The inode that a name in a directory stands for; 0 if there is no such name."""
+        """The inode of a name in a directory; 0 if there is no such name."""
         found = self._number32
         code = self._lib.ext2fs_lookup(self._fs, directory, name, len(name), None, byref(found))
         return found.value if code == 0 else 0
 
     def link(self, directory: int, name: bytes, ino: int, file_type: int) -> None:
-        """Add a name to a directory, which grows if it must. The name must not be there; counts no link."""
+        """Add a new name to a directory, which grows if needed; the link count is not changed."""
         try:
             self._lib.ext2fs_link(self._fs, directory, name, ino, file_type)
         except FilesystemError as err:
@@ -309,18 +309,18 @@ class Handle:
             self._lib.ext2fs_link(self._fs, directory, name, ino, file_type)
 
     def unlink(self, directory: int, name: bytes, ino: int) -> None:
-        """Take a name out of a directory; counts no link."""
+        """Remove a name from a directory; the link count is not changed."""
         self._lib.ext2fs_unlink(self._fs, directory, name, ino, 0)
 
     def entries(self, directory: int, most: int) -> list[DirectoryEntry]:
-        """At most so many names in a directory, `.` and `..` left out, in the order they stand there."""
+        """At most `most` names in a directory, without `.` and `..`, in their order on disk."""
         found: list[DirectoryEntry] = []
 
         def visit(_dir: int, kind: int, at: int, *_rest: int) -> int:
             if kind > 2:  # DIRENT_DOT_DOT_FILE
                 ino, _, length, file_type = _DIRENT.unpack(ctypes.string_at(at, _DIRENT.size))
                 name = ctypes.string_at(at + _DIRENT.size, length)
-                if name not in _DOTS:  # in an inode's inline data, `..` is like any other
+                if name not in _DOTS:  # in inline data, `..` is reported like any other name
                     found.append(DirectoryEntry(name, ino, file_type))
             return 0 if len(found) < most else _DIRENT_ABORT
 
@@ -328,13 +328,13 @@ class Handle:
         return found
 
     def write_directory_block(self, block: int, data: bytes, directory: int) -> None:
-        """Write one block of a directory; its checksum tail, if it has one, is filled in."""
+        """Write one block of a directory; its checksum tail is set if it has one."""
         self._lib.ext2fs_write_dir_block4(
             self._fs, block, ctypes.create_string_buffer(data, len(data)), 0, directory
         )
 
     def write_file(self, ino: int, offset: int, data: bytes) -> None:
-        """Write into a file's content, allocating as needed; the inode is written. Goes block by block."""
+        """Write a part of a file block by block, allocating blocks as needed; the inode is written."""
         file = c_void_p()
         self._lib.ext2fs_file_open(self._fs, ino, _FILE_WRITE, byref(file))
         try:
@@ -344,7 +344,7 @@ class Handle:
             self._lib.ext2fs_file_close(file)
 
     def xattrs(self, ino: int) -> dict[str, bytes]:
-        """An inode's attributes by full name, in the order and form they have on disk."""
+        """An inode's attributes by full name, in their order and form on disk."""
         found: dict[str, bytes] = {}
 
         def visit(name: bytes, value: int, length: int, _data: int) -> int:
@@ -356,12 +356,12 @@ class Handle:
         return found
 
     def set_xattr(self, ino: int, name: str, value: bytes) -> None:
-        """Set one attribute, POSIX ACLs in the kernel's form; the inode is written."""
+        """Set an attribute, POSIX ACLs in the kernel's form; the inode is written."""
         key = name.encode(errors="surrogateescape")
         self._with_xattrs(ino, lambda handle: self._lib.ext2fs_xattr_set(handle, key, value, len(value)))
 
     def remove_xattr(self, ino: int, name: str) -> None:
-        """Remove one attribute; the inode is written."""
+        """Remove an attribute; the inode is written."""
         key = name.encode(errors="surrogateescape")
         self._with_xattrs(ino, lambda handle: self._lib.ext2fs_xattr_remove(handle, key))
 

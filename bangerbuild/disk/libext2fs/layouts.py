@@ -1,4 +1,4 @@
-"""The structs of libext2fs that are shared with it, and its callbacks, for ctypes.
+"""The structs and callbacks of libext2fs, declared for ctypes.
 
 Sources: `ext2fs/ext2_io.h` and `ext2fs/ext2fs.h`, as they are from 1.46 on.
 """
@@ -52,7 +52,7 @@ Transfer64 = CFUNCTYPE(errcode_t, c_void_p, c_uint64, c_int, c_void_p)
 
 
 class IoManager(Structure):
-    """`struct_io_manager`; what stays NULL makes libext2fs fall back to plain reads and writes."""
+    """`struct_io_manager`; for functions that are NULL, libext2fs uses plain reads and writes."""
 
     _fields_ = (
         ("magic", errcode_t),
@@ -76,7 +76,7 @@ class IoManager(Structure):
 
 
 class Filsys(Structure):
-    """The head of `struct struct_ext2_filsys`, as far as it is the same in all versions from 1.46 on."""
+    """The first fields of `struct struct_ext2_filsys`, which are the same in all versions from 1.46 on."""
 
     _fields_ = (
         ("magic", errcode_t),

@@ -1,4 +1,4 @@
-"""Loading libext2fs and libcom_err: the table of signatures, and errors for every code that is not zero."""
+"""Load libext2fs and libcom_err, declare their functions, and raise an error for every code that is not 0."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ _SIGNATURES: dict[str, tuple[Any, tuple[Any, ...]]] = {
 
 
 class _HeldError(threading.local):
-    """The exception of a callback, on its way around the C code that can't carry it; one for each thread."""
+    """The exception of a callback, kept until the C function returns, because C can't pass it on.
+
+    Per thread.
+    """
 
     error: BaseException | None = None
 
@@ -102,13 +105,13 @@ _held_error = _HeldError()
 
 
 def hold_error(error: BaseException) -> int:
-    """Hold a callback's exception back until its C function has returned; gives what the callback returns."""
+    """Keep a callback's exception until its C function has returned; the callback's return value."""
     _held_error.error = error
     return errno.EIO
 
 
 def _complained(who: bytes | None, code: int, complaint: bytes | None, _arguments: int) -> None:
-    """Take up what libext2fs would print and then pass over: a number on the disk that can't be."""
+    """Turn a warning that libext2fs would print, about invalid data on the disk, into an error."""
     text = error_text(code) if code else (complaint or b"").decode(errors="replace").partition(":")[0]
     hold_error(FilesystemError(f"{text} ({(who or b'libext2fs').decode(errors='replace')})", code=code))
 
@@ -117,12 +120,12 @@ _hook = ErrorHook(_complained)
 
 
 def _check_found(code: int, function: object, arguments: object) -> int:
-    """The same where "not found" is an answer; an exception for each would cost more than the search."""
+    """As `_check`, but "not found" is a result: an exception each time would cost more than the search."""
     return code if code == FILE_NOT_FOUND and _held_error.error is None else _check(code, function, arguments)
 
 
 def _check(code: int, _function: object, _arguments: object) -> int:
-    """Ctypes' errcheck of every function that returns an errcode_t, or nothing: then code is None."""
+    """The errcheck of all functions that return an errcode_t, or nothing (then code is None)."""
     if (error := _held_error.error) is not None:
         _held_error.error = None
         raise error
@@ -221,7 +224,7 @@ def crc32_be(seed: int, data: bytes) -> int:
 
 
 def error_text(code: int) -> str:
-    """What libcom_err says to a code."""
+    """The message of libcom_err for a code."""
     if code in NO_SPACE:
         return "no space left in the guest filesystem"
     text: bytes = load().error_message(code)
