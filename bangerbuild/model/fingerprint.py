@@ -1,14 +1,8 @@
 """Compute the fingerprint of a recipe, and the differences between two recipes. Does no I/O.
 
-<<<<<<< HEAD:bangerbuild/model/fingerprint.py
-A dataclass becomes JSON under its manifest keys: a field's metadata may rename it (`key`), leave it out
-(`recipe: False`, for what decides no byte) or have only its digest kept (`digest`, for content that may be
-secret).
-=======
 A step becomes JSON under its manifest keys. A field's metadata may rename it (`key`), omit it (`recipe:
 False`, for fields that do not affect the bytes), or keep only its digest (`digest`, for content that may be
-secret). A `HostPath` is omitted: the content at the path counts, which is a source of the recipe.
->>>>>>> e:bangerbuild/fingerprint.py
+secret).
 """
 
 from __future__ import annotations
@@ -177,12 +171,8 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
 def _parts(owner: type) -> _Parts | None:
     """The fields of a dataclass for a recipe: name, manifest key, whether only a digest is kept (cached).
 
-    <<<<<<< HEAD:bangerbuild/model/fingerprint.py
-        None if it is no dataclass.
-    =======
-        None if it is no dataclass. A `HostPath` has no such fields.
-    >>>>>>> e:bangerbuild/fingerprint.py
-    """
+            None if it is no dataclass.
+        """
     if owner not in _known_parts:
         _known_parts[owner] = _found_parts(owner)
     return _known_parts[owner]
