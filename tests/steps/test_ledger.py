@@ -20,7 +20,7 @@ from bangerbuild.model import Verb
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import clone, make_ext4
-from tests.steps.building import write_tar
+from tests.projects import write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.guest.files import GuestChange
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 CONF = GuestFile("/etc/app.conf", b"port = 80\n", 0o640, 7, 8)
 KEYS = "/root/.ssh/authorized_keys"

@@ -15,11 +15,12 @@ from bangerbuild.execute import templates, workspace
 from bangerbuild.execute.recheck import Sources
 from bangerbuild.steps import molds
 from tests.fakes import FakeHost
-from tests.steps.building import DEBIAN, KEY, Disk, write_tar
+from tests.manifests import KEY
+from tests.projects import DEBIAN, Disk, write_tar
 
 if TYPE_CHECKING:
     from bangerbuild.model import Source
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 HEAD = f"""\
 [image.debian]
