@@ -18,17 +18,28 @@ if TYPE_CHECKING:
 
     from bangerbuild.store import Store
 
-HOLD = "import sys\nfile = open(sys.argv[1], 'r+b')\nprint(flush=True)\nsys.stdin.read()"
+HOLD = """
+import sys
+files = [open(name, sys.argv[1]) for name in sys.argv[2:]]
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+def held(mode: str, *disks: Path) -> subprocess.Popen[bytes]:
+    """Another program that has these disks open from now on, until its input ends."""
+    program = subprocess.Popen(
+        [sys.executable, "-c", HOLD, mode, *disks], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert program.stdout is not None
+    program.stdout.readline()
+    return program
 
 
 @contextmanager
-def opened_by_another(disk: Path) -> Iterator[int]:
-    """A process that has a disk open to write, as a VM has."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, disk], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as program:
-        assert program.stdout is not None
-        program.stdout.readline()
+def opened_by_another(disk: Path, mode: str = "r+b") -> Iterator[int]:
+    """A process that has a disk open, to write unless said otherwise, as a VM has."""
+    with held(mode, disk) as program:
         yield program.pid
         program.communicate()
 

@@ -22,7 +22,7 @@ from tests.conftest import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.formats.tarmaking import END, member
 from tests.need import need
-from tests.steps.building import DEBIAN, Disk, Project, merge, write_tar
+from tests.projects import DEBIAN, Disk, Project, merge, write_tar
 from tests.unprivileged import run_unprivileged
 
 if TYPE_CHECKING:

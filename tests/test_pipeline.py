@@ -12,6 +12,7 @@ from bangerbuild.errors import BusyError, ManifestError, UsageError
 from bangerbuild.model import Outcome, Plan
 from bangerbuild.model.request import Request, RunOptions
 from tests.fakes import RecordingReporter
+from tests.projects import write_small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,11 +34,7 @@ AT_ONCE = RunOptions(jobs=2, lock_seconds=0)
 
 @pytest.fixture
 def manifest(tmp_path: Path) -> Path:
-    (tmp_path / "tree/etc").mkdir(parents=True)
-    (tmp_path / "tree/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
-    path = tmp_path / "vm.toml"
-    path.write_text(MANIFEST)
-    return path
+    return write_small(tmp_path, MANIFEST)
 
 
 def ignore(_message: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import PROJECT
 from tests.need import need
-from tests.steps.building import Disk
+from tests.projects import Disk
 
 if TYPE_CHECKING:
     from pathlib import Path

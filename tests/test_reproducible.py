@@ -21,8 +21,9 @@ from tests.disk.ext4_tools import make_ext4
 from tests.formats.oci.making import layout_of, tarball, whiteout
 from tests.formats.tarmaking import member
 from tests.kernel.making import bzimage, elf, packed
+from tests.manifests import KEY
 from tests.need import need
-from tests.steps.building import DEBIAN, KEY, Project, codes, write_tar
+from tests.projects import DEBIAN, Project, codes, write_tar
 from tests.unprivileged import let_others_in
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from tests.boot.debian import KERNEL, ROOTFS, tarball
 from tests.boot.initrd import LIBRARIES, LOADER, Cpio, PackageTree, modules_in_order
 from tests.boot.machine import END, Machine
 from tests.need import need
-from tests.steps.building import DEBIAN, Project, write_tar
+from tests.projects import DEBIAN, Project, write_tar
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -20,6 +20,7 @@ import pytest
 from bangerbuild import __version__, store
 from tests.conftest import PROJECT
 from tests.need import need
+from tests.projects import write_small
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -52,12 +53,10 @@ SUMMARY_KEYS = ["create", "adopt", "update", "grow", "replace", "blocked", "keep
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A directory with a manifest of one small VM."""
-    (tmp_path / "tree/etc").mkdir(parents=True)
-    (tmp_path / "tree/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    write_small(tmp_path, MANIFEST)
     (tmp_path / "tree/etc/group").write_text("root:x:0:\n")
     (tmp_path / "tree/etc/motd").write_bytes(b"h\xe9llo\0")
     (tmp_path / "tree/etc/issue").symlink_to("motd")
-    (tmp_path / "vm.toml").write_text(MANIFEST)
     return tmp_path
 
 

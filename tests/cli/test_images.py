@@ -12,7 +12,7 @@ import pytest
 from tests.disk.ext4_tools import make_ext4
 from tests.formats.oci.making import LayoutMaker, tarball
 from tests.formats.tarmaking import member
-from tests.steps.building import DEBIAN, Disk, write_tar
+from tests.projects import DEBIAN, Disk, write_tar
 from tests.stores import files
 from tests.web import serving
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +17,7 @@ from bangerbuild.store import Staged
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
 from tests.disk.journals import Log, blocks_of
+from tests.stores import held
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -203,27 +202,15 @@ def test_a_disk_with_orphans_is_read_as_any_other(raw: Path) -> None:
     assert told(raw) == []
 
 
-HOLD = "import sys\nfile = open(sys.argv[1], sys.argv[2])\nprint(flush=True)\nsys.stdin.read()"
-
-
-def held(disk: Path, mode: str) -> subprocess.Popen[bytes]:
-    program = subprocess.Popen(
-        [sys.executable, "-c", HOLD, disk, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert program.stdout is not None
-    program.stdout.readline()
-    return program
-
-
 def test_a_disk_that_a_running_vm_may_be_writing_to_is_not_read(raw: Path) -> None:
-    with held(raw, "r+b") as program:
+    with held("r+b", raw) as program:
         with pytest.raises(BusyError, match=rf"is in use by .* \(process {program.pid}\)"):
             cat(raw, "/etc/hostname")
         program.communicate()
 
 
 def test_a_disk_that_others_only_read_is_read(raw: Path) -> None:
-    with held(raw, "rb") as program:
+    with held("rb", raw) as program:
         assert cat(raw, "/etc/hostname") == b"web\n"
         program.communicate()
 

@@ -20,7 +20,7 @@ from bangerbuild.model import Verb
 from bangerbuild.model.request import RunOptions
 from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
-from tests.steps.building import DEBIAN, Project, write_tar
+from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 from tests.stores import copied, files, killed_after, opened_by_another
 from tests.waiting import PATIENCE_SECONDS

@@ -19,7 +19,7 @@ from bangerbuild.model.request import RunOptions
 from bangerbuild.planning import host
 from bangerbuild.store.locks import StoreLock
 from tests.kernel.making import elf
-from tests.steps.building import DEBIAN, Project, write_tar
+from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE
 from tests.stores import allocated, copied, files, killed_after, opened_by_another, short
 

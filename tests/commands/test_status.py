@@ -10,7 +10,8 @@ from bangerbuild import pipeline
 from bangerbuild.commands import status
 from bangerbuild.commands.status import ArtifactStatus
 from bangerbuild.model import Verb
-from tests.steps.building import DEBIAN, KEY, Project, write_tar
+from tests.manifests import KEY
+from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, forget, new_base
 
 if TYPE_CHECKING:

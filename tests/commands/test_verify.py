@@ -4,8 +4,6 @@ import json
 import os
 import shutil
 import struct
-import subprocess
-import sys
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -26,8 +24,9 @@ from tests.disk.damage import bitmap_of, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Kill, Killed, running_on
 from tests.kernel.making import elf
-from tests.steps.building import DEBIAN, Project, write_tar
+from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
+from tests.stores import opened_by_another
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -61,7 +60,6 @@ mount = "/data"
 guest = "/data/table"
 content = "1,2,3\\n"
 """
-HOLD = "import sys\nfile = open(sys.argv[1], 'r+b')\nprint(flush=True)\nsys.stdin.read()"
 MANNER = RunOptions(jobs=2, lock_seconds=0)
 
 
@@ -141,14 +139,8 @@ def disk(project: Project) -> Callable[[str], Path]:
 @pytest.fixture
 def in_use(project: Project) -> Iterator[str]:
     """A process that has the data disk open."""
-    path = project.store / "vms/db/data.ext4"
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLD, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as program:
-        assert program.stdout is not None
-        program.stdout.readline()
-        yield str(program.pid)
-        program.communicate()
+    with opened_by_another(project.store / "vms/db/data.ext4") as pid:
+        yield str(pid)
 
 
 class TestSound:

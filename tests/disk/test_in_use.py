@@ -17,11 +17,10 @@ from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError
 from tests.conftest import PROJECT
 from tests.need import need
+from tests.stores import held, opened_by_another
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-HOLD = "import sys\nfile = open(sys.argv[1], sys.argv[2])\nprint(flush=True)\nsys.stdin.read()"
 
 
 @pytest.fixture
@@ -31,28 +30,16 @@ def disk(tmp_path: Path) -> Path:
     return path
 
 
-def held(disk: Path, mode: str) -> subprocess.Popen[bytes]:
-    """Another program that has the disk open from now on, until its input ends."""
-    program = subprocess.Popen(
-        [sys.executable, "-c", HOLD, disk, mode], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
-    assert program.stdout is not None
-    program.stdout.readline()
-    return program
-
-
 @pytest.fixture
 def read_by_another(disk: Path) -> Iterator[int]:
-    with held(disk, "rb") as program:
-        yield program.pid
-        program.communicate()
+    with opened_by_another(disk, "rb") as pid:
+        yield pid
 
 
 @pytest.fixture
 def written_by_another(disk: Path) -> Iterator[int]:
-    with held(disk, "r+b") as program:
-        yield program.pid
-        program.communicate()
+    with opened_by_another(disk) as pid:
+        yield pid
 
 
 def test_a_disk_that_nobody_has_open_has_no_holder(disk: Path) -> None:
@@ -77,14 +64,14 @@ def test_a_writer_holds_a_disk_and_is_named(disk: Path, written_by_another: int)
 
 
 def test_a_disk_is_free_once_its_holder_is_gone(disk: Path) -> None:
-    with held(disk, "r+b") as program:
+    with held("r+b", disk) as program:
         program.communicate()
     assert in_use.holder(disk) is None
 
 
 def test_asking_takes_nothing_from_the_one_that_opens_it_next(disk: Path) -> None:
     assert in_use.holder(disk) is None
-    with held(disk, "r+b") as program:
+    with held("r+b", disk) as program:
         program.communicate()
         assert program.returncode == 0
 
@@ -229,7 +216,7 @@ def test_two_of_us_do_not_hold_one_disk(disk: Path) -> None:
 
 
 def test_one_who_only_looks_for_a_moment_is_waited_for(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with held(disk, "rb") as program:
+    with held("rb", disk) as program:
         monkeypatch.setattr(time, "sleep", lambda _: program.communicate())
         with in_use.held(disk, "disk"):
             assert program.returncode == 0
@@ -238,7 +225,7 @@ def test_one_who_only_looks_for_a_moment_is_waited_for(disk: Path, monkeypatch: 
 def test_who_asks_whether_a_disk_is_in_use_waits_for_one_who_only_looks_for_a_moment(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with held(disk, "rb") as program:
+    with held("rb", disk) as program:
         monkeypatch.setattr(time, "sleep", lambda _: program.communicate())
         assert in_use.holder(disk) is None
         assert program.returncode == 0
@@ -248,7 +235,7 @@ def test_who_asks_whether_a_disk_is_in_use_waits_for_no_writer(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("waited"))
-    with held(disk, "r+b") as program:
+    with held("r+b", disk) as program:
         assert str(program.pid) in str(in_use.holder(disk))
 
 
@@ -276,7 +263,7 @@ def test_who_opens_it_meanwhile_is_found_when_all_is_done(
         )
         stack.enter_context(in_use.held(disk, "disk"))
         monkeypatch.setattr(in_use, "PATIENCE_SECONDS", 0)
-        program = held(disk, "r+b")
+        program = held("r+b", disk)
     program.communicate()
 
 

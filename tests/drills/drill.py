@@ -18,7 +18,7 @@ from tests.disk.ext4_tools import assert_clean
 from tests.drills.scenes import DISKS, SENTINEL, base_of
 from tests.drills.trees import differences, tree
 from tests.need import need
-from tests.steps.building import merge
+from tests.projects import merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.drills.trees import Node, file
-from tests.steps.building import KEY
+from tests.manifests import KEY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

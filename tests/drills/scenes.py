@@ -16,7 +16,8 @@ import tomli_w
 
 from bangerbuild import store
 from tests.drills.trees import Node, Tree, directory, file, symlink
-from tests.steps.building import KEY, GuestSession
+from tests.manifests import KEY
+from tests.projects import GuestSession
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from tests.drills.drill import NOTHING_DONE, copied
 from tests.drills.model import IMAGE, KEYS, ROOT, WORK, Disk, Manifest
 from tests.drills.scenes import base_of, write_tree, written_by_guest
 from tests.drills.trees import Node, differences, directory, file, tree
-from tests.steps.building import KEY, merge
+from tests.manifests import KEY
+from tests.projects import merge
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

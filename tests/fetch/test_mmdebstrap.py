@@ -20,7 +20,7 @@ from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode, command, fa
 from tests.conftest import PROJECT
 from tests.fetch.repository import add_package
 from tests.need import need
-from tests.steps.building import write_tar
+from tests.projects import write_tar
 from tests.unprivileged import let_others_in
 
 if TYPE_CHECKING:

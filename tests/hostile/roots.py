@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.need import need
-from tests.steps.building import DEBIAN
+from tests.projects import DEBIAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable

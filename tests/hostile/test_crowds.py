@@ -14,8 +14,9 @@ from bangerbuild.disk.populate import populate
 from bangerbuild.tree import Entry, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, debugfs, make_ext4
 from tests.hostile.running import MIB, digest, run
+from tests.manifests import KEY
 from tests.need import need
-from tests.steps.building import DEBIAN, KEY, Disk, Project
+from tests.projects import DEBIAN, Disk, Project
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ import pytest
 from tests.disk.ext4_tools import is_clean
 from tests.hostile.damage import Region, damaged, make_target, regions
 from tests.hostile.running import Ran, digest, everything_but, run
-from tests.steps.building import KEY, Project
+from tests.manifests import KEY
+from tests.projects import Project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

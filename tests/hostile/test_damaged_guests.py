@@ -18,7 +18,8 @@ from bangerbuild.disk.overlay import SnapshotStore
 from tests.disk.ext4_tools import is_clean
 from tests.hostile.damage import Region, damaged, make_target, regions
 from tests.hostile.running import Ran, digest, run
-from tests.steps.building import KEY, Project, merge
+from tests.manifests import KEY
+from tests.projects import Project, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

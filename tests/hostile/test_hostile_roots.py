@@ -11,7 +11,8 @@ import pytest
 
 from tests.hostile.roots import HOST, LONGEST_NAME, ROOTS, Root, make_root
 from tests.hostile.running import Ran, digest, everything_but, run
-from tests.steps.building import KEY, Disk, Project
+from tests.manifests import KEY
+from tests.projects import Disk, Project
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import BangerError
 from tests.hostile.damage import make_target
 from tests.hostile.running import Ran, digest, run
-from tests.steps.building import Project
+from tests.projects import Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,7 +4,6 @@ import errno
 import os
 import re
 import subprocess
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from bangerbuild.planning import host
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.process import Completed
 from tests.need import need
+from tests.stores import held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,12 +198,7 @@ def test_all_who_only_read_are_waited_for_so_long_together(
     disks = [tmp_path / f"{number}.cow" for number in range(8)]
     for disk in disks:
         disk.write_text("")
-    hold = "import sys\nfiles = [open(name) for name in sys.argv[1:]]\nprint(flush=True)\nsys.stdin.read()"
-    with subprocess.Popen(
-        [sys.executable, "-c", hold, *disks], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as program:
-        assert program.stdout is not None
-        program.stdout.readline()
+    with held("rb", *disks) as program:
         assert all("python" in str(here.holder(disk)) for disk in disks)
         program.communicate()
     assert clock.now <= host.PATIENCE_SECONDS + in_use.POLL_SECONDS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild import execute, graph, store
@@ -16,12 +16,13 @@ from bangerbuild.steps.image_initrd import ImageInitrd
 from bangerbuild.steps.image_kernel import ImageKernel
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from tests.fakes import EPOCH, RecordingReporter
+from tests.projects import Project, by_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.errors import BangerError
-    from bangerbuild.model import Action, Json, Result, Step
+    from bangerbuild.model import Action, Result, Step
     from bangerbuild.sources.source import BootSource
     from bangerbuild.steps import StepKind
 
@@ -29,15 +30,12 @@ ROOTFS_BYTES = 48 << 20
 
 
 @dataclass
-class BootImage:
+class BootImage(Project):
     """One image `x` whose root filesystem is the directory `tree`."""
 
-    directory: Path
     kernel: BootSource | None = None
     initrd: BootSource | None = None
     cmdline_vms: tuple[str, ...] = ()
-    warnings: list[str] = field(default_factory=list)
-    """Of the last build."""
 
     @property
     def boot(self) -> Path:
@@ -45,10 +43,6 @@ class BootImage:
         path = self.directory / "tree" / "boot"
         path.mkdir(parents=True, exist_ok=True)
         return path
-
-    @property
-    def store(self) -> Path:
-        return self.directory / "build"
 
     def host(self, name: str, content: bytes) -> HostBootFile:
         """A kernel or initrd beside the manifest."""
@@ -77,36 +71,25 @@ class BootImage:
     def plan(self) -> dict[str, Action]:
         opened = store.read(self.store)
         made = plan.make(graph.build(self.steps()), opened, LocalHost(opened, EPOCH), epoch=EPOCH)
-        return {action.id: action for action in made.actions}
+        return by_id(made)
 
-    def apply(self) -> dict[str, Result]:
+    def apply(self, *replace: str, keep_going: bool = True) -> dict[str, Result]:
+        assert not replace
         reporter = RecordingReporter()
-        limits = execute.ExecuteOptions(jobs=2, keep_going=True, epoch=EPOCH)
+        limits = execute.ExecuteOptions(jobs=2, keep_going=keep_going, epoch=EPOCH)
         with store.writing(self.store, timeout_seconds=0) as opened:
             host = LocalHost(opened, EPOCH)
             made = plan.make(graph.build(self.steps()), opened, host, epoch=EPOCH)
             results = execute.execute(made, opened, host, reporter, limits)
-        self.warnings = [text for event, text in reporter.events if event == "warning"]
-        return {result.id: result for result in results}
-
-    def build(self) -> None:
-        """Build, and nothing may fail."""
-        assert [result.error.brief for result in self.apply().values() if result.error] == []
+        return self._ended(reporter, results)
 
     def error(self, step_id: str) -> BangerError:
         """Build; the error of the step that has to fail, and that must have left nothing behind."""
-        error = self.apply()[step_id].error
-        assert error is not None, f"{step_id} did not fail"
+        error = super().error(step_id)
         assert "\n" not in error.brief
         assert step_id not in store.read(self.store).records
         assert not list((self.store / ".staging").iterdir())
         return error
-
-    def artifact(self, step_id: str, number: int = 0) -> Path:
-        return self.store / store.read(self.store).records[step_id].artifacts[number]
-
-    def facts(self, step_id: str) -> dict[str, Json]:
-        return dict(store.read(self.store).records[step_id].facts)
 
     def published(self) -> set[str]:
         """The names of all artifacts."""

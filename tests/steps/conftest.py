@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.steps.building import DEBIAN, Project, write_tar
+from tests.projects import DEBIAN, Project, write_tar
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,13 +12,13 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import make_ext4
 from tests.need import need
-from tests.steps.building import Disk, Project, write_tar
+from tests.projects import Disk, Project, write_tar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from tests.steps.building import Found
+    from tests.projects import Found
 
 MIB = 1 << 20
 GIB = 1 << 30

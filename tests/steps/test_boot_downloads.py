@@ -11,14 +11,14 @@ from bangerbuild.errors import FetchError, SourceError
 from bangerbuild.model import Verb
 from bangerbuild.resolving import lockfile
 from tests.kernel.making import RELEASE, bzimage, elf, packed
-from tests.steps.building import DEBIAN, write_tar
+from tests.projects import DEBIAN, write_tar
 from tests.web import Web, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 KERNEL, INITRD = "image.x.kernel", "image.x.initrd"
 CPIO = b"070701" + bytes(104)

@@ -10,7 +10,8 @@ from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
 from tests.disk.ext4_tools import change_superblock, make_ext4
-from tests.steps.building import DEBIAN, KEY, reasons, write_tar
+from tests.manifests import KEY
+from tests.projects import DEBIAN, reasons, write_tar
 from tests.steps.guest_disks import (
     GIB,
     IMAGE,
@@ -27,7 +28,7 @@ from tests.steps.guest_disks import (
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 ID, PATCH = "vm.web.disk.data", "vm.web.disk.data.patch"
 WEB = f'{IMAGE}[vm.web]\nimage = "debian"\n'

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
-    from tests.steps.building import Disk, Project
+    from tests.projects import Disk, Project
 
 WORK = IMAGE + '[vm.web]\nimage = "debian"\nwork = { size = "48MiB" }\nroot = { format = "FORMAT" }\n'
 NOTE = '[[vm.web.file]]\nguest = "~/note"\ncontent = "mine\\n"\n'

@@ -13,7 +13,7 @@ import pytest
 from bangerbuild import pipeline
 from bangerbuild.execute.workspace import JobWorkspace
 from bangerbuild.model import Outcome, Verb
-from tests.steps.building import reasons, write_tar
+from tests.projects import reasons, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest, vm_disk
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.model import Json
-    from tests.steps.building import Disk, Project
+    from tests.projects import Disk, Project
 
 BASE = IMAGE + '[vm.web]\nimage = "debian"\nwork = { size = "32MiB" }\n'
 CONF = '[[vm.web.file]]\nguest = "/etc/app.conf"\ncontent = "port = 80\\n"\n'

@@ -12,12 +12,12 @@ from bangerbuild.model import Verb
 from bangerbuild.resolving import lockfile
 from tests.fetch.repository import add_package
 from tests.need import need
-from tests.steps.building import Disk, codes
+from tests.projects import Disk, codes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 ID = "image.tiny.rootfs"
 MANIFEST = """\

@@ -12,14 +12,14 @@ from bangerbuild.model import Verb
 from bangerbuild.resolving import lockfile
 from tests.formats.oci.making import INDEX, LayoutMaker, layout_of, tarball, whiteout
 from tests.formats.tarmaking import member
+from tests.projects import Disk, codes
 from tests.registry import Registry, running_registry
-from tests.steps.building import Disk, codes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 ID = "image.app.rootfs"
 ONE = tarball(member(b"etc/release", b"one"), member(b"etc/old", b""))

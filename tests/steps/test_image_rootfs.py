@@ -21,13 +21,13 @@ from bangerbuild.model import Verb
 from bangerbuild.steps.image_rootfs import ImageRootfs
 from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
 from tests.need import need
-from tests.steps.building import DEBIAN, Disk, codes, write_tar
+from tests.projects import DEBIAN, Disk, codes, write_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 MIB = 1 << 20
 ID = "image.debian.rootfs"

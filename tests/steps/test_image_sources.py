@@ -21,7 +21,7 @@ from tests.disk.ext4_tools import make_ext4
 from tests.formats.oci.making import LayoutMaker, layout_of, opaque, tarball, whiteout
 from tests.formats.tarmaking import member
 from tests.need import need
-from tests.steps.building import DEBIAN, Disk, codes, write_tar
+from tests.projects import DEBIAN, Disk, codes, write_tar
 from tests.web import Web, serving
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Json
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 MIB = 1 << 20
 ID = "image.debian.rootfs"

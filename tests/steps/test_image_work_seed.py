@@ -10,7 +10,7 @@ from bangerbuild.errors import SourceError
 from bangerbuild.steps.image_work_seed import ImageWorkSeed
 from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized, size_name
 from tests.disk.ext4_tools import make_ext4
-from tests.steps.building import DEBIAN, Disk, write_tar
+from tests.projects import DEBIAN, Disk, write_tar
 from tests.steps.guest_disks import (
     GIB,
     IMAGE,
@@ -25,7 +25,7 @@ from tests.steps.guest_disks import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 SEED, SEED_1G = "image.debian.work_seed", "image.debian.work_seed@1GiB"
 FILES = {".bashrc": "alias ll='ls -l'\n", ".config/app.toml": "dark = true\n"}

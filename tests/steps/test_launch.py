@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Step, Workspace
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 IMAGE = "image.bookworm"
 BASE = "images/bookworm/0123/rootfs.ext4"

@@ -19,7 +19,7 @@ from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import clone, make_ext4
-from tests.steps.building import write_tar
+from tests.projects import write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.tree import GuestChange
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 CONF = GuestFile("/etc/app.conf", b"port = 80\n", 0o640, 7, 8)
 KEYS = "/root/.ssh/authorized_keys"

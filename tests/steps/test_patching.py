@@ -16,7 +16,7 @@ from bangerbuild.steps import differences as told
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import assert_clean, make_ext4
-from tests.steps.building import Disk
+from tests.projects import Disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -12,7 +12,7 @@ from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situa
 from bangerbuild.steps.root import Root
 from tests.disk.ext4_tools import make_ext4
 from tests.need import need
-from tests.steps.building import DEBIAN, codes, reasons
+from tests.projects import DEBIAN, codes, reasons
 from tests.steps.guest_disks import (
     IMAGE,
     MIB,
@@ -29,7 +29,7 @@ from tests.steps.guest_disks import (
 if TYPE_CHECKING:
     from typing import Literal
 
-    from tests.steps.building import Disk, Project
+    from tests.projects import Disk, Project
 
 ID, PATCH, BASE = "vm.web.root", "vm.web.root.patch", "image.debian.rootfs"
 RAW, SNAPSHOT = 'root.format = "raw"\n', 'root.format = "snapshot"\n'

@@ -16,11 +16,12 @@ from bangerbuild.errors import GuestPathError, SourceError
 from bangerbuild.execute import deduplication, workspace
 from bangerbuild.execute.recheck import Sources
 from tests.fakes import FakeHost
-from tests.steps.building import DEBIAN, KEY, Disk, write_tar
+from tests.manifests import KEY
+from tests.projects import DEBIAN, Disk, write_tar
 
 if TYPE_CHECKING:
     from bangerbuild.model import Source
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 HEAD = f"""\
 [image.debian]

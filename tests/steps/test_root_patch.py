@@ -16,15 +16,16 @@ from bangerbuild.errors import GuestPathError, SourceError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps.root_patch import RootPatch
 from tests.conftest import PROJECT
+from tests.manifests import KEY
 from tests.need import need
+from tests.projects import DEBIAN, codes, write_tar
 from tests.stats import stat_but_atime
-from tests.steps.building import DEBIAN, KEY, codes, write_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.steps.building import Disk, Project
+    from tests.projects import Disk, Project
 
 MIB = 1 << 20
 IMAGE = '[image.debian.rootfs]\ntar = "root.tar"\nsize = "24MiB"\n'
@@ -501,7 +502,7 @@ def test_a_synced_tree_may_be_large_without_being_held_in_memory(debian: Project
         'file_sync = [{ host = "big", guest = "/srv/big" }]\n'
     )
     code = (
-        "import re, sys\nfrom pathlib import Path\nfrom tests.steps.building import Project\n"
+        "import re, sys\nfrom pathlib import Path\nfrom tests.projects import Project\n"
         "project = Project(Path(sys.argv[1]))\nproject.build()\n"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', Path('/proc/self/status').read_text())[1])\n"
     )

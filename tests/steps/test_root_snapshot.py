@@ -13,7 +13,7 @@ from bangerbuild.errors import SnapshotError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps.root import Root
 from tests.disk.ext4_tools import assert_clean, make_ext4
-from tests.steps.building import DEBIAN, Project, codes, reasons, write_tar
+from tests.projects import DEBIAN, Project, codes, reasons, write_tar
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from bangerbuild.steps import patching
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 HEAD = """\
 [image.debian]

@@ -14,7 +14,7 @@ from tests.disk.journals import Log, blocks_of, differing_blocks
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 IMAGE = '[image.debian.rootfs]\ntar = "root.tar"\nsize = "24MiB"\n'
 ID = "vm.web.root.patch"

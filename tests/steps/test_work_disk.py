@@ -11,9 +11,10 @@ from bangerbuild.commands import status
 from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.steps.work_disk import WorkDisk
 from tests.disk.ext4_tools import assert_clean, change_superblock, make_ext4
+from tests.manifests import KEY
 from tests.need import lacking, need
+from tests.projects import by_id, reasons
 from tests.stats import stat_but_atime
-from tests.steps.building import KEY, by_id, reasons
 from tests.steps.guest_disks import (
     GIB,
     IMAGE,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.conftest import CommandLine
-    from tests.steps.building import Project
+    from tests.projects import Project
 
 ID, PATCH, SEED = "vm.web.work", "vm.web.work.patch", "image.debian.work_seed"
 SEEDED = f'{IMAGE}[image.debian.work_seed]\next4 = "skel.ext4"\n'

@@ -8,11 +8,12 @@ from bangerbuild import manifest
 from bangerbuild.errors import GuestPathError
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.steps.work_patch import WorkPatch
-from tests.steps.building import KEY, reasons
+from tests.manifests import KEY
+from tests.projects import reasons
 from tests.steps.guest_disks import IMAGE, as_guest, precious, vm_disk, write_precious
 
 if TYPE_CHECKING:
-    from tests.steps.building import Disk, Project
+    from tests.projects import Disk, Project
 
 DISK, ID = "vm.web.work", "vm.web.work.patch"
 OTHER_KEY = KEY.replace("me@host", "you@host")

@@ -22,7 +22,7 @@ from bangerbuild.store import locks, sessions
 from bangerbuild.store.publishing import Publication
 from bangerbuild.store.sessions import LOCKS, STAGING
 from tests.conftest import PROJECT
-from tests.steps.building import DEBIAN, write_tar
+from tests.projects import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE
 from tests.store.test_contents import OTHER, ROOT, publish, staged, standing
 from tests.stores import is_as_published

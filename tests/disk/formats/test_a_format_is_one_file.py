@@ -20,7 +20,7 @@ from bangerbuild.model.request import RunOptions
 from bangerbuild.pipeline import load_request, look
 from tests.disk.formats.toy import HEADER, InvertedBlocks, Toy, unpacked
 from tests.kernel.making import elf
-from tests.steps.building import DEBIAN, Disk, Project, codes, write_tar
+from tests.projects import DEBIAN, Disk, Project, codes, write_tar
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

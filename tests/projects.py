@@ -1,4 +1,4 @@
-"""A project directory with a manifest, built in process; and disks as other programs see them."""
+"""Project directories, built in process; and disks as other programs see them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from tests.fakes import RecordingReporter
 from tests.need import need
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.errors import BangerError
     from bangerbuild.model import Action, Json, Plan, Reason, Result, Step
 
 ROOTFS_BYTES = 24 << 20
-KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBmJQdNVdGsPVVYvTLVVUTDoDiVIcTjOGYUFDSkvAnwA me@host"
 
 DEBIAN: Mapping[str, str | bytes] = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nwww-data:x:33:33::/var/www:/bin/false\n",
@@ -58,6 +57,15 @@ def write_tar(target: Path, files: Mapping[str, str | bytes], links: Mapping[str
             entry.type, entry.linkname = tarfile.SYMTYPE, to
             archive.addfile(entry)
     return target
+
+
+def write_small(directory: Path, manifest: str) -> Path:
+    """A manifest, and the directory `tree` for the image of its VMs; the manifest's path."""
+    (directory / "tree/etc").mkdir(parents=True)
+    (directory / "tree/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    path = directory / "vm.toml"
+    path.write_text(manifest)
+    return path
 
 
 @dataclass
@@ -92,6 +100,9 @@ class Project:
             options=run_options,
             reporter=reporter,
         )
+        return self._ended(reporter, results)
+
+    def _ended(self, reporter: RecordingReporter, results: Sequence[Result]) -> dict[str, Result]:
         self.warnings = [text for event, text in reporter.events if event == "warning"]
         return {result.id: result for result in results}
 
@@ -106,16 +117,24 @@ class Project:
         assert error is not None, f"{step_id} did not fail"
         return error
 
+    def artifact(self, step_id: str, number: int = 0) -> Path:
+        """What the last run of a step made."""
+        return self.store / store.read(self.store).records[step_id].artifacts[number]
+
+    def facts(self, step_id: str) -> dict[str, Json]:
+        """What the last run of a step remembers."""
+        return dict(store.read(self.store).records[step_id].facts)
+
     def image(self, name: str = "debian") -> Path:
         """The newest rootfs of an image."""
-        return self.store / store.read(self.store).records[f"image.{name}.rootfs"].artifacts[0]
+        return self.artifact(f"image.{name}.rootfs")
 
     def cow(self, vm: str = "web") -> Path:
         return self.store / "vms" / vm / "root.cow"
 
     def base(self, vm: str = "web") -> Path:
         """The image that a VM's record names."""
-        return self.store / str(store.read(self.store).records[f"vm.{vm}.root"].facts["base"])
+        return self.store / str(self.facts(f"vm.{vm}.root")["base"])
 
     def guest(self, vm: str = "web") -> Disk:
         """What a VM's root looks like once its store is merged into its base."""
