@@ -11,8 +11,6 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
-
 from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs
@@ -210,6 +208,8 @@ def _exclusion(patterns: tuple[str, ...]) -> Callable[[str, os.stat_result], boo
     """Whether a path is left out. A directory that is takes all below it along, as in git."""
     if not patterns:
         return lambda _path, _found: False
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415  30 ms that a tree without patterns saves
+
     try:
         spec = GitIgnoreSpec.from_lines(patterns)
     except ValueError as err:  # pathspec's own error is a ValueError in every version

@@ -70,6 +70,17 @@ class Elsewhere:
         return pinned_content(f"{role}.{self.word}", self)
 
 
+class DeclaredSize:
+    """An image source whose filesystem has the declared size; without one, that is known when it is made."""
+
+    size_bytes: int | None
+
+    @property
+    def known_bytes(self) -> int | None:
+        """See ImageSource."""
+        return self.size_bytes
+
+
 class Independent:
     """An image source that needs no other step."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.model import Source
-from bangerbuild.sources.bases import Independent, NeverLocked
+from bangerbuild.sources.bases import DeclaredSize, Independent, NeverLocked
 from bangerbuild.sources.source import Content, EntryTree
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DirectorySource(Independent, NeverLocked):
+class DirectorySource(DeclaredSize, Independent, NeverLocked):
     """A directory of the host. Owners become 0:0 unless `keep_owner`."""
 
     word: ClassVar[str] = "directory"
@@ -48,11 +48,6 @@ class DirectorySource(Independent, NeverLocked):
     def written(self) -> str:
         """See DeclaredSource."""
         return self.path.written
-
-    @property
-    def known_bytes(self) -> int | None:
-        """See ImageSource."""
-        return self.size_bytes
 
     @property
     def host_paths(self) -> tuple[Path, ...]:

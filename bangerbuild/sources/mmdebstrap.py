@@ -11,7 +11,7 @@ from bangerbuild.errors import SourceError
 from bangerbuild.fetch.mmdebstrap import Made, make
 from bangerbuild.fetch.mmdebstrap_program import Suite
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.sources.bases import Elsewhere, Independent
+from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.files import FileContent
 from bangerbuild.sources.source import Program, required_pin, users_cache
 from bangerbuild.sources.tar import TarSource
@@ -33,13 +33,12 @@ _PACKAGE = re.compile(r"[^\s,\0-][^\s,\0]*")
 
 
 @dataclass(frozen=True)
-class MmdebstrapSource(Independent, Elsewhere):
+class MmdebstrapSource(DeclaredSize, Independent, Elsewhere):
     """Packages of a Debian suite; what they were pinned to counts, not what was asked for."""
 
     word: ClassVar[str] = "mmdebstrap"
     keys: ClassVar[tuple[str, ...]] = ("max_size",)
     programs: ClassVar[tuple[Program, ...]] = (Program("mmdebstrap", "makes Debian root filesystems"),)
-    known_bytes: ClassVar[None] = None
     own_pin: ClassVar[Pin | None] = None
 
     suite: str = field(metadata=NO_RECIPE)

@@ -18,7 +18,7 @@ from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.sources import container
-from bangerbuild.sources.bases import HostFile, Independent
+from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OciArchiveSource(Independent, HostFile):
+class OciArchiveSource(DeclaredSize, Independent, HostFile):
     """An image in an archive: the file's content, the tag and the platform count."""
 
     word: ClassVar[str] = "oci"
     keys: ClassVar[tuple[str, ...]] = container.KEYS
-    known_bytes: ClassVar[None] = None
 
     transport: str
     """`oci-archive` or `docker-archive`."""

@@ -13,7 +13,7 @@ from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.sources import container, registry
-from bangerbuild.sources.bases import Elsewhere, Independent
+from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.source import Program, required_pin, users_cache
 
 if TYPE_CHECKING:
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedImage(Independent, Elsewhere):
+class NamedImage(DeclaredSize, Independent, Elsewhere):
     """A container image that is named by a tag, and pinned to its manifest's digest and a platform."""
 
     word: ClassVar[str] = "oci"
     keys: ClassVar[tuple[str, ...]] = container.KEYS
-    known_bytes: ClassVar[None] = None
     own_pin: ClassVar[Pin | None] = None
 
     reference: str = field(metadata=NO_RECIPE)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import NO_RECIPE, StepId
-from bangerbuild.sources.bases import NeverLocked
+from bangerbuild.sources.bases import DeclaredSize, NeverLocked
 from bangerbuild.sources.source import Content, ImageArtifact
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OtherImage(NeverLocked):
+class OtherImage(DeclaredSize, NeverLocked):
     """Another image's filesystem. Its fingerprint counts as an input, so its name need not."""
 
     word: ClassVar[str] = "image"
@@ -47,11 +47,6 @@ class OtherImage(NeverLocked):
     def written(self) -> str:
         """See DeclaredSource."""
         return f"image {self.image}"
-
-    @property
-    def known_bytes(self) -> int | None:
-        """See ImageSource."""
-        return self.size_bytes
 
     @property
     def based_on(self) -> str | None:

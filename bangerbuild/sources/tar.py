@@ -10,7 +10,7 @@ from bangerbuild.formats.archive import open_archive
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.tarheader import is_header
 from bangerbuild.model import NO_RECIPE
-from bangerbuild.sources.bases import HostFile, Independent
+from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 from bangerbuild.sources.files import FileContent, claims_file
 from bangerbuild.sources.source import Content, EntryTree
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TarSource(Independent, HostFile):
+class TarSource(DeclaredSize, Independent, HostFile):
     """A tarball; its compression is told from its content."""
 
     word: ClassVar[str] = "tar"
     article: ClassVar[str] = "a tarball"
     keys: ClassVar[tuple[str, ...]] = ("max_size",)
-    known_bytes: ClassVar[None] = None
 
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)

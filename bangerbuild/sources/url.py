@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.fetch.download import download
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources import files
-from bangerbuild.sources.bases import Elsewhere, Independent
+from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.file_kinds import FILE_KINDS
 from bangerbuild.sources.source import BootContent, pinned_content, required_pin, users_cache
 
@@ -63,11 +63,10 @@ class _Download(Elsewhere):
 
 
 @dataclass(frozen=True)
-class UrlSource(Independent, _Download):
+class UrlSource(DeclaredSize, Independent, _Download):
     """A filesystem, or a tarball of one, to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
-    known_bytes: ClassVar[None] = None
 
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)

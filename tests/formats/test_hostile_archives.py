@@ -317,7 +317,7 @@ LOOKS = {
     b"x" * 9000: "is no tarball",
     b"QFI\xfb" + bytes(2000): "is no tarball but a qcow2 disk image",
     b"hsqs" + bytes(2000): "is no tarball but a squashfs image",
-    b"PK\x03\x04" + bytes(2000): "is no tarball but a zip file",
+    b"PK\x03\x04" + bytes(2000): "is no tarball but a zip archive",
     b"\x04\x22\x4d\x18" + bytes(2000): "is no tarball but an lz4 stream",
     b"<!DOCTYPE html>": "is no tarball but a web page",
     gzip.compress(b""): "is empty inside its gzip compression",
