@@ -503,8 +503,8 @@ from bangerbuild.sources.oci_archive import OciArchiveSource
 source = OciArchiveSource(HostPath(Path(sys.argv[1]), "it"), sys.argv[2], None, "linux/amd64")
 size = 0
 with (
-    container.archived(source) as found,
-    open_layers(found.layout, found.image, written="it") as entries,
+    source.image() as (layout, image),
+    open_layers(layout, image, written="it") as entries,
 ):
     for entry in entries:
         while entry.content and (piece := entry.content.read(1 << 20)):
