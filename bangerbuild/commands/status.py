@@ -138,9 +138,9 @@ def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
 
 
 def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
-    sizes = [
+    columns = [
         "-" if value is None else sizes.readable(value)
         for value in (status.size_bytes, status.allocated_bytes)
     ]
     state = f"{status.state}, in use" if status.in_use else status.state
-    return state, sizes[0], sizes[1], status.path, status.base or ""
+    return state, columns[0], columns[1], status.path, status.base or ""
