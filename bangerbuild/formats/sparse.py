@@ -34,7 +34,7 @@ def joined(pairs: Iterable[tuple[int, int]]) -> Extents:
     for offset, length in pairs:
         if offset < end or length < 0:
             raise FormatError("has a damaged sparse map")
-        if length and extents and offset == end:
+        if length and extents and offset == sum(extents[-1]):
             extents[-1] = (extents[-1][0], extents[-1][1] + length)
         elif length:
             extents.append((offset, length))
