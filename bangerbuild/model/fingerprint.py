@@ -171,8 +171,8 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
 def _parts(owner: type) -> _Parts | None:
     """The fields of a dataclass for a recipe: name, manifest key, whether only a digest is kept (cached).
 
-            None if it is no dataclass.
-        """
+    None if it is no dataclass.
+    """
     if owner not in _known_parts:
         _known_parts[owner] = _found_parts(owner)
     return _known_parts[owner]
