@@ -40,13 +40,13 @@ class BestEffortStream:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """See TextIO."""
+        """Write a text; its length, whether it could be written or not."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        """See TextIO."""
+        """Flush the stream, if that works."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 

@@ -9,6 +9,7 @@ from bangerbuild.closing import Closing
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
@@ -52,6 +53,7 @@ class ParsedBase(Closing):
         with self._lock:
             return self._handle.duplicate(blocks, now=now)
 
+    @override
     def close(self) -> None:
         """Free what was parsed, once no handle made from it is open any more."""
         self._handle.abandon()

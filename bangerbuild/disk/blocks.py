@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.closing import Closing
 from bangerbuild.errors import FULL, FULL_HINT, FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,7 +48,7 @@ class Blocks(Protocol):
         """Make everything written so far part of the disk, and durable."""
 
 
-class RawFile(Closing):
+class RawFile(Closing, Blocks):
     """A file or block device that holds a disk byte for byte. It must exist, and its size never changes.
 
     Args:
@@ -72,8 +73,8 @@ class RawFile(Closing):
             self.name, os.O_RDWR if writable else os.O_RDONLY, beside=beside
         )
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         if offset + length > self.size_bytes:  # a damaged filesystem can refer to any offset
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         try:
@@ -88,8 +89,8 @@ class RawFile(Closing):
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         return data
 
+    @override
     def write(self, offset: int, data: bytes | bytearray) -> None:
-        """See Blocks."""
         check_end(self, offset, len(data))
         view = memoryview(data)
         try:
@@ -99,8 +100,8 @@ class RawFile(Closing):
         except OSError as err:
             raise host_error(f"cannot write '{self.name}'", err) from err
 
+    @override
     def flush(self) -> None:
-        """See Blocks."""
         if self.writable and self._durable:
             try:
                 os.fsync(self._fd)
@@ -126,6 +127,7 @@ class RawFile(Closing):
         except OSError as err:
             raise host_error(f"there is no room for '{self.name}'", err) from err
 
+    @override
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         if self._fd >= 0:

@@ -18,15 +18,15 @@ import struct
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import durable, inode_flags, tools, undo_file
-from bangerbuild.disk.blocks import RawFile, check_end
+from bangerbuild.disk.blocks import Blocks, RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
+from bangerbuild.overriding import override
 from bangerbuild.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.superblock import Superblock
 
 NOTE_SUFFIX = ".grow"
@@ -209,7 +209,7 @@ def _forget(disk: Path) -> None:
     durable.sync_one(disk.parent)
 
 
-class BeforeGrowth:
+class BeforeGrowth(Blocks):
     """A read-only view of a disk as it was before an interrupted growth.
 
     Args:
@@ -259,8 +259,8 @@ class BeforeGrowth:
                 hint=_hint(path),
             )
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         check_end(self, offset, length)
         data = bytearray(self._disk.read(offset, length))
         for start, place, size in self._stretches:
@@ -269,12 +269,14 @@ class BeforeGrowth:
                 data[at - offset : stop - offset] = self._undo.read(place + at - start, stop - at)
         return bytes(data)
 
+    @override
     def write(self, offset: int, data: bytes) -> None:
         """Refused: the view is read-only."""
         raise FilesystemError(f"'{self.name}' is open for reading: {len(data)} bytes at {offset}")
 
+    @override
     def flush(self) -> None:
-        """See Blocks."""
+        pass
 
     def close(self) -> None:
         """Close the disk and the undo file."""

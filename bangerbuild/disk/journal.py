@@ -17,7 +17,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import jbd2
-from bangerbuild.disk.blocks import read_layered
+from bangerbuild.disk.blocks import Blocks, read_layered
 from bangerbuild.disk.libext2fs import crc32c, open_handle
 from bangerbuild.disk.replay import Log, replay
 from bangerbuild.disk.superblock import (
@@ -29,9 +29,9 @@ from bangerbuild.disk.superblock import (
     parse_superblock,
 )
 from bangerbuild.errors import FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
-    from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.replay import Replay
 
 _COMPAT_HAS_JOURNAL = 0x4
@@ -82,7 +82,7 @@ def _journal_inode(superblock: bytes, compat: int, name: str) -> int:
     return int(ino)
 
 
-class Replayed:
+class Replayed(Blocks):
     """A read-only disk: blocks that are in a journal are read from there, all others from the disk below.
 
     The superblock is the one after a replay, so it is not marked as having a journal to replay. The journal's
@@ -103,8 +103,8 @@ class Replayed:
         old = below.read(OFFSET, SIZE)
         self._superblock = _recovered(old, self.read(OFFSET, SIZE), self.name, has_errors=changes.has_errors)
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         if offset + length > self.size_bytes:
             raise FilesystemError(f"'{self.name}' ends before byte {offset + length}")
         return read_layered(offset, length, self._block_bytes, self._own, self._below.read)
@@ -121,6 +121,7 @@ class Replayed:
             data = jbd2.MAGIC_BYTES + data[4:]
         return data[:at] + self._superblock + data[at + SIZE :] if has_superblock else data
 
+    @override
     def write(self, offset: int, data: bytes) -> None:
         """Refused: the view is read-only."""
         raise FilesystemError(
@@ -128,8 +129,9 @@ class Replayed:
             hint=f"e2fsck -p '{self.name}'",
         )
 
+    @override
     def flush(self) -> None:
-        """See Blocks; there is nothing to write."""
+        """There is nothing to write."""
 
 
 def _recovered(old: bytes, journaled: bytes, name: str, *, has_errors: bool) -> bytes:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Self, cast
 
 from bangerbuild.closing import Closing
 from bangerbuild.disk import snapshot
-from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
+from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_layered
 from bangerbuild.errors import OtherBaseError, SnapshotError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from bangerbuild.disk.blocks import Blocks
 
 PENDING_LIMIT_BYTES = 32 << 20
 _PIECE_CHUNKS = 256
@@ -51,7 +51,7 @@ def make_file(
         os.close(fd)
 
 
-class SnapshotStore(Closing):
+class SnapshotStore(Closing, Blocks):
     """A store over its base: a chunk that is not in the store is read from the base; writes go to the store.
 
     Writes are kept in memory until `commit`, or until there are too many. The store file is changed in place;
@@ -203,15 +203,16 @@ class SnapshotStore(Closing):
         for chunk in heapq.merge(self._slots, new):
             yield chunk, self._chunk(chunk)
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         return read_layered(offset, length, self.chunk_bytes, self._own_chunk, self.base.read)
 
     def _own_chunk(self, chunk: int) -> bytes | None:
         return self._chunk(chunk) if chunk in self._pending or chunk in self._slots else None
 
+    @override
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks. Writes beyond a limit go to the store's file, but have no pairs until `commit`."""
+        """Writes beyond a limit go to the store's file, but have no pairs until `commit`."""
         check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self.chunk_bytes):
             if len(piece) < self.chunk_bytes:
@@ -221,8 +222,8 @@ class SnapshotStore(Closing):
         if len(self._pending) * self.chunk_bytes > PENDING_LIMIT_BYTES:
             self._place_pending()
 
+    @override
     def flush(self) -> None:
-        """See Blocks."""
         self.commit()
 
     def commit(self) -> None:
@@ -323,6 +324,7 @@ class SnapshotStore(Closing):
             )
         return self._file.read(slot * self.chunk_bytes, self.chunk_bytes)
 
+    @override
     def close(self) -> None:
         """Discard what was not committed, and close the file if it was opened here."""
         if self._own:

@@ -13,10 +13,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import redo_log
-from bangerbuild.disk.blocks import RawFile, check_end, read_layered
+from bangerbuild.disk.blocks import Blocks, RawFile, check_end, read_layered
 from bangerbuild.disk.redo_log import DIGEST_BYTES, SECTOR_BYTES, RedoLog
 from bangerbuild.disk.transaction import half_changed
 from bangerbuild.errors import FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +103,7 @@ def _refused(brief: str, details: str, path: Path) -> FilesystemError:
     )
 
 
-class Recovered:
+class Recovered(Blocks):
     """A read-only view of a disk as it will be after `recover`.
 
     Args:
@@ -128,8 +129,8 @@ class Recovered:
             self.close()
             raise
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         check_end(self, offset, length)
         if self._log is None or not self._holds:
             return self._file.read(offset, length)
@@ -142,12 +143,14 @@ class Recovered:
         end = min(start + self._log.chunk_bytes, self.size_bytes)
         return new + self._file.read(start + len(new), end - start - len(new))  # the disk was enlarged since
 
+    @override
     def write(self, offset: int, data: bytes) -> None:
         """Refused: the view is read-only."""
         raise FilesystemError(f"'{self.name}' is open for reading: {len(data)} bytes at {offset}")
 
+    @override
     def flush(self) -> None:
-        """See Blocks."""
+        pass
 
     def close(self) -> None:
         """Close the disk and the log."""

@@ -28,6 +28,7 @@ from bangerbuild.disk import durable
 from bangerbuild.disk.blocks import RawFile, host_error
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +244,7 @@ class RedoLog(Closing):
         """The new bytes of a chunk."""
         return self._file.read(self.places[chunk], self._length(chunk))
 
+    @override
     def close(self) -> None:
         """Close the file; a second call does nothing."""
         self._file.close()

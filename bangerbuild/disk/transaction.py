@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.closing import Closing
 from bangerbuild.disk import redo_log
-from bangerbuild.disk.blocks import RawFile, check_end, chunked, read_layered
+from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_layered
 from bangerbuild.disk.redo_log import LogWriter
 from bangerbuild.errors import FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,7 +30,7 @@ RESTORE_LIMIT_BYTES = 32 << 20
 PIECE_BYTES = 1 << 20
 
 
-class Transaction(Closing):
+class Transaction(Closing, Blocks):
     """A disk in a file that nothing else has open: `flush` commits; without it nothing changes.
 
     Args:
@@ -62,8 +63,8 @@ class Transaction(Closing):
         """
         self._chunk_bytes, self._is_unused = chunk_bytes, is_unused
 
+    @override
     def read(self, offset: int, length: int) -> bytes:
-        """See Blocks."""
         check_end(self, offset, length)
         return read_layered(offset, length, self._chunk_bytes, self._own_chunk, self._file.read)
 
@@ -78,8 +79,8 @@ class Transaction(Closing):
     def _on_disk(self, chunk: int) -> bytes:
         return self._file.read(chunk * self._chunk_bytes, self._length(chunk))
 
+    @override
     def write(self, offset: int, data: bytes) -> None:
-        """See Blocks."""
         check_end(self, offset, len(data))
         for chunk, within, piece in chunked(offset, data, self._chunk_bytes):
             if len(piece) < self._length(chunk):
@@ -109,6 +110,7 @@ class Transaction(Closing):
             self._log.add(chunk, old, new)
         self._pending.clear()
 
+    @override
     def flush(self) -> None:
         """Commit what was written since the last commit.
 
@@ -160,6 +162,7 @@ class Transaction(Closing):
             return False
         return True
 
+    @override
     def close(self) -> None:
         """Close the file and discard what was not committed; a second call does nothing."""
         if self._log is not None:

@@ -180,7 +180,7 @@ class _Run:
             workspace = JobWorkspace(
                 self.actions, self.store, self.limits.epoch, self.shared, self.host.survey
             )
-            workspace.offline, workspace.progress = self.limits.offline, self.reporter.progressed
+            workspace.offline, workspace.tell = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
                 self._report_started(job)
             future = pool.submit(self._run, job, workspace)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.execute import deduplication
-from bangerbuild.model import Record, unseen
+from bangerbuild.model import Record, Workspace, unseen
+from bangerbuild.overriding import override
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -88,8 +89,8 @@ class Shared:
         self._stack.close()
 
 
-class JobWorkspace:
-    """See Workspace; the steps of a job share the staged files.
+class JobWorkspace(Workspace):
+    """The `Workspace` of the steps of one job, which share the staged files.
 
     Args:
         actions: of the whole plan, by id.
@@ -99,6 +100,8 @@ class JobWorkspace:
         survey: gives a host tree as it was planned, see View.
     """
 
+    offline: bool = False
+
     def __init__(
         self,
         actions: Mapping[str, Action],
@@ -107,10 +110,9 @@ class JobWorkspace:
         shared: Shared,
         survey: Callable[[Source], Survey],
     ) -> None:
-        self.survey = survey
-        self.shared = shared.get
-        self.using = shared.using
-        self.epoch = epoch
+        self._survey = survey
+        self._shared = shared
+        self._epoch = epoch
         self._staging: Path | None = None
         self.staged: dict[str, Path] = {}
         self.guests: set[str] = set()
@@ -120,8 +122,8 @@ class JobWorkspace:
         self._digests: dict[str, str] = {}
         self.files: dict[str, Mapping[str, str]] = {}
         self.warnings: list[tuple[str, str]] = []
-        self.offline = False
-        self.progress: Progress = unseen
+        self.tell: Progress = unseen
+        """Is told of `progress`."""
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}
@@ -134,31 +136,38 @@ class JobWorkspace:
         return self._current
 
     @property
+    @override
+    def epoch(self) -> int:
+        return self._epoch
+
+    @property
+    @override
     def fingerprint(self) -> str:
-        """See Workspace."""
         return self._action.fingerprint
 
     @property
+    @override
     def verb(self) -> Verb:
-        """See Workspace."""
         return self._action.verb
 
     @property
+    @override
     def pin(self) -> Pin | None:
-        """See Workspace."""
         return self._action.pin
 
     @property
+    @override
     def remakes_disk(self) -> bool:
-        """See Workspace. Asked of the store once more: a VM may have run since the plan was made."""
+        """Asked of the store once more: a VM may have run since the plan was made."""
         return self._action.remakes_disk and not any(
             artifact in self.staged or (self._store.exists(artifact) and self._store.modified(artifact))
             for artifact in self._action.artifacts
         )
 
     @property
+    @override
     def staging(self) -> Path:
-        """See Workspace; made when it is first asked for."""
+        """Made when it is first asked for."""
         if self._staging is None:
             self._staging = self._store.stage()
         return self._staging
@@ -208,20 +217,20 @@ class JobWorkspace:
             return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
         return [record]
 
+    @override
     def artifact(self, step_id: str) -> str:
-        """See View."""
         return self.artifacts(step_id)[0]
 
+    @override
     def artifacts(self, step_id: str) -> tuple[str, ...]:
-        """See View."""
         return self._actions[step_id].artifacts
 
+    @override
     def path(self, artifact: str) -> Path:
-        """See View."""
         return self.staged.get(artifact, self._store.path / artifact)
 
+    @override
     def facts(self, step_id: str) -> Mapping[str, Json]:
-        """See View."""
         if step_id in self._facts:
             return self._facts[step_id]
         record = self._store.record(step_id, self._actions[step_id].fingerprint)
@@ -232,32 +241,32 @@ class JobWorkspace:
             )
         return record.facts
 
+    @override
     def ledger(self, step_id: str) -> Mapping[str, str]:
-        """See View."""
         return self._store.ledger(step_id)
 
+    @override
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
-        """See View."""
         return self._store.intended_ledger(step_id)
 
+    @override
     def intend(self, files: Mapping[str, str]) -> None:
-        """See Workspace."""
         self._store.intend(self._action.id, files)
 
+    @override
     def wrote(self, files: Mapping[str, str]) -> None:
-        """See Workspace."""
         self.files[self._action.id] = files
 
+    @override
     def is_new(self, artifact: str) -> bool:
-        """See Workspace."""
         return artifact in self.new
 
+    @override
     def is_staged(self, artifact: str) -> bool:
-        """See Workspace."""
         return artifact in self.staged
 
+    @override
     def create(self, artifact: str, *, guests: bool = False) -> Path:
-        """See Workspace."""
         path = self.staged.get(artifact)
         if path is None:
             path = self.staged[artifact] = self._store.staged(artifact)
@@ -270,12 +279,12 @@ class JobWorkspace:
         self.new.add(artifact)
         return path
 
+    @override
     def has_digest(self, artifact: str, digest: str) -> None:
-        """See Workspace."""
         self._digests[artifact] = digest
 
+    @override
     def copy(self, artifact: str, *, sharing: bool) -> Path | None:
-        """See Workspace."""
         with self.in_place(artifact) as published:
             guests = self._store.modified(artifact)
             path = self.create(artifact, guests=guests)
@@ -289,8 +298,8 @@ class JobWorkspace:
             return None
 
     @contextmanager
+    @override
     def in_place(self, artifact: str) -> Iterator[Path]:
-        """See Workspace."""
         if artifact in self.staged:
             yield self.staged[artifact]
             return
@@ -306,6 +315,22 @@ class JobWorkspace:
                 raise
             raise StoreError(f"'{path}' can't be changed: {(err.strerror or str(err)).lower()}") from err
 
+    @override
     def warn(self, message: str) -> None:
-        """See Workspace."""
         self.warnings.append((self._action.id, message))
+
+    @override
+    def survey(self, source: Source) -> Survey:
+        return self._survey(source)
+
+    @override
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        return self._shared.get(key, make)
+
+    @override
+    def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> AbstractContextManager[T]:
+        return self._shared.using(key, make)
+
+    @override
+    def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
+        self.tell(what, done_bytes, total_bytes)

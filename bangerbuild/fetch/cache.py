@@ -33,6 +33,7 @@ from bangerbuild.fetch.locked_files import (
     locked,
     removed_bytes,
 )
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -109,6 +110,7 @@ class Cache(Closing):
         """By digest: an open, locked file whose content was verified."""
         self._changing = threading.Lock()
 
+    @override
     def close(self) -> None:
         """Unlock all blobs; other processes may then remove them."""
         with self._changing:
@@ -204,7 +206,7 @@ class Cache(Closing):
             tag.write_text(TAG)
 
     def publish(self, draft: Draft, digest: str) -> Blob:
-        """See Draft."""
+        """Make a draft the blob of this digest, see `Draft.publish`."""
         path, fd = self.blobs / digest, os.dup(draft.file.fileno())
         os.fsync(fd)
         draft.path.rename(path)

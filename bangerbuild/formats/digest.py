@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os
@@ -45,18 +46,18 @@ class DigestCache(Protocol):
         """Remembers it."""
 
 
-class MemoryDigestCache:
+class MemoryDigestCache(DigestCache):
     """A DigestCache that lasts as long as the object."""
 
     def __init__(self) -> None:
         self._digests: dict[tuple[int, ...], str] = {}
 
-    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002 - the key is enough
-        """The digest that was put for this stat."""
+    @override
+    def get(self, path: str, found: os.stat_result) -> str | None:  # the path is not needed
         return self._digests.get(stat_key(found))
 
-    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002 - the key is enough
-        """Remembers it."""
+    @override
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:
         self._digests[stat_key(found)] = digest
 
 

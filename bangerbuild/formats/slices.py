@@ -6,6 +6,8 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from bangerbuild.overriding import override
+
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
@@ -19,14 +21,14 @@ class RandomAccess(Protocol):
         """Up to `size` bytes from `offset` on; empty only at the end. OSError if they can't be read."""
 
 
-class PlainBytes:
+class PlainBytes(RandomAccess):
     """The bytes of an open file, which the caller closes."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._fd = file.fileno()
 
+    @override
     def read_at(self, offset: int, size: int) -> bytes:
-        """See RandomAccess."""
         return os.pread(self._fd, size, offset)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.hostfile import changed
+from bangerbuild.formats.slices import RandomAccess
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from typing import Self
@@ -35,7 +37,7 @@ class _Stream(Protocol):
         """A stream that continues from the same position; None if the format does not allow it."""
 
 
-class UnpackedBytes:
+class UnpackedBytes(RandomAccess):
     """The decompressed content of a file that was read to its end once before.
 
     No content is kept. Reading forwards decompresses the bytes in between; reading backwards decompresses
@@ -56,8 +58,9 @@ class UnpackedBytes:
         """By their positions."""
         self._distance_bytes = _STATE_DISTANCE_BYTES
 
+    @override
     def read_at(self, offset: int, size: int) -> bytes:
-        """See slices.RandomAccess; SourceError if the file is no longer what it was."""
+        """SourceError if the file is no longer what it was."""
         try:
             self._go_to(offset)
             return self._stream.read(size)

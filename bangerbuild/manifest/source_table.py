@@ -10,6 +10,8 @@ from bangerbuild.errors import SourceError
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
 from bangerbuild.model import HostPath
+from bangerbuild.overriding import override
+from bangerbuild.sources.source import SourceTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,57 +24,63 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class TableReader:
+class TableReader(SourceTable):
     """A `SourceTable` at its place in a manifest.
 
     Args:
         table: its keys and values, as far as the schema took them.
         place: where it stands.
         findings: takes the problems.
-        key: what the source is for: `rootfs`, `work_seed`, `kernel` or `initrd`.
+        role: what the source is for: `rootfs`, `work_seed`, `kernel` or `initrd`.
         is_single: whether the table stands for one plain value at that place, as in `kernel = "vmlinuz"`.
     """
 
     table: Table
     place: Location
     findings: Findings
-    key: str
+    role: str
     is_single: bool = False
 
+    @property
+    @override
+    def key(self) -> str:
+        return self.role
+
+    @override
     def __contains__(self, key: str) -> bool:
         return key in self.table
 
-    def get(self, key: str) -> Any:  # noqa: ANN401  # any TOML value
-        """See SourceTable."""
+    @override
+    def get(self, key: str) -> Any:  # any TOML value
         return self.table.get(key)
 
+    @override
     def sub(self, key: str) -> TableReader:
-        """See SourceTable."""
-        return TableReader(self.table[key], self.place / key, self.findings, self.key)
+        return TableReader(self.table[key], self.place / key, self.findings, self.role)
 
+    @override
     def file(self, key: str, written: str | None = None) -> HostPath:
-        """See SourceTable."""
         return self._host_path(key, written, "file")
 
+    @override
     def directory(self, key: str, written: str | None = None) -> HostPath:
-        """See SourceTable."""
         return self._host_path(key, written, "directory")
 
+    @override
     def guest_path(self, key: str) -> str | None:
-        """See SourceTable."""
         if key not in self.table:
             return None
         return self.findings.attempt(self._at(key), guest_path, self.table[key], None)
 
+    @override
     def size(self, key: str, *, least_bytes: int | None = None, what: str = "") -> int | None:
-        """See SourceTable."""
         if key not in self.table:
             return None
         read = partial(size_from, parse_size, least_bytes, what)
         return self.findings.attempt(self._at(key), read, self.table[key], None)
 
+    @override
     def convert(self, key: str, function: Callable[[str], T], item: int | None = None) -> T | None:
-        """See SourceTable."""
         if key not in self.table:
             return None
         value, place = self.table[key], self._at(key)
@@ -80,8 +88,8 @@ class TableReader:
             value, place = value[item], place / item
         return self.findings.attempt(place, partial(_converted, function), value, None)
 
+    @override
     def problem(self, key: str, message: str, hint: str | None = None) -> None:
-        """See SourceTable."""
         self.findings.add(self._at(key) if key else self.place, message, hint)
 
     def _at(self, key: str) -> Location:

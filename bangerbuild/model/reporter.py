@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
+from bangerbuild.overriding import override
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -41,20 +43,25 @@ class PlanReporter(Reporter, Protocol):
         """The plan is made, and nothing is done yet."""
 
 
-class Silent:
+class Silent(PlanReporter):
     """A reporter that tells nobody anything."""
 
+    @override
     def planned(self, plan: Plan) -> None:
-        """See PlanReporter."""
+        pass
 
+    @override
     def started(self, action: Action) -> None:
-        """See Reporter."""
+        pass
 
+    @override
     def finished(self, action: Action, result: Result) -> None:
-        """See Reporter."""
+        pass
 
+    @override
     def warned(self, step_id: str, message: str) -> None:
-        """See Reporter."""
+        pass
 
+    @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """See Reporter."""
+        pass

@@ -1,4 +1,4 @@
-"""The `Step` Protocol: one node of the graph. A new kind of step satisfies it and nothing else."""
+"""The `Step` Protocol: one node of the graph. A new kind of step inherits it and needs nothing else."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from bangerbuild.disk import in_use, libext2fs, tools
 from bangerbuild.errors import StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats import survey as surveying
+from bangerbuild.model import Host
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os
@@ -59,7 +61,7 @@ class Surveys:
             return self._kept[key]
 
 
-class LocalHost:
+class LocalHost(Host):
     """The `Host` this program runs on. Digests are remembered in the store, by what stat says of the file.
 
     Args:
@@ -75,8 +77,8 @@ class LocalHost:
         self._versions: dict[str, str] = {}
         self._left_seconds = PATIENCE_SECONDS
 
+    @override
     def digest(self, source: Source) -> str:
-        """See Host."""
         if source.path is None:
             return source.pin or UNPINNED
         if source.rules is None:
@@ -85,20 +87,21 @@ class LocalHost:
             return self.survey(source).digest
         return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)
 
+    @override
     def survey(self, source: Source) -> Survey:
-        """See Host."""
         return self._surveys.of(source, self._cache)
 
+    @override
     def version(self, tool: str) -> str:
-        """See Host."""
         if tool == "SOURCE_DATE_EPOCH":
             return str(self._epoch)
         if tool not in self._versions:
             self._versions[tool] = VERSIONS[tool]()
         return self._versions[tool]
 
+    @override
     def holder(self, path: Path) -> str | None:
-        """See Host.
+        """Who holds a file open; waits for readers, see `PATIENCE_SECONDS`.
 
         Raises:
             StoreError: the disk can't be opened, as one that belongs to somebody else.
@@ -128,16 +131,18 @@ def e2fsprogs_version() -> str:
 VERSIONS: Mapping[str, Callable[[], str]] = {"e2fsprogs": e2fsprogs_version, "libext2fs": libext2fs.version}
 
 
-class _StoredDigests:
+class _StoredDigests(digest.DigestCache):
     """A DigestCache in the store: one row for each inode."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def get(self, path: str, found: os.stat_result) -> str | None:  # noqa: ARG002  # the inode is enough
+    @override
+    def get(self, path: str, found: os.stat_result) -> str | None:  # the inode is enough
         return self._store.get(*_key_and_stamp(found))
 
-    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # noqa: ARG002  # the inode is enough
+    @override
+    def put(self, path: str, found: os.stat_result, digest: str) -> None:  # the inode is enough
         self._store.put(*_key_and_stamp(found), digest)
 
 

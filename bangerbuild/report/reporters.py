@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import report, sizes
 from bangerbuild.errors import printable
-from bangerbuild.model import Outcome, Verb
+from bangerbuild.model import Outcome, PlanReporter, Verb
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +44,7 @@ def _print(line: str) -> None:
     sys.stderr.write(f"{printable(line)}\n")
 
 
-class Quiet:
+class Quiet(PlanReporter):
     """Prints only warnings and errors."""
 
     def __init__(self) -> None:
@@ -51,15 +52,16 @@ class Quiet:
         self.plan: Plan | None = None
         """The plan, once it is made."""
 
+    @override
     def planned(self, plan: Plan) -> None:
-        """See PlanReporter."""
         self.plan = plan
 
+    @override
     def started(self, action: Action) -> None:
-        """See Reporter."""
+        pass
 
+    @override
     def finished(self, action: Action, result: Result) -> None:
-        """See Reporter."""
         self._note(result)
         if result.error is not None:
             for line in (f"{action.id} failed:", *(f"  {line}" for line in report.error_lines(result.error))):
@@ -69,12 +71,13 @@ class Quiet:
         if result.outcome is Outcome.DONE:
             self.finished_ids.append(result.id)
 
+    @override
     def warned(self, step_id: str, message: str) -> None:
-        """See Reporter."""
         _print(f"warning: {step_id}: {message}")
 
+    @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """See Reporter."""
+        pass
 
 
 class Plain(Quiet):
@@ -86,6 +89,7 @@ class Plain(Quiet):
         self._width = 0
         self._said: dict[str, float] = {}
 
+    @override
     def planned(self, plan: Plan) -> None:
         """Print the steps that will not be done."""
         super().planned(plan)
@@ -94,14 +98,15 @@ class Plain(Quiet):
         for line in still_lines(plan, self._width, verbose=self._verbose):
             _print(line)
 
+    @override
     def finished(self, action: Action, result: Result) -> None:
-        """See Reporter."""
         self._note(result)
         _print(result_line(action, result, self._width))
         if result.error is not None:
             for line in report.more_of(result.error):
                 _print(f"        {line}")
 
+    @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         """Print a line at intervals for a long download, and at once for one of unknown size."""
         now = time.monotonic()
@@ -126,25 +131,26 @@ class Live(Plain):
         self._lock = threading.Lock()
         self._total: TaskID | None = None
 
+    @override
     def planned(self, plan: Plan) -> None:
-        """See PlanReporter."""
         super().planned(plan)
         pending = sum(action.pending for action in plan.actions)
         if pending:
             self._total = self._progress.add_task("apply", total=pending)
 
+    @override
     def started(self, action: Action) -> None:
-        """See Reporter."""
         self._tasks[action.id] = self._progress.add_task(f"{action.verb.value} {action.id}", total=None)
 
+    @override
     def finished(self, action: Action, result: Result) -> None:
-        """See Reporter."""
         if action.id in self._tasks:
             self._progress.remove_task(self._tasks.pop(action.id))
         if self._total is not None:
             self._progress.advance(self._total)
         super().finished(action, result)
 
+    @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         """Show a progress line for each running download."""
         with self._lock:

@@ -35,7 +35,7 @@ class Asking:
         return store.read(self.store)
 
     def digest(self, source: Source) -> str:
-        """See AskContext."""
+        """The digest of a file of the host; the store may know it."""
         return LocalHost(self._opened, self.epoch).digest(source)
 
     def record(self, step_id: str) -> Record | None:

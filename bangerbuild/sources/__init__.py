@@ -2,7 +2,7 @@
 
 `FILESYSTEMS` has what `rootfs` and `work_seed` can be made of, `BOOT_FILES` what `kernel` and `initrd` can be
 taken from; each by the key that names it in a manifest. What is not listed here does not exist. A new kind is
-a file of this package that satisfies the Protocols of `source.py`, one line here (in
+a file of this package that inherits the Protocols of `source.py`, one line here (in
 `file_kinds.py` if it is one file, so that it may be downloaded too), a part of the schema, and tests.
 """
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.formats.hostfile import check_is_file
 from bangerbuild.model import Source
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import HostFile
-from bangerbuild.sources.source import BootContent
+from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,27 +19,28 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class HostBootFile(HostFile):
+class HostBootFile(HostFile, BootSource, BootFileKind):
     """A kernel or initrd of the host."""
 
     word: ClassVar[str] = "path"
     keys: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See BootSource."""
         return cls(table.file("path"))
 
-    def inputs(self, image: str) -> tuple[str, ...]:  # noqa: ARG002  # it needs no other step
-        """See BootSource."""
+    @override
+    def inputs(self, image: str) -> tuple[str, ...]:  # it needs no other step
         return ()
 
+    @override
     def reads(self, role: str) -> tuple[Source, ...]:
-        """See DeclaredSource: one role, wherever a boot file lies."""
+        """One role, wherever a boot file lies."""
         return (Source(role, self.path.path, self.written),)
 
     @contextmanager
-    def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:  # noqa: ARG002
-        """See BootSource."""
+    @override
+    def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:
         check_is_file(self.path.path, self.written)
         yield BootContent(self.path.path, self.written)

@@ -10,8 +10,9 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import NeverLocked
-from bangerbuild.sources.source import BootContent
+from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,7 @@ _GLOB = frozenset("*?[")
 
 
 @dataclass(frozen=True)
-class GuestBootFile(NeverLocked):
+class GuestBootFile(NeverLocked, BootSource, BootFileKind):
     """A kernel or initrd of the guest: of the files that match, the newest version."""
 
     word: ClassVar[str] = "guest"
@@ -37,8 +38,8 @@ class GuestBootFile(NeverLocked):
     """An absolute guest path whose last component may be a glob."""
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See BootSource."""
         path = table.guest_path("guest")
         if path is None:
             return None
@@ -50,21 +51,22 @@ class GuestBootFile(NeverLocked):
         return cls(path)
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return self.pattern
 
+    @override
     def inputs(self, image: str) -> tuple[str, ...]:
-        """See BootSource."""
         return (StepId.image(image, "rootfs"),)
 
-    def reads(self, role: str) -> tuple[Source, ...]:  # noqa: ARG002  # the root filesystem is an input
-        """See DeclaredSource."""
+    @override
+    def reads(self, role: str) -> tuple[Source, ...]:  # the root filesystem is an input
         return ()
 
     @contextmanager
+    @override
     def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:
-        """See BootSource. The file is copied out of the image first."""
+        """The file is copied out of the image first."""
         (rootfs,) = self.inputs(image)
         copy = context.staging / "boot-file"
         with RawFile(context.path(context.artifact(rootfs))) as blocks, Filesystem(blocks) as guest:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.model import Source
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, Independent, NeverLocked
-from bangerbuild.sources.source import Content, EntryTree
+from bangerbuild.sources.source import Content, EntryTree, FilesystemKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class DirectorySource(DeclaredSize, Independent, NeverLocked):
+class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
     """A directory of the host. Owners become 0:0 unless `keep_owner`."""
 
     word: ClassVar[str] = "directory"
@@ -35,33 +36,34 @@ class DirectorySource(DeclaredSize, Independent, NeverLocked):
     keep_owner: bool = field(default=False, metadata={"key": "owner"})
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         return cls(table.directory("directory"), table.size("size"), table.get("owner") == "keep")
 
     @classmethod
+    @override
     def claims(cls, text: str) -> bool:
-        """See ImageSource."""
         return Path(text).expanduser().is_dir()
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return self.path.written
 
     @property
+    @override
     def host_paths(self) -> tuple[Path, ...]:
-        """See DeclaredSource."""
         return (self.path.path,)
 
+    @override
     def reads(self, role: str) -> tuple[Source, ...]:
-        """See DeclaredSource: the whole tree."""
+        """The whole tree."""
         rules = TreeRules(keep_owner=self.keep_owner)
         return (Source(f"{role}.directory", self.path.path, self.written, rules),)
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         rules = TreeRules(keep_owner=self.keep_owner, mtime_s=context.epoch)
 
         @contextmanager

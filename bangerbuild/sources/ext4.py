@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import superblock
 from bangerbuild.formats.limits import UnpackLimits
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import HostFile, Independent
-from bangerbuild.sources.files import FileContent, claims_file, file_bytes, unpack_disk
+from bangerbuild.sources.files import FileContent, FileKind, claims_file, file_bytes, unpack_disk
 from bangerbuild.sources.source import Content, DiskImage
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Ext4Source(Independent, HostFile):
+class Ext4Source(Independent, HostFile, FileKind):
     """A filesystem of the host, which a larger `size` grows."""
 
     word: ClassVar[str] = "ext4"
@@ -29,36 +30,39 @@ class Ext4Source(Independent, HostFile):
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         path = table.file("ext4")
         least_bytes = file_bytes(path.path)
         return cls(path, table.size("size", least_bytes=least_bytes, what=f"'{path.written}'"))
 
     @classmethod
+    @override
     def claims(cls, text: str) -> bool:
-        """See ImageSource."""
         return claims_file(cls, text)
 
     @staticmethod
+    @override
     def recognises(head: bytes) -> bool:
-        """See FileKind: it has the magic number of a superblock (fs/ext4/ext4.h)."""
+        """It has the magic number of a superblock (fs/ext4/ext4.h)."""
         return superblock.has_magic(head)
 
     @property
+    @override
     def known_bytes(self) -> int | None:
-        """See ImageSource."""
         return self.size_bytes if self.size_bytes is not None else file_bytes(self.path.path)
 
     @contextmanager
-    def open(self, context: OpenContext) -> Iterator[Content]:  # noqa: ARG002  # no need of it
-        """See ImageSource. A compressed one is not unpacked: its size must be known beforehand."""
+    @override
+    def open(self, context: OpenContext) -> Iterator[Content]:  # no need of it
+        """A compressed one is not unpacked: its size must be known beforehand."""
         yield Content(DiskImage(self.path.path, self.written, self.size_bytes))
 
     @staticmethod
     @contextmanager
+    @override
     def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:
-        """See FileKind. It is copied with holes for zeros, as no server sends holes."""
+        """It is copied with holes for zeros, as no server sends holes."""
         unpacked = context.staging / "unpacked.ext4"
         unpack_disk(file.path, unpacked, written=file.written, limits=UnpackLimits(file.max_size_bytes))
         yield Content(DiskImage(unpacked, file.written, file.size_bytes, is_ours=True))

@@ -11,9 +11,10 @@ from bangerbuild.errors import SourceError
 from bangerbuild.fetch.mmdebstrap import Made, make
 from bangerbuild.fetch.mmdebstrap_program import Suite
 from bangerbuild.model import NO_RECIPE, Pin
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.files import FileContent
-from bangerbuild.sources.source import Program, required_pin, users_cache
+from bangerbuild.sources.source import FilesystemKind, Program, required_pin, users_cache
 from bangerbuild.sources.tar import TarSource
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _PACKAGE = re.compile(r"[^\s,\0-][^\s,\0]*")
 
 
 @dataclass(frozen=True)
-class MmdebstrapSource(DeclaredSize, Independent, Elsewhere):
+class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
     """Packages of a Debian suite; what they were pinned to counts, not what was asked for."""
 
     word: ClassVar[str] = "mmdebstrap"
@@ -49,8 +50,8 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere):
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         asked = table.sub("mmdebstrap")
         if "suite" not in asked:  # the schema has told so
             return None
@@ -71,31 +72,32 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere):
         )
 
     @classmethod
-    def claims(cls, text: str) -> bool:  # noqa: ARG003  # a suite's name could be a file's
-        """See ImageSource."""
+    @override
+    def claims(cls, text: str) -> bool:  # a suite's name could be a file's
         return False
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return f"mmdebstrap {self.suite}"
 
     @property
+    @override
     def lock_words(self) -> LockWords | None:
-        """See DeclaredSource."""
         lists = {"packages": list(self.packages), "arguments": list(self.arguments)}
         mirror = {"mirror": self.mirror} if self.mirror else {}
         return {"mmdebstrap": self.suite, **{key: words for key, words in lists.items() if words}, **mirror}
 
-    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # noqa: ARG002  # the mirror alone knows
-        """See DeclaredSource: what the mirror has today, as the tarball made of it (a minute)."""
+    @override
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # the mirror alone knows
+        """What the mirror has today, as the tarball made of it (a minute)."""
         with users_cache() as cache:
             made = self._made(None, cache, context)
             return Pin(made.blob.digest, versions=made.versions)
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         pin = required_pin(context, self.written)
         with users_cache() as cache:
             path = self._made(pin, cache, context).blob.path

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.formats.oci import reference
 from bangerbuild.formats.oci.platforms import parse_platform
+from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_archive import OciArchiveSource
 from bangerbuild.sources.oci_layout import OciLayoutSource
 from bangerbuild.sources.oci_registry import OciRegistrySource
+from bangerbuild.sources.source import FilesystemKind
 
 if TYPE_CHECKING:
     from bangerbuild.formats.oci.reference import Reference
@@ -24,7 +26,7 @@ TRANSPORTS: dict[str, type[OciTransport]] = {
 }
 
 
-class OciKind:
+class OciKind(FilesystemKind):
     """The kind of them all."""
 
     word: ClassVar[str] = "oci"
@@ -32,8 +34,8 @@ class OciKind:
     programs: ClassVar[tuple[Program, ...]] = OciRegistrySource.programs
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> OciSource | None:
-        """See FilesystemKind."""
         platform = table.convert("platform", _platform)
         entrypoint = table.guest_path("entrypoint")
         if "entrypoint" in table and table.key != "rootfs":
@@ -44,8 +46,8 @@ class OciKind:
         return TRANSPORTS[named.transport].named(named, platform, entrypoint, table)
 
     @classmethod
+    @override
     def claims(cls, text: str) -> bool:
-        """See FilesystemKind."""
         return text.partition(":")[0] in TRANSPORTS
 
 

@@ -17,6 +17,7 @@ from bangerbuild.formats.oci.layout_files import open_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from bangerbuild.model import NO_RECIPE
+from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OciArchiveSource(DeclaredSize, Independent, HostFile):
+class OciArchiveSource(DeclaredSize, Independent, HostFile, container.OciSource, container.OciTransport):
     """An image in an archive: the file's content, the tag and the platform count."""
 
     word: ClassVar[str] = "oci"
@@ -46,10 +47,10 @@ class OciArchiveSource(DeclaredSize, Independent, HostFile):
     """Where a script is written that runs the image's program."""
 
     @classmethod
+    @override
     def named(
         cls, named: Reference, platform: str | None, entrypoint: str | None, table: SourceTable
     ) -> Self:
-        """See OciSource."""
         return cls(
             table.file("oci", named.name),
             named.transport,
@@ -61,13 +62,13 @@ class OciArchiveSource(DeclaredSize, Independent, HostFile):
         )
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return f"{self.transport}:{self.path.written}" + (f":{self.tag}" if self.tag else "")
 
     @contextmanager
-    def open(self, context: OpenContext) -> Iterator[Content]:  # noqa: ARG002  # it lies on this host
-        """See ImageSource."""
+    @override
+    def open(self, context: OpenContext) -> Iterator[Content]:  # it lies on this host
         with self.image() as (layout, image):
             yield container.merged_content(self, layout, image)
 

@@ -16,6 +16,7 @@ from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE, HostPath, Pin
+from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_registry import NamedImage
 from bangerbuild.sources.source import Resolution
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OciLayoutSource(NamedImage):
+class OciLayoutSource(NamedImage, container.OciTransport):
     """An image in a layout: its manifest's digest says what it is."""
 
     resolution: ClassVar[Resolution] = Resolution.ASKED
@@ -41,6 +42,7 @@ class OciLayoutSource(NamedImage):
     """The directory."""
 
     @classmethod
+    @override
     def named(
         cls,
         named: Reference,
@@ -48,7 +50,6 @@ class OciLayoutSource(NamedImage):
         entrypoint: str | None,
         table: SourceTable,
     ) -> Self:
-        """See OciSource."""
         return cls(
             layout=table.directory("oci", named.name),
             reference=table.get("oci"),
@@ -59,24 +60,25 @@ class OciLayoutSource(NamedImage):
         )
 
     @property
+    @override
     def host_paths(self) -> tuple[Path, ...]:  # type: ignore[override]
-        """See DeclaredSource."""
         return (self.layout.path,)
 
     @property
+    @override
     def host_trees(self) -> tuple[Path, ...]:  # type: ignore[override]
-        """See DeclaredSource."""
         return (self.layout.path,)
 
-    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # noqa: ARG002  # the layout answers
-        """See DeclaredSource: for the platform that it stood for before, if the manifest names none."""
+    @override
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # the layout answers
+        """For the platform that it stood for before, if the manifest names none."""
         named = self.platform or (before.platform if before else None)
         wanted = parse_platform(named) if named else host_platform()
         return Pin(pin_digest(self._image(wanted).digest, self.written), str(wanted))
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         pin, platform = self.platform_pin(context)
         image = self._image(platform)
         if pin_digest(image.digest, self.written) != pin.digest:

@@ -12,6 +12,7 @@ from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE
+from bangerbuild.overriding import override
 from bangerbuild.sources import container, registry
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.source import Program, required_pin, users_cache
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NamedImage(DeclaredSize, Independent, Elsewhere):
+class NamedImage(DeclaredSize, Independent, Elsewhere, container.OciSource):
     """A container image that is named by a tag, and pinned to its manifest's digest and a platform."""
 
     word: ClassVar[str] = "oci"
@@ -42,13 +43,13 @@ class NamedImage(DeclaredSize, Independent, Elsewhere):
     """Where a script is written that runs the image's program."""
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return self.reference
 
     @property
+    @override
     def lock_words(self) -> LockWords | None:
-        """See DeclaredSource."""
         return {"oci": self.reference, **({"platform": self.platform} if self.platform else {})}
 
     def platform_pin(self, context: OpenContext) -> tuple[Pin, Platform]:
@@ -60,20 +61,20 @@ class NamedImage(DeclaredSize, Independent, Elsewhere):
 
 
 @dataclass(frozen=True, kw_only=True)
-class OciRegistrySource(NamedImage):
+class OciRegistrySource(NamedImage, container.OciTransport):
     """An image that skopeo asks a registry for."""
 
     programs: ClassVar[tuple[Program, ...]] = (Program("skopeo", "brings container images of registries"),)
 
     @classmethod
+    @override
     def named(
         cls,
-        named: Reference,  # noqa: ARG003  # it is parsed again where it is used
+        named: Reference,  # it is parsed again where it is used
         platform: str | None,
         entrypoint: str | None,
         table: SourceTable,
     ) -> Self:
-        """See OciSource."""
         return cls(
             reference=table.get("oci"),
             platform=platform,
@@ -82,15 +83,16 @@ class OciRegistrySource(NamedImage):
             entrypoint=entrypoint,
         )
 
+    @override
     def ask(self, context: AskContext, before: Pin | None) -> Pin:
-        """See DeclaredSource: for the platform that it stood for before, if the manifest names none."""
+        """For the platform that it stood for before, if the manifest names none."""
         named = self.platform or (before.platform if before else None)
         wanted = parse_platform(named) if named else host_platform()
         return registry.ask(parse_reference(self.reference), wanted, context)
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         pin, platform = self.platform_pin(context)
         reference = parse_reference(self.reference)
         with users_cache() as cache, registry.layout(reference, pin, cache, context) as path:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from bangerbuild.model import NO_RECIPE, StepId
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, NeverLocked
-from bangerbuild.sources.source import Content, ImageArtifact
+from bangerbuild.sources.source import Content, FilesystemKind, ImageArtifact, ImageSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OtherImage(DeclaredSize, NeverLocked):
+class OtherImage(DeclaredSize, NeverLocked, ImageSource, FilesystemKind):
     """Another image's filesystem. Its fingerprint counts as an input, so its name need not."""
 
     word: ClassVar[str] = "image"
@@ -33,38 +34,38 @@ class OtherImage(DeclaredSize, NeverLocked):
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         key: Literal["rootfs", "work_seed"] = "rootfs" if table.key == "rootfs" else "work_seed"
         return cls(table.get("image"), key, table.size("size"))
 
     @classmethod
-    def claims(cls, text: str) -> bool:  # noqa: ARG003  # a command line has no other images
-        """See ImageSource."""
+    @override
+    def claims(cls, text: str) -> bool:  # a command line has no other images
         return False
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource."""
         return f"image {self.image}"
 
     @property
+    @override
     def based_on(self) -> str | None:
-        """See ImageSource."""
         return self.image
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See ImageSource."""
         return (StepId.image(self.image, self.key),)
 
-    def reads(self, role: str) -> tuple[Source, ...]:  # noqa: ARG002  # another step's artifact is an input
-        """See DeclaredSource."""
+    @override
+    def reads(self, role: str) -> tuple[Source, ...]:  # another step's artifact is an input
         return ()
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         (step_id,) = self.inputs
         path = context.path(context.artifact(step_id))
         yield Content(ImageArtifact(path, self.written, self.size_bytes))

@@ -160,7 +160,7 @@ class BootFileKind(SourceKind, Protocol):
 
     @classmethod
     def read(cls, table: SourceTable) -> BootSource | None:
-        """See FilesystemKind."""
+        """The source of a table; None if a problem was reported that leaves nothing to go on with."""
 
 
 class DeclaredSource(Protocol):

@@ -10,8 +10,9 @@ from bangerbuild.formats.archive import open_archive
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.tarheader import is_header
 from bangerbuild.model import NO_RECIPE
+from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
-from bangerbuild.sources.files import FileContent, claims_file
+from bangerbuild.sources.files import FileContent, FileKind, claims_file
 from bangerbuild.sources.source import Content, EntryTree
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class TarSource(DeclaredSize, Independent, HostFile):
+class TarSource(DeclaredSize, Independent, HostFile, FileKind):
     """A tarball; its compression is told from its content."""
 
     word: ClassVar[str] = "tar"
@@ -33,31 +34,32 @@ class TarSource(DeclaredSize, Independent, HostFile):
     """What it may unpack to; None: what is usual."""
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         return cls(table.file("tar"), table.size("size"), table.size("max_size"))
 
     @classmethod
+    @override
     def claims(cls, text: str) -> bool:
-        """See ImageSource."""
         return claims_file(cls, text)
 
     @staticmethod
+    @override
     def recognises(head: bytes) -> bool:
-        """See FileKind: it begins with a header whose checksum is right."""
+        """It begins with a header whose checksum is right."""
         return is_header(head)
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         file = FileContent(self.path.path, self.written, self.size_bytes, self.max_size_bytes)
         with self.open_file(file, context) as content:
             yield content
 
     @staticmethod
     @contextmanager
-    def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:  # noqa: ARG004  # no need of it
-        """See FileKind."""
+    @override
+    def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:  # no need of it
         limits = UnpackLimits(file.max_size_bytes)
         yield Content(
             EntryTree(

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.fetch.download import download
 from bangerbuild.model import NO_RECIPE, Pin
+from bangerbuild.overriding import override
 from bangerbuild.sources import files
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.file_kinds import FILE_KINDS
-from bangerbuild.sources.source import BootContent, pinned_content, required_pin, users_cache
+from bangerbuild.sources.source import (
+    BootContent,
+    BootFileKind,
+    BootSource,
+    FilesystemKind,
+    pinned_content,
+    required_pin,
+    users_cache,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,17 +49,19 @@ class _Download(Elsewhere):
     own_pin: Pin | None = field(default=None, metadata=NO_RECIPE)
 
     @property
+    @override
     def written(self) -> str:
-        """See DeclaredSource: without what may be secret in an address."""
+        """Without what may be secret in an address."""
         return shown_url(self.url)
 
     @property
+    @override
     def lock_words(self) -> LockWords | None:
-        """See DeclaredSource."""
         return {"url": self.url}
 
-    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # noqa: ARG002  # the server alone knows
-        """See DeclaredSource: it has to be fetched for that."""
+    @override
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # the server alone knows
+        """It has to be fetched for that."""
         with users_cache() as cache:
             return Pin(_fetched(self, None, cache, context).digest)
 
@@ -63,7 +74,7 @@ class _Download(Elsewhere):
 
 
 @dataclass(frozen=True)
-class UrlSource(DeclaredSize, Independent, _Download):
+class UrlSource(DeclaredSize, Independent, _Download, FilesystemKind):
     """A filesystem, or a tarball of one, to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
@@ -72,18 +83,18 @@ class UrlSource(DeclaredSize, Independent, _Download):
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See ImageSource."""
         return cls(table.get("url"), _declared_pin(table), table.size("size"), table.size("max_size"))
 
     @classmethod
+    @override
     def claims(cls, text: str) -> bool:
-        """See ImageSource."""
         return _ADDRESS.match(text) is not None
 
     @contextmanager
+    @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        """See ImageSource."""
         with self.fetched(context) as blob:
             kind = files.kind_of(blob.path, written=self.written, kinds=FILE_KINDS.values())
             file = files.FileContent(blob.path, self.written, self.size_bytes, self.max_size_bytes)
@@ -92,27 +103,28 @@ class UrlSource(DeclaredSize, Independent, _Download):
 
 
 @dataclass(frozen=True)
-class UrlBootFile(_Download):
+class UrlBootFile(_Download, BootSource, BootFileKind):
     """A kernel or an initrd to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256",)
 
     @classmethod
+    @override
     def read(cls, table: SourceTable) -> Self | None:
-        """See BootSource."""
         return cls(table.get("url"), _declared_pin(table))
 
-    def inputs(self, image: str) -> tuple[str, ...]:  # noqa: ARG002
-        """See BootSource."""
+    @override
+    def inputs(self, image: str) -> tuple[str, ...]:
         return ()
 
+    @override
     def reads(self, role: str) -> tuple[Source, ...]:
-        """See DeclaredSource: one role, wherever a boot file lies."""
+        """One role, wherever a boot file lies."""
         return pinned_content(role, self)
 
     @contextmanager
-    def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:  # noqa: ARG002
-        """See BootSource."""
+    @override
+    def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:
         with self.fetched(context) as blob:
             yield BootContent(blob.path, self.written)
 

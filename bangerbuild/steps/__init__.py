@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from bangerbuild.model import Step, StepId
+from bangerbuild.model import StepId
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
 from bangerbuild.steps.image_initrd import ImageInitrd
@@ -19,21 +19,9 @@ from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bangerbuild.declared import Manifest
-
-
-class StepKind(Step, Protocol):
-    """A kind of step, as the registry has it."""
-
-    @classmethod
-    def kinds(cls) -> tuple[str, ...]:
-        """Every kind that such a step can be of; most have one."""
-
-    @classmethod
-    def declare(cls, manifest: Manifest) -> Iterator[Step]:
-        """Every step of this kind that the manifest asks for."""
+    from bangerbuild.model import Step
+    from bangerbuild.steps.step_kind import StepKind
 
 
 STEPS: tuple[type[StepKind], ...] = (

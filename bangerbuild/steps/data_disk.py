@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making, tools
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class DataDisk(PlainDisk):
     size_bytes: int = field(metadata={"key": "size"})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each data disk of each VM."""
         for vm in manifest.vms.values():
@@ -37,20 +39,20 @@ class DataDisk(PlainDisk):
                 yield cls(vm.name, disk.name, disk.size_bytes)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.vm(self.vm, f"disk.{self.name}")
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"vms/{self.vm}/{self.name}.ext4",)
 
     @property
+    @override
     def label(self) -> str:
-        """See PlainDisk."""
         return self.name
 
+    @override
     def make(self, target: Path, workspace: Workspace) -> None:
-        """See PlainDisk."""
         making.make_empty(target, tools.Geometry(self.size_bytes, label=self.name), workspace)

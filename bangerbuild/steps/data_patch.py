@@ -9,6 +9,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class DataPatch(DiskPatch):
     disk: str = field(metadata={"recipe": False})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each data disk of each VM."""
         for vm in manifest.vms.values():
@@ -44,6 +46,6 @@ class DataPatch(DiskPatch):
                 )
 
     @property
+    @override
     def changes(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, f"disk.{self.disk}")

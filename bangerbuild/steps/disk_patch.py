@@ -11,7 +11,9 @@ from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.overriding import override
 from bangerbuild.steps import differences, disks, ledger, patching, views
+from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskPatch(ABC):
+class DiskPatch(StepKind, ABC):
     """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
 
     kind: ClassVar[str]
@@ -44,31 +46,34 @@ class DiskPatch(ABC):
 
     @property
     @abstractmethod
+    @override
     def changes(self) -> str:
-        """See Step: the disk."""
+        """The disk."""
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return f"{self.changes}.patch"
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step. The image is read for users and groups, only where a file is owned by name."""
+        """The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
         return (self.changes, StepId.image(self.image, "rootfs")) if by_name else (self.changes,)
 
     @property
+    @override
     def sources(self) -> tuple[Source, ...]:
-        """See Step."""
         return tuple(map(patching.source, self.file_syncs))
 
     @classmethod
+    @override
     def kinds(cls) -> tuple[str, ...]:
-        """See Step."""
         return (cls.kind,)
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
         disk_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
@@ -87,8 +92,9 @@ class DiskPatch(ABC):
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
         return Verdict(Verb.UPDATE, (Reason(ReasonCode.MISSING),))
 
+    @override
     def inspect(self, view: View) -> tuple[Reason, ...]:
-        """See Step: the declared files that the guest has changed."""
+        """The declared files that the guest has changed."""
         confirmed = view.ledger(self.id)
         if not confirmed and not view.intended_ledger(self.id):
             return ()
@@ -104,8 +110,9 @@ class DiskPatch(ABC):
         """What was written into the guest, one way or another."""
         return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
+    @override
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
-        """See Step. What stops the patch of one disk stops it when it is run; other steps have their plan."""
+        """What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
             with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
                 if obstacle := _obstacle(disk):
@@ -143,8 +150,9 @@ class DiskPatch(ABC):
             diffs += () if kept else differences.withdrawn(disk, base, path)
         return Preview(tuple(diffs), tuple(reasons))
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step. What this job has staged is written as it is, what a guest has in one transaction."""
+        """What this job has staged is written as it is, what a guest has in one transaction."""
         if workspace.is_staged(workspace.artifact(self.changes)):
             self._write_staged(workspace)
         else:

@@ -11,6 +11,7 @@ from bangerbuild.errors import SourceError
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -40,6 +41,7 @@ class ImageInitrd(Unopened):
     """Whether the kernel comes out of the guest; it is an input then."""
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image that has an initrd."""
         for image in manifest.images.values():
@@ -49,13 +51,13 @@ class ImageInitrd(Unopened):
                 yield cls(image.name, image.initrd, out_of_guest and kernel_too)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.image(self.name, "initrd")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         own = self.initrd.inputs(self.name)
         return (*own, self._kernel) if self.follows_kernel else own
 
@@ -64,21 +66,21 @@ class ImageInitrd(Unopened):
         return StepId.image(self.name, "kernel")
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"images/{self.name}/{{fingerprint}}/initrd.img",)
 
     @property
+    @override
     def sources(self) -> tuple[Source, ...]:
-        """See Step."""
         return self.initrd.reads("initrd")
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
-        """See `images.judge`."""
         return images.judge(situation)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         release = workspace.facts(self._kernel)["release"] if self.follows_kernel else None
         release = cast("str | None", release)

@@ -10,6 +10,7 @@ from bangerbuild.disk import clone
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -45,6 +46,7 @@ class ImageKernel(Unopened):
     """VMs that leave their network to the kernel."""
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image that has a kernel."""
         for image in manifest.images.values():
@@ -57,32 +59,32 @@ class ImageKernel(Unopened):
                 yield cls(image.name, image.kernel, image.initrd is not None, vms)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.image(self.name, "kernel")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         return self.kernel.inputs(self.name)
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         directory = f"images/{self.name}/{{fingerprint}}"
         return (f"{directory}/vmlinuz", f"{directory}/vmlinux")
 
     @property
+    @override
     def sources(self) -> tuple[Source, ...]:
-        """See Step."""
         return self.kernel.reads("kernel")
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
-        """See `images.judge`."""
         return images.judge(situation)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         packed, plain = (
             workspace.create(output.format(fingerprint=workspace.fingerprint)) for output in self.outputs
         )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps import image_files, image_source, images
 from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened
@@ -33,36 +34,37 @@ class ImageRootfs(Unopened):
     files: Files = field(default=image_files.NONE, metadata={"key": ""})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image."""
         for image in manifest.images.values():
             yield cls(image.name, image.rootfs, Files(image.files, image.file_syncs))
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.image(self.name, "rootfs")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         return self.rootfs.inputs
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"images/{self.name}/{{fingerprint}}/rootfs.ext4",)
 
     @property
+    @override
     def sources(self) -> tuple[Source, ...]:
-        """See Step."""
         return (*self.rootfs.reads("rootfs"), *image_files.sources(self.files))
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
-        """See `images.judge`."""
         return images.judge(situation)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         return image_source.build(self.rootfs, target, workspace, files=self.files)

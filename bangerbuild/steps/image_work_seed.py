@@ -11,6 +11,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.formats.flatten import NESTED, flattened
 from bangerbuild.formats.totals import measure
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
@@ -46,6 +47,7 @@ class ImageWorkSeed(Unopened):
     work_seed: ImageSource
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image that has a seed."""
         for image in manifest.images.values():
@@ -53,31 +55,31 @@ class ImageWorkSeed(Unopened):
                 yield cls(image.name, image.work_seed)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.image(self.name, "work_seed")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         return self.work_seed.inputs
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"images/{self.name}/{{fingerprint}}/work-seed.ext4",)
 
     @property
+    @override
     def sources(self) -> tuple[Source, ...]:
-        """See Step."""
         return self.work_seed.reads("work_seed")
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
-        """See `images.judge`."""
         return images.judge(situation)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         facts = image_source.build(self.work_seed, target, workspace, label=LABEL, adapt=flattened)
         if facts["form"] == image_content.FILESYSTEM and _is_nested(target):

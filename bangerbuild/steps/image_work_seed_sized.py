@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import making
 from bangerbuild.errors import SourceError
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -43,6 +44,7 @@ class ImageWorkSeedSized(Unopened):
     size_bytes: int = field(metadata={"key": "size"})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each size that a VM wants of an image's seed."""
         wanted = {
@@ -54,26 +56,26 @@ class ImageWorkSeedSized(Unopened):
             yield cls(name, size_bytes)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.image(self.name, f"work_seed@{size_name(self.size_bytes)}")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (StepId.image(self.name, "work_seed"),)
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"images/{self.name}/{{fingerprint}}/work-seed@{size_name(self.size_bytes)}.ext4",)
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
-        """See `images.judge`."""
         return images.judge(situation)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         seed = workspace.path(workspace.artifact(self.inputs[0]))
         seed_bytes = seed.stat().st_size
         if seed_bytes > self.size_bytes:

@@ -10,6 +10,7 @@ from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.overriding import override
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -68,6 +69,7 @@ class Launch(Unopened):
     initrd: bool = field(metadata={"recipe": False})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM."""
         for vm in manifest.vms.values():
@@ -78,21 +80,22 @@ class Launch(Unopened):
             yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, "launch")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
         return (*self._disks().values(), *(boot if self._has_kernel else ()))
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return tuple(f"{self._directory}/{name}" for name in files.names(kernel=self._has_kernel))
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
         """No guest writes them, so what is not as it should be is written anew, a user's edits included."""
         if situation.missing:
@@ -103,8 +106,8 @@ class Launch(Unopened):
             return Verdict(Verb.UPDATE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": self._directory}),))
         return Verdict(Verb.KEEP)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         for file in files.files(self._machine(workspace)):
             target = workspace.create(f"{self._directory}/{file.name}")
             target.write_text(file.content, encoding="utf-8")

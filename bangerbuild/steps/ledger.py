@@ -67,7 +67,7 @@ class Hashed:
         self._hasher = hashlib.sha256()
 
     def read(self, size: int = -1) -> bytes:
-        """See BinaryIO."""
+        """Read up to `size` bytes, all if it is negative, and hash them."""
         piece = self._stream.read(size)
         self._hasher.update(piece)
         return piece
@@ -244,7 +244,6 @@ class _Pieces:
         self._pieces = pieces
 
     def read(self, _size: int) -> bytes:
-        """See BinaryIO."""
         return next(self._pieces, b"")
 
 

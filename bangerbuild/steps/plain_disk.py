@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bangerbuild.disk import formats, making
 from bangerbuild.disk.formats.values import StoredDisk
 from bangerbuild.model import Verb
+from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -32,11 +33,6 @@ class PlainDisk(Unopened, ABC):
 
     @property
     @abstractmethod
-    def outputs(self) -> tuple[str, ...]:
-        """See Step."""
-
-    @property
-    @abstractmethod
     def label(self) -> str:
         """The filesystem's, as the guest's fstab names it."""
 
@@ -44,16 +40,17 @@ class PlainDisk(Unopened, ABC):
     def make(self, target: Path, workspace: Workspace) -> None:
         """Make the disk, at a path at which nothing is yet."""
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
         """See `disk_verdicts.judge`: what the disk was first filled with no longer counts."""
         return disk_verdicts.judge(situation, self.size_bytes)
 
+    @override
     def inspect(self, view: View) -> tuple[Reason, ...]:
-        """See Step."""
         return disks.inspect(view, formats.RAW, self._disk(view))
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         (artifact,) = self.outputs
         if workspace.verb is Verb.CREATE or workspace.verb is Verb.REPLACE:
             self.make(workspace.create(artifact, guests=True), workspace)

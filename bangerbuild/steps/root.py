@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -41,14 +42,16 @@ class Root(Unopened):
     disk_format: str = field(metadata={"key": FORMAT_KEY})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM."""
         for vm in manifest.vms.values():
             yield cls(vm.name, vm.image, vm.root.size_bytes, vm.root.on_new_base, vm.root.format)
 
     @classmethod
+    @override
     def kinds(cls) -> tuple[str, ...]:
-        """See Step; each format's roots are of a kind of their own."""
+        """Each format's roots are of a kind of their own."""
         return tuple(one.kind for one in formats.FORMATS.values())
 
     @property
@@ -56,35 +59,36 @@ class Root(Unopened):
         return formats.named(self.disk_format)
 
     @property
+    @override
     def kind(self) -> str:  # type: ignore[override]  # it is not the class's
-        """See Step."""
         return self._format.kind
 
     @property
+    @override
     def format(self) -> int:
-        """See Step."""
         return self._format.version
 
     @property
+    @override
     def tools(self) -> tuple[str, ...]:
-        """See Step."""
         return self._format.tools
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, "root")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (StepId.image(self.image, "rootfs"),)
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"vms/{self.name}/root{self._format.suffix}",)
 
+    @override
     def judge(self, situation: Situation) -> Verdict:
         """Made anew while it is ours; a guest's is kept, grown or blocked, an unknown one taken over."""
         if situation.missing:
@@ -114,8 +118,9 @@ class Root(Unopened):
             return replace(resized, reasons=(*resized.reasons, behind))
         return verdict
 
+    @override
     def inspect(self, view: View) -> tuple[Reason, ...]:
-        """See Step. What is there may be of another format than declared: then it is not this one's."""
+        """What is there may be of another format than declared: then it is not this one's."""
         recorded = view.facts(self.id)
         if recorded.get("format", self.disk_format) != self.disk_format:
             return ()
@@ -133,8 +138,8 @@ class Root(Unopened):
         (artifact,) = self.outputs
         return StoredDisk(view.path(artifact), artifact)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step."""
         if workspace.verb in IN_PLACE:
             return self._grown(workspace, *disks.stored(workspace, self.id), workspace.facts(self.id))
         facts = {"format": self.disk_format, "base": workspace.artifact(self.inputs[0])}

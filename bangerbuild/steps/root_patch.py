@@ -10,6 +10,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
@@ -37,6 +38,7 @@ class RootPatch(DiskPatch):
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM."""
         for vm in manifest.vms.values():
@@ -57,13 +59,14 @@ class RootPatch(DiskPatch):
             )
 
     @property
+    @override
     def changes(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, "root")
 
     @property
+    @override
     def inputs(self) -> tuple[str, ...]:
-        """See Step; the image is the one that the root stands on."""
+        """The image is the one that the root stands on."""
         return (self.changes,)
 
     @property
@@ -71,12 +74,12 @@ class RootPatch(DiskPatch):
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
 
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        """See Step.
+        """Fill a root that this job made; bring one that is there up to date.
 
-        A root that this job made is filled. One that no guest has written to is made anew first, so that it
-        has the same bytes whatever was declared before. A guest's, and one that this job grew, is brought up
-        to date as it is.
+        A root that no guest has written to is made anew first, so that it has the same bytes whatever was
+        declared before. A guest's, and one that this job grew, is brought up to date as it is.
         """
         artifact = workspace.artifact(self.changes)
         if workspace.is_new(artifact):
@@ -108,10 +111,12 @@ class RootPatch(DiskPatch):
         ledger.refuse_different(written.own, lines, stored.name)
         workspace.wrote(lines)
 
+    @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
         """The guest's defaults, and what is declared."""
         return defaults.changes(self, now, synced)
 
+    @override
     def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return views.RootView(image, disk)

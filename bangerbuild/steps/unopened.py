@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from bangerbuild.model import Preview
+from bangerbuild.overriding import override
+from bangerbuild.steps.step_kind import StepKind
 
 if TYPE_CHECKING:
     from bangerbuild.model import Reason, View
 
 
-class Unopened:
+class Unopened(StepKind):
     """A step whose artifacts no guest writes, or whose patch is the one to look into them."""
 
     kind: ClassVar[str]
 
     @classmethod
+    @override
     def kinds(cls) -> tuple[str, ...]:
-        """See Step."""
         return (cls.kind,)
 
-    def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # there is nothing to look for
-        """See Step."""
+    @override
+    def inspect(self, view: View) -> tuple[Reason, ...]:  # there is nothing to look for
         return ()
 
-    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # it writes into no guest
-        """See Step."""
-        return Preview()
+    @override
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
+        return Preview()  # it writes into no guest

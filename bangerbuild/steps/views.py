@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from bangerbuild.guest.view import GuestView
+from bangerbuild.overriding import override
+
 if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
@@ -13,7 +16,7 @@ CONFIG_BYTES = 1 << 20
 """No guest's passwd, fstab or sshd_config is larger; a hostile one would fill the memory, line by line."""
 
 
-class ImageView:
+class ImageView(GuestView):
     """An image as a patch may read it, each thing once: one serves all the VMs that stand on the image.
 
     Threads take turns. The image is never written, so what was read stays true.
@@ -25,19 +28,19 @@ class ImageView:
         self._stats: dict[str, Stat | None] = {}
         self._contents: dict[str, bytes | None] = {}
 
+    @override
     def read(self, path: str) -> bytes | None:
-        """See GuestView."""
         with self._lock:
             if path not in self._contents:
                 self._contents[path] = self._image.read(path, most_bytes=CONFIG_BYTES)
             return self._contents[path]
 
+    @override
     def exists(self, path: str) -> bool:
-        """See GuestView."""
         return self._stat(path) is not None
 
+    @override
     def mode(self, path: str) -> int | None:
-        """See GuestView."""
         found = self._stat(path)
         return found.mode if found else None
 
@@ -48,7 +51,7 @@ class ImageView:
             return self._stats[path]
 
 
-class RootView:
+class RootView(GuestView):
     """A root as its patch may read it: its image, but for the users and groups that the root has now.
 
     The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
@@ -58,16 +61,16 @@ class RootView:
         self._image = image
         self._disk = disk
 
+    @override
     def read(self, path: str) -> bytes | None:
-        """See GuestView."""
         if path in {"/etc/passwd", "/etc/group"}:
             return self._disk.read(path, most_bytes=CONFIG_BYTES)
         return self._image.read(path)
 
+    @override
     def exists(self, path: str) -> bool:
-        """See GuestView."""
         return self._image.exists(path)
 
+    @override
     def mode(self, path: str) -> int | None:
-        """See GuestView."""
         return self._image.mode(path)

@@ -9,6 +9,7 @@ from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
 from bangerbuild.steps.plain_disk import PlainDisk
@@ -33,10 +34,11 @@ class WorkDisk(PlainDisk):
     name: str = field(metadata={"recipe": False, "owner": True})
     size_bytes: int | None = field(metadata={"key": "work.size"})
     mount: str = field(metadata={"recipe": False})
-    inputs: tuple[str, ...] = field(metadata={"recipe": False})
+    inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     """The seed at the wanted size; none: the disk is made empty."""
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM that has a work disk."""
         for vm in manifest.vms.values():
@@ -45,17 +47,17 @@ class WorkDisk(PlainDisk):
                 yield cls(vm.name, vm.work.size_bytes, vm.work.mount, seed)
 
     @property
+    @override
     def id(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, "work")
 
     @property
+    @override
     def outputs(self) -> tuple[str, ...]:
-        """See Step."""
         return (f"vms/{self.name}/work.ext4",)
 
+    @override
     def make(self, target: Path, workspace: Workspace) -> None:
-        """See PlainDisk."""
         if self.inputs:
             making.make_clone(workspace.path(workspace.artifact(self.inputs[0])), target, workspace)
             return

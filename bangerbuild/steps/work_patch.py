@@ -9,6 +9,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
+from bangerbuild.overriding import override
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class WorkPatch(DiskPatch):
     kind: ClassVar[str] = "work-patch"
 
     @classmethod
+    @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each VM that has a work disk."""
         for vm in manifest.vms.values():
@@ -41,6 +43,6 @@ class WorkPatch(DiskPatch):
             )
 
     @property
+    @override
     def changes(self) -> str:
-        """See Step."""
         return StepId.vm(self.name, "work")

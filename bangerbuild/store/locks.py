@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.closing import Closing
 from bangerbuild.errors import BusyError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,6 +68,7 @@ class StoreLock(Closing):
         """Make a shared lock exclusive, without waiting. False: others share it, and the lock may be lost."""
         return _try_lock(self._fd, fcntl.LOCK_EX)
 
+    @override
     def close(self) -> None:
         """Release the lock."""
         os.close(self._fd)

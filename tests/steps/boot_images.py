@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bangerbuild.errors import BangerError
     from bangerbuild.model import Action, Result, Step
     from bangerbuild.sources.source import BootSource
-    from bangerbuild.steps import StepKind
+    from bangerbuild.steps.step_kind import StepKind
 
 ROOTFS_BYTES = 48 << 20
 

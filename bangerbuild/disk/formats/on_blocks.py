@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 from bangerbuild.disk import checking, interrupted, layers, merging, unreplayed
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats.format import DiskFormat
 from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ S = TypeVar("S")
 W = TypeVar("W")
 
 
-class OnBlocks(ABC):
+class OnBlocks(DiskFormat, ABC):
     """A format whose disks are one ext4 behind a `Blocks`."""
 
     @abstractmethod
@@ -55,11 +57,13 @@ class OnBlocks(ABC):
         """Write the whole ext4 into a new raw file."""
         merging.copy(blocks, target)
 
+    @override
     def size_of(self, path: Path) -> int:
-        """See DiskFormat; the file's own."""
+        """The file's own."""
         return path.stat().st_size
 
     @contextmanager
+    @override
     def opened(
         self,
         disk: StoredDisk,
@@ -68,7 +72,6 @@ class OnBlocks(ABC):
         place: DiskMount,
         warn: Callable[[str], None] | None = None,
     ) -> Iterator[Filesystem]:
-        """See DiskFormat."""
         with self._mended(disk) as blocks:
             journaled = _through_journal(blocks, warn)
             with Filesystem(journaled, now=epoch, allow_unclean=True, place=place) as filesystem:
@@ -87,21 +90,22 @@ class OnBlocks(ABC):
         return blocks
 
     @contextmanager
+    @override
     def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: Job) -> Iterator[Filesystem]:
-        """See DiskFormat."""
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
             blocks = self._named(file, disk, stack)
             yield stack.enter_context(Filesystem(blocks, writable=True, now=job.epoch, place=place))
 
+    @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
-        """See DiskFormat; nothing is shared."""
+        """Nothing is shared."""
         with self.opened_to_write(disk, place, job) as filesystem:
             return layers.write(filesystem, content)
 
     @contextmanager
+    @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
-        """See DiskFormat."""
         with (
             self._changed(disk) as blocks,
             Filesystem(blocks, writable=True, now=epoch, place=place) as filesystem,
@@ -118,8 +122,9 @@ class OnBlocks(ABC):
                 file.allow(*unused)
             yield blocks
 
+    @override
     def replay(self, disk: StoredDisk, job: Job) -> None:
-        """See DiskFormat. e2fsck reads raw disks only, so it gets a copy; what changed there is copied."""
+        """Let e2fsck replay a copy, as it reads raw disks only; what changed there is copied back."""
         copy = job.staging / "merged.ext4"
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path))
@@ -134,14 +139,15 @@ class OnBlocks(ABC):
             blocks.flush()
         copy.unlink()
 
+    @override
     def inspect(self, disk: StoredDisk, epoch: int) -> None:
-        """See DiskFormat."""
         with self._mended(disk) as blocks:
             read_superblock(blocks, writable=True, allow_unreplayed=True)
             Filesystem(blocks, now=epoch, allow_unclean=True).abandon()
 
+    @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
-        """See DiskFormat. e2fsck reads raw disks only, so it gets a copy."""
+        """Make a copy, as e2fsck reads raw disks only."""
         copy = room.directory / disk.path.name
         with self._mended(disk) as blocks:
             is_in_order = checking.is_in_order(blocks)

@@ -12,6 +12,7 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.overriding import override
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Raw(OnBlocks):
-    """See DiskFormat. Work and data disks are of this format too, and have a label."""
+    """The format of work and data disks too, which have a label."""
 
     name: ClassVar[str] = "raw"
     kind: ClassVar[str] = "root-raw"
@@ -40,20 +41,21 @@ class Raw(OnBlocks):
         is_of_clone=True,
     )
 
-    def recognises(self, head: bytes) -> bool:  # noqa: ARG002  # it has no header of its own
-        """See DiskFormat; a raw disk is what no other format recognises."""
+    @override
+    def recognises(self, head: bytes) -> bool:  # it has no header of its own
+        """None: a raw disk is what no other format recognises."""
         return False
 
-    def attachment(self, root: str, base: str) -> Attachment:  # noqa: ARG002  # it stands on none
-        """See DiskFormat."""
+    @override
+    def attachment(self, root: str, base: str) -> Attachment:  # it stands on none
         return Attachment((Drive(root),))
 
-    def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:  # noqa: ARG002  # it is the ext4
-        """See OnBlocks."""
+    @override
+    def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:  # it is the ext4
         return file
 
+    @override
     def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
-        """See DiskFormat."""
         base_bytes = base.path.stat().st_size
         size_bytes = size_bytes or base_bytes
         if size_bytes < base_bytes:
@@ -66,8 +68,9 @@ class Raw(OnBlocks):
             making.grow(target, size_bytes, job.epoch)
 
     @contextmanager
+    @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
-        """See DiskFormat; blocks that are free may be written before the commit."""
+        """Blocks that are free may be written before the commit."""
         with (
             Transaction(disk.path, disk.name) as file,
             Filesystem(file, writable=True, now=epoch, place=place) as filesystem,
@@ -75,15 +78,17 @@ class Raw(OnBlocks):
             file.allow(filesystem.superblock.block_bytes, filesystem.is_unused)
             yield filesystem
 
+    @override
     def replay(self, disk: StoredDisk, job: Job) -> None:
-        """See DiskFormat; e2fsck does it on the disk itself."""
+        """Let e2fsck replay the disk itself."""
         with RawFile(disk.path) as blocks:
             blocks.name = disk.name
             if not unreplayed.is_replayed(blocks):
                 unreplayed.run_e2fsck(disk.path, blocks, job.epoch)
 
+    @override
     def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job, *, label: str = "") -> None:
-        """See DiskFormat; with a label, the filesystem gets that."""
+        """Grow the disk; with a label, the filesystem gets that."""
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
             self.replay(disk, job)
@@ -99,8 +104,9 @@ class Raw(OnBlocks):
         if growth:
             _grow(disk.name, wanted_bytes, job)
 
+    @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
-        """See DiskFormat; nothing is copied of a disk that is in order."""
+        """Nothing is copied of a disk that is in order."""
         copy = room.directory / disk.path.name
         if interrupted.is_half_patched(disk.path) or interrupted.is_half_grown(disk.path):
             _copy_mended(disk, copy)

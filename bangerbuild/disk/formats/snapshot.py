@@ -23,6 +23,7 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule, SnapshotDevice
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ W = TypeVar("W")
 
 
 class Snapshot(OnBlocks):
-    """See DiskFormat."""
+    """A root is a store of the chunks that differ from its image."""
 
     name: ClassVar[str] = "snapshot"
     kind: ClassVar[str] = "root-overlay"
@@ -55,42 +56,48 @@ class Snapshot(OnBlocks):
         is_of_clone=False,
     )
 
+    @override
     def recognises(self, head: bytes) -> bool:
-        """See DiskFormat."""
         return snapshot.has_magic(head)
 
+    @override
     def attachment(self, root: str, base: str) -> Attachment:
-        """See DiskFormat; no VMM knows such stores, so the kernel's device is made of it."""
+        """No VMM knows such stores, so the kernel's device is made of it."""
         return Attachment((Drive(ATTACHED_ROOT),), SnapshotDevice(root, base))
 
+    @override
     def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:
-        """See OnBlocks."""
         base = base_of(disk)
         return SnapshotStore(stack.enter_context(RawFile(base.path)), file, base_name=base.name)
 
+    @override
     def unused(self, blocks: Blocks) -> tuple[int, Callable[[int], bool]]:
-        """See OnBlocks: what no exception refers to."""
+        """What no exception refers to."""
         store = cast("SnapshotStore", blocks)
         return store.chunk_bytes, store.is_unused
 
+    @override
     def put_together(self, blocks: Blocks, disk: StoredDisk, target: Path) -> None:
-        """See OnBlocks; the base may be cloned."""
+        """The base may be cloned."""
         _merge(cast("SnapshotStore", blocks), base_of(disk).path, target)
 
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:  # noqa: ARG002  # it takes little
-        """See DiskFormat; the store is empty."""
+    @override
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:  # it takes little
+        """The store is empty."""
         base_bytes = base.path.stat().st_size
         overlay.make_file(target, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
 
+    @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
-        """See DiskFormat; what several roots of one image get alike is written once."""
+        """Write what several roots of one image get alike once for all."""
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
         return deduplication.fill(deduplication.NewStore(disk, base_of(disk), place), content, job)
 
     @contextmanager
+    @override
     def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: Job) -> Iterator[Filesystem]:
-        """See DiskFormat; the base is parsed once for all jobs of a run."""
+        """The base is parsed once for all jobs of a run."""
         parsed = deduplication.parsed_base(base_of(disk), job)
         with RawFile(disk.path, writable=True, durable=False) as file:
             store = SnapshotStore(parsed.base, file, durable=False)
@@ -98,16 +105,18 @@ class Snapshot(OnBlocks):
             with Filesystem(store, writable=True, now=job.epoch, place=place, parsed=parsed) as filesystem:
                 yield filesystem
 
+    @override
     def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job) -> None:
-        """See DiskFormat; a store gets room for more chunks, and what is in it stays where it is."""
+        """A store gets room for more chunks, and what is in it stays where it is."""
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
             if size_bytes is not None:
                 os.truncate(path, size_bytes)
                 durable.sync_one(path)
 
-    def inspect(self, disk: StoredDisk, epoch: int) -> None:  # noqa: ARG002  # what is in it, is its patch's business
-        """See DiskFormat; of the store only, as what is in it is looked at by who patches it."""
+    @override
+    def inspect(self, disk: StoredDisk, epoch: int) -> None:  # what is in it, is its patch's business
+        """Of the store only, as what is in it is looked at by who patches it."""
         base = base_of(disk)
         with RawFile(base.path) as under, interrupted.open_recovered(disk.path, disk.name) as file:
             marked = snapshot.parse_mark(file.read(0, min(snapshot.HEAD_BYTES, file.size_bytes)))
@@ -115,8 +124,9 @@ class Snapshot(OnBlocks):
                 raise OtherBaseError.of(disk.name, marked, base.name)
             SnapshotStore(under, file)
 
+    @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
-        """See DiskFormat; of a store that is in order e2fsck gets its base's metadata and its own chunks."""
+        """Of a store that is in order e2fsck gets its base's metadata and its own chunks."""
         copy, base = room.directory / disk.path.name, base_of(disk).path
         with self._mended(disk) as blocks:
             is_in_order = checking.is_in_order(blocks)

@@ -19,6 +19,7 @@ from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
 from bangerbuild.formats.tarstream import TarStream
 from bangerbuild.formats.unpacked_bytes import UnpackedBytes
+from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -75,19 +76,19 @@ class OciLayout(Protocol):
 
 
 @dataclass(frozen=True)
-class DirectoryLayout:
+class DirectoryLayout(OciLayout):
     """An OciLayout in a directory."""
 
     path: Path
     packed_bytes: None = None
 
+    @override
     def check(self, written: str) -> None:
-        """See OciLayout."""
         if not stat.S_ISDIR(stat_of(self.path, written).st_mode):
             raise SourceError(f"'{written}' is no directory", hint=_ARCHIVE_HINT)
 
+    @override
     def size_of(self, name: str, written: str) -> int | None:
-        """See OciLayout."""
         path = self.path / name
         observed.look(path)
         try:
@@ -99,18 +100,18 @@ class DirectoryLayout:
         return check_is_file(path, written).st_size
 
     @contextmanager
+    @override
     def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
-        """See OciLayout."""
         with opened_file(self.path / name, written) as file:
             yield OpenFile(file, stat_key(os.fstat(file.fileno())))
 
+    @override
     def hint(self) -> str:
-        """See OciLayout."""
         return _DIRECTORY_HINT
 
 
 @dataclass(frozen=True)
-class TarLayout:
+class TarLayout(OciLayout):
     """An OciLayout in a tarball, which must stay open."""
 
     tarball: BinaryIO
@@ -121,25 +122,27 @@ class TarLayout:
     index: TarIndex
 
     @property
+    @override
     def packed_bytes(self) -> int:
-        """See OciLayout."""
         return os.fstat(self.tarball.fileno()).st_size
 
     def with_names(self, names: Mapping[str, str]) -> TarLayout:
         """A copy with further names for existing files (new name: old name)."""
         return replace(self, index=self.index.with_names(names))
 
+    @override
     def check(self, _written: str) -> None:
-        """See OciLayout."""
+        pass
 
+    @override
     def size_of(self, name: str, written: str) -> int | None:
-        """See OciLayout."""
         part = self._find(name, written)
         return part.size_bytes if part else None
 
     @contextmanager
+    @override
     def open_file(self, name: str, written: str) -> Iterator[OpenFile]:
-        """See OciLayout; SourceError also if the tarball has changed."""
+        """SourceError also if the tarball has changed."""
         part = self._find(name, written)
         if part is None:
             raise SourceError(
@@ -150,8 +153,8 @@ class TarLayout:
         with part_of(self.source, part.offset, part.size_bytes) as file:
             yield OpenFile(file, self.seen, part.digest)
 
+    @override
     def hint(self) -> str:
-        """See OciLayout."""
         kinds = (hint for name, hint in _OTHER_KINDS.items() if name in self.index.entries)
         return next(kinds, _TARBALL_HINT)
 
