@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.steps.patching import Synced
+    from bangerbuild.steps.patching import PlacedEntry
     from tests.conftest import CommandLine
 
 MIB = 1 << 20
@@ -284,7 +284,7 @@ def sync_error(
     sync = patching.sync
 
     def interrupted(
-        disk: Filesystem, entries: Iterator[Synced], before: dict[str, str], *, spare_same: bool = False
+        disk: Filesystem, entries: Iterator[PlacedEntry], before: dict[str, str], *, spare_same: bool = False
     ) -> dict[str, str]:
         meanwhile()
         return sync(disk, entries, before, spare_same=spare_same)

@@ -22,7 +22,7 @@ from bangerbuild.disk.template import StoreTemplate, locate
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.disk.formats.values import Base, Job, StoredDisk
+    from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, OwnLayer
     from bangerbuild.tree import DiskMount
 
@@ -59,7 +59,7 @@ class _Template(Generic[W]):
     """What the own layer returned."""
 
 
-def fill(new: NewStore, content: Layers[S, W], job: Job) -> Written[S, W]:
+def fill(new: NewStore, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
     """Fill a new store from a template; the digest of its file is told to the job."""
     key = new.base.path, new.place, content.shared_key
     with job.using(key, lambda: _base_layer(new, content, job)) as base:
@@ -72,7 +72,7 @@ def fill(new: NewStore, content: Layers[S, W], job: Job) -> Written[S, W]:
             return Written(base.written, template.written)
 
 
-def parsed_base(base: Base, job: Job) -> ParsedBase:
+def parsed_base(base: Base, job: DiskJob) -> ParsedBase:
     """What is parsed of an image, for all jobs of a run."""
     return job.shared(f"parsed {base.path}", lambda: _parsed(base))
 
@@ -84,7 +84,7 @@ def _parsed(base: Base) -> Iterator[ParsedBase]:
 
 
 @contextmanager
-def _base_layer(new: NewStore, content: Layers[S, W], job: Job) -> Iterator[_BaseLayer[S]]:
+def _base_layer(new: NewStore, content: Layers[S, W], job: DiskJob) -> Iterator[_BaseLayer[S]]:
     base = parsed_base(new.base, job)
     with _store_in_memory(new, base, job) as store:
         with _opened(new, base, store, job) as filesystem:
@@ -94,7 +94,9 @@ def _base_layer(new: NewStore, content: Layers[S, W], job: Job) -> Iterator[_Bas
 
 
 @contextmanager
-def _template(new: NewStore, own: OwnLayer[S, W], base: _BaseLayer[S], job: Job) -> Iterator[_Template[W]]:
+def _template(
+    new: NewStore, own: OwnLayer[S, W], base: _BaseLayer[S], job: DiskJob
+) -> Iterator[_Template[W]]:
     with _store_in_memory(new, base.parsed, job) as store:
         with _opened(new, base.parsed, store, job) as filesystem:
             written = own.write(filesystem, base.written)
@@ -108,7 +110,7 @@ def _template(new: NewStore, own: OwnLayer[S, W], base: _BaseLayer[S], job: Job)
 
 
 @contextmanager
-def _store_in_memory(new: NewStore, parsed: ParsedBase, job: Job) -> Iterator[SnapshotStore]:
+def _store_in_memory(new: NewStore, parsed: ParsedBase, job: DiskJob) -> Iterator[SnapshotStore]:
     path = job.staging / f"{new.disk.path.name}.template"
     with SnapshotStore.create(parsed.base, path, durable=False, base_name=new.base.name) as store:
         path.unlink()  # the open file is enough
@@ -118,5 +120,5 @@ def _store_in_memory(new: NewStore, parsed: ParsedBase, job: Job) -> Iterator[Sn
         yield store
 
 
-def _opened(new: NewStore, parsed: ParsedBase, store: SnapshotStore, job: Job) -> Filesystem:
+def _opened(new: NewStore, parsed: ParsedBase, store: SnapshotStore, job: DiskJob) -> Filesystem:
     return Filesystem(store, writable=True, now=job.epoch, place=new.place, parsed=parsed)

@@ -14,7 +14,7 @@ from bangerbuild.disk.located import open_named
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.reading import ROOT_INO, FileReader, names_path
 from bangerbuild.disk.removal import drop_directory
-from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import ALONE, DiskMount, EntryType
@@ -135,7 +135,7 @@ class Filesystem(FileReader):
         """Set the filesystem's label, at most 16 bytes."""
         self._handle.set_label(label.encode())
 
-    def _target(self, path: str) -> Location:
+    def _target(self, path: str) -> ResolvedPath:
         """The location for a new name; missing parents are made, mode 0755, owner root."""
         rules = Rules(make_directory=self.nodes.make_parent, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
@@ -145,7 +145,7 @@ class Filesystem(FileReader):
             self.nodes.refuse_to_name(found.directory)
         return found
 
-    def _clear(self, path: str) -> Location:
+    def _clear(self, path: str) -> ResolvedPath:
         """The location for a new name; what is there is removed."""
         found = self._target(path)
         self._refuse_directory(found, path)
@@ -153,7 +153,7 @@ class Filesystem(FileReader):
             self.nodes.drop_name(found.directory, found.name, found.ino)
         return found
 
-    def _refuse_directory(self, found: Location, path: str) -> None:
+    def _refuse_directory(self, found: ResolvedPath, path: str) -> None:
         if found.ino and self.nodes.kind(found.ino) is EntryType.DIRECTORY:
             raise GuestPathError(f"'{path}' is a directory in '{self.name}'")
 
@@ -197,7 +197,9 @@ class Filesystem(FileReader):
         self.nodes.write_content(ino, inode, stream, size, path)
         self._finish(place, ino, EntryType.FILE, xattrs)
 
-    def _finish(self, place: Location, ino: int, kind: EntryType, xattrs: Mapping[str, bytes] | None) -> None:
+    def _finish(
+        self, place: ResolvedPath, ino: int, kind: EntryType, xattrs: Mapping[str, bytes] | None
+    ) -> None:
         for name in sorted(xattrs or {}):
             self.nodes.set_xattr(ino, name, (xattrs or {})[name])
         self.nodes.add_name(place.directory, place.name, ino, kind)

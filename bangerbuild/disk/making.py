@@ -13,7 +13,7 @@ from bangerbuild.process import run
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.disk.formats.values import Job
+    from bangerbuild.disk.formats.values import DiskJob
 
 TOOLS = ("e2fsprogs", "SOURCE_DATE_EPOCH")
 """What decides the bytes of a disk that is made here."""
@@ -21,7 +21,7 @@ NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and
 NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
 
 
-def make_empty(path: Path, geometry: tools.Geometry, job: Job) -> None:
+def make_empty(path: Path, geometry: tools.Geometry, job: DiskJob) -> None:
     """Make a disk with an empty ext4 that allocates next to nothing.
 
     mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
@@ -34,14 +34,14 @@ def make_empty(path: Path, geometry: tools.Geometry, job: Job) -> None:
     skeleton.unlink()
 
 
-def make_clone(source: Path, target: Path, job: Job) -> None:
+def make_clone(source: Path, target: Path, job: DiskJob) -> None:
     """Make a disk as a copy of another; said if it takes more room than it would have to."""
     _check_holes(job)
     if not clone.clone(source, target):
         job.warn(NO_REFLINK)
 
 
-def _check_holes(job: Job) -> None:
+def _check_holes(job: DiskJob) -> None:
     if not job.shared("holes", lambda: nullcontext(clone.keeps_holes(job.staging))):
         job.warn(NO_HOLES)
 

@@ -10,7 +10,7 @@ from bangerbuild import sizes
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
-from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.disk.walk import walk
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import EntryType
@@ -60,7 +60,7 @@ class FileReader:
     nodes: Nodes
     place: DiskMount
 
-    def _find(self, path: str, *, follow: bool) -> Location | None:
+    def _find(self, path: str, *, follow: bool) -> ResolvedPath | None:
         rules = Rules(follow_last=follow, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
         return found if found is not None and found.ino else None
@@ -167,7 +167,7 @@ class FileReader:
         """
         return self.nodes.xattrs(self._existing(path, follow=follow).ino)
 
-    def _existing(self, path: str, *, follow: bool) -> Location:
+    def _existing(self, path: str, *, follow: bool) -> ResolvedPath:
         found = self._find(path, follow=follow)
         if found is None:
             raise GuestPathError(f"'{path}' is not there in '{self.name}'")

@@ -34,7 +34,7 @@ class Directories(Protocol):
         """A symlink's text."""
 
 
-class Location(NamedTuple):
+class ResolvedPath(NamedTuple):
     """The target of a path: a name in a directory, and its inode."""
 
     directory: int
@@ -58,7 +58,7 @@ class Rules:
     """Where the guest mounts this disk; a path that leads onto another disk is an error."""
 
 
-def resolve(tree: Directories, root: int, path: str, rules: Rules) -> Location | None:
+def resolve(tree: Directories, root: int, path: str, rules: Rules) -> ResolvedPath | None:
     """Follow an absolute guest path.
 
     Returns:
@@ -92,10 +92,10 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> Location |
         elif walk.todo:
             raise GuestPathError(f"'{walk.below(name)}' is on the way to '{path}' and is no directory")
         else:
-            return Location(walk.directory, name, ino, walk.below(name))
+            return ResolvedPath(walk.directory, name, ino, walk.below(name))
     name, ino = walk.trail[-1]
     parent = walk.trail[-2][1] if len(walk.trail) > 1 else 0
-    return Location(parent, name, ino, walk.here())
+    return ResolvedPath(parent, name, ino, walk.here())
 
 
 @dataclass

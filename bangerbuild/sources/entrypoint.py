@@ -56,7 +56,7 @@ while :; do sleep 1; done
 """
 
 
-class Program(Protocol):
+class ContainerProgram(Protocol):
     """The image's configuration of its program; `ImageConfig` satisfies this."""
 
     @property
@@ -71,7 +71,7 @@ class Program(Protocol):
     def cmd(self) -> tuple[str, ...]: ...
 
 
-def entrypoint(path: str, program: Program, written: str) -> GuestEdits:
+def entrypoint(path: str, program: ContainerProgram, written: str) -> GuestEdits:
     """The script as a file at a guest path; `written` is the image's name in messages.
 
     Raises:
@@ -88,7 +88,7 @@ def entrypoint(path: str, program: Program, written: str) -> GuestEdits:
     return GuestEdits((GuestFile(path, "".join(_lines(program, command)).encode(), 0o755),), warnings)
 
 
-def _lines(program: Program, command: tuple[str, ...]) -> Iterator[str]:
+def _lines(program: ContainerProgram, command: tuple[str, ...]) -> Iterator[str]:
     given = dict(line.partition("=")[::2] for line in program.env)
     yield _HEAD
     for name, value in {**_USUAL, **given}.items():

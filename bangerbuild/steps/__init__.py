@@ -13,7 +13,7 @@ from bangerbuild.steps.image_rootfs import ImageRootfs
 from bangerbuild.steps.image_work_seed import ImageWorkSeed
 from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized
 from bangerbuild.steps.launch import Launch
-from bangerbuild.steps.root import Root
+from bangerbuild.steps.root import RootDisk
 from bangerbuild.steps.root_patch import RootPatch
 from bangerbuild.steps.work_disk import WorkDisk
 from bangerbuild.steps.work_patch import WorkPatch
@@ -30,7 +30,7 @@ STEPS: tuple[type[StepKind], ...] = (
     ImageInitrd,
     ImageWorkSeed,
     ImageWorkSeedSized,
-    Root,
+    RootDisk,
     RootPatch,
     WorkDisk,
     WorkPatch,

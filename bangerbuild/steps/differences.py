@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.steps.patching import Synced
+    from bangerbuild.steps.patching import PlacedEntry
     from bangerbuild.tree import GuestChange
 
 DIFF_BYTES = 1 << 20
@@ -37,7 +37,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 def differences(
     disk: Filesystem,
     changes: Iterable[GuestChange],
-    entries: Iterable[Synced],
+    entries: Iterable[PlacedEntry],
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[FileDiff]:
     """What `patching.make` and `patching.sync` would change.
@@ -53,7 +53,7 @@ def differences(
             yield from _entry_differences(disk, item)
 
 
-def _is_known(item: Synced, known: Mapping[str, str]) -> bool:
+def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
     entry, line = item.entry, known.get(normal(item.guest))
     if line is None:
         return False
@@ -79,7 +79,7 @@ def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileD
             yield FileDiff(path, note="is removed")
 
 
-def _entry_differences(disk: Filesystem, item: Synced) -> Iterator[FileDiff]:
+def _entry_differences(disk: Filesystem, item: PlacedEntry) -> Iterator[FileDiff]:
     entry = item.entry
     if entry.type is EntryType.DIRECTORY:
         yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)
@@ -96,7 +96,7 @@ def _entry_differences(disk: Filesystem, item: Synced) -> Iterator[FileDiff]:
         yield from _noted(item.guest, _large_file_note(disk, item, found))
 
 
-def _large_file_note(disk: Filesystem, item: Synced, found: Stat | None) -> str | None:
+def _large_file_note(disk: Filesystem, item: PlacedEntry, found: Stat | None) -> str | None:
     entry = item.entry
     if found is None or found.type is not EntryType.FILE or found.size_bytes != entry.size_bytes:
         return f"{entry.size_bytes} bytes"

@@ -216,7 +216,7 @@ class DiskPatch(StepKind, ABC):
     def _write(
         self,
         disk: Filesystem,
-        entries: Iterable[patching.Synced],
+        entries: Iterable[patching.PlacedEntry],
         wanted: GuestEdits,
         workspace: Workspace,
         before: Mapping[str, str] | None = None,

@@ -35,7 +35,7 @@ MOST_REMOVED = 1000
 
 
 @dataclass(frozen=True)
-class Synced:
+class PlacedEntry:
     """One entry of a host tree and where it goes."""
 
     guest: str
@@ -67,10 +67,10 @@ def guest_path(sync: FileSync, path: str) -> str:
     return f"{sync.guest}/{path}" if path else sync.guest
 
 
-def placed(sync: FileSync, entry: Entry, digest: str) -> Synced:
+def placed(sync: FileSync, entry: Entry, digest: str) -> PlacedEntry:
     """An entry of the host's tree with its place in the guest."""
     written = f"{sync.host.written}/{entry.path}" if entry.path else sync.host.written
-    return Synced(guest_path(sync, entry.path), entry, digest, written, guest_path(sync, entry.target))
+    return PlacedEntry(guest_path(sync, entry.path), entry, digest, written, guest_path(sync, entry.target))
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def shared_trees(view: View, syncs: Sequence[FileSync]) -> Iterator[Trees]:
 
 def synced(
     declared: DeclaredFiles, now: GuestView, brought: Trees, warn: Callable[[str], None]
-) -> Iterator[Synced]:
+) -> Iterator[PlacedEntry]:
     """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins.
 
     Where it wins over the first of several names of a file, the next name is the file, and the others are
@@ -121,7 +121,7 @@ def synced(
         written = sync.host.written
         for path, kind in survey.skipped:
             warn(f"'{written}/{path}' is a {kind.value} and is left out")
-        lost: dict[str, Synced] = {}
+        lost: dict[str, PlacedEntry] = {}
         for entry, digest in survey.entries(written):
             item = placed(sync, replace(entry, uid=uid, gid=gid), digest)
             if normal(item.guest) in taken:
@@ -190,7 +190,7 @@ _MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(
 
 
 def sync(
-    disk: Filesystem, entries: Iterable[Synced], before: Mapping[str, str], *, spare_same: bool = False
+    disk: Filesystem, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
 ) -> dict[str, str]:
     """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content.
 
@@ -218,7 +218,7 @@ def sync(
     return lines
 
 
-def _same_file(disk: Filesystem, item: Synced) -> str | None:
+def _same_file(disk: Filesystem, item: PlacedEntry) -> str | None:
     """The line of a file that is there as it shall be; None of any other. Nothing is read on the host."""
     found = disk.stat(item.guest, follow=False)
     if found is None or (found.type, found.links) != (EntryType.FILE, 1):
@@ -227,13 +227,13 @@ def _same_file(disk: Filesystem, item: Synced) -> str | None:
     return line if ledger.is_there(disk, item.guest, line) else None
 
 
-def file_line(item: Synced) -> str:
+def file_line(item: PlacedEntry) -> str:
     """The line of a file with the content that was planned."""
     entry = item.entry
     return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
 
 
-def _sync_leaf(disk: Filesystem, item: Synced) -> str:
+def _sync_leaf(disk: Filesystem, item: PlacedEntry) -> str:
     """Write a file or symlink; its line.
 
     Raises:
@@ -257,7 +257,7 @@ def _sync_leaf(disk: Filesystem, item: Synced) -> str:
     return file_line(item)
 
 
-def _sync_directory(disk: Filesystem, item: Synced) -> bool:
+def _sync_directory(disk: Filesystem, item: PlacedEntry) -> bool:
     """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have."""
     found = disk.stat(item.guest)
     if found is not None and found.type is EntryType.DIRECTORY:

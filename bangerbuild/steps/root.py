@@ -27,7 +27,7 @@ IN_PLACE = {Verb.GROW, Verb.UPDATE}
 
 
 @dataclass(frozen=True)
-class Root(Unopened):
+class RootDisk(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     exclusive: ClassVar[bool] = True

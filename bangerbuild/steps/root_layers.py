@@ -24,7 +24,7 @@ Twins: TypeAlias = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Synced:
+class SharedLedger:
     """What one shared layer left."""
 
     lines: Mapping[str, str]
@@ -40,7 +40,7 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
     trees: patching.Trees,
     own: tuple[GuestChange, ...],
     lines: Mapping[str, str],
-) -> Layers[Synced, Twins]:
+) -> Layers[SharedLedger, Twins]:
     """The layers of a root.
 
     Args:
@@ -54,40 +54,40 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
     return Layers((_alike(alike), _synced(declared, trees, now)), _own(own, lines))
 
 
-def lines(written: Written[Synced, Twins]) -> dict[str, str]:
+def lines(written: Written[SharedLedger, Twins]) -> dict[str, str]:
     """What the shared layers wrote that is to be remembered."""
     return _lines(written.shared)
 
 
-def _lines(shared: Sequence[Synced]) -> dict[str, str]:
+def _lines(shared: Sequence[SharedLedger]) -> dict[str, str]:
     return {path: line for layer in shared for path, line in layer.lines.items()}
 
 
-def warnings(written: Written[Synced, Twins]) -> tuple[str, ...]:
+def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
     """What there was to say while the shared layers were written."""
     return tuple(warning for layer in written.shared for warning in layer.warnings)
 
 
-def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[Synced]:
-    def write(disk: Filesystem) -> Synced:
+def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[SharedLedger]:
+    def write(disk: Filesystem) -> SharedLedger:
         patching.make(disk, changes)
-        return Synced({})
+        return SharedLedger({})
 
     return SharedLayer(changes, write)
 
 
-def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[Synced]:
-    def write(disk: Filesystem) -> Synced:
+def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[SharedLedger]:
+    def write(disk: Filesystem) -> SharedLedger:
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append)
-        return Synced(patching.sync(disk, entries, {}), tuple(said))
+        return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
 
     spared = trees.paths & {normal(file.guest) for file in declared.files}
     return SharedLayer((declared.file_syncs, spared), write, trees.size_bytes)
 
 
-def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[Synced, Twins]:
-    def write(disk: Filesystem, below: Sequence[Synced]) -> Twins:
+def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[SharedLedger, Twins]:
+    def write(disk: Filesystem, below: Sequence[SharedLedger]) -> Twins:
         patching.make(disk, changes)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.errors import GuestPathError
 from bangerbuild.tree import DiskMount, EntryType
 
@@ -47,7 +47,7 @@ class MemoryTree:
 
 def find(
     root: dict[str, Node], path: str, *, follow: bool = False, mounts: frozenset[str] = frozenset()
-) -> Location | None:
+) -> ResolvedPath | None:
     return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=DiskMount(others=mounts)))
 
 

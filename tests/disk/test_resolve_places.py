@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bangerbuild.disk.resolve import Location, Rules, resolve
+from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.errors import GuestPathError
 from bangerbuild.tree import DiskMount
 from tests.disk.test_resolve import NODES, MemoryTree, Node
@@ -16,7 +16,7 @@ WORK = DiskMount("/root", frozenset({"/data", "/root/cache"}))
 
 def find(
     root: dict[str, Node], path: str, place: DiskMount = WORK, *, follow: bool = False
-) -> Location | None:
+) -> ResolvedPath | None:
     return resolve(MemoryTree(root), 2, path, Rules(follow_last=follow, place=place))
 
 

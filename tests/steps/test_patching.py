@@ -57,7 +57,7 @@ def tree(host: Path, **options: object) -> FileSync:
     return FileSync(HostPath(host, host.name), "/srv", **options)  # type: ignore[arg-type]  # any field of FileSync
 
 
-def synced(sync: FileSync) -> Iterator[patching.Synced]:
+def synced(sync: FileSync) -> Iterator[patching.PlacedEntry]:
     found = survey(sync.host.path, patching.rules(sync))
     for entry, digest in found.entries(sync.host.written):
         yield patching.placed(sync, entry, digest)

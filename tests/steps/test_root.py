@@ -9,7 +9,7 @@ from bangerbuild import manifest
 from bangerbuild.declared import GuestDefaults
 from bangerbuild.errors import FilesystemError, ManifestError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
-from bangerbuild.steps.root import Root
+from bangerbuild.steps.root import RootDisk
 from tests.disk.ext4_tools import make_ext4
 from tests.need import need
 from tests.projects import DEBIAN, codes, reasons
@@ -120,14 +120,14 @@ SHRINK = Reason(ReasonCode.SIZE_SHRINK, {"old": 64 * MIB, "new": 32 * MIB})
 def test_a_root_is_made_anew_only_while_no_guest_has_written_to_it(
     given: Situation, on_new_base: Literal["block", "keep"], size_bytes: int | None, verdict: Verdict
 ) -> None:
-    assert Root("web", "debian", size_bytes, on_new_base, "raw").judge(given) == verdict
+    assert RootDisk("web", "debian", size_bytes, on_new_base, "raw").judge(given) == verdict
 
 
 def test_a_root_lies_where_its_format_says(debian: Project) -> None:
     vms = (f'[vm.{name}]\nimage = "debian"\nroot.format = "{name}"\n' for name in ("snapshot", "raw"))
     debian.write(IMAGE + "".join(vms))
     loaded = manifest.load((debian.directory / "vm.toml",))
-    declared = [(step.id, step.outputs) for step in Root.declare(loaded)]
+    declared = [(step.id, step.outputs) for step in RootDisk.declare(loaded)]
     assert declared == [
         ("vm.snapshot.root", ("vms/snapshot/root.cow",)),
         ("vm.raw.root", ("vms/raw/root.ext4",)),

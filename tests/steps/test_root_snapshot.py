@@ -11,7 +11,7 @@ from bangerbuild import manifest, report, store
 from bangerbuild.disk import snapshot
 from bangerbuild.errors import SnapshotError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
-from bangerbuild.steps.root import Root
+from bangerbuild.steps.root import RootDisk
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.projects import DEBIAN, Project, codes, reasons, write_tar
 from tests.steps.guest_disks import as_guest
@@ -54,7 +54,7 @@ def verbs(project: Project) -> dict[str, str]:
 
 def test_each_vm_has_a_root_on_its_image(debian: Project) -> None:
     debian.write(f'{WEB}[vm.db]\nimage = "debian"\nroot.size = "8MiB"\nroot.on_new_base = "keep"\n')
-    steps = list(Root.declare(manifest.load((debian.directory / "vm.toml",))))
+    steps = list(RootDisk.declare(manifest.load((debian.directory / "vm.toml",))))
     assert [(step.id, step.inputs, step.outputs, step.size_bytes, step.on_new_base) for step in steps] == [
         (ID, (BASE,), ("vms/web/root.cow",), None, "block"),
         ("vm.db.root", (BASE,), ("vms/db/root.cow",), 8 * MIB, "keep"),
@@ -99,7 +99,7 @@ def situation(
 def test_a_root_is_made_anew_as_long_as_no_guest_has_written_to_it(
     given: Situation, on_new_base: Literal["block", "keep"], verdict: Verdict
 ) -> None:
-    assert Root("web", "debian", None, on_new_base, "snapshot").judge(given) == verdict
+    assert RootDisk("web", "debian", None, on_new_base, "snapshot").judge(given) == verdict
 
 
 # the file

@@ -1,7 +1,7 @@
 """What a disk format is: how a root filesystem is kept in a file of the store, and how a VM gets at it.
 
 A format is one module beside this one, and one line in the registry. It knows nothing of steps, records or
-manifests: it is given paths and names, and what it needs of the job that works on a disk is `Job`.
+manifests: it is given paths and names, and what it needs of the job that works on a disk is `DiskJob`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.checking import CheckRoom, Readable
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.disk.formats.values import Attachment, Base, Job, SizeRule, StoredDisk
+    from bangerbuild.disk.formats.values import Attachment, Base, DiskJob, SizeRule, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
     from bangerbuild.tree import DiskMount
 
@@ -71,7 +71,7 @@ class DiskFormat(Protocol):
             base: the path of its image, relative to that directory.
         """
 
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
         """Make a root that holds what its image holds.
 
         Args:
@@ -84,7 +84,7 @@ class DiskFormat(Protocol):
             FilesystemError, SnapshotError: it can't be made as large or as small as that.
         """
 
-    def fill(self, disk: StoredDisk, layers: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
+    def fill(self, disk: StoredDisk, layers: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write layers into a root that `make` has just made; the same bytes whatever else is made with it.
 
         What several roots get alike may be written once for all of them.
@@ -110,7 +110,7 @@ class DiskFormat(Protocol):
         """
 
     def opened_to_write(
-        self, disk: StoredDisk, place: DiskMount, job: Job
+        self, disk: StoredDisk, place: DiskMount, job: DiskJob
     ) -> AbstractContextManager[Filesystem]:
         """The filesystem on a disk in staging, which is this job's own."""
 
@@ -123,14 +123,14 @@ class DiskFormat(Protocol):
             FilesystemError: nothing has changed.
         """
 
-    def replay(self, disk: StoredDisk, job: Job) -> None:
+    def replay(self, disk: StoredDisk, job: DiskJob) -> None:
         """Replay the journal that a killed guest left on a disk where it lies, and clear its orphans.
 
         Raises:
             FilesystemError: the journal is damaged, or e2fsck won't do it unasked.
         """
 
-    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job) -> None:
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """Mend a disk that a guest may have written to, and grow it to its size where it lies.
 
         Args:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.disk.formats.values import Job, StoredDisk
+    from bangerbuild.disk.formats.values import DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
     from bangerbuild.tree import DiskMount
 
@@ -91,14 +91,14 @@ class OnBlocks(DiskFormat, ABC):
 
     @contextmanager
     @override
-    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: Job) -> Iterator[Filesystem]:
+    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[Filesystem]:
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
             blocks = self._named(file, disk, stack)
             yield stack.enter_context(Filesystem(blocks, writable=True, now=job.epoch, place=place))
 
     @override
-    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
+    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Nothing is shared."""
         with self.opened_to_write(disk, place, job) as filesystem:
             return layers.write(filesystem, content)
@@ -123,7 +123,7 @@ class OnBlocks(DiskFormat, ABC):
             yield blocks
 
     @override
-    def replay(self, disk: StoredDisk, job: Job) -> None:
+    def replay(self, disk: StoredDisk, job: DiskJob) -> None:
         """Let e2fsck replay a copy, as it reads raw disks only; what changed there is copied back."""
         copy = job.staging / "merged.ext4"
         with ExitStack() as stack:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.disk.formats.values import Base, Job, StoredDisk
+    from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
 
 
 class Raw(OnBlocks):
@@ -55,7 +55,7 @@ class Raw(OnBlocks):
         return file
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
         base_bytes = base.path.stat().st_size
         size_bytes = size_bytes or base_bytes
         if size_bytes < base_bytes:
@@ -79,7 +79,7 @@ class Raw(OnBlocks):
             yield filesystem
 
     @override
-    def replay(self, disk: StoredDisk, job: Job) -> None:
+    def replay(self, disk: StoredDisk, job: DiskJob) -> None:
         """Let e2fsck replay the disk itself."""
         with RawFile(disk.path) as blocks:
             blocks.name = disk.name
@@ -87,7 +87,7 @@ class Raw(OnBlocks):
                 unreplayed.run_e2fsck(disk.path, blocks, job.epoch)
 
     @override
-    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job, *, label: str = "") -> None:
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob, *, label: str = "") -> None:
         """Grow the disk; with a label, the filesystem gets that."""
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
@@ -119,7 +119,7 @@ class Raw(OnBlocks):
         return checking.Readable(disk, copy)
 
 
-def _grow(name: str, size_bytes: int, job: Job) -> None:
+def _grow(name: str, size_bytes: int, job: DiskJob) -> None:
     """In a copy that shares its blocks with the disk; else where it lies.
 
     But `resize2fs -z` leaves a filesystem with blocks below 4 KiB in disorder (e2fsprogs 1.47.0: "Resize

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.disk.formats.values import Base, Job, StoredDisk
+    from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
     from bangerbuild.tree import DiskMount
 
@@ -82,13 +82,13 @@ class Snapshot(OnBlocks):
         _merge(cast("SnapshotStore", blocks), base_of(disk).path, target)
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:  # it takes little
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:  # it takes little
         """The store is empty."""
         base_bytes = base.path.stat().st_size
         overlay.make_file(target, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
 
     @override
-    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: Job) -> Written[S, W]:
+    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write what several roots of one image get alike once for all."""
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
@@ -96,7 +96,7 @@ class Snapshot(OnBlocks):
 
     @contextmanager
     @override
-    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: Job) -> Iterator[Filesystem]:
+    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[Filesystem]:
         """The base is parsed once for all jobs of a run."""
         parsed = deduplication.parsed_base(base_of(disk), job)
         with RawFile(disk.path, writable=True, durable=False) as file:
@@ -106,7 +106,7 @@ class Snapshot(OnBlocks):
                 yield filesystem
 
     @override
-    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job) -> None:
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """A store gets room for more chunks, and what is in it stays where it is."""
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)

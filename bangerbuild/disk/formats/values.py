@@ -36,7 +36,7 @@ class StoredDisk:
     """None where the format needs none to read the disk."""
 
 
-class Job(Protocol):
+class DiskJob(Protocol):
     """What a format needs of the job that makes or changes a disk."""
 
     @property

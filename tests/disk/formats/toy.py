@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-    from bangerbuild.disk.formats.values import Base, Job, StoredDisk
+    from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
 
 HEADER = b"TOYDISK\n".ljust(4096, b"\0")
 INVERTED = bytes(0xFF - byte for byte in range(256))
@@ -76,7 +76,7 @@ class Toy(OnBlocks):
     def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:  # noqa: ARG002  # it has no base
         return InvertedBlocks(file)
 
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: Job) -> None:
+    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
         raw = job.staging / "raw"
         making.make_clone(base.path, raw, job)
         if size_bytes and size_bytes > raw.stat().st_size:
@@ -84,7 +84,7 @@ class Toy(OnBlocks):
         write(raw, target)
         raw.unlink()
 
-    def grow(self, disk: StoredDisk, size_bytes: int | None, job: Job) -> None:
+    def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """In a copy, whatever that takes."""
         old = self.size_of(job.path(disk.name))
         making.refuse_to_shrink(disk.name, old, size_bytes)
