@@ -14,7 +14,9 @@ from bangerbuild.sources.source import Resolution
 from tests.sources.building import Context, recipe
 
 if TYPE_CHECKING:
-    from bangerbuild.sources.source import AskContext, LockWords
+    from contextlib import AbstractContextManager
+
+    from bangerbuild.sources.source import AskContext, Content, LockWords, OpenContext
 
 PATH = HostPath(Path("/srv/verse"), "verse")
 
@@ -27,6 +29,9 @@ class Verse(DeclaredSize, Independent, HostFile):
     keys: ClassVar[tuple[str, ...]] = ()
 
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
+
+    def open(self, context: OpenContext) -> AbstractContextManager[Content]:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,12 @@ class Echo(Elsewhere):
 
 class Constant(NeverLocked):
     """Something that is asked of nobody."""
+
+    written = "constant"
+    host_paths = host_trees = ()
+
+    def reads(self, role: str) -> tuple[Source, ...]:
+        raise NotImplementedError
 
 
 def test_a_file_of_the_host_counts_by_its_content_under_the_role_of_its_kind() -> None:

@@ -362,6 +362,12 @@ def tarball(path: Path) -> None:
     write_tar(path, {"a": "b"})
 
 
+COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
+AS_TAR = "name it with `tar = …`"
+CONVERT = (
+    "convert it with `qemu-img convert -O raw`, and name the partition that is the root filesystem with "
+    "`ext4 = …`"
+)
 NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
 BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "wrong link count": (
@@ -379,9 +385,13 @@ BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     ),
     "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", NO_EXT4),
     "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", NO_EXT4),
-    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like a gzip stream", NO_EXT4),
-    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", NO_EXT4),
-    "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tarball", NO_EXT4),
+    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like a gzip stream", COMPRESSED),
+    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", CONVERT),
+    "tar": (
+        tarball,
+        "'disk.ext4' holds no ext4 filesystem: it looks like a tarball",
+        "name it with `tar = …`",
+    ),
 }
 
 
