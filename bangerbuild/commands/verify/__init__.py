@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Record
     from bangerbuild.model.request import Request, RunOptions
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
 
 WORDS = {
@@ -74,28 +75,35 @@ def verify(
     A store that nobody can write is checked in the directory for temporary files.
     """
     loaded = load_request(replace(request, targets=()), warn)
-    path = loaded.manifest.store
     process.find("e2fsck")
-    if not store.read(path).records:
-        raise StoreError(f"nothing was built in '{path}'", hint="bangerbuild apply")
+    _check_there(loaded.store, again=again)
     checks: list[Check] = []
-    writable = os.access(path, os.W_OK)
-    if again and not writable:
-        raise StoreError(f"the store '{path}' can't be written: no image can be made again in it")
-    opening = _only_read if not writable else store.writing
-    with opening(path, timeout_seconds=run_options.lock_seconds) as opened:
+    opening = store.writing if os.access(loaded.store, os.W_OK) else _only_read
+    with opening(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
         records, steps = _chosen(opened, loaded.wanted, request.targets)
         for found in _examined(opened, records, run_options):
             tell(found)
             checks += found
         if again:
-            limits = execute.ExecuteOptions(run_options.jobs, keep_going=True, epoch=epoch())
-            images = graph.restrict(loaded.whole, graph.immutable(steps))
-            pins = known_pins(replace(loaded, wanted=steps))
-            made = tuple(rebuild(images, pins, opened, limits))
+            made = _rebuilt(replace(loaded, wanted=steps), opened, run_options)
             tell(made)
             checks += made
-    return path, tuple(checks)
+    return loaded.store, tuple(checks)
+
+
+def _check_there(path: Path, *, again: bool) -> None:
+    """Whether there is a store to be checked, and one to make images in."""
+    if not store.read(path).records:
+        raise StoreError(f"nothing was built in '{path}'", hint="bangerbuild apply")
+    if again and not os.access(path, os.W_OK):
+        raise StoreError(f"the store '{path}' can't be written: no image can be made again in it")
+
+
+def _rebuilt(loaded: Loaded, opened: Store, run_options: RunOptions) -> tuple[Check, ...]:
+    """The images of the wanted steps, made again."""
+    options = execute.ExecuteOptions(run_options.jobs, keep_going=True, epoch=epoch())
+    images = graph.restrict(loaded.whole, graph.immutable(loaded.wanted))
+    return tuple(rebuild(images, known_pins(loaded), opened, options))
 
 
 @contextmanager
