@@ -32,18 +32,20 @@ def deduplication_key(actions: Sequence[Action]) -> object:
     """What is equal for jobs that make the same disk; None: there may be no other such job."""
     if len(actions) == 1 or any(action.verb is not Verb.CREATE for action in actions):
         return None
-    steps = tuple(_without_owner(action.step) for action in actions)
-    return None if None in steps else (actions[0].fingerprint, steps)
+    steps = [action.step for action in actions]
+    if not all(_owner_fields(type(step)) for step in steps):
+        return None
+    return actions[0].fingerprint, tuple(map(_without_owner, steps))
 
 
 def _without_owner(step: Step) -> object:
-    """A step but for whose it is; None if it does not say which of its fields that is."""
-    owner = _owner_fields(type(step))
-    return replace(cast("Any", step), **dict.fromkeys(owner, "")) if owner else None
+    """A step but for whose it is."""
+    return replace(cast("Any", step), **dict.fromkeys(_owner_fields(type(step)), ""))
 
 
 @lru_cache
 def _owner_fields(kind: type) -> tuple[str, ...]:
+    """The fields that only say whose a step is; none where each step is one of its own."""
     return tuple(part.name for part in fields(kind) if part.metadata.get("owner"))
 
 
