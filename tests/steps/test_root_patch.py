@@ -283,10 +283,10 @@ def test_a_file_has_its_content_its_mode_and_its_owner(debian: Project) -> None:
 
 def test_an_untouched_root_is_previewed_with_the_users_that_the_run_finds(debian: Project) -> None:
     """The users of its image, as it is made anew from that; not those of a passwd that left the manifest."""
-    passwd = '[[vm.web.file]]\nguest = "/etc/passwd"\ncontent = "app:x:7:7::/:/bin/sh\\n"\n'
+    accounts = '[[vm.web.file]]\nguest = "/etc/passwd"\ncontent = "app:x:7:7::/:/bin/sh\\n"\n'
     owned = '[[vm.web.file]]\nguest = "/a"\ncontent = ""\nowner = "app:root"\n'
     unknown = "owner 'app:root': 'app' is not in the guest's /etc/passwd"
-    debian.write(WEB + passwd)
+    debian.write(WEB + accounts)
     debian.build()
     debian.write(WEB + owned)
     action = debian.plan()["vm.web.root.patch"]
