@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from tests.fakes import EPOCH
 
@@ -25,13 +25,20 @@ class Desk:
     fingerprint: str = "f"
     epoch: int = EPOCH
     digests: dict[str, str] = field(default_factory=dict)
+    _made: dict[object, object] = field(default_factory=dict)
+    _kept: ExitStack = field(default_factory=ExitStack)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)
 
-    def shared(self, _key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
-        with make() as made:
-            return made
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """Open until `close`."""
+        if key not in self._made:
+            self._made[key] = self._kept.enter_context(make())
+        return cast("T", self._made[key])
+
+    def close(self) -> None:
+        self._kept.close()
 
     @contextmanager
     def using(self, _key: object, make: Callable[[], AbstractContextManager[T]]) -> Iterator[T]:

@@ -283,6 +283,20 @@ def test_a_file_has_its_content_its_mode_and_its_owner(debian: Project) -> None:
         assert (guest.stat(parent).mode, guest.stat(parent).owner) == ("0755", "0:0")
 
 
+def test_an_untouched_root_is_previewed_with_the_users_that_the_run_finds(debian: Project) -> None:
+    """The users of its image, as it is made anew from that; not those of a passwd that left the manifest."""
+    accounts = '[[vm.web.file]]\nguest = "/etc/passwd"\ncontent = "app:x:7:7::/:/bin/sh\\n"\n'
+    owned = '[[vm.web.file]]\nguest = "/a"\ncontent = ""\nowner = "app:root"\n'
+    unknown = "owner 'app:root': 'app' is not in the guest's /etc/passwd"
+    debian.write(WEB + accounts)
+    debian.build()
+    debian.write(WEB + owned)
+    action = debian.plan()["vm.web.root.patch"]
+    assert action.remakes_disk
+    assert [diff.note for diff in action.diffs] == [f"can't be compared: {unknown}"]
+    assert debian.error("vm.web.root.patch").brief == unknown
+
+
 def test_an_owner_that_the_guest_does_not_know_is_an_error(debian: Project) -> None:
     debian.write(f'{WEB}file = [{{ guest = "/a", content = "", owner = "nobody-here:root" }}]\n')
     error = debian.error(ID)

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.disk import deduplication
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.formats import FORMATS
+from bangerbuild.disk.formats.values import Attachment, Base, Drive, SnapshotDevice, StoredDisk
+from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer
+from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
+from bangerbuild.tree import ALONE
+from tests.disk.desk import Desk
+from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
+from tests.fakes import EPOCH
+from tests.steps.guest_disks import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.disk.ext4 import Filesystem
+
+SNAPSHOT = FORMATS["snapshot"]
+OTHER = "images/other/rootfs.ext4"
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    made = Desk(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def base(desk: Desk) -> Base:
+    return Base(make_ext4(desk.staging / "image.ext4"), "images/debian/rootfs.ext4")
+
+
+@pytest.fixture
+def root(desk: Desk, base: Base) -> StoredDisk:
+    """A new, empty one."""
+    path = desk.staging / "root.cow"
+    SNAPSHOT.make(base, path, None, desk)
+    return StoredDisk(path, path.name, base)
+
+
+@contextmanager
+def merged(desk: Desk, root: StoredDisk) -> Iterator[Path]:
+    assert root.base is not None
+    target = desk.staging / "judged.ext4"
+    with RawFile(root.base.path) as under, SnapshotStore(under, root.path) as store:
+        yield merge(root.base.path, store, target)
+    target.unlink()
+
+
+def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[str, str]:
+    def write_shared(disk: Filesystem) -> str:
+        disk.write_file("/shared", shared.encode())
+        return shared
+
+    def write_own(disk: Filesystem, below: tuple[str, ...]) -> str:
+        disk.write_file("/name", name.encode())
+        return ", ".join(below)
+
+    own = OwnLayer("own", (("/name", name.encode()),), write_own)
+    return Layers((SharedLayer(shared, write_shared, size_bytes),), own)
+
+
+def test_its_device_is_set_up_as_root_and_given_to_the_vmm() -> None:
+    attachment = SNAPSHOT.attachment("root.cow", "../image.ext4")
+    assert attachment == Attachment((Drive("root.dev"),), SnapshotDevice("root.cow", "../image.ext4"))
+
+
+def test_layers_are_written_and_say_what_they_returned(desk: Desk, root: StoredDisk) -> None:
+    written = SNAPSHOT.fill(root, layers("web"), ALONE, desk)
+    assert (written.shared, written.own) == (("alike",), "alike")
+    with merged(desk, root) as disk:
+        assert_clean(disk)
+        assert (debugfs(disk, "cat /shared"), debugfs(disk, "cat /name")) == (b"alike", b"web")
+
+
+def test_what_is_too_much_to_share_gives_the_same_content(desk: Desk, root: StoredDisk) -> None:
+    SNAPSHOT.fill(root, layers("web", size_bytes=deduplication.MOST_BYTES + 1), ALONE, desk)
+    assert desk.digests == {}  # no template was instantiated
+    with merged(desk, root) as disk:
+        assert_clean(disk)
+        assert debugfs(disk, "cat /name") == b"web"
+
+
+def test_a_transaction_and_what_is_read_after_it(desk: Desk, root: StoredDisk) -> None:
+    SNAPSHOT.fill(root, layers("web"), ALONE, desk)
+    with SNAPSHOT.transaction(root, ALONE, EPOCH) as disk:
+        disk.write_file("/f", b"new")
+    with SNAPSHOT.opened(root, epoch=EPOCH, place=ALONE) as disk:
+        assert (disk.read("/f"), disk.read("/name")) == (b"new", b"web")
+
+
+def test_it_grows_where_it_lies_and_never_shrinks(desk: Desk, root: StoredDisk) -> None:
+    before = SNAPSHOT.size_of(root.path)
+    with pytest.raises(FilesystemError, match="a disk can't shrink"):
+        SNAPSHOT.grow(root, MIB, desk)
+    SNAPSHOT.grow(root, before + MIB, desk)
+    assert SNAPSHOT.size_of(root.path) == before + MIB
+    SNAPSHOT.inspect(root, EPOCH)
+
+
+def test_one_that_was_made_on_another_image_is_refused_by_name(root: StoredDisk, base: Base) -> None:
+    moved = StoredDisk(root.path, root.name, Base(base.path, OTHER))
+    with pytest.raises(OtherBaseError, match=f"and not on '{OTHER}'") as caught:
+        SNAPSHOT.inspect(moved, EPOCH)
+    assert caught.value.made_on == base.name
+
+
+def test_one_that_was_cut_is_refused(root: StoredDisk) -> None:
+    os.truncate(root.path, 8)
+    with pytest.raises(SnapshotError, match="ends before its header does"):
+        SNAPSHOT.inspect(root, EPOCH)
+
+
+def test_one_whose_image_is_not_known_is_refused(root: StoredDisk) -> None:
+    with pytest.raises(FilesystemError, match=r"it is not known which image 'root\.cow' stands on"):
+        SNAPSHOT.inspect(StoredDisk(root.path, root.name), EPOCH)
+
+
+def test_its_header_tells_it_from_a_raw_disk(root: StoredDisk, base: Base) -> None:
+    assert SNAPSHOT.recognises(root.path.read_bytes()[:4096])
+    assert not SNAPSHOT.recognises(base.path.read_bytes()[:4096])
