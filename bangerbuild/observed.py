@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-USERS = "/etc/passwd"
-"""What `~` and `~name` at the start of a path are looked up in."""
-
 
 class Observations(Generic[T]):
     """Paths that were looked at, each with what stat said of it before it was read for the first time.
@@ -41,7 +38,7 @@ class Observations(Generic[T]):
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Take down what this thread looks at meanwhile; may be entered again, to go on."""
+        """Note what this thread looks at until the context ends; may be entered again, to go on."""
         before = _recorder.set(self)
         try:
             yield
@@ -61,7 +58,7 @@ class Observations(Generic[T]):
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """Note nothing meanwhile: of what is read now, nothing depends on the host."""
+    """Note nothing meanwhile: what is read now can't change what is planned."""
     before = _recorder.set(None)
     try:
         yield

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from bangerbuild import observed, process
+from bangerbuild.errors import SourceError
 from bangerbuild.formats import hostfile
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
@@ -98,6 +99,8 @@ def test_the_functions_that_read_the_host_note_it(
         list(walk_directory(tmp_path / "tree", TreeRules(exclude=("*.out",), specials=False)))
         DirectoryLayout(tmp_path / "layout").size_of("index.json", "layout")
         DirectoryLayout(tmp_path / "layout").size_of("absent", "layout")
+        with pytest.raises(SourceError):
+            hostfile.stat_of(tmp_path / "no file", "no file")
         process.find("tool")
         expanded("~root/file")
         expanded("file")
@@ -106,6 +109,7 @@ def test_the_functions_that_read_the_host_note_it(
         "file",
         "lock",
         "no lock",
+        "no file",
         "tree",
         "layout/index.json",
         "layout/absent",

@@ -76,9 +76,10 @@ def stat_of(path: Path, written: str) -> os.stat_result:
     """What stat says, symlinks followed, which is noted; SourceError if there is nothing."""
     try:
         found = path.stat()
-    except FileNotFoundError as err:
-        raise SourceError(f"{written!r} is not there") from err
     except OSError as err:
+        observed.look(path)  # a caller may go on without it, and then it counts that it is not there
+        if isinstance(err, FileNotFoundError):
+            raise SourceError(f"{written!r} is not there") from err
         raise unreadable(err, written) from err
     observed.note(path, found)
     return found

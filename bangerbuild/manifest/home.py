@@ -6,6 +6,9 @@ from pathlib import Path
 
 from bangerbuild import observed
 
+USERS = "/etc/passwd"
+"""What user names are looked up in."""
+
 
 def expanded(text: str) -> Path:
     """The path with the home directory in place of its `~`.
@@ -14,5 +17,5 @@ def expanded(text: str) -> Path:
         RuntimeError: there is no such user.
     """
     if text.startswith("~"):
-        observed.look(observed.USERS)
+        observed.look(USERS)
     return Path(text).expanduser()
