@@ -13,6 +13,7 @@ def expanded(text: str) -> Path:
     Raises:
         RuntimeError: there is no such user.
     """
-    if text.startswith("~"):
-        observed.look(observed.USERS)
+    if not text.startswith("~"):  # `expanduser` would take `./~`, a file of that name, for a home
+        return Path(text)
+    observed.look(observed.USERS)
     return Path(text).expanduser()

@@ -12,8 +12,6 @@ from tests.formats.oci.reading import refusal, resolved
 from tests.formats.tarmaking import member
 
 ARM64 = Platform("linux", "arm64")
-
-
 ONE, TWO = tarball(member(b"one")), tarball(member(b"two"))
 
 

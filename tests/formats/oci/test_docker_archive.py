@@ -119,11 +119,7 @@ def test_an_image_for_another_platform_is_told_with_its_own(tmp_path: Path) -> N
 
 
 CONFIG = config_of([digest_of(LOWER), digest_of(UPPER)])
-
-
 RIGHT = item("config.json", "lower.tar", "upper.tar")
-
-
 MEMBERS = {b"config.json": CONFIG, b"lower.tar": LOWER, b"upper.tar": UPPER}
 
 
