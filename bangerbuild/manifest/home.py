@@ -16,6 +16,7 @@ def expanded(text: str) -> Path:
     Raises:
         RuntimeError: there is no such user.
     """
-    if text.startswith("~"):
-        observed.look(USERS)
+    if not text.startswith("~"):  # `expanduser` would take `./~`, a file of that name, for a home
+        return Path(text)
+    observed.look(USERS)
     return Path(text).expanduser()

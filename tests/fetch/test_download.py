@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import email.utils
-import hashlib
 import os
 import resource
 import signal
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -18,22 +15,17 @@ import pytest
 
 from bangerbuild.errors import CacheError, FetchError, OfflineError, SourceError
 from bangerbuild.fetch.cache import Blob, Cache
-from bangerbuild.fetch.connection import RetryPolicy
 from bangerbuild.fetch.download import download
 from tests.conftest import PROJECT
+from tests.fetch.fetching import DATA, DIGEST, OTHER, QUICK, assert_is, fetch
 from tests.fetch.memory import PRINT_PEAK_KIB
 from tests.fetch.server import (
     after,
     chunked,
     endless,
     file,
-    part,
-    redirect,
-    running,
-    silence,
     status,
 )
-from tests.ports import reserved_port
 from tests.unprivileged import run_unprivileged
 from tests.waiting import PATIENCE_SECONDS
 
@@ -41,32 +33,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.fetch.server import Server
-
-DATA = hashlib.shake_256(b"data").digest(1_000_000)  # the same in every process: tests are named after it
-DIGEST = hashlib.sha256(DATA).hexdigest()
-OTHER = hashlib.shake_256(b"other").digest(1_000_000)
-QUICK = RetryPolicy(pause_seconds=0.001, connect_seconds=PATIENCE_SECONDS, read_seconds=PATIENCE_SECONDS)
-
-
-def fetch(
-    url: str, cache: Cache, sha256: str | None = DIGEST, policy: RetryPolicy = QUICK, *, offline: bool = False
-) -> Blob:
-    return download(url, sha256=sha256, cache=cache, policy=policy, offline=offline)
-
-
-def refusal(url: str, cache: Cache, sha256: str | None = DIGEST) -> FetchError:
-    """The one error that fetching gives; nothing is in the cache then."""
-    with pytest.raises(FetchError) as caught:
-        fetch(url, cache, sha256)
-    assert "\n" not in caught.value.brief
-    assert not any(cache.blobs.iterdir())
-    return caught.value
-
-
-def assert_is(blob: Blob, data: bytes, cache: Cache) -> None:
-    assert blob.path.read_bytes() == data
-    assert blob == Blob(hashlib.sha256(data).hexdigest(), cache.blobs / blob.digest, len(data))
-    assert list(cache.drafts.iterdir()) == []
 
 
 # a server that does its work
@@ -168,273 +134,7 @@ def test_a_compressed_file_stays_compressed_whatever_its_server_calls_it(web: Se
     assert web.asked[0].headers["Accept-Encoding"] == "identity"
 
 
-# cuts
-
-
-@pytest.mark.parametrize("sha256", [DIGEST, None])
-def test_a_cut_download_is_gone_on_with_where_it_was_cut(
-    web: Server, cache: Cache, sha256: str | None
-) -> None:
-    url = web.says(file(DATA, {"ETag": '"1"'}, cut=300_000))
-    assert_is(fetch(url, cache, sha256), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", "bytes=600000-", "bytes=900000-"]
-    assert web.asked[1].headers.get("If-Range") == (None if sha256 else '"1"')
-
-
-def test_what_another_run_has_fetched_is_gone_on_with(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, {"ETag": '"1"'}, cut=400_000), status(404))
-    with pytest.raises(FetchError, match="404"):
-        fetch(url, cache)
-    web.says(file(DATA, {"ETag": '"1"'}))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges[2] == "bytes=400000-"
-
-
-@pytest.mark.parametrize("validator", [{}, {"ETag": 'W/"weak"'}])
-def test_without_a_digest_and_a_strong_tag_nothing_is_pieced_together(
-    web: Server, cache: Cache, validator: dict[str, str]
-) -> None:
-    url = web.says(file(DATA, validator, cut=300_000), file(OTHER, validator))
-    assert_is(fetch(url, cache, None), OTHER, cache)
-    assert web.ranges == [None, None]
-
-
-def test_a_file_that_changes_between_its_parts_is_fetched_from_the_start(web: Server, cache: Cache) -> None:
-    url = web.says(file(OTHER, {"ETag": '"1"'}, cut=300_000), file(DATA, {"ETag": '"2"'}))
-    assert_is(fetch(url, cache, None), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-"]  # and the server, minding If-Range, sent all of it
-
-
-TIME = "Mon, 01 Jan 2024 00:00:00 GMT"
-LATER = "Tue, 02 Jan 2024 00:00:00 GMT"
-
-
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        ({"ETag": '"1"'}, {"ETag": '"2"'}),
-        ({"Last-Modified": TIME}, {"Last-Modified": LATER}),
-        ({"ETag": '"1"', "Last-Modified": TIME}, {"Last-Modified": LATER}),
-    ],
-)
-def test_a_part_of_another_version_is_not_taken_though_the_server_sends_it(
-    web: Server, cache: Cache, first: dict[str, str], second: dict[str, str]
-) -> None:
-    rest = part(DATA[300_000:], 300_000, len(DATA), second)
-    url = web.says(file(OTHER, first, cut=300_000), rest, file(DATA, second))
-    assert_is(fetch(url, cache, None), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", None]
-
-
-def test_a_draft_of_another_version_is_not_taken_for_whole(web: Server, cache: Cache) -> None:
-    cut = file(OTHER, {"ETag": '"1"'}, length=len(DATA) + 1)
-    whole = status(416, {"Content-Range": f"bytes */{len(DATA)}", "ETag": '"2"'})
-    url = web.says(cut, whole, file(DATA, {"ETag": '"2"'}))
-    assert_is(fetch(url, cache, None), DATA, cache)
-
-
-def test_a_part_that_leaves_out_what_tells_its_version_is_taken(web: Server, cache: Cache) -> None:
-    rest = part(DATA[300_000:], 300_000, len(DATA))
-    url = web.says(file(DATA, {"ETag": '"1"', "Last-Modified": TIME}, cut=300_000), rest)
-    assert_is(fetch(url, cache, None), DATA, cache)
-
-
-def test_parts_of_two_versions_that_do_not_make_the_pinned_file_are_thrown_away(
-    web: Server, cache: Cache
-) -> None:
-    url = web.says(file(OTHER, cut=300_000), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", None]
-
-
-def test_a_server_that_knows_no_ranges_is_asked_for_all_again(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, cut=300_000, ranges=False), file(DATA, ranges=False))
-    assert_is(fetch(url, cache), DATA, cache)
-
-
-def test_a_draft_that_is_whole_already_is_taken_as_it_is(web: Server, cache: Cache) -> None:
-    """Killed between the last byte and publishing."""
-    url = web.says(file(DATA, length=len(DATA) + 1), status(404))
-    refusal(url, cache)
-    web.says(file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges[-1] == f"bytes={len(DATA)}-"
-
-
-def test_a_draft_that_is_longer_than_the_file_is_begun_anew(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA + b"more", cut=len(DATA) + 4, length=len(DATA) + 9), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-
-
-@pytest.mark.parametrize("answer", [chunked(DATA[:300_000], whole=False), file(DATA, cut=0)])
-def test_a_server_that_always_cuts_at_the_same_place_is_given_up(
-    web: Server, cache: Cache, answer: object
-) -> None:
-    error = refusal(web.says(answer), cache)  # type: ignore[arg-type]  # pytest's parameters have no type
-    assert error.brief == f"'{web.url('/file')}' can't be fetched: the connection broke"
-    assert error.hint == "try again later"
-    assert len(web.asked) == QUICK.attempts
-
-
-def test_a_server_that_cuts_often_but_gets_on_is_borne_with(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, cut=70_000))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert len(web.asked) > 2 * QUICK.attempts
-
-
-# lies
-
-
-def test_a_wrong_digest_is_told_and_nothing_is_left_of_it(web: Server, cache: Cache) -> None:
-    error = refusal(web.says(file(OTHER)), cache)
-    found = hashlib.sha256(OTHER).hexdigest()
-    assert error.brief == (
-        f"'{web.url('/file')}' is not what it must be: its sha256 is {found}, not {DIGEST}"
-    )
-    assert error.hint is not None
-    assert "lock" in error.hint
-    assert list(cache.drafts.iterdir()) == []
-    assert len(web.asked) == 1
-
-
-@pytest.mark.parametrize("length", [len(DATA) + 5, len(DATA) * 1000])
-def test_a_length_that_is_too_long_is_found_out(web: Server, cache: Cache, length: int) -> None:
-    assert "the connection broke" in refusal(web.says(file(DATA, length=length)), cache, None).brief
-
-
-def test_a_length_that_is_too_short_cuts_the_file_and_the_digest_tells(web: Server, cache: Cache) -> None:
-    assert "is not what it must be" in refusal(web.says(file(DATA, length=5)), cache).brief
-
-
-@pytest.mark.parametrize("start", [0, 299_999, 300_001])
-def test_another_part_than_was_asked_for_is_not_taken(web: Server, cache: Cache, start: int) -> None:
-    url = web.says(file(DATA, cut=300_000), part(DATA[start:], start, len(DATA)), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", None]
-
-
-def test_a_part_that_ends_too_early_is_gone_on_with(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, cut=300_000), part(DATA[300_000:500_000], 300_000, len(DATA)), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", "bytes=500000-"]
-
-
-def test_a_part_of_a_file_of_unknown_length_is_taken_to_its_end(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, cut=300_000), part(DATA[300_000:], 300_000, "*"))
-    assert_is(fetch(url, cache), DATA, cache)
-
-
-def test_more_than_the_whole_file_is_thrown_away(web: Server, cache: Cache) -> None:
-    url = web.says(file(DATA, cut=300_000), part(DATA[300_000:] + b"more", 300_000, len(DATA)), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-    assert web.ranges == [None, "bytes=300000-", None]
-
-
-def test_a_server_that_says_unchanged_without_being_asked_is_not_believed(web: Server, cache: Cache) -> None:
-    assert "304" in refusal(web.says(status(304)), cache).brief
-
-
-# what the server says
-
-
-@pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-def test_a_server_in_trouble_is_asked_again(web: Server, cache: Cache, code: int) -> None:
-    url = web.says(status(code), status(code), file(DATA))
-    assert_is(fetch(url, cache), DATA, cache)
-
-
-def test_a_server_that_stays_in_trouble_is_given_up(web: Server, cache: Cache) -> None:
-    error = refusal(web.says(status(503)), cache)
-    assert error.brief == (
-        f"'{web.url('/file')}' can't be fetched: its server says '503 Service Unavailable'"
-    )
-    assert len(web.asked) == QUICK.attempts
-
-
-@pytest.mark.parametrize("form", ["seconds", "date"])
-def test_a_server_is_given_the_time_it_asks_for_but_not_more_than_we_have(
-    web: Server, cache: Cache, form: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    later = email.utils.formatdate(time.time() + 3600, usegmt=True)
-    url = web.says(status(429, {"Retry-After": "3600" if form == "seconds" else later}), file(DATA))
-    paused = list[float]()
-    monkeypatch.setattr(time, "sleep", paused.append)
-    fetch(url, cache, policy=RetryPolicy(longest_pause_seconds=600))
-    assert paused == [600]
-
-
-@pytest.mark.parametrize("nonsense", ["soon", "-1", "99999999999999999999999999", "Sat, 99 Foo"])
-def test_nonsense_for_a_time_to_wait_is_survived(web: Server, cache: Cache, nonsense: str) -> None:
-    url = web.says(status(503, {"Retry-After": nonsense}), file(DATA))
-    assert_is(fetch(url, cache, policy=RetryPolicy(longest_pause_seconds=0.01)), DATA, cache)
-
-
-@pytest.mark.parametrize("code", [404, 410])
-def test_what_is_not_there_is_told_at_once(web: Server, cache: Cache, code: int) -> None:
-    error = refusal(web.says(status(code)), cache)
-    assert error.brief.startswith(f"'{web.url('/file')}' is not there: its server says '{code} ")
-    assert len(web.asked) == 1
-
-
-@pytest.mark.parametrize("code", [401, 403])
-def test_what_is_not_for_everybody_names_netrc(web: Server, cache: Cache, code: int) -> None:
-    error = refusal(web.says(status(code)), cache)
-    assert error.hint is not None
-    assert ".netrc" in error.hint
-
-
-@pytest.mark.parametrize("code", [204, 206, 300, 400, 418])
-def test_any_other_answer_is_no_file(web: Server, cache: Cache, code: int) -> None:
-    assert str(code) in refusal(web.says(status(code)), cache).brief or code == 206
-
-
-def test_a_server_that_goes_silent_is_given_up(web: Server, cache: Cache) -> None:
-    done = threading.Event()
-    url = web.says(silence(done))
-    try:
-        with pytest.raises(FetchError, match="its server went silent"):
-            fetch(url, cache, policy=RetryPolicy(attempts=2, pause_seconds=0.001, read_seconds=0.1))
-    finally:
-        done.set()
-
-
-def test_a_server_that_is_not_there_is_given_up(cache: Cache) -> None:
-    with (
-        reserved_port() as port,
-        pytest.raises(FetchError, match="nothing answers where its server should be"),
-    ):
-        fetch(f"http://127.0.0.1:{port}/file", cache)
-
-
-def test_a_name_that_nobody_knows_is_given_up(cache: Cache) -> None:
-    with pytest.raises(
-        FetchError, match=r"'http://nowhere\.invalid/file' can't be fetched: its server's name"
-    ):
-        fetch("http://nowhere.invalid/file", cache)
-
-
 # addresses
-
-
-@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
-def test_redirects_are_followed(web: Server, cache: Cache, code: int) -> None:
-    web.says(redirect("third?a=b", code), path="/some/second")
-    web.says(file(DATA), path="/some/third?a=b")
-    assert_is(fetch(web.says(redirect(web.url("/some/second"), code)), cache), DATA, cache)
-
-
-def test_a_cut_behind_a_redirect_is_gone_on_with(web: Server, cache: Cache) -> None:
-    web.says(file(DATA, cut=400_000), path="/mirror")
-    assert_is(fetch(web.says(redirect("/mirror")), cache), DATA, cache)
-
-
-def test_redirects_in_a_circle_end(web: Server, cache: Cache) -> None:
-    assert "redirects more than 10 times" in refusal(web.says(redirect("/file")), cache).brief
-
-
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/file", "gopher:x"])
-def test_a_redirect_leads_nowhere_but_to_other_servers(web: Server, cache: Cache, target: str) -> None:
-    assert "it redirects" in refusal(web.says(redirect(target)), cache).brief
 
 
 @pytest.mark.parametrize(
@@ -458,77 +158,6 @@ def test_what_is_no_address_is_refused(url: str, cache: Cache) -> None:
     with pytest.raises(FetchError, match="is no address that can be fetched") as caught:
         fetch(url, cache, None)
     assert caught.value.hint is not None
-
-
-def test_names_passwords_and_tokens_are_sent_but_neither_shown_nor_kept(web: Server, cache: Cache) -> None:
-    web.says(status(403), path="/file?token=t0psecret")
-    url = web.url("/file?token=t0psecret").replace("//", "//me%40home:pass%3Aword@")
-    error = refusal(url, cache)
-    assert web.asked[0].headers["Authorization"] == "Basic bWVAaG9tZTpwYXNzOndvcmQ="
-    kept = " ".join(path.name for path in cache.path.rglob("*")) + repr(error.__cause__) + str(error.details)
-    for secret in ("t0psecret", "pass:", "pass%", "me@home", "me%40home"):
-        assert secret not in error.brief + kept
-
-
-def test_netrc_says_how_to_log_in_at_a_host(web: Server, cache: Cache, tmp_path: Path) -> None:
-    (tmp_path / "netrc").write_text(
-        "machine 127.0.0.1 login me password word\ndefault login any password any\n"
-    )
-    fetch(web.says(file(DATA)), cache)
-    assert web.asked[0].headers["Authorization"] == "Basic bWU6d29yZA=="
-
-
-def test_a_host_that_netrc_does_not_name_gets_no_password(web: Server, cache: Cache, tmp_path: Path) -> None:
-    (tmp_path / "netrc").write_text(
-        "machine example.org login me password word\ndefault login a password b\n"
-    )
-    fetch(web.says(file(DATA)), cache)
-    assert "Authorization" not in web.asked[0].headers
-
-
-def test_a_password_goes_to_its_own_host_only(web: Server, cache: Cache) -> None:
-    with running() as other:
-        url = web.says(redirect(other.says(file(DATA)).replace("127.0.0.1", "localhost")))
-        fetch(url.replace("//", "//me:word@"), cache)
-        assert "Authorization" in web.asked[0].headers
-        assert "Authorization" not in other.asked[0].headers
-
-
-def test_a_netrc_that_is_broken_is_named(web: Server, cache: Cache, tmp_path: Path) -> None:
-    (tmp_path / "netrc").write_text("machine\n")
-    with pytest.raises(FetchError, match=r"netrc' can't be read, which may know how to log in"):
-        fetch(web.says(file(DATA)), cache)
-
-
-@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
-def test_a_proxy_of_the_environment_is_used(
-    web: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
-    monkeypatch.delenv("REQUEST_METHOD", raising=False)
-    monkeypatch.setenv(name, web.url("").replace("//", "//user:word@"))
-    web.says(file(DATA), path="http://nowhere.invalid/file")
-    assert_is(fetch("http://nowhere.invalid/file", cache), DATA, cache)
-    assert web.asked[0].headers["Proxy-Authorization"] == "Basic dXNlcjp3b3Jk"
-
-
-def test_a_host_that_needs_no_proxy_is_asked_itself(
-    web: Server, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    monkeypatch.setenv("no_proxy", "example.org,127.0.0.1")
-    assert_is(fetch(web.says(file(DATA)), cache), DATA, cache)
-
-
-def test_a_proxy_that_is_not_there_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "127.0.0.1:1")
-    with pytest.raises(FetchError, match="the proxy does not let it through"):
-        fetch("http://nowhere.invalid/file", cache)
-
-
-def test_a_proxy_of_an_unknown_kind_is_told(cache: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1")
-    with pytest.raises(FetchError, match="can't be fetched"):
-        fetch("http://nowhere.invalid/file", cache)
 
 
 # files of the host

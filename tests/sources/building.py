@@ -26,8 +26,6 @@ ID = "image.debian.rootfs"
 LOWER = tarball(member(b"etc/old", b"old"), member(b"etc/kept", b"kept"), member(b"srv/a", b"a"))
 UPPER = tarball(whiteout(b"etc/old"), opaque(b"srv"), member(b"srv/b", b"b"))
 BASE = '[image.debian.rootfs]\ntar = "root.tar"\n'
-
-
 DERIVED = """
 [image.web.rootfs]
 image = "debian"

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import bz2
-import errno
 import gzip
 import io
 import lzma
 import os
-import re
 import shutil
 import subprocess
 import tarfile
@@ -15,28 +13,25 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
-from bangerbuild import manifest, store
-from bangerbuild.errors import FilesystemError, SourceError, ToolError
+from bangerbuild import manifest
+from bangerbuild.errors import ToolError
 from bangerbuild.model import Verb
 from bangerbuild.steps.image_rootfs import ImageRootfs
-from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
+from tests.disk.ext4_tools import debugfs
 from tests.need import need
-from tests.projects import DEBIAN, Disk, codes, write_tar
+from tests.projects import DEBIAN, codes, write_tar
+from tests.sources.building import built
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from tests.projects import Project
 
-MIB = 1 << 20
 ID = "image.debian.rootfs"
-TAR = '[image.debian.rootfs]\ntar = "root.tar"\n'
 EXT4 = '[image.debian.rootfs]\next4 = "disk.ext4"\n'
+TAR = '[image.debian.rootfs]\ntar = "root.tar"\n'
 DIRECTORY = '[image.debian.rootfs]\ndirectory = "tree"\n'
 EPOCH = 946_684_800
-INDEX_FLAG = 0x1000
-"""EXT4_INDEX_FL of `fs/ext4/ext4.h`."""
 
 
 def compressed(plain: bytes) -> dict[str, bytes]:
@@ -52,15 +47,6 @@ def compressed(plain: bytes) -> dict[str, bytes]:
 def declared(project: Project) -> ImageRootfs:
     (step,) = ImageRootfs.declare(manifest.load((project.directory / "vm.toml",)))
     return step
-
-
-def built(project: Project, text: str) -> Disk:
-    """The image that the manifest gives; e2fsck must be content with it."""
-    project.write(text)
-    project.build()
-    disk = Disk(project.image())
-    disk.assert_clean()
-    return disk
 
 
 def artifacts(project: Project) -> list[Path]:
@@ -95,26 +81,6 @@ def test_its_source_is_what_the_manifest_names(debian: Project, text: str, role:
     debian.write(text)
     (source,) = declared(debian).sources
     assert (source.role, source.path, source.written) == (role, debian.directory / name, name)
-
-
-@pytest.mark.parametrize("size", ["", 'size = "64MiB"\n'])
-def test_a_store_without_room_is_told_by_its_place(
-    debian: Project, monkeypatch: pytest.MonkeyPatch, size: str
-) -> None:
-    pwrite = os.pwrite
-
-    def full(fd: int, data: bytes, offset: int) -> int:
-        if len(data) < 1024:  # a lock's
-            return pwrite(fd, data, offset)
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    debian.write(TAR + size)
-    monkeypatch.setattr(os, "pwrite", full)
-    error = debian.error(ID)
-    assert (
-        error.brief == f"'{debian.store}': no space left on device while the image of 'root.tar' is written"
-    )
-    assert error.hint == "free some space there, or choose another place: --store DIR"
 
 
 def test_a_new_recipe_makes_a_new_image_and_leaves_the_old_one_untouched(debian: Project) -> None:
@@ -215,37 +181,6 @@ def test_owners_modes_times_links_devices_and_attributes_are_kept(project: Proje
     assert b'user.note (5) = "hello"' in debugfs(disk.path, "ea_list /srv/caps")
 
 
-@pytest.mark.parametrize(("size", "size_bytes"), [("24MiB", 24 * MIB), ("100MiB", 100 * MIB)])
-def test_an_image_has_the_size_that_was_asked_for(debian: Project, size: str, size_bytes: int) -> None:
-    disk = built(debian, f'{TAR}size = "{size}"\n')
-    assert disk.path.stat().st_size == size_bytes
-
-
-def test_without_a_size_an_image_has_room_to_spare(project: Project) -> None:
-    write_tar(project.directory / "root.tar", {"big": os.urandom(40 * MIB)})
-    disk = built(project, TAR)
-    assert int(disk.superblock("Free blocks")) * 4096 > 40 * MIB
-    assert disk.path.stat().st_size % (16 * MIB) == 0
-
-
-def test_many_small_files_find_an_inode_each(project: Project) -> None:
-    write_tar(project.directory / "root.tar", {f"d/{number}": b"" for number in range(30_000)})
-    disk = built(project, TAR)
-    assert len(disk.names("/d")) == 30_000
-
-
-@pytest.mark.parametrize("size", ["17MiB", "2MiB", "400KiB", "4KiB"])
-def test_content_that_does_not_fit_is_an_error_that_names_the_way_out(project: Project, size: str) -> None:
-    write_tar(project.directory / "root.tar", {"small": b"s", "var/big": os.urandom(20 * MIB)})
-    project.write(f'{TAR}size = "{size}"\n')
-    error = project.error(ID)
-    assert isinstance(error, FilesystemError | SourceError)
-    assert "root.tar" in error.brief
-    assert ".staging" not in error.brief
-    assert error.hint == "make `size` larger, or leave it out"
-    assert artifacts(project) == []
-
-
 # from a directory
 
 
@@ -283,155 +218,6 @@ def test_the_hosts_owners_are_kept_if_that_is_asked_for(project: Project) -> Non
     assert disk.stat("/file").owner == "1234:5678"
 
 
-# from an ext4
-
-
-@pytest.fixture
-def source(project: Project) -> Path:
-    """An ext4 with a file in it."""
-    path = make_ext4(project.directory / "disk.ext4", size="32M")
-    (project.directory / "hello").write_text("hello\n")
-    command = [need("debugfs"), "-w", "-R", f"write {project.directory}/hello hello", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-    return path
-
-
-def test_an_ext4_is_taken_as_it_is(project: Project, source: Path) -> None:
-    disk = built(project, EXT4)
-    assert disk.path.read_bytes() == source.read_bytes()
-    assert disk.path.stat().st_blocks <= source.stat().st_blocks
-
-
-@pytest.mark.parametrize("kind", ["ext2", "ext3"])
-def test_its_forebears_are_taken_too(project: Project, kind: str) -> None:
-    path = make_ext4(project.directory / "disk.ext4", "-t", kind, size="32M")
-    assert built(project, EXT4).path.read_bytes() == path.read_bytes()
-
-
-def test_an_ext4_is_grown_to_the_size_that_was_asked_for_and_its_source_stays(
-    project: Project, source: Path
-) -> None:
-    before = source.read_bytes()
-    disk = built(project, f'{EXT4}size = "96MiB"\n')
-    assert disk.path.stat().st_size == 96 * MIB
-    assert disk.superblock("Block count") == str(96 * MIB // 4096)
-    assert disk.text("/hello") == "hello\n"
-    assert source.read_bytes() == before
-
-
-def break_link_count(path: Path) -> None:
-    command = [need("debugfs"), "-w", "-R", "set_inode_field <2> links_count 9", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def break_bitmap(path: Path) -> None:
-    command = [need("debugfs"), "-w", "-R", "freeb 300 200", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def mark_errors(path: Path) -> None:
-    change_superblock(path, state=2)
-
-
-def leave_journal(path: Path) -> None:
-    command = [need("debugfs"), "-w", "-R", "feature needs_recovery", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
-
-
-def cut_short(path: Path) -> None:
-    os.truncate(path, 16 * MIB)
-
-
-def empty(path: Path) -> None:
-    os.truncate(path, 0)
-
-
-def zeros(path: Path) -> None:
-    path.write_bytes(bytes(MIB))
-
-
-def compress(path: Path) -> None:
-    path.write_bytes(gzip.compress(path.read_bytes()))
-
-
-def qcow2(path: Path) -> None:
-    path.write_bytes(b"QFI\xfb\x00\x00\x00\x03" + bytes(MIB))
-
-
-def tarball(path: Path) -> None:
-    write_tar(path, {"a": "b"})
-
-
-COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
-AS_TAR = "name it with `tar = …`"
-CONVERT = (
-    "convert it with `qemu-img convert -O raw`, and name the partition that is the root filesystem with "
-    "`ext4 = …`"
-)
-NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
-BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
-    "wrong link count": (
-        break_link_count,
-        "the filesystem in 'disk.ext4' has errors",
-        "e2fsck -f 'disk.ext4'",
-    ),
-    "wrong bitmap": (break_bitmap, "the filesystem in 'disk.ext4' has errors", "e2fsck -f 'disk.ext4'"),
-    "marked": (mark_errors, "'disk.ext4' is marked as having errors", "e2fsck -f 'disk.ext4'"),
-    "journal": (leave_journal, "'disk.ext4' has an unreplayed journal", "e2fsck -p 'disk.ext4'"),
-    "truncated": (
-        cut_short,
-        "'disk.ext4' is cut short: its filesystem has 33554432 bytes, the disk 16777216",
-        "put the whole file back from where it came",
-    ),
-    "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", NO_EXT4),
-    "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", NO_EXT4),
-    "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like a gzip stream", COMPRESSED),
-    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", CONVERT),
-    "tar": (
-        tarball,
-        "'disk.ext4' holds no ext4 filesystem: it looks like a tarball",
-        "name it with `tar = …`",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", BAD_EXT4)
-@pytest.mark.parametrize("size", ["", 'size = "96MiB"\n'])
-def test_a_rootfs_that_is_no_sound_ext4_is_one_plain_error(
-    project: Project, source: Path, damage: str, size: str
-) -> None:
-    make_it, brief, hint = BAD_EXT4[damage]
-    make_it(source)
-    before = source.read_bytes()
-    project.write(EXT4 + size)
-    error = project.error(ID)
-    assert (error.brief, error.hint) == (brief, hint)
-    assert ".staging" not in str(error.details)
-    assert artifacts(project) == []
-    assert store.read(project.store).records == {}
-    assert source.read_bytes() == before
-
-
-def test_an_ext4_that_is_full_is_taken_and_a_patch_of_it_says_so(project: Project, source: Path) -> None:
-    (project.directory / "filler").write_bytes(os.urandom(40 * MIB))
-    command = [need("debugfs"), "-w", "-R", f"write {project.directory}/filler filler", str(source)]
-    subprocess.run(command, check=True, capture_output=True)
-    cleaned = subprocess.run([need("e2fsck"), "-fy", source], capture_output=True, check=False)
-    assert cleaned.returncode in {0, 1}
-    before = source.read_bytes()
-    project.write(
-        f'{EXT4}[vm.web]\nimage = "debian"\n[[vm.web.file]]\nguest = "/big"\ncontent = "{"x" * 100_000}"\n'
-    )
-    results = project.apply()
-    error = results["vm.web.root.patch"].error
-    assert results[ID].error is None
-    assert error is not None
-    assert "no space left in the guest filesystem" in error.brief
-    assert ".staging" not in error.brief
-    assert not project.cow().exists()
-    assert source.read_bytes() == before
-
-
 # what it needs
 
 
@@ -444,51 +230,3 @@ def test_without_mke2fs_there_is_one_plain_error_that_names_the_package(
         debian.apply()
     assert (caught.value.brief, caught.value.hint) == ("'mke2fs' is not installed", "apt install e2fsprogs")
     assert artifacts(debian) == []
-
-
-def flags_of(disk: Path, guest: str) -> int:
-    found = re.search(r"Flags: 0x([0-9a-f]+)", debugfs(disk, f"stat {guest}").decode())
-    assert found
-    return int(found[1], 16)
-
-
-def test_a_directory_too_large_for_a_list_gets_the_index_that_the_kernel_would_give_it(
-    project: Project,
-) -> None:
-    """Or a guest that asks for its names one by one reads all of it each time."""
-    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
-    write_tar(project.directory / "root.tar", {**DEBIAN, **many})
-    disk = built(project, TAR)
-    assert flags_of(disk.path, "/many") & INDEX_FLAG
-    assert not flags_of(disk.path, "/etc") & INDEX_FLAG
-    assert disk.names("/many") == {name.removeprefix("many/") for name in many}
-
-
-def test_without_room_for_an_index_there_is_none_and_the_image_is_whole(project: Project) -> None:
-    """Short of a few blocks e2fsck would leave a directory of a wrong size."""
-    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
-    write_tar(project.directory / "root.tar", {**many, "fill": bytes(10_450_000 + 383 * 4096)})
-    disk = built(project, f'{TAR}size = "16MiB"\n')
-    assert not flags_of(disk.path, "/many") & INDEX_FLAG
-    assert disk.names("/many") == {name.removeprefix("many/") for name in many}
-    (warning,) = project.warnings
-    assert "'root.tar' has directories of many names and no room for an index: make `size` larger" in warning
-
-
-def test_a_file_may_be_patched_into_a_directory_with_an_index(project: Project) -> None:
-    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
-    write_tar(project.directory / "root.tar", {**DEBIAN, **many})
-    project.write(f'{TAR}[vm.web]\nimage = "debian"\nfile = [{{ guest = "/many/new", content = "new" }}]\n')
-    project.build()
-    guest = project.guest()
-    guest.assert_clean()
-    assert guest.text("/many/new") == "new"
-    assert len(guest.names("/many")) == len(many) + 1
-
-
-def test_an_image_with_an_index_is_the_same_bytes_each_time(project: Project) -> None:
-    many = {f"many/{number:05}{'x' * 200}": b"" for number in range(1000)}
-    write_tar(project.directory / "root.tar", many)
-    first = built(project, TAR).path.read_bytes()
-    shutil.rmtree(project.store)
-    assert built(project, TAR).path.read_bytes() == first

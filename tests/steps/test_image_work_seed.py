@@ -8,19 +8,17 @@ import pytest
 from bangerbuild import manifest
 from bangerbuild.errors import SourceError
 from bangerbuild.steps.image_work_seed import ImageWorkSeed
-from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized, size_name
+from bangerbuild.steps.image_work_seed_sized import ImageWorkSeedSized
 from tests.disk.ext4_tools import make_ext4
-from tests.projects import DEBIAN, Disk, write_tar
+from tests.projects import DEBIAN, write_tar
 from tests.steps.guest_disks import (
-    GIB,
-    IMAGE,
     MIB,
-    allocated_bytes,
     as_guest,
     ext4_seed,
     filesystem_bytes,
     label,
 )
+from tests.steps.seeds import FILES, assert_holds_the_files, host_tree, made, seed_of, vm
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,35 +26,6 @@ if TYPE_CHECKING:
     from tests.projects import Project
 
 SEED, SEED_1G = "image.debian.work_seed", "image.debian.work_seed@1GiB"
-FILES = {".bashrc": "alias ll='ls -l'\n", ".config/app.toml": "dark = true\n"}
-
-
-def seed_of(project: Project, source: str, vms: str = "") -> None:
-    """A manifest whose image has that work seed."""
-    project.write(f"{IMAGE}[image.debian.work_seed]\n{source}\n{vms}")
-
-
-def vm(name: str, size: str = "") -> str:
-    work = f'work.size = "{size}"\n' if size else ""
-    return f'[vm.{name}]\nimage = "debian"\n{work}'
-
-
-def made(project: Project, name: str = "work-seed") -> Disk:
-    (path,) = project.store.glob(f"images/debian/*/{name}.ext4")
-    return Disk(path)
-
-
-def host_tree(project: Project, *, nested: bool) -> None:
-    top = project.directory / "skel" / ("root" if nested else "")
-    for name, content in FILES.items():
-        (top / name).parent.mkdir(parents=True, exist_ok=True)
-        (top / name).write_text(content)
-
-
-def assert_holds_the_files(seed: Disk) -> None:
-    seed.assert_clean()
-    assert {name: seed.text(f"/{name}") for name in FILES} == FILES
-    assert seed.names("/") == {".bashrc", ".config", "lost+found"}
 
 
 # what is declared
@@ -78,14 +47,6 @@ def test_a_seed_is_made_once_and_once_for_each_size_that_is_asked_for(debian: Pr
         (SEED_1G, (SEED,)),
         (f"{SEED}@1536MiB", (SEED,)),
     ]
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "name"),
-    [(16 * GIB, "16GiB"), (1536 * MIB, "1536MiB"), (4096, "4KiB"), (1 << 40, "1TiB"), (1000, "1000")],
-)
-def test_a_size_is_named_in_the_largest_unit_that_divides_it(size_bytes: int, name: str) -> None:
-    assert size_name(size_bytes) == name
 
 
 # each source
@@ -186,42 +147,6 @@ def test_an_ext4_seed_may_be_asked_for_at_a_larger_size(debian: Project) -> None
     seed = made(debian)
     seed.assert_clean()
     assert (filesystem_bytes(seed.path), seed.text("/a")) == (128 * MIB, "a")
-
-
-# a size
-
-
-def test_a_grown_seed_holds_what_the_seed_holds_and_little_more_is_allocated(debian: Project) -> None:
-    ext4_seed(debian.directory / "skel.ext4", {"/data": b"\xa5" * (8 * MIB)})
-    seed_of(debian, 'ext4 = "skel.ext4"', vm("web", "16GiB"))
-    debian.build()
-    seed, grown = made(debian), made(debian, "work-seed@16GiB")
-    grown.assert_clean()
-    assert filesystem_bytes(grown.path) == grown.path.stat().st_size == 16 * GIB
-    assert grown.read("/data") == b"\xa5" * (8 * MIB)
-    assert allocated_bytes(grown.path) <= 2 * allocated_bytes(seed.path)
-
-
-def test_a_seed_that_has_the_size_already_is_cloned_as_it_is(debian: Project) -> None:
-    ext4_seed(debian.directory / "skel.ext4", {"/a": b"a"})
-    seed_of(debian, 'ext4 = "skel.ext4"', vm("web", "64MiB"))
-    debian.build()
-    assert made(debian).path.read_bytes() == made(debian, "work-seed@64MiB").path.read_bytes()
-
-
-@pytest.mark.parametrize("source", ['tar = "skel.tar"', 'directory = "skel"'])
-def test_a_size_below_the_seeds_is_an_error_before_anything_is_copied(debian: Project, source: str) -> None:
-    host_tree(debian, nested=False)
-    write_tar(debian.directory / "skel.tar", FILES)
-    seed_of(debian, source, vm("web", "64MiB"))
-    results = debian.apply()
-    error = results[f"{SEED}@64MiB"].error
-    assert error is not None
-    size_bytes = made(debian).path.stat().st_size
-    assert error.brief == f"the work_seed of image 'debian' has {size_bytes} bytes, more than {64 * MIB}"
-    assert error.hint is not None
-    assert "[vm.NAME.work]" in error.hint
-    assert not (debian.store / "vms/web/work.ext4").exists()
 
 
 # what changes

@@ -73,8 +73,8 @@ TREE = ("site", "site/a", "site/a/b")
 def test_for_many_vms_a_tree_is_walked_once_and_checked_once_for_each_batch(
     site: Project, listed: Counter[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bangerbuild.execute.QUIET_SECONDS", 60.0)
-    monkeypatch.setattr("bangerbuild.execute.HOLD_SECONDS", 60.0)
+    monkeypatch.setattr("bangerbuild.execute.BATCH_IDLE_SECONDS", 60.0)
+    monkeypatch.setattr("bangerbuild.execute.BATCH_MOST_SECONDS", 60.0)
     site.build()  # the image first, and then all VMs at once
     assert of_tree(listed, site) == dict.fromkeys(TREE, 2)
     listed.clear()

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 from typing import TYPE_CHECKING, Any
 
+import pytest
+import zstandard
+
+from bangerbuild.errors import SourceError
 from bangerbuild.model import HostPath
 from bangerbuild.sources.oci_archive import OciArchiveSource
-from tests.formats.oci.making import directory, layout_of
+from tests.formats.oci.making import digest_of, directory, hard_link, layout_of, symlink, tarball, whiteout
+from tests.formats.oci.reading import archived
 from tests.formats.tarmaking import END, member
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 NAME = "image.tar"
+LOWER = tarball(directory(b"etc", mode=0o750), member(b"etc/a", b"one"), member(b"etc/b", b"two" * 5000))
+UPPER = tarball(whiteout(b"etc/a"), member(b"etc/c", b"three"), hard_link(b"d", b"etc/c"))
+COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "gzip in parts": lambda data: (
+        b"".join(gzip.compress(data[at : at + 3000]) for at in range(0, len(data), 3000)) + bytes(100)
+    ),
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstandard.ZstdCompressor(write_checksum=True).compress,
+}
 
 
 def oci_archive(path: Path, tag: str | None = None, max_size_bytes: int | None = None) -> OciArchiveSource:
@@ -69,3 +89,28 @@ def item(config: str, *layers: str, tags: Sequence[str] | None = None) -> dict[s
 def folder(name: bytes) -> bytes:
     """The member of a directory, as archives have them between their files."""
     return directory(name)
+
+
+def legacy(*layers: bytes, tags: tuple[str, ...] = ("app:1",)) -> list[bytes]:
+    """As Docker wrote them until version 24; layers that come again are symlinks."""
+    config = config_of([digest_of(layer) for layer in layers])
+    name = digest_of(config).removeprefix("sha256:") + ".json"
+    first: dict[bytes, int] = {}
+    members = [member(name.encode(), config)]
+    for number, layer in enumerate(layers):
+        members += [folder(b"%d/" % number), member(b"%d/VERSION" % number, b"1.0")]
+        if layer in first:
+            members.append(symlink(b"%d/layer.tar" % number, b"../%d/layer.tar" % first[layer]))
+        else:
+            members.append(member(b"%d/layer.tar" % number, layer))
+            first[layer] = number
+    paths = [f"{number}/layer.tar" for number in range(len(layers))]
+    return [*members, listing(item(name, *paths, tags=tags)), member(b"repositories", b"{}")]
+
+
+def refusal(source: OciArchiveSource) -> SourceError:
+    with pytest.raises(SourceError) as caught:
+        archived(source)
+    assert caught.value.brief.startswith(f"'{source.transport}:image.tar")
+    assert "\n" not in caught.value.brief
+    return caught.value

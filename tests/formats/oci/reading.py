@@ -8,6 +8,9 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pytest
+
+from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import open_layers
 from bangerbuild.formats.oci.layout import resolve
@@ -46,6 +49,15 @@ class Node:
 def resolved(layout: Path, tag: str | None = None, platform: Platform = AMD64) -> OciImage:
     """The image of a layout, under the name that messages have for it in these tests."""
     return resolve(DirectoryLayout(layout), tag, platform, written="oci:image")
+
+
+def refusal(layout: Path, tag: str | None = None, platform: Platform = AMD64) -> SourceError:
+    """The error of a layout that has no such image, or of which it can't be had."""
+    with pytest.raises(SourceError) as caught:
+        resolved(layout, tag, platform)
+    assert "oci:image" in caught.value.brief
+    assert "\n" not in caught.value.brief
+    return caught.value
 
 
 def read_layers(

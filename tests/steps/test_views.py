@@ -1,0 +1,75 @@
+"""What a patch may read of a guest: of the image each thing once, of the root its users of now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.errors import FilesystemError
+from bangerbuild.steps.views import CONFIG_BYTES, ImageView, RootView
+from tests.steps.guest_disks import ext4_seed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+FILES = {
+    "/etc/passwd": b"image\n",
+    "/etc/group": b"image\n",
+    "/etc/fstab": b"image\n",
+    "/etc/big": b"x" * (CONFIG_BYTES + 1),
+}
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[Filesystem]:
+    path = ext4_seed(tmp_path / "image.ext4", FILES, size="32M")
+    with RawFile(path) as blocks, Filesystem(blocks) as filesystem:
+        yield filesystem
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Filesystem]:
+    files = dict.fromkeys(("/etc/passwd", "/etc/group", "/etc/fstab", "/etc/new"), b"root\n")
+    path = ext4_seed(tmp_path / "root.ext4", files, size="16M")
+    with RawFile(path) as blocks, Filesystem(blocks) as filesystem:
+        yield filesystem
+
+
+def test_an_image_is_read_through_its_own_names(image: Filesystem) -> None:
+    view = ImageView(image)
+    assert (view.read("/etc/fstab"), view.read("/etc/none")) == (b"image\n", None)
+    assert (view.exists("/etc"), view.exists("/etc/none")) == (True, False)
+    assert (view.mode("/etc/fstab"), view.mode("/etc/none")) == (0o644, None)
+
+
+def test_each_thing_is_read_once_what_is_not_there_too(
+    image: Filesystem, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    view = ImageView(image)
+    before = [view.read("/etc/fstab"), view.read("/etc/none"), view.mode("/etc"), view.mode("/etc/none")]
+
+    def never(*_arguments: object, **_options: object) -> None:
+        raise AssertionError("it was read again")
+
+    monkeypatch.setattr(Filesystem, "read", never)
+    monkeypatch.setattr(Filesystem, "stat", never)
+    again = [view.read("/etc/fstab"), view.read("/etc/none"), view.mode("/etc"), view.mode("/etc/none")]
+    assert again == before
+    assert not view.exists("/etc/none")
+
+
+def test_a_file_that_would_fill_the_memory_is_refused(image: Filesystem) -> None:
+    with pytest.raises(FilesystemError, match="/etc/big"):
+        ImageView(image).read("/etc/big")
+
+
+def test_a_root_has_the_users_of_now_and_all_else_of_its_image(image: Filesystem, root: Filesystem) -> None:
+    view = RootView(ImageView(image), root)
+    assert {view.read("/etc/passwd"), view.read("/etc/group")} == {b"root\n"}
+    assert view.read("/etc/fstab") == b"image\n"
+    assert (view.exists("/etc/new"), view.mode("/etc/new")) == (False, None)
+    assert view.mode("/etc/passwd") == 0o644
