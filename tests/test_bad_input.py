@@ -316,7 +316,7 @@ def test_a_host_file_that_changes_while_it_is_read_is_refused(
     file.parent.mkdir()
     file.write_text("text")
     error = sync_error(setting, monkeypatch, lambda: file.write_text("other"))
-    assert error.brief == "'tree' changed while it was read"
+    assert error.brief == "'tree/file' changed while it was read"
 
 
 # the store
