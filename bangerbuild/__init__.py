@@ -13,8 +13,7 @@ first used, because the command line answers "nothing to do" before most of this
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # importing `typing` for it takes as long as the answer that nothing is to be done
 if TYPE_CHECKING:
     from bangerbuild.errors import BangerError as BangerError
     from bangerbuild.model import Action as Action

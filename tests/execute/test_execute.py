@@ -10,21 +10,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from bangerbuild import graph, process, store
-from bangerbuild.disk import durable
-from bangerbuild.errors import BusyError, FilesystemError, SourceError, StoreError
-from bangerbuild.execute.workspace import JobWorkspace, Shared
-from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Source, Verb, Verdict
-from bangerbuild.planning import plan
+from bangerbuild import process, store
+from bangerbuild.errors import FilesystemError, StoreError
+from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Verb, Verdict
 from bangerbuild.process import Command
-from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, RecordingReporter, built, planned
+from tests.execute.steps import artifacts, disk, outcomes, patch, step
+from tests.fakes import FakeDisk, FakeHost, FakeStep, RecordingReporter, built
 from tests.stores import is_as_published
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
-    from bangerbuild.model import Action, Json, Situation, Workspace
+    from bangerbuild.model import Action, Situation, Workspace
     from bangerbuild.store.publishing import Publication
 
 BROKEN = FilesystemError("'/etc/app.conf' is in the way")
@@ -33,33 +31,6 @@ BROKEN = FilesystemError("'/etc/app.conf' is in the way")
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "build"
-
-
-def step(name: str, *inputs: str, **more: object) -> FakeStep:
-    """A step whose artifact holds its inputs' text and its own name."""
-    return FakeStep(name, inputs, (f"{name}.txt",), f"{name};", **more)  # type: ignore[arg-type]  # any field of FakeStep
-
-
-def disk(name: str, *inputs: str, **more: object) -> FakeDisk:
-    return FakeDisk(name, inputs, (f"{name}.cow",), f"{name};", **more)  # type: ignore[arg-type]  # any field of FakeDisk
-
-
-def patch(of: str, text: str = "patch;", **more: object) -> FakeStep:
-    """A step that changes another's artifact."""
-    return FakeDisk(f"{of}.patch", (of,), (), text, of, **more)  # type: ignore[arg-type]  # any field of FakeDisk
-
-
-def outcomes(results: tuple[Result, ...]) -> dict[str, str]:
-    return {result.id: result.outcome.value for result in results}
-
-
-def artifacts(path: Path) -> dict[str, str]:
-    """What lies in the store and what it holds; staging must be empty."""
-    assert list((path / ".staging").iterdir()) == []
-    known = store.read(path).records.values()
-    found = {file.name: file.read_text() for file in path.iterdir() if file.suffix in {".txt", ".cow"}}
-    assert {name for record in known for name in record.artifacts} >= set(found)
-    return found
 
 
 # order
@@ -340,228 +311,6 @@ def test_a_failure_is_told_although_the_publication_of_others_fails(
     assert ("failed", "b") in reporter.events
 
 
-# sources and disks that change meanwhile
-
-
-@dataclass
-class ChangingHost(FakeHost):
-    """A host on which a source changes after the plan is made."""
-
-    asked: list[str] = field(default_factory=list)
-
-    def digest(self, source: Source) -> str:
-        self.asked.append(source.role)
-        return f"digest {self.asked.count(source.role)}"
-
-
-def test_a_source_that_changes_after_the_plan_fails_the_step_and_publishes_nothing(
-    path: Path, tmp_path: Path
-) -> None:
-    sources = (Source("rootfs.tar", tmp_path / "root.tar", "root.tar"),)
-    (result,) = built([step("a", sources=sources)], path, ChangingHost())
-    assert isinstance(result.error, SourceError)
-    assert result.error.brief == "'root.tar' changed while it was read"
-    assert artifacts(path) == {}
-
-
-@pytest.mark.parametrize(("keep_going", "ran"), [(False, ["a", "b"]), (True, ["a", "b", "c"])])
-def test_after_a_failure_that_shows_when_a_job_is_published_nothing_more_is_started(
-    path: Path, tmp_path: Path, ran: list[str], *, keep_going: bool
-) -> None:
-    failed, done = threading.Event(), []
-
-    @dataclass
-    class Telling(RecordingReporter):
-        def finished(self, action: Action, result: Result) -> None:
-            super().finished(action, result)
-            failed.set()
-
-    def slowly(_: Workspace) -> None:
-        done.append("b")
-        assert failed.wait(PATIENCE_SECONDS)
-
-    built(
-        [
-            step(
-                "a",
-                sources=(Source("root.tar", tmp_path / "root.tar", "root.tar"),),
-                during=noting("a", done),
-            ),
-            step("b", during=slowly),
-            step("c", during=noting("c", done)),
-        ],
-        path,
-        ChangingHost(),
-        jobs=1,
-        keep_going=keep_going,
-        reporter=Telling(),
-    )
-    assert done == ran
-
-
-def noting(name: str, done: list[str]) -> Callable[[Workspace], None]:
-    return lambda _: done.append(name)
-
-
-def run_a_vm_on(disk_path: Path) -> Callable[[Workspace], None]:
-    """A VM that is started, writes and ends while a step runs."""
-
-    def run(_: Workspace) -> None:
-        with disk_path.open("a") as file:
-            file.write("guest;")
-
-    return run
-
-
-@pytest.mark.parametrize("forced", [(), ("root",)])
-def test_what_a_guest_writes_while_its_disk_is_made_anew_is_not_lost(
-    path: Path, forced: tuple[str, ...]
-) -> None:
-    built([disk("root"), patch("root")], path)
-    steps = [
-        FakeDisk("root", (), ("root.cow",), "new;"),
-        patch("root", during=run_a_vm_on(path / "root.cow")),
-    ]
-    results = built(steps, path, forced=forced)
-    assert outcomes(results)["root"] == "failed"
-    assert isinstance(results[0].error, BusyError)
-    assert results[0].error.brief == "'root.cow' was changed by someone else meanwhile"
-    assert artifacts(path) == {"root.cow": "root;patch;guest;"}
-
-
-@dataclass(frozen=True)
-class CopiedDisk(FakeDisk):
-    """A step that changes a copy of its disk, which is then to take the disk's place."""
-
-    def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        copy = workspace.copy(self.outputs[0], sharing=False)
-        assert copy is not None
-        with copy.open("a") as file:
-            file.write(self.text)
-        if self.during:
-            self.during(workspace)
-        return {}
-
-
-def test_a_copy_that_was_changed_takes_the_place_of_its_disk(path: Path) -> None:
-    built([disk("root")], path)
-    assert outcomes(built([CopiedDisk("root", (), ("root.cow",), "grown;")], path)) == {"root": "done"}
-    assert artifacts(path) == {"root.cow": "root;grown;"}
-
-
-def test_what_a_guest_writes_to_a_disk_after_its_copy_was_made_is_not_lost(path: Path) -> None:
-    built([disk("root")], path)
-    grown = CopiedDisk("root", (), ("root.cow",), "grown;", during=run_a_vm_on(path / "root.cow"))
-    (result,) = built([grown], path)
-    assert isinstance(result.error, BusyError)
-    assert result.error.brief == "'root.cow' was changed by someone else meanwhile"
-    assert artifacts(path) == {"root.cow": "root;guest;"}
-
-
-def test_what_a_guest_writes_while_its_disk_is_patched_is_not_lost(path: Path) -> None:
-    built([disk("root"), patch("root")], path)
-    steps = [disk("root"), patch("root", "more;", during=run_a_vm_on(path / "root.cow"))]
-    results = built(steps, path)
-    assert outcomes(results) == {"root": "skipped", "root.patch": "failed"}
-    assert artifacts(path) == {"root.cow": "root;patch;guest;"}
-
-
-def test_a_disk_that_appears_while_one_is_made_is_not_replaced(path: Path) -> None:
-    def appear(_: Workspace) -> None:
-        (path / "root.cow").write_text("mine")
-
-    results = built([disk("root", during=appear), patch("root")], path)
-    assert outcomes(results) == {"root": "failed", "root.patch": "skipped"}
-    assert (path / "root.cow").read_text() == "mine"
-
-
-@dataclass
-class BusyHost(FakeHost):
-    """A host on which a VM runs while a long source is still being read for the plan."""
-
-    disk: Path = Path()
-    has_run: bool = False
-
-    def digest(self, source: Source) -> str:
-        if not self.has_run:
-            self.has_run = True
-            with self.disk.open("a") as file:
-                file.write("guest;")
-        return super().digest(source)
-
-
-def test_what_a_guest_writes_while_the_plan_is_still_made_is_not_lost(path: Path, tmp_path: Path) -> None:
-    built([disk("root"), patch("root")], path)
-    steps = [
-        FakeDisk("root", (), ("root.cow",), "new;"),
-        patch("root"),
-        step("b", sources=(Source("b.tar", tmp_path / "b.tar", "b.tar"),)),
-    ]
-    results = built(steps, path, BusyHost(disk=path / "root.cow"), keep_going=True)
-    assert outcomes(results) == {"root": "failed", "root.patch": "skipped", "b": "done"}
-    assert (path / "root.cow").read_text() == "root;patch;guest;"
-
-
-def test_what_a_guest_writes_while_others_are_synced_is_not_lost(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    built([disk("root"), patch("root")], path)
-    sync = durable.sync
-
-    def slow_sync(paths: Collection[Path], filesystem: Path) -> None:
-        with (path / "root.cow").open("a") as file:
-            file.write("guest;")
-        sync(paths, filesystem)
-
-    monkeypatch.setattr(durable, "sync", slow_sync)
-    results = built([FakeDisk("root", (), ("root.cow",), "new;"), patch("root")], path)
-    assert outcomes(results) == {"root": "failed", "root.patch": "skipped"}
-    monkeypatch.undo()
-    assert (path / "root.cow").read_text().startswith("root;patch;guest;")
-    assert not list((path / ".staging").iterdir())
-    with store.writing(path, timeout_seconds=0) as opened:
-        assert opened.modified("root.cow")
-
-
-@dataclass
-class StartingHost(FakeHost):
-    """A host on which a VM is started after the plan is made."""
-
-    asked: int = 0
-
-    def holder(self, path: Path) -> str | None:  # noqa: ARG002  # one disk
-        self.asked += 1
-        return "qemu (process 7)" if self.asked > 2 else None
-
-
-def test_a_disk_that_is_in_use_by_the_time_it_would_be_replaced_is_left(path: Path) -> None:
-    built([disk("root"), patch("root")], path)
-    results = built([disk("root"), patch("root", "more;")], path, StartingHost(asked=1))
-    assert outcomes(results) == {"root": "skipped", "root.patch": "failed"}
-    assert results[1].error is not None
-    assert results[1].error.brief == "'root.cow' is in use by qemu (process 7) now"
-    assert artifacts(path) == {"root.cow": "root;patch;"}
-
-
-def test_other_disks_of_the_same_batch_are_published_all_the_same(path: Path) -> None:
-    first = [disk("one"), patch("one"), disk("two"), patch("two")]
-    built(first, path)
-    steps = [
-        disk("one"),
-        patch("one", "more;", during=run_a_vm_on(path / "one.cow")),
-        disk("two"),
-        patch("two", "more;"),
-    ]
-    results = built(steps, path, keep_going=True)
-    assert outcomes(results) == {
-        "one": "skipped",
-        "one.patch": "failed",
-        "two": "skipped",
-        "two.patch": "done",
-    }
-    assert artifacts(path) == {"one.cow": "one;patch;guest;", "two.cow": "two;patch;more;"}
-
-
 # what is not done
 
 
@@ -723,46 +472,3 @@ def test_an_interrupt_ends_running_programs_and_keeps_what_was_published(path: P
 def standing_alone(path: Path) -> dict[str, str]:
     """Artifacts without a look at staging, which the next writer sweeps."""
     return {file.name: file.read_text() for file in path.glob("*.txt")}
-
-
-# the workspace
-
-
-def test_a_disk_that_was_to_be_made_anew_and_was_used_since_is_not(path: Path) -> None:
-    built([disk("root"), patch("root")], path)
-    made = planned([disk("root"), patch("root", "more;")], path)
-    actions = {action.id: action for action in made.actions}
-    assert actions["root.patch"].remakes_disk
-    with (path / "root.cow").open("a") as guest:
-        guest.write("guest;")
-    seen: list[bool] = []
-    steps = [
-        disk("root"),
-        patch("root", "more;", during=lambda workspace: seen.append(workspace.remakes_disk)),
-    ]
-    with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
-        workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])
-    assert seen == [False]
-
-
-def test_the_record_of_an_artifact_that_carries_its_fingerprint_stays_when_the_recipe_changes(
-    path: Path,
-) -> None:
-    for text in ("one", "two", "one"):
-        built([FakeStep("image", (), ("images/{fingerprint}.txt",), text)], path)
-    assert sorted(file.read_text() for file in (path / "images").iterdir()) == ["one", "two"]
-    records = store.read(path).records
-    assert sum(name.startswith("image@") for name in records) == 2
-
-
-def test_what_a_kept_input_remembers_is_of_the_run_that_it_stands_for_and_not_of_the_last(path: Path) -> None:
-    facts: list[object] = []
-
-    def ask(workspace: Workspace) -> None:
-        facts.append(workspace.facts("image")["text"])
-
-    for number, text in enumerate(("first", "second", "first")):
-        image = FakeStep("image", (), ("image/{fingerprint}",), text)
-        built([image, FakeStep(f"reader{number}", ("image",), (f"reader{number}.txt",), during=ask)], path)
-    assert facts == ["first", "second", "first"]

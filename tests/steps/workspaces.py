@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from bangerbuild.formats.survey import survey
 from bangerbuild.model import Verb
@@ -36,9 +36,12 @@ class OneStep(Desk):
     told: list[tuple[str, int, int | None]] = field(default_factory=list)
     run: ExitStack = field(default_factory=ExitStack)
     """Closes what is shared; the test's, as a run's end is."""
+    kept: dict[object, object] = field(default_factory=dict)
 
-    def shared(self, _key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
-        return self.run.enter_context(make())
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        if key not in self.kept:
+            self.kept[key] = self.run.enter_context(make())
+        return cast("T", self.kept[key])
 
     def artifact(self, step_id: str) -> str:
         return f"{step_id}.ext4"

@@ -7,7 +7,7 @@ import subprocess
 import tarfile
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from bangerbuild import pipeline
 from bangerbuild.errors import BangerError
@@ -20,9 +20,6 @@ from tests.formats.tarmaking import member
 from tests.kernel.making import elf
 from tests.manifests import KEY
 from tests.need import need
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MANIFEST = """\
 include = ["images.toml", "same.toml", "more/other.toml"]
@@ -119,6 +116,20 @@ class Project:
         failed = [result for result in results if result.outcome is Outcome.FAILED]
         assert not failed, failed
         assert all(action.verb is not Verb.BLOCKED for action in plan.actions)
+
+
+def remembered(project: Project) -> record.RunRecord:
+    """The record of its last run."""
+    found = record.found(project.asked().key)
+    assert found is not None
+    return found
+
+
+def recorded(project: Project) -> set[Path]:
+    """The host paths in it, in every form."""
+    found = remembered(project)
+    known = {project.path / path for path in (*found.followed[0], *found.links[0])}
+    return known | {Path(os.path.normpath(path)) for path in known}
 
 
 def write_project(path: Path, home: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.uptodate import check, record
 from tests.conftest import PROJECT
 from tests.waiting import PATIENCE_SECONDS
 
@@ -207,3 +208,25 @@ def test_all_other_commands_are_as_they_were(built: Project) -> None:
         assert (fast.returncode, fast.stderr) == (slow.returncode, slow.stderr)
         if "--json" not in arguments:
             assert fast.stdout == slow.stdout
+
+
+# what else a plan depends on
+
+
+@pytest.mark.parametrize("variable", check.VARIABLES)
+def test_a_variable_that_matters_ends_the_answer(
+    built: Project, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "1700000000")
+    assert not built.is_current()
+
+
+def test_another_user_gets_no_answer(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = [*os.getgroups(), 4711]
+    monkeypatch.setattr(os, "getgroups", lambda: groups)
+    assert not built.is_current()
+
+
+def test_another_directory_gets_none(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(built.path / "more")
+    assert record.found(built.asked().key) is None

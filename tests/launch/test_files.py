@@ -1,19 +1,18 @@
-"""Every script as other programs read it: shells, and shellcheck."""
+"""The launch files of a VM: their names and modes, and every script as shells and shellcheck read it."""
 
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.launch.files import files
+from bangerbuild.launch.files import files, names
 from tests.launch.samples import DISKS_ONLY, PLAIN, WEB
 from tests.need import need
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bangerbuild.launch.machine import Machine
 
 SCRIPTS = [
@@ -66,13 +65,19 @@ def test_the_same_machine_gives_the_same_text_and_no_absolute_path_of_the_store(
     assert not any(" /home" in file.content or "/build/" in file.content for file in files(WEB))
 
 
-@pytest.mark.parametrize("name", ["attach.sh", "detach.sh"])
-def test_a_raw_root_needs_nothing_attached_and_its_scripts_say_so(tmp_path: Path, name: str) -> None:
-    (text,) = (file.content for file in files(PLAIN) if file.name == name)
-    (tmp_path / name).write_text(text)
-    command = [need("dash"), name]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    verb = name.removesuffix(".sh")
-    said = f"root.ext4 needs no device: there is nothing to {verb}\n"
-    assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+REFUSED = replace(PLAIN, root=replace(PLAIN.root, refusals={"firecracker": "no luck", "qemu": "nor here"}))
+
+
+def test_a_vmm_that_can_not_use_the_root_has_a_file_that_says_why() -> None:
+    texts = {file.name: file.content for file in files(REFUSED)}
+    assert "no luck" in texts["firecracker.json"]
+    assert "start this VM: nor here" in texts["qemu.sh"]
+    assert (
+        texts["cloud-hypervisor.sh"]
+        == {file.name: file.content for file in files(PLAIN)}["cloud-hypervisor.sh"]
+    )
+
+
+@pytest.mark.parametrize("machine", [WEB, PLAIN, DISKS_ONLY, REFUSED])
+def test_the_names_are_known_before_the_files_are_made(machine: Machine) -> None:
+    assert names(kernel=machine.boot is not None) == tuple(file.name for file in files(machine))
