@@ -11,18 +11,13 @@ from dataclasses import dataclass
 HEAD_BYTES = 68 << 10
 """How much of a file `identify` wants to see: past where ISO 9660 and btrfs have their marks."""
 
-_AS_EXT4 = "name it with `ext4 = …`"
-_AS_TAR = "name it with `tar = …`"
-_UNPACK = "unpack it and name the directory with `directory = …`, or turn it into a tarball"
-_CONVERT = (
-    "convert it with `qemu-img convert -O raw`, and name the partition that is the root filesystem with "
-    "`ext4 = …`"
-)
-_PARTITION = (
-    "give the partition that is the root filesystem with `ext4 = …`: `sfdisk --dump` says where it is"
-)
-_COPY = "mount it and name the mount point with `directory = …`"
-_COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
+_AS_EXT4 = "name it with `ext4 = …` in a manifest"
+_AS_TAR = "name it with `tar = …` in a manifest"
+_UNPACK = "unpack it and give the directory (`directory = …` in a manifest), or turn it into a tarball"
+_CONVERT = "convert it with `qemu-img convert -O raw`, and give the partition that is the root filesystem"
+_PARTITION = "give the partition that is the root filesystem: `sfdisk --dump` says where it is"
+_COPY = "mount it and give the mount point (`directory = …` in a manifest)"
+_COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
 _PROGRAM = "name the root filesystem instead"
 _PAGE = "the address leads to a page about the file: give the file's own"
@@ -37,6 +32,10 @@ class Signature:
     """With its article: `a qcow2 disk image`."""
     way_out: str | None
     """What to do with such a file; None: there is nothing to advise."""
+
+    def way_out_of(self, compression: str | None) -> str | None:
+        """The same for such a file inside a compression, if it is not None."""
+        return f"decompress it, then {self.way_out}" if compression and self.way_out else self.way_out
 
 
 _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
@@ -83,6 +82,11 @@ def identify(head: bytes) -> Signature | None:
         if head.startswith(magic, offset):
             return signature
     return None
+
+
+def inside(compression: str | None) -> str:
+    """The words, after what a file is, for one inside a compression; none if it is inside none."""
+    return f" inside its {compression} compression" if compression else ""
 
 
 def described(head: bytes) -> Signature:

@@ -10,10 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats import pax
+from bangerbuild.formats import pax, signatures
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import text_of
-from bangerbuild.formats.signatures import HEAD_BYTES, identify
 from bangerbuild.formats.tarheader import BLOCK_BYTES, ZERO_BLOCK, TarHeader, parse_header
 
 if TYPE_CHECKING:
@@ -187,12 +186,12 @@ class _MemberReader:
         stream = self._stream
         if block.startswith(b"ustar", 257):
             return stream.cut() if len(block) < BLOCK_BYTES else stream.damaged("has a damaged header")
-        head = block + stream.read_some(HEAD_BYTES - BLOCK_BYTES)
-        inside = f" inside its {stream.compression} compression" if stream.compression else ""
+        head = block + stream.read_some(signatures.HEAD_BYTES - BLOCK_BYTES)
+        inside = signatures.inside(stream.compression)
         if not head:
             return SourceError(f"'{stream.written}' is empty{inside}")
-        if found := identify(head):
-            hint = f"decompress it, then {found.way_out}" if inside and found.way_out else found.way_out
+        if found := signatures.identify(head):
+            hint = found.way_out_of(stream.compression)
             return SourceError(f"'{stream.written}' is no tarball but {found.what}{inside}", hint=hint)
         nothing = "holds no entries" if head.count(0) == len(head) else "is no tarball"
         return SourceError(f"'{stream.written}' {nothing}{inside}")

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import UsageError
-from bangerbuild.formats import signatures
+from bangerbuild.errors import SourceError, UsageError
+from bangerbuild.manifest.problems import InvalidValueError
 from bangerbuild.manifest.source_table import TableReader
+from bangerbuild.manifest.values import existing, host_path
 from bangerbuild.sources import FILESYSTEMS
+from bangerbuild.sources.files import head_of
 
 if TYPE_CHECKING:
     from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.sources.source import ImageSource
+
+
+_IMPORT_HINT = "`bangerbuild image import --help` says what an image can be made of"
 
 
 def filesystem(table: Table, place: Location, findings: Findings) -> ImageSource | None:
@@ -53,11 +58,10 @@ def source_key(text: str) -> str:
     for word, kind in reversed(FILESYSTEMS.items()):
         if kind.claims(text):
             return word
-    path = Path(text).expanduser()
     try:
-        with path.open("rb") as file:
-            found = signatures.described(file.read(signatures.HEAD_BYTES))
-    except OSError as err:
-        raise UsageError(f"'{text}' can't be read: {(err.strerror or str(err)).lower()}") from err
-    hint = found.way_out or f"give one of {', '.join(FILESYSTEMS)}"
-    raise UsageError(f"'{text}' is no source of an image but {found.what}", hint=hint)
+        path = existing(host_path(text, Path.cwd()), "either").path
+        raise head_of(path, text).refusal(f"'{text}' is no source of an image but")
+    except InvalidValueError as err:
+        raise UsageError(str(err), hint=err.hint or _IMPORT_HINT) from err
+    except SourceError as err:
+        raise UsageError(err.brief, hint=err.hint or _IMPORT_HINT) from err

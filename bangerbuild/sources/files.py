@@ -62,24 +62,47 @@ def kind_of(path: Path, *, written: str, kinds: Collection[type[FileKind]]) -> t
     Raises:
         SourceError: it is none of them, is damaged where it begins, or can't be read.
     """
-    with _plain(path, written) as plain:
-        head = plain.read(signatures.HEAD_BYTES)
+    head = head_of(path, written)
     for kind in kinds:
-        if kind.recognises(head):
+        if kind.recognises(head.plain):
             return kind
-    found = signatures.described(head)
     articles = " nor ".join(kind.article for kind in kinds)
-    raise SourceError(f"'{written}' is neither {articles} but {found.what}", hint=found.way_out)
+    raise head.refusal(f"'{written}' is neither {articles} but")
 
 
-def claims_file(kind: type[FileKind], text: str) -> bool:
-    """Whether a command line's text names a file of this kind; of an unreadable one that is told later."""
+@dataclass(frozen=True)
+class Head:
+    """How a file begins."""
+
+    plain: bytes
+    """At most `HEAD_BYTES`, decompressed."""
+    compression: str | None
+    """None: the file is not compressed."""
+
+    def refusal(self, start: str) -> SourceError:
+        """The error for a file of no wanted kind: `start`, what the file is, and what to do with it."""
+        found = signatures.described(self.plain)
+        brief = f"{start} {found.what}{signatures.inside(self.compression)}"
+        return SourceError(brief, hint=found.way_out_of(self.compression))
+
+
+def head_of(path: Path, written: str) -> Head:
+    """How the file at `path` begins.
+
+    Raises:
+        SourceError: it is no regular file, is damaged where it begins, or can't be read.
+    """
+    with _plain(path, written) as (plain, compression):
+        return Head(plain.read(signatures.HEAD_BYTES), compression)
+
+
+def head_of_named(text: str) -> Head | None:
+    """How the file begins that a command line's text names; None if that can't be told."""
     path = Path(text).expanduser()
     try:
-        with _plain(path, text) as plain:
-            return kind.recognises(plain.read(signatures.HEAD_BYTES))
-    except (SourceError, OSError):
-        return False
+        return head_of(path, text) if path.is_file() else None
+    except (SourceError, OSError, RuntimeError):
+        return None
 
 
 def file_bytes(path: Path) -> int | None:
@@ -106,7 +129,7 @@ def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits)
     budget = Budget(limits, path.stat().st_size, written)
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with _plain(path, written) as plain:
+        with _plain(path, written) as (plain, _):
             _write_sparse(plain, fd, budget)
     except BaseException:
         target.unlink()
@@ -116,13 +139,13 @@ def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits)
 
 
 @contextmanager
-def _plain(path: Path, written: str) -> Iterator[BinaryIO]:
-    """A file's bytes as they were before it was compressed."""
+def _plain(path: Path, written: str) -> Iterator[tuple[BinaryIO, str | None]]:
+    """A file's bytes as they were before it was compressed, and how it is."""
     with opened_file(path, written) as file:
         compression = compression_of(file.read(MAGIC_BYTES))
         file.seek(0)
         try:
-            yield decompressed(file, compression) if compression else file
+            yield (decompressed(file, compression) if compression else file), compression
         except CompressionError as err:
             raise SourceError(f"'{written}' {err.brief}", hint=_DAMAGED_HINT) from err
 

@@ -12,7 +12,7 @@ from bangerbuild.formats.tarheader import is_header
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
-from bangerbuild.sources.files import FileContent, FileKind, claims_file
+from bangerbuild.sources.files import FileContent, FileKind, head_of_named
 from bangerbuild.sources.source import Content, EntryTree
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class TarSource(DeclaredSize, Independent, HostFile, FileKind):
     @classmethod
     @override
     def claims(cls, text: str) -> bool:
-        return claims_file(cls, text)
+        head = head_of_named(text)
+        return head is not None and cls.recognises(head.plain)
 
     @staticmethod
     @override

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import os
 from pathlib import Path
 
 import pytest
@@ -91,8 +93,23 @@ def test_a_file_that_no_image_can_be_made_of_is_called_by_its_name(content: byte
 
 
 def test_what_can_not_be_read_is_told() -> None:
-    with pytest.raises(UsageError, match="'missing' can't be read: no such file or directory"):
+    with pytest.raises(UsageError, match=f"'missing' is not there .*{Path.cwd()}"):
         source_key("missing")
+
+
+def test_a_pipe_is_refused_and_not_waited_for() -> None:
+    os.mkfifo("pipe")
+    with pytest.raises(UsageError, match="'pipe' is a fifo: give a file or a directory"):
+        source_key("pipe")
+
+
+def test_what_a_compression_hides_is_told(tmp_path: Path) -> None:
+    make_ext4(tmp_path / "disk", size="8M")
+    Path("disk.gz").write_bytes(gzip.compress((tmp_path / "disk").read_bytes()))
+    with pytest.raises(UsageError) as caught:
+        source_key("disk.gz")
+    assert "an ext2, ext3 or ext4 filesystem inside its gzip compression" in caught.value.brief
+    assert caught.value.hint == "decompress it, then name it with `ext4 = …` in a manifest"
 
 
 def test_the_home_directory_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,12 +104,9 @@ def tarball(path: Path) -> None:
     write_tar(path, {"a": "b"})
 
 
-COMPRESSED = "name it with `tar = …` if it is a tarball, else decompress it"
-AS_TAR = "name it with `tar = …`"
-CONVERT = (
-    "convert it with `qemu-img convert -O raw`, and name the partition that is the root filesystem with "
-    "`ext4 = …`"
-)
+COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
+AS_TAR = "name it with `tar = …` in a manifest"
+CONVERT = "convert it with `qemu-img convert -O raw`, and give the partition that is the root filesystem"
 NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
 BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "wrong link count": (
