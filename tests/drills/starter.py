@@ -7,6 +7,7 @@ end what it ended with.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pkgutil
@@ -14,6 +15,7 @@ import signal
 import sys
 import tempfile
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
@@ -22,11 +24,14 @@ from bangerbuild import cli, pipeline, process
 from bangerbuild.disk import libext2fs, tools
 from bangerbuild.model.request import Request
 
+PR_SET_CHILD_SUBREAPER = 36
+"""Of linux/prctl.h: orphans below become children of this process."""
 PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS")
 
 
 def serve() -> None:
     """Answer until stdin ends."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _warm_up()
     for line in sys.stdin:
         arguments, directory, stdout, stderr = json.loads(line)
@@ -36,7 +41,15 @@ def serve() -> None:
         os.waitpid(child, os.WUNTRACED)  # it has stopped
         _answer(child)
         _, status = os.waitpid(child, 0)
+        _await_orphans()
         _answer(os.waitstatus_to_exitcode(status))
+
+
+def _await_orphans() -> None:
+    """Wait for the programs that a killed run has left, which may write on for a moment."""
+    with suppress(ChildProcessError):
+        while True:
+            os.wait()
 
 
 def _answer(value: int) -> None:
