@@ -16,7 +16,10 @@ from __future__ import annotations
 TYPE_CHECKING = False  # importing `typing` for it takes as long as the answer that nothing is to be done
 if TYPE_CHECKING:
     from bangerbuild.errors import BangerError as BangerError
+    from bangerbuild.errors import ManifestError as ManifestError
+    from bangerbuild.errors import StalePlanError as StalePlanError
     from bangerbuild.model import Action as Action
+    from bangerbuild.model import Outcome as Outcome
     from bangerbuild.model import Plan as Plan
     from bangerbuild.model import PlanReporter as PlanReporter
     from bangerbuild.model import Reason as Reason
@@ -38,6 +41,8 @@ _HOMES = {
     "Applied": "pipeline",
     "BangerError": "errors",
     "Loaded": "pipeline",
+    "ManifestError": "errors",
+    "Outcome": "model",
     "Plan": "model",
     "PlanReporter": "model",
     "Reason": "model",
@@ -45,6 +50,7 @@ _HOMES = {
     "Result": "model",
     "RunOptions": "model.request",
     "Silent": "model",
+    "StalePlanError": "errors",
     "Verb": "model",
     "apply": "pipeline",
     "load": "pipeline",

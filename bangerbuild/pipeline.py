@@ -91,7 +91,11 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
         UsageError: a target names nothing.
+        TypeError: one name is given where a list is asked for.
     """
+    for given in (manifests, targets, replace, upgrade):
+        if isinstance(given, (str, Path)):  # which has parts as well, so that they would be taken for names
+            raise TypeError(f"'{given}' is one name where a list of them is asked for: give ['{given}']")
     paths = tuple(Path(path) for path in manifests) or (Path(command.DEFAULT_MANIFEST),)
     place = None if store is None else Path(store)
     return load_request(

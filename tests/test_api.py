@@ -79,6 +79,12 @@ def test_every_public_name_is_there_and_described() -> None:
     ] == []
 
 
+@pytest.mark.parametrize("option", ["manifests", "targets", "replace", "upgrade"])
+def test_one_name_where_a_list_is_asked_for_is_refused(option: str) -> None:
+    with pytest.raises(TypeError, match=r"give \['vm'\]"):
+        load(**{option: "vm"})  # type: ignore[arg-type]  # that is what is tested
+
+
 def test_the_package_is_imported_without_its_parts() -> None:
     program = "import sys, bangerbuild; print([m for m in sys.modules if m.startswith('bangerbuild.')])"
     done = subprocess.run(

@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "graph": {"errors", "model"},
     "store": {"closing", "disk", "errors", "model", "overriding"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "formats", "model", "observed", "overriding", "sources"},
+    "manifest": {"declared", "disk", "errors", "model", "observed", "overriding", "sources"},
     "resolving": {"declared", "errors", "model", "observed", "planning", "sources", "store"},
     "sources": {
         "disk",
