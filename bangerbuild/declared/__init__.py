@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from bangerbuild.model import HostPath
     from bangerbuild.sources.source import BootSource, ImageSource
 
-NAME_PATTERN = "[a-z0-9]([a-z0-9_-]{0,62})"
-
 
 @dataclass(frozen=True)
 class Image:

@@ -27,12 +27,8 @@ EXTRA_BYTES = 32
 """How many bytes beyond 0x80 have fields that are known here."""
 BLOCK_AREA = slice(0x28, 0x64)
 
-IMMUTABLE_FL = 0x10
-APPEND_FL = 0x20
 ENCRYPT_FL = 0x800
-INDEX_FL = 0x1000
 EXTENTS_FL = 0x80000
-EA_INODE_FL = 0x200000
 INLINE_DATA_FL = 0x10000000
 CASEFOLD_FL = 0x40000000
 

@@ -43,8 +43,6 @@ DIRECTORY_NAME = "bangerbuild"
 TAG = """Signature: 8a477f597d28d172789f06886806bc55
 # What bangerbuild has fetched, by digest. All of it can be fetched again.
 """
-USUAL_MAX_BYTES = 10 << 30
-"""The default bound on a cache's size."""
 _ELSEWHERE_HINT = "name a directory that is yours: export XDG_CACHE_HOME=/var/tmp/me"
 
 
