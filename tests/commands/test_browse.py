@@ -8,6 +8,7 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.commands import browse
+from bangerbuild.disk import formats
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
@@ -261,10 +262,10 @@ def test_a_base_that_is_gone_is_a_plain_error(built: Path) -> None:
 
 
 def test_a_disk_that_may_not_be_read_is_a_plain_error(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: Path) -> bool:
+    def refuse(_: bytes) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(browse, "_is_store", refuse)
+    monkeypatch.setattr(formats, "recognised", refuse)
     with pytest.raises(FilesystemError, match=r"cannot open '.*': Permission denied"):
         cat(raw, "/etc/hostname")
 

@@ -172,7 +172,6 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
     }
     only_print = {"report/reporters.py", "cli/output.py"}
     only_name_a_source_on_the_command_line = {
-        "manifest/filesystem.py",
         "sources/directory.py",
         "sources/files.py",
     }
