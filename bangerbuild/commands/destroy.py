@@ -6,7 +6,6 @@ files go before the records: whatever is left after a kill is still known, and t
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from bangerbuild.errors import BusyError, StoreError, UsageError
 from bangerbuild.model import StepId
 from bangerbuild.pipeline import load_request
 from bangerbuild.steps import is_patch
+from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -186,18 +186,9 @@ def _refuse_used(opened: Store, loss: Loss) -> None:
 
 
 def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
-    """Nobody can start on a disk any more while it goes."""
-    with ExitStack() as stack:
-        for item in loss.items:
-            if item.is_disk:
-                try:
-                    stack.enter_context(in_use.held(opened.path / item.artifact, item.artifact))
-                except OSError as err:
-                    raise store_error(err, opened.path / item.artifact) from err
-        opened.forget(loss.records, loss.artifacts)
-    for directory in sorted({(opened.path / item.artifact).parent for item in loss.items}):
-        with suppress(OSError):  # something is left in it
-            directory.rmdir()
+    """A VM that starts on one of the disks meanwhile keeps all of them."""
+    opened.forget(loss.records, loss.artifacts)
+    directories.remove_empty(opened.path, {item.artifact.rpartition("/")[0] for item in loss.items})
     for target in loss.targets:
         _remove_directory(opened.path, target, warn)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class ManifestReader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = ManifestFile(path, _text(path))
+                document = ManifestFile(path, _text(path, included=named_at is not None))
                 self.documents[path.resolve()] = document
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
@@ -132,7 +133,10 @@ def _expanded(name: str) -> Path:
         return Path(name)
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, *, included: bool) -> str:
+    """The text of a manifest. One that a user names may be a pipe; one that a file includes is a file."""
+    if included and path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")  # an editor's byte order mark does no harm

@@ -147,7 +147,7 @@ class Launch(Unopened):
         return disk_format.attachment(self._relative(artifact), base)
 
     def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
-        kernel, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
+        kernel, *_, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
         initrd = view.artifact(StepId.image(self.image, "initrd")) if self.initrd else None
         line = cmdline.with_network(start.cmdline, start.network, start.hostname or self.name)
         return machine.Boot(

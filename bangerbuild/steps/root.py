@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.recipe import remembered
 from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
@@ -158,9 +159,9 @@ class RootDisk(Unopened):
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
-    name, target = str(facts["base"]), workspace.create(artifact)
+    name, target = str(remembered(facts, "base", artifact)), workspace.create(artifact)
     disk_format = disks.format_of(facts, artifact)
-    size_bytes = cast("int | None", facts["declared_bytes"])
+    size_bytes = cast("int | None", facts.get("declared_bytes"))
     disk_format.make(Base(workspace.path(name), name), target, size_bytes, workspace)
     return {**facts, **_sizes(disk_format, target)}
 

@@ -7,8 +7,9 @@ An artifact is either complete or absent: it is made in a staging directory and 
     .locks/      files for flock(2), which the kernel unlocks when their holder ends
 
 `contents` is the store as one reader or writer sees it. `publishing` renames the files of finished jobs.
-`sessions` keeps writers apart. `database` has all SQL. `stamps` detects that an artifact was changed.
-`faults` translates errors of the system and of SQLite.
+`sessions` keeps writers apart. `database` has all SQL, `rows` checks what it reads. `directories` sees to it
+that nothing leads out of the store. `stamps` detects that an artifact was changed. `faults` translates errors
+of the system and of SQLite.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
+from bangerbuild.store import directories
 from bangerbuild.store.contents import Store
+from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.faults import store_error
 from bangerbuild.store.publishing import Staged
-from bangerbuild.store.sessions import LOCKS, STAGING, Session, make_staging
+from bangerbuild.store.sessions import Session, make_staging
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ def read(path: Path) -> Store:
         StoreError: the path can't be read, or is no store.
     """
     try:
+        directories.check(path)
         if not db.exists(path):
             return Store(path)
         with contextlib.closing(db.connect_read_only(path)) as database:
@@ -77,6 +81,7 @@ def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> I
 
 def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contextlib.ExitStack) -> Store:
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    directories.check(path)
     (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
     make_staging(path)
     is_ours = db.exists(path)

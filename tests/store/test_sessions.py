@@ -19,8 +19,8 @@ from bangerbuild import store
 from bangerbuild.errors import BusyError
 from bangerbuild.store import database as db
 from bangerbuild.store import locks, sessions
+from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.publishing import Publication
-from bangerbuild.store.sessions import LOCKS, STAGING
 from tests.conftest import PROJECT
 from tests.projects import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE

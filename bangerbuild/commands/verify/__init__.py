@@ -27,8 +27,8 @@ from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import known_pins, load_request
+from bangerbuild.store.directories import LOCKS
 from bangerbuild.store.locks import StoreLock
-from bangerbuild.store.sessions import LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,0 +1,202 @@
+"""Rows of a store's database to values: every row is checked, for somebody else may have written it.
+
+What a row may hold is what this program writes. A row that holds anything else is named in one error, whose
+way out is `bangerbuild recover`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import TYPE_CHECKING, NoReturn, TypeGuard, cast
+
+from bangerbuild.model.artifact_path import artifact_path
+from bangerbuild.model.fingerprint import record_from_json
+from bangerbuild.store.stamps import Stamp
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TypeAlias
+
+    from bangerbuild.model import Json, Record
+
+    Intent: TypeAlias = dict[str, dict[str, Json]]
+
+_RECORD_KEYS = {"recipe", "fingerprint", "artifacts", "facts"}
+_RECIPE_KEYS = {"kind", "fields", "inputs", "sources", "tools"}
+_INTENT_KEYS = {"records", "stamps", "written"}
+_NUMBERS = ("file_bytes", "size_bytes", "declared_bytes")
+_WORDS = ("format", "mount_point", "form", "release", "source", "guest")
+_MOST_BYTES = (1 << 63) - 1
+
+
+class DamagedRowError(sqlite3.DatabaseError):
+    """A row that this program did not write."""
+
+
+def _refuse(row: str, why: str) -> NoReturn:
+    raise DamagedRowError(f"{row} is damaged: {why}")
+
+
+def record(step_id: object, body: object) -> Record:
+    """A row of `records`.
+
+    Raises:
+        DamagedRowError: it holds something else.
+    """
+    name = _word(step_id, "the id of a record")
+    return _record(name, _document(body, f"the record of '{name}'"))
+
+
+def _record(step_id: str, body: Json) -> Record:
+    row = f"the record of '{step_id}'"
+    table = _table(body, _RECORD_KEYS, row)
+    recipe = _table(table["recipe"], _RECIPE_KEYS, row)
+    if not isinstance(recipe["kind"], str) or not isinstance(table["fingerprint"], str):
+        _refuse(row, "its kind or its fingerprint is no text")
+    if not all(isinstance(recipe[key], dict) for key in ("fields", "inputs", "sources", "tools")):
+        _refuse(row, "its recipe is none")
+    if not all(_is_words(recipe[key]) for key in ("inputs", "sources", "tools")):
+        _refuse(row, "its recipe holds something else than text")
+    artifacts = table["artifacts"]
+    if not isinstance(artifacts, list) or not artifacts:
+        _refuse(row, "it names no artifacts")
+    for artifact in artifacts:
+        _checked_path(artifact, row)
+    _check_facts(table["facts"], row)
+    return record_from_json(step_id, table)
+
+
+def _check_facts(facts: Json, row: str) -> None:
+    if not isinstance(facts, dict):
+        _refuse(row, "its facts are none")
+    if "base" in facts:
+        _checked_path(facts["base"], row)
+    for key in _NUMBERS:
+        if key in facts and not (facts[key] is None or _is_number(facts[key])):
+            _refuse(row, f"'{key}' is no size")
+    for key in _WORDS:
+        if key in facts and not (facts[key] is None or isinstance(facts[key], str)):
+            _refuse(row, f"'{key}' is no text")
+
+
+def stamp(path: object, columns: object) -> tuple[str, Stamp]:
+    """A row of `stamps`: size, mtime, inode, digest and whether it is a guest's."""
+    row = f"the stamp of '{path}'"
+    artifact = _checked_path(path, row)
+    if not isinstance(columns, list | tuple) or len(columns) != len(
+        ("size", "mtime", "inode", "digest", "guest")
+    ):
+        _refuse(row, "it has not five columns")
+    *numbers, digest, guest = columns
+    if not all(type(number) is int for number in numbers) or numbers[0] < 0:
+        _refuse(row, "its size, mtime or inode is no number")
+    if not isinstance(digest, str) or guest not in (0, 1):
+        _refuse(row, "its digest is no text, or it is not said whose it is")
+    return artifact, Stamp.from_json(list(columns))
+
+
+def digest(key: object, stamp: object, digest: object) -> tuple[str, tuple[str, str]]:
+    """A row of `digests`."""
+    row = f"the digest of '{key}'"
+    return _word(key, row), (_word(stamp, row), _word(digest, row))
+
+
+def ledger(step_id: str, body: object) -> dict[str, str]:
+    """A row of `files`: what a patch wrote, by guest path."""
+    row = f"the row of files of '{step_id}'"
+    return _ledger(_document(body, row), row)
+
+
+def _ledger(lines: Json, row: str) -> dict[str, str]:
+    if not isinstance(lines, dict) or not all(isinstance(line, str) for line in lines.values()):
+        _refuse(row, "it holds something else than lines")
+    _check_guest_paths(lines, row)
+    return cast("dict[str, str]", lines)
+
+
+def unconfirmed(step_id: str, body: object) -> dict[str, list[str]]:
+    """A row of `files` with what runs were about to write: lines by guest path."""
+    row = f"the row of files of '{step_id}~'"
+    some = _document(body, row)
+    if not isinstance(some, dict) or not all(
+        isinstance(lines, list) and all(isinstance(line, str) for line in lines) for lines in some.values()
+    ):
+        _refuse(row, "it holds something else than lists of lines")
+    _check_guest_paths(some, row)
+    return cast("dict[str, list[str]]", some)
+
+
+def intent(session: object, body: object) -> tuple[str, Intent]:
+    """A row of `intents`: the session's name, and what it was about to publish."""
+    name = _word(session, "the session of an intent")
+    row = f"the intent of session '{name}'"
+    if "/" in name or name in {"", ".", ".."}:
+        _refuse(row, "that is no name of a session")
+    table = _table(_document(body, row), _INTENT_KEYS, row)
+    parts = {key: _table(table[key], None, row) for key in _INTENT_KEYS}
+    for step_id, one in parts["records"].items():
+        _record(step_id, one)
+    for path, one in parts["stamps"].items():
+        stamp(path, one)
+    for one in parts["written"].values():
+        _ledger(one, row)
+    return name, parts
+
+
+def _document(body: object, row: str) -> Json:
+    if not isinstance(body, str):
+        _refuse(row, f"it is no text but {type(body).__name__}")
+    try:
+        return cast("Json", json.loads(body, parse_constant=_no_number))
+    except RecursionError:
+        _refuse(row, "it is nested too deeply")
+    except ValueError as err:
+        _refuse(row, f"it is no JSON: {err}")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _table(value: Json, keys: set[str] | None, row: str) -> dict[str, Json]:
+    if not isinstance(value, dict):
+        _refuse(row, "there is no table where one belongs")
+    if keys is not None and value.keys() != keys:
+        _refuse(row, f"it has not the keys {', '.join(sorted(keys))}")
+    return value
+
+
+def _word(value: object, row: str) -> str:
+    if not isinstance(value, str):
+        _refuse(row, f"it is no text but {type(value).__name__}")
+    return value
+
+
+def _checked_path(value: object, row: str) -> str:
+    try:
+        return artifact_path(value)
+    except ValueError as err:
+        _refuse(row, str(err))
+
+
+def _check_guest_paths(lines: Mapping[str, Json], row: str) -> None:
+    for path in lines:
+        if not path.startswith("/") or "\0" in path or not _is_encodable(path):
+            _refuse(row, f"'{path}' is no path in a guest")
+
+
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_words(value: Json) -> bool:
+    return isinstance(value, dict) and all(type(one) is str for one in value.values())
+
+
+def _is_number(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= _MOST_BYTES
