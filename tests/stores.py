@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.need import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pytest
 
@@ -78,23 +81,34 @@ def copied(store: Path, target: Path) -> Path:
     return target
 
 
+def lose_records(store: Path) -> None:
+    """Remove every record from a store whose database stays: a stamp of something else is left."""
+    with contextlib.closing(sqlite3.connect(store / "state.db")) as database, database:
+        for table in ("records", "files", "stamps", "intents"):
+            database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are those above
+        database.execute("INSERT INTO stamps VALUES ('vms/elsewhere/disk.ext4', 1, 1, 1, '', 1)")
+
+
 class Killed(BaseException):
     """Not even cleaning up is possible any more."""
 
 
 def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Run something that is ended after it has removed so many files; whether it came to its end before."""
-    unlink, left = Path.unlink, [calls]
+    """Run something that is ended after so many removals and renames; whether it came to its end before."""
+    left = [calls]
 
-    def counted(path: Path, *, missing_ok: bool = False) -> None:
-        if path.exists() and (path.parts[-2] not in {".locks", ".staging"}):
+    def counted(call: Callable[..., None]) -> Callable[..., None]:
+        def counting(*arguments: object, **named: object) -> None:
             if not left[0]:
                 raise Killed
             left[0] -= 1
-        unlink(path, missing_ok=missing_ok)
+            call(*arguments, **named)
+
+        return counting
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", counted)
+        for name in ("unlink", "rename"):
+            patch.setattr(os, name, counted(getattr(os, name)))
         try:
             run()
         except Killed:

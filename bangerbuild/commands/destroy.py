@@ -6,12 +6,13 @@ files go before the records: whatever is left after a kill is still known, and t
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph, sizes, store
 from bangerbuild.commands import dependents
-from bangerbuild.disk import formats, in_use
+from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError
 from bangerbuild.model import StepId
@@ -127,7 +128,7 @@ def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str
         artifacts.update(_left(opened, target))
     # VMs before images: no root is ever without what it stands on
     ordered = tuple(sorted(artifacts, key=lambda artifact: (artifact < "vms/", artifact)))
-    items = tuple(_item(opened, artifact) for artifact in ordered if opened.exists(artifact))
+    items = tuple(item for artifact in ordered for item in _items(opened, artifact))
     return Loss(targets, items, ordered, tuple(sorted(record.id for record in records)))
 
 
@@ -147,10 +148,15 @@ def _left(opened: Store, target: str) -> Iterator[str]:
                 yield from (f"{directory}/{path.name}" for path in (opened.path / directory).iterdir())
 
 
-def _item(opened: Store, artifact: str) -> Item:
-    status = opened.status(artifact)
-    item = Item(artifact, status.st_blocks * 512 if status else 0)
-    return replace(item, guests=item.is_disk and opened.modified(artifact, may_read=False))
+def _items(opened: Store, artifact: str) -> Iterator[Item]:
+    """What goes with an artifact: whatever is at its path, a symlink itself, and what lies beside a disk."""
+    path = opened.path / artifact
+    for place in (path, *interrupted.leftovers(path)):
+        if not os.path.lexists(place) or (place.is_dir() and not place.is_symlink()):
+            continue
+        item = Item(str(place.relative_to(opened.path)), place.lstat().st_blocks * 512)
+        is_disk = item.is_disk and opened.exists(artifact)
+        yield replace(item, guests=is_disk and opened.modified(artifact, may_read=False))
 
 
 def _refuse_bases(opened: Store, loss: Loss) -> None:
@@ -175,7 +181,8 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
 def _refuse_used(opened: Store, loss: Loss) -> None:
     for item in loss.items:
         try:
-            holder = in_use.holder(opened.path / item.artifact) if item.is_disk else None
+            is_disk = item.is_disk and opened.exists(item.artifact)
+            holder = in_use.holder(opened.path / item.artifact) if is_disk else None
         except OSError as err:
             raise store_error(err, opened.path / item.artifact) from err
         if holder:

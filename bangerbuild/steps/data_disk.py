@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making, tools
 from bangerbuild.model import StepId
+from bangerbuild.model.recovered import Stray
 from bangerbuild.overriding import override
-from bangerbuild.steps.plain_disk import PlainDisk
+from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.model import Workspace
+
+SUFFIX = ".ext4"
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class DataDisk(PlainDisk):
             for disk in vm.disks:
                 yield cls(vm.name, disk.name, disk.size_bytes)
 
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        """Any disk that is neither a root nor a work disk."""
+        if path.suffix != SUFFIX or path.stem in {"root", "work"}:
+            return None
+        return Stray(StepId.vm(vm, f"disk.{path.stem}"), cls.kind, recovered(path, artifact))
+
     @property
     @override
     def id(self) -> str:
@@ -46,7 +57,7 @@ class DataDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.vm}/{self.name}.ext4",)
+        return (f"vms/{self.vm}/{self.name}{SUFFIX}",)
 
     @property
     @override

@@ -10,12 +10,14 @@ from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.recovered import Recovered, Stray
 from bangerbuild.overriding import override
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest, Network
     from bangerbuild.disk.formats.values import Attachment
@@ -105,6 +107,22 @@ class Launch(Unopened):
         if situation.modified():
             return Verdict(Verb.UPDATE, (Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": self._directory}),))
         return Verdict(Verb.KEEP)
+
+    @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | None:
+        """What is there as it would be written today; whatever else is there is written anew."""
+        for file in files.files(self._machine(view)):
+            path = view.path(f"{self._directory}/{file.name}")
+            if not path.is_file() or path.read_bytes() != file.content.encode():
+                return None
+        return Recovered(artifacts)
+
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        if path.name not in files.names(kernel=True):
+            return None
+        return Stray(StepId.vm(vm, "launch"), cls.kind, Recovered((artifact,)))
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

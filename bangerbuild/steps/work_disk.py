@@ -9,10 +9,11 @@ from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.model import StepId
+from bangerbuild.model.recovered import Stray
 from bangerbuild.overriding import override
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
-from bangerbuild.steps.plain_disk import PlainDisk
+from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Workspace
 
 HOME = "/root"
+FILE_NAME = "work.ext4"
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,13 @@ class WorkDisk(PlainDisk):
                 seed = _seed(vm, manifest.images[vm.image])
                 yield cls(vm.name, vm.work.size_bytes, vm.work.mount, seed)
 
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        if path.name != FILE_NAME:
+            return None
+        return Stray(StepId.vm(vm, "work"), cls.kind, recovered(path, artifact))
+
     @property
     @override
     def id(self) -> str:
@@ -54,7 +63,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/work.ext4",)
+        return (f"vms/{self.name}/{FILE_NAME}",)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:

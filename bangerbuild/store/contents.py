@@ -24,7 +24,7 @@ from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
-from bangerbuild.store import directories, replacing
+from bangerbuild.store import directories, lost, replacing
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
@@ -80,6 +80,36 @@ class Store:
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
             self._apply_if_renamed(intent)
+
+    def check_records(self) -> None:
+        """Refuse to judge a store whose records are lost.
+
+        Raises:
+            StoreError: it has artifacts, and no records.
+        """
+        if not self.records and not self.stamps and lost.has_artifacts(self.path):
+            raise lost.lost_error(self.path)
+
+    def learn(self, jobs: Sequence[Staged]) -> None:
+        """Take records and stamps that were recovered for what is known; `save` writes them."""
+        for job in jobs:
+            self.records |= {record.id: record for record in job.records}
+            self.stamps |= job.changed
+            self._written |= job.written
+
+    def save(self, jobs: Sequence[Staged]) -> None:
+        """Write what was recovered, and what was found of it since.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        found = dict(self._new_stamps)
+        try:
+            self._confirm([Publication.of(job) for job in jobs])
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self._new_stamps |= found
+        self.flush()
 
     @property
     def is_writable(self) -> bool:

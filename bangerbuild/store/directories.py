@@ -43,10 +43,24 @@ def check(store: Path) -> None:
         StoreError: it names what is there, and what to do.
         OSError: a directory can't be listed.
     """
-    for name in (STAGING, LOCKS):
-        _check_kind(f"{store}/{name}", stat.S_ISDIR, "is no directory")
+    check_database(store)
+    check_places(store)
+
+
+def check_database(store: Path) -> None:
+    """Refuse anything but regular files in the place of the database.
+
+    Raises:
+        StoreError: it names what is there, and what to do.
+    """
     for name in DATABASE_FILES:
         _check_kind(f"{store}/{name}", stat.S_ISREG, "is no regular file")
+
+
+def check_places(store: Path) -> None:
+    """The same as `check`, but for the database."""
+    for name in (STAGING, LOCKS):
+        _check_kind(f"{store}/{name}", stat.S_ISDIR, "is no directory")
     for top in TOPS:
         check_link(f"{store}/{top}")
         for entry in _entries(f"{store}/{top}"):

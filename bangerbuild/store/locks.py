@@ -5,6 +5,7 @@ A lock file holds the process id of its holder, for messages. A directory can be
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -94,9 +95,11 @@ def _opened(path: Path, dir_fd: int | None) -> tuple[int, bool]:
     except IsADirectoryError:
         return os.open(name, os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=dir_fd), False
     except OSError as err:
-        if not path.is_symlink():
+        if path.is_symlink():
+            raise _no_lock(path, f"is a symlink to '{path.readlink()}'") from err
+        if err.errno != errno.ENXIO:  # what `open` says of a socket
             raise
-        raise _no_lock(path, f"is a symlink to '{path.readlink()}'") from err
+        raise _no_lock(path, "is no regular file") from err
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise _no_lock(path, "is no regular file")

@@ -68,6 +68,11 @@ class Place(Closing):
         except FileNotFoundError:
             return None
 
+    @property
+    def is_directory(self) -> bool:
+        """Whether a directory is there, which was not made here."""
+        return self.before is not None and stat.S_ISDIR(self.before.st_mode)
+
     def hold(self) -> bool:
         """Hold the disk that is there; False if somebody has it open, or has changed it since `before`.
 
@@ -154,6 +159,7 @@ def remove(root: Path, artifacts: Sequence[str], aside: Callable[[str], Path]) -
         for artifact in artifacts:
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 places[artifact] = stack.enter_context(_place(root, top, artifact, aside))
+        places = {artifact: place for artifact, place in places.items() if not place.is_directory}
         disks = {artifact: place for artifact, place in places.items() if is_of_a_vm(artifact)}
         try:
             for artifact, place in disks.items():

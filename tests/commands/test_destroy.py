@@ -22,7 +22,7 @@ from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
-from tests.stores import copied, files, killed_after, opened_by_another
+from tests.stores import copied, files, killed_after, lose_records, opened_by_another
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class TestVm:
         assert remembered(project, "vm.web") == set()
 
     def test_a_declared_vm_that_no_record_knows(self, project: Project, destroyed: Destroyed) -> None:
-        for file in project.store.glob("state.db*"):
-            file.unlink()
+        lose_records(project.store)
         assert destroyed("vm.web") == {f"vms/web/{name}" for name in WEB_FILES}
 
     def test_two_at_once(self, project: Project, destroyed: Destroyed) -> None:
@@ -318,8 +317,7 @@ class TestImage:
     def test_an_image_stays_while_a_store_is_there_that_might_stand_on_it(
         self, project: Project, destroyed: Destroyed
     ) -> None:
-        for file in project.store.glob("state.db*"):
-            file.unlink()
+        lose_records(project.store)
         with pytest.raises(StoreError, match=r"no record says which image 'vms/web/root\.cow' stands on"):
             destroyed("image.debian")
         assert project.cow().exists()

@@ -13,6 +13,7 @@ from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import make_ext4
 from tests.need import need
 from tests.projects import Disk, Project, write_tar
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -96,8 +97,7 @@ def allocated_bytes(path: Path) -> int:
 
 def forget(project: Project) -> None:
     """Lose the store's records, as one does who copies a disk from elsewhere."""
-    for file in project.store.glob("state.db*"):
-        file.unlink()
+    lose_records(project.store)
 
 
 def new_base(project: Project, files: Mapping[str, str | bytes]) -> None:

@@ -61,6 +61,11 @@ class Snapshot(OnBlocks):
         return snapshot.has_magic(head)
 
     @override
+    def base_of(self, path: Path) -> str | None:
+        with path.open("rb") as file:
+            return snapshot.parse_mark(file.read(snapshot.HEAD_BYTES))
+
+    @override
     def attachment(self, root: str, base: str) -> Attachment:
         """No VMM knows such stores, so the kernel's device is made of it."""
         return Attachment((Drive(ATTACHED_ROOT),), SnapshotDevice(root, base))
