@@ -113,6 +113,7 @@ def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
 
 def find(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> tuple[Waste, ...]:
     """What of a store is of no use for these steps."""
+    opened.check_records()
     unmade = tuple(_unmade(opened, wanted))
     apart = {artifact for waste in unmade for artifact in waste.artifacts}
     unneeded = tuple(_unneeded(opened, _needed(opened, wanted, apart, warn)))

@@ -6,6 +6,7 @@ replaced and removed. So a path from a record must stay in the store, and be non
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import NewType
 
@@ -28,6 +29,12 @@ def artifact_path(value: object) -> ArtifactPath:
     """
     if not isinstance(value, str):
         raise ValueError(f"the path of an artifact is no text but {type(value).__name__}")  # noqa: TRY004
+    return _checked(value)
+
+
+@functools.lru_cache(1 << 16)
+def _checked(value: str) -> ArtifactPath:
+    """Each path is in several records and a stamp."""
     if len(value) > MOST_CHARACTERS or not _PATH.fullmatch(value):
         raise ValueError(f"'{value[:MOST_CHARACTERS]}' is no path of an artifact")
     return ArtifactPath(value)

@@ -111,6 +111,8 @@ class Launch(Unopened):
     @override
     def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | None:
         """What is there as it would be written today; whatever else is there is written anew."""
+        if not view.facts(StepId.vm(self.name, "root")):  # it is not known what they should name
+            return None
         for file in files.files(self._machine(view)):
             path = view.path(f"{self._directory}/{file.name}")
             if not path.is_file() or path.read_bytes() != file.content.encode():

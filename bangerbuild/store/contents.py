@@ -105,7 +105,8 @@ class Store:
         """
         found = dict(self._new_stamps)
         try:
-            self._confirm([Publication.of(job) for job in jobs])
+            if jobs:
+                self._confirm([Publication.of(job) for job in jobs])
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         self._new_stamps |= found

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import TYPE_CHECKING, NoReturn, TypeGuard, cast
+from typing import TYPE_CHECKING, NoReturn, cast
 
 from bangerbuild.model.artifact_path import artifact_path
 from bangerbuild.model.fingerprint import record_from_json
@@ -25,8 +25,13 @@ if TYPE_CHECKING:
 _RECORD_KEYS = {"recipe", "fingerprint", "artifacts", "facts"}
 _RECIPE_KEYS = {"kind", "fields", "inputs", "sources", "tools"}
 _INTENT_KEYS = {"records", "stamps", "written"}
-_NUMBERS = ("file_bytes", "size_bytes", "declared_bytes")
-_WORDS = ("format", "mount_point", "form", "release", "source", "guest")
+_WORD_TABLES = ("inputs", "sources", "tools")
+_TEXT, _NUMBER = {str}, {int}
+COLUMNS = 5
+"""Of a stamp: size, mtime, inode, digest and whether it is a guest's."""
+_NUMBERS = {"file_bytes", "size_bytes", "declared_bytes"}
+_WORDS = {"format", "mount_point", "form", "release", "source", "guest"}
+_CHECKED_FACTS = {"base", *_NUMBERS, *_WORDS}
 _MOST_BYTES = (1 << 63) - 1
 
 
@@ -49,51 +54,49 @@ def record(step_id: object, body: object) -> Record:
 
 
 def _record(step_id: str, body: Json) -> Record:
+    """There may be ten thousand records: each is checked with few calls."""
     row = f"the record of '{step_id}'"
     table = _table(body, _RECORD_KEYS, row)
     recipe = _table(table["recipe"], _RECIPE_KEYS, row)
-    if not isinstance(recipe["kind"], str) or not isinstance(table["fingerprint"], str):
+    artifacts, facts = table["artifacts"], table["facts"]
+    if type(recipe["kind"]) is not str or type(table["fingerprint"]) is not str:
         _refuse(row, "its kind or its fingerprint is no text")
-    if not all(isinstance(recipe[key], dict) for key in ("fields", "inputs", "sources", "tools")):
-        _refuse(row, "its recipe is none")
-    if not all(_is_words(recipe[key]) for key in ("inputs", "sources", "tools")):
-        _refuse(row, "its recipe holds something else than text")
-    artifacts = table["artifacts"]
-    if not isinstance(artifacts, list) or not artifacts:
+    if type(recipe["fields"]) is not dict or type(facts) is not dict:
+        _refuse(row, "its fields or its facts are no table")
+    for key in _WORD_TABLES:
+        words = recipe[key]
+        if type(words) is not dict or not _TEXT.issuperset(map(type, words.values())):
+            _refuse(row, f"its {key} are no table of text")
+    if type(artifacts) is not list or not artifacts:
         _refuse(row, "it names no artifacts")
     for artifact in artifacts:
         _checked_path(artifact, row)
-    _check_facts(table["facts"], row)
+    for key in _CHECKED_FACTS.intersection(facts):
+        _check_fact(key, facts[key], row)
     return record_from_json(step_id, table)
 
 
-def _check_facts(facts: Json, row: str) -> None:
-    if not isinstance(facts, dict):
-        _refuse(row, "its facts are none")
-    if "base" in facts:
-        _checked_path(facts["base"], row)
-    for key in _NUMBERS:
-        if key in facts and not (facts[key] is None or _is_number(facts[key])):
-            _refuse(row, f"'{key}' is no size")
-    for key in _WORDS:
-        if key in facts and not (facts[key] is None or isinstance(facts[key], str)):
-            _refuse(row, f"'{key}' is no text")
+def _check_fact(key: str, value: Json, row: str) -> None:
+    if key == "base":
+        _checked_path(value, row)
+    elif key in _NUMBERS and not (value is None or (type(value) is int and 0 <= value <= _MOST_BYTES)):
+        _refuse(row, f"'{key}' is no size")
+    elif key in _WORDS and not (value is None or type(value) is str):
+        _refuse(row, f"'{key}' is no text")
 
 
 def stamp(path: object, columns: object) -> tuple[str, Stamp]:
     """A row of `stamps`: size, mtime, inode, digest and whether it is a guest's."""
     row = f"the stamp of '{path}'"
     artifact = _checked_path(path, row)
-    if not isinstance(columns, list | tuple) or len(columns) != len(
-        ("size", "mtime", "inode", "digest", "guest")
-    ):
+    if type(columns) is not list or len(columns) != COLUMNS:
         _refuse(row, "it has not five columns")
-    *numbers, digest, guest = columns
-    if not all(type(number) is int for number in numbers) or numbers[0] < 0:
+    size, mtime_ns, inode, digest, guest = columns
+    if not _NUMBER.issuperset((type(size), type(mtime_ns), type(inode))) or size < 0:
         _refuse(row, "its size, mtime or inode is no number")
-    if not isinstance(digest, str) or guest not in (0, 1):
+    if type(digest) is not str or guest not in (0, 1):
         _refuse(row, "its digest is no text, or it is not said whose it is")
-    return artifact, Stamp.from_json(list(columns))
+    return artifact, Stamp(size, mtime_ns, inode, digest, bool(guest))
 
 
 def digest(key: object, stamp: object, digest: object) -> tuple[str, tuple[str, str]]:
@@ -148,7 +151,7 @@ def _document(body: object, row: str) -> Json:
     if not isinstance(body, str):
         _refuse(row, f"it is no text but {type(body).__name__}")
     try:
-        return cast("Json", json.loads(body, parse_constant=_no_number))
+        return cast("Json", _DECODER.decode(body))
     except RecursionError:
         _refuse(row, "it is nested too deeply")
     except ValueError as err:
@@ -159,8 +162,11 @@ def _no_number(name: str) -> NoReturn:
     raise ValueError(f"{name} is no number")
 
 
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
+
+
 def _table(value: Json, keys: set[str] | None, row: str) -> dict[str, Json]:
-    if not isinstance(value, dict):
+    if type(value) is not dict:
         _refuse(row, "there is no table where one belongs")
     if keys is not None and value.keys() != keys:
         _refuse(row, f"it has not the keys {', '.join(sorted(keys))}")
@@ -192,11 +198,3 @@ def _is_encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_words(value: Json) -> bool:
-    return isinstance(value, dict) and all(type(one) is str for one in value.values())
-
-
-def _is_number(value: object) -> TypeGuard[int]:
-    return type(value) is int and 0 <= value <= _MOST_BYTES

@@ -84,7 +84,7 @@ def _read_tables(database: sqlite3.Connection, found: Salvaged) -> None:
         _kept(found, lambda row=row: _keep_record(found, *row))  # type: ignore[misc]
     stamps = "SELECT path, size, mtime_ns, inode, digest, guest FROM stamps"
     for row in _rows(database, stamps, found):
-        _kept(found, lambda row=row: found.stamps.update([rows.stamp(row[0], row[1:])]))  # type: ignore[misc]
+        _kept(found, lambda row=row: found.stamps.update([rows.stamp(row[0], list(row[1:]))]))  # type: ignore[misc]
     for row in _rows(database, "SELECT id, body FROM files WHERE id NOT LIKE '%~'", found):
         _kept(found, lambda row=row: found.written.update({row[0]: rows.ledger(*row)}))  # type: ignore[misc]
     for row in _rows(database, "SELECT session, body FROM intents", found):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import store
+from bangerbuild import pipeline, store
 from bangerbuild.commands import destroy, gc, recover
 from bangerbuild.errors import BusyError, SourceError, StoreError
 from bangerbuild.store.locks import StoreLock
@@ -280,10 +280,10 @@ def test_one_damaged_row_costs_that_record_alone(project: Project) -> None:
 
 
 def test_where_nothing_is_lost_nothing_is_found(project: Project) -> None:
-    before = (project.store / "state.db").read_bytes()
+    before = store.read(project.store).records
     recovery = recovered(project)
     assert (recovery.database, found(recovery), recovery.unrecovered) == ("sound", set(), ())
-    assert (project.store / "state.db").read_bytes() == before
+    assert store.read(project.store).records == before
     assert actions(project) == KEPT
 
 
@@ -311,10 +311,15 @@ def test_it_waits_for_others_in_the_store(project: Project) -> None:
         recovered(project)
 
 
-def test_an_error_on_the_way_leaves_the_damaged_database_where_it_is(project: Project) -> None:
+def test_an_error_on_the_way_leaves_the_damaged_database_where_it_is(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise SourceError("the registry does not answer")
+
     damage_bytes(project.store / "state.db")
     before = (project.store / "state.db").read_bytes()
-    (project.directory / "root.tar").unlink()
+    monkeypatch.setattr(pipeline, "resolve", unreachable)
     with pytest.raises(SourceError):
         recovered(project)
     assert (project.store / "state.db").read_bytes() == before

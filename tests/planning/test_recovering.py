@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph, store
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Told(FakeDisk):
     """A disk that says of itself what it is told to say."""
 
-    told: Recovered | Unrecovered | Exception | None = None
+    told: Recovered | Unrecovered | Exception | None = field(default=None, metadata={"recipe": False})
 
     def recover(self, _view: View, _artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:  # type: ignore[override]
         if isinstance(self.told, Exception):
