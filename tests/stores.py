@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tests.need import need
 
@@ -93,15 +93,25 @@ class Killed(BaseException):
     """Not even cleaning up is possible any more."""
 
 
+def is_artifact(name: str, directory: object) -> bool:
+    """Whether a file of that name is in an open directory, and no file in staging, which have other names."""
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=cast("int", directory), follow_symlinks=False)
+        return "/" not in name and "%" not in name
+    return False
+
+
 def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Run something that is ended after so many removals and renames; whether it came to its end before."""
+    """Run something that is ended once so many artifacts are gone; whether it came to its end before."""
     left = [calls]
 
     def counted(call: Callable[..., None]) -> Callable[..., None]:
         def counting(*arguments: object, **named: object) -> None:
-            if not left[0]:
-                raise Killed
-            left[0] -= 1
+            directory = named.get("dir_fd", named.get("src_dir_fd"))
+            if directory is not None and is_artifact(str(arguments[0]), directory):
+                if not left[0]:
+                    raise Killed
+                left[0] -= 1
             call(*arguments, **named)
 
         return counting

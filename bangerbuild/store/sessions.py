@@ -189,9 +189,11 @@ class Session:
 
     def close(self) -> None:
         """Remove the session's directory and release its locks."""
-        if self._directory is not None:
-            shutil.rmtree(self._directory.name, ignore_errors=True, dir_fd=self.staging_fd)
-        self._stack.close()
+        try:
+            if self._directory is not None:
+                shutil.rmtree(self._directory.name, ignore_errors=True, dir_fd=self.staging_fd)
+        finally:
+            self._stack.close()
 
 
 def abandoned(store: Path, timeout_seconds: float) -> list[Path]:

@@ -173,15 +173,16 @@ class TestVm:
         destroyed("vm.web")
         assert not (project.store / "vms/web").exists()
 
-    def test_a_symlink_in_place_of_its_directory_stays_and_is_named(
+    def test_a_symlink_in_place_of_its_directory_is_named_and_nothing_is_removed_behind_it(
         self, project: Project, destroyed: Destroyed
     ) -> None:
         directory, elsewhere = project.store / "vms/web", project.directory / "elsewhere"
         directory.rename(elsewhere)
         directory.symlink_to(elsewhere)
-        destroyed("vm.web")
-        assert list(elsewhere.iterdir()) == []
-        assert destroyed.warnings == [f"'{directory}' stays: it is a symlink, and was not made here"]
+        with pytest.raises(StoreError, match=f"'{directory}' is a symlink to '{elsewhere}'"):
+            destroyed("vm.web")
+        assert {path.name for path in elsewhere.iterdir()} == WEB_FILES
+        assert remembered(project, "vm.web") != set()
 
     def test_what_is_gone_already_is_nothing_to_ask_about(self, destroyed: Destroyed) -> None:
         destroyed("vm.web")
