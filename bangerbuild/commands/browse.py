@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[Filesystem]:
-    """The filesystem on a raw disk, or on a snapshot over its base, to be read.
+    """The filesystem on a disk of any format, over its base where it stands on one, to be read.
 
     Args:
         disk: the file.
-        base: the image under a snapshot; None: the one that the store's record names.
+        base: the image under a root that stands on one; None: the one that the store's record names.
         warn: is told that what is read may be old, as a journal can't be replayed, or wrong.
 
     Raises:

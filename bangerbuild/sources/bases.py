@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import AskContext, LockWords, Program
+    from bangerbuild.process import Program
+    from bangerbuild.sources.source import AskContext, LockWords
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import FindBootFile, OpenContext, Program, SourceTable
+    from bangerbuild.process import Program
+    from bangerbuild.sources.source import FindBootFile, OpenContext, SourceTable
 
 _GLOB = frozenset("*?[")
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.process import Program
+    from bangerbuild.sources.source import OpenContext, SourceTable
     from bangerbuild.tree import Entry
 
 

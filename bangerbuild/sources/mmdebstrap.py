@@ -12,9 +12,10 @@ from bangerbuild.fetch.mmdebstrap import Made, make
 from bangerbuild.fetch.mmdebstrap_program import Suite
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.overriding import override
+from bangerbuild.process import Program
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.files import FileContent
-from bangerbuild.sources.source import FilesystemKind, Program, required_pin, users_cache
+from bangerbuild.sources.source import FilesystemKind, required_pin, users_cache
 from bangerbuild.sources.tar import TarSource
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.overriding import override
+from bangerbuild.process import Program
 from bangerbuild.sources import container, registry
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
-from bangerbuild.sources.source import Program, required_pin, users_cache
+from bangerbuild.sources.source import required_pin, users_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.process import Program
+    from bangerbuild.sources.source import OpenContext, SourceTable
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making, tools
-from bangerbuild.model import StepId
+from bangerbuild.disk.formats import RAW
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.overriding import override
 from bangerbuild.steps.plain_disk import PlainDisk
 
@@ -46,7 +47,7 @@ class DataDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.vm}/{self.name}.ext4",)
+        return (ArtifactPath.vm(self.vm, f"{self.name}{RAW.suffix}"),)
 
     @property
     @override

@@ -14,7 +14,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, OtherBaseError
-from bangerbuild.model import Reason, ReasonCode
+from bangerbuild.model import ArtifactPath, Reason, ReasonCode
 from bangerbuild.steps import views
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
 
 
 def format_of(facts: Mapping[str, Json], artifact: str) -> DiskFormat:
-    """The format that is recorded of a disk; of one without a record, that of files of its name.
+    """The format that is recorded of a disk; of one without a record, the one that such files are named by.
 
     Raises:
         StoreError: this version does not know it.
     """
     recorded = facts.get("format")
-    return formats.of_file(artifact) if recorded is None else formats.named(str(recorded))
+    if recorded is None:
+        return formats.of_suffix(ArtifactPath(artifact).suffix)
+    return formats.named(str(recorded))
 
 
 def stored(view: View, disk_id: str) -> tuple[DiskFormat, StoredDisk]:

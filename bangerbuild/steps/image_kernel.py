@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import clone
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
-from bangerbuild.model import StepId
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.overriding import override
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
@@ -71,8 +71,7 @@ class ImageKernel(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        directory = f"images/{self.name}/{{fingerprint}}"
-        return (f"{directory}/vmlinuz", f"{directory}/vmlinux")
+        return tuple(ArtifactPath.image(self.name, file) for file in ("vmlinuz", "vmlinux"))
 
     @property
     @override

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild.disk import making
+from bangerbuild.disk.formats import RAW
 from bangerbuild.errors import SourceError
-from bangerbuild.model import StepId
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.overriding import override
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -68,7 +69,7 @@ class ImageWorkSeedSized(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/work-seed@{size_name(self.size_bytes)}.ext4",)
+        return (ArtifactPath.image(self.name, f"work-seed@{size_name(self.size_bytes)}{RAW.suffix}"),)
 
     @override
     def judge(self, situation: Situation) -> Verdict:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.model import StepId
+from bangerbuild.disk.formats import RAW
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.overriding import override
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.image_work_seed_sized import size_name
@@ -54,7 +55,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/work.ext4",)
+        return (ArtifactPath.vm(self.name, f"work{RAW.suffix}"),)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:
