@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.formats.format import DiskFormat
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.model import Json, View, Workspace
     from bangerbuild.tree import DiskMount
 
@@ -53,15 +54,15 @@ def base_of(view: View, disk_id: str) -> Base:
     return Base(view.path(name), name)
 
 
-def opened(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[Filesystem]:
-    """The filesystem on a disk, to be read; paths in it are the guest's."""
+def opened(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[OpenedDisk]:
+    """What is on a disk, to be read; paths in it are the guest's."""
     disk_format, disk = stored(view, disk_id)
     return disk_format.opened(disk, epoch=view.epoch, place=place)
 
 
 def opened_to_write(
     workspace: Workspace, disk_id: str, place: DiskMount
-) -> AbstractContextManager[Filesystem]:
+) -> AbstractContextManager[OpenedDisk]:
     """The same in staging, to be written."""
     disk_format, disk = stored(workspace, disk_id)
     return disk_format.opened_to_write(disk, place, workspace)

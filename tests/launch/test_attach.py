@@ -43,7 +43,7 @@ DIGESTS = {
     ("plain", "attach.sh"): "ae563fe6c5eb36c9",
     ("plain", "detach.sh"): "b239ca3c0221db3c",
 }
-"""Where one of them changes, `Launch.format` has to be raised, or the files of old stores stay as they are."""
+"""Where one of them changes, `Launch.format` has to be raised: else the files of old stores stay."""
 
 
 @pytest.mark.parametrize("machine", [WEB, PLAIN])

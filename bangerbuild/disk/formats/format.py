@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.checking import CheckRoom, Readable
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import Attachment, Base, DiskJob, SizeRule, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.process import Program
     from bangerbuild.tree import DiskMount
 
@@ -102,7 +102,7 @@ class DiskFormat(Protocol):
         epoch: int,
         place: DiskMount,
         warn: Callable[[str], None] | None = None,
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk, to be read; nothing is touched.
 
         It is read as it will be once an interrupted change is mended and its journal replayed.
@@ -116,12 +116,12 @@ class DiskFormat(Protocol):
 
     def opened_to_write(
         self, disk: StoredDisk, place: DiskMount, job: DiskJob
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk in staging, which is this job's own."""
 
     def transaction(
         self, disk: StoredDisk, place: DiskMount, epoch: int
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk where it lies, held by this job; committed at the clean end or not at all.
 
         Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
 
 SNAPSHOT = FORMATS["snapshot"]
 OTHER = "images/other/rootfs.ext4"
@@ -59,11 +59,11 @@ def merged(desk: Desk, root: StoredDisk) -> Iterator[Path]:
 
 
 def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[str, str]:
-    def write_shared(disk: Filesystem) -> str:
+    def write_shared(disk: OpenedDisk) -> str:
         disk.write_file("/shared", shared.encode())
         return shared
 
-    def write_own(disk: Filesystem, below: tuple[str, ...]) -> str:
+    def write_own(disk: OpenedDisk, below: tuple[str, ...]) -> str:
         disk.write_file("/name", name.encode())
         return ", ".join(below)
 

@@ -7,7 +7,7 @@ from dataclasses import astuple
 from bangerbuild.disk.formats import FORMATS, snapshot_device
 
 SETUP = snapshot_device.setup("root.cow", "../image.ext4")
-TEXT = "".join((SETUP.functions, SETUP.prepare, SETUP.attach, SETUP.detach))
+TEXT = f"{SETUP.functions}{SETUP.prepare}{SETUP.attach}{SETUP.detach}"
 
 
 def test_the_scripts_speak_of_the_store_by_its_name_and_nothing_is_left_to_fill_in() -> None:

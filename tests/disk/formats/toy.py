@@ -5,28 +5,31 @@ is said not to take it.
 
 `delta` is a header with the name of its image, then an ext4 as it differs from that: each byte is the
 exclusive or of the two. A program, `deltactl`, is said to make a device of it, which takes root. A VM gets
-its image read-only, then that device, and an init that joins the two. QEMU is said not to take it.
+its image read-only, then that device, and an init that joins the two. QEMU is said not to take it. What it
+opens is no `Filesystem`, but has what an `OpenedDisk` has.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from bangerbuild.disk import making, merging
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, HostSetup, SizeRule
+from bangerbuild.disk.opened import OpenedDisk
 from bangerbuild.errors import FilesystemError, OtherBaseError
 from bangerbuild.process import Program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.tree import DiskMount
 
 HEADER = b"TOYDISK\n".ljust(4096, b"\0")
 INVERTED = bytes(0xFF - byte for byte in range(256))
@@ -161,6 +164,18 @@ def exclusive_or(data: bytes, under: bytes) -> bytes:
     return both.to_bytes(len(data), "big")
 
 
+class OnlyOpened:
+    """A filesystem of which there is no more than an opened disk has."""
+
+    def __init__(self, filesystem: OpenedDisk) -> None:
+        self._filesystem = filesystem
+
+    def __getattr__(self, name: str) -> object:
+        if name not in {"name", *vars(OpenedDisk)}:
+            raise AttributeError(f"an opened disk has no '{name}'")
+        return getattr(self._filesystem, name)
+
+
 class Delta(OnBlocks):
     name: ClassVar[str] = "delta"
     kind: ClassVar[str] = "root-delta"
@@ -201,6 +216,28 @@ class Delta(OnBlocks):
         if disk.base.name not in {"", name}:
             raise OtherBaseError.of(disk.name, name, disk.base.name)
         return DeltaBlocks(file, stack.enter_context(RawFile(disk.base.path)))
+
+    @contextmanager
+    def opened(
+        self,
+        disk: StoredDisk,
+        *,
+        epoch: int,
+        place: DiskMount,
+        warn: Callable[[str], None] | None = None,
+    ) -> Iterator[OpenedDisk]:
+        with super().opened(disk, epoch=epoch, place=place, warn=warn) as filesystem:
+            yield cast("OpenedDisk", OnlyOpened(filesystem))
+
+    @contextmanager
+    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[OpenedDisk]:
+        with super().opened_to_write(disk, place, job) as filesystem:
+            yield cast("OpenedDisk", OnlyOpened(filesystem))
+
+    @contextmanager
+    def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[OpenedDisk]:
+        with super().transaction(disk, place, epoch) as filesystem:
+            yield cast("OpenedDisk", OnlyOpened(filesystem))
 
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:  # noqa: ARG002
         """As large as the image: what does not differ is a hole."""
