@@ -9,11 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.execute import deduplication
 from bangerbuild.model import Record, Workspace, unseen
-from bangerbuild.overriding import override
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.errors import FetchError, ToolError
-from bangerbuild.process import Command
+from bangerbuild.host import process
+from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,10 +10,11 @@ import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from typing_extensions import override
+
 from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os

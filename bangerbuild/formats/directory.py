@@ -11,7 +11,6 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs
 from bangerbuild.formats.hostfile import (
@@ -23,6 +22,7 @@ from bangerbuild.formats.hostfile import (
     unreadable,
 )
 from bangerbuild.formats.names import text_of
+from bangerbuild.host import observed
 from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:

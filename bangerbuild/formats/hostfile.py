@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.sparse import joined
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild import observed
 from bangerbuild.errors import Problem
+from bangerbuild.host import observed
 from bangerbuild.manifest.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 

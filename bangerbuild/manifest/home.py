@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bangerbuild import observed
+from bangerbuild.host import observed
 
 USERS = "/etc/passwd"
 """What user names are looked up in."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from typing_extensions import override
+
 from bangerbuild.errors import SourceError
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
 from bangerbuild.model import HostPath
-from bangerbuild.overriding import override
 from bangerbuild.sources.source import SourceTable
 
 if TYPE_CHECKING:

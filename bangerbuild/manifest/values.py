@@ -8,8 +8,8 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from bangerbuild import observed
 from bangerbuild.disk.formats import RAW
+from bangerbuild.host import observed
 from bangerbuild.manifest.home import expanded
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.model import HostPath

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from bangerbuild.overriding import override
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable

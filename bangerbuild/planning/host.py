@@ -7,13 +7,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
+from typing_extensions import override
+
 from bangerbuild.disk import in_use, libext2fs, tools
 from bangerbuild.errors import StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats import survey as surveying
+from bangerbuild.host import process
 from bangerbuild.model import Host
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from bangerbuild import observed
 from bangerbuild.errors import BusyError, LockFileError
+from bangerbuild.host import observed
 from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import lock_entry
 

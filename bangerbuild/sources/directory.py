@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.model import Source
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, Independent, NeverLocked
 from bangerbuild.sources.source import Content, EntryTree, FilesystemKind
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.formats.oci import reference
 from bangerbuild.formats.oci.platforms import parse_platform
-from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_archive import OciArchiveSource
 from bangerbuild.sources.oci_layout import OciLayoutSource

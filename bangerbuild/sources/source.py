@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import observed
 from bangerbuild.model import Source
 from bangerbuild.tree import GuestEdits
 

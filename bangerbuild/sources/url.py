@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.fetch.download import download
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.overriding import override
 from bangerbuild.sources import files
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.file_kinds import FILE_KINDS

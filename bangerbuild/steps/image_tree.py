@@ -12,7 +12,7 @@ from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError
 from bangerbuild.formats.totals import measure
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making
 from bangerbuild.errors import SourceError
 from bangerbuild.model import StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.model import Preview
-from bangerbuild.overriding import override
 from bangerbuild.steps.step_kind import StepKind
 
 if TYPE_CHECKING:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.guest.view import GuestView
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import BangerError
+from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
-from bangerbuild.observed import Observations
 from bangerbuild.resolving import lockfile
 from bangerbuild.store.database import LOG
 from bangerbuild.store.sessions import LOCKS, STAGING, STORE_LOCK

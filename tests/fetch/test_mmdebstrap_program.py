@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.errors import ToolError
 from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode, command, failure
+from bangerbuild.host import process
 
 
 @pytest.mark.parametrize(

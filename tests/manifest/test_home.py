@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import observed
+from bangerbuild.host import observed
 from bangerbuild.manifest import home
 from bangerbuild.manifest.home import expanded
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bangerbuild
-from bangerbuild import manifest, pipeline, process, steps, store
+from bangerbuild import manifest, pipeline, steps, store
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.host import process
 from bangerbuild.manifest.form import SCHEMAS
 from bangerbuild.model import Source
 from bangerbuild.planning import host
@@ -163,7 +164,7 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         for path in PACKAGE.rglob("*.py")
         if "environ" in path.read_text() or "expanduser" in path.read_text()
     }
-    plans = {"model/request.py", "manifest/home.py", "process.py"}
+    plans = {"model/request.py", "manifest/home.py", "host/process.py"}
     only_look_up_libraries = {
         "uptodate/programs.py",
         "uptodate/check.py",

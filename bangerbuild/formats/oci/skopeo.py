@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.candidates import choose, listed
 from bangerbuild.formats.oci.documents import parse_document
-from bangerbuild.process import Command
+from bangerbuild.host import process
+from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
-    from bangerbuild.process import Completed
+    from bangerbuild.host.process import Completed
 
 RETRIES = 3
 """After 1, 2 and 4 seconds; skopeo retries only temporary errors."""

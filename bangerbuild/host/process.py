@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, cast
 
-from bangerbuild import observed, sizes
-from bangerbuild.errors import ToolError
+from bangerbuild.errors import ToolError, readable_size
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -203,4 +203,4 @@ def _collect(command: Command, fd: int, deadline: float) -> bytes:
                 return bytes(output)
             output += piece
             if len(output) > command.output_bytes:
-                raise ToolError(f"'{command}' printed more than {sizes.readable(command.output_bytes)}")
+                raise ToolError(f"'{command}' printed more than {readable_size(command.output_bytes)}")
