@@ -32,7 +32,9 @@ class OciKind(FilesystemKind):
 
     word: ClassVar[str] = "oci"
     keys: ClassVar[tuple[str, ...]] = container.KEYS
-    programs: ClassVar[tuple[Program, ...]] = OciRegistrySource.programs
+    programs: ClassVar[tuple[Program, ...]] = tuple(
+        dict.fromkeys(program for kind in TRANSPORTS.values() for program in kind.programs)
+    )
 
     @classmethod
     @override
@@ -45,6 +47,12 @@ class OciKind(FilesystemKind):
         if named is None:
             return None
         return TRANSPORTS[named.transport].named(named, platform, entrypoint, table)
+
+    @classmethod
+    @override
+    def shown_word(cls, text: str) -> str:
+        """A reference holds neither a password nor a query; what stands before its `@` is the name."""
+        return text
 
     @classmethod
     @override

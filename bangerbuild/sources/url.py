@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
+from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.download import download
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources import files
@@ -53,7 +54,7 @@ class _Download(Elsewhere):
     @override
     def written(self) -> str:
         """Without what may be secret in an address."""
-        return shown_url(self.url)
+        return shown(self.url)
 
     @property
     @override
@@ -128,13 +129,6 @@ class UrlBootFile(_Download, BootSource, BootFileKind):
     def open(self, context: OpenContext, image: str, find: FindBootFile) -> Iterator[BootContent]:
         with self.fetched(context) as blob:
             yield BootContent(blob.path, self.written)
-
-
-def shown_url(url: str) -> str:
-    """An address without what may be secret in it: a name with a password, what is asked for."""
-    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _declared_pin(table: SourceTable) -> Pin | None:
