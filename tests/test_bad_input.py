@@ -453,9 +453,13 @@ def test_an_update_on_a_full_disk_is_one_plain_message_and_leaves_all_as_it_was(
     assert guest.text("/big") == content
 
 
-WITHOUT_MKE2FS = (
-    "from bangerbuild import cli, process\nprocess.SEARCH_PATH = '/nowhere'\nraise SystemExit(cli.run())\n"
-)
+WITHOUT_MKE2FS = """
+from bangerbuild import cli
+from bangerbuild.host import process
+
+process.SEARCH_PATH = "/nowhere"
+raise SystemExit(cli.run())
+"""
 
 
 def test_without_mke2fs_the_message_names_the_package(setting: Setting) -> None:

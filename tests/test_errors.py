@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.errors import SIZE_UNITS, BangerError, printable, readable_size
+from bangerbuild.errors import SIZE_UNITS, BangerError, exact_size, printable, printable_bytes, readable_size
 
 
 @pytest.mark.parametrize(
@@ -49,3 +49,19 @@ def test_a_size_is_said_to_within_a_twentieth_of_its_unit(size_bytes: int) -> No
     number, unit = readable_size(size_bytes).split()
     factor = {name: size for size, name in SIZE_UNITS}.get(unit, 1)
     assert abs(float(number) * factor - size_bytes) <= factor / 20
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "text"),
+    [(16 << 30, "16GiB"), (1536 << 20, "1536MiB"), (4096, "4KiB"), (1 << 40, "1TiB"), (1000, "1000")],
+)
+def test_an_exact_size_is_in_the_largest_unit_that_divides_it(size_bytes: int, text: str) -> None:
+    assert exact_size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [(b"#!/bin/s", "#!/bin/s"), (b"\x1f\x8b\x00\n", "\\x1f\\x8b\\x00\\x0a"), ("ü".encode(), "\\xc3\\xbc")],
+)
+def test_bytes_are_shown_as_ascii(data: bytes, text: str) -> None:
+    assert printable_bytes(data) == text

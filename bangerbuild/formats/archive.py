@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, printable_bytes
 from bangerbuild.formats import pax, sparse
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
@@ -126,7 +126,8 @@ def _type(member: Member) -> EntryType:
         return EntryType.DIRECTORY if is_directory else EntryType.FILE
     if kind in _OTHER_TYPES:
         return _OTHER_TYPES[kind]
-    raise FormatError(f"is {_REFUSED_TYPES.get(kind, f'of the unknown type {kind!r}')}")
+    unknown = f"of the unknown type '{printable_bytes(kind)}'"
+    raise FormatError(f"is {_REFUSED_TYPES.get(kind, unknown)}")
 
 
 def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:

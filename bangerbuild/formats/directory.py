@@ -62,7 +62,7 @@ def walk_with_stat(
     """As `walk_directory`, each entry with what stat said of it. Without `holes` they read as zeros."""
     written = written or str(top)
     if not stat.S_ISDIR(stat_of(top, written).st_mode):
-        raise SourceError(f"{written!r} is no directory")
+        raise SourceError(f"'{written}' is no directory")
     walk = _Walk(top, rules, written, skipped, holes)
     try:
         yield from walk.entries()

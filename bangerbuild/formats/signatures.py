@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bangerbuild.errors import printable_bytes
+
 HEAD_BYTES = 68 << 10
 """How much of a file `identify` wants to see: past where ISO 9660 and btrfs have their marks."""
 
@@ -93,4 +95,4 @@ def described(head: bytes) -> Signature:
     """The same in words for any file: one that nothing is known of by its first bytes."""
     if not head.strip(b"\0"):
         return Signature("nothing but zeros" if head else "empty", None)
-    return identify(head) or Signature(f"something that begins with {head[:8]!r}", None)
+    return identify(head) or Signature(f"something that begins with '{printable_bytes(head[:8])}'", None)

@@ -70,14 +70,6 @@ def disk_size(value: str | int, rule: SizeRule = RAW.size) -> int:
     return size_bytes
 
 
-def size_text(size_bytes: int) -> str:
-    """A size as a manifest would give it, in the largest unit that it is a whole number of."""
-    for unit in reversed(_UNITS):
-        if size_bytes % _UNITS[unit] == 0:
-            return f"{size_bytes // _UNITS[unit]}{unit}iB"
-    return f"{size_bytes} bytes"
-
-
 def disk_name(text: str) -> str:
     """A data disk's name; the schema has seen to its form."""
     if text in _DISKS_OF_EVERY_VM:

@@ -125,7 +125,7 @@ def e2fsprogs_version() -> str:
     printed = process.run(tools.version()).output
     found = re.search(r"mke2fs (\S+)", printed)
     if found is None:
-        raise ToolError(f"mke2fs does not say its version: {printed.strip()!r}")
+        raise ToolError(f"mke2fs does not say its version: '{printed.strip()}'")
     return found[1]
 
 

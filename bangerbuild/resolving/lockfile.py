@@ -182,7 +182,8 @@ def _replace(path: Path, text: str) -> None:
 def _parsed(tree: dict[str, Any], path: Path) -> LockFile:
     version = tree.pop("version", None)
     if version != VERSION:
-        raise _unusable(path, f"its version is {version!r}, and this program reads {VERSION}")
+        stated = "states no version" if version is None else f"is of version '{version}'"
+        raise _unusable(path, f"it {stated}, and this program reads version {VERSION}")
     entries = {}
     for place, words in _tables(tree, path):
         if not _PLACE.fullmatch(place):

@@ -163,7 +163,7 @@ UNFIT = {
     "name longer than 255 bytes": pax([(b"path", b"d/" + b"n" * 256)]) + header(b"x"),
     "NUL byte": pax([(b"path", b"a\0b")]) + header(b"x"),
     "symlink whose text": header(b"x", kind=b"2"),
-    "of the unknown type b'Z'": header(b"x", kind=b"Z"),
+    "of the unknown type 'Z'": header(b"x", kind=b"Z"),
     "a volume header": header(b"label", kind=b"V"),
     "another volume": header(b"x", kind=b"M"),
     "an incremental backup": header(b"x", kind=b"D"),

@@ -186,8 +186,8 @@ def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path
     [
         (CONFLICT, "not valid TOML: invalid statement (at line 4, column 1)"),
         (b"version = 1 # \xfc", "not UTF-8"),
-        ("", "its version is None, and this program reads 1"),
-        ("version = 2", "its version is 2, and this program reads 1"),
+        ("", "it states no version, and this program reads version 1"),
+        ("version = 2", "it is of version '2', and this program reads version 1"),
         (HEAD + "image = 1", "'image' is no table"),
         (HEAD + "image.a = 1", "'image.a' is no table"),
         (HEAD + "image.a.rootfs = 1", "'image.a.rootfs' is no table"),
