@@ -67,7 +67,7 @@ class Readable:
     """How to read what is in its files, where `path` has only what e2fsck reads."""
 
     @contextmanager
-    def opened(self, place: DiskMount) -> Iterator[Filesystem]:
+    def opened_filesystem(self, place: DiskMount) -> Iterator[Filesystem]:
         """All of it, to be read; paths are the guest's."""
         if self.content is not None:
             with self.content(place) as filesystem:

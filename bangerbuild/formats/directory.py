@@ -63,7 +63,7 @@ def walk_with_stat(
     written = written or str(top)
     if not stat.S_ISDIR(stat_of(top, written).st_mode):
         raise SourceError(f"'{written}' is no directory")
-    walk = _Walk(top, rules, written, skipped, holes)
+    walk = _TreeWalk(top, rules, written, skipped, holes)
     try:
         yield from walk.entries()
     finally:
@@ -114,7 +114,7 @@ class _Level:
 
 
 @dataclass
-class _Walk:
+class _TreeWalk:
     top: Path
     rules: TreeRules
     written: str

@@ -44,7 +44,7 @@ _ADDRESS = re.compile("(?:https?|file)://")
 
 
 @dataclass(frozen=True)
-class _Download(Elsewhere):
+class _UrlFile(Elsewhere):
     word: ClassVar[str] = "url"
 
     url: str = field(metadata=NO_RECIPE)
@@ -76,7 +76,7 @@ class _Download(Elsewhere):
 
 
 @dataclass(frozen=True)
-class UrlSource(DeclaredSize, Independent, _Download, FilesystemKind):
+class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     """A filesystem, or a tarball of one, to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
@@ -105,7 +105,7 @@ class UrlSource(DeclaredSize, Independent, _Download, FilesystemKind):
 
 
 @dataclass(frozen=True)
-class UrlBootFile(_Download, BootSource, BootFileKind):
+class UrlBootFile(_UrlFile, BootSource, BootFileKind):
     """A kernel or an initrd to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256",)
@@ -135,7 +135,7 @@ def _declared_pin(table: SourceTable) -> Pin | None:
     return Pin(str(table.get("sha256")).lower()) if "sha256" in table else None
 
 
-def _fetched(source: _Download, sha256: str | None, cache: Cache, context: FetchContext) -> Blob:
+def _fetched(source: _UrlFile, sha256: str | None, cache: Cache, context: FetchContext) -> Blob:
     def progress(done_bytes: int, total_bytes: int | None) -> None:
         context.progress(source.written, done_bytes, total_bytes)
 

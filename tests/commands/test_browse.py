@@ -75,12 +75,12 @@ def built(furnished: Path, tmp_path: Path) -> Path:
 
 
 def cat(disk: Path, guest: str, base: Path | None = None) -> bytes:
-    with browse.opened(disk, base, warn=unexpected) as filesystem:
+    with browse.opened_disk(disk, base, warn=unexpected) as filesystem:
         return b"".join(browse.content(filesystem, guest))
 
 
 def ls(disk: Path, guest: str, *, in_full: bool = False) -> list[str]:
-    with browse.opened(disk, None, warn=unexpected) as filesystem:
+    with browse.opened_disk(disk, None, warn=unexpected) as filesystem:
         return list(browse.listing(filesystem, guest, in_full=in_full))
 
 
@@ -179,7 +179,7 @@ def told(disk: Path) -> list[str]:
     """What is said of a disk while a file in it is read."""
     warnings = list[str]()
     before = disk.read_bytes()
-    with browse.opened(disk, None, warn=warnings.append) as filesystem:
+    with browse.opened_disk(disk, None, warn=warnings.append) as filesystem:
         assert b"".join(browse.content(filesystem, "/etc/hostname")) == b"web\n"
     assert disk.read_bytes() == before
     return warnings

@@ -81,7 +81,7 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
 
 def content(disk: Readable, guest: str) -> bytes | None:
     """What our own reader finds in it."""
-    with disk.opened(ALONE) as filesystem:
+    with disk.opened_filesystem(ALONE) as filesystem:
         return filesystem.read(guest)
 
 

@@ -185,7 +185,7 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "fetch/mmdebstrap.py",
         "fetch/mmdebstrap_program.py",
         "formats/oci/skopeo.py",
-        "sources/registry.py",
+        "sources/container_registry.py",
         "sources/source.py",
     }
     assert readers == (

@@ -64,10 +64,10 @@ def resolve(layout: OciLayout, tag: str | None, platform: Platform, *, written: 
     Raises:
         SourceError: it is no layout, is damaged, or has no such image.
     """
-    return _Resolver(layout, platform, written).image(tag)
+    return _IndexResolver(layout, platform, written).image(tag)
 
 
-class _Resolver:
+class _IndexResolver:
     def __init__(self, layout: OciLayout, platform: Platform, written: str) -> None:
         self._layout = layout
         self._wanted = platform
