@@ -278,7 +278,7 @@ def test_a_socket_named_as_a_host_file_is_refused(setting: Setting, monkeypatch:
 
 
 def sync_error(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
 ) -> SourceError:
     """The error of a patch during whose copying something happens to the host's files."""
     sync = patching.sync
@@ -286,7 +286,7 @@ def sync_error(
     def interrupted(
         disk: Filesystem, entries: Iterator[PlacedEntry], before: dict[str, str], *, spare_same: bool = False
     ) -> dict[str, str]:
-        meanwhile()
+        change()
         return sync(disk, entries, before, spare_same=spare_same)
 
     monkeypatch.setattr(patching, "sync", interrupted)

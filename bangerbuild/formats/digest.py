@@ -71,7 +71,7 @@ def file_digest(path: Path, *, cache: DigestCache | None = None, written: str | 
     """The sha256, in hex, of the content of a regular file; `path` may be a symlink to it.
 
     Raises:
-        SourceError: it is no regular file, can't be read, or changed meanwhile.
+        SourceError: it is no regular file, can't be read, or changed while it was read.
     """
     entry, found = file_with_stat(path, _CONTENT_ONLY, written=written, holes=False)
     return _content_digest(entry, found, str(path), cache)
@@ -83,7 +83,7 @@ def tree_digest(
     """The sha256, in hex, of all that these rules take of a directory or file, but for times.
 
     Raises:
-        SourceError: something can't be read, vanished or changed meanwhile.
+        SourceError: something can't be read, or vanished or changed during the walk.
     """
     listing = Listing()
     for entry, _, content in digested(top, rules, cache=cache, written=written):

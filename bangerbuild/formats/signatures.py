@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and the way to use it all the same: the one table of signatures.
+"""The table of signatures: what kind of file begins with which bytes, and how to make a source of it.
 
 A reader that is handed a file of another kind asks here what it is. Signatures that other files may have by
 chance come last.

@@ -1,4 +1,4 @@
-"""Manifest files as they are read: parsed, with their includes, able to say on which line a key stands."""
+"""Read manifest files and their includes; each knows the line of every key."""
 
 from __future__ import annotations
 

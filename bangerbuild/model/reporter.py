@@ -1,4 +1,4 @@
-"""Who is told what happens while a plan is executed."""
+"""The Protocols of reporters, which are called while a plan is made and executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What planning asks of this host: digests and surveys of files, versions of tools, holders of disks."""
+"""The `Host` of a real run: digests and surveys of files, versions of tools, holders of disks."""
 
 from __future__ import annotations
 

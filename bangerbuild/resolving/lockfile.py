@@ -116,11 +116,11 @@ def read(path: Path) -> LockFile:
 
 
 def write(path: Path, before: LockFile, after: LockFile) -> None:
-    """Change in a lock file what differs between the two, at once; what others add meanwhile stays.
+    """Change in a lock file what differs between the two, at once; what others have added since stays.
 
     Raises:
         LockFileError: it can't be written.
-        BusyError: somebody else has changed the same entry meanwhile.
+        BusyError: somebody else has changed the same entry since `before` was read.
     """
     path = path.resolve()
     try:
@@ -128,7 +128,8 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
             now = read(path)
             merged = _merged(now, before, after)
             if merged is None:
-                raise BusyError(f"'{path}' was changed by someone else meanwhile", hint="run it again")
+                brief = f"'{path}' was changed by someone else since it was read"
+                raise BusyError(brief, hint="run it again")
             if merged != now:
                 _replace(path, merged.text())
     except OSError as err:

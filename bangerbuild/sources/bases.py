@@ -1,4 +1,4 @@
-"""What several kinds of source share."""
+"""Base classes of sources: files of the host, content that is elsewhere, sources that are never locked."""
 
 from __future__ import annotations
 

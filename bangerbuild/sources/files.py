@@ -1,4 +1,4 @@
-"""Sources that are one file: which kind a file is by its content, and what else it may be."""
+"""Sources that are one file, such as a tarball: tell its kind by its first bytes, and unpack a disk image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What work and data disks share: a raw disk that is a guest's from the moment it is published."""
+"""A base for work and data disks: raw disks that belong to the guest from the moment they are published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What steps share that look into no guest before they run."""
+"""A base for steps that read no guest's disk while a plan is made: their inspection and preview are empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a patch may read of the guest that it patches."""
+"""The guest views of patches: files and users as the image has them, and as a VM's root has them."""
 
 from __future__ import annotations
 

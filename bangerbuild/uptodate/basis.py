@@ -65,7 +65,7 @@ class Basis:
         self._seen: Observations[Numbers] = Observations(check.numbers)
 
     def recording(self) -> AbstractContextManager[None]:
-        """Note what this thread looks at meanwhile; entered for loading, for pinning and for planning."""
+        """Note what this thread reads in the context; entered to load, to pin and to plan."""
         return self._seen.recording()
 
     def remember(

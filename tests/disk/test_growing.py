@@ -319,7 +319,7 @@ def test_a_growth_without_resize2fs_is_a_tool_error_and_changes_nothing(
     assert_alone(disk)
 
 
-# a disk that was used meanwhile
+# a disk that was used after the interruption
 
 
 def assert_refused(disk: Path) -> None:
