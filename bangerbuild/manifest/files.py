@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import Problem
 from bangerbuild.host import observed
-from bangerbuild.manifest.home import expanded
+from bangerbuild.host.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from bangerbuild.disk.formats import RAW
 from bangerbuild.host import observed
-from bangerbuild.manifest.home import expanded
+from bangerbuild.host.home import expanded
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.model import HostPath
 

@@ -12,8 +12,8 @@ from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.host import observed, process
+from bangerbuild.host.home import expanded
 from bangerbuild.host.observed import Observations
-from bangerbuild.manifest.home import expanded
 from bangerbuild.resolving import lockfile
 
 

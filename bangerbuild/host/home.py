@@ -1,4 +1,4 @@
-"""Home directories: `~` and `~name` at the start of a path."""
+"""Replace `~` and `~name` at the start of a path by the home directory of a user."""
 
 from __future__ import annotations
 
