@@ -21,14 +21,11 @@ from bangerbuild.formats.names import symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
 from bangerbuild.formats.tarmembers import Member, read_members
 from bangerbuild.formats.tarstream import MemberContent, TarStream
-from bangerbuild.formats.totals import measure
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from bangerbuild.formats.totals import Totals
 
 _OLD_GNU_SPARSE = b"S"
 _FILE_TYPES = frozenset({b"0", b"\0", b"7", _OLD_GNU_SPARSE})
@@ -71,14 +68,6 @@ def open_archive(
     with opened_file(path, written, directory_hint="name it with `directory = …`") as file:
         budget = Budget(limits, os.fstat(file.fileno()).st_size, written)
         yield read_entries(TarStream(file, written, budget=budget))
-
-
-def measure_archive(
-    path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
-) -> Totals:
-    """The space that the tarball at `path` needs in a filesystem; SourceError as `open_archive`."""
-    with open_archive(path, written=written, limits=limits) as entries:
-        return measure(entries)
 
 
 def read_entries(stream: TarStream) -> Iterator[Entry]:

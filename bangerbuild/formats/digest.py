@@ -10,8 +10,6 @@ import stat
 import time
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from typing_extensions import override
-
 from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
@@ -45,21 +43,6 @@ class DigestCache(Protocol):
 
     def put(self, path: str, found: os.stat_result, digest: str) -> None:
         """Remembers it."""
-
-
-class MemoryDigestCache(DigestCache):
-    """A DigestCache that lasts as long as the object."""
-
-    def __init__(self) -> None:
-        self._digests: dict[tuple[int, ...], str] = {}
-
-    @override
-    def get(self, path: str, found: os.stat_result) -> str | None:  # the path is not needed
-        return self._digests.get(stat_key(found))
-
-    @override
-    def put(self, path: str, found: os.stat_result, digest: str) -> None:
-        self._digests[stat_key(found)] = digest
 
 
 def stat_key(found: os.stat_result) -> StatKey:

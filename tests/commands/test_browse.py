@@ -17,6 +17,7 @@ from bangerbuild.model import Recipe, Record
 from bangerbuild.store import Staged
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
+from tests.disk.filesystems import make_node
 from tests.disk.journals import Log, blocks_of
 from tests.stores import held
 
@@ -41,7 +42,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         disk.make_symlink("/etc/dangling", "/nowhere")
         disk.make_symlink("/etc/host", "/etc/passwd")
         disk.write_file(os.fsdecode(b"/etc/caf\xe9"), b"latin-1")
-        disk.make_node("/etc/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
+        make_node(disk, "/etc/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
     return path
 
 

@@ -16,9 +16,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.archive import measure_archive
 from bangerbuild.tree import EntryType
-from tests.formats.tarmaking import END, entries_of, header, member, padded, pax, read_all, with_checksum
+from tests.formats.tarmaking import (
+    END,
+    entries_of,
+    header,
+    measure_archive,
+    member,
+    padded,
+    pax,
+    read_all,
+    with_checksum,
+)
 from tests.need import need
 
 if TYPE_CHECKING:
