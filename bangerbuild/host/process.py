@@ -56,9 +56,11 @@ class Command:
     """The program is ended if it prints more."""
     memory_bytes: int | None = None
     """The address space that it may use; beyond it, allocations in the program fail."""
+    label: str | None = None
+    """What messages call it where its arguments may hold a password; None: as a shell would take it."""
 
     def __str__(self) -> str:
-        return shlex.join(self.argv)
+        return self.label or shlex.join(self.argv)
 
 
 @dataclass(frozen=True)
