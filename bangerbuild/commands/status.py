@@ -1,4 +1,4 @@
-"""What lies in the store, artifact by artifact, and how it stands to the manifest; for `status`."""
+"""The artifacts in the store, and how each one compares with the manifest; for `status`."""
 
 from __future__ import annotations
 
