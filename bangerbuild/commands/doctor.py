@@ -11,13 +11,13 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import process, sizes
 from bangerbuild.disk import libext2fs
 from bangerbuild.disk.formats import FORMATS
-from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.errors import BangerError, ToolError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import process
+from bangerbuild.host.process import Program
 from bangerbuild.planning import host
-from bangerbuild.process import Program
 from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _cache() -> Finding:
     except BangerError as err:
         return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
     return Finding(
-        "cache", f"{sizes.readable(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
+        "cache", f"{readable_size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
     )
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.formats import RAW
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:

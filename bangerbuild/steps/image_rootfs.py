@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk.formats import RAW
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps import image_files, image_source, images
 from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened

@@ -15,9 +15,9 @@ from bangerbuild import sources
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import SourceError
+from bangerbuild.host.process import Program
 from bangerbuild.manifest import form
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.process import Program
 from bangerbuild.sources.bases import Elsewhere, Independent
 from bangerbuild.sources.source import Content, EntryTree, required_pin
 from bangerbuild.tree import Entry, EntryType

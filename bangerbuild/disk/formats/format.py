@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.formats.values import Attachment, Base, DiskJob, SizeRule, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
     from bangerbuild.disk.opened import OpenedDisk
-    from bangerbuild.process import Program
+    from bangerbuild.host.process import Program
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")

@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import (
     checking,
     clone,
@@ -24,7 +26,6 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
-    from bangerbuild.process import Program
+    from bangerbuild.host.process import Program
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")

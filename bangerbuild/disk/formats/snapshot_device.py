@@ -13,7 +13,7 @@ drivers/block/loop.c).
 from __future__ import annotations
 
 from bangerbuild.disk.formats.values import HostSetup
-from bangerbuild.process import Program
+from bangerbuild.host.process import Program
 
 PROGRAMS = tuple(
     Program(name, "attaches a snapshot root on the host")

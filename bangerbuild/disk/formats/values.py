@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bangerbuild.process import Program
+    from bangerbuild.host.process import Program
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, HostSetup, SizeRule
 from bangerbuild.disk.opened import OpenedDisk
 from bangerbuild.errors import FilesystemError, OtherBaseError
-from bangerbuild.process import Program
+from bangerbuild.host.process import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
