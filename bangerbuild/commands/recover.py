@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph, pipeline, steps, store
+from bangerbuild.model import ArtifactPath
+from bangerbuild.model.artifacts import VM_FILES
 from bangerbuild.model.recovered import Stray, Unrecovered
 from bangerbuild.planning import recovering
 from bangerbuild.store import Staged
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from bangerbuild.store import Recovering, Store
 
 SOUND, MISSING, DAMAGED = "sound", "missing", "damaged"
-_NAME = re.compile("[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def _salvaged(opened: Recovering) -> Staged:
 def _strays(opened: Store, declared: Collection[str]) -> Iterator[Stray | Unrecovered]:
     """Files of VMs, or of disks, that no manifest declares and no record knows."""
     known = {artifact for record in opened.records.values() for artifact in record.artifacts}
-    for path in sorted(opened.path.glob("vms/*/*")):
-        artifact = str(path.relative_to(opened.path))
+    for path in sorted(opened.path.glob(VM_FILES)):
+        artifact = ArtifactPath(path.relative_to(opened.path))
         if artifact in known or artifact in declared or not opened.exists(artifact):
             continue
-        if _NAME.fullmatch(path.parent.name):
-            found = (kind.stray(path.parent.name, path, artifact) for kind in steps.STEPS)
+        if artifact.owner:
+            found = (kind.stray(artifact.owner.name, path, artifact) for kind in steps.STEPS)
             yield from filter(None, found)
 
 

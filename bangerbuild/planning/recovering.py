@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph as graphs
 from bangerbuild.disk import clone
 from bangerbuild.errors import BangerError
-from bangerbuild.model import Recipe, Record
+from bangerbuild.model import ArtifactPath, Recipe, Record
 from bangerbuild.model.fingerprint import fingerprint
 from bangerbuild.model.recovered import Recovered, Unrecovered
 from bangerbuild.planning.plan import Planner
@@ -82,7 +82,7 @@ def _job(store: Store, step_id: str, recipe: Recipe, found: Recovered) -> Staged
     )
     record = Record(step_id, recipe, fingerprint(recipe), found.artifacts, found.facts)
     records: tuple[Record, ...] = (record,)
-    if any(f"/{record.fingerprint}/" in artifact for artifact in found.artifacts):
+    if any(ArtifactPath(artifact).image_directory for artifact in found.artifacts):
         records = (record, replace(record, id=f"{step_id}@{record.fingerprint}"))
     written = {} if found.written is None else {step_id: found.written}
     own = () if found.written is not None else found.artifacts

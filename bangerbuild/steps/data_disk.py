@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
-from bangerbuild.model import StepId
+from bangerbuild.disk.formats import RAW
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.recovered import Stray
-from bangerbuild.overriding import override
 from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.model import Workspace
-
-SUFFIX = ".ext4"
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class DataDisk(PlainDisk):
     @override
     def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
         """Any disk that is neither a root nor a work disk."""
-        if path.suffix != SUFFIX or path.stem in {"root", "work"}:
+        if path.suffix != RAW.suffix or path.stem in {"root", "work"}:
             return None
         return Stray(StepId.vm(vm, f"disk.{path.stem}"), cls.kind, recovered(path, artifact))
 
@@ -57,7 +57,7 @@ class DataDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.vm}/{self.name}{SUFFIX}",)
+        return (ArtifactPath.vm(self.vm, f"{self.name}{RAW.suffix}"),)
 
     @property
     @override

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError
-from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.model.artifact_path import artifact_path
+from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.recipe import remembered
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
-from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 FORMAT_KEY = "root.format"
 """Where the manifest says which format a root has; a change of it is a change of the recipe."""
-IMAGE_SLASHES = 3
-"""`images/NAME/FINGERPRINT/FILE`."""
 IN_PLACE = {Verb.GROW, Verb.UPDATE}
 """What is done to a root that stays where it is."""
 
@@ -92,7 +90,7 @@ class RootDisk(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/root{self._format.suffix}",)
+        return (ArtifactPath.vm(self.name, f"root{self._format.suffix}"),)
 
     @override
     def judge(self, situation: Situation) -> Verdict:
@@ -148,7 +146,7 @@ class RootDisk(Unopened):
     def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:
         """A guest's, on the image that its header names; one without a header on the image of today."""
         for one in sorted(formats.FORMATS.values(), key=lambda one: one is not self._format):
-            artifact = f"vms/{self.name}/root{one.suffix}"
+            artifact = ArtifactPath.vm(self.name, f"root{one.suffix}")
             if view.path(artifact).is_file():
                 return self._recovered(view, one, artifact)
         return None
@@ -221,18 +219,18 @@ def _base_named(disk_format: DiskFormat, path: Path, artifact: str, todays: str)
     if named is None:
         return Unrecovered(artifact, "its header does not say which image it stands on")
     try:
-        base = artifact_path(named)
+        base = ArtifactPath.checked(named)
     except ValueError as err:
         return Unrecovered(artifact, f"its header names no image: {err}")
-    if not base.startswith("images/") or base.count("/") != IMAGE_SLASHES:
+    if base.image_directory is None:
         return Unrecovered(artifact, f"its header names no image, but '{base}'")
     return base
 
 
 def _inputs_of(base: str) -> dict[str, str]:
     """The image as the input that it was: its id, and the fingerprint in its path."""
-    _, name, fingerprint, _ = base.split("/")
-    return {StepId.image(name, "rootfs"): fingerprint}
+    path = ArtifactPath(base)
+    return {StepId.image(path.owner.name, "rootfs"): path.directory.rpartition("/")[2]}
 
 
 def _facts_of(disk_format: DiskFormat, path: Path, base: str) -> dict[str, Json]:
@@ -246,11 +244,12 @@ def _facts_of(disk_format: DiskFormat, path: Path, base: str) -> dict[str, Json]
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
-    name, target = str(remembered(facts, "base", artifact)), workspace.create(artifact)
+    name = str(remembered(facts, "base", artifact))
+    disk = StoredDisk(workspace.create(artifact), artifact)
     disk_format = disks.format_of(facts, artifact)
     size_bytes = cast("int | None", facts.get("declared_bytes"))
-    disk_format.make(Base(workspace.path(name), name), target, size_bytes, workspace)
-    return {**facts, **_sizes(disk_format, target)}
+    disk_format.make(Base(workspace.path(name), name), disk, size_bytes, workspace)
+    return {**facts, **_sizes(disk_format, disk.path)}
 
 
 def _sizes(disk_format: DiskFormat, path: Path) -> dict[str, Json]:
@@ -282,6 +281,6 @@ def _how_much(situation: Situation) -> dict[str, Json]:
 
 def _image_of(situation: Situation) -> str | None:
     """The step whose artifact a root stands on, which need not be of the image that is declared now."""
-    base = str(situation.record.facts.get("base", "")) if situation.record else ""
-    table, *rest = base.split("/")
-    return StepId.image(rest[0], "rootfs") if table == "images" and rest else None
+    base = situation.record.facts.get("base", "") if situation.record else ""
+    image = ArtifactPath(base).owner
+    return StepId.image(image.name, "rootfs") if image else None

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.model import StepId
+from bangerbuild.disk.formats import RAW
+from bangerbuild.errors import exact_size
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.recovered import Stray
-from bangerbuild.overriding import override
 from bangerbuild.steps.image_work_seed import LABEL
-from bangerbuild.steps.image_work_seed_sized import size_name
 from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Workspace
 
 HOME = "/root"
-FILE_NAME = "work.ext4"
+FILE_NAME = f"work{RAW.suffix}"
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/{FILE_NAME}",)
+        return (ArtifactPath.vm(self.name, FILE_NAME),)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:
@@ -85,4 +87,4 @@ def _seed(vm: VM, image: Image) -> tuple[str, ...]:
         return ()
     size_bytes = vm.work.size_bytes if vm.work else None
     seed = StepId.image(image.name, "work_seed")
-    return (f"{seed}@{size_name(size_bytes)}" if size_bytes else seed,)
+    return (f"{seed}@{exact_size(size_bytes)}" if size_bytes else seed,)

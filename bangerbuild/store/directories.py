@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import StoreError
-from bangerbuild.model.artifact_path import TOPS
+from bangerbuild.model.artifacts import TOPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -61,7 +61,7 @@ def check_places(store: Path) -> None:
     """The same as `check`, but for the database."""
     for name in (STAGING, LOCKS):
         _check_kind(f"{store}/{name}", stat.S_ISDIR, "is no directory")
-    for top in TOPS:
+    for top in TOPS.values():
         check_link(f"{store}/{top}")
         for entry in _entries(f"{store}/{top}"):
             if entry.is_symlink():

@@ -6,25 +6,23 @@ fingerprint, and a disk that stands on one, are made here alone.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import formats
 from bangerbuild.errors import StoreError
+from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, VM_FILES, is_image_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-_FINGERPRINT = re.compile("[0-9a-f]{32}")
 
 
 def has_artifacts(store: Path) -> bool:
     """Whether something lies in a store that only this program makes."""
     suffixes = tuple(one.suffix for one in formats.standing_on_base())
-    if any(path.name.endswith(suffixes) for path in store.glob("vms/*/*")):
+    if any(path.name.endswith(suffixes) for path in store.glob(VM_FILES)):
         return True
-    images = (path for path in store.glob("images/*/*/*") if _FINGERPRINT.fullmatch(path.parent.name))
-    return next(images, None) is not None
+    images = (path.parent for path in store.glob(f"{IMAGE_DIRECTORIES}/*"))
+    return any(is_image_directory(str(path.relative_to(store))) for path in images)
 
 
 def lost_error(store: Path) -> StoreError:

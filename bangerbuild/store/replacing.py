@@ -18,10 +18,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import BusyError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
+from bangerbuild.model import ArtifactPath
 from bangerbuild.store import directories
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 def is_of_a_vm(artifact: str) -> bool:
     """Whether an artifact is a disk that a VM may open to write."""
-    return artifact.startswith("vms/") and formats.is_disk(artifact)
+    return ArtifactPath(artifact).table == "vm" and formats.is_disk(artifact)
 
 
 class Place(Closing):

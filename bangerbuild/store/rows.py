@@ -10,7 +10,7 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from bangerbuild.model.artifact_path import artifact_path
+from bangerbuild.model import ArtifactPath
 from bangerbuild.model.fingerprint import record_from_json
 from bangerbuild.store.stamps import Stamp
 
@@ -181,7 +181,7 @@ def _word(value: object, row: str) -> str:
 
 def _checked_path(value: object, row: str) -> str:
     try:
-        return artifact_path(value)
+        return ArtifactPath.checked(value)
     except ValueError as err:
         _refuse(row, str(err))
 
