@@ -54,9 +54,9 @@ class ArtifactPath(str):
         """A path that was read out of a store, which somebody else may have made.
 
         Raises:
-            ValueError: it is no text, or leads to anything but an artifact: it is absolute, or has a part that
-                is empty, `.` or `..`, or a character that no name of ours has, or is one of the store's own
-                files.
+            ValueError: it is no text, or leads to anything but an artifact: it is absolute, or has a part
+                that is empty, `.` or `..`, or a character that no name of ours has, or is one of the store's
+                own files.
         """
         if not isinstance(value, str):
             raise ValueError("the path of an artifact is no text")  # noqa: TRY004  # as for any other

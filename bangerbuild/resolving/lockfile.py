@@ -114,7 +114,7 @@ def read(path: Path) -> LockFile:
     """
     observed.look(path)
     try:
-        if not path.is_file() and path.exists():
+        if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
             raise _unusable(path, "it is no regular file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
