@@ -109,9 +109,9 @@ def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.Monk
         def counting(*arguments: object, **named: object) -> None:
             directory = named.get("dir_fd", named.get("src_dir_fd"))
             if directory is not None and is_artifact(str(arguments[0]), directory):
-                if not left[0]:
-                    raise Killed
                 left[0] -= 1
+            if left[0] < 0:  # nothing is done any more, not even to put back what was taken away
+                raise Killed
             call(*arguments, **named)
 
         return counting

@@ -109,36 +109,38 @@ def put_in_place(
 
 def _is_placed(root: Path, top: int, job: Staged, may_take: Callable[[str], bool], new: set[str]) -> bool:
     """Whether a job's files took their places. Who only reads an old disk is waited for, by `may_take`."""
+    disks = frozenset(filter(is_of_a_vm, job.files))
     for _ in range(ATTEMPTS):
         with ExitStack() as stack:
-            places = {
-                artifact: stack.enter_context(_place(root, top, artifact, staged, new))
-                for artifact, staged in job.files.items()
-            }
+            directory_fds: dict[str, int] = {}
+            places = {}
+            for artifact, staged in job.files.items():
+                directory, _, name = artifact.rpartition("/")
+                if directory not in directory_fds:
+                    opened = directories.below(root, top, directory, follow=True, made=new)
+                    directory_fds[directory] = stack.enter_context(opened)
+                places[artifact] = Place(directory_fds[directory], name, Path(f"{staged}{ASIDE}"))
             if not all(map(may_take, job.files)):
                 return False
-            if _take(root, job, places, new):
+            for artifact in disks:
+                stack.callback(places[artifact].close)
+            if _take(root, job, places, disks, new):
                 return True
     return False
 
 
-def _place(root: Path, top: int, artifact: str, staged: Path, new: set[str]) -> Place:
-    directory, _, name = artifact.rpartition("/")
-    with directories.below(root, top, directory, follow=True, made=new) as fd:
-        return Place(os.dup(fd), name, Path(f"{staged}{ASIDE}"))
-
-
-def _take(root: Path, job: Staged, places: Mapping[str, Place], new: Collection[str]) -> bool:
+def _take(
+    root: Path, job: Staged, places: Mapping[str, Place], disks: Collection[str], new: Collection[str]
+) -> bool:
     """Rename the files of a job; False if somebody came for an old disk, and all is as it was before."""
-    keep = any(map(is_of_a_vm, job.files))
-    if keep and not all(place.hold() for artifact, place in places.items() if is_of_a_vm(artifact)):
+    if not all(places[artifact].hold() for artifact in disks):
         return False
     for artifact, staged in job.files.items():
         path = f"{root}/{artifact}"
         if os.path.dirname(path) not in new and interrupted.has_leftovers(path):
             places[artifact].clear(left.name for left in interrupted.leftovers(Path(path)))
-        places[artifact].take(staged, keep=keep)
-    if any(place.is_wanted for place in places.values()):
+        places[artifact].take(staged, keep=bool(disks))
+    if any(places[artifact].is_wanted for artifact in disks):
         for artifact, staged in job.files.items():
             places[artifact].put_back(staged)
         return False

@@ -43,14 +43,12 @@ class Place(Closing):
     """The place of one artifact: its directory, open, and what is there now.
 
     Args:
-        directory: where the artifact lies, open; closed with this.
+        directory: where the artifact lies, open as long as this is used.
         name: its name there.
         aside: a path in staging that what is there gets, as long as it may have to come back.
     """
 
     def __init__(self, directory: int, name: str, aside: Path) -> None:
-        self._stack = ExitStack()
-        self._stack.callback(os.close, directory)
         self._directory = directory
         self._name = name
         self._aside = aside
@@ -62,7 +60,9 @@ class Place(Closing):
     @override
     def close(self) -> None:
         """Let those go on who wait for the old disk."""
-        self._stack.close()
+        if self._lease is not None:
+            self._lease.close()
+            self._lease = None
 
     def _status(self) -> os.stat_result | None:
         try:
@@ -88,7 +88,6 @@ class Place(Closing):
             return False
         except PermissionError:
             return True
-        self._stack.callback(self._lease.close)
         return _same(self._lease.status, self.before) and self._lease.opener() is None
 
     def take(self, staged: Path, *, keep: bool) -> None:
@@ -159,8 +158,10 @@ def remove(root: Path, artifacts: Sequence[str], aside: Callable[[str], Path]) -
     with directories.store(root) as top, ExitStack() as stack:
         places: dict[str, Place] = {}
         for artifact in artifacts:
+            directory, _, name = artifact.rpartition("/")
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                places[artifact] = stack.enter_context(_place(root, top, artifact, aside))
+                fd = stack.enter_context(directories.below(root, top, directory, follow=False))
+                places[artifact] = stack.enter_context(Place(fd, name, aside(artifact)))
         places = {artifact: place for artifact, place in places.items() if not place.is_directory}
         disks = {artifact: place for artifact, place in places.items() if is_of_a_vm(artifact)}
         try:
@@ -175,12 +176,6 @@ def remove(root: Path, artifacts: Sequence[str], aside: Callable[[str], Path]) -
             place.settle()
             if artifact not in disks:
                 place.remove(_names(artifact))
-
-
-def _place(root: Path, top: int, artifact: str, aside: Callable[[str], Path]) -> Place:
-    directory, _, name = artifact.rpartition("/")
-    with directories.below(root, top, directory, follow=False) as fd:
-        return Place(os.dup(fd), name, aside(artifact))
 
 
 def _clear(root: Path, artifact: str, place: Place) -> None:
