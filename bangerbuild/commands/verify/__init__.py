@@ -94,7 +94,9 @@ def verify(
 
 def _check_there(path: Path, *, again: bool) -> None:
     """Whether there is a store to be checked, and one to make images in."""
-    if not store.read(path).records:
+    opened = store.read(path)
+    opened.check_records()
+    if not opened.records:
         raise StoreError(f"nothing was built in '{path}'", hint="bangerbuild apply")
     if again and not os.access(path, os.W_OK):
         raise StoreError(f"the store '{path}' can't be written: no image can be made again in it")
