@@ -255,6 +255,9 @@ class _DiskView:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
+        self.names = image.names
+        self.link = image.link
+        self.once = image.once
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:
