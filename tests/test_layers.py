@@ -73,13 +73,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "uptodate": {"declared", "disk", "errors", "manifest", "model", "observed", "resolving", "store"},
     "report": {"errors", "model", "overriding", "sizes"},
     # the core: sees steps, never a kind of step, of source or of disk format
-    "planning": {"disk", "errors", "formats", "graph", "model", "overriding", "process", "store"},
-    "execute": {"disk", "errors", "formats", "model", "overriding", "process", "store"},
+    "planning": {"disk", "epoch", "errors", "formats", "graph", "model", "overriding", "process", "store"},
+    "execute": {"disk", "epoch", "errors", "formats", "model", "overriding", "process", "store"},
     "graph": {"errors", "model"},
     "store": {"closing", "disk", "errors", "model", "overriding"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "model", "observed", "overriding", "sources"},
-    "resolving": {"declared", "errors", "model", "observed", "planning", "sources", "store"},
+    "manifest": {"declared", "disk", "errors", "model", "modes", "observed", "overriding", "sources"},
+    "resolving": {"declared", "epoch", "errors", "model", "observed", "planning", "sources", "store"},
     "sources": {
         "disk",
         "errors",
@@ -95,6 +95,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "steps": {
         "declared",
         "disk",
+        "epoch",
         "errors",
         "formats",
         "guest",
@@ -110,17 +111,19 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"declared", "errors", "tree"},
     "kernel": {"disk", "errors", "formats", "sizes", "tree"},
     "launch": {"declared", "disk"},
-    "formats": {"errors", "observed", "overriding", "process", "sizes", "tree"},
+    "formats": {"errors", "modes", "observed", "overriding", "process", "sizes", "tree"},
     "fetch": {"closing", "errors", "formats", "overriding", "process"},
     "disk": {"closing", "errors", "formats", "overriding", "process", "sizes", "tree"},
     "process": {"errors", "observed", "sizes"},
     # values
+    "epoch": set(),
+    "modes": set(),
     "observed": set(),
     "sizes": set(),
     "closing": set(),
     "overriding": set(),
-    "declared": {"model", "sources"},
-    "model": {"errors", "formats", "overriding"},
+    "declared": {"model", "modes", "sources"},
+    "model": {"epoch", "errors", "formats", "overriding"},
     "tree": set(),
     "errors": set(),
 }

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.execute.deduplication import JobOutput, JobTemplate
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model import Action, Json, Pin, Progress, Source, Verb
@@ -106,7 +107,7 @@ class JobWorkspace(Workspace):
         self,
         actions: Mapping[str, Action],
         store: Store,
-        epoch: int,
+        epoch: Epoch,
         shared: Shared,
         survey: Callable[[Source], Survey],
     ) -> None:
@@ -137,7 +138,7 @@ class JobWorkspace(Workspace):
 
     @property
     @override
-    def epoch(self) -> int:
+    def epoch(self) -> Epoch:
         return self._epoch
 
     @property
