@@ -109,13 +109,13 @@ def taken_xattrs(xattrs: Mapping[str, bytes] | None) -> dict[str, bytes]:
     return {name: value for name, value in (xattrs or {}).items() if is_taken(name)}
 
 
-def host_xattrs(where: bytes | int, written: str) -> dict[str, bytes]:
-    """The extended attributes worth taking of an open file, or of a path, itself and not its target.
+def host_xattrs(where: bytes | int, written: str, *, follow: bool = False) -> dict[str, bytes]:
+    """The extended attributes worth taking of an open file, or of a path: itself, or its target (`follow`).
 
     Raises:
         SourceError: they can't be read; `written` is what the message calls the file.
     """
-    follow = isinstance(where, int)
+    follow = follow or isinstance(where, int)
     try:
         names = os.listxattr(where, follow_symlinks=follow)
         kept = sorted(filter(is_taken, names))
