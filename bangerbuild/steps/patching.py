@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.declared import FileSync
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
     from bangerbuild.guest.defaults import DeclaredFiles
@@ -51,6 +51,8 @@ class PlacedEntry:
     """The guest path that a hard link is a further name of."""
     fixed_mtime_ns: int = 0
     """Of a file or symlink, the mtime that is told from its content."""
+    made_mtime_ns: int = 0
+    """Of directories that are made, and once of files too."""
 
 
 def rules(sync: FileSync) -> TreeRules:
@@ -83,7 +85,9 @@ def placed(sync: FileSync, entry: Entry, digest: str, epoch: Epoch) -> PlacedEnt
     is_host = sync.times == "host" and entry.type is not EntryType.DIRECTORY
     timed = replace(entry, mtime_ns=epoch.of_host(entry.mtime_ns) if is_host else fixed)
     target = guest_path(sync, entry.target)
-    return PlacedEntry(guest_path(sync, entry.path), timed, digest, written, target, fixed)
+    return PlacedEntry(
+        guest_path(sync, entry.path), timed, digest, written, target, fixed, epoch * NANOSECONDS
+    )
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ def synced(
                 yield placed(sync, replace(item.entry, target=first.entry.path), "", epoch)
 
 
-def make(disk: Filesystem, changes: Iterable[GuestChange], epoch: Epoch) -> None:
+def make(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None:
     """Make these changes on a disk, in their order."""
     for change in changes:
         _MAKERS[type(change)](disk, change, epoch)
@@ -163,14 +167,15 @@ def mtime_ns(change: GuestFile, epoch: Epoch) -> int:
     return epoch.of_bytes(change.content) if change.mtime_ns is None else epoch.of_host(change.mtime_ns)
 
 
-def set_times(disk: Filesystem, changes: Iterable[GuestChange], epoch: Epoch) -> None:
+def set_times(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None:
     """Give files that are there as they shall be the mtime that goes with their `times`, see `_set_time`."""
     for change in changes:
         if isinstance(change, GuestFile):
-            _set_time(disk, change.path, mtime_ns(change, epoch), epoch.of_bytes(change.content))
+            fixed_ns = epoch.of_bytes(change.content)
+            _set_time(disk, change.path, mtime_ns(change, epoch), fixed_ns, epoch * NANOSECONDS)
 
 
-def _set_time(disk: Filesystem, path: str, wanted_ns: int, fixed_ns: int) -> None:
+def _set_time(disk: OpenedDisk, path: str, wanted_ns: int, fixed_ns: int, made_ns: int) -> None:
     """Set the mtime of a file that is not written anew.
 
     A time of the host stays as it was written, because a file that was only touched on the host is no change.
@@ -178,11 +183,11 @@ def _set_time(disk: Filesystem, path: str, wanted_ns: int, fixed_ns: int) -> Non
     found = disk.stat(path, follow=False)
     if found is None or found.mtime_ns == wanted_ns:
         return
-    if wanted_ns == fixed_ns or found.mtime_ns in (fixed_ns, disk.nodes.now * NANOSECONDS):
+    if wanted_ns == fixed_ns or found.mtime_ns in {fixed_ns, made_ns}:
         disk.set_attributes(path, mtime_ns=wanted_ns, follow=False)
 
 
-def _make_file(disk: Filesystem, change: GuestFile, epoch: Epoch) -> None:
+def _make_file(disk: OpenedDisk, change: GuestFile, epoch: Epoch) -> None:
     disk.write_file(
         change.path,
         change.content,
@@ -193,22 +198,22 @@ def _make_file(disk: Filesystem, change: GuestFile, epoch: Epoch) -> None:
     )
 
 
-def _make_directory(disk: Filesystem, change: GuestDirectory, _epoch: Epoch) -> None:
+def _make_directory(disk: OpenedDisk, change: GuestDirectory, _epoch: Epoch) -> None:
     if disk.stat(change.path) is None:
         disk.make_directory(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
     disk.set_attributes(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
 
 
-def _make_symlink(disk: Filesystem, change: GuestSymlink, _epoch: Epoch) -> None:
+def _make_symlink(disk: OpenedDisk, change: GuestSymlink, _epoch: Epoch) -> None:
     disk.make_symlink(change.path, change.target)
 
 
-def _remove(disk: Filesystem, change: GuestRemoval, _epoch: Epoch) -> None:
+def _remove(disk: OpenedDisk, change: GuestRemoval, _epoch: Epoch) -> None:
     for path in list(matching(disk, change.path)):
         disk.remove(path)
 
 
-def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
+def matching(disk: OpenedDisk, pattern: str) -> Iterator[str]:
     """The paths in a guest that a removal stands for."""
     path = PurePosixPath(pattern)
     if disk.stat(str(path.parent)) is None:
@@ -222,8 +227,8 @@ def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
     yield from (str(path.parent / name) for name in names)
 
 
-_MAKERS: Mapping[type, Callable[[Filesystem, object, Epoch], None]] = cast(
-    "Mapping[type, Callable[[Filesystem, object, Epoch], None]]",
+_MAKERS: Mapping[type, Callable[[OpenedDisk, object, Epoch], None]] = cast(
+    "Mapping[type, Callable[[OpenedDisk, object, Epoch], None]]",
     {
         GuestFile: _make_file,
         GuestDirectory: _make_directory,
@@ -234,7 +239,7 @@ _MAKERS: Mapping[type, Callable[[Filesystem, object, Epoch], None]] = cast(
 
 
 def sync(
-    disk: Filesystem, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
+    disk: OpenedDisk, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
 ) -> dict[str, str]:
     """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content.
 
@@ -262,7 +267,7 @@ def sync(
     return lines
 
 
-def _same_file(disk: Filesystem, item: PlacedEntry) -> str | None:
+def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
     """The line of a file that is there as it shall be; None of any other. Nothing is read on the host."""
     found = disk.stat(item.guest, follow=False)
     if found is None or (found.type, found.links) != (EntryType.FILE, 1):
@@ -270,11 +275,11 @@ def _same_file(disk: Filesystem, item: PlacedEntry) -> str | None:
     line = file_line(item)
     if not ledger.is_there(disk, item.guest, line) or not _has_attributes(disk, item):
         return None
-    _set_time(disk, item.guest, item.entry.mtime_ns, item.fixed_mtime_ns)
+    _set_time(disk, item.guest, item.entry.mtime_ns, item.fixed_mtime_ns, item.made_mtime_ns)
     return line
 
 
-def _has_attributes(disk: Filesystem, item: PlacedEntry) -> bool:
+def _has_attributes(disk: OpenedDisk, item: PlacedEntry) -> bool:
     """Whether a file has the attributes that it shall have, and none that it had once."""
     return ledger.xattrs(disk, item.guest) == item.entry.xattrs
 
@@ -286,7 +291,7 @@ def file_line(item: PlacedEntry) -> str:
     return f"{line} {ledger.xattrs_digest(entry.xattrs)}" if entry.xattrs else line
 
 
-def _sync_leaf(disk: Filesystem, item: PlacedEntry) -> str:
+def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
     """Write a file or symlink; its line.
 
     Raises:
@@ -314,7 +319,7 @@ def _sync_leaf(disk: Filesystem, item: PlacedEntry) -> str:
     return file_line(item)
 
 
-def _sync_directory(disk: Filesystem, item: PlacedEntry) -> bool:
+def _sync_directory(disk: OpenedDisk, item: PlacedEntry) -> bool:
     """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have."""
     found = disk.stat(item.guest)
     if found is not None and found.type is EntryType.DIRECTORY:

@@ -13,8 +13,8 @@ from bangerbuild.tree import GuestFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.layers import Written
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
@@ -72,7 +72,7 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
 
 
 def _alike(changes: tuple[GuestChange, ...], epoch: Epoch) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         patching.make(disk, changes, epoch)
         return SharedLedger({})
 
@@ -82,7 +82,7 @@ def _alike(changes: tuple[GuestChange, ...], epoch: Epoch) -> SharedLayer[Shared
 def _synced(
     declared: DeclaredFiles, trees: patching.Trees, now: GuestView, epoch: Epoch
 ) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append, epoch)
         return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
@@ -94,7 +94,7 @@ def _synced(
 def _own(
     changes: tuple[GuestChange, ...], lines: Mapping[str, str], epoch: Epoch
 ) -> OwnLayer[SharedLedger, Twins]:
-    def write(disk: Filesystem, below: Sequence[SharedLedger]) -> Twins:
+    def write(disk: OpenedDisk, below: Sequence[SharedLedger]) -> Twins:
         patching.make(disk, changes, epoch)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 
