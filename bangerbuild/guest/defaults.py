@@ -157,7 +157,10 @@ def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDir
 def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:
     owners = Owners(view)
     return tuple(
-        GuestFile(file.guest, file.content.encode(), file.mode, *owners.ids(file.owner)) for file in vm.files
+        GuestFile(
+            file.guest, file.content.encode(), file.mode, *owners.ids(file.owner), mtime_ns=file.mtime_ns
+        )
+        for file in vm.files
     )
 
 

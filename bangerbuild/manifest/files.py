@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ class ManifestFile:
     path: Path
     """As the user named it, the including file's directory in front."""
     text: str = ""
+    mtime_ns: int = 0
     tree: Table = field(default_factory=dict)
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
@@ -96,7 +98,7 @@ class ManifestReader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = ManifestFile(path, _text(path))
+                document = ManifestFile(path, *_text(path))
                 self.documents[path.resolve()] = document
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
@@ -132,10 +134,12 @@ def _expanded(name: str) -> Path:
         return Path(name)
 
 
-def _text(path: Path) -> str:
-    raw = path.read_bytes()
+def _text(path: Path) -> tuple[str, int]:
+    """What a file holds, and its mtime in nanoseconds."""
+    with path.open("rb") as file:
+        mtime_ns, raw = os.fstat(file.fileno()).st_mtime_ns, file.read()
     try:
-        return raw.decode("utf-8-sig")  # an editor's byte order mark does no harm
+        return raw.decode("utf-8-sig"), mtime_ns  # an editor's byte order mark does no harm
     except UnicodeDecodeError as err:
         line = raw.count(b"\n", 0, err.start) + 1
         raise _NotTomlError(f"not UTF-8: byte {raw[err.start]:#04x} on this line", line) from err
