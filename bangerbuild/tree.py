@@ -97,6 +97,8 @@ class GuestFile:
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
+    mtime_ns: int | None = None
+    """None: told from the content."""
 
 
 @dataclass(frozen=True)

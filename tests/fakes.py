@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from bangerbuild import execute, graph, store
+from bangerbuild.epoch import Epoch
 from bangerbuild.formats.survey import Survey
 from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
 from bangerbuild.planning import plan
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
         Workspace,
     )
 
-EPOCH = 946_684_800
+EPOCH = Epoch()
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,15 @@ guest = "/etc/app.conf"
 content = "port = 80\\n"
 mode = "0644"
 owner = "root:root"
+times = "fixed"
 
 [[vm.web.file_sync]]
 host = "~/.gitconfig"
 guest = "~/.gitconfig"
 mode = "0600"
+directory_mode = "u=rwX,go=rX"
 owner = "root:root"
+times = "host"
 exclude = ["*.pyc", ".git"]
 
 [[vm.web.mount]]

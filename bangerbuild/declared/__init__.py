@@ -7,14 +7,18 @@ program opens the other. Guest paths are absolute; `~` has become `/root`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from bangerbuild.model import HostPath
+    from bangerbuild.modes import Mode
     from bangerbuild.sources.source import BootSource, ImageSource
+
+Times: TypeAlias = Literal["fixed", "host"]
+"""Whether a file's mtime is told from its content, or the host's."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,9 @@ class InlineFile:
     content: str = field(metadata={"digest": True})
     mode: int = 0o644
     owner: str = "root:root"
+    times: Times = field(default="fixed", metadata={"unless": "fixed"})
+    mtime_ns: int | None = field(default=None, metadata={"recipe": False})
+    """The manifest's own, if `times` is `host`."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +113,14 @@ class FileSync:
 
     host: HostPath
     guest: str
-    mode: int | None = None
+    mode: Mode | None = None
     """For regular files; None: the host's modes."""
+    directory_mode: Mode | None = field(default=None, metadata={"unless": None})
+    """For directories that it makes; None: the host's."""
     owner: str = "root:root"
+    times: Times = field(default="host", metadata={"recipe": False})
+    unusual_times: Times | None = field(default=None, metadata={"key": "times", "unless": None})
+    """`times`, if it is not the default of the place where this stands."""
     exclude: tuple[str, ...] = ()
 
 

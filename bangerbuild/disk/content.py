@@ -7,6 +7,7 @@ libext2fs.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.disk.attribute_space import inline_data
@@ -17,12 +18,14 @@ from bangerbuild.errors import SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import BinaryIO
+    from typing import BinaryIO, TypeAlias
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.inode import Inode
     from bangerbuild.disk.libext2fs import Handle
     from bangerbuild.disk.superblock import Superblock
+
+    Extents: TypeAlias = tuple[tuple[int, int], ...]
 
 MAX_FILE_BLOCKS = 1 << 32
 PIECE_BYTES = 1 << 20
@@ -110,6 +113,68 @@ def pieces(content: BinaryIO, length: int, name: str) -> Iterator[bytes]:
             raise SourceError(f"the content of '{name}' ends after {length - left} of {length} bytes")
         left -= len(piece)
         yield piece
+
+
+@dataclass(frozen=True)
+class FileData:
+    """What a new file is to hold."""
+
+    name: str
+    """What messages call the file."""
+    stream: BinaryIO
+    """From its position on."""
+    size_bytes: int
+    extents: Extents | None = None
+    """Where it has data, which is all that is in the stream, see `tree.Entry`; None: everywhere."""
+
+    def stretches(self, block_bytes: int) -> list[tuple[int, int]]:
+        """The parts that need blocks, as (first block, count).
+
+        Raises:
+            SourceError: there can't be data where the extents have some.
+        """
+        if self.extents is None:
+            return [(0, -(-self.size_bytes // block_bytes))] if self.size_bytes else []
+        found: list[tuple[int, int]] = []
+        end = 0
+        for offset, length in self.extents:
+            if offset < end or length < 0 or offset + length > self.size_bytes:
+                raise SourceError(f"'{self.name}' has data from {offset} on where there can't be any")
+            end = offset + length
+            first, last = offset // block_bytes, -(-end // block_bytes)
+            if found and first <= sum(found[-1]):
+                found[-1] = (found[-1][0], max(last, sum(found[-1])) - found[-1][0])
+            elif length:
+                found.append((first, last - first))
+        return found
+
+    def pieces(self, block_bytes: int) -> Iterator[bytes]:
+        """The bytes of the stretches, with zeros for holes inside of them.
+
+        Raises:
+            SourceError: the stream ends too early.
+        """
+        if self.extents is None:
+            yield from pieces(self.stream, self.size_bytes, self.name)
+            return
+        left = iter([*self.extents, (1 << 63, 0)])
+        offset, length = next(left)
+        for first, count in self.stretches(block_bytes):
+            at, end = first * block_bytes, (first + count) * block_bytes
+            while offset < end:
+                yield bytes(offset - at)
+                yield from pieces(self.stream, length, self.name)
+                at = offset + length
+                offset, length = next(left)
+            yield bytes(end - at)
+
+    def parts(self) -> Iterator[tuple[int, bytes]]:
+        """The data in pieces of at most 1 MiB, each with its offset in the file."""
+        for offset, length in ((0, self.size_bytes),) if self.extents is None else self.extents:
+            at = offset
+            for piece in pieces(self.stream, length, self.name):
+                yield at, piece
+                at += len(piece)
 
 
 def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:

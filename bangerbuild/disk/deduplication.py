@@ -1,8 +1,8 @@
 """Fill new exception stores over one base from templates: what several stores share is written once.
 
 Stores that share all their shared layers share a base layer: the base as those layers leave it, parsed once.
-Stores whose own layers differ in the content of files only are instantiated from one template over it. Both
-are kept under a deduplication key, which is what decides their bytes.
+Stores whose own layers differ in content and times of files only are instantiated from one template over it.
+Both are kept under a deduplication key, which is what decides their bytes.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def fill(new: NewStore, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
     with job.using(key, lambda: _base_layer(new, content, job)) as base:
         own_key = key, content.own.template_key(base.parsed.superblock.block_bytes)
         with job.using(own_key, lambda: _template(new, content.own, base, job)) as template:
-            contents = dict(content.own.files)
-            own = [contents[path] for path in template.files]
+            files = {file.path: (file.content, file.mtime_ns) for file in content.own.files}
+            own = [files[path] for path in template.files]
             digest = template.store.instantiate(new.disk.path, new.disk.name, own)
             job.has_digest(new.disk.name, digest)
             return Written(base.written, template.written)
@@ -100,7 +100,7 @@ def _template(
     with _store_in_memory(new, base.parsed, job) as store:
         with _opened(new, base.parsed, store, job) as filesystem:
             written = own.write(filesystem, base.written)
-            paths = [path for path, content in own.files if content]
+            paths = [file.path for file in own.files]
             files = {path: found for path in paths if (found := locate(filesystem, path))}
             for found in files.values():
                 for at, length in ((found.inode_at, filesystem.superblock.inode_bytes), *found.runs):

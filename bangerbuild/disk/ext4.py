@@ -10,6 +10,8 @@ import functools
 from io import BytesIO
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
+from bangerbuild.disk.content import FileData
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.reading import ROOT_INO, FileReader, names_path
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.content import Extents
 
+NO_XATTR = (EA_NO_SPACE, MISSING_EA_FEATURE)
+"""The codes of attributes that a filesystem can't hold."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
@@ -164,6 +169,7 @@ class Filesystem(FileReader):
         content: bytes | BinaryIO,
         *,
         size_bytes: int | None = None,
+        data_extents: Extents | None = None,
         mode: int = 0o644,
         uid: int = 0,
         gid: int = 0,
@@ -175,7 +181,8 @@ class Filesystem(FileReader):
         Args:
             path: a symlink, hard link or special file there is replaced; its other names stay.
             content: bytes, or a stream that is read once from its position.
-            size_bytes: the length of the content in a stream.
+            size_bytes: the file's size, if its content is a stream.
+            data_extents: where the file has data, see `tree.Entry`; the stream then has only that.
             mode: permission bits.
             uid: owner.
             gid: group.
@@ -194,15 +201,22 @@ class Filesystem(FileReader):
         place = self._clear(path)
         inode = self.nodes.new(EntryType.FILE, mode, uid, gid, mtime_ns)
         ino = self.nodes.claim(place.directory, inode)
-        self.nodes.write_content(ino, inode, stream, size, path)
-        self._finish(place, ino, EntryType.FILE, xattrs)
+        self.nodes.write_content(ino, inode, FileData(path, stream, size, data_extents))
+        self._set_xattrs(path, ino, xattrs or {})
+        self.nodes.add_name(place.directory, place.name, ino, EntryType.FILE)
 
-    def _finish(
-        self, place: ResolvedPath, ino: int, kind: EntryType, xattrs: Mapping[str, bytes] | None
-    ) -> None:
-        for name in sorted(xattrs or {}):
-            self.nodes.set_xattr(ino, name, (xattrs or {})[name])
-        self.nodes.add_name(place.directory, place.name, ino, kind)
+    def _set_xattrs(self, path: str, ino: int, xattrs: Mapping[str, bytes]) -> None:
+        for name in sorted(xattrs):
+            try:
+                self.nodes.set_xattr(ino, name, xattrs[name])
+            except FilesystemError as err:
+                if err.code not in NO_XATTR:
+                    raise
+                raise FilesystemError(
+                    f"'{path}' in '{self.name}': {err.brief}",
+                    hint="leave the file out, or take the attribute off it: `setfattr -x`",
+                    code=err.code,
+                ) from err
 
     @_changes
     def make_directory(  # noqa: PLR0913 - all that a directory is, each by its name
@@ -227,8 +241,7 @@ class Filesystem(FileReader):
             return
         inode = self.nodes.new(EntryType.DIRECTORY, mode, uid, gid, mtime_ns)
         ino = self.nodes.make_directory(place.directory, place.name, inode)
-        for name in sorted(xattrs or {}):
-            self.nodes.set_xattr(ino, name, (xattrs or {})[name])
+        self._set_xattrs(path, ino, xattrs or {})
 
     @_changes
     def make_symlink(
@@ -242,7 +255,7 @@ class Filesystem(FileReader):
         inode = self.nodes.new(EntryType.SYMLINK, 0o777, uid, gid, mtime_ns)
         ino = self.nodes.claim(place.directory, inode)
         self.nodes.write_target(ino, inode, text)
-        self._finish(place, ino, EntryType.SYMLINK, None)
+        self.nodes.add_name(place.directory, place.name, ino, EntryType.SYMLINK)
 
     @_changes
     def link(self, path: str, existing: str) -> None:

@@ -31,19 +31,28 @@ class SharedLayer(Generic[S]):
 
 
 @dataclass(frozen=True)
+class OwnFile:
+    """A regular file of one disk alone."""
+
+    path: str
+    content: bytes
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
 class OwnLayer(Generic[S, W]):
     """What one disk gets for itself."""
 
     key: object
-    """What decides its bytes, but for the content of `files`."""
-    files: tuple[tuple[str, bytes], ...]
-    """Paths of regular files that it writes, and what they hold."""
+    """What decides its bytes, but for content and time of `files`."""
+    files: tuple[OwnFile, ...]
+    """Those that it writes."""
     write: Callable[[OpenedDisk, tuple[S, ...]], W]
-    """Given what the layers below returned. Called once for all disks that differ in content only."""
+    """Given what the layers below returned. Called once for all disks that differ in that only."""
 
     def template_key(self, block_bytes: int) -> object:
         """Equal for layers whose files take as many blocks each."""
-        return self.key, tuple((path, -(-len(content) // block_bytes)) for path, content in self.files)
+        return self.key, tuple((file.path, -(-len(file.content) // block_bytes)) for file in self.files)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import superblock as sb
 from bangerbuild.disk.attributes import ACL_NAMES, INLINE_DATA, acl_from_disk, check_name
-from bangerbuild.disk.content import allocate, attach, pieces, read_content, write_extents
+from bangerbuild.disk.content import allocate, attach, read_content, write_extents
 from bangerbuild.disk.directory import DIRECTORY, dots, pack_blocks
 from bangerbuild.disk.inode import (
     CASEFOLD_FL,
@@ -26,9 +26,8 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
-    from typing import BinaryIO
-
     from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.content import FileData
     from bangerbuild.disk.libext2fs import DirectoryEntry, Handle
     from bangerbuild.disk.superblock import Superblock
 
@@ -159,29 +158,29 @@ class Nodes:
         """Write an inode."""
         self.handle.write_inode(ino, inode.raw)
 
-    def write_content(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
-        """Write the content of a new inode, without holes, and the inode."""
-        self.handle.set_size(inode.raw, size)
+    def write_content(self, ino: int, inode: Inode, data: FileData) -> None:
+        """Write the content of a new inode, and the inode; what is no data becomes holes."""
+        self.handle.set_size(inode.raw, data.size_bytes)
         if not self._writes_extents:
-            self._write_by_library(ino, inode, content, size, name)
+            self._write_by_library(ino, inode, data)
             return
-        count = -(-size // self.handle.block_size)
-        runs = allocate(self.handle, self.handle.block_goal(ino), 0, count) if count else []
-        write_extents(self.handle, self.blocks, runs, pieces(content, size, name))
+        block_bytes, goal = self.handle.block_size, self.handle.block_goal(ino)
+        stretches = data.stretches(block_bytes)
+        runs = [run for first, count in stretches for run in allocate(self.handle, goal, first, count)]
+        write_extents(self.handle, self.blocks, runs, data.pieces(block_bytes))
         attach(self.handle, ino, inode, runs)
         self.save(ino, inode)
 
-    def _write_by_library(self, ino: int, inode: Inode, content: BinaryIO, size: int, name: str) -> None:
+    def _write_by_library(self, ino: int, inode: Inode, data: FileData) -> None:
         """Write block by block through libext2fs: needed for block maps and bigalloc, and slow."""
         if self.superblock.has_extents:
             inode.set_extents([])
         inode.size_bytes = 0
         self.save(ino, inode)
-        offset = 0
-        for piece in pieces(content, size, name):
+        for offset, piece in data.parts():
             self.handle.write_file(ino, offset, piece)
-            offset += len(piece)
-        written = self.inode(ino)  # libext2fs has set size, blocks and block map; times are set here
+        written = self.inode(ino)  # libext2fs has set blocks and block map; size and times are set here
+        self.handle.set_size(written.raw, data.size_bytes)
         for part in (slice(0x08, 0x14), slice(0x84, 0x90)):
             written.raw[part] = inode.raw[part]
         self.save(ino, written)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from bangerbuild.disk.content import Extents
     from bangerbuild.disk.inode import Stat
 
 
@@ -64,6 +65,7 @@ class OpenedDisk(Protocol):
         content: bytes | BinaryIO,
         *,
         size_bytes: int | None = None,
+        data_extents: Extents | None = None,
         mode: int = 0o644,
         uid: int = 0,
         gid: int = 0,

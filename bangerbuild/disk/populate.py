@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.disk import superblock as sb
 from bangerbuild.disk.bulk import BlockReserve, InodeTable, WriteBehind
-from bangerbuild.disk.content import attach, pieces, write_extents
+from bangerbuild.disk.content import FileData, attach, write_extents
 from bangerbuild.disk.directory import Name, dots, pack_blocks
 from bangerbuild.disk.inode import FILE_TYPES, INLINE_EXTENTS, Inode
 from bangerbuild.disk.nodes import FAST_SYMLINK_BYTES, MAX_LINKS, Nodes
@@ -23,7 +24,6 @@ from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from typing import BinaryIO
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.mapping import Run
@@ -205,13 +205,14 @@ class _NewTree:
             inode.size_bytes = entry.size_bytes
         else:
             self._handle.set_size(inode.raw, entry.size_bytes)
-        if not (stretches := _stretches(entry, self._handle.block_size)):
-            self._give_blocks(ino, inode, [])
-            return
+        data = FileData(entry.path, entry.content or BytesIO(), entry.size_bytes, entry.data_extents)
+        block_bytes = self._handle.block_size
+        stretches = data.stretches(block_bytes)
+        if stretches and entry.content is None:
+            raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
         runs = [run for first, count in stretches for run in self._reserve.take(first, count)]
         self._give_blocks(ino, inode, runs)
-        content = _aligned_content(entry, stretches, self._handle.block_size)
-        write_extents(self._handle, self._behind, runs, content)
+        write_extents(self._handle, self._behind, runs, data.pieces(block_bytes))
 
     def _give_blocks(self, ino: int, inode: Inode, runs: list[Run]) -> None:
         if len(runs) > INLINE_EXTENTS:
@@ -324,45 +325,3 @@ def _checked_name(name: str, entry: Entry) -> bytes:
 
 def _named(name: bytes, at: _NewLeaf | _NewDirectory) -> Name:
     return Name(name, at.ino, at.file_type if isinstance(at, _NewLeaf) else FILE_TYPES[EntryType.DIRECTORY])
-
-
-def _stretches(entry: Entry, block_bytes: int) -> list[tuple[int, int]]:
-    """The parts of a file that need blocks, as (first block, count)."""
-    if entry.data_extents is None:
-        return [(0, -(-entry.size_bytes // block_bytes))] if entry.size_bytes else []
-    found: list[tuple[int, int]] = []
-    end = 0
-    for offset, length in entry.data_extents:
-        if offset < end or length < 0 or offset + length > entry.size_bytes:
-            raise SourceError(f"'{entry.path}' has data from {offset} on where there can't be any")
-        end = offset + length
-        first, last = offset // block_bytes, -(-end // block_bytes)
-        if found and first <= sum(found[-1]):
-            found[-1] = (found[-1][0], max(last, sum(found[-1])) - found[-1][0])
-        elif length:
-            found.append((first, last - first))
-    return found
-
-
-def _aligned_content(entry: Entry, stretches: list[tuple[int, int]], block_bytes: int) -> Iterator[bytes]:
-    """An entry's content, with holes inside its stretches filled with zeros."""
-    if entry.content is None:
-        raise SourceError(f"'{entry.path}' has {entry.size_bytes} bytes, but no content")
-    if entry.data_extents is None:
-        return pieces(entry.content, entry.size_bytes, entry.path)
-    return _filled(entry.content, entry, stretches, block_bytes)
-
-
-def _filled(
-    content: BinaryIO, entry: Entry, stretches: list[tuple[int, int]], block_bytes: int
-) -> Iterator[bytes]:
-    extents = iter([*(entry.data_extents or ()), (1 << 63, 0)])
-    offset, length = next(extents)
-    for first, count in stretches:
-        at, end = first * block_bytes, (first + count) * block_bytes
-        while offset < end:
-            yield bytes(offset - at)
-            yield from pieces(content, length, entry.path)
-            at = offset + length
-            offset, length = next(extents)
-        yield bytes(end - at)

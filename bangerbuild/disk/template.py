@@ -3,8 +3,8 @@
 A `FileTemplate` is a whole file, for disks that are the same to the last byte.
 
 A `StoreTemplate` is an exception store, for stores over one base that get the same files, of as many blocks
-each. They are the same but for those blocks, the sizes in the inodes, and the inodes' checksums. libext2fs
-writes the first; each other one is its bytes with these replaced.
+each. They are the same but for those blocks, the sizes and mtimes in the inodes, and the inodes' checksums.
+libext2fs writes the first; each other one is its bytes with these replaced.
 
     inode  u32 size at 0x04, its upper half at 0x6C; u32 generation at 0x64;
            checksum: lower u16 at 0x7C, upper u16 at 0x82 where the inode reaches that far
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -108,21 +108,22 @@ class StoreTemplate:
         self._seed = _checksum_seed(superblock)
         self._files = [_FileInStore.of(file, store) for file in files]
 
-    def instantiate(self, path: Path, name: str, contents: Sequence[bytes]) -> str:
+    def instantiate(self, path: Path, name: str, files: Sequence[tuple[bytes, int]]) -> str:
         """Write a store's file; the digest of what it is then, as `clone.digest` gives it.
 
         Args:
             path: is there, of the size that the store shall have.
             name: what to call it in a message.
-            contents: of the files, in their order, each of as many blocks as the template's.
+            files: content and mtime (in nanoseconds) of each, in their order; of as many blocks as in the
+                template.
 
         Raises:
             SnapshotError: the store is too small.
         """
         data = bytearray(self._bytes)
-        for file, content in zip(self._files, contents, strict=True):
+        for file, (content, mtime_ns) in zip(self._files, files, strict=True):
             file.fill(data, content)
-            data[file.inode] = file.inode_of(data, len(content), self._seed)
+            data[file.inode] = file.inode_of(data, len(content), mtime_ns, self._seed)
         with RawFile(path, writable=True, durable=False) as target:
             target.name = name
             self._check_capacity(target.size_bytes, name)
@@ -146,8 +147,6 @@ class _FileInStore:
     inode: slice
     pieces: tuple[slice, ...]
     """Of the content."""
-    inodes: dict[int, bytes] = field(default_factory=dict)
-    """As they were once made, by the content's size in bytes."""
 
     @classmethod
     def of(cls, file: LocatedFile, store: SnapshotStore) -> Self:
@@ -162,15 +161,14 @@ class _FileInStore:
             data[piece] = content[done : done + length].ljust(length, b"\0")
             done += length
 
-    def inode_of(self, data: bytearray, size_bytes: int, seed: int | None) -> bytes:
-        """The inode for content of that size, made of the one that is there."""
-        if size_bytes not in self.inodes:
-            inode = Inode(data[self.inode])
-            inode.size_bytes = size_bytes
-            if seed is not None:
-                _put_checksum(inode, self.ino, seed)
-            self.inodes[size_bytes] = bytes(inode.raw)
-        return self.inodes[size_bytes]
+    def inode_of(self, data: bytearray, size_bytes: int, mtime_ns: int, seed: int | None) -> bytes:
+        """The inode for content of that size and time, made of the one that is there."""
+        inode = Inode(data[self.inode])
+        inode.size_bytes = size_bytes
+        inode.mtime_ns = mtime_ns
+        if seed is not None:
+            _put_checksum(inode, self.ino, seed)
+        return bytes(inode.raw)
 
 
 def _checksum_seed(superblock: bytes) -> int | None:

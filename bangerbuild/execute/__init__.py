@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeAlias
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.execute.jobs import Finished, Job
     from bangerbuild.model import Action, Host, Plan, Reporter
     from bangerbuild.store import Staged, Store
@@ -50,7 +51,7 @@ class ExecuteOptions:
     jobs: int
     keep_going: bool
     """Whether jobs that do not depend on a failed one are still started."""
-    epoch: int
+    epoch: Epoch
     offline: bool = False
     """Whether steps must not use the network."""
 

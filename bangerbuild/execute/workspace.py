@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.execute.job_template import JobOutput, JobTemplate
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model import Action, Json, Pin, Progress, Source, Verb
@@ -107,7 +108,7 @@ class JobWorkspace(Workspace):
         self,
         actions: Mapping[str, Action],
         store: Store,
-        epoch: int,
+        epoch: Epoch,
         shared: Shared,
         survey: Callable[[Source], Survey],
     ) -> None:
@@ -138,7 +139,7 @@ class JobWorkspace(Workspace):
 
     @property
     @override
-    def epoch(self) -> int:
+    def epoch(self) -> Epoch:
         return self._epoch
 
     @property

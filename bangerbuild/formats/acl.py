@@ -12,6 +12,7 @@ import struct
 
 from bangerbuild.formats.format_error import FormatError
 
+ACCESS = "system.posix_acl_access"
 _VERSION = struct.pack("<I", 2)
 _ENTRY = struct.Struct("<HHI")
 _MINIMAL_BYTES = len(_VERSION) + 3 * _ENTRY.size
@@ -55,6 +56,17 @@ def default_acl(text: str) -> bytes:
     if len(entries) > len(_BASE) and _MASK not in tags:
         raise FormatError(f"has an ACL without a mask: '{text}'")
     return _VERSION + b"".join(_ENTRY.pack(tag, bits, id_) for tag, id_, bits in entries)
+
+
+def with_mode(value: bytes, mode: int) -> bytes:
+    """An access ACL in binary form after a chmod, which sets its entries for owner, mask and others.
+
+    The group's bits are those of the mask; without one, which only a minimal ACL is, the group's own.
+    """
+    head, entries = value[: len(_VERSION)], list(_ENTRY.iter_unpack(value[len(_VERSION) :]))
+    group = _MASK if any(tag == _MASK for tag, _, _ in entries) else _GROUP_OBJ
+    new = {_USER_OBJ: mode >> 6 & 7, group: mode >> 3 & 7, _OTHER: mode & 7}
+    return head + b"".join(_ENTRY.pack(tag, new.get(tag, bits), id_) for tag, bits, id_ in entries)
 
 
 def check_binary(value: bytes) -> None:

@@ -86,7 +86,7 @@ def file_with_stat(path: Path, rules: TreeRules, *, written: str | None = None, 
     written = written or str(path)
     found = check_is_file(path, written)
     content = HostContent(lambda flags: os.open(path, flags & ~os.O_NOFOLLOW), identity(found), written)
-    xattrs = host_xattrs(os.fsencode(path.resolve()), written) if rules.xattrs else {}
+    xattrs = host_xattrs(os.fsencode(path), written, follow=True) if rules.xattrs else {}
     return _file("", found, rules, xattrs, content, holes=holes), found
 
 

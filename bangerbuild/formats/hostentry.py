@@ -8,13 +8,17 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild import modes
+from bangerbuild.formats import acl
 from bangerbuild.formats.hostfile import unreadable
 from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import BinaryIO
 
     from bangerbuild.formats.sparse import Extents
+    from bangerbuild.modes import Mode
 
 _DEVICES = frozenset({EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE})
 _KEPT_XATTRS = ("user.", "security.capability", "system.posix_acl_")
@@ -32,8 +36,12 @@ class TreeRules:
     """The host's owners, and its devices; else 0:0, and devices are skipped."""
     mtime_s: int | None = None
     """The time of every entry, in seconds; None: the host's."""
-    file_mode: int | None = None
+    file_mode: Mode | None = None
     """The permission bits of every regular file; None: the host's."""
+    directory_mode: Mode | None = None
+    """The same for every directory."""
+    top_mode: int | None = None
+    """The same for the top, if it is a directory: before all others."""
     exclude: tuple[str, ...] = ()
     """What is left out, in gitignore syntax relative to the top."""
     xattrs: bool = True
@@ -47,6 +55,16 @@ class TreeRules:
         if type_ in _DEVICES:
             return self.specials and self.keep_owner
         return self.specials if type_ is EntryType.FIFO else type_ is not EntryType.SOCKET
+
+    def mode_of(self, path: str, type_: EntryType, mode: int) -> int:
+        """The permission bits of what has these on the host."""
+        is_directory = type_ is EntryType.DIRECTORY
+        if is_directory and not path and self.top_mode is not None:
+            return self.top_mode
+        if is_directory or type_ is EntryType.FILE:
+            wanted = self.directory_mode if is_directory else self.file_mode
+            return modes.applied(wanted, mode, is_directory=is_directory)
+        return mode
 
 
 def host_entry(  # noqa: PLR0913 - what stat does not tell, each by its name
@@ -62,7 +80,9 @@ def host_entry(  # noqa: PLR0913 - what stat does not tell, each by its name
     """An entry with all that stat tells, and what it does not."""
     type_ = TYPES[stat.S_IFMT(found.st_mode)]
     is_file = type_ is EntryType.FILE
-    mode = rules.file_mode if is_file and rules.file_mode is not None else stat.S_IMODE(found.st_mode)
+    mode = rules.mode_of(path, type_, stat.S_IMODE(found.st_mode))
+    if acl.ACCESS in xattrs and mode != stat.S_IMODE(found.st_mode):
+        xattrs = {**xattrs, acl.ACCESS: acl.with_mode(xattrs[acl.ACCESS], mode)}
     return Entry(
         path,
         type_,
@@ -79,16 +99,26 @@ def host_entry(  # noqa: PLR0913 - what stat does not tell, each by its name
     )
 
 
-def host_xattrs(where: bytes | int, written: str) -> dict[str, bytes]:
-    """The extended attributes worth taking of an open file, or of a path, itself and not its target.
+def is_taken(xattr: str) -> bool:
+    """Whether an extended attribute of that name comes along with a host file."""
+    return xattr.startswith(_KEPT_XATTRS)
+
+
+def taken_xattrs(xattrs: Mapping[str, bytes] | None) -> dict[str, bytes]:
+    """Those of a file in a guest that may have come from the host."""
+    return {name: value for name, value in (xattrs or {}).items() if is_taken(name)}
+
+
+def host_xattrs(where: bytes | int, written: str, *, follow: bool = False) -> dict[str, bytes]:
+    """The extended attributes worth taking of an open file, or of a path: itself, or its target (`follow`).
 
     Raises:
         SourceError: they can't be read; `written` is what the message calls the file.
     """
-    follow = isinstance(where, int)
+    follow = follow or isinstance(where, int)
     try:
         names = os.listxattr(where, follow_symlinks=follow)
-        kept = sorted(name for name in names if name.startswith(_KEPT_XATTRS))
+        kept = sorted(filter(is_taken, names))
         return {name: os.getxattr(where, name, follow_symlinks=follow) for name in kept}
     except OSError as err:
         if err.errno in _NO_XATTRS:

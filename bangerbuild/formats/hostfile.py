@@ -120,6 +120,10 @@ class HostContent(io.RawIOBase):
         self._runs = list(extents)
         return extents
 
+    def is_whole(self, extents: Extents) -> bool:
+        """Whether these are all of the file."""
+        return list(extents) == self._whole()
+
     def read(self, size: int | None = -1, /) -> bytes:
         """The next `size` bytes, fewer only at the end; all that is left if it is negative."""
         if self.closed:
@@ -183,6 +187,14 @@ class HostContent(io.RawIOBase):
     def _check_same(self, fd: int) -> None:
         if identity(os.fstat(fd)) != self._seen:
             raise changed(self._written)
+
+
+def data_extents_of(content: BinaryIO) -> Extents | None:
+    """Where a content has data, which alone is read from now on; None: everywhere, as far as can be told."""
+    if not isinstance(content, HostContent):
+        return None
+    extents = content.skip_holes()
+    return None if content.is_whole(extents) else extents
 
 
 def data_extents(fd: int, size: int) -> Extents:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.formats.digest import Listing, digested
 from bangerbuild.formats.hostfile import HostContent, identity
 from bangerbuild.formats.names import bytes_of
+from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.digest import DigestCache
     from bangerbuild.formats.hostentry import TreeRules
     from bangerbuild.formats.hostfile import Identity
-    from bangerbuild.tree import Entry, EntryType
+    from bangerbuild.tree import Entry
 
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -68,6 +69,11 @@ class Survey:
     def paths(self) -> Iterator[str]:
         """The path of each entry."""
         return (one.entry.path for one in self._entries)
+
+    def mtimes(self) -> Iterator[tuple[str, int]]:
+        """The path and mtime, in nanoseconds, of each entry but for directories."""
+        entries = (one.entry for one in self._entries)
+        return ((entry.path, entry.mtime_ns) for entry in entries if entry.type is not EntryType.DIRECTORY)
 
     def entries(self, written: str) -> Iterator[tuple[Entry, str]]:
         """Each entry with the digest of its content, which can be read until the next entry is asked for.

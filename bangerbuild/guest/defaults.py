@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
+from bangerbuild.guest import fstab, identity, names, network, network_managers, network_scripts, sshd
+from bangerbuild.guest.network_managers.network_manager import guest_of
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
@@ -25,6 +26,7 @@ OWN_PATHS = frozenset(
         fstab.PATH,
         network_scripts.CONF_PATH,
         sshd.AUTHORIZED_KEYS,
+        *network_managers.OWN_PATHS,
     }
 )
 """The paths at which the defaults write content that differs between VMs."""
@@ -72,7 +74,7 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
         FilesystemError: a file of the image can't be read.
     """
     taken = _taken(vm, synced)
-    defaults = (_yielding(part, taken) for part in _defaults(vm, view))
+    defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
     unmounted = GuestEdits(warnings=tuple(_unmounted(vm, taken)))
     return GuestEdits.joined((*defaults, unmounted, own_changes(vm, view, synced)))
 
@@ -111,7 +113,7 @@ def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()
     return _yielding(identity.fresh_identity(view), _taken(vm, synced))
 
 
-def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
+def _defaults(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator[GuestEdits]:
     """Yield each default that is switched on, with its warnings."""
     if vm.guest.hostname:
         yield GuestEdits((names.hostname_file(vm.hostname),))
@@ -124,12 +126,20 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
         yield sshd.include_line(view)
     if vm.guest.network:
         yield network.bootstrap(vm.network, view)
+        yield _agreement(vm, view, taken)
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
         yield GuestEdits(tuple(_mount_points(mounts, view)))
         yield GuestEdits(
             (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
         )
+
+
+def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:
+    guest = guest_of(view, keeps_machine_id=not vm.guest.identity)
+    written = vm.guest.resolv_conf and bool(vm.network.dns)
+    declares_resolv_conf = written or names.RESOLV_CONF in taken
+    return network.agreement(vm.network, guest, declares_resolv_conf=declares_resolv_conf)
 
 
 def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDirectory]:
@@ -147,7 +157,10 @@ def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDir
 def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:
     owners = Owners(view)
     return tuple(
-        GuestFile(file.guest, file.content.encode(), file.mode, *owners.ids(file.owner)) for file in vm.files
+        GuestFile(
+            file.guest, file.content.encode(), file.mode, *owners.ids(file.owner), mtime_ns=file.mtime_ns
+        )
+        for file in vm.files
     )
 
 

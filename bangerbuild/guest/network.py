@@ -1,10 +1,12 @@
-"""Network mode `bootstrap`: a script in the guest that sets its address at every boot."""
+"""The address of a guest: a script that sets it at every boot, and network managers that agree on it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.guest import network_managers
 from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.guest.network_managers.network_manager import Guest, Interface
 from bangerbuild.guest.network_scripts import (
     CONF_PATH,
     OPENRC_LINK,
@@ -37,6 +39,17 @@ def bootstrap(network: Network, view: GuestView) -> GuestEdits:
     )
     init = init_system(view)
     return GuestEdits((*files, *_start(init)), (_NO_INIT_WARNING,) if init is None else ())
+
+
+def agreement(network: Network, guest: Guest, *, declares_resolv_conf: bool) -> GuestEdits:
+    """What keeps the image's own network managers from giving the interface another address.
+
+    It is needed where the kernel sets the address too (mode `cmdline`): they would remove it.
+    """
+    if network.mode == "none" or network.address is None or network.mac is None:
+        return GuestEdits()
+    interface = Interface(network.mac, network.address, network.gateway, network.dns, declares_resolv_conf)
+    return network_managers.settled(interface, guest)
 
 
 def _start(init: InitSystem | None) -> tuple[GuestChange, ...]:

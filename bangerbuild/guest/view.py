@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+_T = TypeVar("_T")
 
 
 class GuestView(Protocol):
@@ -20,3 +25,12 @@ class GuestView(Protocol):
 
     def mode(self, path: str) -> int | None:
         """The permission bits (07777) of what is there; None where nothing is."""
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names in a directory, sorted; empty where there is none."""
+
+    def link(self, path: str) -> str | None:
+        """The text of the symlink that is there, which is not followed; None of anything else."""
+
+    def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
+        """What `answer` works out of the image alone; asked once for all VMs that share the image."""

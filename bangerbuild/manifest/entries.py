@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from bangerbuild import modes
 from bangerbuild.declared import Disk, FileSync, InlineFile, Mount
 from bangerbuild.manifest.values import (
     MIN_DISK_BYTES,
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.declared import Times
     from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
+    from bangerbuild.modes import Mode
 
 _OWNER = "root:root"
 _WHAT = {"guest": "guest path", "target": "mount target", "name": "disk name"}
@@ -79,8 +82,15 @@ def _table_at(place: Location) -> Table:
 
 def _inline_file(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
     target = findings.attempt(place / "guest", guest_path, table["guest"], "")
-    mode = int(table.get("mode", "0644"), 8)
-    value = InlineFile(target, table["content"], mode, _owner(table, place, findings))
+    times = table.get("times", "fixed")
+    value = InlineFile(
+        target,
+        table["content"],
+        int(table.get("mode", "0644"), 8),
+        _owner(table, place, findings),
+        times,
+        place.document.mtime_ns if times == "host" else None,
+    )
     if target:
         yield DeclaredEntry(place, "guest", target, value)
 
@@ -89,13 +99,18 @@ def _file_sync(table: Table, place: Location, findings: Findings) -> Iterator[De
     target = findings.attempt(place / "guest", guest_path, table["guest"], "")
     directory = place.document.path.parent
     patterns = tuple(table.get("exclude", ()))
+    usual: Times = "fixed" if place.key[0] == "image" else "host"
+    times = table.get("times", usual)
     value = FileSync(
         host=findings.attempt(
             place / "host", partial(_host, directory), table["host"], HostPath(directory, "")
         ),
         guest=target,
-        mode=int(table["mode"], 8) if "mode" in table else None,
+        mode=_mode(table, "mode"),
+        directory_mode=_mode(table, "directory_mode"),
         owner=_owner(table, place, findings),
+        times=times,
+        unusual_times=times if times != usual else None,
         exclude=findings.attempt(place / "exclude", exclude_patterns, patterns, ()),
     )
     if target:
@@ -142,6 +157,10 @@ _REQUIRED: Mapping[str, set[str]] = {
 
 def _host(directory: Path, text: str) -> HostPath:
     return existing(host_path(text, directory), "either")
+
+
+def _mode(table: Table, key: str) -> Mode | None:
+    return modes.parsed(table[key]) if key in table else None
 
 
 def _owner(table: Table, place: Location, findings: Findings) -> str:

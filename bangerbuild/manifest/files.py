@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import tomllib
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ class ManifestFile:
     path: Path
     """As the user named it, the including file's directory in front."""
     text: str = ""
+    mtime_ns: int = 0
     tree: Table = field(default_factory=dict)
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
@@ -97,7 +99,7 @@ class ManifestReader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = ManifestFile(path, _text(path, included=named_at is not None))
+                document = ManifestFile(path, *_text(path, included=named_at is not None))
                 self.documents[path.resolve()] = document
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
@@ -133,13 +135,17 @@ def _expanded(name: str) -> Path:
         return Path(name)
 
 
-def _text(path: Path, *, included: bool) -> str:
-    """The text of a manifest. One that a user names may be a pipe; one that a file includes is a file."""
+def _text(path: Path, *, included: bool) -> tuple[str, int]:
+    """What a file holds, and its mtime in nanoseconds.
+
+    A manifest that a user names may be a pipe; one that a file includes is a file.
+    """
     if included and path.exists() and not path.is_file() and not path.is_dir():
         raise OSError(errno.EINVAL, "no regular file", str(path))
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        mtime_ns, raw = os.fstat(file.fileno()).st_mtime_ns, file.read()
     try:
-        return raw.decode("utf-8-sig")  # an editor's byte order mark does no harm
+        return raw.decode("utf-8-sig"), mtime_ns  # an editor's byte order mark does no harm
     except UnicodeDecodeError as err:
         line = raw.count(b"\n", 0, err.start) + 1
         raise _NotTomlError(f"not UTF-8: byte {raw[err.start]:#04x} on this line", line) from err

@@ -2,7 +2,8 @@
 
 A step becomes JSON under its manifest keys. A field's metadata may rename it (`key`), omit it (`recipe:
 False`, for fields that do not affect the bytes), or keep only its digest (`digest`, for content that may be
-secret).
+secret), or omit it while it has one value (`unless`: that of the bytes that were made before there was such a
+key).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from bangerbuild.model.reason import Json
     from bangerbuild.model.step import Step
 
-    _Parts: TypeAlias = tuple[tuple[str, str, bool], ...]
+    _Parts: TypeAlias = tuple[tuple[str, str, bool, object], ...]
 
 FINGERPRINT_LENGTH = 32
 """Hex digits: 128 bits, enough to make collisions practically impossible."""
@@ -31,6 +32,7 @@ IDENTITY_KEYS = ("guest", "target", "name")
 """The keys that identify an entry of an array of tables, by precedence."""
 
 
+_NEVER = object()
 _known_parts: dict[type, _Parts | None] = {}
 
 
@@ -159,8 +161,10 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
     """Put a value into a flat table; an empty tuple is omitted, so that it is never reported as added."""
     parts = _parts(type(value))
     if parts is not None:
-        for name, key, is_digest in parts:
+        for name, key, is_digest, unless in parts:
             part = getattr(value, name)
+            if part == unless:
+                continue
             _flatten(f"{prefix}.{key}" if prefix else key, _digest(part) if is_digest else part, flat)
     elif isinstance(value, tuple) and value and all(_parts(type(item)) is not None for item in value):
         for item in value:
@@ -171,7 +175,9 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
 
 
 def _parts(owner: type) -> _Parts | None:
-    """The fields of a dataclass for a recipe: name, manifest key, whether only a digest is kept (cached).
+    """The fields of a dataclass for a recipe (cached).
+
+    Of each its name, its manifest key, whether only a digest is kept, and the value with which it is omitted.
 
     None if it is no dataclass.
     """
@@ -184,7 +190,12 @@ def _found_parts(owner: type) -> _Parts | None:
     if not is_dataclass(owner):
         return None
     return tuple(
-        (part.name, str(part.metadata.get("key", part.name)), bool(part.metadata.get("digest")))
+        (
+            part.name,
+            str(part.metadata.get("key", part.name)),
+            bool(part.metadata.get("digest")),
+            part.metadata.get("unless", _NEVER),
+        )
         for part in fields(owner)
         if part.metadata.get("recipe", True)
     )

@@ -6,13 +6,11 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bangerbuild.epoch import Epoch
 from bangerbuild.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DEFAULT_EPOCH = 946_684_800
-"""1 January 2000: far from 0, which the ext4 tools take for "now"."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,18 @@ class RunOptions:
             raise UsageError(f"lock_seconds is {self.lock_seconds}", hint="give 0 or more seconds")
 
 
-def epoch() -> int:
-    """Seconds since 1970 for every time that we make ourselves.
+def epoch() -> Epoch:
+    """The time for all that we make ourselves.
 
     Raises:
         UsageError: SOURCE_DATE_EPOCH is set to something else than a positive whole number.
     """
-    text = os.environ.get("SOURCE_DATE_EPOCH", str(DEFAULT_EPOCH))
+    text = os.environ.get("SOURCE_DATE_EPOCH")
+    if text is None:
+        return Epoch()
     if not text.isascii() or not text.isdigit() or not 0 < int(text) < 1 << 32:
         raise UsageError(
             f"SOURCE_DATE_EPOCH is '{text}': it must be a number of seconds from 1 to {(1 << 32) - 1}",
             hint="unset SOURCE_DATE_EPOCH",
         )
-    return int(text)
+    return Epoch(int(text), is_set=True)

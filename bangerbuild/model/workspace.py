@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model.content import Pin, Source
     from bangerbuild.model.reason import Json, Verb
@@ -21,8 +22,8 @@ class View(Protocol):
     """What a step may read."""
 
     @property
-    def epoch(self) -> int:
-        """Seconds since 1970 for every time that we make ourselves (SOURCE_DATE_EPOCH)."""
+    def epoch(self) -> Epoch:
+        """The time for all that we make ourselves."""
 
     def artifact(self, step_id: str) -> str:
         """The name of an input's first artifact, relative to the store."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.formats.hostentry import TreeRules
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model import Source
@@ -71,7 +72,7 @@ class LocalHost(Host):
         surveys: the trees that were walked already; None: none was.
     """
 
-    def __init__(self, store: Store, epoch: int, surveys: Surveys | None = None) -> None:
+    def __init__(self, store: Store, epoch: Epoch, surveys: Surveys | None = None) -> None:
         self._cache = _StoredDigests(store)
         self._surveys = Surveys() if surveys is None else surveys
         self._epoch = epoch
@@ -95,7 +96,7 @@ class LocalHost(Host):
     @override
     def version(self, tool: str) -> str:
         if tool == "SOURCE_DATE_EPOCH":
-            return str(self._epoch)
+            return self._epoch.version
         if tool not in self._versions:
             self._versions[tool] = VERSIONS[tool]()
         return self._versions[tool]

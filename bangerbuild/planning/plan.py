@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
@@ -48,7 +49,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     store: Store,
     host: Host,
     *,
-    epoch: int,
+    epoch: Epoch,
     pins: Mapping[str, Pin] = MappingProxyType({}),
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
@@ -80,7 +81,7 @@ class Planner:
 
     store: Store
     host: Host
-    epoch: int
+    epoch: Epoch
     pins: Mapping[str, Pin]
     forced: frozenset[str]
     previews: bool
@@ -337,7 +338,7 @@ class PlanView:
 
     store: Store
     actions: Mapping[str, Action]
-    epoch: int
+    epoch: Epoch
     host: Host
 
     def artifact(self, step_id: str) -> str:

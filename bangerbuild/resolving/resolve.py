@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import Manifest
+    from bangerbuild.epoch import Epoch
     from bangerbuild.model import Pin, Progress, Record, Source
     from bangerbuild.resolving.pins import ResolveOptions
     from bangerbuild.store import Store
@@ -26,7 +27,7 @@ class Asking:
     """An `AskContext`, and the store, which is opened only if something is to be asked of it."""
 
     store: Path
-    epoch: int
+    epoch: Epoch
     offline: bool
     progress: Progress = field(compare=False)
     opened: Store | None = field(default=None, compare=False)

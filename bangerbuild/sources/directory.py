@@ -11,7 +11,7 @@ from typing_extensions import override
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.host.home import expanded
-from bangerbuild.model import Source
+from bangerbuild.model import NO_RECIPE, Source
 from bangerbuild.sources.bases import DeclaredSize, Independent, NeverLocked
 from bangerbuild.sources.source import Content, EntryTree, FilesystemKind
 
@@ -24,10 +24,17 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import OpenContext, SourceTable
     from bangerbuild.tree import Entry
 
+TOP_MODE = 0o755
+
 
 @dataclass(frozen=True)
 class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
-    """A directory of the host. Owners become 0:0 unless `keep_owner`."""
+    """A directory of the host. Owners become 0:0 unless `keep_owner`.
+
+    The mode of a directory that mktemp or a umask has made is none for the `/` of a guest, in which nobody
+    but root could run anything: that is 0755 unless `keep_owner`. A work disk's top, which is root's home,
+    has the host's.
+    """
 
     word: ClassVar[str] = "directory"
     keys: ClassVar[tuple[str, ...]] = ("owner",)
@@ -37,11 +44,15 @@ class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
     path: HostPath
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     keep_owner: bool = field(default=False, metadata={"key": "owner"})
+    top_mode: int | None = field(default=None, metadata=NO_RECIPE)
+    """Of the top; None: the host's. What comes of it counts, as part of the tree."""
 
     @classmethod
     @override
     def read(cls, table: SourceTable) -> Self | None:
-        return cls(table.directory("directory"), table.size("size"), table.get("owner") == "keep")
+        keep_owner = table.get("owner") == "keep"
+        top_mode = None if keep_owner or table.key == "work_seed" else TOP_MODE
+        return cls(table.directory("directory"), table.size("size"), keep_owner, top_mode)
 
     @classmethod
     @override
@@ -64,13 +75,13 @@ class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
     @override
     def reads(self, role: str) -> tuple[Source, ...]:
         """The whole tree."""
-        rules = TreeRules(keep_owner=self.keep_owner)
+        rules = TreeRules(keep_owner=self.keep_owner, top_mode=self.top_mode)
         return (Source(f"{role}.directory", self.path.path, self.written, rules),)
 
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        rules = TreeRules(keep_owner=self.keep_owner, mtime_s=context.epoch)
+        rules = TreeRules(keep_owner=self.keep_owner, mtime_s=context.epoch, top_mode=self.top_mode)
 
         @contextmanager
         def entries() -> Iterator[Iterator[Entry]]:

@@ -80,6 +80,18 @@ def _change_differences(disk: OpenedDisk, change: GuestChange) -> Iterator[FileD
 
 
 def _entry_differences(disk: OpenedDisk, item: PlacedEntry) -> Iterator[FileDiff]:
+    found = list(_but_for_xattrs(disk, item))
+    if not found and item.entry.type is EntryType.FILE:
+        found += _noted(item.guest, _xattrs_note(ledger.xattrs(disk, item.guest) or {}, item.entry.xattrs))
+    yield from found
+
+
+def _xattrs_note(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str | None:
+    names = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    return f"extended attributes change: {', '.join(names)}" if names else None
+
+
+def _but_for_xattrs(disk: OpenedDisk, item: PlacedEntry) -> Iterator[FileDiff]:
     entry = item.entry
     if entry.type is EntryType.DIRECTORY:
         yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)

@@ -31,7 +31,7 @@ class DiskPatch(StepKind, ABC):
     """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
 
     kind: ClassVar[str]
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ()
     tools: ClassVar[tuple[str, ...]] = ("libext2fs", "SOURCE_DATE_EPOCH")
@@ -125,7 +125,7 @@ class DiskPatch(StepKind, ABC):
                 trees = patching.trees(view, self.file_syncs)
                 wanted = self.wanted(now, trees.paths)
                 lines = self._before(disk, view)
-                entries = patching.synced(self, now, trees, _ignore)
+                entries = patching.synced(self, now, trees, _ignore, view.epoch)
                 known = lines if is_untouched else {}
                 diffs = tuple(differences.differences(disk, wanted.changes, entries, known))
                 base = image if "base" in view.facts(self.changes) else None
@@ -206,7 +206,7 @@ class DiskPatch(StepKind, ABC):
         now = self.guest_now(known, disk)
         trees = patching.trees(workspace, self.file_syncs)
         wanted = self.wanted(now, trees.paths)
-        entries = patching.synced(self, now, trees, workspace.warn)
+        entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch)
         is_new = workspace.is_new(workspace.artifact(self.changes))
         before = {} if is_new else self._before(disk, workspace)
         if is_new:
@@ -215,6 +215,7 @@ class DiskPatch(StepKind, ABC):
             changes = tuple(ledger.still_needed(disk, wanted.changes))
             needed = GuestEdits(changes, wanted.warnings)
             synced = self._write(disk, entries, needed, workspace, before)
+            patching.set_times(disk, set(wanted.changes) - set(changes), workspace.epoch)
             lines = {**synced, **ledger.of_changes(wanted.changes)}
         ledger.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
@@ -246,7 +247,7 @@ class DiskPatch(StepKind, ABC):
         `before` is what the last run wrote on this disk; None: nothing has been written on it yet.
         """
         synced = patching.sync(disk, entries, before or {}, spare_same=before is not None)
-        patching.make(disk, wanted.changes)
+        patching.make(disk, wanted.changes, workspace.epoch)
         for warning in wanted.warnings:
             workspace.warn(warning)
         return {**synced, **ledger.of_changes(wanted.changes)}
@@ -275,6 +276,9 @@ class _DiskView:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
+        self.names = image.names
+        self.link = image.link
+        self.once = image.once
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:

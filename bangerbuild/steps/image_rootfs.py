@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from bangerbuild.declared import Manifest
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.sources.source import ImageSource
 
@@ -26,7 +27,6 @@ class ImageRootfs(Unopened):
     """One immutable image; with its fingerprint in the path, another recipe never touches its bytes."""
 
     kind: ClassVar[str] = "image-rootfs"
-    format: ClassVar[int] = 2
     exclusive: ClassVar[bool] = False
     changes: ClassVar[None] = None
     tools: ClassVar[tuple[str, ...]] = image_source.TOOLS
@@ -41,6 +41,11 @@ class ImageRootfs(Unopened):
         """One for each image."""
         for image in manifest.images.values():
             yield cls(image.name, image.rootfs, Files(image.files, image.file_syncs))
+
+    @property
+    @override
+    def format(self) -> int:
+        return 2 if self.files == image_files.NONE else 3
 
     @property
     @override
@@ -69,4 +74,14 @@ class ImageRootfs(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        return image_source.build(self.rootfs, target, workspace, files=self.files)
+        return image_source.build(self.rootfs, target, workspace, files=self.files, oddities=_oddities)
+
+
+def _oddities(top: Stat) -> Iterator[str]:
+    """What is wrong with the top of a root filesystem, as one that was packed from a temporary directory."""
+    if not top.mode & 0o001:
+        yield f"has mode {top.mode:04o}: in the guest nobody but root reaches anything; make it 0755 there"
+    if top.mode & 0o022:
+        yield f"has mode {top.mode:04o}: others than root can replace what is in it; make it 0755 there"
+    if top.uid:
+        yield f"belongs to user {top.uid}, who can replace what is in it; make it root's there"

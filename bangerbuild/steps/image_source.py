@@ -19,9 +19,10 @@ from bangerbuild.steps import image_content, image_files
 from bangerbuild.steps.image_tree import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.model import Json, Workspace
     from bangerbuild.sources.source import DiskImage, ImageSource
     from bangerbuild.steps.image_content import Adapt
@@ -40,6 +41,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
     label: str = "",
     adapt: Adapt = image_content.as_is,
     files: Files = image_files.NONE,
+    oddities: Callable[[Stat], Iterable[str]],
 ) -> Mapping[str, Json]:
     """Write the image to `target`, which does not exist; facts to remember.
 
@@ -50,6 +52,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
         label: what the filesystem is called; empty: as the source has it.
         adapt: what becomes of a tree's entries on the way.
         files: what is written into it then.
+        oddities: what there is to warn of in its top.
 
     Raises:
         SourceError: the source can't be had or read, or holds what can't be taken.
@@ -63,10 +66,20 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
             if label:
                 check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
-        image_files.write(files, content.added, target, source.written, workspace)
+        more = image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
+    for oddity in oddities(_top(target)):
+        workspace.warn(f"'/' in '{source.written}' {oddity}")
     target.chmod(0o444)
-    return {**content.facts, "source": source.written, "size_bytes": target.stat().st_size}
+    return {**content.facts, **more, "source": source.written, "size_bytes": target.stat().st_size}
+
+
+def _top(target: Path) -> Stat:
+    with RawFile(target) as blocks, Filesystem(blocks) as disk:
+        found = disk.stat("/")
+    if found is None:  # pragma: no cover - e2fsck has seen it
+        raise FilesystemError(f"'{target.name}' has no root directory")
+    return found
 
 
 def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import Manifest
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
     from bangerbuild.sources.source import ImageSource
     from bangerbuild.tree import Entry
@@ -83,7 +84,9 @@ class ImageWorkSeed(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        facts = image_source.build(self.work_seed, target, workspace, label=LABEL, adapt=flattened)
+        facts = image_source.build(
+            self.work_seed, target, workspace, label=LABEL, adapt=flattened, oddities=_oddities
+        )
         if facts["form"] == image_content.FILESYSTEM and _is_nested(target):
             self._flatten(target, workspace)
         return facts
@@ -111,3 +114,9 @@ def _is_nested(path: Path) -> bool:
 def _flattened_disk(path: Path) -> Iterator[Iterator[Entry]]:
     with RawFile(path) as blocks, Filesystem(blocks) as seed:
         yield flattened(entry for entry in seed.walk() if entry.path != "lost+found")
+
+
+def _oddities(top: Stat) -> Iterator[str]:
+    """What is wrong with the top of a work disk, which is root's home or a data directory: 0700 is fine."""
+    if top.mode & 0o1002 == 0o002:
+        yield f"has mode {top.mode:04o}: everybody in the guest can replace what is in it; make it 0755 there"

@@ -1,6 +1,7 @@
 """The ledger of a patch, kept in the store: what it wrote into a guest, a line of words for each guest path.
 
 file MODE UID:GID SIZE SHA256
+file MODE UID:GID SIZE SHA256 XATTRS    with the digest of its extended attributes, if it was given any
 symlink UID:GID TARGET
 directory MODE UID:GID          made so, whether it was there or not
 directory                       was there, and keeps what it had
@@ -14,6 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.formats.hostentry import taken_xattrs
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
@@ -21,11 +23,15 @@ from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.formats.sparse import Extents
     from bangerbuild.tree import GuestChange
 
 PLAIN_DIRECTORY = "directory"
 NEW_DIRECTORY = "new directory"
+_ZEROS = memoryview(bytes(1 << 20))
+_WORDS_WITH_XATTRS = 6
 
 
 def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
@@ -49,6 +55,20 @@ def file(mode: int, uid: int, gid: int, size_bytes: int, digest: str) -> str:
     return f"file {mode:04o} {uid}:{gid} {size_bytes} {digest}"
 
 
+def xattrs(disk: OpenedDisk, path: str) -> dict[str, bytes] | None:
+    """The extended attributes of a file that may have come from the host; None: they are damaged."""
+    try:
+        return taken_xattrs(disk.get_xattrs(path, follow=False))
+    except FilesystemError:
+        return None
+
+
+def xattrs_digest(xattrs: Mapping[str, bytes]) -> str:
+    """The sixth word of the line of a file that has such."""
+    listed = str(sorted((name, value.hex()) for name, value in xattrs.items()))
+    return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def is_directory(line: str) -> bool:
     """Whether it is the line of a directory."""
     return line == NEW_DIRECTORY or line.startswith(PLAIN_DIRECTORY)
@@ -60,20 +80,47 @@ def symlink(uid: int, gid: int, target: str) -> str:
 
 
 class Hashed:
-    """A stream that is hashed while it is read."""
+    """A stream that is hashed while it is read.
 
-    def __init__(self, stream: BinaryIO) -> None:
+    Args:
+        stream: from its start.
+        extents: where the file has data, if the stream has only that, see `tree.Entry`.
+    """
+
+    def __init__(self, stream: BinaryIO, extents: Extents | None = None) -> None:
         self._stream = stream
         self._hasher = hashlib.sha256()
+        self._hashed_bytes = 0
+        self._extents = None if extents is None else list(extents)
 
     def read(self, size: int = -1) -> bytes:
         """Read up to `size` bytes, all if it is negative, and hash them."""
         piece = self._stream.read(size)
-        self._hasher.update(piece)
+        if self._extents is None:
+            self._hasher.update(piece)
+        else:
+            self._hash_into(memoryview(piece), self._extents)
         return piece
 
-    def digest(self) -> str:
-        """SHA-256 of all that was read, in hex."""
+    def _hash_into(self, piece: memoryview, extents: list[tuple[int, int]]) -> None:
+        """Hash data, with zeros for the holes before each of its parts."""
+        while piece:
+            offset, length = extents[0]
+            self._hash_zeros(offset - self._hashed_bytes)
+            part, piece = piece[:length], piece[length:]
+            self._hasher.update(part)
+            self._hashed_bytes += len(part)
+            extents[:1] = [(offset + len(part), length - len(part))] if len(part) < length else []
+
+    def _hash_zeros(self, count: int) -> None:
+        for at in range(0, count, len(_ZEROS)):
+            self._hasher.update(_ZEROS[: count - at])
+        self._hashed_bytes += count
+
+    def digest(self, size_bytes: int) -> str:
+        """SHA-256 of the file of this size, in hex, once all its data was read."""
+        if self._extents is not None:
+            self._hash_zeros(size_bytes - self._hashed_bytes)
         return self._hasher.hexdigest()
 
 
@@ -90,8 +137,8 @@ def is_there(disk: OpenedDisk, path: str, line: str) -> bool:
 def _line(disk: OpenedDisk, path: str, expected: str) -> str | None:
     """What is there, in as many words as are expected; a file is read only if the rest is the same."""
     found = disk.stat(path, follow=expected.startswith(PLAIN_DIRECTORY))
-    if found is None:
-        return None
+    if found is None or found.type is EntryType.FILE:
+        return None if found is None else _file_line(disk, path, found, expected)
     owner = f"{found.uid}:{found.gid}"
     if found.type is EntryType.DIRECTORY:
         return (
@@ -99,10 +146,18 @@ def _line(disk: OpenedDisk, path: str, expected: str) -> str | None:
         )
     if found.type is EntryType.SYMLINK:
         return f"symlink {owner} {found.target}"
-    if found.type is not EntryType.FILE:
-        return str(found.type.value)
-    start = f"file {found.mode:04o} {owner} {found.size_bytes} "
-    return start + _digest(disk, path) if expected.startswith(start) else start
+    return str(found.type.value)
+
+
+def _file_line(disk: OpenedDisk, path: str, found: Stat, expected: str) -> str:
+    start = f"file {found.mode:04o} {found.uid}:{found.gid} {found.size_bytes} "
+    if not expected.startswith(start):
+        return start
+    line = start + _digest(disk, path)
+    if len(expected.split()) < _WORDS_WITH_XATTRS:
+        return line
+    found_xattrs = xattrs(disk, path)
+    return line if found_xattrs is None else f"{line} {xattrs_digest(found_xattrs)}"
 
 
 def _digest(disk: OpenedDisk, path: str) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import fnmatch
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.epoch import NANOSECONDS
 from bangerbuild.errors import FilesystemError
 from bangerbuild.formats.hostentry import TreeRules
-from bangerbuild.formats.hostfile import changed
+from bangerbuild.formats.hostfile import changed, data_extents_of
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import Source
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import FileSync
     from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
@@ -46,17 +49,23 @@ class PlacedEntry:
     """What messages call it on the host."""
     link_target: str = ""
     """The guest path that a hard link is a further name of."""
+    fixed_mtime_ns: int = 0
+    """Of a file or symlink, the mtime that is told from its content."""
+    made_mtime_ns: int = 0
+    """Of directories that are made, and once of files too."""
 
 
 def rules(sync: FileSync) -> TreeRules:
     """What a file_sync takes of the host's tree."""
-    return TreeRules(file_mode=sync.mode, exclude=sync.exclude, xattrs=False, specials=False)
+    return TreeRules(
+        file_mode=sync.mode, directory_mode=sync.directory_mode, exclude=sync.exclude, specials=False
+    )
 
 
 def source(sync: FileSync) -> Source:
     """The host's tree below a directory, or the one file with an empty path, as a step's source.
 
-    Sockets, devices and FIFOs are left out with a warning; xattrs, times and holes are the host's own affair.
+    Sockets, devices and FIFOs are left out with a warning.
     """
     role = f"file_sync[{sync.guest}]"
     return Source(role, sync.host.path, sync.host.written, rules(sync), surveyed=True)
@@ -67,10 +76,18 @@ def guest_path(sync: FileSync, path: str) -> str:
     return f"{sync.guest}/{path}" if path else sync.guest
 
 
-def placed(sync: FileSync, entry: Entry, digest: str) -> PlacedEntry:
-    """An entry of the host's tree with its place in the guest."""
+def placed(sync: FileSync, entry: Entry, digest: str, epoch: Epoch) -> PlacedEntry:
+    """An entry of the host's tree with its place in the guest, and its time there."""
     written = f"{sync.host.written}/{entry.path}" if entry.path else sync.host.written
-    return PlacedEntry(guest_path(sync, entry.path), entry, digest, written, guest_path(sync, entry.target))
+    fixed = epoch.of_content(digest) if digest else epoch.of_bytes(os.fsencode(entry.target))
+    if entry.type is EntryType.DIRECTORY:
+        fixed = epoch * NANOSECONDS
+    is_host = sync.times == "host" and entry.type is not EntryType.DIRECTORY
+    timed = replace(entry, mtime_ns=epoch.of_host(entry.mtime_ns) if is_host else fixed)
+    target = guest_path(sync, entry.target)
+    return PlacedEntry(
+        guest_path(sync, entry.path), timed, digest, written, target, fixed, epoch * NANOSECONDS
+    )
 
 
 @dataclass(frozen=True)
@@ -108,9 +125,9 @@ def shared_trees(view: View, syncs: Sequence[FileSync]) -> Iterator[Trees]:
 
 
 def synced(
-    declared: DeclaredFiles, now: GuestView, brought: Trees, warn: Callable[[str], None]
+    declared: DeclaredFiles, now: GuestView, brought: Trees, warn: Callable[[str], None], epoch: Epoch
 ) -> Iterator[PlacedEntry]:
-    """What file_syncs bring, with the guest's numbers for their owners; a declared file of one path wins.
+    """What file_syncs bring, with the guest's owners and the times there; a declared file of one path wins.
 
     Where it wins over the first of several names of a file, the next name is the file, and the others are
     links to that.
@@ -123,7 +140,7 @@ def synced(
             warn(f"'{written}/{path}' is a {kind.value} and is left out")
         lost: dict[str, PlacedEntry] = {}
         for entry, digest in survey.entries(written):
-            item = placed(sync, replace(entry, uid=uid, gid=gid), digest)
+            item = placed(sync, replace(entry, uid=uid, gid=gid), digest, epoch)
             if normal(item.guest) in taken:
                 if entry.type is not EntryType.HARD_LINK:
                     lost[entry.path] = item
@@ -133,33 +150,65 @@ def synced(
                 yield item
             elif first.entry.path == entry.target:  # none of its other names came yet
                 again = replace(survey.entry(entry.target, written), path=entry.path, uid=uid, gid=gid)
-                lost[entry.target] = placed(sync, again, first.digest)
+                lost[entry.target] = placed(sync, again, first.digest, epoch)
                 yield lost[entry.target]
             else:
-                yield placed(sync, replace(item.entry, target=first.entry.path), "")
+                yield placed(sync, replace(item.entry, target=first.entry.path), "", epoch)
 
 
-def make(disk: OpenedDisk, changes: Iterable[GuestChange]) -> None:
+def make(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None:
     """Make these changes on a disk, in their order."""
     for change in changes:
-        _MAKERS[type(change)](disk, change)
+        _MAKERS[type(change)](disk, change, epoch)
 
 
-def _make_file(disk: OpenedDisk, change: GuestFile) -> None:
-    disk.write_file(change.path, change.content, mode=change.mode, uid=change.uid, gid=change.gid)
+def mtime_ns(change: GuestFile, epoch: Epoch) -> int:
+    """The mtime that a file gets in a guest."""
+    return epoch.of_bytes(change.content) if change.mtime_ns is None else epoch.of_host(change.mtime_ns)
 
 
-def _make_directory(disk: OpenedDisk, change: GuestDirectory) -> None:
+def set_times(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None:
+    """Give files that are there as they shall be the mtime that goes with their `times`, see `_set_time`."""
+    for change in changes:
+        if isinstance(change, GuestFile):
+            fixed_ns = epoch.of_bytes(change.content)
+            _set_time(disk, change.path, mtime_ns(change, epoch), fixed_ns, epoch * NANOSECONDS)
+
+
+def _set_time(disk: OpenedDisk, path: str, wanted_ns: int, fixed_ns: int, made_ns: int) -> None:
+    """Set the mtime of a file that is not written anew.
+
+    A time of the host stays as it was written, because a file that was only touched on the host is no change.
+    """
+    found = disk.stat(path, follow=False)
+    if found is None or found.mtime_ns == wanted_ns:
+        return
+    if wanted_ns == fixed_ns or found.mtime_ns in {fixed_ns, made_ns}:
+        disk.set_attributes(path, mtime_ns=wanted_ns, follow=False)
+
+
+def _make_file(disk: OpenedDisk, change: GuestFile, epoch: Epoch) -> None:
+    disk.write_file(
+        change.path,
+        change.content,
+        mode=change.mode,
+        uid=change.uid,
+        gid=change.gid,
+        mtime_ns=mtime_ns(change, epoch),
+    )
+
+
+def _make_directory(disk: OpenedDisk, change: GuestDirectory, _epoch: Epoch) -> None:
     if disk.stat(change.path) is None:
         disk.make_directory(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
     disk.set_attributes(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
 
 
-def _make_symlink(disk: OpenedDisk, change: GuestSymlink) -> None:
+def _make_symlink(disk: OpenedDisk, change: GuestSymlink, _epoch: Epoch) -> None:
     disk.make_symlink(change.path, change.target)
 
 
-def _remove(disk: OpenedDisk, change: GuestRemoval) -> None:
+def _remove(disk: OpenedDisk, change: GuestRemoval, _epoch: Epoch) -> None:
     for path in list(matching(disk, change.path)):
         disk.remove(path)
 
@@ -178,8 +227,8 @@ def matching(disk: OpenedDisk, pattern: str) -> Iterator[str]:
     yield from (str(path.parent / name) for name in names)
 
 
-_MAKERS: Mapping[type, Callable[[OpenedDisk, object], None]] = cast(
-    "Mapping[type, Callable[[OpenedDisk, object], None]]",
+_MAKERS: Mapping[type, Callable[[OpenedDisk, object, Epoch], None]] = cast(
+    "Mapping[type, Callable[[OpenedDisk, object, Epoch], None]]",
     {
         GuestFile: _make_file,
         GuestDirectory: _make_directory,
@@ -224,7 +273,15 @@ def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
     if found is None or (found.type, found.links) != (EntryType.FILE, 1):
         return None
     line = file_line(item)
-    return line if ledger.is_there(disk, item.guest, line) else None
+    if not ledger.is_there(disk, item.guest, line) or not _has_attributes(disk, item):
+        return None
+    _set_time(disk, item.guest, item.entry.mtime_ns, item.fixed_mtime_ns, item.made_mtime_ns)
+    return line
+
+
+def _has_attributes(disk: OpenedDisk, item: PlacedEntry) -> bool:
+    """Whether a file has the attributes that it shall have, and none that it had once."""
+    return ledger.xattrs(disk, item.guest) == item.entry.xattrs
 
 
 def lines_of(entries: Iterable[PlacedEntry]) -> dict[str, str]:
@@ -246,7 +303,8 @@ def lines_of(entries: Iterable[PlacedEntry]) -> dict[str, str]:
 def file_line(item: PlacedEntry) -> str:
     """The line of a file with the content that was planned."""
     entry = item.entry
-    return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
+    line = ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
+    return f"{line} {ledger.xattrs_digest(entry.xattrs)}" if entry.xattrs else line
 
 
 def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
@@ -257,18 +315,22 @@ def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
     """
     entry = item.entry
     if entry.type is EntryType.SYMLINK:
-        disk.make_symlink(item.guest, entry.target, uid=entry.uid, gid=entry.gid)
+        disk.make_symlink(item.guest, entry.target, uid=entry.uid, gid=entry.gid, mtime_ns=entry.mtime_ns)
         return ledger.symlink(entry.uid, entry.gid, entry.target)
-    content = ledger.Hashed(cast("BinaryIO", entry.content))
+    extents = data_extents_of(cast("BinaryIO", entry.content))
+    content = ledger.Hashed(cast("BinaryIO", entry.content), extents)
     disk.write_file(
         item.guest,
         cast("BinaryIO", content),
         size_bytes=entry.size_bytes,
+        data_extents=extents,
         mode=entry.mode,
         uid=entry.uid,
         gid=entry.gid,
+        mtime_ns=entry.mtime_ns,
+        xattrs=entry.xattrs,
     )
-    if content.digest() != item.digest:
+    if content.digest(entry.size_bytes) != item.digest:
         raise changed(item.written)
     return file_line(item)
 
@@ -278,5 +340,13 @@ def _sync_directory(disk: OpenedDisk, item: PlacedEntry) -> bool:
     found = disk.stat(item.guest)
     if found is not None and found.type is EntryType.DIRECTORY:
         return False
-    disk.make_directory(item.guest, mode=item.entry.mode, uid=item.entry.uid, gid=item.entry.gid)
+    entry = item.entry
+    disk.make_directory(
+        item.guest,
+        mode=entry.mode,
+        uid=entry.uid,
+        gid=entry.gid,
+        mtime_ns=entry.mtime_ns,
+        xattrs=entry.xattrs,
+    )
     return True

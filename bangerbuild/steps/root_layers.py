@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer
+from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
 from bangerbuild.guest.paths import normal
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import GuestFile
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.layers import Written
     from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.epoch import Epoch
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
     from bangerbuild.tree import GuestChange
@@ -40,6 +41,7 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
     trees: patching.Trees,
     own: tuple[GuestChange, ...],
     lines: Mapping[str, str],
+    epoch: Epoch,
 ) -> Layers[SharedLedger, Twins]:
     """The layers of a root.
 
@@ -50,8 +52,9 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
         trees: what the file_syncs bring; the second.
         own: the VM's own changes; the third.
         lines: what of the first and the third is to be remembered.
+        epoch: for the times of all of it.
     """
-    return Layers((_alike(alike), _synced(declared, trees, now)), _own(own, lines))
+    return Layers((_alike(alike, epoch), _synced(declared, trees, now, epoch)), _own(own, lines, epoch))
 
 
 def lines(written: Written[SharedLedger, Twins]) -> dict[str, str]:
@@ -68,30 +71,38 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
     return tuple(warning for layer in written.shared for warning in layer.warnings)
 
 
-def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[SharedLedger]:
+def _alike(changes: tuple[GuestChange, ...], epoch: Epoch) -> SharedLayer[SharedLedger]:
     def write(disk: OpenedDisk) -> SharedLedger:
-        patching.make(disk, changes)
+        patching.make(disk, changes, epoch)
         return SharedLedger({})
 
     return SharedLayer(changes, write)
 
 
-def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[SharedLedger]:
+def _synced(
+    declared: DeclaredFiles, trees: patching.Trees, now: GuestView, epoch: Epoch
+) -> SharedLayer[SharedLedger]:
     def write(disk: OpenedDisk) -> SharedLedger:
         said: list[str] = []
-        entries = patching.synced(declared, now, trees, said.append)
+        entries = patching.synced(declared, now, trees, said.append, epoch)
         return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
 
     spared = trees.paths & {normal(file.guest) for file in declared.files}
     return SharedLayer((declared.file_syncs, spared), write, trees.size_bytes)
 
 
-def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[SharedLedger, Twins]:
+def _own(
+    changes: tuple[GuestChange, ...], lines: Mapping[str, str], epoch: Epoch
+) -> OwnLayer[SharedLedger, Twins]:
     def write(disk: OpenedDisk, below: Sequence[SharedLedger]) -> Twins:
-        patching.make(disk, changes)
+        patching.make(disk, changes, epoch)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 
-    files = tuple((change.path, change.content) for change in changes if isinstance(change, GuestFile))
+    files = tuple(
+        OwnFile(change.path, change.content, patching.mtime_ns(change, epoch))
+        for change in changes
+        if isinstance(change, GuestFile)
+    )
     return OwnLayer(tuple(map(_without_content, changes)), files, write)
 
 

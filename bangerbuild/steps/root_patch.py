@@ -30,6 +30,7 @@ class RootPatch(DiskPatch):
     """One VM's patch: the guest defaults, and the files, keys and file_syncs that land on its root."""
 
     kind: ClassVar[str] = "root-patch"
+    format: ClassVar[int] = 2
 
     hostname: str
     guest: GuestDefaults
@@ -103,7 +104,9 @@ class RootPatch(DiskPatch):
             for warning in own.warnings:
                 workspace.warn(warning)
             lines = ledger.of_changes(wanted.changes)
-            layers = root_layers.layers(self, now, alike=alike, trees=trees, own=own.changes, lines=lines)
+            layers = root_layers.layers(
+                self, now, alike=alike, trees=trees, own=own.changes, lines=lines, epoch=workspace.epoch
+            )
             disk_format, stored = disks.stored(workspace, self.changes)
             written = disk_format.fill(stored, layers, self.place, workspace)
         for warning in root_layers.warnings(written):

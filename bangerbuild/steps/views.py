@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from typing_extensions import override
 
 from bangerbuild.guest.view import GuestView
+from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from bangerbuild.disk.inode import Stat
     from bangerbuild.disk.opened import OpenedDisk
+
+_T = TypeVar("_T")
 
 CONFIG_BYTES = 1 << 20
 """No guest's passwd, fstab or sshd_config is larger; a hostile one would fill the memory, line by line."""
@@ -28,6 +33,9 @@ class ImageView(GuestView):
         self._lock = threading.Lock()
         self._stats: dict[str, Stat | None] = {}
         self._contents: dict[str, bytes | None] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
+        self._links: dict[str, str | None] = {}
+        self._answers: dict[Hashable, object] = {}
 
     @override
     def read(self, path: str) -> bytes | None:
@@ -44,6 +52,34 @@ class ImageView(GuestView):
     def mode(self, path: str) -> int | None:
         found = self._stat(path)
         return found.mode if found else None
+
+    @override
+    def names(self, path: str) -> tuple[str, ...]:
+        with self._lock:
+            if path not in self._names:
+                self._names[path] = self._listed(path)
+            return self._names[path]
+
+    def _listed(self, path: str) -> tuple[str, ...]:
+        found = self._image.stat(path)
+        if found is None or found.type is not EntryType.DIRECTORY:
+            return ()
+        return tuple(self._image.listdir(path) or ())
+
+    @override
+    def link(self, path: str) -> str | None:
+        with self._lock:
+            if path not in self._links:
+                found = self._image.stat(path, follow=False)
+                self._links[path] = found.target if found and found.type is EntryType.SYMLINK else None
+            return self._links[path]
+
+    @override
+    def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
+        # Without the lock, which `answer` needs: two threads may work out the same.
+        if question not in self._answers:
+            self._answers[question] = answer(self)
+        return cast("_T", self._answers[question])
 
     def _stat(self, path: str) -> Stat | None:
         with self._lock:
@@ -75,3 +111,15 @@ class RootView(GuestView):
     @override
     def mode(self, path: str) -> int | None:
         return self._image.mode(path)
+
+    @override
+    def names(self, path: str) -> tuple[str, ...]:
+        return self._image.names(path)
+
+    @override
+    def link(self, path: str) -> str | None:
+        return self._image.link(path)
+
+    @override
+    def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
+        return self._image.once(question, answer)

@@ -56,6 +56,16 @@ BOOTABLE = Recipe(
 KERNEL = Recipe("kernel", "extract", ("linux-image-cloud-amd64", "busybox-static", "dmsetup"))
 """The kernel with its modules and what the initrd runs; unpacked only, nothing is installed anywhere."""
 
+MANAGED = Recipe(
+    "managed",
+    ROOTFS.variant,
+    (
+        *(*ROOTFS.packages, "iputils-ping", "systemd-resolved", "netplan.io", "network-manager", "ifupdown"),
+        *("isc-dhcp-client", "cloud-init", "dhcpcd", "connman"),
+    ),
+)
+"""The first with every program that configures a network, each enabled as its package does it."""
+
 
 def tarball(recipe: Recipe) -> Path:
     """The recipe's tarball, made on first use; at any instant it is whole or not there."""

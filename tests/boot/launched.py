@@ -14,7 +14,7 @@ from tests.need import need
 from tests.ports import reserved_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from tests.boot.conftest import Project
@@ -56,15 +56,29 @@ class Launched:
 
 
 @contextmanager
-def launched(project: Project, vm: str, console: Path, *arguments: str) -> Iterator[Launched]:
-    """Run the VM's qemu.sh from another directory, with more arguments for QEMU; ended on leaving."""
+def launched(
+    project: Project,
+    vm: str,
+    console: Path,
+    *arguments: str,
+    cards: Callable[[int], tuple[str, ...]] | None = None,
+) -> Iterator[Launched]:
+    """Run the VM's qemu.sh from another directory, with more arguments for QEMU; ended on leaving.
+
+    Args:
+        project: has the VM.
+        vm: its name.
+        console: where its console is written.
+        arguments: for QEMU.
+        cards: QEMU's arguments for other network cards than qemu.sh's own, given the port to forward to sshd.
+    """
     with (
         reserved_port() as port,
         console.open("wb") as output,
         project.account.start(
-            [str(project.vm(vm) / "qemu.sh"), *NO_KVM, *arguments],
+            [str(project.vm(vm) / "qemu.sh"), *NO_KVM, *arguments, *(cards(port) if cards else ())],
             cwd=project.account.home,
-            variables={"BANGERBUILD_NET": f"user,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"},
+            variables={"BANGERBUILD_NET": "none" if cards else f"user,restrict=on,{_forwarded(port)}"},
             output=output,
         ) as process,
     ):
@@ -72,6 +86,10 @@ def launched(project: Project, vm: str, console: Path, *arguments: str) -> Itera
             yield Launched(vm, process, console, port)
         finally:
             process.kill()  # does nothing where it has ended
+
+
+def _forwarded(port: int) -> str:
+    return f"hostfwd=tcp:127.0.0.1:{port}-:22"
 
 
 def _has_banner(port: int) -> bool:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.epoch import Epoch
+
 T = TypeVar("T")
 
 
@@ -23,7 +25,7 @@ class Desk:
     staging: Path
     warnings: list[str] = field(default_factory=list)
     fingerprint: str = "f"
-    epoch: int = EPOCH
+    epoch: Epoch = EPOCH
     digests: dict[str, str] = field(default_factory=dict)
     _made: dict[object, object] = field(default_factory=dict)
     _kept: ExitStack = field(default_factory=ExitStack)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.content import FileData
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.inode import Inode
 from bangerbuild.errors import SourceError
-from tests.disk.ext4_tools import NOW, assert_clean, debugfs
-from tests.disk.filesystems import noise, opened, refuse
+from tests.disk.ext4_tools import NOW, assert_clean, debugfs, make_ext4
+from tests.disk.filesystems import SECOND, noise, opened, refuse
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -83,3 +85,51 @@ def test_a_file_larger_than_any_can_be_is_damage(target: Path) -> None:
     with RawFile(target, writable=True) as blocks, Filesystem(blocks, writable=True, now=NOW) as disk:
         grow(disk)
     refuse(target, "a file says it has", lambda disk: list(disk.read_chunks("/etc/passwd") or ()))
+
+
+SPARSE_BYTES = 9 << 20
+EXTENTS = ((5000, 70_000), (1 << 20, 1), (4 << 20, 4096), (SPARSE_BYTES - 10, 5))
+FILESYSTEMS = {
+    "default": (),
+    "ext2": ("-t", "ext2"),
+    "bigalloc": ("-O", "bigalloc", "-C", "16384"),
+    "blocks of 1k": ("-b", "1024"),
+    "blocks of 64k": ("-b", "65536"),
+    "inline_data": ("-O", "inline_data"),
+}
+
+
+@pytest.mark.parametrize("options", FILESYSTEMS.values(), ids=FILESYSTEMS)
+def test_what_is_no_data_becomes_holes_on_every_kind_of_filesystem(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    disk = make_ext4(tmp_path / "disk.ext4", *options)
+    data = b"".join(noise(number, length) for number, (_, length) in enumerate(EXTENTS))
+    whole, at = bytearray(SPARSE_BYTES), 0
+    for offset, length in EXTENTS:
+        whole[offset : offset + length] = data[at : at + length]
+        at += length
+    with opened(disk) as fs:
+        fs.write_file(
+            "/f", io.BytesIO(data), size_bytes=SPARSE_BYTES, data_extents=EXTENTS, mtime_ns=7 * SECOND
+        )
+        fs.write_file("/hole", io.BytesIO(b""), size_bytes=1 << 32, data_extents=())
+        assert b"".join(fs.read_chunks("/f") or ()) == whole
+    assert_clean(disk)
+    assert debugfs(disk, "cat /f") == whole
+    said = debugfs(disk, "stat /f").decode()
+    assert f"Size: {SPARSE_BYTES}" in said
+    assert "mtime: 0x00000007" in said
+    blocks = re.search(r"Blockcount: (\d+)", said)
+    assert blocks is not None
+    assert int(blocks[1]) * 512 < 700_000
+    said = debugfs(disk, "stat /hole").decode()
+    assert f"Size: {1 << 32}" in said
+    assert "Blockcount: 0" in said
+
+
+@pytest.mark.parametrize("extents", [((5, 6),), ((0, 1), (0, 1)), ((3, -1),)])
+def test_data_where_there_can_not_be_any_is_refused(disk: Path, extents: tuple[tuple[int, int], ...]) -> None:
+    data = FileData("f", io.BytesIO(b"abc"), 10, extents)
+    with pytest.raises(SourceError, match="'f' has data from"):
+        data.stretches(4096)

@@ -11,7 +11,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.deduplication import NewStore
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer, Written
+from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer, Written
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import ALONE
@@ -54,7 +54,10 @@ def content(name: str, *, text: bytes = b"") -> Layers[str, str]:
         disk.write_file("/etc/empty", b"")
         return f"own over {below}"
 
-    files = (("/etc/hostname", text or name.encode()), ("/etc/empty", b""))
+    files = tuple(
+        OwnFile(path, held, EPOCH * 10**9)
+        for path, held in {"/etc/hostname": text or name.encode(), "/etc/empty": b""}.items()
+    )
     return Layers((SharedLayer("shared", shared),), OwnLayer("own", files, own))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer, Written, write, write_shared
+from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer, Written, write, write_shared
 from tests.disk.ext4_tools import assert_clean, debugfs
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def own(**files: bytes) -> OwnLayer[str, str]:
             disk.write_file(f"/{name}", content)
         return "+".join(below)
 
-    return OwnLayer("own", tuple((f"/{name}", content) for name, content in files.items()), make)
+    return OwnLayer("own", tuple(OwnFile(f"/{name}", content, 0) for name, content in files.items()), make)
 
 
 def test_what_is_shared_comes_first_and_what_it_returned_is_told(disk: Path) -> None:

@@ -63,7 +63,9 @@ class Maker:
     ) -> Path:
         path = self._new("instance.cow")
         overlay.make_file(path, self.base.stat().st_size, capacity_bytes=capacity_bytes)
-        digest = template.instantiate(path, "instance.cow", list(contents.values()))
+        digest = template.instantiate(
+            path, "instance.cow", [(content, NOW * 10**9) for content in contents.values()]
+        )
         assert digest == clone.digest(path)
         return path
 

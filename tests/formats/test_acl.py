@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
 import struct
+from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.formats.acl import access_acl, check_binary, default_acl
+from bangerbuild.formats.acl import ACCESS, access_acl, check_binary, default_acl, with_mode
 from bangerbuild.formats.format_error import FormatError
+from tests.need import lacking
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 NO_ID = 0xFFFFFFFF
 
@@ -119,3 +125,20 @@ def test_what_the_kernel_gives_is_no_damaged_acl() -> None:
 def test_bytes_that_are_no_acl_are_told_as_such(value: bytes) -> None:
     with pytest.raises(FormatError, match="has a damaged ACL"):
         check_binary(value)
+
+
+def test_a_chmod_changes_an_acl_as_the_kernel_does(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    try:
+        os.setxattr(path, ACCESS, GOOD)
+    except OSError as err:
+        lacking(f"the temporary directory's filesystem holds no ACLs: {err.strerror}")
+    for mode in range(0, 0o1000, 0o11):
+        path.chmod(mode)
+        assert os.getxattr(path, ACCESS) == with_mode(GOOD, mode), f"{mode:04o}"
+
+
+def test_without_a_mask_the_groups_bits_are_its_own() -> None:
+    acl = default_acl("user::rwx,group::r--,other::---")
+    assert with_mode(acl, 0o421) == default_acl("user::r--,group::-w-,other::--x")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs
+from bangerbuild.formats.acl import ACCESS, default_acl
+from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs, taken_xattrs
 from bangerbuild.tree import Entry, EntryType
 from tests.formats.tarmaking import set_xattr
 
@@ -51,6 +52,29 @@ def test_a_mode_for_files_is_one_for_files_only() -> None:
     rules = TreeRules(file_mode=0)
     assert entry(FILE, rules).mode == 0
     assert entry(stat.S_IFDIR | 0o750, rules).mode == 0o750
+
+
+def test_a_mode_may_be_a_change_of_the_hosts_for_files_and_for_directories() -> None:
+    rules = TreeRules(file_mode="u=rwX,go=rX", directory_mode="g+s")
+    assert entry(stat.S_IFREG | 0o700, rules).mode == 0o755
+    assert entry(stat.S_IFREG | 0o600, rules).mode == 0o644
+    assert entry(stat.S_IFDIR | 0o700, rules).mode == 0o2700
+    assert entry(stat.S_IFLNK | 0o777, rules).mode == 0o777
+
+
+def test_the_top_may_have_a_mode_of_its_own() -> None:
+    rules = TreeRules(top_mode=0o755, directory_mode=0o700)
+    assert host_entry("", found(stat.S_IFDIR | 0o777), rules, {}).mode == 0o755
+    assert host_entry("etc", found(stat.S_IFDIR | 0o777), rules, {}).mode == 0o700
+    assert host_entry("", found(FILE), rules, {}).mode == 0o4751
+
+
+def test_an_acl_follows_another_mode_as_it_follows_chmod() -> None:
+    acl = default_acl("user::rwx,user:7:rw-,group::r--,mask::rw-,other::r--")
+    made = host_entry("name", found(stat.S_IFREG | 0o764), TreeRules(file_mode=0o640), {ACCESS: acl})
+    wanted = default_acl("user::rw-,user:7:rw-,group::r--,mask::r--,other::---")
+    assert made.xattrs == {ACCESS: wanted}
+    assert host_entry("name", found(stat.S_IFREG | 0o764), TreeRules(), {ACCESS: acl}).xattrs == {ACCESS: acl}
 
 
 def test_only_files_have_a_size_and_only_devices_a_number() -> None:
@@ -104,6 +128,8 @@ def test_the_hosts_own_labels_stay_there(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "listxattr", lambda _where, **_options: names)
     monkeypatch.setattr(os, "getxattr", lambda _where, name, **_options: name.encode())
     assert host_xattrs(b"x", "it").keys() == {"security.capability", "system.posix_acl_access"}
+    assert taken_xattrs(dict.fromkeys(names, b"")).keys() == host_xattrs(b"x", "it").keys()
+    assert taken_xattrs(None) == {}
 
 
 def test_a_symlinks_own_attributes_are_read_and_not_its_targets(tmp_path: Path) -> None:

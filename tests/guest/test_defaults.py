@@ -10,6 +10,7 @@ from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.guest.defaults import changes, identity_changes, split
 from bangerbuild.model import HostPath
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
+from tests.guest.network_managers import images
 from tests.guest.view import SYSTEMD, DictView, guest, written
 
 NETWORK = Network("bootstrap", "172.16.0.10/24", "172.16.0.1", ("1.1.1.1",), "06:00:ac:10:00:0a", "tap-web")
@@ -75,6 +76,51 @@ def test_without_dns_the_images_resolv_conf_stays() -> None:
 def test_dns_is_written_without_an_address_too() -> None:
     vm = replace(WEB, network=Network(dns=("9.9.9.9",)))
     assert written(changes(vm, DEBIAN))["/etc/resolv.conf"] == b"nameserver 9.9.9.9\n"
+
+
+NM = "/etc/NetworkManager/conf.d/99-bangerbuild.conf"
+
+
+def test_an_image_with_network_managers_gets_what_they_need_unless_the_network_is_off() -> None:
+    view = guest(images.FEDORA)
+    ours = {NM, "/etc/cloud/cloud.cfg.d/99-bangerbuild.cfg"}
+    assert ours <= set(paths(changes(WEB, view)))
+    off = replace(WEB, guest=replace(GuestDefaults(), network=False))
+    assert not ours & set(paths(changes(off, view)))
+
+
+def test_a_declared_file_replaces_what_a_network_manager_would_get() -> None:
+    vm = replace(WEB, files=(InlineFile(NM, "mine\n"),))
+    assert written(changes(vm, guest(images.FEDORA)))[NM] == b"mine\n"
+
+
+@pytest.mark.parametrize(
+    ("vm", "is_kept"),
+    [
+        (WEB, True),
+        (replace(WEB, network=replace(NETWORK, dns=())), False),
+        (replace(WEB, guest=replace(GuestDefaults(), resolv_conf=False)), False),
+        (replace(WEB, network=replace(NETWORK, dns=()), files=(InlineFile("/etc/resolv.conf", ""),)), True),
+    ],
+    ids=["dns", "no dns", "switched off", "declared file"],
+)
+def test_networkmanager_leaves_a_resolv_conf_alone_that_is_declared(vm: VM, *, is_kept: bool) -> None:
+    assert (b"rc-manager=unmanaged" in written(changes(vm, guest(images.FEDORA)))[NM]) is is_kept
+
+
+def test_a_root_that_keeps_its_images_machine_id_starts_what_presets_enable() -> None:
+    keeping = replace(WEB, guest=replace(GuestDefaults(), identity=False))
+    networkd = "/etc/systemd/network/00-bangerbuild.network"
+    assert networkd in paths(changes(keeping, guest(images.MMDEBSTRAP)))
+    assert networkd not in paths(changes(WEB, guest(images.MMDEBSTRAP)))
+
+
+def test_what_all_vms_of_an_image_get_alike_holds_no_address_of_one() -> None:
+    view = guest({**images.FEDORA, **images.DEBIAN, **images.ARCH})
+    other = replace(WEB, network=replace(NETWORK, address="172.16.0.11/24", mac="06:00:ac:10:00:0b"))
+    (alike, _), (alike_other, _) = (split(vm, changes(vm, view)) for vm in (WEB, other))
+    assert alike == alike_other
+    assert "/etc/network/interfaces" in {change.path for change in alike}
 
 
 def test_a_bare_image_gets_the_sshd_drop_in_and_an_fstab_too() -> None:

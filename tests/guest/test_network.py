@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +11,10 @@ from hypothesis import strategies as st
 
 from bangerbuild.declared import Network
 from bangerbuild.guest.identity import fresh_identity
-from bangerbuild.guest.network import bootstrap, shell_quoted
+from bangerbuild.guest.network import agreement, bootstrap, shell_quoted
 from bangerbuild.tree import GuestEdits, GuestFile, GuestSymlink
+from tests.guest.network_managers import images
+from tests.guest.network_managers.images import image
 from tests.guest.view import OPENRC, SYSTEMD, guest, written
 
 if TYPE_CHECKING:
@@ -75,6 +78,19 @@ def test_without_an_init_we_know_the_script_is_there_and_a_warning_says_to_call_
 @pytest.mark.parametrize("mode", ["cmdline", "none"])
 def test_the_other_modes_write_nothing(mode: Literal["cmdline", "none"]) -> None:
     assert bootstrap(Network(mode, "10.0.0.1/8"), guest(SYSTEMD)) == GuestEdits()
+
+
+@pytest.mark.parametrize("mode", ["bootstrap", "cmdline"])
+def test_the_images_network_managers_are_told_where_the_script_or_the_kernel_sets_the_address(
+    mode: Literal["bootstrap", "cmdline"],
+) -> None:
+    outcome = agreement(replace(NETWORK, mode=mode), image(images.ARCH), declares_resolv_conf=False)
+    assert [change.path for change in outcome.changes] == ["/etc/systemd/network/00-bangerbuild.network"]
+
+
+@pytest.mark.parametrize("network", [replace(NETWORK, mode="none"), Network(dns=("1.1.1.1",))])
+def test_without_an_address_of_ours_the_images_network_managers_are_left_alone(network: Network) -> None:
+    assert agreement(network, image(images.ARCH), declares_resolv_conf=True) == GuestEdits()
 
 
 def test_without_an_address_nothing_is_written() -> None:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from bangerbuild.declared import Disk
-from tests.manifest.loading import WEB, problems_of, vm
+import os
+
+import pytest
+
+from bangerbuild.declared import Disk, FileSync
+from bangerbuild.manifest import load
+from tests.manifest.loading import WEB, loaded, problems_of, vm, write
 
 
 def test_arrays_of_tables_are_appended_after_those_of_the_file() -> None:
@@ -105,4 +110,63 @@ mount = "/"
         "vm.web.disk[1].name",
         "vm.web.disk[1].size",
         "vm.web.disk[1].mount",
+    ]
+
+
+FILES = """
+[[vm.web.file]]
+guest = "/a"
+content = ""
+times = "host"
+[[vm.web.file]]
+guest = "/b"
+content = ""
+"""
+SYNC = '[[vm.web.file_sync]]\nhost = "tree"\nguest = "/srv"\n'
+
+
+def sync(keys: str = "", head: str = "") -> FileSync:
+    (found,) = vm(f'{head}[vm.web]\nimage = "debian"\n{SYNC}{keys}').file_syncs
+    return found
+
+
+def test_a_mode_is_octal_or_symbolic_and_a_zero_is_one_too() -> None:
+    assert (sync().mode, sync().directory_mode) == (None, None)
+    found = sync('mode = "u=rwX,go=rX"\ndirectory_mode = "0755"\n')
+    assert (found.mode, found.directory_mode) == ("u=rwX,go=rX", 0o755)
+    found = sync('mode = "0000"\ndirectory_mode = "g+s"\n')
+    assert (found.mode, found.directory_mode) == (0, "g+s")
+
+
+@pytest.mark.parametrize("key", ["mode", "directory_mode"])
+@pytest.mark.parametrize("value", ['"u=rwq"', "644", '"rwx"', '""'])
+def test_what_is_no_mode_is_told_with_its_line_and_examples(key: str, value: str) -> None:
+    (problem,) = problems_of(f"{WEB}{SYNC}{key} = {value}\n")
+    assert problem.key == f"vm.web.file_sync[0].{key}"
+    assert problem.message.endswith(
+        'give an octal string such as "0644", or a symbolic mode as of chmod such as "u=rwX,go=rX"'
+    )
+    assert problem.line == f"{WEB}{SYNC}{key} = {value}\n".count("\n")
+
+
+def test_a_vms_files_have_the_hosts_times_and_an_images_fixed_ones_unless_said_otherwise() -> None:
+    assert (sync().times, sync().unusual_times) == ("host", None)
+    assert sync('times = "host"\n') == sync()
+    assert (sync('times = "fixed"\n').times, sync('times = "fixed"\n').unusual_times) == ("fixed", "fixed")
+    text = 'image.debian.rootfs.tar = "root.tar"\n[[image.debian.file_sync]]\nhost = "tree"\nguest = "/srv"\n'
+    (found,) = loaded(text).images["debian"].file_syncs
+    assert (found.times, found.unusual_times) == ("fixed", None)
+    (found,) = loaded(f'{text}times = "host"\n').images["debian"].file_syncs
+    assert (found.times, found.unusual_times) == ("host", "host")
+    (shared,) = vm('[[file_sync]]\nhost = "tree"\nguest = "/srv"\n[vm.web]\nimage = "debian"\n').file_syncs
+    assert shared.times == "host"
+
+
+def test_a_file_with_the_hosts_time_has_that_of_the_manifest_in_which_it_stands() -> None:
+    path = write("vm.toml", f"{WEB}{FILES}")
+    os.utime(path, ns=(1, 1_234_567_890_123_456_789))
+    files = load([path]).vms["web"].files
+    assert [(file.times, file.mtime_ns) for file in files] == [
+        ("host", 1_234_567_890_123_456_789),
+        ("fixed", None),
     ]

@@ -155,7 +155,7 @@ host = "tree"
 guest = "/opt/tree"
 """)["a"]
     assert image.files == (InlineFile("/root/motd", "hello", 0o600),)
-    assert image.file_syncs == (FileSync(host("tree"), "/opt/tree"),)
+    assert image.file_syncs == (FileSync(host("tree"), "/opt/tree", times="fixed"),)
 
 
 def test_files_of_every_vm_are_no_files_of_an_image() -> None:

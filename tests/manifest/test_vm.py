@@ -35,9 +35,7 @@ def test_every_key_of_a_vm_arrives(directory: Path) -> None:
         ),
         files=(InlineFile("/root/app.conf", "port = 80\n", 0o4755, "app:1000"),),
         file_syncs=(
-            FileSync(
-                HostPath(directory / "tree", "tree"), "/opt/tree", 0o600, "root:root", ("*.pyc", ".git")
-            ),
+            FileSync(HostPath(directory / "tree", "tree"), "/opt/tree", 0o600, exclude=("*.pyc", ".git")),
         ),
         mounts=(Mount("//nas/my share", "/mnt/my share", "cifs", ("ro", "nofail"), 1, 2),),
     )

@@ -237,6 +237,36 @@ def test_a_field_marked_as_no_part_of_the_recipe_does_not_count() -> None:
     assert step_fields(replace(PATCH, name="other")) == step_fields(PATCH)
 
 
+def test_a_key_that_came_later_is_told_only_where_it_has_another_value_than_what_was_made_before() -> None:
+    def told(sync: FileSync, file: InlineFile) -> dict[str, Json]:
+        fields = step_fields(replace(PATCH, files=(file,), file_syncs=(sync,)))
+        synced, inline = fields["file_sync[/a]"], fields["file[/a]"]
+        assert isinstance(synced, dict)
+        assert isinstance(inline, dict)
+        return {
+            "sync": synced.get("times"),
+            "mode": synced.get("directory_mode"),
+            "file": inline.get("times"),
+        }
+
+    host = HostPath(Path("/h"), "h")
+    usual, file = FileSync(host, "/a"), InlineFile("/a", "")
+    assert (
+        told(usual, file)
+        == told(replace(usual, times="fixed"), file)
+        == dict.fromkeys(("sync", "mode", "file"))
+    )
+    other = replace(usual, unusual_times="fixed", directory_mode=0)
+    assert told(other, replace(file, times="host", mtime_ns=5)) == {
+        "sync": "fixed",
+        "mode": 0,
+        "file": "host",
+    }
+    assert "mtime_ns" not in str(
+        step_fields(replace(PATCH, files=(replace(file, times="host", mtime_ns=5),)))
+    )
+
+
 def test_content_that_may_be_secret_is_nowhere_but_as_a_digest() -> None:
     assert "hunter2" not in canonical_json(step_fields(PATCH))
 

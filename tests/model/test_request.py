@@ -11,9 +11,10 @@ from bangerbuild.model.request import epoch
 def test_the_time_of_all_that_is_made_is_the_year_2000_unless_said_otherwise(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert epoch() == 946_684_800
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    assert (epoch(), epoch().is_set) == (946_684_800, False)
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
-    assert epoch() == 1_700_000_000
+    assert (epoch(), epoch().is_set) == (1_700_000_000, True)
 
 
 @pytest.mark.parametrize("text", ["", "now", "-1", "0", "1.5", " 1", "4294967296", "٣"])

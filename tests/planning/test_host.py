@@ -11,6 +11,7 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.disk import in_use
+from bangerbuild.epoch import Epoch
 from bangerbuild.errors import SourceError, StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats.hostentry import TreeRules
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.host.process import Command
 
-EPOCH = 946_684_800
+EPOCH = Epoch()
 OLD_NS = 1_600_000_000_000_000_000
 
 

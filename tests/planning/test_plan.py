@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from bangerbuild import store
+from bangerbuild.epoch import Epoch
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model import (
     Action,
@@ -344,7 +345,7 @@ class TestPreview:
         built(STEPS, tmp_path)
         opened = store.read(tmp_path)
         actions = {action.id: action for action in planned(STEPS, tmp_path).actions}
-        view = plan.PlanView(opened, actions, 7, FakeHost())
+        view = plan.PlanView(opened, actions, Epoch(7), FakeHost())
         assert view.path(view.artifact("vm.web.root")) == tmp_path / "vms/web/root.cow"
         assert view.facts("vm.web.root") == {"text": "root"}
         assert view.epoch == 7

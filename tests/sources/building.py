@@ -17,6 +17,7 @@ from tests.projects import Disk
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Image
+    from bangerbuild.epoch import Epoch
     from bangerbuild.errors import Problem
     from bangerbuild.model import Json, Pin, Source
     from tests.projects import Project
@@ -79,7 +80,7 @@ class Context:
     artifacts: dict[str, Path] = field(default_factory=dict)
     """Of other steps, by their ids."""
     offline: bool = False
-    epoch: int = EPOCH
+    epoch: Epoch = EPOCH
     asked: list[Source] = field(default_factory=list)
     """What a digest was asked of."""
     told: list[tuple[str, int, int | None]] = field(default_factory=list)

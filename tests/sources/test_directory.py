@@ -39,8 +39,10 @@ def test_a_manifest_says_whether_owners_are_kept(
     tmp_path: Path, tree: Path, more: str, *, keeps: bool
 ) -> None:
     source = declared(tmp_path, f'rootfs = {{ directory = "tree", size = "16MiB"{more} }}').rootfs
-    assert source == DirectorySource(HostPath(tree, "tree"), 16 * MIB, keep_owner=keeps)
-    assert source.reads("rootfs") == (Source("rootfs.directory", tree, "tree", TreeRules(keep_owner=keeps)),)
+    top_mode = None if keeps else 0o755
+    assert source == DirectorySource(HostPath(tree, "tree"), 16 * MIB, keep_owner=keeps, top_mode=top_mode)
+    rules = TreeRules(keep_owner=keeps, top_mode=top_mode)
+    assert source.reads("rootfs") == (Source("rootfs.directory", tree, "tree", rules),)
 
 
 def test_size_and_owner_count_in_the_recipe_and_the_path_does_not(tree: Path) -> None:
@@ -112,3 +114,27 @@ def test_a_file_more_makes_a_new_image_and_a_touch_does_not(project: Project, tr
     (tree / "new").touch()
     action = project.plan()[ID]
     assert (action.verb, codes(action.reasons)) == (Verb.CREATE, ["source-changed"])
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o777, 0o2775])
+def test_a_guest_can_use_its_root_whatever_made_the_directory(
+    project: Project, tree: Path, mode: int
+) -> None:
+    tree.chmod(0o755)
+    first = built(project, TEXT).path
+    tree.chmod(mode)
+    assert project.plan()[ID].verb is Verb.KEEP
+    first.unlink()
+    disk = built(project, TEXT)
+    assert (disk.path, disk.stat("/").mode, disk.stat("/").owner) == (first, "0755", "0:0")
+    assert project.warnings == []
+
+
+def test_where_owners_are_kept_the_tops_mode_is_too_and_an_odd_one_is_told(
+    project: Project, tree: Path
+) -> None:
+    tree.chmod(0o700)
+    disk = built(project, TEXT + 'owner = "keep"\n')
+    assert disk.stat("/").mode == "0700"
+    (warning,) = project.warnings
+    assert warning.startswith(f"{ID}: '/' in 'tree' has mode 0700: in the guest nobody but root")

@@ -8,6 +8,7 @@ from bangerbuild.declared import FileSync
 from bangerbuild.formats.survey import survey
 from bangerbuild.model import HostPath
 from bangerbuild.steps import patching
+from tests.fakes import EPOCH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,4 +23,4 @@ def tree(host: Path, **options: object) -> FileSync:
 def synced(sync: FileSync) -> Iterator[patching.PlacedEntry]:
     found = survey(sync.host.path, patching.rules(sync))
     for entry, digest in found.entries(sync.host.written):
-        yield patching.placed(sync, entry, digest)
+        yield patching.placed(sync, entry, digest, EPOCH)

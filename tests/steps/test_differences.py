@@ -16,6 +16,7 @@ from bangerbuild.steps import differences as told
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import assert_clean, make_ext4
+from tests.fakes import EPOCH
 from tests.steps.host_trees import synced, tree
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def test_what_is_known_to_be_there_is_not_read_and_what_would_change_is_the_same
         GuestDirectory("/etc/d", 0o750, 1, 2),
         GuestSymlink("/etc/s", "a"),
     ]
-    patching.make(disk, changes)
+    patching.make(disk, changes, EPOCH)
     known = ledger.of_changes(changes) | patching.sync(disk, synced(tree(host)), {})
     edit(host)
     wanted: list[GuestChange] = [
@@ -328,7 +329,7 @@ def test_once_changes_are_made_there_is_nothing_left_to_change(
     path = tmp_path_factory.mktemp("made") / "disk.ext4"
     path.write_bytes(blank.read_bytes())
     with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True) as disk:
-        patching.make(disk, changes)
+        patching.make(disk, changes, EPOCH)
     assert_clean(path)
     with RawFile(path) as blocks, Filesystem(blocks) as disk:
         assert differences(disk, *changes) == []

@@ -17,10 +17,13 @@ from bangerbuild import manifest
 from bangerbuild.errors import ToolError
 from bangerbuild.model import Verb
 from bangerbuild.steps.image_rootfs import ImageRootfs
-from tests.disk.ext4_tools import debugfs
+from tests.disk.ext4_tools import debugfs, make_ext4
+from tests.formats.oci.making import layout_of, tarball
+from tests.formats.tarmaking import member
 from tests.need import need
 from tests.projects import DEBIAN, codes, write_tar
 from tests.sources.building import built
+from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,3 +233,40 @@ def test_without_mke2fs_there_is_one_plain_error_that_names_the_package(
         debian.apply()
     assert (caught.value.brief, caught.value.hint) == ("'mke2fs' is not installed", "apt install e2fsprogs")
     assert artifacts(debian) == []
+
+
+# its top
+
+TOPS: dict[str, tuple[int, int, list[str]]] = {
+    "as it should be": (0o755, 0, []),
+    "without others": (0o711, 0, []),
+    "from mktemp": (0o700, 0, ["has mode 0700: in the guest nobody but root reaches anything"]),
+    "open to a group": (0o775, 0, ["has mode 0775: others than root can replace what is in it"]),
+    "open to all": (0o1777, 0, ["has mode 1777: others than root can replace what is in it"]),
+    "of a user": (0o750, 1000, ["has mode 0750: in the guest nobody", "belongs to user 1000"]),
+}
+
+
+def with_top(project: Project, kind: str, mode: int, uid: int) -> str:
+    """A source of this kind with such a top; the manifest."""
+    top = member(b"./", kind=b"5", mode=mode, uid=uid)
+    if kind == "tar":
+        (project.directory / "odd.tar").write_bytes(tarball(top, member(b"etc/motd")))
+        return '[image.debian.rootfs]\ntar = "odd.tar"\n'
+    if kind == "oci":
+        layout_of(project.directory / "layout", tarball(member(b"etc/motd")), tarball(top))
+        return '[image.debian.rootfs]\noci = "oci:layout"\n'
+    make_ext4(project.directory / "odd.ext4", size="16M")
+    with as_guest(project.directory / "odd.ext4") as disk:
+        disk.set_attributes("/", mode=mode, uid=uid)
+    return '[image.debian.rootfs]\next4 = "odd.ext4"\n'
+
+
+@pytest.mark.parametrize("kind", ["tar", "oci", "ext4"])
+@pytest.mark.parametrize("top", TOPS)
+def test_a_top_that_no_guest_should_have_is_told_and_kept(debian: Project, kind: str, top: str) -> None:
+    mode, uid, said = TOPS[top]
+    disk = built(debian, with_top(debian, kind, mode, uid))
+    assert int(disk.stat("/").mode, 8) == mode
+    assert len(debian.warnings) == len(said)
+    assert all(text in warning for text, warning in zip(said, debian.warnings, strict=True))

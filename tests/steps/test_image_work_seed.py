@@ -192,3 +192,15 @@ def test_an_image_without_vms_still_has_its_seed(debian: Project) -> None:
     seed_of(debian, 'directory = "skel"')
     debian.build()
     assert_holds_the_files(made(debian))
+
+
+@pytest.mark.parametrize(("mode", "is_told"), [(0o700, False), (0o755, False), (0o775, False), (0o777, True)])
+def test_a_seeds_top_is_that_of_a_home_and_one_open_to_all_is_told(
+    debian: Project, mode: int, *, is_told: bool
+) -> None:
+    (debian.directory / "skel").mkdir()
+    (debian.directory / "skel").chmod(mode)
+    seed_of(debian, 'directory = "skel"')
+    debian.build()
+    assert int(made(debian).stat("/").mode, 8) == mode
+    assert any("'/' in 'skel' has mode 0777" in warning for warning in debian.warnings) == is_told

@@ -20,6 +20,7 @@ from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import clone, make_ext4
 from tests.disk.filesystems import make_node
+from tests.fakes import EPOCH
 from tests.projects import write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 
@@ -57,7 +58,7 @@ def disk(path: Path) -> Iterator[Filesystem]:
 
 
 def make(disk: Filesystem, *changes: GuestChange) -> dict[str, str]:
-    patching.make(disk, changes)
+    patching.make(disk, changes, EPOCH)
     return ledger.of_changes(changes)
 
 
@@ -100,7 +101,7 @@ def test_a_stream_is_hashed_as_it_is_read(content: bytes, sizes: list[int]) -> N
     stream = ledger.Hashed(cast("BinaryIO", BytesIO(content)))
     read = b"".join(stream.read(size) for size in sizes) + stream.read()
     assert read == content
-    assert stream.digest() == hashlib.sha256(content).hexdigest()
+    assert stream.digest(len(content)) == hashlib.sha256(content).hexdigest()
 
 
 # what is there

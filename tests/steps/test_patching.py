@@ -9,6 +9,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.steps import patching
 from bangerbuild.tree import GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import assert_clean, make_ext4
+from tests.fakes import EPOCH
 from tests.projects import Disk
 from tests.steps.host_trees import synced, tree
 
@@ -52,6 +53,7 @@ def test_changes_are_made_as_they_say(path: Path) -> None:
                 GuestDirectory("/d", 0o1777, 1, 2),
                 GuestSymlink("/l", "../f"),
             ),
+            EPOCH,
         )
     seen = Disk(path)
     seen.assert_clean()
@@ -69,7 +71,7 @@ def test_a_directory_that_is_there_gets_the_mode_and_keeps_what_is_in_it(path: P
     with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True) as disk:
         disk.make_directory("/d")
         disk.write_file("/d/x", b"stays")
-        patching.make(disk, (GuestDirectory("/d", 0o700, 5, 6),))
+        patching.make(disk, (GuestDirectory("/d", 0o700, 5, 6),), EPOCH)
     seen = Disk(path)
     assert (seen.stat("/d").mode, seen.stat("/d").owner, seen.text("/d/x")) == ("0700", "5:6", "stays")
 

@@ -10,11 +10,13 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError
 from bangerbuild.steps.views import CONFIG_BYTES, ImageView, RootView
-from tests.steps.guest_disks import ext4_seed
+from tests.steps.guest_disks import as_guest, ext4_seed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from bangerbuild.guest.view import GuestView
 
 FILES = {
     "/etc/passwd": b"image\n",
@@ -46,20 +48,54 @@ def test_an_image_is_read_through_its_own_names(image: Filesystem) -> None:
     assert (view.mode("/etc/fstab"), view.mode("/etc/none")) == (0o644, None)
 
 
+def test_directories_are_listed_and_links_are_not_followed(tmp_path: Path) -> None:
+    path = ext4_seed(tmp_path / "links.ext4", {"/etc/net/b": b"", "/etc/net/a": b""}, size="16M")
+    with as_guest(path) as disk:
+        disk.make_symlink("/etc/link", "net/a")
+        disk.make_symlink("/etc/nowhere", "/none")
+    with RawFile(path) as blocks, Filesystem(blocks) as filesystem:
+        view = ImageView(filesystem)
+        assert view.names("/etc/net") == ("a", "b")
+        assert [view.names(name) for name in ("/etc/net/a", "/etc/none", "/etc/nowhere")] == [(), (), ()]
+        assert (view.link("/etc/link"), view.link("/etc/nowhere")) == ("net/a", "/none")
+        assert [view.link(name) for name in ("/etc/net", "/etc/net/a", "/etc/none")] == [None, None, None]
+        root = RootView(view, filesystem)
+        assert (root.names("/etc/net"), root.link("/etc/link")) == (("a", "b"), "net/a")
+
+
 def test_each_thing_is_read_once_what_is_not_there_too(
     image: Filesystem, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     view = ImageView(image)
     before = [view.read("/etc/fstab"), view.read("/etc/none"), view.mode("/etc"), view.mode("/etc/none")]
+    listed = [view.names("/etc"), view.names("/none"), view.link("/etc"), view.link("/none")]
 
     def never(*_arguments: object, **_options: object) -> None:
         raise AssertionError("it was read again")
 
     monkeypatch.setattr(Filesystem, "read", never)
     monkeypatch.setattr(Filesystem, "stat", never)
+    monkeypatch.setattr(Filesystem, "listdir", never)
     again = [view.read("/etc/fstab"), view.read("/etc/none"), view.mode("/etc"), view.mode("/etc/none")]
     assert again == before
+    assert [view.names("/etc"), view.names("/none"), view.link("/etc"), view.link("/none")] == listed
     assert not view.exists("/etc/none")
+
+
+def test_what_is_worked_out_of_an_image_is_worked_out_once_for_all_its_roots(
+    image: Filesystem, root: Filesystem
+) -> None:
+    view = ImageView(image)
+    asked: list[GuestView] = []
+
+    def lines(of: GuestView) -> bytes | None:
+        asked.append(of)
+        return of.read("/etc/passwd")
+
+    answers = [one.once("lines", lines) for one in (RootView(view, root), view, RootView(view, root))]
+    assert answers == [b"image\n"] * 3
+    assert asked == [view]
+    assert view.once("other", lambda _image: 1) == 1
 
 
 def test_a_file_that_would_fill_the_memory_is_refused(image: Filesystem) -> None:

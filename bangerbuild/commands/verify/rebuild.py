@@ -11,6 +11,7 @@ from bangerbuild.disk import clone
 from bangerbuild.model import Outcome, Plan, ReasonCode, Silent, Verb
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
+from bangerbuild.steps import image_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from bangerbuild.graph import Graph
     from bangerbuild.model import Action, Pin, Result
     from bangerbuild.store import Staged, Store
+
+OTHER_TIMES = 'not compared: times of host files that went into it (`times = "host"`) have changed since'
 
 
 def rebuild(
@@ -68,6 +71,8 @@ def _compared(action: Action, artifact: str, result: Result, comparison: _Compar
     if result.outcome is not Outcome.DONE:
         why = told(result.error) if result.error else "what it is made from could not be made"
         return Check(artifact, action.id, "rebuild", CheckResult.FAILED, f"not made again: {why}")
+    if not comparison.same[artifact] and comparison.has_other_times(action):
+        return Check(artifact, action.id, "rebuild", CheckResult.SKIPPED, OTHER_TIMES)
     if not comparison.same[artifact]:
         return Check(artifact, action.id, "rebuild", CheckResult.FAILED, "made again, it has other bytes")
     return Check(artifact, action.id, "rebuild", CheckResult.OK, "made again, it has the same bytes")
@@ -80,10 +85,19 @@ class _Comparison:
         self._store = store
         self.same: dict[str, bool] = {}
         """By artifact."""
+        self._times: dict[str, object] = {}
+        """By step."""
+
+    def has_other_times(self, action: Action) -> bool:
+        """Whether host files whose times went into it have other times now, which no fingerprint counts."""
+        record = self._store.record(action.id, action.fingerprint)
+        before = record.facts.get(image_files.HOST_TIMES) if record else None
+        return before is not None and before != self._times.get(action.id)
 
     def publish(self, batch: Sequence[Staged], _may_take: Callable[[str], bool]) -> list[Staged]:
         """Compare finished jobs with what the store has; none is refused."""
         for job in batch:
+            self._times |= {record.id: record.facts.get(image_files.HOST_TIMES) for record in job.records}
             for artifact, staged in job.files.items():
                 self.same[artifact] = clone.digest(staged) == clone.digest(self._store.path / artifact)
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
@@ -82,6 +83,26 @@ class TestRebuild:
         assert found["images/debian/work-seed@32MiB.ext4"] == (
             "failed",
             "not made again: what it is made from could not be made",
+        )
+
+    def test_an_image_with_times_of_the_host_is_not_compared_once_they_have_changed(
+        self, tmp_path: Path
+    ) -> None:
+        write_tar(tmp_path / "root.tar", DEBIAN)
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site/page").write_text("page\n")
+        project = Project(tmp_path)
+        sync = '[[image.debian.file_sync]]\nhost = "site"\nguest = "/srv/site"\ntimes = "host"\n'
+        project.write(IMAGE + sync)
+        project.build()
+        verified, image = Verified(project), "images/debian/rootfs.ext4"
+        assert self.rebuilt(verified)[image][0] == "ok"
+        os.utime(tmp_path / "site", (1, 1))
+        assert self.rebuilt(verified)[image][0] == "ok", "directories have times of ours"
+        os.utime(tmp_path / "site/page", (1, 1))
+        assert self.rebuilt(verified)[image] == (
+            "skipped",
+            'not compared: times of host files that went into it (`times = "host"`) have changed since',
         )
 
     def test_a_target_is_made_again_with_what_it_needs(self, verified: Verified) -> None:

@@ -10,7 +10,7 @@ from bangerbuild.disk import deduplication
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
-from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer
+from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
 from bangerbuild.tree import ALONE
@@ -67,7 +67,7 @@ def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[s
         disk.write_file("/name", name.encode())
         return ", ".join(below)
 
-    own = OwnLayer("own", (("/name", name.encode()),), write_own)
+    own = OwnLayer("own", (OwnFile("/name", name.encode(), EPOCH * 10**9),), write_own)
     return Layers((SharedLayer(shared, write_shared, size_bytes),), own)
 
 
