@@ -23,6 +23,7 @@ from bangerbuild.store import stamps as stamping
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Pin, Step
     from bangerbuild.model.recovered import Stray
@@ -38,7 +39,7 @@ class Found:
     unrecovered: tuple[Unrecovered, ...]
 
 
-def recover(graph: Graph, store: Store, host: Host, *, epoch: int, pins: Mapping[str, Pin]) -> Found:
+def recover(graph: Graph, store: Store, host: Host, *, epoch: Epoch, pins: Mapping[str, Pin]) -> Found:
     """What can be told of declared steps that no record knows; the store learns it and writes nothing."""
     planner = Planner(store, host, epoch, pins, frozenset(), previews=False)
     jobs: list[Staged] = []

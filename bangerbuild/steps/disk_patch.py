@@ -163,7 +163,7 @@ class DiskPatch(StepKind, ABC):
             now = self.guest_now(views.ImageView(image), disk)
             trees = patching.trees(view, self.file_syncs)
             wanted = self.wanted(now, trees.paths)
-            synced = patching.lines_of(patching.synced(self, now, trees, _ignore))
+            synced = patching.lines_of(patching.synced(self, now, trees, _ignore, view.epoch))
             lines = {**synced, **ledger.of_changes(wanted.changes)}
             files = [path for path, line in lines.items() if not ledger.is_directory(line)]
             if files and not any(ledger.is_there(disk, path, lines[path]) for path in files):

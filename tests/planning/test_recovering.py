@@ -9,7 +9,7 @@ from bangerbuild import graph, store
 from bangerbuild.errors import FilesystemError
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
 from bangerbuild.planning import recovering
-from tests.fakes import FakeDisk, FakeHost, FakeStep, built
+from tests.fakes import EPOCH, FakeDisk, FakeHost, FakeStep, built
 from tests.stores import lose_records
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Told(FakeDisk):
 
 def recovered(path: Path, *steps: FakeStep) -> Found:
     with store.writing(path, timeout_seconds=0) as opened:
-        found = recovering.recover(graph.build(steps), opened, FakeHost(), epoch=1, pins={})
+        found = recovering.recover(graph.build(steps), opened, FakeHost(), epoch=EPOCH, pins={})
         opened.save(found.jobs)
     return found
 
@@ -86,7 +86,7 @@ def test_a_disk_that_somebody_has_open_is_left_alone_and_named(tmp_path: Path) -
     lost(tmp_path, step)
     with store.writing(tmp_path, timeout_seconds=0) as opened:
         host = FakeHost(holders={"disk.ext4": "qemu (process 7)"})
-        found = recovering.recover(graph.build([step]), opened, host, epoch=1, pins={})
+        found = recovering.recover(graph.build([step]), opened, host, epoch=EPOCH, pins={})
     assert found.jobs == ()
     assert found.unrecovered == (
         Unrecovered(DISK, "it is in use by qemu (process 7): shut the VM down first"),
