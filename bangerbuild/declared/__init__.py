@@ -146,6 +146,11 @@ class VM:
     file_syncs: tuple[FileSync, ...] = ()
     mounts: tuple[Mount, ...] = ()
 
+    @property
+    def has_keys(self) -> bool:
+        """Whether root is to log in by a key."""
+        return bool(self.authorized_keys)
+
 
 @dataclass(frozen=True)
 class Manifest:

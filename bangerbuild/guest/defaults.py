@@ -51,6 +51,8 @@ class Declared(DeclaredFiles, Protocol):
     @property
     def network(self) -> Network: ...
     @property
+    def has_keys(self) -> bool: ...
+    @property
     def drop_mounts(self) -> tuple[str, ...]: ...
     @property
     def mounts(self) -> tuple[Mount, ...]: ...
@@ -120,7 +122,7 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
     if vm.guest.resolv_conf and vm.network.dns:
         yield GuestEdits((names.resolv_conf_file(vm.network.dns),))
     if vm.guest.sshd:
-        yield sshd.drop_in()
+        yield sshd.drop_in(view, has_keys=vm.has_keys)
         yield sshd.include_line(view)
     if vm.guest.network:
         yield network.bootstrap(vm.network, view)

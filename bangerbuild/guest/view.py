@@ -20,3 +20,9 @@ class GuestView(Protocol):
 
     def mode(self, path: str) -> int | None:
         """The permission bits (07777) of what is there; None where nothing is."""
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """The names in a directory, sorted; empty where there is none."""
+
+    def filesystem_tags(self) -> frozenset[str]:
+        """The names of the root filesystem itself in an fstab: `UUID=…`, and `LABEL=…` if it has a label."""

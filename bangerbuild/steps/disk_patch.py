@@ -255,6 +255,8 @@ class _DiskView:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
+        self.names = image.names
+        self.filesystem_tags = image.filesystem_tags
 
 
 def _obstacle(disk: Filesystem) -> str | None:

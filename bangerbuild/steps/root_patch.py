@@ -36,6 +36,7 @@ class RootPatch(DiskPatch):
     drop_mounts: tuple[str, ...]
     disk_mounts: tuple[Mount, ...] = field(metadata={"key": "disk"})
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
+    has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
 
     @classmethod
     @override
@@ -56,6 +57,7 @@ class RootPatch(DiskPatch):
                 drop_mounts=vm.drop_mounts,
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
+                has_keys=vm.has_keys,
             )
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.guest.view import GuestView
 from bangerbuild.overriding import override
+from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem
@@ -27,6 +28,7 @@ class ImageView(GuestView):
         self._lock = threading.Lock()
         self._stats: dict[str, Stat | None] = {}
         self._contents: dict[str, bytes | None] = {}
+        self._names: dict[str, tuple[str, ...]] = {}
 
     @override
     def read(self, path: str) -> bytes | None:
@@ -43,6 +45,25 @@ class ImageView(GuestView):
     def mode(self, path: str) -> int | None:
         found = self._stat(path)
         return found.mode if found else None
+
+    @override
+    def names(self, path: str) -> tuple[str, ...]:
+        with self._lock:
+            if path not in self._names:
+                self._names[path] = self._listed(path)
+            return self._names[path]
+
+    def _listed(self, path: str) -> tuple[str, ...]:
+        found = self._image.stat(path)
+        if found is None or found.type is not EntryType.DIRECTORY:
+            return ()
+        return tuple(self._image.listdir(path) or ())
+
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        superblock = self._image.superblock
+        label = (f"LABEL={superblock.label}",) if superblock.label else ()
+        return frozenset((f"UUID={superblock.uuid}", *label))
 
     def _stat(self, path: str) -> Stat | None:
         with self._lock:
@@ -74,3 +95,11 @@ class RootView(GuestView):
     @override
     def mode(self, path: str) -> int | None:
         return self._image.mode(path)
+
+    @override
+    def names(self, path: str) -> tuple[str, ...]:
+        return self._image.names(path)
+
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        return self._image.filesystem_tags()

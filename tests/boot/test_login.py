@@ -92,7 +92,7 @@ QUESTIONS = {
     "contents": f"cat {FILES} /root/.profile",
     "credentials": f"stat -c '%n %a %u:%g' {CREDENTIALS}",
     "authorized keys": "cat /root/.ssh/authorized_keys",
-    "sshd": "sshd -T",
+    "sshd": "sshd -T -C user=root,host=client,addr=192.0.2.1",
     "machine-id": "cat /etc/machine-id",
     "host keys": "sh -c 'cat /etc/ssh/ssh_host_*_key.pub'",
 }

@@ -22,6 +22,7 @@ class DictView:
     files: Mapping[str, bytes] = field(default_factory=dict)
     modes: Mapping[str, int] = field(default_factory=dict)
     broken: Mapping[str, FilesystemError] = field(default_factory=dict)
+    tags: frozenset[str] = frozenset()
 
     def read(self, path: str) -> bytes | None:
         if path in self.broken:
@@ -33,6 +34,14 @@ class DictView:
 
     def mode(self, path: str) -> int | None:
         return self.modes.get(path, 0o644) if self.exists(path) else None
+
+    def names(self, path: str) -> tuple[str, ...]:
+        start = f"{path.rstrip('/')}/"
+        below = (name.removeprefix(start) for name in {**self.files, **self.broken} if name.startswith(start))
+        return tuple(sorted({name.partition("/")[0] for name in below}))
+
+    def filesystem_tags(self) -> frozenset[str]:
+        return self.tags
 
 
 def guest(files: Mapping[str, bytes | str] | None = None) -> GuestView:

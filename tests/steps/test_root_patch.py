@@ -145,15 +145,31 @@ def test_without_name_servers_the_images_resolv_conf_stays(debian: Project) -> N
     assert built(debian, WEB).text("/etc/resolv.conf") == "nameserver 8.8.8.8\n"
 
 
-def test_sshd_lets_in_whoever_has_a_key(debian: Project) -> None:
+def test_sshd_lets_root_in_by_a_key_and_nobody_by_a_password(debian: Project) -> None:
     settings = built(debian, WEB).text("/etc/ssh/sshd_config.d/00-bangerbuild.conf").splitlines()
-    assert [line for line in settings if not line.startswith("#")] == [
+    assert [line for line in settings if line and not line.startswith("#")] == [
         "PermitRootLogin prohibit-password",
         "PubkeyAuthentication yes",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
-        "AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match User root",
+        "    AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match all",
     ]
+
+
+@pytest.mark.parametrize("work", ["", 'work.size = "16MiB"\n'])  # where the keys are on another disk too
+def test_a_setting_of_the_image_that_keeps_root_out_is_a_warning(debian: Project, work: str) -> None:
+    with_files(
+        debian,
+        {
+            "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
+            "etc/ssh/sshd_config.d/50-image.conf": "AllowUsers dev\n",
+        },
+    )
+    built(debian, f'{WEB}{work}ssh_authorized_keys = ["{KEY}"]\n')
+    [warning] = [warning for warning in debian.warnings if "AllowUsers dev" in warning]
+    assert ID in warning
 
 
 def test_an_sshd_config_without_the_include_gets_it_first_and_a_warning(debian: Project) -> None:
