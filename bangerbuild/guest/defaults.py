@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
+from bangerbuild.guest.devices import Devices
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
@@ -55,7 +56,11 @@ class Declared(DeclaredFiles, Protocol):
     @property
     def drop_mounts(self) -> tuple[str, ...]: ...
     @property
+    def keep_mounts(self) -> tuple[str, ...]: ...
+    @property
     def mounts(self) -> tuple[Mount, ...]: ...
+    @property
+    def disk_labels(self) -> tuple[str, ...]: ...
 
 
 def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
@@ -118,7 +123,7 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
     if vm.guest.hostname:
         yield GuestEdits((names.hostname_file(vm.hostname),))
     if vm.guest.hosts:
-        yield GuestEdits((names.hosts_file(vm.hostname),))
+        yield GuestEdits((names.hosts_file(vm.hostname, view.read(names.HOSTS) or b""),))
     if vm.guest.resolv_conf and vm.network.dns:
         yield GuestEdits((names.resolv_conf_file(vm.network.dns),))
     if vm.guest.sshd:
@@ -129,9 +134,15 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
         yield GuestEdits(tuple(_mount_points(mounts, view)))
-        yield GuestEdits(
-            (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
-        )
+        yield _fstab_file(vm, view, mounts)
+
+
+def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:
+    labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
+    devices = Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
+    rules = fstab.Rules(devices, vm.drop_mounts, vm.keep_mounts)
+    outcome = fstab.fstab(view.read(fstab.PATH) or b"", rules, mounts)
+    return GuestEdits((GuestFile(fstab.PATH, outcome.content),), outcome.warnings)
 
 
 def _mount_points(mounts: Sequence[Mount], view: GuestView) -> Iterator[GuestDirectory]:

@@ -34,6 +34,7 @@ class RootPatch(DiskPatch):
     guest: GuestDefaults
     network: Network
     drop_mounts: tuple[str, ...]
+    keep_mounts: tuple[str, ...]
     disk_mounts: tuple[Mount, ...] = field(metadata={"key": "disk"})
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
     has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
@@ -55,6 +56,7 @@ class RootPatch(DiskPatch):
                 guest=vm.guest,
                 network=replace(vm.network, tap=None),  # a device of the host; the guest never sees it
                 drop_mounts=vm.drop_mounts,
+                keep_mounts=vm.keep_mounts,
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
                 has_keys=vm.has_keys,
@@ -75,6 +77,11 @@ class RootPatch(DiskPatch):
     def mounts(self) -> tuple[Mount, ...]:
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
+
+    @property
+    def disk_labels(self) -> tuple[str, ...]:
+        """The labels of the disks beside the root."""
+        return tuple(mount.source.removeprefix("LABEL=") for mount in self.disk_mounts)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

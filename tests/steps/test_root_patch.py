@@ -12,14 +12,18 @@ from bangerbuild import manifest
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import GuestPathError, SourceError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
+from bangerbuild.model.fingerprint import step_fields
 from bangerbuild.steps.root_patch import RootPatch
 from tests.conftest import PROJECT
+from tests.disk.ext4_tools import make_ext4
 from tests.manifests import KEY
 from tests.need import need
 from tests.projects import DEBIAN, codes, write_tar
 from tests.stats import stat_but_atime
+from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -135,6 +139,16 @@ def test_a_guest_is_told_its_name(debian: Project) -> None:
         assert (found.type, found.mode, found.owner, found.mtime) == ("regular", "0644", "0:0", EPOCH)
 
 
+def test_the_images_own_hosts_stay_in_each_patch(debian: Project) -> None:
+    own = "::1 localhost ip6-localhost\n10.0.0.5\tdb\n"
+    with_files(debian, {"etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\timage\n{own}"})
+    assert built(debian, WEB).text("/etc/hosts") == f"127.0.0.1 localhost\n127.0.1.1 web\n{own}"
+    with debian.as_guest() as disk:
+        disk.write_file("/root.txt", b"guest")
+    renamed = built(debian, f'{WEB}hostname = "renamed"\n').text("/etc/hosts")
+    assert renamed == f"127.0.0.1 localhost\n127.0.1.1 renamed\n{own}"
+
+
 def test_a_guest_is_told_its_name_servers(debian: Project) -> None:
     guest = built(debian, WEB + NETWORK)
     assert guest.text("/etc/resolv.conf") == "nameserver 1.1.1.1\nnameserver 9.9.9.9\n"
@@ -222,13 +236,48 @@ def test_an_image_without_an_init_system_gets_a_warning(debian: Project) -> None
 def test_fstab_keeps_the_images_lines_but_for_what_is_dropped_or_written_here(debian: Project) -> None:
     mount = 'mount = [{ source = "tmpfs", target = "/scratch", fstype = "tmpfs", options = ["size=1g"] }]\n'
     lines = built(debian, WEB + mount).text("/etc/fstab").splitlines()
-    assert lines[:2] == ["# the image's own", "LABEL=old / ext4 defaults 0 1"]
+    assert lines[0] == "# the image's own"
+    assert lines[2] == "# LABEL=old / ext4 defaults 0 1"  # the image has no such label
     assert not any("/home" in line for line in lines)
     assert lines[-3:] == [
         "tmpfs /run tmpfs defaults,nodev,nosuid,mode=0755 0 0",
         "tmpfs /tmp tmpfs defaults,nodev,nosuid,mode=1777 0 0",
         "tmpfs /scratch tmpfs size=1g 0 0",
     ]
+
+
+def test_a_line_for_a_device_that_the_vm_lacks_is_commented_out_with_a_warning_once(debian: Project) -> None:
+    guest = built(debian, WEB)
+    [warning] = [warning for warning in debian.warnings if "LABEL=old" in warning]
+    assert ID in warning
+    with debian.as_guest() as disk:
+        disk.write_file("/root.txt", b"guest")
+    assert built(debian, f'{WEB}hostname = "renamed"\n').text("/etc/fstab") == guest.text("/etc/fstab")
+    kept = built(debian, f'{WEB}keep_mounts = ["/"]\n').text("/etc/fstab").splitlines()
+    assert kept[:2] == ["# the image's own", "LABEL=old / ext4 defaults 0 1"]
+    assert debian.warnings == []
+
+
+def test_the_roots_own_label_and_uuid_name_a_device_that_is_there(project: Project) -> None:
+    image = make_ext4(project.directory / "root.ext4", "-L", "old", size="24M")
+    with RawFile(image) as blocks:
+        uuid = read_superblock(blocks, writable=False).uuid
+    lines = f"LABEL=old / ext4 defaults 0 1\nUUID={uuid} / ext4 defaults 0 1\n"
+    with as_guest(image) as disk:
+        disk.make_directory("/etc")
+        disk.write_file("/etc/fstab", lines.encode())
+    guest = built(project, WEB.replace('tar = "root.tar"\nsize = "24MiB"', 'ext4 = "root.ext4"'))
+    assert guest.text("/etc/fstab").startswith(lines)
+
+
+def test_without_kept_mounts_the_recipe_is_that_of_a_manifest_that_does_not_know_the_key(
+    debian: Project,
+) -> None:
+    debian.write(WEB)
+    (plain,) = RootPatch.declare(manifest.load((debian.directory / "vm.toml",)))
+    debian.write(f'{WEB}keep_mounts = ["/srv"]\n')
+    (keeping,) = RootPatch.declare(manifest.load((debian.directory / "vm.toml",)))
+    assert step_fields(keeping) == {**step_fields(plain), "keep_mounts": ["/srv"]}
 
 
 def test_an_image_without_an_fstab_gets_one(debian: Project) -> None:
