@@ -161,7 +161,7 @@ def _make_symlink(disk: Filesystem, change: GuestSymlink) -> None:
 
 def _remove(disk: Filesystem, change: GuestRemoval) -> None:
     for path in list(matching(disk, change.path)):
-        disk.remove(path)
+        disk.remove(path, recursive=True)
 
 
 def matching(disk: Filesystem, pattern: str) -> Iterator[str]:

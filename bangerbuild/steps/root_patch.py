@@ -29,6 +29,7 @@ class RootPatch(DiskPatch):
     """One VM's patch: the guest defaults, and the files, keys and file_syncs that land on its root."""
 
     kind: ClassVar[str] = "root-patch"
+    format: ClassVar[int] = 2
 
     hostname: str
     guest: GuestDefaults

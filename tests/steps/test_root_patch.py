@@ -306,6 +306,31 @@ def test_the_images_identity_is_taken_away(debian: Project) -> None:
     assert guest.exists("/etc/systemd/system/bangerbuild-host-keys.service")
 
 
+def test_what_else_makes_the_image_one_machine_is_removed_once_and_no_more_than_that(
+    debian: Project,
+) -> None:
+    gone = {
+        "etc/ssh/ssh_host_ed25519_key": "",
+        "var/lib/cloud/instances/i-1/sem/config_ssh": "",
+        "var/lib/cloud/instances/i-1/user-data.txt": "#cloud-config\n",
+        "var/lib/cloud/data/instance-id": "i-1\n",
+        "var/lib/cloud/sem/config_scripts_per_once.once": "",
+        "var/lib/cloud/seed/nocloud/user-data": "#cloud-config\n",
+        "var/lib/systemd/random-seed": "secret",
+        "var/lib/dhcp/dhclient.eth0.leases": "lease {}\n",
+    }
+    kept = {"var/lib/cloud/scripts/per-boot/own": "#!/bin/sh\n", "var/lib/dhcp/readme": ""}
+    links = {"var/lib/cloud/instance": "instances/i-1", "etc/ssh/ssh_host_rsa_key": "/var/keys/rsa"}
+    with_files(debian, {**gone, **kept, "var/keys/rsa": "kept"}, links)
+    guest = built(debian, WEB)
+    assert [name for name in (*gone, *links) if guest.exists(f"/{name}")] == []
+    assert [name for name in (*kept, "var/keys/rsa") if not guest.exists(f"/{name}")] == []
+    assert any("/var/lib/cloud/seed/nocloud'" in warning for warning in debian.warnings)
+    with debian.as_guest() as disk:
+        disk.make_directory("/var/lib/cloud/data")
+    assert built(debian, f'{WEB}hostname = "renamed"\n').exists("/var/lib/cloud/data")
+
+
 SWITCHES: dict[str, tuple[str, str | None]] = {
     "hostname": ("/etc/hostname", "image\n"),
     "hosts": ("/etc/hosts", None),
