@@ -8,6 +8,7 @@ from bangerbuild.guest import fstab, identity, names, network, network_scripts, 
 from bangerbuild.guest.devices import Devices
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
+from bangerbuild.guest.sshd_access import unheard_ports
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
@@ -80,8 +81,8 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view))
-    unmounted = GuestEdits(warnings=tuple(_unmounted(vm, taken)))
-    return GuestEdits.joined((*defaults, unmounted, own_changes(vm, view, synced)))
+    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view)))
+    return GuestEdits.joined((*defaults, ineffective, own_changes(vm, view, synced)))
 
 
 def split(
@@ -170,6 +171,12 @@ def _unmounted(vm: Declared, taken: Collection[str]) -> Iterator[str]:
         yield "the declared mounts are not written: guest.fstab is false"
     elif vm.mounts and fstab.PATH in taken:
         yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
+
+
+def _unheard(vm: Declared, view: GuestView) -> Iterator[str]:
+    """Yield a warning for each declared file that tells sshd where to listen, if sshd is not asked."""
+    if vm.guest.sshd:
+        yield from unheard_ports(view, ((file.guest, file.content.encode()) for file in vm.files))
 
 
 def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:

@@ -1,16 +1,23 @@
-"""Find settings of the image's sshd that keep root out although its keys are declared."""
+"""Find what in the image keeps root out although keys are declared, and what makes sshd's ports ineffective."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.sshd_config import CONFIG, for_root, in_pattern_list
+from bangerbuild.guest.sshd_config import CONFIG, directives, for_root, in_pattern_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.guest.sshd_config import Directive
     from bangerbuild.guest.view import GuestView
+
+DROP_INS = "/etc/ssh/sshd_config.d/"
+_WANTS = "/etc/systemd/system/sockets.target.wants"
+_SOCKETS = ("ssh.socket", "sshd.socket")
+_GENERATORS = tuple(
+    f"{directory}/systemd/system-generators/sshd-socket-generator" for directory in ("/usr/lib", "/lib")
+)
 
 
 def refusals(view: GuestView) -> Iterator[str]:
@@ -40,6 +47,28 @@ def _arguments(found: Sequence[Directive]) -> tuple[str, ...]:
     if found and found[0].keyword == "authenticationmethods":
         return lines[0]
     return tuple(argument for line in lines for argument in line)
+
+
+def unheard_ports(view: GuestView, files: Iterable[tuple[str, bytes]]) -> Iterator[str]:
+    """Yield a warning for each file that tells sshd where to listen although systemd listens for it.
+
+    Ubuntu has a generator that tells ssh.socket the ports of sshd's settings; elsewhere nobody reads them.
+
+    Args:
+        view: the guest.
+        files: path and content of what is declared.
+    """
+    listening = [unit for unit in _SOCKETS if view.exists(f"{_WANTS}/{unit}")]
+    if not listening or any(map(view.exists, _GENERATORS)):
+        return
+    for path, content in files:
+        is_config = path == CONFIG or (path.startswith(DROP_INS) and path.endswith(".conf"))
+        keywords = {directive.keyword for directive in directives(content)} if is_config else set()
+        if keywords & {"port", "listenaddress"}:
+            yield (
+                f"'{path}' says where sshd listens, but in this image {listening[0]} listens for it and does "
+                f"not read that: give the address in a file /etc/systemd/system/{listening[0]}.d/listen.conf"
+            )
 
 
 def _warning(keyword: str, arguments: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.guest.view import GuestView
-    from bangerbuild.model import Json, Workspace
+    from bangerbuild.model import Json, View, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +120,18 @@ class RootPatch(DiskPatch):
         lines = {**root_layers.lines(written), **lines}
         ledger.refuse_different(written.own, lines, stored.name)
         workspace.wrote(lines)
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        """Those about the image, if that is made already."""
+        artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
+        if artifact is None or not view.path(artifact).is_file():
+            return ()
+        with disks.opened_image(view, artifact) as image:
+            now = views.ImageView(image)
+            synced = patching.trees(view, self.file_syncs).paths
+            identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
+            return (*identity.warnings, *self.wanted(now, synced).warnings)
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from bangerbuild.guest.sshd_access import refusals
-from tests.guest.view import guest
+from bangerbuild.declared import VM, InlineFile
+from bangerbuild.guest.defaults import changes
+from bangerbuild.guest.sshd_access import refusals, unheard_ports
+from tests.guest.view import SYSTEMD, guest
 
 GROUP = "root:x:0:\nwheel:x:10:root,dev\nssh:x:11:dev\n"
 
@@ -58,3 +60,29 @@ def test_a_setting_that_keeps_root_out_is_a_warning_that_names_it(config: str) -
 )
 def test_a_setting_that_lets_root_in_by_some_key_is_none(config: str) -> None:
     assert warnings(config) == []
+
+
+SOCKET = "/etc/systemd/system/sockets.target.wants/ssh.socket"
+GENERATOR = "/usr/lib/systemd/system-generators/sshd-socket-generator"
+DROP_IN = "/etc/ssh/sshd_config.d/10-port.conf"
+
+
+@pytest.mark.parametrize("setting", ["Port 2222\n", "listenaddress=10.0.0.1\n"])
+def test_a_port_that_is_declared_where_a_socket_unit_listens_is_a_warning(setting: str) -> None:
+    vm = VM("web", "debian", "web", files=(InlineFile(DROP_IN, setting),))
+    [warning] = changes(vm, guest({**SYSTEMD, SOCKET: ""})).warnings
+    assert f"'{DROP_IN}'" in warning
+    assert "ssh.socket.d" in warning
+
+
+@pytest.mark.parametrize(
+    ("there", "path", "content"),
+    [
+        ((), DROP_IN, b"Port 2222\n"),  # sshd listens itself
+        ((SOCKET, GENERATOR), DROP_IN, b"Port 2222\n"),
+        ((SOCKET,), DROP_IN, b"#Port 2222\nMaxSessions 2\n"),
+        ((SOCKET,), "/etc/app/port.conf", b"Port 2222\n"),
+    ],
+)
+def test_a_port_that_is_heard_is_no_warning(there: tuple[str, ...], path: str, content: bytes) -> None:
+    assert list(unheard_ports(guest(dict.fromkeys(there, "")), [(path, content)])) == []

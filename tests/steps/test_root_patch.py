@@ -258,6 +258,23 @@ def test_a_line_for_a_device_that_the_vm_lacks_is_commented_out_with_a_warning_o
     assert debian.warnings == []
 
 
+def test_the_plan_warns_of_what_the_run_will_where_the_image_is_there(debian: Project) -> None:
+    debian.write(WEB)
+    assert debian.plan()[ID].warnings == ()  # nobody knows the image yet
+    debian.build()
+    debian.write(f'{WEB}[vm.new]\nimage = "debian"\n')
+    planned = debian.plan()
+    assert planned[ID].warnings == ()  # nothing is done
+    [warning] = planned["vm.new.root.patch"].warnings
+    assert "'LABEL=old'" in warning
+    debian.build()
+    assert debian.warnings == [f"vm.new.root.patch: {warning}"]
+    debian.write(f'{WEB}hostname = "renamed"\n')
+    assert debian.plan()[ID].warnings == (warning,)
+    debian.write(f'{WEB}hostname = "renamed"\nkeep_mounts = ["/"]\n')
+    assert debian.plan()[ID].warnings == ()
+
+
 def test_the_roots_own_label_and_uuid_name_a_device_that_is_there(project: Project) -> None:
     image = make_ext4(project.directory / "root.ext4", "-L", "old", size="24M")
     with RawFile(image) as blocks:
