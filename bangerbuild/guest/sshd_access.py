@@ -1,4 +1,4 @@
-"""Find what in the image keeps root out although keys are declared, and what makes sshd's ports ineffective."""
+"""Find what in an image keeps root out although keys are declared, and makes ports of sshd ineffective."""
 
 from __future__ import annotations
 
