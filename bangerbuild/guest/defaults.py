@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from bangerbuild.errors import GuestPathError
 from bangerbuild.guest import fstab, identity, names, network, network_scripts, sshd
 from bangerbuild.guest.devices import Devices
 from bangerbuild.guest.owners import Owners
@@ -124,7 +125,7 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
     if vm.guest.hostname:
         yield GuestEdits((names.hostname_file(vm.hostname),))
     if vm.guest.hosts:
-        yield GuestEdits((names.hosts_file(vm.hostname, view.read(names.HOSTS) or b""),))
+        yield GuestEdits((names.hosts_file(vm.hostname, _hosts(view)),))
     if vm.guest.resolv_conf and vm.network.dns:
         yield GuestEdits((names.resolv_conf_file(vm.network.dns),))
     if vm.guest.sshd:
@@ -136,6 +137,17 @@ def _defaults(vm: Declared, view: GuestView) -> Iterator[GuestEdits]:
         mounts = fstab.with_tmpfs(vm.mounts)
         yield GuestEdits(tuple(_mount_points(mounts, view)))
         yield _fstab_file(vm, view, mounts)
+
+
+def _hosts(view: GuestView) -> bytes:
+    """The image's hosts; none where a link leads nowhere or in circles, or what is there is no file.
+
+    Such a link is replaced. A file that can't be read is an error: its lines are to stay.
+    """
+    try:
+        return view.read(names.HOSTS) or b""
+    except GuestPathError:
+        return b""
 
 
 def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:

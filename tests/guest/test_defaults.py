@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount, Network
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
 from bangerbuild.guest.defaults import changes, identity_changes, split
 from bangerbuild.model import HostPath
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
@@ -120,6 +120,14 @@ def test_an_fstab_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
     view = DictView(broken={"/etc/fstab": FilesystemError("'/etc/fstab' can't be read")})
     with pytest.raises(FilesystemError, match="'/etc/fstab' can't be read"):
         changes(WEB, view)
+
+
+def test_hosts_that_the_guest_itself_cannot_read_are_replaced_and_a_damaged_file_is_an_error() -> None:
+    looped = DictView(broken={"/etc/hosts": GuestPathError("it loops")})
+    assert written(changes(WEB, looped))["/etc/hosts"] == b"127.0.0.1 localhost\n127.0.1.1 web\n"
+    damaged = DictView(broken={"/etc/hosts": FilesystemError("'/etc/hosts' can't be read")})
+    with pytest.raises(FilesystemError, match="'/etc/hosts' can't be read"):
+        changes(WEB, damaged)
 
 
 def test_an_inline_file_has_its_mode_and_the_guests_ids() -> None:
