@@ -79,6 +79,9 @@ class FakeStep:
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
         return Preview(self.diffs)
 
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002  # of a fake nobody need know
+        return ()
+
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:
             artifact = workspace.artifact(self.changes)

@@ -30,6 +30,10 @@ class OpenedDisk(Protocol):
     def has_errors(self) -> bool:
         """Whether it is marked as having errors: what is read may be wrong then."""
 
+    @property
+    def tags(self) -> frozenset[str]:
+        """What an fstab may call its filesystem: `UUID=…`, and `LABEL=…` if it has a label."""
+
     def check_writable(self) -> None:
         """Look whether it could be opened to be written, once its journal is replayed.
 

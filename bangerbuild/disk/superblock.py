@@ -72,6 +72,8 @@ class Superblock:
     inodes: int
     first_data_block: int
     label: str
+    uuid: str
+    """In the form that `UUID=` in an fstab has: lower case, with hyphens."""
 
     @property
     def size_bytes(self) -> int:
@@ -116,6 +118,7 @@ def parse_superblock(raw: bytes) -> Superblock | None:
         inodes=u32(raw, 0x00)[0],
         first_data_block=u32(raw, 0x14)[0],
         label=raw[0x78:0x88].rstrip(b"\0").decode(errors="replace"),
+        uuid="-".join(part.hex() for part in struct.unpack_from("4s2s2s2s6s", raw, 0x68)),
     )
 
 

@@ -73,5 +73,16 @@ class Step(Protocol):
             remakes_disk: see Action.
         """
 
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        """What `run` would warn of, as far as it is known before; reads, never writes.
+
+        Args:
+            view: what may be read.
+            is_new: whether the disk that it changes is made anew with it.
+
+        Raises:
+            BangerError: something that must be looked at can't be; then the run says so.
+        """
+
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """Make the artifacts in staging; the facts to remember."""

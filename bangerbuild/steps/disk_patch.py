@@ -151,6 +151,10 @@ class DiskPatch(StepKind, ABC):
         return Preview(tuple(diffs), tuple(reasons))
 
     @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system
+        return ()
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """What this job has staged is written as it is, what a guest has in one transaction."""
         if workspace.is_staged(workspace.artifact(self.changes)):
@@ -259,6 +263,7 @@ class _DiskView:
         self.names = image.names
         self.link = image.link
         self.once = image.once
+        self.filesystem_tags = image.filesystem_tags
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:

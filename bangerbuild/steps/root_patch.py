@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
-    from bangerbuild.model import Json, Workspace
+    from bangerbuild.model import Json, View, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,10 @@ class RootPatch(DiskPatch):
     guest: GuestDefaults
     network: Network
     drop_mounts: tuple[str, ...]
+    keep_mounts: tuple[str, ...]
     disk_mounts: tuple[Mount, ...] = field(metadata={"key": "disk"})
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
+    has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
 
     @classmethod
     @override
@@ -56,8 +58,10 @@ class RootPatch(DiskPatch):
                 guest=vm.guest,
                 network=replace(vm.network, tap=None),  # a device of the host; the guest never sees it
                 drop_mounts=vm.drop_mounts,
+                keep_mounts=vm.keep_mounts,
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
+                has_keys=vm.has_keys,
             )
 
     @property
@@ -75,6 +79,11 @@ class RootPatch(DiskPatch):
     def mounts(self) -> tuple[Mount, ...]:
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
+
+    @property
+    def disk_labels(self) -> tuple[str, ...]:
+        """The labels of the disks beside the root."""
+        return tuple(mount.source.removeprefix("LABEL=") for mount in self.disk_mounts)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -114,6 +123,18 @@ class RootPatch(DiskPatch):
         lines = {**root_layers.lines(written), **lines}
         ledger.refuse_different(written.own, lines, stored.name)
         workspace.wrote(lines)
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        """Those about the image, if that is made already."""
+        artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
+        if artifact is None or not view.path(artifact).is_file():
+            return ()
+        with disks.opened_image(view, artifact) as image:
+            now = views.ImageView(image)
+            synced = patching.trees(view, self.file_syncs).paths
+            identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
+            return (*identity.warnings, *self.wanted(now, synced).warnings)
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:

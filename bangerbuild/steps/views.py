@@ -81,6 +81,10 @@ class ImageView(GuestView):
             self._answers[question] = answer(self)
         return cast("_T", self._answers[question])
 
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        return self._image.tags
+
     def _stat(self, path: str) -> Stat | None:
         with self._lock:
             if path not in self._stats:
@@ -123,3 +127,7 @@ class RootView(GuestView):
     @override
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
         return self._image.once(question, answer)
+
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        return self._image.filesystem_tags()
