@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,19 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.guest import defaults
+from bangerbuild.guest import container_marks, defaults
+from bangerbuild.guest.paths import normal
+from bangerbuild.sources.source import nothing_added
 from bangerbuild.steps import patching, views
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.model import Source, Workspace
-    from bangerbuild.tree import GuestEdits
+    from bangerbuild.sources.source import AddedEdits
+    from bangerbuild.tree import GuestChange, GuestEdits
 
 
 @dataclass(frozen=True)
@@ -38,26 +43,48 @@ def sources(files: Files) -> tuple[Source, ...]:
     return tuple(map(patching.source, files.file_syncs))
 
 
-def write(files: Files, added: GuestEdits, target: Path, written: str, workspace: Workspace) -> None:
-    """Write them into the private image at `target`, after what its source has added.
+def write(files: Files, added: AddedEdits, target: Path, written: str, workspace: Workspace) -> None:
+    """Write them into the private image at `target`, then what its source adds where none of them stands.
 
     Raises:
         FilesystemError: a path leads nowhere, or there is no room.
         SourceError: an owner that the image does not know, a host file that can't be read.
     """
-    if files == NONE and not added.changes:
+    if files == NONE and added is nothing_added:
         return
-    for warning in added.warnings:
-        workspace.warn(warning)
+    with _opened(target, written, workspace) as disk:
+        view = views.ImageView(disk)
+        trees = patching.trees(workspace, files.file_syncs)
+        patching.make(disk, defaults.own_changes(files, view, trees.paths).changes)
+        patching.sync(disk, patching.synced(files, view, trees, workspace.warn), {})
+        edits = added(views.ImageView(disk))
+        patching.make(disk, _yielding(edits, {*trees.paths, *(normal(one.guest) for one in files.files)}))
+        for warning in edits.warnings:
+            workspace.warn(warning)
+
+
+def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange]:
+    return (change for change in edits.changes if normal(change.path) not in taken)
+
+
+def unmark(target: Path, written: str, workspace: Workspace) -> None:
+    """Remove what would tell the machine that it is a container; an image without it is not touched."""
+    with RawFile(target) as blocks, Filesystem(blocks, now=workspace.epoch) as disk:
+        edits = container_marks.removals(views.ImageView(disk), written)
+    if edits.changes:
+        with _opened(target, written, workspace) as disk:
+            patching.make(disk, edits.changes)
+        for warning in edits.warnings:
+            workspace.warn(warning)
+
+
+@contextmanager
+def _opened(target: Path, written: str, workspace: Workspace) -> Iterator[Filesystem]:
     with RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {written}"
         with Filesystem(blocks, writable=True, now=workspace.epoch) as disk:
-            view = views.ImageView(disk)
             try:
-                patching.make(disk, added.changes)
-                trees = patching.trees(workspace, files.file_syncs)
-                patching.make(disk, defaults.own_changes(files, view, trees.paths).changes)
-                patching.sync(disk, patching.synced(files, view, trees, workspace.warn), {})
+                yield disk
             except FilesystemError as err:
                 if isinstance(err, GuestPathError):
                     raise

@@ -67,4 +67,4 @@ class ImageRootfs(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        return image_source.build(self.rootfs, target, workspace, files=self.files)
+        return image_source.build(self.rootfs, target, workspace, files=self.files, is_root=True)

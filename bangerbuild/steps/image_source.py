@@ -40,6 +40,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
     label: str = "",
     adapt: Adapt = image_content.as_is,
     files: Files = image_files.NONE,
+    is_root: bool = False,
 ) -> Mapping[str, Json]:
     """Write the image to `target`, which does not exist; facts to remember.
 
@@ -50,6 +51,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
         label: what the filesystem is called; empty: as the source has it.
         adapt: what becomes of a tree's entries on the way.
         files: what is written into it then.
+        is_root: whether a machine takes it for its root.
 
     Raises:
         SourceError: the source can't be had or read, or holds what can't be taken.
@@ -63,6 +65,8 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
             if label:
                 check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
+        if is_root:
+            image_files.unmark(target, source.written, workspace)
         image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
     target.chmod(0o444)
