@@ -2,8 +2,8 @@
 
     REGEX [TYPE] CONTEXT        TYPE: -- file, -d directory, -l symlink, -p FIFO, -s socket, -b and -c devices
 
-Of the lines without metacharacters the last that is the path counts, else the last of the others that matches.
-`<<none>>` means no label. Files with `.subs` and `.subs_dist` at their end say which path another one stands for.
+Of the lines without metacharacters the last that is the path counts, else the last of the others that
+matches. `<<none>>` means no label. `.subs` and `.subs_dist` say which path another one stands for.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _TYPES = {
     "-c": EntryType.CHARACTER_DEVICE,
 }
 _META = frozenset(".^$?*+|[({])}")
-_PLAIN_ESCAPES = _META | frozenset("-_,")
+_ESCAPED = re.compile(r"\\[-.^$?*+|\[({\])}_,]")
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,7 @@ def _substitutions(text: str) -> Iterator[tuple[str, str]]:
 
 def _unescaped(text: str) -> str | None:
     """The one path that an expression stands for; None: it has metacharacters."""
-    characters, found = iter(text), []
-    for character in characters:
-        if character in _META:
-            return None
-        if character == "\\":
-            character = next(characters, "")
-            if character not in _PLAIN_ESCAPES:
-                return None
-        found.append(character)
-    return "".join(found)
+    plain = _ESCAPED.sub("", text)
+    if "\\" in plain or not _META.isdisjoint(plain):
+        return None
+    return _ESCAPED.sub(lambda found: found[0][1], text)

@@ -13,7 +13,7 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.guest import container_marks, defaults
 from bangerbuild.guest.paths import normal
 from bangerbuild.sources.source import nothing_added
-from bangerbuild.steps import patching, views
+from bangerbuild.steps import labels, patching, views
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -54,6 +54,7 @@ def write(files: Files, added: AddedEdits, target: Path, written: str, workspace
         return
     with _opened(target, written, workspace) as disk:
         view = views.ImageView(disk)
+        disk.label_with(labels.of_view(view, written, workspace.warn))
         trees = patching.trees(workspace, files.file_syncs)
         patching.make(disk, defaults.own_changes(files, view, trees.paths).changes)
         patching.sync(disk, patching.synced(files, view, trees, workspace.warn), {})
@@ -67,10 +68,15 @@ def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange
     return (change for change in edits.changes if normal(change.path) not in taken)
 
 
-def unmark(target: Path, written: str, workspace: Workspace) -> None:
-    """Remove what would tell the machine that it is a container; an image without it is not touched."""
+def look_over(target: Path, written: str, workspace: Workspace) -> None:
+    """Remove from a new root what would tell the machine that it is a container; say what it lacks.
+
+    A root without such marks is not touched.
+    """
     with RawFile(target) as blocks, Filesystem(blocks, now=workspace.epoch) as disk:
-        edits = container_marks.removals(views.ImageView(disk), written)
+        view = views.ImageView(disk)
+        edits = container_marks.removals(view, written)
+        labels.warn_unlabelled(disk, view, written, workspace.warn)
     if edits.changes:
         with _opened(target, written, workspace) as disk:
             patching.make(disk, edits.changes)

@@ -66,7 +66,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
                 check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
         if is_root:
-            image_files.unmark(target, source.written, workspace)
+            image_files.look_over(target, source.written, workspace)
         image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
     target.chmod(0o444)

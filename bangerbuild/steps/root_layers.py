@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.labelling import Labels
     from bangerbuild.disk.layers import Written
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
@@ -40,6 +41,7 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
     trees: patching.Trees,
     own: tuple[GuestChange, ...],
     lines: Mapping[str, str],
+    labels: Labels | None,
 ) -> Layers[SharedLedger, Twins]:
     """The layers of a root.
 
@@ -50,8 +52,10 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
         trees: what the file_syncs bring; the second.
         own: the VM's own changes; the third.
         lines: what of the first and the third is to be remembered.
+        labels: of the image, for all that is written.
     """
-    return Layers((_alike(alike), _synced(declared, trees, now)), _own(own, lines))
+    shared = (_alike(alike, labels), _synced(declared, trees, now, labels))
+    return Layers(shared, _own(own, lines, labels))
 
 
 def lines(written: Written[SharedLedger, Twins]) -> dict[str, str]:
@@ -68,16 +72,20 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
     return tuple(warning for layer in written.shared for warning in layer.warnings)
 
 
-def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[SharedLedger]:
+def _alike(changes: tuple[GuestChange, ...], labels: Labels | None) -> SharedLayer[SharedLedger]:
     def write(disk: Filesystem) -> SharedLedger:
+        disk.label_with(labels)
         patching.make(disk, changes)
         return SharedLedger({})
 
     return SharedLayer(changes, write)
 
 
-def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[SharedLedger]:
+def _synced(
+    declared: DeclaredFiles, trees: patching.Trees, now: GuestView, labels: Labels | None
+) -> SharedLayer[SharedLedger]:
     def write(disk: Filesystem) -> SharedLedger:
+        disk.label_with(labels)
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append)
         return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
@@ -86,8 +94,11 @@ def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> S
     return SharedLayer((declared.file_syncs, spared), write, trees.size_bytes)
 
 
-def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[SharedLedger, Twins]:
+def _own(
+    changes: tuple[GuestChange, ...], lines: Mapping[str, str], labels: Labels | None
+) -> OwnLayer[SharedLedger, Twins]:
     def write(disk: Filesystem, below: Sequence[SharedLedger]) -> Twins:
+        disk.label_with(labels)
         patching.make(disk, changes)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 

@@ -11,7 +11,7 @@ from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
 from bangerbuild.overriding import override
-from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
+from bangerbuild.steps import disks, labels, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -93,7 +93,8 @@ class RootPatch(DiskPatch):
 
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
-        now = disks.shared_view(workspace, disks.base_of(workspace, self.changes).name)
+        base = disks.base_of(workspace, self.changes).name
+        now, label = disks.shared_view(workspace, base), labels.of_image(workspace, base)
         syncs = self.file_syncs
         with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
@@ -102,7 +103,9 @@ class RootPatch(DiskPatch):
             for warning in own.warnings:
                 workspace.warn(warning)
             lines = ledger.of_changes(wanted.changes)
-            layers = root_layers.layers(self, now, alike=alike, trees=trees, own=own.changes, lines=lines)
+            layers = root_layers.layers(
+                self, now, alike=alike, trees=trees, own=own.changes, lines=lines, labels=label
+            )
             disk_format, stored = disks.stored(workspace, self.changes)
             written = disk_format.fill(stored, layers, self.place, workspace)
         for warning in root_layers.warnings(written):
