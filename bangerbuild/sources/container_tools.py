@@ -72,7 +72,7 @@ class Tools:
         if user.groups == (user.gid,) and (nsenter or self.busybox):
             return f"{nsenter or f'{self.busybox} nsenter'} -S {user.uid} -G {user.gid} "
         if user.login and su and self.shell == SHELL:
-            return f"{su} -s {SHELL} {shlex.quote(user.login)} -c 'exec \"$@\"' sh "
+            return f"{su} -s {SHELL} -c 'exec \"$@\"' -- {shlex.quote(user.login)} sh "
         return None
 
     def _full(self, name: str) -> str | None:

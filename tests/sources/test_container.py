@@ -47,7 +47,7 @@ def test_a_script_that_runs_its_program_is_written_where_the_manifest_says(proje
     assert " HOME=/ PATH=/bin A=b \\\n    /bin/app -v\n" in script
     assert (disk.stat("/tmp").mode, disk.stat("/proc").mode) == ("01777", "0555")
     assert any("'/bin/app' is no executable file" in line for line in project.warnings)
-    project.write('[image.debian.rootfs]\noci = "oci:layout:v1"\n')
+    project.write(SCRIPT.replace('entrypoint = "/sbin/start"\n', ""))
     assert codes(project.plan()[ID].reasons) == ["recipe-changed"] * 2  # the path and the script
 
 

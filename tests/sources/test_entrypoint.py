@@ -12,7 +12,7 @@ import pytest
 
 from bangerbuild.errors import SourceError
 from bangerbuild.sources.entrypoint import entrypoint
-from bangerbuild.tree import GuestDirectory, GuestFile, GuestSymlink
+from bangerbuild.tree import GuestFile
 from tests.need import need
 from tests.sources.roots import HostRoot, MadeUpRoot
 
@@ -146,47 +146,6 @@ def test_a_stop_signal_is_told() -> None:
 
 
 @pytest.mark.parametrize(
-    ("program", "is_there"),
-    [
-        (Program(entrypoint=("/srv/app",)), True),
-        (Program(entrypoint=("./app",), working_dir="/srv"), True),
-        (Program(entrypoint=("./app",)), False),
-        (Program(entrypoint=("app",), env=("PATH=/bin:/srv",)), True),
-        (Program(entrypoint=("app",), env=("PATH=/bin:.",), working_dir="srv"), True),
-        (Program(entrypoint=("app",)), False),
-        (Program(entrypoint=("/etc/passwd",)), False),
-        (Program(entrypoint=("/srv",)), False),
-    ],
-)
-def test_a_program_that_is_not_there_is_told(program: Program, *, is_there: bool) -> None:
-    root = MadeUpRoot(*FULL, "/srv/app", directories=("/srv",), files={"/etc/passwd": b""})
-    warnings = edits(program, root).warnings
-    assert [f"'{program.entrypoint[0]}' is no executable file" in line for line in warnings] == (
-        [] if is_there else [True]
-    )
-
-
-def test_what_a_runtime_makes_is_made_where_it_is_missing() -> None:
-    program = Program(working_dir="/srv/app", volumes=("/data", "/there"))
-    root = MadeUpRoot(*FULL, directories=("/proc", "/there"))
-    assert edits(program, root).changes[:-1] == (
-        GuestDirectory("/dev", 0o755),
-        GuestDirectory("/sys", 0o555),
-        GuestDirectory("/run", 0o755),
-        GuestDirectory("/tmp", 0o1777),
-        GuestDirectory("/srv/app", 0o755),
-        GuestDirectory("/data", 0o755),
-        GuestSymlink("/etc/mtab", "/proc/mounts"),
-    )
-
-
-@pytest.mark.parametrize("program", [Program(working_dir="/bin/sh"), Program(volumes=("/bin/sh",))])
-def test_a_file_where_a_directory_must_be_is_refused(program: Program) -> None:
-    with pytest.raises(SourceError, match="'docker://x' has a file at '/bin/sh'"):
-        edits(program, MadeUpRoot(*FULL))
-
-
-@pytest.mark.parametrize(
     ("paths", "missing"), [((), "'/bin/sh', 'env', 'mount'"), (FULL[:2], "'mount', 'mkdir'")]
 )
 def test_an_image_without_a_shell_or_tools_is_refused_with_the_way_out(
@@ -208,29 +167,8 @@ def test_a_busybox_alone_is_enough(tmp_path: Path) -> None:
     assert '/bin/busybox nsenter -S 5 -G 6 "$@"\n' in found
 
 
-ROOT_GROUPS = {"/etc/passwd": b"root:x:0:0::/root:\n", "/etc/group": b"root:x:0:\nwheel:x:10:root\n"}
-
-
-def test_the_user_is_changed_with_what_the_image_has() -> None:
-    chroot, setpriv, su = "/usr/sbin/chroot", "/usr/bin/setpriv", "/bin/su"
-    program = Program(user="")
-    for programs, start in [
-        ((chroot, setpriv), f"{chroot} --userspec=0:0 --groups=0,10 --skip-chdir / "),
-        ((setpriv, su), f"{setpriv} --reuid=0 --regid=0 --groups=0,10 "),
-        ((su,), f"{su} -s /bin/sh root -c 'exec \"$@\"' sh "),
-    ]:
-        root = MadeUpRoot(*FULL, *programs, files=ROOT_GROUPS)
-        assert f'\n{start}"$@"\n' in script(program, root).content.decode()
-    assert '\n"$@"\n' in text(program, *FULL)  # root as the kernel starts it
-
-
-def test_the_programs_of_a_busybox_are_known_for_what_they_are() -> None:
-    root = MadeUpRoot(*FULL, BUSYBOX, "/bin/su", files=ROOT_GROUPS).linked("/usr/sbin/chroot", BUSYBOX)
-    assert "/bin/su -s" in script(Program(), root).content.decode()
-
-
 def test_an_image_that_can_change_no_user_is_refused() -> None:
-    root = MadeUpRoot(*FULL, files=ROOT_GROUPS)
+    root = MadeUpRoot(*FULL, files={"/etc/group": b"w:x:10:root\n", "/etc/passwd": b"root:x:0:0\n"})
     with pytest.raises(
         SourceError, match=r"has no program that could run its own as 'root' \(user 0, .*0,10"
     ):
