@@ -18,7 +18,7 @@ import click
 from bangerbuild import __version__, report
 from bangerbuild.cli import images, locking, options, output, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, printable
+from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -144,6 +144,12 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
             return EXIT_INTERRUPTED
+        except StoreError:  # the run has ended before all jobs had told what became of their disks
+            for disk in statuses.by_half(telling.plan.store) if telling.plan else ():
+                output.warn(
+                    f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
+                )
+            raise
     if as_json:
         output.json_result(report.plan_json(plan, results))
     elif not quiet:
@@ -254,7 +260,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
             shown = printable(line) if sys.stdout.isatty() else line
             if not output.result(os.fsencode(shown)):
@@ -270,7 +276,7 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for piece in browse.content(filesystem, guest_path):
             if not output.result(piece, newline=False):
                 break

@@ -6,10 +6,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.disk.labelling import Labels
 from bangerbuild.errors import FilesystemError
 from bangerbuild.guest import selinux
-from bangerbuild.overriding import override
 from bangerbuild.steps import disks
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import (
     checking,
     clone,
@@ -23,7 +25,6 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule, SnapshotDevice
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
