@@ -45,7 +45,8 @@ if [ $$ = 1 ]; then
         ln -s fd/1 /dev/stdout
         ln -s fd/2 /dev/stderr
         echo 9 >/sys/class/net/lo/flags # up
-        read -r name </etc/hostname && echo "$name" >/proc/sys/kernel/hostname
+        read -r name </etc/hostname # without a line break at its end it is read all the same
+        [ -z "$name" ] || echo "$name" >/proc/sys/kernel/hostname
     } 2>/dev/null
     mount -a
     # So that /dev/stdout is a device that the program's user may open.
