@@ -16,6 +16,7 @@ ELSEWHERE = {
     "declared/__init__.py": "plain values, compared in the tests of the manifest, which makes them",
     "disk/formats/format.py": "a Protocol; the tests of each format call what it asks for",
     "disk/formats/values.py": "plain values, compared in the tests of the formats and of launch",
+    "disk/opened.py": "a Protocol; disk/ext4.py has the filesystem that most formats open",
     "disk/inode_flags.py": "numbers of the kernel's headers",
     "disk/libext2fs/__init__.py": "the names of its modules",
     "formats/format_error.py": "an error without more to it",

@@ -13,9 +13,9 @@ from bangerbuild.tree import GuestFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.labelling import Labels
     from bangerbuild.disk.layers import Written
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
     from bangerbuild.tree import GuestChange
@@ -73,7 +73,7 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
 
 
 def _alike(changes: tuple[GuestChange, ...], labels: Labels | None) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         disk.label_with(labels)
         patching.make(disk, changes)
         return SharedLedger({})
@@ -84,7 +84,7 @@ def _alike(changes: tuple[GuestChange, ...], labels: Labels | None) -> SharedLay
 def _synced(
     declared: DeclaredFiles, trees: patching.Trees, now: GuestView, labels: Labels | None
 ) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         disk.label_with(labels)
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append)
@@ -97,7 +97,7 @@ def _synced(
 def _own(
     changes: tuple[GuestChange, ...], lines: Mapping[str, str], labels: Labels | None
 ) -> OwnLayer[SharedLedger, Twins]:
-    def write(disk: Filesystem, below: Sequence[SharedLedger]) -> Twins:
+    def write(disk: OpenedDisk, below: Sequence[SharedLedger]) -> Twins:
         disk.label_with(labels)
         patching.make(disk, changes)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
