@@ -41,6 +41,7 @@ class FakeStep:
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
 
+    waits_for: tuple[str, ...] = field(default=(), metadata={"recipe": False}, kw_only=True)
     id: str = field(metadata={"recipe": False})
     inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     outputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})

@@ -36,6 +36,11 @@ class Step(Protocol):
         """Ids of the steps whose artifacts this one reads."""
 
     @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Ids of further steps that come first, and whose artifacts it may look at; no part of its recipe."""
+        return ()
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
 

@@ -12,7 +12,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
+from bangerbuild.steps import disks, labels, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -104,7 +104,8 @@ class RootPatch(DiskPatch):
 
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
-        now = disks.shared_view(workspace, disks.base_of(workspace, self.changes).name)
+        base = disks.base_of(workspace, self.changes).name
+        now, label = disks.shared_view(workspace, base), labels.of_image(workspace, base)
         syncs = self.file_syncs
         with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
@@ -114,7 +115,14 @@ class RootPatch(DiskPatch):
                 workspace.warn(warning)
             lines = ledger.of_changes(wanted.changes)
             layers = root_layers.layers(
-                self, now, alike=alike, trees=trees, own=own.changes, lines=lines, epoch=workspace.epoch
+                self,
+                now,
+                alike=alike,
+                trees=trees,
+                own=own.changes,
+                lines=lines,
+                epoch=workspace.epoch,
+                labels=label,
             )
             disk_format, stored = disks.stored(workspace, self.changes)
             written = disk_format.fill(stored, layers, self.place, workspace)

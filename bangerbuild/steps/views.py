@@ -46,11 +46,11 @@ class ImageView(GuestView):
 
     @override
     def exists(self, path: str) -> bool:
-        return self._stat(path) is not None
+        return self.stat(path) is not None
 
     @override
     def mode(self, path: str) -> int | None:
-        found = self._stat(path)
+        found = self.stat(path)
         return found.mode if found else None
 
     @override
@@ -85,7 +85,8 @@ class ImageView(GuestView):
     def filesystem_tags(self) -> frozenset[str]:
         return self._image.tags
 
-    def _stat(self, path: str) -> Stat | None:
+    def stat(self, path: str) -> Stat | None:
+        """What is there; links are followed."""
         with self._lock:
             if path not in self._stats:
                 self._stats[path] = self._image.stat(path)
