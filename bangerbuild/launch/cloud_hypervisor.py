@@ -43,4 +43,5 @@ def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
 
 def _disk(drive: Drive) -> str:
     read_only = ",readonly=on" if drive.is_read_only else ""
-    return f"path={drive.path},image_type={drive.image_type}{read_only}"
+    backing = ",backing_files=on" if drive.has_backing_file else ""
+    return f"path={drive.path},image_type={drive.image_type}{backing}{read_only}"

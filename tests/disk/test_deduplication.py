@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.disk import clone, deduplication, layers, overlay
+from bangerbuild.disk import clone, deduplication, layers, snapshot_store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.deduplication import NewStore
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer, Written
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import ALONE
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
@@ -38,7 +38,7 @@ def base(tmp_path: Path) -> Base:
 
 def new(base: Base, directory: Path, name: str) -> NewStore:
     path = directory / name
-    overlay.make_file(path, base.path.stat().st_size, capacity_bytes=None, base_name=base.name)
+    snapshot_store.make_file(path, base.path.stat().st_size, capacity_bytes=None, base_name=base.name)
     return NewStore(StoredDisk(path, name, base), base, ALONE)
 
 

@@ -99,6 +99,8 @@ class Drive:
     image_type: str = "raw"
     """What QEMU and cloud-hypervisor call the format of the file. It is never guessed."""
     is_read_only: bool = False
+    has_backing_file: bool = False
+    """Whether the file names another one that it stands on."""
 
 
 @dataclass(frozen=True)
