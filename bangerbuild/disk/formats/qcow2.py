@@ -7,7 +7,9 @@ takes the metadata of the filesystem only, in a copy (`_grown`).
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager, nullcontext
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from bangerbuild.disk import (
@@ -32,14 +34,13 @@ from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.tree import DiskMount
 
-_NO_QCOW2 = "Firecracker reads raw disks only: take root.format 'raw', 'overlay' or 'snapshot' for it"
+_NO_QCOW2 = "Firecracker reads raw disks only: take root.format 'raw' or 'snapshot' for it"
 
 
 class Qcow2(OverBase):
@@ -168,26 +169,22 @@ class _Room:
 
 def _grow(store: Qcow2Store, base: Path, size_bytes: int, job: DiskJob) -> None:
     """Grow the filesystem on a disk that has nothing to replay; its base stays as it is."""
-    before, after = job.staging / "before.ext4", job.staging / "after.ext4"
-    merge(store, _without_content(base, size_bytes, job), before)
-    clone.clone(before, after)
-    making.grow(after, size_bytes, job.epoch)
-    store.resize(size_bytes)
-    merging.copy_changes(before, after, store)
-    before.unlink()
-    after.unlink()
+    with tempfile.TemporaryDirectory(dir=job.staging) as name:
+        room = Path(name)
+        before, after = room / "before.ext4", room / "after.ext4"
+        under = checking.Skeletons(room).of(base) if _grows_in_place(base, size_bytes) else base
+        merge(store, under, before)
+        clone.clone(before, after)
+        making.grow(after, size_bytes, job.epoch)
+        store.resize(size_bytes)
+        merging.copy_changes(before, after, store)
 
 
-def _without_content(base: Path, size_bytes: int, job: DiskJob) -> Path:
-    """The metadata of a base, if that is all that growing moves; else the base itself."""
+def _grows_in_place(base: Path, size_bytes: int) -> bool:
+    """Whether the metadata of a filesystem is all that its growth reads and writes."""
     with RawFile(base) as blocks:
-        grows_in_place = superblock.has_room_for_groups(
-            blocks.read(superblock.OFFSET, superblock.SIZE), size_bytes
-        )
-    if not grows_in_place:
-        return base
-    skeletons = job.shared("skeletons", lambda: nullcontext(checking.Skeletons(job.staging)))
-    return skeletons.of(base)
+        raw = blocks.read(superblock.OFFSET, superblock.SIZE)
+    return superblock.has_room_for_groups(raw, size_bytes)
 
 
 @contextmanager
