@@ -26,7 +26,6 @@ ELSEWHERE = {
     "model/host.py": "a Protocol; planning/host.py is the one host",
     "model/reporter.py": "Protocols, and a reporter that says nothing; the tests have one of their own",
     "model/step.py": "a Protocol; the tests of each step call what it asks for",
-    "overriding.py": "the decorator of typing, for Python 3.11; mypy judges what it marks",
     "steps/step_kind.py": "a Protocol; tests/steps/test_steps.py goes through the registry of its kinds",
     "model/workspace.py": "Protocols; execute/workspace.py is the one workspace",
 }

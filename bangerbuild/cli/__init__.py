@@ -260,7 +260,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
             shown = printable(line) if sys.stdout.isatty() else line
             if not output.result(os.fsencode(shown)):
@@ -276,7 +276,7 @@ def cat(disk: Path, guest_path: str, base: Path | None) -> None:
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for piece in browse.content(filesystem, guest_path):
             if not output.result(piece, newline=False):
                 break

@@ -12,7 +12,7 @@ from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.format import HEAD_BYTES
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
-from bangerbuild.tree import ALONE, FORMATS, EntryType
+from bangerbuild.tree import ALONE, TYPE_BITS, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[Filesystem]:
+def opened_disk(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[Filesystem]:
     """The filesystem on a raw disk, or on a snapshot over its base, to be read.
 
     Args:
@@ -126,7 +126,7 @@ def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:
 
 def _line(name: str, found: Stat) -> str:
     """As `ls -ln` has it, times in UTC."""
-    mode = stat.filemode(FORMATS[found.type] | found.mode)
+    mode = stat.filemode(TYPE_BITS[found.type] | found.mode)
     is_device = found.type in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}
     size = f"{found.device[0]}, {found.device[1]}" if is_device else str(found.size_bytes)
     changed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(found.mtime_ns // 10**9))

@@ -10,11 +10,11 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, sizes, store
+from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
-from bangerbuild.errors import BusyError, StoreError, UsageError
+from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import StepId
 from bangerbuild.pipeline import load_request
 from bangerbuild.steps import is_patch
@@ -225,7 +225,7 @@ def loss_lines(loss: Loss) -> Iterator[str]:
     width = max((len(item.artifact) for item in loss.items), default=0)
     for item in loss.items:
         whose = "  a guest's" if item.guests else ""
-        yield f"  {item.artifact:<{width}}  {sizes.readable(item.size_bytes):>10}{whose}"
+        yield f"  {item.artifact:<{width}}  {readable_size(item.size_bytes):>10}{whose}"
 
 
 def summary_line(loss: Loss) -> str:
@@ -233,4 +233,4 @@ def summary_line(loss: Loss) -> str:
     if not loss.items:
         return f"Nothing is left of {', '.join(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {sizes.readable(loss.size_bytes)} freed."
+    return f"{number} of {', '.join(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."

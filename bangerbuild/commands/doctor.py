@@ -10,10 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import process, sizes
 from bangerbuild.disk import libext2fs
-from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.errors import BangerError, ToolError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import process
 from bangerbuild.planning import host
 from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
@@ -78,7 +78,7 @@ def _cache() -> Finding:
     except BangerError as err:
         return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
     return Finding(
-        "cache", f"{sizes.readable(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
+        "cache", f"{readable_size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
     )
 
 

@@ -12,9 +12,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, sizes, store
+from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
+from bangerbuild.errors import readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import StepId, Verb
 from bangerbuild.model.request import epoch
@@ -207,11 +208,11 @@ def lines(wastes: Sequence[Waste], *, dry_run: bool) -> Iterator[str]:
     """A line for each thing, and what is won."""
     width = max((len(waste.path) for waste in wastes), default=0)
     for waste in wastes:
-        yield f"  {waste.path:<{width}}  {sizes.readable(waste.size_bytes):>10}  {waste.why}"
+        yield f"  {waste.path:<{width}}  {readable_size(waste.size_bytes):>10}  {waste.why}"
     if not wastes:
         yield "Nothing to remove."
         return
-    freed = sizes.readable(sum(waste.size_bytes for waste in wastes))
+    freed = readable_size(sum(waste.size_bytes for waste in wastes))
     yield f"{freed} would be freed." if dry_run else f"{freed} freed."
 
 

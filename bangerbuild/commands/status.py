@@ -1,12 +1,12 @@
-"""What lies in the store, artifact by artifact, and how it stands to the manifest; for `status`."""
+"""The artifacts in the store, and how each one compares with the manifest; for `status`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import sizes
 from bangerbuild.disk import formats, in_use, interrupted
+from bangerbuild.errors import readable_size
 from bangerbuild.model import StepId, Verb
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
 
 def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
     columns = [
-        "-" if value is None else sizes.readable(value)
+        "-" if value is None else readable_size(value)
         for value in (status.size_bytes, status.allocated_bytes)
     ]
     state = f"{status.state}, in use" if status.in_use else status.state

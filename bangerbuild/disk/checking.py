@@ -22,7 +22,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ class Readable:
     """How to read what is in its files, where `path` has only what e2fsck reads."""
 
     @contextmanager
-    def opened(self, place: DiskMount) -> Iterator[Filesystem]:
+    def opened_filesystem(self, place: DiskMount) -> Iterator[Filesystem]:
         """All of it, to be read; paths are the guest's."""
         if self.content is not None:
             with self.content(place) as filesystem:

@@ -1,4 +1,4 @@
-"""What is written into a new disk, in layers: what several disks get alike first, what is its own last.
+"""The content of a new disk as values, in layers: first what several disks share, last what is its own.
 
 The order is always the same, so that a disk's bytes do not depend on which others are made with it. Equal
 keys mean equal bytes: what has the same deduplication keys may be written once and shared.

@@ -12,11 +12,12 @@ import struct
 from array import array
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import qcow2
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.disk.overlay import ZEROS, OverlayStore
 from bangerbuild.errors import SnapshotError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from pathlib import Path

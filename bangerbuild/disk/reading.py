@@ -6,13 +6,12 @@ import functools
 import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from bangerbuild import sizes
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.disk.walk import walk
-from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.errors import FilesystemError, GuestPathError, readable_size
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -91,8 +90,8 @@ class FileReader:
             return None
         if inode.size_bytes > most_bytes:
             raise FilesystemError(
-                f"'{path}' in '{self.name}' has {sizes.readable(inode.size_bytes)}, too much to read at once",
-                hint=f"{sizes.readable(most_bytes)} is the most: make it smaller in the guest or its image",
+                f"'{path}' in '{self.name}' has {readable_size(inode.size_bytes)}, too much to read at once",
+                hint=f"{readable_size(most_bytes)} is the most: make it smaller in the guest or its image",
             )
         return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 

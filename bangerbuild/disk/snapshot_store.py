@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.overlay import OverlayStore
 from bangerbuild.errors import SnapshotError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from array import array

@@ -1,4 +1,4 @@
-"""The manifest's schema, and what it says of a file, in plain words."""
+"""Validate a manifest file against the schema, and say in plain words what violates it."""
 
 from __future__ import annotations
 

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from typing_extensions import override
+
 from bangerbuild.model import NO_RECIPE, StepId
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, NeverLocked
 from bangerbuild.sources.source import Content, FilesystemKind, ImageArtifact, ImageSource
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
+from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import observed
 from bangerbuild.model import Source
 from bangerbuild.tree import GuestEdits
 
@@ -141,6 +142,11 @@ class SourceKind(Protocol):
     """Further keys that go with it, `size` apart."""
     programs: ClassVar[tuple[Program, ...]]
     """What it needs of the host."""
+
+    @classmethod
+    def shown_word(cls, text: str) -> str:
+        """A text of its entry in the lock file, as people may see it."""
+        return without_secrets(text)
 
 
 class FilesystemKind(SourceKind, Protocol):
@@ -296,6 +302,11 @@ class BootContent:
     """Which file of a guest it is; None: it is none of a guest."""
     guest: Filesystem | None = None
     """That guest's root filesystem, open to be read."""
+
+
+def without_secrets(text: str) -> str:
+    """A text that may hold an address: without the address's user name, password and query."""
+    return shown(text) if "://" in text else text
 
 
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:

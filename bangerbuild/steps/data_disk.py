@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
 from bangerbuild.model import StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:

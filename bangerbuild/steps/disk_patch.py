@@ -7,11 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
 from bangerbuild.steps import differences, disks, ledger, patching, views
 from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
@@ -100,7 +101,7 @@ class DiskPatch(StepKind, ABC):
             return ()
         mounted = str(view.facts(self.id).get("mount_point", self.place.mount_point))
         place = self.place if mounted == self.place.mount_point else DiskMount(mounted)
-        with disks.opened(view, self.changes, place) as disk:  # the paths are those of then
+        with disks.opened_to_read(view, self.changes, place) as disk:  # the paths are those of then
             lines = self._before(disk, view)
             differing = tuple(ledger.differing(disk, lines))
         interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
@@ -114,7 +115,7 @@ class DiskPatch(StepKind, ABC):
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
-            with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
+            with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
                 if obstacle := _obstacle(disk):
                     return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
                 artifact = self.image_artifact(view)
@@ -170,7 +171,7 @@ class DiskPatch(StepKind, ABC):
             with disk_format.transaction(stored, self.place, workspace.epoch) as disk:
                 lines = self._patch(disk, workspace)
                 workspace.intend(lines)
-            with disks.opened(workspace, self.changes, self.place) as disk:
+            with disks.opened_to_read(workspace, self.changes, self.place) as disk:
                 ledger.check(disk, lines)
         workspace.wrote(lines)
 

@@ -51,7 +51,7 @@ def base_of(view: View, disk_id: str) -> Base:
     return Base(view.path(name), name)
 
 
-def opened(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[Filesystem]:
+def opened_to_read(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[Filesystem]:
     """The filesystem on a disk, to be read; paths in it are the guest's."""
     disk_format, disk = stored(view, disk_id)
     return disk_format.opened(disk, epoch=view.epoch, place=place)

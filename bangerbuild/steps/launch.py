@@ -6,11 +6,12 @@ import posixpath
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 

@@ -1,4 +1,4 @@
-"""What a new root gets, in layers: what all roots of its image get, what its file_syncs bring, its own."""
+"""The layers of a new root: changes that all roots of an image share, its file_syncs, and its own files."""
 
 from __future__ import annotations
 

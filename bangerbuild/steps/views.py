@@ -1,12 +1,13 @@
-"""What a patch may read of the guest that it patches."""
+"""The guest views of patches: files and users as the image has them, and as a VM's root has them."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.guest.view import GuestView
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from bangerbuild.disk.ext4 import Filesystem

@@ -1,4 +1,4 @@
-"""The store's part of a record: the stamps of its artifacts, its database, the directories of its disks."""
+"""The files of the store that a record lists: stamped artifacts, the database, directories of disks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one check of one artifact came to.
+"""The result of one check of one artifact.
 
 A check has one of these names:
 

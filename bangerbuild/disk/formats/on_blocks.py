@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import checking, interrupted, layers, merging, unreplayed
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -18,7 +20,6 @@ from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

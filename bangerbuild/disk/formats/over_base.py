@@ -7,12 +7,13 @@ from abc import abstractmethod
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import checking, clone, deduplication, layers, merging
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

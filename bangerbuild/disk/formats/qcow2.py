@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import (
     checking,
     clone,
@@ -30,7 +32,6 @@ from bangerbuild.disk.formats.over_base import OverBase, base_of, merge
 from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.errors import FilesystemError, OtherBaseError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

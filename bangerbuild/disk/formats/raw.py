@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import checking, clone, growing, interrupted, making, superblock, tools, unreplayed
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -12,7 +14,6 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError, FilesystemError
-from bangerbuild.overriding import override
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:

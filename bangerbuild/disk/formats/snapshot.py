@@ -6,13 +6,14 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import deduplication, durable, interrupted, making, snapshot, snapshot_store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.over_base import OverBase, base_of
 from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule, SnapshotDevice
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import OtherBaseError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -201,7 +201,7 @@ def test_status_names_it_and_its_image(built: Project) -> None:
 def test_its_content_tells_ls_and_cat_what_it_is(built: Project) -> None:
     alone = built.directory / "anything"
     alone.write_bytes(root(built).read_bytes())
-    with browse.opened(alone, None, warn=ignore) as filesystem:
+    with browse.opened_disk(alone, None, warn=ignore) as filesystem:
         assert b"".join(browse.content(filesystem, "/etc/app.conf")) == b"port = 80"
         assert "hostname" in browse.listing(filesystem, "/etc", in_full=False)
 

@@ -175,7 +175,7 @@ def test_a_disk_in_order_is_checked_by_its_metadata(desk: Desk, root: StoredDisk
     (room / "copies").mkdir()
     readable = QCOW2.check(root, checking.CheckRoom(room / "copies", skeletons, EPOCH))
     assert checking.errors_in(readable.path) == ()
-    with readable.opened(ALONE) as disk:
+    with readable.opened_filesystem(ALONE) as disk:
         assert disk.read("/name") == b"web"
 
 
