@@ -256,7 +256,7 @@ def schema() -> None:
 def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
     """List what is in a directory of a disk.
 
-    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    DISK is of any format; the image that a root stands on is found through its record.
     """
     from bangerbuild.commands import browse
 
@@ -272,7 +272,7 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 def cat(disk: Path, guest_path: str, base: Path | None) -> None:
     """Print a file that is on a disk.
 
-    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    DISK is of any format; the image that a root stands on is found through its record.
     """
     from bangerbuild.commands import browse
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import readable_size
 from bangerbuild.model import StepId, Verb
+from bangerbuild.model.artifacts import VM_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -121,7 +122,7 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
 
 def by_half(store: Path) -> list[str]:
     """The disks that somebody changes now, or that a run was interrupted in, by their names in the store."""
-    disks = (path for path in store.glob("vms/*/*") if formats.is_disk(path.name))
+    disks = (path for path in store.glob(VM_FILES) if formats.is_disk(path.name))
     return sorted(
         str(disk.relative_to(store))
         for disk in disks

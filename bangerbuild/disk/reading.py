@@ -10,6 +10,7 @@ from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.disk.walk import walk
 from bangerbuild.errors import FilesystemError, GuestPathError, readable_size
 from bangerbuild.tree import EntryType
@@ -58,6 +59,19 @@ class FileReader:
     blocks: Blocks
     nodes: Nodes
     place: DiskMount
+
+    @property
+    def has_errors(self) -> bool:
+        """Whether it is marked as having errors: what is read may be wrong then."""
+        return self.nodes.superblock.has_errors
+
+    def check_writable(self) -> None:
+        """Look whether it could be opened to be written, once its journal is replayed.
+
+        Raises:
+            FilesystemError: it could not.
+        """
+        read_superblock(self.blocks, writable=True, allow_unreplayed=True)
 
     def _find(self, path: str, *, follow: bool) -> ResolvedPath | None:
         rules = Rules(follow_last=follow, place=self.place)

@@ -40,7 +40,20 @@ PACKAGES = {
     "resize2fs": "e2fsprogs",
     "tune2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
+    "losetup": "mount",
+    "blockdev": "util-linux",
+    "flock": "util-linux",
 }
+"""Debian's names of packages that are not called as their programs."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a kind of source or of disk format needs on the host, for `doctor`."""
+
+    name: str
+    purpose: str
+    """Ends the sentence "this program …"."""
 
 
 @dataclass(frozen=True)

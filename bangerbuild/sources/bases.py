@@ -13,8 +13,9 @@ from bangerbuild.sources.source import DeclaredSource, ImageSource, Resolution, 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import AskContext, LockWords, Program
+    from bangerbuild.sources.source import AskContext, LockWords
 
 
 @dataclass(frozen=True)

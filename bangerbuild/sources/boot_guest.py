@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import FindBootFile, OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import FindBootFile, OpenContext, SourceTable
 
 _GLOB = frozenset("*?[")
 

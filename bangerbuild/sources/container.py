@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.layout import OciImage
     from bangerbuild.formats.oci.layout_files import OciLayout
     from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Json
-    from bangerbuild.sources.source import Program, SourceTable
+    from bangerbuild.sources.source import SourceTable
 
 KEYS = ("platform", "entrypoint", "max_size")
 

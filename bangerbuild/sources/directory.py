@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import OpenContext, SourceTable
     from bangerbuild.tree import Entry
 
 

@@ -12,10 +12,11 @@ from typing_extensions import override
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.mmdebstrap import Made, make
 from bangerbuild.fetch.mmdebstrap_program import Suite
+from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.files import FileContent
-from bangerbuild.sources.source import FilesystemKind, Program, required_pin, users_cache
+from bangerbuild.sources.source import FilesystemKind, required_pin, users_cache
 from bangerbuild.sources.tar import TarSource
 
 if TYPE_CHECKING:

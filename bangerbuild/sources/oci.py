@@ -16,8 +16,9 @@ from bangerbuild.sources.source import FilesystemKind
 
 if TYPE_CHECKING:
     from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.host.process import Program
     from bangerbuild.sources.container import OciSource, OciTransport
-    from bangerbuild.sources.source import Program, SourceTable
+    from bangerbuild.sources.source import SourceTable
 
 TRANSPORTS: dict[str, type[OciTransport]] = {
     reference.REGISTRY: OciRegistrySource,

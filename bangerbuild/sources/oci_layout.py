@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.layout import OciImage
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
-    from bangerbuild.sources.source import AskContext, Content, OpenContext, Program, SourceTable
+    from bangerbuild.host.process import Program
+    from bangerbuild.sources.source import AskContext, Content, OpenContext, SourceTable
 
 
 @dataclass(frozen=True, kw_only=True)

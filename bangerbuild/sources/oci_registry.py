@@ -13,10 +13,11 @@ from bangerbuild.formats.oci.layout import resolve
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
+from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.sources import container, container_registry
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
-from bangerbuild.sources.source import Program, required_pin, users_cache
+from bangerbuild.sources.source import required_pin, users_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

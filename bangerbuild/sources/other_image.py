@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import OpenContext, SourceTable
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.host.process import Program
     from bangerbuild.kernel.boot_files import BootFile
     from bangerbuild.model import HostPath, Json, Pin
     from bangerbuild.tree import Entry
@@ -48,15 +49,6 @@ class Resolution(Enum):
     """It names content on this host through a tag, and is asked in every run what the tag stands for."""
     LOCKED = "locked"
     """It lies elsewhere: it is asked once, and the lock file has the answer from then on."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program that a kind of source runs."""
-
-    name: str
-    purpose: str
-    """Ends the sentence "this program …", for `doctor`."""
 
 
 class SourceTable(Protocol):

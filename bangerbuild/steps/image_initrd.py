@@ -12,7 +12,7 @@ from bangerbuild.disk import clone
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
-from bangerbuild.model import StepId
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -69,7 +69,7 @@ class ImageInitrd(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/initrd.img",)
+        return (ArtifactPath.image(self.name, "initrd.img"),)
 
     @property
     @override

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from typing_extensions import override
 
 from bangerbuild.disk import making
+from bangerbuild.disk.formats import RAW
 from bangerbuild.errors import SourceError, exact_size
-from bangerbuild.model import StepId
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -59,7 +60,7 @@ class ImageWorkSeedSized(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/work-seed@{exact_size(self.size_bytes)}.ext4",)
+        return (ArtifactPath.image(self.name, f"work-seed@{exact_size(self.size_bytes)}{RAW.suffix}"),)
 
     @override
     def judge(self, situation: Situation) -> Verdict:

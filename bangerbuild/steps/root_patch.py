@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, Workspace
 
@@ -118,7 +118,7 @@ class RootPatch(DiskPatch):
         return defaults.changes(self, now, synced)
 
     @override
-    def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return views.RootView(image, disk)
 

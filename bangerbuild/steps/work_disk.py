@@ -10,8 +10,9 @@ from typing_extensions import override
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats import RAW
 from bangerbuild.errors import exact_size
-from bangerbuild.model import StepId
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps.image_work_seed import LABEL
 from bangerbuild.steps.plain_disk import PlainDisk
 
@@ -55,7 +56,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/work.ext4",)
+        return (ArtifactPath.vm(self.name, f"work{RAW.suffix}"),)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:

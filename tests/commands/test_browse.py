@@ -123,7 +123,7 @@ def test_a_snapshot_outside_any_store_needs_its_base_named(built: Path, tmp_path
 
 
 def test_a_base_for_a_raw_disk_is_a_mistake(raw: Path, built: Path) -> None:
-    with pytest.raises(UsageError, match="is no snapshot and has no base"):
+    with pytest.raises(UsageError, match="stands on no image and has no base"):
         cat(raw, "/etc/hostname", built / BASE)
 
 

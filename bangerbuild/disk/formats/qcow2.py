@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.host.process import Program
     from bangerbuild.tree import DiskMount
 
 _NO_QCOW2 = "Firecracker reads raw disks only: take root.format 'raw' or 'snapshot' for it"
@@ -51,6 +52,7 @@ class Qcow2(OverBase):
     kind: ClassVar[str] = "root-qcow2"
     version: ClassVar[int] = 1
     tools: ClassVar[tuple[str, ...]] = making.TOOLS
+    programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".qcow2"
     store: ClassVar[type[Qcow2Store]] = Qcow2Store
     size: ClassVar[SizeRule] = SizeRule(
@@ -67,8 +69,8 @@ class Qcow2(OverBase):
 
     @override
     def attachment(self, root: str, base: str) -> Attachment:
-        drive = Drive(root, image_type="qcow2", has_backing_file=True)
-        return Attachment((drive,), refusals={"firecracker": _NO_QCOW2})
+        drive = Drive(root, image_type="qcow2", options={"cloud-hypervisor": {"backing_files": "on"}})
+        return Attachment((drive,), "a qcow2 file over its image", refusals={"firecracker": _NO_QCOW2})
 
     @override
     def size_of(self, path: Path) -> int:
@@ -77,14 +79,14 @@ class Qcow2(OverBase):
             return qcow2.parse_header(_head(file), str(path)).size_bytes
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         base_bytes = base.path.stat().st_size
         if size_bytes is not None and size_bytes < base_bytes:
             raise FilesystemError(
                 f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
                 hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
             )
-        qcow2_store.make_file(target, size_bytes or base_bytes, base.name)
+        qcow2_store.make_file(disk.path, size_bytes or base_bytes, base.name)
 
     @contextmanager
     @override

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.host.process import Program
 
 
 class Raw(OnBlocks):
@@ -32,6 +33,7 @@ class Raw(OnBlocks):
     kind: ClassVar[str] = "root-raw"
     version: ClassVar[int] = 1
     tools: ClassVar[tuple[str, ...]] = making.TOOLS
+    programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".ext4"
     stands_on_base: ClassVar[bool] = False
     size: ClassVar[SizeRule] = SizeRule(
@@ -56,7 +58,7 @@ class Raw(OnBlocks):
         return file
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         base_bytes = base.path.stat().st_size
         size_bytes = size_bytes or base_bytes
         if size_bytes < base_bytes:
@@ -64,9 +66,9 @@ class Raw(OnBlocks):
                 f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
                 hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
             )
-        making.make_clone(base.path, target, job)
+        making.make_clone(base.path, disk.path, job)
         if size_bytes > base_bytes:
-            making.grow(target, size_bytes, job.epoch)
+            making.grow(disk.path, size_bytes, job.epoch)
 
     @contextmanager
     @override

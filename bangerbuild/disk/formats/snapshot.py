@@ -10,17 +10,18 @@ from typing_extensions import override
 
 from bangerbuild.disk import deduplication, durable, interrupted, making, snapshot, snapshot_store
 from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.formats import snapshot_device
 from bangerbuild.disk.formats.over_base import OverBase, base_of
-from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule, SnapshotDevice
+from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import OtherBaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.host.process import Program
 
 
 class Snapshot(OverBase):
@@ -30,6 +31,7 @@ class Snapshot(OverBase):
     kind: ClassVar[str] = "root-overlay"
     version: ClassVar[int] = 2
     tools: ClassVar[tuple[str, ...]] = ()
+    programs: ClassVar[tuple[Program, ...]] = snapshot_device.PROGRAMS
     suffix: ClassVar[str] = ".cow"
     store: ClassVar[type[SnapshotStore]] = SnapshotStore
     size: ClassVar[SizeRule] = SizeRule(
@@ -47,13 +49,14 @@ class Snapshot(OverBase):
     @override
     def attachment(self, root: str, base: str) -> Attachment:
         """No VMM knows such stores, so the kernel's device is made of it."""
-        return Attachment((Drive(ATTACHED_ROOT),), SnapshotDevice(root, base))
+        setup = snapshot_device.setup(root, base)
+        return Attachment((Drive(ATTACHED_ROOT),), "a snapshot of its image", setup)
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:  # it takes little
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """The store is empty."""
         base_bytes = base.path.stat().st_size
-        snapshot_store.make_file(target, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
+        snapshot_store.make_file(disk.path, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
 
     @contextmanager
     @override
