@@ -11,7 +11,7 @@ import pytest
 from bangerbuild import manifest
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.epoch import NANOSECONDS, Epoch
 from bangerbuild.errors import GuestPathError, SourceError
