@@ -103,13 +103,16 @@ def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
     _make_undo(undo_beside(disk))
     os.truncate(disk, size_bytes)
     run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
-    durable.sync_one(disk)
+    durable.sync_one(disk)  # resize2fs has done so, but promises it nowhere
     if trouble := _trouble(disk):  # resize2fs exits with 0 even if a write failed
         raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
 
 
 def _make_undo(path: Path) -> None:
-    """Make the empty undo file, with synchronous writes if the host's filesystem supports them."""
+    """Make the empty undo file, with synchronous writes if the host's filesystem supports them.
+
+    Then the disk's directory is synced, so that neither this nor the note is without its name.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         inode_flags.ask_for(fd, inode_flags.SYNC)
@@ -119,13 +122,13 @@ def _make_undo(path: Path) -> None:
 
 
 def _write_note(disk: Path) -> None:
+    """Write the note; its name is synced together with that of the undo file."""
     note = note_beside(disk)
     try:
         with note.open("x") as file:
             file.write(f"{disk.stat().st_size}\n")
             file.flush()
             os.fsync(file.fileno())
-        durable.sync_one(disk.parent)
     except OSError:
         note.unlink(missing_ok=True)
         raise

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from bangerbuild import observed
+from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import lock_entry
@@ -174,6 +175,7 @@ def _replace(path: Path, text: str) -> None:
         if path.exists():
             shutil.copymode(path, draft)
         draft.rename(path)
+        durable.sync_name(path)
     except BaseException:
         draft.unlink(missing_ok=True)
         raise
