@@ -206,7 +206,11 @@ def _mend(disk: Path, name: str) -> None:
 
 
 def _forget(disk: Path) -> None:
-    """Remove note and undo file; the note first, because the undo file is ignored without it."""
+    """Remove note and undo file; the note first, because the undo file is ignored without it.
+
+    They must not come back after a guest has used the disk. A run that goes on syncs the directory once more,
+    but it may be killed before.
+    """
     note_beside(disk).unlink(missing_ok=True)
     undo_beside(disk).unlink(missing_ok=True)
     durable.sync_one(disk.parent)

@@ -109,7 +109,9 @@ def start_runner(directory: Path, *, through: tuple[str, ...] = (), **variables:
 
 
 @contextmanager
-def start_server(module: str, *, through: tuple[str, ...], **variables: str) -> Iterator[subprocess.Popen[str]]:
+def start_server(
+    module: str, *, through: tuple[str, ...], **variables: str
+) -> Iterator[subprocess.Popen[str]]:
     """A `starter`, or a module that makes one, until the end of the with block."""
     with subprocess.Popen(
         [*through, sys.executable, "-m", module],

@@ -90,7 +90,9 @@ class Content:
     def key(self) -> tuple[int, int]:
         """What tells it from others; within one process only."""
         last = -(-self.size // PAGE_BYTES)
-        return self.size, hash(frozenset((page, data) for page, data in self.pages.items() if page < last and data != ZEROS))
+        return self.size, hash(
+            frozenset((page, data) for page, data in self.pages.items() if page < last and data != ZEROS)
+        )
 
 
 def pieces(start: int, length: int) -> Iterator[tuple[int, int, int]]:

@@ -1,14 +1,13 @@
 """One scene, drilled: run once and recorded, then run to its end from each state that a power cut may leave.
 
-In each state the command ends well. Then the store holds what it holds after a run without a cut: the same names,
-disks that e2fsck finds clean with the same files on them, and what guests wrote on the same inodes. A second run
-finds nothing to do, and `verify` nothing wrong. Where the power fails after the end of the run, nothing of it is
-lost: the first run finds nothing to do either.
+In each state the command ends well. Then the store holds what it holds after a run without a cut: the same
+names, disks that e2fsck finds clean with the same files on them, and what guests wrote on the same inodes. A
+second run finds nothing to do, and `verify` nothing wrong. Where the power fails after the end of the run,
+nothing of it is lost: the first run finds nothing to do either.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 from contextlib import closing, contextmanager
@@ -38,6 +37,8 @@ if TYPE_CHECKING:
     from tests.powercut.states import State
 
 SEED = "bangerbuild"
+MOST_WITHOUT = 90
+"""At how many states it is looked for one that a sync prevents."""
 SUFFIXES = (".ext4", ".cow")
 
 
@@ -81,7 +82,7 @@ class PowerCut:
         self.history.follow(records)
         self.assert_followed()
         self.chooser = Chooser(self.history, f"{SEED} {self.scene.name}")
-        self.names = [*names(self.project), *sorted({*os.listdir(self.project), ".cache"})]
+        self.names = [*names(self.project), *tops(self.project)]
         self.files = {name: (self.project / name).read_bytes() for name in self.scene.files}
         self.disks = {disk: self.found(disk) for disk in self._disks()}
         for disk, expected in (self.scene.disks or {}).items():
@@ -113,11 +114,17 @@ class PowerCut:
     def digest(self, disk: str) -> str:
         """What tells the bytes of a disk from others, those of its base included."""
         path = self.project / "build" / "vms" / disk
-        return clone.digest(path) + (clone.digest(base_of(self.project, disk)) if path.suffix == ".cow" else "")
+        return clone.digest(path) + (
+            clone.digest(base_of(self.project, disk)) if path.suffix == ".cow" else ""
+        )
 
     def enter(self, state: State) -> None:
         """Bring the project to a state."""
-        for name in {path.name for path in self.project.iterdir()} & {*self.history.changed_tops, "build", ".cache"}:
+        for name in {path.name for path in self.project.iterdir()} & {
+            *self.history.changed_tops,
+            "build",
+            ".cache",
+        }:
             place = self.project / name
             if place.is_dir() and not place.is_symlink():
                 shutil.rmtree(place)
@@ -134,16 +141,19 @@ class PowerCut:
         self.run_from(state, f"{self.scene.name} {number}")
         return True
 
-    def try_without(self, number: int, is_left_out: Callable[[Operation], bool]) -> State | None:
-        """Look at a state that may be left if some syncs are not made; the state, if it is broken."""
-        state = self.chooser.choose_without(number, is_left_out)
-        if state is None or state.key() in self.seen:
-            return None
-        self.seen.add(state.key())
-        try:
-            self.run_from(state, f"{self.scene.name} without {number}")
-        except BrokenError:
-            return state
+    def finds(self, is_left_out: Callable[[Operation], bool]) -> str | None:
+        """What is wrong where some syncs are not made; None if no state that was looked at is broken."""
+        assert any(map(is_left_out, self.history.operations)), "there is no such sync"
+        seen: set[int] = set()
+        for number in range(MOST_WITHOUT):
+            state = self.chooser.choose_without(number, is_left_out)
+            if state is None or state.key() in seen:
+                continue
+            seen.add(state.key())
+            try:
+                self.run_from(state, f"{self.scene.name} without {number}")
+            except BrokenError as err:
+                return str(err)
         return None
 
     def run_from(self, state: State, name: str) -> None:
@@ -175,7 +185,7 @@ class PowerCut:
 
     def judge(self) -> None:
         """All is as after a run without a cut."""
-        assert [*names(self.project), *sorted({*os.listdir(self.project), ".cache"})] == self.names
+        assert [*names(self.project), *tops(self.project)] == self.names
         assert {name: (self.project / name).read_bytes() for name in self.files} == self.files
         for disk, (expected, blocks) in self.disks.items():
             key = (disk, self.digest(disk))
@@ -219,6 +229,11 @@ def _noting(what: str) -> Iterator[None]:
         raise BrokenError(f"{what}\n{err}") from err
 
 
+def tops(project: Path) -> list[str]:
+    """The names in a project's directory, with that of its cache."""
+    return sorted({".cache", *(path.name for path in project.iterdir())})
+
+
 def stats(project: Path) -> Mapping[str, tuple[int, ...]]:
     """The files of a store but for what it keeps for itself, by what would show a change."""
     store = project / "build"
@@ -238,4 +253,4 @@ def remembered(project: Path) -> tuple[object, ...]:
         return ()
     asked = ("* FROM records", "* FROM files", "path, size, digest, guest FROM stamps", "body FROM intents")
     with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as database:
-        return tuple(row for what in asked for row in database.execute(f"SELECT {what}"))  # noqa: S608
+        return tuple(row for what in asked for row in database.execute(f"SELECT {what}"))

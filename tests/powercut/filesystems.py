@@ -1,36 +1,37 @@
 """What a power cut may leave on each filesystem of what was not synced, and what a sync promises there.
 
-All of them make a rename, a link, an unlink, a mkdir, or a change of a size whole or not at all. Data is written
-back page by page in any order and at any time, in the state that the page had at that moment; a disk that loses
-its power has written any of the 512-byte sectors of a page. Beyond that:
+All of them make a rename, a link, an unlink, a mkdir, or a change of a size whole or not at all. Data is
+written back page by page in any order and at any time, in the state that the page had at that moment; a disk
+that loses its power has written any of the 512-byte sectors of a page. Beyond that:
 
-ext4       One journal holds the metadata of all files. So what is there after a cut is all metadata up to some
-           moment, and nothing of later. fsync(2) commits at least what was done to that file or directory, and so
-           all that was done before it. Blocks are given out when data is written back (`delalloc`): a file may
-           have its name and a size of 0, or holes, but never data without its name. A write that makes a file
-           longer within its last block changes the size at once, and the data may be missing: zeros.
-           (Documentation/filesystems/ext4/journal.rst and Documentation/admin-guide/ext4.rst, `data=ordered`
-           and `auto_da_alloc`, on which nothing relies here; fs/ext4/fsync.c; ext4_da_write_end in
-           fs/ext4/inode.c.)
+ext4       One journal holds the metadata of all files. So what is there after a cut is all metadata up to
+           some moment, and nothing of later. fsync(2) commits at least what was done to that file or
+           directory, and so all that was done before it. Blocks are given out when data is written back
+           (`delalloc`): a file may have its name and a size of 0, or holes, but never data without its name.
+           A write that makes a file longer within its last block changes the size at once, and the data may
+           be missing: zeros. (Documentation/filesystems/ext4/journal.rst and
+           Documentation/admin-guide/ext4.rst, `data=ordered` and `auto_da_alloc`, on which nothing relies
+           here; fs/ext4/fsync.c; ext4_da_write_end in fs/ext4/inode.c.)
 ext4-writeback
-           The same with `data=writeback`: blocks may belong to a file before its data is in them, and hold what
-           was in them before. (ext4.rst: "data ordering is not preserved, data may be written into the main
-           file system after its metadata has been committed to the journal".)
+           The same with `data=writeback`: blocks may belong to a file before its data is in them, and hold
+           what was in them before. (ext4.rst: "data ordering is not preserved, data may be written into the
+           main file system after its metadata has been committed to the journal".)
 xfs        Metadata is in order in one log, as on ext4; fsync(2) writes the log up to the last change of that
            inode. A size is changed when the data is there, so there are holes, but neither stale blocks nor
            zeros at the end. (Documentation/filesystems/xfs/xfs-delayed-logging-design.rst; fs/xfs/xfs_file.c,
            xfs_setfilesize in fs/xfs/xfs_aops.c.)
-btrfs      What is there is a whole transaction of some moment, and in addition each file or directory that was
-           synced since, from the log tree: of a file its data and names, of a directory its entries and no more
-           than the names of what is in it. So what was synced may be there though all that was done before it is
-           not. With `nodatacow`, which disks of VMs often have, data is overwritten where it lies; that is more
-           than what may happen without, so it is what is simulated. (fs/btrfs/tree-log.c, btrfs_log_inode_parent
-           and log_new_dir_dentries; "Finding Crash-Consistency Bugs with Bounded Black-Box Crash Testing",
-           OSDI 2018.)
-unordered  No filesystem is so bad: any part of the metadata, in any order, but that a name needs its directory
-           and a later operation on one name, or one file, the earlier one. fsync(2) of a file keeps its data and
-           not its name, that of a directory what is in it and not its own name. It is the default model of "All File Systems Are Not Created Equal", OSDI 2014, but that
-           data is divided finer. What survives this depends on no promise that POSIX does not give.
+btrfs      What is there is a whole transaction of some moment, and in addition each file or directory that
+           was synced since, from the log tree: of a file its data and names, of a directory its entries and
+           no more than the names of what is in it. So what was synced may be there though all that was done
+           before it is not. With `nodatacow`, which disks of VMs often have, data is overwritten where it
+           lies; that is more than what may happen without, so it is what is simulated. (fs/btrfs/tree-log.c,
+           btrfs_log_inode_parent and log_new_dir_dentries; "Finding Crash-Consistency Bugs with Bounded
+           Black-Box Crash Testing", OSDI 2018.)
+unordered  No filesystem is so bad: any part of the metadata, in any order, but that a name needs its
+           directory and a later operation on one name, or one file, the earlier one. fsync(2) of a file
+           keeps its data and not its name, that of a directory what is in it and not its own name. It is the
+           default model of "All File Systems Are Not Created Equal", OSDI 2014, but that data is divided
+           finer. What survives this depends on no promise that POSIX does not give.
 """
 
 from __future__ import annotations
@@ -185,7 +186,11 @@ def _keep_metadata(
         one
         for one in needs.of_node[sync.node]
         if one.kind in SIZES
-        or (one.is_naming and filesystem.names and (sync.kind == "fsync" or history.nodes[sync.node].is_directory))
+        or (
+            one.is_naming
+            and filesystem.names
+            and (sync.kind == "fsync" or history.nodes[sync.node].is_directory)
+        )
         or (not one.is_naming and sync.kind == "fsync")
     ]
     wanted = [one.index for one in (*own, *needs.in_directory[sync.node]) if one.index < sync.index]

@@ -1,7 +1,7 @@
 """What a recorded run did, as operations on files and directories, whatever names they had when.
 
-A name may lead to another file later, and a file that was removed may lend its inode to the next one. So the log
-is followed once, from what was there before, and each operation is told of the objects it is about.
+A name may lead to another file later, and a file that was removed may lend its inode to the next one. So the
+log is followed once, from what was there before, and each operation is told of the objects it is about.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import os
 import stat
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.powercut.content import Content, pieces
@@ -18,6 +17,7 @@ from tests.powercut.recording import SYNCS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from tests.powercut.recording import Record
 
@@ -151,10 +151,10 @@ class History:
             return self._by_ino[found.st_ino]  # another name of a file
         node = self._new(Node(0, found.st_mode, found.st_ino, found.st_mtime_ns))
         if node.is_directory:
-            node.entries = {name: self._survey(path / name) for name in sorted(os.listdir(path))}
+            node.entries = {below.name: self._survey(below) for below in sorted(path.iterdir())}
             self._live[node.number] = dict(node.entries)
         elif stat.S_ISLNK(node.mode):
-            node.target = os.readlink(path)
+            node.target = str(path.readlink())
         else:
             node.content = Content.of(path)
         return node.number
@@ -163,11 +163,8 @@ class History:
         """Take the log of the run that began with what was surveyed."""
         for index, record in enumerate(records, 1):
             assert record.kind != "unknown", f"{record.path} is not followed"
-            if record.kind in NAMES:
-                operation = self._name(index, record)
-            else:
-                operation = self._change(index, record)
-            self.operations.append(operation)
+            follow = self._name if record.kind in NAMES else self._change
+            self.operations.append(follow(index, record))
 
     def _change(self, index: int, record: Record) -> Operation:
         number = self._by_ino[record.ino]
@@ -260,8 +257,17 @@ class History:
         """What of the recorded directory itself the run has changed: the first parts of all its paths."""
         changed = {operation.node for operation in self.operations if not operation.is_sync}
         changed |= {number for operation in self.operations for number in operation.directories}
-        tops = {entry.name for one in self.namings for entry in (one.at, one.source) if entry and not entry.directory}
-        return frozenset(tops | {name for name, number in self.nodes[0].entries.items() if self._reaches(number, changed)})
+        tops = {
+            entry.name
+            for one in self.namings
+            for entry in (one.at, one.source)
+            if entry and not entry.directory
+        }
+        return frozenset(
+            tops | {name for name, number in self.nodes[0].entries.items() if self._reaches(number, changed)}
+        )
 
     def _reaches(self, number: int, wanted: set[int]) -> bool:
-        return number in wanted or any(self._reaches(below, wanted) for below in self.nodes[number].entries.values())
+        return number in wanted or any(
+            self._reaches(below, wanted) for below in self.nodes[number].entries.values()
+        )

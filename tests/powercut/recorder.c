@@ -3,7 +3,8 @@
  * directory, with its data, and what is synced. Its layout is that of `_HEADER` in recording.py.
  *
  * A lock that all processes share is held from before a call until its record is written, so that the order of
- * the records is that of the calls. Nothing is really synced, as no power fails while a run is recorded.
+ * the records is that of the calls. Nothing is really synced, as no power fails while a run is recorded. Calls go
+ * to the kernel by their numbers where that is all that glibc would do.
  *
  * Where a state of a power cut is looked at, its files have other inodes than those that were recorded. Then
  * stat(2) and its kin answer with the recorded ones, so that a run sees what it would see after the cut.
@@ -70,6 +71,7 @@ struct record {
 
 static struct control *control;
 static int log_fd = -1;
+static int syncs; /* whether to wait for the disk all the same */
 static __thread char place[200];
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -87,6 +89,7 @@ __attribute__((constructor)) static void attach(void) {
     log_fd = fcntl(fd, F_DUPFD_CLOEXEC, 400);
     syscall(SYS_close, fd);
     control = mapped;
+    syncs = getenv("POWERCUT_SYNCS") != NULL;
 }
 
 /* Where in the program the next sync of this thread is asked for. */
@@ -443,7 +446,7 @@ int ioctl(int fd, unsigned long request, ...) {
         int failed = REAL(name) arguments;                                                                         \
         if (is && !failed &&                                                                                       \
             !real_stat(directory, path ? path : "", path ? flags : AT_EMPTY_PATH, &now))                           \
-            put(about(kind, &now), "", 0, "");                                                                 \
+            put(about(kind, &now), "", 0, "");                                                                     \
         unlock();                                                                                                  \
         return failed;                                                                                             \
     }
@@ -456,7 +459,7 @@ int ioctl(int fd, unsigned long request, ...) {
         lock();                                                                                                    \
         int failed = REAL(name) arguments;                                                                         \
         if (!failed && !real_stat(fd, "", AT_EMPTY_PATH, &now))                                                    \
-            put(about(kind, &now), "", 0, "");                                                                 \
+            put(about(kind, &now), "", 0, "");                                                                     \
         unlock();                                                                                                  \
         return failed;                                                                                             \
     }
@@ -630,11 +633,11 @@ int rename(const char *from, const char *to) {
             return 0;                                                                                              \
         if (recorded(fd, &found) && path_of(fd, path)) {                                                           \
             lock();                                                                                                \
-            put(about(kind, &found), path, strlen(path), place);                                               \
+            put(about(kind, &found), path, strlen(path), place);                                                   \
             unlock();                                                                                              \
         }                                                                                                          \
         place[0] = 0;                                                                                              \
-        return 0;                                                                                                  \
+        return syncs ? (int)syscall(SYS_##name, fd) : 0;                                                           \
     }
 SYNC_CALL(fsync, FSYNC)
 SYNC_CALL(fdatasync, FDATASYNC)

@@ -1,7 +1,7 @@
 """Runs that are recorded: every call that changes a file, with its data, and every sync, in one order.
 
-`recorder.c` writes the log, from inside bangerbuild and the programs that it starts. That nothing is missing is
-tested in `test_recorder.py`.
+`recorder.c` writes the log, from inside bangerbuild and the programs that it starts. That nothing is missing
+is tested in `test_recorder.py`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The runs in which the power fails, and what leads to each.
 
-A scene is what brings an empty project to where the run begins, the command, and a few words on how it ends. What
-must be there in the end is what the same run leaves when no power fails; of the scenes that are kill drills too,
-that is judged by what they declare.
+A scene is what brings an empty project to where the run begins, the command, and a few words on how it ends.
+What must be there in the end is what the same run leaves when no power fails; of the scenes that are kill
+drills too, that is judged by what they declare.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import tomli_w
+
 from tests.drills.drill import NOTHING_DONE
-from tests.drills.scenes import APPLY, IMAGE, SCENES, Declared, written_by_guest
-from tests.drills.scenes import _write_as_guest as write_as_guest
+from tests.drills.scenes import APPLY, SCENES, Declared, write_as_guest, written_by_guest
 from tests.projects import write_tar
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class Scene:
 
     name: str
     prepare: Callable[[Path, Runner, str], None]
-    """Bring an empty directory to where the run begins; it is given the address of a server of `www` beside it."""
+    """Bring an empty directory to where the run begins. It is given the address of a server of the directory
+    `www`, which is beside that one."""
     arguments: tuple[str, ...] = APPLY
     theirs: tuple[str, ...] = ()
     """The disks that hold what a guest wrote, before and after."""
@@ -92,6 +94,18 @@ def prepare_adopt(project: Path, runner: Runner, _: str) -> None:
 ADOPTED = ("raw/work.ext4", "raw/data.ext4")
 
 
+def prepare_grow_only(project: Path, runner: Runner, _: str) -> None:
+    """Two disks are to grow, and nothing else has to be done."""
+    Declared().write(project)
+    runner.run(*APPLY, project=project).assert_done()
+    with written_by_guest(project, "raw/data.ext4") as filesystem:
+        write_as_guest(filesystem, is_root=False)
+    manifest = Declared().manifest()
+    manifest["vm"]["raw"]["disk"][0]["size"] = "24MiB"
+    manifest["vm"]["snap"]["root"]["size"] = "48MiB"
+    (project / "vm.toml").write_text(tomli_w.dumps(manifest))
+
+
 def prepare_gc(project: Path, runner: Runner, _: str) -> None:
     """Images of before, which nothing stands on, and a data disk that no manifest names any more."""
     SCENES["replace"].prepare(project, runner)
@@ -107,11 +121,13 @@ def prepare_destroy(project: Path, runner: Runner, _: str) -> None:
             write_as_guest(filesystem, is_root=disk == "snap/root.cow")
 
 
-def prepare_far(project: Path, runner: Runner, address: str) -> None:  # noqa: ARG001  # nothing is to be run
+def prepare_far(project: Path, runner: Runner, address: str) -> None:  # nothing is to be run
     """An image whose source is elsewhere, which nobody has asked for yet."""
     www = project.parent / "www"
     content = {f"etc/{number}": f"{number}\n" * 3000 for number in range(8)}
-    write_tar(www / "root.tar", {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", **content})
+    write_tar(
+        www / "root.tar", {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", **content}
+    )
     (project / "vm.toml").write_text(URL_MANIFEST.format(address=address))
 
 
@@ -129,6 +145,7 @@ ALL = {
         drilled("patch"),
         drilled("grow"),
         replace(drilled("grow", shares=True), name="grow-shared", states=20),
+        Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
         drilled("replace"),
         Scene("adopt", prepare_adopt, theirs=ADOPTED),
         Scene(
@@ -137,7 +154,9 @@ ALL = {
             ("gc",),
             once_more=("gc",),
             nothing_to_do=re.compile(rb"Nothing to remove\.\n"),
-            nothing_lost=re.compile(rb"Nothing to remove\.\n|(?:.* 0 bytes  nothing needs it\n)+0 bytes freed\.\n"),
+            nothing_lost=re.compile(
+                rb"Nothing to remove\.\n|(?:.* 0 bytes  nothing needs it\n)+0 bytes freed\.\n"
+            ),
             theirs=("snap/work.ext4", "raw/work.ext4", "raw/data.ext4"),
         ),
         Scene(

@@ -1,7 +1,7 @@
 """States that a power cut may leave: chosen at random from a seed, and made files of.
 
-A state is a filesystem, a moment at which the power fails, and a choice of what is there of what was done before
-and not synced.
+A state is a filesystem, a moment at which the power fails, and a choice of what is there of what was done
+before and not synced.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import random
 import stat
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from tests.powercut import filesystems
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 PAGES = ("none", "all", "some", "few", "most", "versions", "all but one", "one")
 """Which of the pages that may be there or not are there."""
-ATTEMPTS = 200
+ATTEMPTS = 20
 """At how many moments it is looked for a state that a sync prevents."""
 Page = tuple[int, int]
 """A file's number, and which of its pages."""
@@ -53,16 +54,18 @@ class State:
 
     def __str__(self) -> str:
         last = self.history.operations[self.cut - 1] if self.cut else None
-        after = f"after {last.index} of {self.history.end}: {last.kind} {last.path}" if last else "before the run"
+        after = (
+            f"after {last.index} of {self.history.end}: {last.kind} {last.path}" if last else "before the run"
+        )
         lost = [
             f"{one.index} {one.kind} {one.path}"
             for one in self.history.metadata
             if one.index <= self.cut and not self.is_there(one) and one.kind not in {"time", "allocate"}
         ]
-        pages = len(self.versions)
+        names = f": {', '.join(lost[:6])}" if lost else ""
         return (
-            f"{self.filesystem.name}, cut {after}; metadata up to {self.journal}, {len(lost)} lost"
-            f"{': ' if lost else ''}{', '.join(lost[:6])}; {pages} pages not synced: {self.pages}, {len(self.torn)} torn"
+            f"{self.filesystem.name}, cut {after}; metadata up to {self.journal}, {len(lost)} lost{names}; "
+            f"{len(self.versions)} pages not synced: {self.pages}, {len(self.torn)} torn"
         )
 
     def is_there(self, one: Operation) -> bool:
@@ -80,7 +83,9 @@ class State:
                 _rename(entries, one)
         return dict(self._below(0, "", entries))
 
-    def _below(self, number: int, path: str, entries: dict[int, dict[str, int]]) -> Iterator[tuple[str, Node]]:
+    def _below(
+        self, number: int, path: str, entries: dict[int, dict[str, int]]
+    ) -> Iterator[tuple[str, Node]]:
         node = self.history.nodes[number]
         yield path, node
         for name, below in entries.get(number, {}).items():
@@ -115,16 +120,12 @@ class State:
             at += size
             place, end = (one.node, page), page * PAGE_BYTES + within + size
             takes_room = page not in content.pages or end > content.size
-            may = not takes_room or one.index <= self.journal or self._log_has(one)
+            may = not takes_room or one.index <= self.journal or not self.filesystem.moments
             if is_forced or (may and not is_blocked and one.index <= self.versions.get(place, one.index)):
                 content.put(page, within, data)
                 content.size = max(content.size, end)
             elif not is_blocked:
                 self._half(content, place, (within, data), takes_room=takes_room, may=may)
-
-    def _log_has(self, one: Operation) -> bool:
-        """Whether new blocks of a file can be there though what was done to others before is not."""
-        return not self.filesystem.moments
 
     def _half(
         self, content: Content, place: Page, piece: tuple[int, bytes], *, takes_room: bool, may: bool
@@ -135,13 +136,19 @@ class State:
         if place in self.torn and not takes_room:
             first = -within % SECTOR_BYTES
             cuts = [0, *range(first or SECTOR_BYTES, len(data), SECTOR_BYTES), len(data)]
-            for start, stop in zip(cuts, cuts[1:], strict=False):
-                if self.rng.random() < 0.5:  # noqa: PLR2004
+            for start, stop in pairwise(cuts):
+                if self.rng.random() < 0.5:
                     content.put(page, within + start, data[start:stop])
-        elif may and takes_room and self.filesystem.stale and self.rng.random() < 0.3 and page not in content.pages:  # noqa: PLR2004
+        elif (
+            may
+            and takes_room
+            and self.filesystem.stale
+            and self.rng.random() < 0.3
+            and page not in content.pages
+        ):
             content.pages[page] = self.rng.randbytes(PAGE_BYTES)
             content.size = max(content.size, end)
-        elif may and self.filesystem.zero_tails and page in content.pages and self.rng.random() < 0.5:  # noqa: PLR2004
+        elif may and self.filesystem.zero_tails and page in content.pages and self.rng.random() < 0.5:
             content.size = max(content.size, end)
 
     def mtime_ns(self, node: Node) -> int:
@@ -160,7 +167,7 @@ class State:
         return modes[-1] if modes else node.mode
 
     def key(self) -> int:
-        """What tells this state from others, but for what is not worth a run: times and the order of choices."""
+        """What tells this state from others: names and contents, not times."""
         return hash(
             frozenset(
                 (path, node.number, self.content(node).key() if stat.S_ISREG(node.mode) else 0)
@@ -170,7 +177,7 @@ class State:
         )
 
     def make(self, top: Path) -> dict[int, int]:
-        """Make files of it, of all that the run can have changed; their inodes, and what they were in the run."""
+        """Make files of what the run can have changed; their inodes, each with the one of the run."""
         inodes = {}
         for path, node in self.tree.items():
             if not path or path.split("/", maxsplit=1)[0] not in self.history.changed_tops:
@@ -198,7 +205,7 @@ class State:
 
 
 def _rename(entries: dict[int, dict[str, int]], one: Operation) -> None:
-    gone = one.source if one.source else one.at if one.kind in {"unlink", "rmdir"} else None
+    gone = one.source or (one.at if one.kind in {"unlink", "rmdir"} else None)
     if gone and entries[gone.directory].get(gone.name) == one.node:
         del entries[gone.directory][gone.name]
     if one.at and one.kind not in {"unlink", "rmdir"}:
@@ -228,20 +235,22 @@ class Chooser:
         metadata = set(kept.metadata)
         if not filesystem.moments:
             share = rng.choice((0.0, 0.1, 0.5, 1.0))
-            dropped = {one.index for one in self.needs.operations if rng.random() < share and one.index > journal}
+            dropped = {
+                one.index for one in self.needs.operations if rng.random() < share and one.index > journal
+            }
             metadata = self.needs.without(lambda index: index in dropped, kept.metadata, cut)
         pages = rng.choice(PAGES)
         versions = self._versions(rng, kept, cut, pages)
-        torn = {page for page in versions if rng.random() < 0.3} if rng.random() < 0.4 else set()  # noqa: PLR2004
+        torn = {page for page in versions if rng.random() < 0.3} if rng.random() < 0.4 else set()
         return State(self.history, filesystem, cut, journal, metadata, kept, pages, versions, torn, rng)
 
     def _cut(self, rng: random.Random) -> int:
         """A moment at which the power fails; rather near what is a step for the program."""
         end = self.history.end
         kind = rng.random()
-        if kind < 0.1:  # noqa: PLR2004
+        if kind < 0.1:
             return end
-        if kind < 0.5:  # noqa: PLR2004
+        if kind < 0.5:
             return rng.randint(0, end)
         steps = [one.index for one in self.history.operations if one.is_sync or one.is_naming] or [end]
         return max(0, rng.choice(steps) - rng.choice((0, 0, 1)))
@@ -272,24 +281,25 @@ class Chooser:
         """
         rng = random.Random(f"{self._seed} without {number}")  # noqa: S311
         left_out = [one.index for one in self.history.operations if is_left_out(one)]
-        for _ in range(ATTEMPTS if left_out else 0):
-            filesystem = rng.choice(FILESYSTEMS)
-            later = min(rng.choice(left_out) + int(rng.expovariate(0.05)), self.history.end)
-            cut = rng.choice((later, self.history.end))
+        filesystem = FILESYSTEMS[number % len(FILESYSTEMS)]
+        for _ in range(ATTEMPTS):
+            cut = self._cut_after(rng, rng.choice(left_out), number // len(FILESYSTEMS))
             whole = filesystems.kept(self.history, self.needs, filesystem, cut)
             kept = filesystems.kept(self.history, self.needs, filesystem, cut, is_left_out)
             if kept != whole:
                 return self._between(rng, filesystem, cut, kept, whole)
         return None
 
-    def _between(self, rng: random.Random, filesystem: Filesystem, cut: int, kept: Kept, whole: Kept) -> State:
+    def _between(
+        self, rng: random.Random, filesystem: Filesystem, cut: int, kept: Kept, whole: Kept
+    ) -> State:
         """A state of which some part is there only if all syncs were made."""
         journal = whole.journal
         if kept.journal < whole.journal:
             journal = rng.choice((kept.journal, rng.randint(kept.journal, whole.journal - 1)))
         metadata = set(whole.metadata)
         if lost := sorted(whole.metadata - kept.metadata):
-            dropped = {rng.choice(lost)} if rng.random() < 0.5 else set(lost)  # noqa: PLR2004
+            dropped = {rng.choice(lost)} if rng.random() < 0.5 else set(lost)
             metadata = self.needs.without(lambda index: index in dropped, kept.metadata, cut)
             if filesystem.moments:
                 metadata &= whole.metadata
@@ -299,7 +309,9 @@ class Chooser:
         for page, writes in unsynced(self.history, kept, cut).items():
             if writes != synced.get(page):
                 versions[page] = cut if rng.random() < share else 0
-        return State(self.history, filesystem, cut, journal, metadata, kept, f"{share:.0%}", versions, set(), rng)
+        return State(
+            self.history, filesystem, cut, journal, metadata, kept, f"{share:.0%}", versions, set(), rng
+        )
 
 
 def unsynced(history: History, kept: Kept, cut: int) -> dict[Page, list[int]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import pytest
 
 from tests.powercut.drill import PowerCut, prepared
+from tests.powercut.mutations import PLACES
 from tests.powercut.recording import start_recorder
 from tests.powercut.scenes import ALL
 
@@ -40,3 +41,83 @@ class Cut:
     ) -> None:
         for number in range(drill.scene.states):
             drill.try_state(number)
+
+    def test_a_sync_that_is_left_out_is_found(self, drill: PowerCut) -> None:
+        for place in PLACES:
+            if place.scene == drill.scene.name:
+                assert drill.finds(place.is_left_out), place.what
+
+
+class TestBuild(Cut):
+    """All is built for the first time."""
+
+    scene = "build"
+
+
+class TestPatch(Cut):
+    """Disks that guests have written to are patched in place."""
+
+    scene = "patch"
+
+
+class TestGrow(Cut):
+    """Such disks grow in place."""
+
+    scene = "grow"
+
+
+class TestGrowOnly(Cut):
+    """Disks grow, and are not patched."""
+
+    scene = "grow-only"
+
+
+class TestGrowShared(Cut):
+    """They grow in copies that share their blocks, as on XFS and btrfs."""
+
+    scene = "grow-shared"
+
+
+class TestReplace(Cut):
+    """One root is made anew on purpose, and another for a new base."""
+
+    scene = "replace"
+
+
+class TestAdopt(Cut):
+    """Disks of a guest become those of a new store."""
+
+    scene = "adopt"
+
+
+class TestGc(Cut):
+    """What nothing needs is removed."""
+
+    scene = "gc"
+
+
+class TestDestroy(Cut):
+    """A VM is removed, and another one stays."""
+
+    scene = "destroy"
+
+
+class TestLock(Cut):
+    """A lock file is written."""
+
+    scene = "lock"
+
+
+class TestCache(Cut):
+    """A source is fetched into the cache."""
+
+    scene = "cache"
+
+
+def test_each_scene_is_cut() -> None:
+    assert {cut.scene for cut in Cut.__subclasses__()} == set(ALL)
+
+
+def test_ten_places_at_least_have_a_sync_left_out() -> None:
+    assert len(PLACES) >= 10
+    assert {place.scene for place in PLACES} <= set(ALL)
