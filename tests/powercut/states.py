@@ -290,6 +290,12 @@ class Chooser:
                 return self._between(rng, filesystem, cut, kept, whole)
         return None
 
+    def _cut_after(self, rng: random.Random, sync: int, number: int) -> int:
+        """A moment after a sync: the end, soon, or any."""
+        end = self.history.end
+        soon = min(sync + int(rng.expovariate(0.05)), end)
+        return (end, soon, rng.randint(sync, end))[number % 3]
+
     def _between(
         self, rng: random.Random, filesystem: Filesystem, cut: int, kept: Kept, whole: Kept
     ) -> State:
