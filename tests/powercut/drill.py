@@ -204,7 +204,8 @@ class PowerCut:
         """`verify` finds nothing wrong."""
         key = (tuple(map(self.digest, self.disks)), remembered(self.project))
         if key not in self.verified:
-            self.runner.run(*self.scene.verify, project=self.project).assert_done()
+            ended = self.runner.run(*self.scene.verify, project=self.project)
+            assert ended.code == 0, (ended.output.decode(), ended.errors)
             self.verified.add(key)
 
 

@@ -56,7 +56,7 @@ PLACES = (
     Place("the writes of an undo file", "grow", path=r"\.undo$", kind="write"),
     Place("a larger exception store", "grow-only", r"^snapshot\.Snapshot\.grow > "),
     Place("what SQLite commits", "patch", path=r"state\.db-wal$", place="^$"),
-    Place("the name of SQLite's log", "patch", path=r"^build$", place="^$"),
+    Place("the names of SQLite's files", "build", path=r"^build$", place="^$"),
     Place("the database, before its log is dropped", "patch", path=r"state\.db$", place="^$"),
     Place("the removal of artifacts", "destroy", r"^contents\.Store\.forget > "),
     Place("a lock file", "lock", r"^lockfile\._replace$"),
