@@ -173,7 +173,7 @@ ALL = {
             prepare_far,
             ("lock",),
             once_more=("lock",),
-            nothing_to_do=re.compile(rb".*"),
+            nothing_to_do=re.compile(rb"Nothing to do: 1 source locked\.\n"),
             verify=("validate",),
             files=("bangerbuild.lock",),
         ),
