@@ -79,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"closing", "disk", "errors", "model", "overriding"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "model", "observed", "overriding", "sources"},
-    "resolving": {"declared", "errors", "model", "observed", "planning", "sources", "store"},
+    "resolving": {"declared", "disk", "errors", "model", "observed", "planning", "sources", "store"},
     "sources": {
         "disk",
         "errors",

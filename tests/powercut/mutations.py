@@ -43,10 +43,12 @@ class Place:
         )
 
 
+# A run that publishes many files at once syncs the whole filesystem, and with it what other syncs are for. How many
+# there are at once depends on how busy the host is. So what is a new store's is looked for in a small one.
 PLACES = (
     Place("new files, before their intent", "build", r"^contents\.Store\.publish > durable\.sync\b"),
     Place("directories, after the renames", "replace", r"^contents\.Store\._rename > durable\.sync\b"),
-    Place("the directory of a new store", "build", r"durable\.make_directory > "),
+    Place("the directory of a new store", "cache", r"durable\.make_directory > "),
     Place("a redo log", "patch", r"^redo_log\.LogWriter\.seal$"),
     Place("the name of a redo log", "patch", r"^redo_log\.LogWriter\.seal > durable\.sync_one"),
     Place("a patched disk", "patch", r"^transaction\.Transaction\._write_or_restore > blocks"),
@@ -56,7 +58,7 @@ PLACES = (
     Place("the writes of an undo file", "grow", path=r"\.undo$", kind="write"),
     Place("a larger exception store", "grow-only", r"^snapshot\.Snapshot\.grow > "),
     Place("what SQLite commits", "patch", path=r"state\.db-wal$", place="^$"),
-    Place("the names of SQLite's files", "build", path=r"^build$", place="^$"),
+    Place("the names of SQLite's files", "cache", path=r"^build$", place="^$"),
     Place("the database, before its log is dropped", "patch", path=r"state\.db$", place="^$"),
     Place("the removal of artifacts", "destroy", r"^contents\.Store\.forget > "),
     Place("a lock file", "lock", r"^lockfile\._replace$"),
