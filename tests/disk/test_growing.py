@@ -118,9 +118,9 @@ def test_e2undo_says_the_same_but_for_its_mark_in_the_superblock(disk: Path, tmp
     assert disk.read_bytes()[:1024] + disk.read_bytes()[2048:] == old[:1024] + other.read_bytes()[2048:]
 
 
-BEGUN, DONE = 5, 7
-"""Calls: note and directory are synced; the undo file is made, and its name synced; the disk is cut to its
-size, grown, and synced; then the note goes."""
+BEGUN, DONE = 4, 6
+"""Calls: the note is synced; the undo file is made, and both names synced; the disk is cut to its size, grown,
+and synced; then the note goes."""
 
 
 def test_a_growth_that_was_killed_when_all_was_done_stays(disk: Path) -> None:
