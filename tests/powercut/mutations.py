@@ -43,8 +43,8 @@ class Place:
         )
 
 
-# A run that publishes many files at once syncs the whole filesystem, and with it what other syncs are for. How
-# many there are at once depends on how busy the host is. So what is a new store's is looked for in a small one.
+# A run that publishes many files at once syncs the whole filesystem, and with it what other syncs are for.
+# How many there are at once depends on how busy the host is, but in a small store there are few.
 PLACES = (
     Place("new files, before their intent", "build", r"^contents\.Store\.publish > durable\.sync\b"),
     Place("directories, after the renames", "replace", r"^contents\.Store\._rename > durable\.sync\b"),
