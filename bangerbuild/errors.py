@@ -1,7 +1,8 @@
 """All errors that the program raises deliberately, each class with its exit code.
 
 Any other exception is a bug and keeps its traceback. An error of a library is translated once, in the module
-that imports the library, and raised `from` the original.
+that imports the library, and raised `from` the original. How messages and tables write text and sizes is here
+too.
 """
 
 from __future__ import annotations
@@ -14,12 +15,34 @@ from typing import ClassVar, Self
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos that mean that a disk or quota is full."""
 FULL_HINT = "free some space there, or choose another place: --store DIR"
+SIZE_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def printable(text: str) -> str:
     """A text with control characters spelled out: a guest's file names must not control the terminal."""
     return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+
+
+def printable_bytes(data: bytes) -> str:
+    r"""Bytes as a text of ASCII in which all others are spelled out: `\x1f\x8b`."""
+    return printable(data.decode("ascii", "backslashreplace"))
+
+
+def readable_size(size_bytes: int) -> str:
+    """A size in the largest unit that it reaches, with one decimal: `16 GiB`, `1.5 MiB`, `512 bytes`."""
+    for unit_bytes, name in SIZE_UNITS:
+        if size_bytes >= unit_bytes:
+            return f"{size_bytes / unit_bytes:.1f}".removesuffix(".0") + f" {name}"
+    return f"{size_bytes} bytes"
+
+
+def exact_size(size_bytes: int) -> str:
+    """A size as a manifest gives it, in the largest unit that divides it: `16GiB`, `1536MiB`, `1000`."""
+    for unit_bytes, name in SIZE_UNITS:
+        if size_bytes % unit_bytes == 0:
+            return f"{size_bytes // unit_bytes}{name}"
+    return str(size_bytes)
 
 
 class BangerError(Exception):

@@ -8,11 +8,12 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
-from bangerbuild.model import Silent, StepId, Verb, unseen
+from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Pin, Plan, PlanReporter, Progress, Result
+    from bangerbuild.model import Pin, PlanReporter, Progress, Result
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
 
@@ -90,7 +91,7 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
 
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
-        UsageError: a target names nothing.
+        UsageError: a target or an image to upgrade names nothing.
         TypeError: one name is given where a list is asked for.
     """
     for given in (manifests, targets, replace, upgrade):
@@ -120,6 +121,8 @@ def load_image(found: Manifest, *, offline: bool) -> Loaded:
 
 
 def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
+    for name in request.upgrade:
+        _refuse_unknown_image(found, name)
     whole = graph.build(steps.declare(found))
     wanted = graph.restrict(whole, request.targets) if request.targets else whole
     return Loaded(request, found, whole, wanted, basis)
@@ -137,7 +140,9 @@ def plan(loaded: Loaded, *, previews: bool = True, progress: Progress = unseen) 
         UsageError: what shall be replaced is not there.
         LockFileError: the lock file can't be used, or says something else than there is.
         SourceError, ToolError, StoreError: something that must be looked at can't be.
+        TypeError: `loaded` was not made by `load`.
     """
+    _check_type(loaded, Loaded, "what `bangerbuild.load` gives")
     made, _ = look(loaded, ask=True, previews=previews, progress=progress)
     return dataclasses.replace(made, origin=loaded)
 
@@ -189,13 +194,21 @@ def apply(
         UsageError, LockFileError, SourceError, ToolError: nothing was touched.
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
+        TypeError: `wanted` is neither a plan of `plan` nor a loaded manifest, or `options` are none.
     """
+    _check_type(wanted, (Loaded, Plan), "what `bangerbuild.load` or `bangerbuild.plan` gives")
+    _check_type(options, (RunOptions, NoneType), "RunOptions")
     chosen, telling = options or RunOptions(), reporter or Silent()
     if isinstance(wanted, Loaded):
         return _run(wanted, None, chosen, telling)
     if not isinstance(wanted.origin, Loaded):
         raise TypeError("this plan was not made by `bangerbuild.plan`")
     return _run(wanted.origin, wanted, chosen, telling)
+
+
+def _check_type(given: object, wanted: type | tuple[type, ...], what: str) -> None:
+    if not isinstance(given, wanted):
+        raise TypeError(f"{what} is asked for, and {type(given).__name__} was given")
 
 
 def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanReporter) -> Applied:
@@ -233,15 +246,20 @@ def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Re
     Raises:
         UsageError, LockFileError: nothing was touched.
     """
-    images = loaded.manifest.images
-    if upgrade and upgrade not in images:
-        hint = f"bangerbuild lock {upgrade} --upgrade" if "." in upgrade else f"known: {', '.join(images)}"
-        raise UsageError(f"no image is called '{upgrade}'", hint=hint)
-    names = () if upgrade is None else (upgrade,) if upgrade else tuple(images)
+    if upgrade:
+        _refuse_unknown_image(loaded.manifest, upgrade)
+    names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.manifest.images)
     asking = Asking(loaded.store, epoch(), loaded.request.offline, progress)
     resolved = resolve(loaded.manifest, ResolveOptions(whole=True, upgrade=names), asking)
     resolved.write()
     return resolved
+
+
+def _refuse_unknown_image(found: Manifest, name: str) -> None:
+    """Refuse to upgrade an image that is not declared; a name with a dot may be meant as a manifest."""
+    if name not in found.images:
+        hint = f"bangerbuild lock {name} --upgrade" if "." in name else f"known: {', '.join(found.images)}"
+        raise UsageError(f"no image is called '{name}'", hint=hint)
 
 
 def _owners(made: Plan) -> frozenset[str]:

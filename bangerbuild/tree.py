@@ -28,7 +28,7 @@ class EntryType(Enum):
     SOCKET = "socket"
 
 
-FORMATS = {
+TYPE_BITS = {
     EntryType.FILE: stat.S_IFREG,
     EntryType.DIRECTORY: stat.S_IFDIR,
     EntryType.SYMLINK: stat.S_IFLNK,
@@ -38,7 +38,7 @@ FORMATS = {
     EntryType.SOCKET: stat.S_IFSOCK,
 }
 """The type bits of an inode's mode (inode(7)), the same in ext4 and on the host."""
-TYPES = {bits: entry_type for entry_type, bits in FORMATS.items()}
+TYPES = {bits: entry_type for entry_type, bits in TYPE_BITS.items()}
 
 
 @dataclass(frozen=True, slots=True)

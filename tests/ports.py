@@ -1,4 +1,4 @@
-"""Ports of this machine that no other test or program is given meanwhile."""
+"""Ports of this machine that no other test or program is given while they are reserved."""
 
 from __future__ import annotations
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import bangerbuild
-from bangerbuild import Silent, Verb, apply, load, plan
-from bangerbuild.errors import StalePlanError
+from bangerbuild import RunOptions, Silent, Verb, apply, load, plan
+from bangerbuild.errors import StalePlanError, UsageError
 from bangerbuild.model import Plan
 from tests.conftest import PROJECT
 
@@ -68,6 +68,40 @@ def test_a_reviewed_plan_is_done_only_while_it_holds(project: Path) -> None:
 def test_a_plan_from_elsewhere_is_not_applied(project: Path) -> None:
     with pytest.raises(TypeError, match="was not made by"):
         apply(Plan(project, ()))
+
+
+@pytest.mark.parametrize("given", [None, "vm.toml", {}])
+def test_what_is_neither_a_plan_nor_loaded_is_a_type_error_in_words(given: object) -> None:
+    with pytest.raises(TypeError, match=r"`bangerbuild\.plan` gives is asked for, and"):
+        apply(given)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"what `bangerbuild\.load` gives is asked for, and"):
+        plan(given)  # type: ignore[arg-type]
+
+
+def test_options_of_another_type_are_a_type_error_in_words(project: Path) -> None:
+    with pytest.raises(TypeError, match="RunOptions is asked for, and int was given"):
+        apply(load([project / "vm.toml"]), options=4)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "brief"),
+    [
+        ({"jobs": 0}, "jobs is 0"),
+        ({"jobs": -1}, "jobs is -1"),
+        ({"lock_seconds": -1.0}, "lock_seconds is -1.0"),
+        ({"lock_seconds": float("nan")}, "lock_seconds is nan"),
+    ],
+)
+def test_options_that_nothing_can_be_done_with_are_refused(options: dict[str, Any], brief: str) -> None:
+    with pytest.raises(UsageError, match=brief) as caught:
+        RunOptions(**options)
+    assert caught.value.hint
+
+
+def test_an_image_to_upgrade_that_is_not_declared_is_refused(project: Path) -> None:
+    with pytest.raises(UsageError, match="no image is called 'zzz'") as caught:
+        load([project / "vm.toml"], upgrade=["small", "zzz"])
+    assert caught.value.hint == "known: small"
 
 
 def test_every_public_name_is_there_and_described() -> None:

@@ -278,7 +278,7 @@ def test_a_socket_named_as_a_host_file_is_refused(setting: Setting, monkeypatch:
 
 
 def sync_error(
-    setting: Setting, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[[], object]
+    setting: Setting, monkeypatch: pytest.MonkeyPatch, change: Callable[[], object]
 ) -> SourceError:
     """The error of a patch during whose copying something happens to the host's files."""
     sync = patching.sync
@@ -286,7 +286,7 @@ def sync_error(
     def interrupted(
         disk: Filesystem, entries: Iterator[PlacedEntry], before: dict[str, str], *, spare_same: bool = False
     ) -> dict[str, str]:
-        meanwhile()
+        change()
         return sync(disk, entries, before, spare_same=spare_same)
 
     monkeypatch.setattr(patching, "sync", interrupted)
@@ -453,9 +453,13 @@ def test_an_update_on_a_full_disk_is_one_plain_message_and_leaves_all_as_it_was(
     assert guest.text("/big") == content
 
 
-WITHOUT_MKE2FS = (
-    "from bangerbuild import cli, process\nprocess.SEARCH_PATH = '/nowhere'\nraise SystemExit(cli.run())\n"
-)
+WITHOUT_MKE2FS = """
+from bangerbuild import cli
+from bangerbuild.host import process
+
+process.SEARCH_PATH = "/nowhere"
+raise SystemExit(cli.run())
+"""
 
 
 def test_without_mke2fs_the_message_names_the_package(setting: Setting) -> None:

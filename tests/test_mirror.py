@@ -16,6 +16,7 @@ ELSEWHERE = {
     "declared/__init__.py": "plain values, compared in the tests of the manifest, which makes them",
     "disk/formats/format.py": "a Protocol; the tests of each format call what it asks for",
     "disk/formats/values.py": "plain values, compared in the tests of the formats and of launch",
+    "disk/opened.py": "a Protocol; disk/ext4.py has the filesystem that most formats open",
     "disk/inode_flags.py": "numbers of the kernel's headers",
     "disk/libext2fs/__init__.py": "the names of its modules",
     "formats/format_error.py": "an error without more to it",
@@ -26,7 +27,6 @@ ELSEWHERE = {
     "model/host.py": "a Protocol; planning/host.py is the one host",
     "model/reporter.py": "Protocols, and a reporter that says nothing; the tests have one of their own",
     "model/step.py": "a Protocol; the tests of each step call what it asks for",
-    "overriding.py": "the decorator of typing, for Python 3.11; mypy judges what it marks",
     "steps/step_kind.py": "a Protocol; tests/steps/test_steps.py goes through the registry of its kinds",
     "model/workspace.py": "Protocols; execute/workspace.py is the one workspace",
 }

@@ -256,11 +256,11 @@ def schema() -> None:
 def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
     """List what is in a directory of a disk.
 
-    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    DISK is of any format; the image that a root stands on is found through its record.
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for line in browse.listing(filesystem, guest_path, in_full=in_full):
             shown = printable(line) if sys.stdout.isatty() else line
             if not output.result(os.fsencode(shown)):
@@ -272,11 +272,11 @@ def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None
 def cat(disk: Path, guest_path: str, base: Path | None) -> None:
     """Print a file that is on a disk.
 
-    DISK is a raw ext4, or a snapshot whose base is found through its record.
+    DISK is of any format; the image that a root stands on is found through its record.
     """
     from bangerbuild.commands import browse
 
-    with browse.opened(disk, base, warn=output.warn) as filesystem:
+    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
         for piece in browse.content(filesystem, guest_path):
             if not output.result(piece, newline=False):
                 break

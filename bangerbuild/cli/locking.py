@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from bangerbuild import sources
 from bangerbuild.cli import options, output
-from bangerbuild.sources.url import shown_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.resolving.resolve import Change, Resolved
+    from bangerbuild.sources.source import LockWords
 
 
-DIGEST_LENGTH, SHOWN_DIGITS = 64, 12
+DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
 
@@ -64,18 +65,14 @@ def _verb(change: Change) -> str:
 
 def _what(change: Change) -> str:
     """The fields of an added or dropped entry; for a changed one, the fields that differ."""
-    old, new = (dict(entry.words) if entry else {} for entry in (change.old, change.new))
+    old, new = (entry.words if entry else {} for entry in (change.old, change.new))
+    keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    before, after = _shown(old), _shown(new)
     if not old or not new:
-        return ", ".join(f"{key} {_shown(key, value)}" for key, value in (old or new).items())
-    keys = [key for key in (*old, *(new.keys() - old.keys())) if old.get(key) != new.get(key)]
-    return ", ".join(f"{key} {_shown(key, old.get(key))} -> {_shown(key, new.get(key))}" for key in keys)
+        return ", ".join(f"{key} {(before or after)[key]}" for key in keys)
+    return ", ".join(f"{key} {before.get(key, 'none')} -> {after.get(key, 'none')}" for key in keys)
 
 
-def _shown(key: str, value: str | list[str] | None) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, list):
-        return " ".join(value)
-    if key == "url":
-        return shown_url(value)
-    return value[:SHOWN_DIGITS] if len(value) == DIGEST_LENGTH else value
+def _shown(words: LockWords) -> dict[str, str]:
+    shown = sources.shown_words(words)
+    return {key: text[:SHOWN_DIGITS] if key in DIGESTS else text for key, text in shown.items()}

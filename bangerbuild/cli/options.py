@@ -106,7 +106,7 @@ def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--base",
                 type=click.Path(path_type=Path),
                 metavar="FILE",
-                help="The image under a snapshot, where no record names it.",
+                help="The image that the disk stands on, where no record names it.",
             ),
         )
     ):

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import sizes
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
-from bangerbuild.errors import printable
+from bangerbuild.errors import printable, readable_size
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ def gc(  # one parameter for each option of the command
         output.result(line)
     if freed_bytes:
         output.result(
-            f"Cache of downloads: {sizes.readable(freed_bytes)}{' would be' if dry_run else ''} freed."
+            f"Cache of downloads: {readable_size(freed_bytes)}{' would be' if dry_run else ''} freed."
         )
 
 
@@ -125,7 +124,7 @@ def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: A
 
     def agree(loss: destruction.Loss) -> bool:
         output.say(destruction.loss_lines(loss))
-        return yes or output.ask(f"Remove this, {sizes.readable(loss.size_bytes)}, for good?", hint="--yes")
+        return yes or output.ask(f"Remove this, {readable_size(loss.size_bytes)}, for good?", hint="--yes")
 
     request = options.request(**wanted)
     loss = destruction.destroy(request, agree, output.warn, lock_seconds=lock_timeout)

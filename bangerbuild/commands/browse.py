@@ -12,24 +12,24 @@ from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.format import HEAD_BYTES
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
-from bangerbuild.tree import ALONE, FORMATS, EntryType
+from bangerbuild.tree import ALONE, TYPE_BITS, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.inode import Stat
+    from bangerbuild.disk.opened import OpenedDisk
 
 
 @contextmanager
-def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[Filesystem]:
-    """The filesystem on a raw disk, or on a snapshot over its base, to be read.
+def opened_disk(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[OpenedDisk]:
+    """The filesystem on a disk of any format, over its base where it stands on one, to be read.
 
     Args:
         disk: the file.
-        base: the image under a snapshot; None: the one that the store's record names.
+        base: the image under a root that stands on one; None: the one that the store's record names.
         warn: is told that what is read may be old, as a journal can't be replayed, or wrong.
 
     Raises:
@@ -44,7 +44,7 @@ def opened(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Ite
             filesystem = stack.enter_context(opening)
         except OSError as err:
             raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err
-        if filesystem.superblock.has_errors:
+        if filesystem.has_errors:
             warn(f"'{disk}' is marked as having errors: what is read here may be wrong")
         yield filesystem
 
@@ -65,7 +65,7 @@ def _stored(disk: Path, base: Path | None) -> tuple[DiskFormat, StoredDisk]:
         disk_format = formats.recognised(file.read(HEAD_BYTES))
     if not disk_format.stands_on_base:
         if base is not None:
-            raise UsageError(f"'{disk}' is no snapshot and has no base", hint="leave --base out")
+            raise UsageError(f"'{disk}' stands on no image and has no base", hint="leave --base out")
         return disk_format, StoredDisk(disk, str(disk))
     return disk_format, StoredDisk(disk, str(disk), Base(base, "") if base else _recorded_base(disk))
 
@@ -86,7 +86,7 @@ def _recorded_base(disk: Path) -> Base:
     )
 
 
-def content(filesystem: Filesystem, path: str) -> Iterator[bytes]:
+def content(filesystem: OpenedDisk, path: str) -> Iterator[bytes]:
     """A file's content in pieces, symlinks followed inside the guest.
 
     Raises:
@@ -98,7 +98,7 @@ def content(filesystem: Filesystem, path: str) -> Iterator[bytes]:
     yield from pieces
 
 
-def listing(filesystem: Filesystem, path: str, *, in_full: bool) -> Iterator[str]:
+def listing(filesystem: OpenedDisk, path: str, *, in_full: bool) -> Iterator[str]:
     """The names in a directory, or the one name of something else; a line for each.
 
     Raises:
@@ -117,7 +117,7 @@ def listing(filesystem: Filesystem, path: str, *, in_full: bool) -> Iterator[str
         yield _line(name, there) if there else name
 
 
-def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:
+def _not_there(filesystem: OpenedDisk, path: str) -> GuestPathError:
     return GuestPathError(
         f"'{path}' is not there in '{filesystem.name}'",
         hint="`bangerbuild ls DISK /` lists the top directory",
@@ -126,7 +126,7 @@ def _not_there(filesystem: Filesystem, path: str) -> GuestPathError:
 
 def _line(name: str, found: Stat) -> str:
     """As `ls -ln` has it, times in UTC."""
-    mode = stat.filemode(FORMATS[found.type] | found.mode)
+    mode = stat.filemode(TYPE_BITS[found.type] | found.mode)
     is_device = found.type in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}
     size = f"{found.device[0]}, {found.device[1]}" if is_device else str(found.size_bytes)
     changed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(found.mtime_ns // 10**9))

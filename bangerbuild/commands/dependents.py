@@ -6,13 +6,17 @@ directory is needed or not as a whole.
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bangerbuild.disk import formats
 from bangerbuild.launch import files
-from bangerbuild.model.fingerprint import FINGERPRINT_LENGTH
+from bangerbuild.model import ArtifactPath, StepId
+from bangerbuild.model.artifacts import (
+    IMAGE_DIRECTORIES,
+    VM_FILES,
+    is_image_directory,
+    named_image_directories,
+)
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -20,24 +24,17 @@ if TYPE_CHECKING:
 
     from bangerbuild.store import Store
 
-_DIRECTORY = re.compile(rf"images/[a-z0-9][a-z0-9_-]*/[0-9a-f]{{{FINGERPRINT_LENGTH}}}")
-_NAMED = re.compile(_DIRECTORY.pattern.encode() + rb"(?=/)")
-
-
-def image_directory(artifact: str) -> str | None:
-    """The directory of an image's artifact; None for any other."""
-    directory = str(PurePosixPath(artifact).parent)
-    return directory if _DIRECTORY.fullmatch(directory) else None
+Dependent: TypeAlias = StepId | ArtifactPath
+"""Who needs an image: the step of a root, or a launch file. Both know their `owner`."""
 
 
 def image_directories(store: Store) -> list[str]:
     """Every directory of an image that is there, whether or not a record knows it."""
-    found = (path for path in (store.path / "images").glob("*/*") if path.is_dir() and not path.is_symlink())
-    names = sorted(str(path.relative_to(store.path)) for path in found)
-    return [name for name in names if _DIRECTORY.fullmatch(name)]
+    found = (path for path in store.path.glob(IMAGE_DIRECTORIES) if path.is_dir() and not path.is_symlink())
+    return sorted(filter(is_image_directory, (str(path.relative_to(store.path)) for path in found)))
 
 
-def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[str]]:
+def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[Dependent]]:
     """Who needs which directory of an image: ids of roots, and paths of launch files.
 
     Args:
@@ -47,7 +44,7 @@ def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[s
     Raises:
         StoreError: a launch file can't be read, so that nothing can be said.
     """
-    needed: dict[str, list[str]] = {}
+    needed: dict[str, list[Dependent]] = {}
     for directory, who in (*_roots(store, apart), *_launch_files(store, apart)):
         known = needed.setdefault(directory, [])
         if who not in known:
@@ -55,30 +52,35 @@ def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[s
     return needed
 
 
-def _roots(store: Store, apart: Collection[str]) -> Iterator[tuple[str, str]]:
+def _roots(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependent]]:
     for record in sorted(store.records.values(), key=lambda record: record.id):
-        directory = image_directory(str(record.facts.get("base", "")))
+        directory = ArtifactPath(record.facts.get("base", "")).image_directory
         standing = (artifact for artifact in record.artifacts if artifact not in apart)
         if directory and any(map(store.exists, standing)):
-            yield directory, record.step_id
+            yield directory, StepId(record.step_id)
 
 
-def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, str]]:
+def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependent]]:
     """Whatever they say now: a user may have had reasons to edit one."""
-    for name in files.names(kernel=True):
-        for path in sorted((store.path / "vms").glob(f"*/{name}")):
-            artifact = str(path.relative_to(store.path))
-            if artifact in apart or not store.exists(artifact):
-                continue
-            try:
-                content = path.read_bytes()
-            except OSError as err:
-                raise store_error(err, path) from err
-            for directory in sorted(set(_NAMED.findall(content))):
-                yield directory.decode(), artifact
+    names = files.names(kernel=True)
+    for artifact in sorted(_vm_files(store)):
+        if artifact.file not in names or artifact in apart or not store.exists(artifact):
+            continue
+        path = store.path / artifact
+        try:
+            content = path.read_bytes()
+        except OSError as err:
+            raise store_error(err, path) from err
+        for directory in sorted(named_image_directories(content)):
+            yield directory, artifact
 
 
-def unknown_stores(store: Store) -> list[str]:
+def _vm_files(store: Store) -> Iterator[ArtifactPath]:
+    """Every file in the directory of a VM, whether or not a record knows it."""
+    return (ArtifactPath(path.relative_to(store.path)) for path in store.path.glob(VM_FILES))
+
+
+def unknown_stores(store: Store) -> list[ArtifactPath]:
     """Disks that stand on an image, and of which no record says on which."""
     known = {
         artifact
@@ -87,5 +89,4 @@ def unknown_stores(store: Store) -> list[str]:
         for artifact in record.artifacts
     }
     suffixes = tuple(one.suffix for one in formats.standing_on_base())
-    there = (str(path.relative_to(store.path)) for path in (store.path / "vms").glob("*/*"))
-    return sorted(name for name in there if name.endswith(suffixes) and name not in known)
+    return sorted(name for name in _vm_files(store) if name.endswith(suffixes) and name not in known)

@@ -10,12 +10,13 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, sizes, store
+from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
-from bangerbuild.errors import BusyError, StoreError, UsageError
-from bangerbuild.model import StepId
+from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
+from bangerbuild.model import ArtifactPath, StepId
+from bangerbuild.model.artifacts import directory_of
 from bangerbuild.pipeline import load_request
 from bangerbuild.steps import is_patch
 from bangerbuild.store.faults import store_error
@@ -42,7 +43,7 @@ class Item:
     @property
     def is_disk(self) -> bool:
         """Whether a VM may have it open."""
-        return self.artifact.startswith("vms/") and formats.is_disk(self.artifact)
+        return ArtifactPath(self.artifact).table == "vm" and formats.is_disk(self.artifact)
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str
     for target in targets:
         artifacts.update(_left(opened, target))
     # VMs before images: no root is ever without what it stands on
-    ordered = tuple(sorted(artifacts, key=lambda artifact: (artifact < "vms/", artifact)))
+    ordered = tuple(sorted(artifacts, key=lambda artifact: (ArtifactPath(artifact).table != "vm", artifact)))
     items = tuple(_item(opened, artifact) for artifact in ordered if opened.exists(artifact))
     return Loss(targets, items, ordered, tuple(sorted(record.id for record in records)))
 
@@ -136,14 +137,13 @@ def _left(opened: Store, target: str) -> Iterator[str]:
     asked = StepId(target)
     if asked.part:
         return
-    name = asked.name
     if asked.table == "vm":
         known = {artifact for record in opened.records.values() for artifact in record.artifacts}
-        own = (artifact for artifact in opened.stamps if artifact.startswith(f"vms/{name}/"))
+        own = (artifact for artifact in opened.stamps if ArtifactPath(artifact).owner == asked)
         yield from (artifact for artifact in own if artifact not in known)
     elif asked.table == "image":
         for directory in dependents.image_directories(opened):
-            if directory.startswith(f"images/{name}/"):
+            if directory.startswith(f"{directory_of(asked)}/"):
                 yield from (f"{directory}/{path.name}" for path in (opened.path / directory).iterdir())
 
 
@@ -157,7 +157,7 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
     """An image stays as long as a root stands on it, or a launch file names it, that does not go too."""
     going = {item.artifact for item in loss.items}
     images = {
-        directory: artifact for artifact in going if (directory := dependents.image_directory(artifact))
+        directory: artifact for artifact in going if (directory := ArtifactPath(artifact).image_directory)
     }
     if not images:
         return
@@ -165,7 +165,7 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
         raise StoreError(f"no record says which image '{unknown[0]}' stands on", hint="move it away first")
     for directory, needing in sorted(dependents.dependents(opened, apart=going).items()):
         if directory in images:
-            vms = sorted({f"vm.{one.replace('/', '.').split('.')[1]}" for one in needing})
+            vms = sorted({one.owner for one in needing})
             raise StoreError(
                 f"'{images[directory]}' is needed by {', '.join(vms)}",
                 hint=f"bangerbuild destroy --target {vms[0]}, before it or along with it",
@@ -205,7 +205,7 @@ def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
 def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> None:
     """The directory of a VM or an image named as a whole; what else is kept there is named, and stays."""
     asked = StepId(target)
-    directory = top / f"{asked.table}s" / asked.name
+    directory = top / directory_of(asked)
     if asked.part or not directory.is_dir():
         return
     if directory.is_symlink():
@@ -225,7 +225,7 @@ def loss_lines(loss: Loss) -> Iterator[str]:
     width = max((len(item.artifact) for item in loss.items), default=0)
     for item in loss.items:
         whose = "  a guest's" if item.guests else ""
-        yield f"  {item.artifact:<{width}}  {sizes.readable(item.size_bytes):>10}{whose}"
+        yield f"  {item.artifact:<{width}}  {readable_size(item.size_bytes):>10}{whose}"
 
 
 def summary_line(loss: Loss) -> str:
@@ -233,4 +233,4 @@ def summary_line(loss: Loss) -> str:
     if not loss.items:
         return f"Nothing is left of {', '.join(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {sizes.readable(loss.size_bytes)} freed."
+    return f"{number} of {', '.join(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."

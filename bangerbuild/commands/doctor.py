@@ -7,18 +7,21 @@ import platform
 import sys
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import process, sizes
 from bangerbuild.disk import libext2fs
-from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.disk.formats import FORMATS
+from bangerbuild.errors import BangerError, ToolError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import process
+from bangerbuild.host.process import Program
 from bangerbuild.planning import host
 from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 @dataclass(frozen=True)
@@ -43,20 +46,18 @@ def _findings() -> Iterator[Finding]:
     yield Finding("Python", platform.python_version(), needed=True, purpose=sys.executable)
     yield _looked_for("libext2fs", libext2fs.version, needed=True, purpose="reads and writes ext4")
     yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
-    for program, purpose in (
-        ("qemu-system-x86_64", "boots what was built"),
-        *_of_sources().items(),
-        ("dmsetup", "attaches a root overlay on the host"),
-    ):
-        yield _looked_for(program, partial(process.find, program), needed=False, purpose=purpose)
+    for program in (Program("qemu-system-x86_64", "boots what was built"), *_of_kinds()):
+        look = partial(process.find, program.name)
+        yield _looked_for(program.name, look, needed=False, purpose=program.purpose)
     yield _kvm()
     yield _cache()
 
 
-def _of_sources() -> dict[str, str]:
-    """The programs that kinds of sources need, and what for."""
-    kinds = (*FILESYSTEMS.values(), *BOOT_FILES.values())
-    return {program.name: program.purpose for kind in kinds for program in kind.programs}
+def _of_kinds() -> Iterable[Program]:
+    """The programs that kinds of sources and disk formats need, each once."""
+    sources = (kind.programs for kind in (*FILESYSTEMS.values(), *BOOT_FILES.values()))
+    disks = (one.programs for one in FORMATS.values())
+    return {program.name: program for program in chain(*sources, *disks)}.values()
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:
@@ -78,7 +79,7 @@ def _cache() -> Finding:
     except BangerError as err:
         return Finding("cache", None, needed=False, purpose=err.brief, hint=err.hint)
     return Finding(
-        "cache", f"{sizes.readable(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
+        "cache", f"{readable_size(held.allocated_bytes)} in {cache.path}", needed=False, purpose=purpose
     )
 
 

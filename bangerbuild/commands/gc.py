@@ -12,11 +12,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, sizes, store
+from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
+from bangerbuild.errors import readable_size
 from bangerbuild.fetch.cache import Cache, default_path
-from bangerbuild.model import StepId, Verb
+from bangerbuild.model import ArtifactPath, StepId, Verb
+from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import load_request
 from bangerbuild.planning import plan
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Json
+    from bangerbuild.model import Json, Record
     from bangerbuild.model.request import Request
     from bangerbuild.store import Store
 
@@ -124,8 +126,12 @@ def _needed(
     changed = (action.id for action in today.actions if action.verb is not Verb.KEEP)
     last = (opened.records[step_id] for step_id in changed if step_id in opened.records)
     artifacts += [artifact for record in last for artifact in record.artifacts]
-    declared = {directory for artifact in artifacts if (directory := dependents.image_directory(artifact))}
+    declared = {directory for artifact in artifacts if (directory := ArtifactPath(artifact).image_directory)}
     return frozenset(declared.union(dependents.dependents(opened, apart=apart)))
+
+
+def _image_directories(record: Record) -> set[str | None]:
+    return {ArtifactPath(artifact).image_directory for artifact in record.artifacts}
 
 
 def _named(artifacts: Sequence[str]) -> str:
@@ -140,11 +146,7 @@ def _unneeded(opened: Store, needed: frozenset[str]) -> Iterator[Waste]:
             path for path in (opened.path / directory).iterdir() if path.is_symlink() or not path.is_dir()
         ]
         artifacts = tuple(f"{directory}/{path.name}" for path in sorted(there))
-        known = [
-            record.id
-            for record in opened.records.values()
-            if directory in map(dependents.image_directory, record.artifacts)
-        ]
+        known = [record.id for record in opened.records.values() if directory in _image_directories(record)]
         yield Waste(directory, UNNEEDED, _allocated(there), artifacts, tuple(sorted(known)))
 
 
@@ -154,7 +156,7 @@ def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
     known |= {output for step in graph.all_steps(wanted) for output in step.outputs}
     for artifact in sorted(opened.stamps.keys() - known):
         path = opened.path / artifact
-        if not artifact.startswith("vms/") or not opened.exists(artifact):
+        if ArtifactPath(artifact).table != "vm" or not opened.exists(artifact):
             continue
         try:
             if not opened.modified(artifact) and in_use.holder(path) is None:
@@ -170,7 +172,7 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
     records: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(opened.records.values(), key=lambda record: record.id):
         is_old = record.id != record.step_id
-        if needed.keys() & set(map(dependents.image_directory, record.artifacts)):
+        if needed.keys() & _image_directories(record):
             continue
         if (is_old or StepId(record.id).owner not in declared) and not any(
             map(opened.exists, record.artifacts)
@@ -196,7 +198,7 @@ def _allocated(paths: Iterable[Path]) -> int:
 
 def remove_empty(path: Path) -> None:
     """Remove directories of images and VMs that hold nothing any more."""
-    for pattern in ("images/*/*", "images/*", "vms/*"):
+    for pattern in (IMAGE_DIRECTORIES, *OWNERS_DIRECTORIES):
         for directory in path.glob(pattern):
             if directory.is_dir() and not directory.is_symlink():
                 with contextlib.suppress(OSError):  # it holds something
@@ -207,11 +209,11 @@ def lines(wastes: Sequence[Waste], *, dry_run: bool) -> Iterator[str]:
     """A line for each thing, and what is won."""
     width = max((len(waste.path) for waste in wastes), default=0)
     for waste in wastes:
-        yield f"  {waste.path:<{width}}  {sizes.readable(waste.size_bytes):>10}  {waste.why}"
+        yield f"  {waste.path:<{width}}  {readable_size(waste.size_bytes):>10}  {waste.why}"
     if not wastes:
         yield "Nothing to remove."
         return
-    freed = sizes.readable(sum(waste.size_bytes for waste in wastes))
+    freed = readable_size(sum(waste.size_bytes for waste in wastes))
     yield f"{freed} would be freed." if dry_run else f"{freed} freed."
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild import sizes
-from bangerbuild.errors import UsageError
+from bangerbuild.errors import UsageError, readable_size
 from bangerbuild.model import StepId
 from bangerbuild.resolving.lockfile import PIN_KEYS
 
@@ -86,7 +85,7 @@ def details(image: StoredImage) -> Iterator[str]:
         "name": image.name,
         "fingerprint": image.fingerprint,
         "path": image.artifact,
-        "size": f"{sizes.readable(image.size_bytes)}, {sizes.readable(image.allocated_bytes)} allocated",
+        "size": f"{readable_size(image.size_bytes)}, {readable_size(image.allocated_bytes)} allocated",
         "source": image.source,
         **{key: _text(value) for key, value in image.pin.items()},
         **{f"config {key}": _text(value) for key, value in image.config.items() if value},
@@ -151,8 +150,8 @@ def _row(image: StoredImage) -> tuple[str, ...]:
     return (
         image.name if image.is_current else f"{image.name} (old)",
         image.fingerprint[:SHOWN_DIGITS],
-        sizes.readable(image.size_bytes),
-        sizes.readable(image.allocated_bytes),
+        readable_size(image.size_bytes),
+        readable_size(image.allocated_bytes),
         image.source,
         image.kernel or NOTHING,
         ", ".join(users) or NOTHING,

@@ -1,13 +1,14 @@
-"""What lies in the store, artifact by artifact, and how it stands to the manifest; for `status`."""
+"""The artifacts in the store, and how each one compares with the manifest; for `status`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import sizes
 from bangerbuild.disk import formats, in_use, interrupted
+from bangerbuild.errors import readable_size
 from bangerbuild.model import StepId, Verb
+from bangerbuild.model.artifacts import VM_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
@@ -121,7 +122,7 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
 
 def by_half(store: Path) -> list[str]:
     """The disks that somebody changes now, or that a run was interrupted in, by their names in the store."""
-    disks = (path for path in store.glob("vms/*/*") if formats.is_disk(path.name))
+    disks = (path for path in store.glob(VM_FILES) if formats.is_disk(path.name))
     return sorted(
         str(disk.relative_to(store))
         for disk in disks
@@ -139,7 +140,7 @@ def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
 
 def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
     columns = [
-        "-" if value is None else sizes.readable(value)
+        "-" if value is None else readable_size(value)
         for value in (status.size_bytes, status.allocated_bytes)
     ]
     state = f"{status.state}, in use" if status.in_use else status.state

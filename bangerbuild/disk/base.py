@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks

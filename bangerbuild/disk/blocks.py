@@ -11,9 +11,10 @@ import os
 import stat
 from typing import TYPE_CHECKING, Protocol
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.errors import FULL, FULL_HINT, FilesystemError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -22,7 +22,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import StoredDisk
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.tree import DiskMount
 
 E2FSCK_GAVE_UP = {8, 12}
@@ -63,11 +64,11 @@ class Readable:
     disk: StoredDisk
     path: Path
     """The disk itself if it is that, else a private copy."""
-    content: Callable[[DiskMount], AbstractContextManager[Filesystem]] | None = None
+    content: Callable[[DiskMount], AbstractContextManager[OpenedDisk]] | None = None
     """How to read what is in its files, where `path` has only what e2fsck reads."""
 
     @contextmanager
-    def opened(self, place: DiskMount) -> Iterator[Filesystem]:
+    def opened_filesystem(self, place: DiskMount) -> Iterator[OpenedDisk]:
         """All of it, to be read; paths are the guest's."""
         if self.content is not None:
             with self.content(place) as filesystem:

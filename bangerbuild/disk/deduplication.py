@@ -1,4 +1,4 @@
-"""New exception stores over one base: what several of them get alike is written once.
+"""Fill new exception stores over one base from templates: what several stores share is written once.
 
 Stores that share all their shared layers share a base layer: the base as those layers leave it, parsed once.
 Stores whose own layers differ in the content of files only are instantiated from one template over it. Both

@@ -245,27 +245,6 @@ class Filesystem(FileReader):
         self._finish(place, ino, EntryType.SYMLINK, None)
 
     @_changes
-    def make_node(  # noqa: PLR0913 - all that a node is, each by its name
-        self,
-        path: str,
-        kind: EntryType,
-        *,
-        mode: int = 0o600,
-        device: tuple[int, int] = (0, 0),
-        uid: int = 0,
-        gid: int = 0,
-        mtime_ns: int | None = None,
-    ) -> None:
-        """Make a device, FIFO or socket; what is there is replaced, as in `write_file`."""
-        place = self._clear(path)
-        inode = self.nodes.new(kind, mode, uid, gid, mtime_ns)
-        if kind in (EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE):
-            inode.device = device
-        ino = self.nodes.claim(place.directory, inode)
-        self.nodes.save(ino, inode)
-        self._finish(place, ino, kind, None)
-
-    @_changes
     def link(self, path: str, existing: str) -> None:
         """Make a hard link to `existing`; what is at `path` is replaced.
 

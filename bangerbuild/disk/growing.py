@@ -17,12 +17,13 @@ import os
 import struct
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.disk import durable, inode_flags, tools, undo_file
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
-from bangerbuild.overriding import override
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path

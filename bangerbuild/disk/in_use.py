@@ -50,10 +50,10 @@ def writer(path: Path) -> str | None:
 
 @contextlib.contextmanager
 def held(path: Path, name: str) -> Iterator[None]:
-    """Lock a disk for a change: QEMU, which takes OFD locks itself, does not start on it meanwhile.
+    """Lock a disk for a change; QEMU, which takes OFD locks itself, can't start on it before the block ends.
 
     Raises:
-        BusyError: another program has it open; or, at the end of the block, opened it meanwhile.
+        BusyError: another program has it open; or, at the end of the block, opened it during the block.
         OSError: it can't be opened.
     """
     with path.open("r+b") as file:

@@ -17,7 +17,7 @@ import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from bangerbuild.tree import FORMATS, TYPES, EntryType
+from bangerbuild.tree import TYPE_BITS, TYPES, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -238,7 +238,7 @@ def _blank(inode_bytes: int, entry_type: EntryType, now: int, owned: InodeAttrib
     inode = Inode(bytearray(inode_bytes))
     if inode_bytes > 128:
         inode.extra_bytes = EXTRA_BYTES
-    inode.full_mode = FORMATS[entry_type] | owned.mode
+    inode.full_mode = TYPE_BITS[entry_type] | owned.mode
     inode.uid, inode.gid = owned.uid, owned.gid
     inode.links = 2 if entry_type is EntryType.DIRECTORY else 1
     inode.set_times(now)

@@ -16,6 +16,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.disk import jbd2
 from bangerbuild.disk.blocks import Blocks, read_layered
 from bangerbuild.disk.libext2fs import crc32c, open_handle
@@ -29,7 +31,6 @@ from bangerbuild.disk.superblock import (
     parse_superblock,
 )
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from bangerbuild.disk.replay import Replay

@@ -1,4 +1,4 @@
-"""What is written into a new disk, in layers: what several disks get alike first, what is its own last.
+"""The content of a new disk as values, in layers: first what several disks share, last what is its own.
 
 The order is always the same, so that a disk's bytes do not depend on which others are made with it. Equal
 keys mean equal bytes: what has the same deduplication keys may be written once and shared.
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
 
 S = TypeVar("S")
 W = TypeVar("W")
@@ -24,7 +24,7 @@ class SharedLayer(Generic[S]):
 
     key: object
     """What decides its bytes, over the same base and the same layers below."""
-    write: Callable[[Filesystem], S]
+    write: Callable[[OpenedDisk], S]
     """Called once for all disks that share it; what it returns is given to each of them."""
     size_bytes: int = 0
     """About how much it brings."""
@@ -38,7 +38,7 @@ class OwnLayer(Generic[S, W]):
     """What decides its bytes, but for the content of `files`."""
     files: tuple[tuple[str, bytes], ...]
     """Paths of regular files that it writes, and what they hold."""
-    write: Callable[[Filesystem, tuple[S, ...]], W]
+    write: Callable[[OpenedDisk, tuple[S, ...]], W]
     """Given what the layers below returned. Called once for all disks that differ in content only."""
 
     def template_key(self, block_bytes: int) -> object:
@@ -72,12 +72,12 @@ class Written(Generic[S, W]):
     own: W
 
 
-def write(disk: Filesystem, layers: Layers[S, W]) -> Written[S, W]:
+def write(disk: OpenedDisk, layers: Layers[S, W]) -> Written[S, W]:
     """Write all layers into one disk."""
     shared = write_shared(disk, layers)
     return Written(shared, layers.own.write(disk, shared))
 
 
-def write_shared(disk: Filesystem, layers: Layers[S, W]) -> tuple[S, ...]:
+def write_shared(disk: OpenedDisk, layers: Layers[S, W]) -> tuple[S, ...]:
     """Write the shared layers."""
     return tuple(layer.write(disk) for layer in layers.shared)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import clone, tools
 from bangerbuild.errors import FilesystemError
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path

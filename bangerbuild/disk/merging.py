@@ -1,4 +1,4 @@
-"""Whole disks copied from one representation into another, without what is the same already."""
+"""Copy the content of a disk into a raw file or onto another disk, without zeros and without equal chunks."""
 
 from __future__ import annotations
 

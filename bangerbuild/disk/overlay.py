@@ -11,11 +11,12 @@ from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, cast
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_layered
 from bangerbuild.errors import OtherBaseError, SnapshotError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -69,7 +69,7 @@ def populate(fs: Filesystem, entries: Iterable[Entry]) -> int:
         return tree.finish()
 
 
-class _Leaf(NamedTuple):
+class _NewLeaf(NamedTuple):
     """A name that is no directory."""
 
     ino: int
@@ -77,13 +77,13 @@ class _Leaf(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Directory:
+class _NewDirectory:
     """A directory whose blocks are not written yet."""
 
     ino: int
     inode: Inode
     parent: int
-    names: dict[bytes, _Leaf | _Directory] = field(default_factory=dict)
+    names: dict[bytes, _NewLeaf | _NewDirectory] = field(default_factory=dict)
     xattrs: Mapping[str, bytes] = field(default_factory=dict)
     own_blocks: bool = False
     """Whether it has blocks already: it is part of the new filesystem."""
@@ -101,7 +101,7 @@ class _NewTree:
         self._table = InodeTable(self._handle, nodes.superblock, behind)
         self._links: dict[int, int] = {}
         """The number of names of each file that has more than one."""
-        self._root = _Directory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
+        self._root = _NewDirectory(ROOT_INO, nodes.inode(ROOT_INO), ROOT_INO, own_blocks=True)
         self._directories = {"": self._root}
         self._adopt_lost_and_found()
         nodes.free_blocks(ROOT_INO, self._root.inode)
@@ -114,7 +114,7 @@ class _NewTree:
                 raise FilesystemError(
                     f"'{self._nodes.blocks.name}' is not empty: it holds '{os.fsdecode(own[0].name)}'"
                 )
-            kept = _Directory(entry.ino, self._nodes.inode(entry.ino), ROOT_INO, own_blocks=True)
+            kept = _NewDirectory(entry.ino, self._nodes.inode(entry.ino), ROOT_INO, own_blocks=True)
             self._root.names[entry.name] = kept
             self._directories["lost+found"] = kept
 
@@ -128,12 +128,12 @@ class _NewTree:
         parent = self._directories.get(above) or self._make_parents(above, entry)
         there = parent.names.get(raw)
         if entry.type is EntryType.DIRECTORY:
-            if not isinstance(there, _Directory):
+            if not isinstance(there, _NewDirectory):
                 self._drop(there)
                 there = self._new_directory(parent, entry.path, raw)
             self._put_directory(entry, there)
             return
-        if isinstance(there, _Directory):
+        if isinstance(there, _NewDirectory):
             self._drop_directory(entry, there)
             there = None
         leaf = self._link_of(entry) if entry.type is EntryType.HARD_LINK else self._put_leaf(entry)
@@ -141,7 +141,7 @@ class _NewTree:
             self._drop(there)
         parent.names[raw] = leaf
 
-    def _make_parents(self, path: str, entry: Entry) -> _Directory:
+    def _make_parents(self, path: str, entry: Entry) -> _NewDirectory:
         """Make missing parents with mode 0755, owner root; a later entry may change them."""
         missing = []
         while (directory := self._directories.get(path)) is None:
@@ -154,13 +154,13 @@ class _NewTree:
             directory = self._new_directory(directory, below, raw)
         return directory
 
-    def _new_directory(self, parent: _Directory, path: str, name: bytes) -> _Directory:
+    def _new_directory(self, parent: _NewDirectory, path: str, name: bytes) -> _NewDirectory:
         inode = self._nodes.new(EntryType.DIRECTORY, 0o755, 0, 0, None)
-        made = _Directory(self._table.claim(inode), inode, parent.ino)
+        made = _NewDirectory(self._table.claim(inode), inode, parent.ino)
         parent.names[name] = self._directories[path] = made
         return made
 
-    def _put_directory(self, entry: Entry, directory: _Directory) -> None:
+    def _put_directory(self, entry: Entry, directory: _NewDirectory) -> None:
         if entry.type is not EntryType.DIRECTORY:
             raise SourceError(f"the top of the tree is a {entry.type.value}, not a directory")
         inode = directory.inode
@@ -168,7 +168,7 @@ class _NewTree:
         inode.mtime_ns = entry.mtime_ns
         directory.xattrs = entry.xattrs
 
-    def _put_leaf(self, entry: Entry) -> _Leaf:
+    def _put_leaf(self, entry: Entry) -> _NewLeaf:
         inode = self._nodes.new(entry.type, entry.mode, entry.uid, entry.gid, entry.mtime_ns)
         ino = self._table.claim(inode)
         if entry.type is EntryType.FILE:
@@ -179,7 +179,7 @@ class _NewTree:
             inode.device = entry.device
         self._table.put(ino, inode)
         self._set_xattrs(ino, entry.xattrs)
-        return _Leaf(ino, FILE_TYPES[entry.type])
+        return _NewLeaf(ino, FILE_TYPES[entry.type])
 
     def _target_of(self, entry: Entry) -> bytes:
         text = os.fsencode(entry.target)
@@ -231,11 +231,11 @@ class _NewTree:
         for name in sorted(xattrs):
             self._nodes.set_xattr(ino, name, xattrs[name])
 
-    def _link_of(self, entry: Entry) -> _Leaf:
+    def _link_of(self, entry: Entry) -> _NewLeaf:
         above, _, name = entry.target.rpartition("/")
         directory = self._directories.get(above)
         leaf = directory.names.get(os.fsencode(name)) if directory else None
-        if not isinstance(leaf, _Leaf):
+        if not isinstance(leaf, _NewLeaf):
             what = "is not there yet" if leaf is None else "is a directory"
             raise SourceError(f"'{entry.path}' is a hard link to '{entry.target}', which {what}")
         if entry.path != entry.target:
@@ -244,7 +244,7 @@ class _NewTree:
                 raise SourceError(f"'{entry.path}' would be name {MAX_LINKS + 1} of '{entry.target}'")
         return leaf
 
-    def _drop(self, leaf: _Leaf | _Directory | None) -> None:
+    def _drop(self, leaf: _NewLeaf | _NewDirectory | None) -> None:
         """Remove a name, and its inode with the last one."""
         if leaf is None:
             return
@@ -255,7 +255,7 @@ class _NewTree:
             self._settle()
             self._nodes.free(leaf.ino, self._nodes.inode(leaf.ino))
 
-    def _drop_directory(self, entry: Entry, directory: _Directory) -> None:
+    def _drop_directory(self, entry: Entry, directory: _NewDirectory) -> None:
         """Remove an empty directory whose name another entry takes."""
         if directory.names or directory.own_blocks:
             raise SourceError(f"'{entry.path}' is a {entry.type.value}, but a directory was there before")
@@ -279,7 +279,7 @@ class _NewTree:
         sizes = (directory.inode.size_bytes for directory in self._directories.values())
         return sum(size for size in sizes if size > LIST_BYTES)
 
-    def _laid_out(self, directory: _Directory) -> list[Run]:
+    def _laid_out(self, directory: _NewDirectory) -> list[Run]:
         """Allocate a directory's blocks and buffer its inode; empty if the directory is unchanged."""
         inode, ino = directory.inode, directory.ino
         if directory.own_blocks and directory is not self._root:
@@ -289,7 +289,7 @@ class _NewTree:
             self._nodes.free_blocks(ino, inode)
             inode.sectors = 0
         count = sum(1 for _ in self._packed(directory))
-        below = 2 + sum(isinstance(at, _Directory) for at in directory.names.values())
+        below = 2 + sum(isinstance(at, _NewDirectory) for at in directory.names.values())
         inode.links = below if below < MAX_LINKS else 1
         inode.size_bytes = count * self._handle.block_size
         runs = self._reserve.take(0, count)
@@ -297,7 +297,7 @@ class _NewTree:
         self._table.put(ino, inode)
         return runs
 
-    def _packed(self, directory: _Directory) -> Iterator[bytes]:
+    def _packed(self, directory: _NewDirectory) -> Iterator[bytes]:
         """The content of a directory's blocks."""
         own = (_named(name, at) for name, at in directory.names.items())
         names = [*dots(directory.ino, directory.parent), *own]
@@ -322,8 +322,8 @@ def _checked_name(name: str, entry: Entry) -> bytes:
     return raw
 
 
-def _named(name: bytes, at: _Leaf | _Directory) -> Name:
-    return Name(name, at.ino, at.file_type if isinstance(at, _Leaf) else FILE_TYPES[EntryType.DIRECTORY])
+def _named(name: bytes, at: _NewLeaf | _NewDirectory) -> Name:
+    return Name(name, at.ino, at.file_type if isinstance(at, _NewLeaf) else FILE_TYPES[EntryType.DIRECTORY])
 
 
 def _stretches(entry: Entry, block_bytes: int) -> list[tuple[int, int]]:

@@ -6,13 +6,13 @@ import functools
 import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from bangerbuild import sizes
 from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.disk.walk import walk
-from bangerbuild.errors import FilesystemError, GuestPathError
+from bangerbuild.errors import FilesystemError, GuestPathError, readable_size
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -60,6 +60,19 @@ class FileReader:
     nodes: Nodes
     place: DiskMount
 
+    @property
+    def has_errors(self) -> bool:
+        """Whether it is marked as having errors: what is read may be wrong then."""
+        return self.nodes.superblock.has_errors
+
+    def check_writable(self) -> None:
+        """Look whether it could be opened to be written, once its journal is replayed.
+
+        Raises:
+            FilesystemError: it could not.
+        """
+        read_superblock(self.blocks, writable=True, allow_unreplayed=True)
+
     def _find(self, path: str, *, follow: bool) -> ResolvedPath | None:
         rules = Rules(follow_last=follow, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
@@ -91,8 +104,8 @@ class FileReader:
             return None
         if inode.size_bytes > most_bytes:
             raise FilesystemError(
-                f"'{path}' in '{self.name}' has {sizes.readable(inode.size_bytes)}, too much to read at once",
-                hint=f"{sizes.readable(most_bytes)} is the most: make it smaller in the guest or its image",
+                f"'{path}' in '{self.name}' has {readable_size(inode.size_bytes)}, too much to read at once",
+                hint=f"{readable_size(most_bytes)} is the most: make it smaller in the guest or its image",
             )
         return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
 

@@ -12,12 +12,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.disk import redo_log
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end, read_layered
 from bangerbuild.disk.redo_log import DIGEST_BYTES, SECTOR_BYTES, RedoLog
 from bangerbuild.disk.transaction import half_changed
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,12 +23,13 @@ import os
 import struct
 from typing import TYPE_CHECKING, Self
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.disk import durable
 from bangerbuild.disk.blocks import RawFile, host_error
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

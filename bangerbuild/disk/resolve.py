@@ -70,7 +70,7 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> ResolvedPa
     """
     if not path.startswith("/") or "\0" in path:
         raise GuestPathError(f"'{path}' is no absolute path")
-    walk = _Walk(tree, path, rules, trail=[(b"", root)], todo=[])
+    walk = _PathWalk(tree, path, rules, trail=[(b"", root)], todo=[])
     walk.enter(os.fsencode(path))
     while walk.todo:
         name = walk.todo.pop()
@@ -99,7 +99,7 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> ResolvedPa
 
 
 @dataclass
-class _Walk:
+class _PathWalk:
     """The state while one path is followed."""
 
     tree: Directories

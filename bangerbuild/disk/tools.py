@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.process import Command
+from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
     from pathlib import Path

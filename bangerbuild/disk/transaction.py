@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.disk import redo_log
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_layered
 from bangerbuild.disk.redo_log import LogWriter
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

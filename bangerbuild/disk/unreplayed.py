@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import superblock, tools
 from bangerbuild.disk.journal import through_journal
 from bangerbuild.errors import FilesystemError, JournalError, ToolError
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from pathlib import Path

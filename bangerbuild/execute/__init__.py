@@ -17,11 +17,11 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.errors import NoRoomError, SourceError, StoreError
 from bangerbuild.execute import jobs
 from bangerbuild.execute.recheck import Disks, Sources
 from bangerbuild.execute.workspace import JobWorkspace, Shared
+from bangerbuild.host import process
 from bangerbuild.model import Outcome, Result
 
 if TYPE_CHECKING:

@@ -109,7 +109,8 @@ class Disks:
         is_checked = disk.state is not None and disk.must_be_untouched
         is_other = _state(self._store.status(artifact)) != disk.state
         if is_other or (is_checked and self._store.modified(artifact)):
-            return BusyError(f"'{artifact}' was changed by someone else meanwhile", hint="run it again")
+            brief = f"'{artifact}' was changed by someone else since it was planned"
+            return BusyError(brief, hint="run it again")
         holder = self._host.holder(self._store.path / artifact) if disk.state else None
         if holder:
             return BusyError(f"'{artifact}' is in use by {holder} now", hint="shut the VM down first")

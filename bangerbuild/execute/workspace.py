@@ -9,11 +9,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
-from bangerbuild.execute import deduplication
+from bangerbuild.execute import job_template
 from bangerbuild.model import Record, Workspace, unseen
-from bangerbuild.overriding import override
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from bangerbuild.execute.deduplication import JobOutput, JobTemplate
+    from bangerbuild.execute.job_template import JobOutput, JobTemplate
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model import Action, Json, Pin, Progress, Source, Verb
     from bangerbuild.store import Stamp, Store
@@ -193,8 +194,8 @@ class JobWorkspace(Workspace):
 
     def template(self, actions: Sequence[Action]) -> JobTemplate | None:
         """What another job left that makes the same disk, or where this one may leave it."""
-        key = deduplication.deduplication_key(actions)
-        return None if key is None else self.shared(("template", key), deduplication.template)
+        key = job_template.deduplication_key(actions)
+        return None if key is None else self.shared(("template", key), job_template.template)
 
     def offer(self, template: JobTemplate, actions: Sequence[Action]) -> None:
         """Leave what this job made to others that make the same."""

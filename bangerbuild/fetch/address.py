@@ -18,7 +18,7 @@ _IDENTITY = re.compile("(?<=//)[^/]*@")
 
 def shown(url: str) -> str:
     """A URL for a message: without user name, password and query."""
-    return _REST.sub("?…", _IDENTITY.sub("", url.partition("#")[0]))
+    return _REST.sub("?…", _IDENTITY.sub("", url).partition("#")[0])  # a password may hold a "#"
 
 
 def parse(url: str) -> SplitResult:

@@ -24,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.errors import CacheError
 from bangerbuild.fetch.locked_files import (
     allocated_bytes,
@@ -33,7 +34,7 @@ from bangerbuild.fetch.locked_files import (
     locked,
     removed_bytes,
 )
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

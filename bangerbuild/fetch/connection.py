@@ -165,10 +165,11 @@ def _identity(parts: SplitResult) -> Mapping[str, str]:
 
 
 def _netrc_identity(host: str) -> tuple[str, str] | None:
-    path = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    path = Path(os.environ.get("NETRC") or "~/.netrc")
     try:
+        path = path.expanduser()
         known = netrc.netrc(path).hosts.get(host)
-    except FileNotFoundError:
+    except (FileNotFoundError, RuntimeError):  # the user has no such file, or no home directory
         return None
     except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as err:
         raise FetchError(f"'{path}' can't be read, which may know how to log in", details=str(err)) from err

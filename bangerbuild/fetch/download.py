@@ -120,7 +120,7 @@ class _Download:
     def run(self) -> Blob:
         with self._cache.draft(url_records.key_of(self._url)) as draft:
             if self._sha256 and (blob := self._cache.get(self._sha256)):
-                return blob  # another process has fetched it meanwhile
+                return blob  # another process fetched it while this one waited
             with self._kept(draft):
                 return self._fetched(draft)
 

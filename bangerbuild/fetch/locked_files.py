@@ -1,4 +1,4 @@
-"""Files that are their own locks (flock(2)), and that other processes may rename or remove meanwhile."""
+"""Files that are locked with flock(2) themselves, although other processes may rename or remove them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
         )
     with cache.draft(_key(suite, epoch)) as draft:
         if sha256 is not None and (blob := cache.get(sha256)):
-            return Made(blob, versions or "")  # another process has made it meanwhile
+            return Made(blob, versions or "")  # another process made it while this one waited
         return _made(suite, draft, epoch, SuitePin(sha256, versions), environ)
 
 

@@ -7,9 +7,9 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.errors import FetchError, ToolError
-from bangerbuild.process import Command
+from bangerbuild.host import process
+from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +78,7 @@ def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mappi
         },
         timeout_seconds=_SECONDS,
         output_bytes=_OUTPUT_BYTES,
+        label=str(suite),
     )
 
 
@@ -106,7 +107,7 @@ def choose_mode() -> str:
 
 
 @dataclass(frozen=True)
-class _Failure:
+class _MmdebstrapFailure:
     pattern: str
     """Matched against the output of mmdebstrap, apt and dpkg."""
     brief: str
@@ -115,27 +116,31 @@ class _Failure:
 
 
 _FAILURES = (
-    _Failure("Unable to locate package|has no installation candidate", "has not all of these packages"),
-    _Failure("unmet dependencies|held broken packages", "has packages that don't go together"),
-    _Failure(
+    _MmdebstrapFailure(
+        "Unable to locate package|has no installation candidate", "has not all of these packages"
+    ),
+    _MmdebstrapFailure("unmet dependencies|held broken packages", "has packages that don't go together"),
+    _MmdebstrapFailure(
         "Release file.* (not valid yet|expired)", "is served as it was long ago, or this clock is wrong"
     ),
-    _Failure(
+    _MmdebstrapFailure(
         "NO_PUBKEY|is not signed|signatures couldn't be verified|unable to find keyring",
         "is signed by somebody unknown here",
         "apt install debian-archive-keyring (ubuntu-archive-keyring); or `[signed-by=FILE]` in `mirror`",
     ),
-    _Failure(
+    _MmdebstrapFailure(
         "does not have a Release file|unable to determine default mirror|cannot find.*suite",
         "is not there: its mirror has no such suite",
         "name the mirror that has it with `mirror`",
     ),
-    _Failure(
+    _MmdebstrapFailure(
         "Could not (resolve|connect)|Temporary failure|Connection (refused|failed|timed out)|Failed to fetch",
         "can't be fetched: its mirror does not answer",
     ),
-    _Failure("No space left", "can't be made: no room", "have it made elsewhere: export TMPDIR=/var/tmp"),
-    _Failure(
+    _MmdebstrapFailure(
+        "No space left", "can't be made: no room", "have it made elsewhere: export TMPDIR=/var/tmp"
+    ),
+    _MmdebstrapFailure(
         "nosuid|noexec|nodev", "can't be made where it is", "have it made elsewhere: export TMPDIR=/var/tmp"
     ),
 )

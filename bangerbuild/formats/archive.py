@@ -12,7 +12,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, printable_bytes
 from bangerbuild.formats import pax, sparse
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
@@ -21,14 +21,11 @@ from bangerbuild.formats.names import symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
 from bangerbuild.formats.tarmembers import Member, read_members
 from bangerbuild.formats.tarstream import MemberContent, TarStream
-from bangerbuild.formats.totals import measure
 from bangerbuild.tree import Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from bangerbuild.formats.totals import Totals
 
 _OLD_GNU_SPARSE = b"S"
 _FILE_TYPES = frozenset({b"0", b"\0", b"7", _OLD_GNU_SPARSE})
@@ -71,14 +68,6 @@ def open_archive(
     with opened_file(path, written, directory_hint="name it with `directory = …`") as file:
         budget = Budget(limits, os.fstat(file.fileno()).st_size, written)
         yield read_entries(TarStream(file, written, budget=budget))
-
-
-def measure_archive(
-    path: Path, *, written: str | None = None, limits: UnpackLimits = DEFAULT_LIMITS
-) -> Totals:
-    """The space that the tarball at `path` needs in a filesystem; SourceError as `open_archive`."""
-    with open_archive(path, written=written, limits=limits) as entries:
-        return measure(entries)
 
 
 def read_entries(stream: TarStream) -> Iterator[Entry]:
@@ -126,7 +115,8 @@ def _type(member: Member) -> EntryType:
         return EntryType.DIRECTORY if is_directory else EntryType.FILE
     if kind in _OTHER_TYPES:
         return _OTHER_TYPES[kind]
-    raise FormatError(f"is {_REFUSED_TYPES.get(kind, f'of the unknown type {kind!r}')}")
+    unknown = f"of the unknown type '{printable_bytes(kind)}'"
+    raise FormatError(f"is {_REFUSED_TYPES.get(kind, unknown)}")
 
 
 def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:

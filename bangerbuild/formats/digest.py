@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 from bangerbuild.formats.directory import file_with_stat, walk_with_stat
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.hostfile import STAT_BLOCK_BYTES, HostContent, stat_of
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os
@@ -46,21 +45,6 @@ class DigestCache(Protocol):
         """Remembers it."""
 
 
-class MemoryDigestCache(DigestCache):
-    """A DigestCache that lasts as long as the object."""
-
-    def __init__(self) -> None:
-        self._digests: dict[tuple[int, ...], str] = {}
-
-    @override
-    def get(self, path: str, found: os.stat_result) -> str | None:  # the path is not needed
-        return self._digests.get(stat_key(found))
-
-    @override
-    def put(self, path: str, found: os.stat_result, digest: str) -> None:
-        self._digests[stat_key(found)] = digest
-
-
 def stat_key(found: os.stat_result) -> StatKey:
     """What says that a file is the one it was: device, inode, size, mtime and ctime in nanoseconds."""
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
@@ -70,7 +54,7 @@ def file_digest(path: Path, *, cache: DigestCache | None = None, written: str | 
     """The sha256, in hex, of the content of a regular file; `path` may be a symlink to it.
 
     Raises:
-        SourceError: it is no regular file, can't be read, or changed meanwhile.
+        SourceError: it is no regular file, can't be read, or changed while it was read.
     """
     entry, found = file_with_stat(path, _CONTENT_ONLY, written=written, holes=False)
     return _content_digest(entry, found, str(path), cache)
@@ -82,7 +66,7 @@ def tree_digest(
     """The sha256, in hex, of all that these rules take of a directory or file, but for times.
 
     Raises:
-        SourceError: something can't be read, vanished or changed meanwhile.
+        SourceError: something can't be read, or vanished or changed during the walk.
     """
     listing = Listing()
     for entry, _, content in digested(top, rules, cache=cache, written=written):

@@ -11,7 +11,6 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostentry import TreeRules, host_entry, host_xattrs
 from bangerbuild.formats.hostfile import (
@@ -23,6 +22,7 @@ from bangerbuild.formats.hostfile import (
     unreadable,
 )
 from bangerbuild.formats.names import text_of
+from bangerbuild.host import observed
 from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def walk_with_stat(
     """As `walk_directory`, each entry with what stat said of it. Without `holes` they read as zeros."""
     written = written or str(top)
     if not stat.S_ISDIR(stat_of(top, written).st_mode):
-        raise SourceError(f"{written!r} is no directory")
-    walk = _Walk(top, rules, written, skipped, holes)
+        raise SourceError(f"'{written}' is no directory")
+    walk = _TreeWalk(top, rules, written, skipped, holes)
     try:
         yield from walk.entries()
     finally:
@@ -114,7 +114,7 @@ class _Level:
 
 
 @dataclass
-class _Walk:
+class _TreeWalk:
     top: Path
     rules: TreeRules
     written: str

@@ -1,4 +1,4 @@
-"""One inode of the host as a tree entry, by the rules that say what of the host is taken."""
+"""Turn one inode of a host directory into a tree entry, by rules for owners, modes, times and exclusions."""
 
 from __future__ import annotations
 

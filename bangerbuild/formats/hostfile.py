@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from operator import attrgetter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.sparse import joined
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,14 +36,14 @@ _READABLE_HINT = "make it readable, or leave it out with `exclude`"
 def unreadable(err: OSError, written: str) -> SourceError:
     """The error for a host file that the system won't let us read."""
     if err.errno in {errno.ENOENT, errno.ELOOP, errno.ENOTDIR}:
-        return SourceError(f"{written!r} vanished or was replaced while it was read", hint="try again")
+        return SourceError(f"'{written}' vanished or was replaced while it was read", hint="try again")
     hint = _READABLE_HINT if err.errno in {errno.EACCES, errno.EPERM} else None
-    return SourceError(f"{written!r} can't be read: {os.strerror(err.errno or 0).lower()}", hint=hint)
+    return SourceError(f"'{written}' can't be read: {os.strerror(err.errno or 0).lower()}", hint=hint)
 
 
 def changed(written: str) -> SourceError:
     """The error for a host file that is not what it was a moment ago."""
-    return SourceError(f"{written!r} changed while it was read", hint="try again when nothing writes to it")
+    return SourceError(f"'{written}' changed while it was read", hint="try again when nothing writes to it")
 
 
 @contextmanager
@@ -66,9 +66,9 @@ def check_is_file(path: Path, written: str, *, directory_hint: str | None = None
     """What stat says of a regular file, symlinks followed; SourceError if it is none."""
     found = stat_of(path, written)
     if stat.S_ISDIR(found.st_mode):
-        raise SourceError(f"{written!r} is a directory", hint=directory_hint)
+        raise SourceError(f"'{written}' is a directory", hint=directory_hint)
     if not stat.S_ISREG(found.st_mode):
-        raise SourceError(f"{written!r} is no regular file")
+        raise SourceError(f"'{written}' is no regular file")
     return found
 
 
@@ -79,7 +79,7 @@ def stat_of(path: Path, written: str) -> os.stat_result:
     except OSError as err:
         observed.look(path)  # a caller may go on without it, and then it counts that it is not there
         if isinstance(err, FileNotFoundError):
-            raise SourceError(f"{written!r} is not there") from err
+            raise SourceError(f"'{written}' is not there") from err
         raise unreadable(err, written) from err
     observed.note(path, found)
     return found

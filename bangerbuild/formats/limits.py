@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bangerbuild import sizes
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, readable_size
 
 ENTRY_BYTES = 4096
 """What an entry counts, in addition to its bytes in the archive."""
@@ -56,7 +55,7 @@ class Budget:
         """
         self._left_bytes -= count_bytes
         if self._left_bytes < 0:
-            allowed, source = sizes.readable(self._allowed_bytes), sizes.readable(self._source_bytes)
+            allowed, source = readable_size(self._allowed_bytes), readable_size(self._source_bytes)
             raise SourceError(
                 f"'{self._written}' has {source} and unpacks to more than {allowed}",
                 hint="if it is to be trusted, say with `max_size` how much it may unpack to",

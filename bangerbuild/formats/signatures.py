@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, and the way to use it all the same: the one table of signatures.
+"""The table of signatures: what kind of file begins with which bytes, and how to make a source of it.
 
 A reader that is handed a file of another kind asks here what it is. Signatures that other files may have by
 chance come last.
@@ -7,6 +7,8 @@ chance come last.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from bangerbuild.errors import printable_bytes
 
 HEAD_BYTES = 68 << 10
 """How much of a file `identify` wants to see: past where ISO 9660 and btrfs have their marks."""
@@ -93,4 +95,4 @@ def described(head: bytes) -> Signature:
     """The same in words for any file: one that nothing is known of by its first bytes."""
     if not head.strip(b"\0"):
         return Signature("nothing but zeros" if head else "empty", None)
-    return identify(head) or Signature(f"something that begins with {head[:8]!r}", None)
+    return identify(head) or Signature(f"something that begins with '{printable_bytes(head[:8])}'", None)

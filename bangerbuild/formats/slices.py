@@ -6,7 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bangerbuild.overriding import override
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -102,7 +102,7 @@ def survey(
     """Walk a directory or file, and read each file whose digest is not in the cache.
 
     Raises:
-        SourceError: something can't be read, vanished or changed meanwhile.
+        SourceError: something can't be read, or vanished or changed during the walk.
     """
     listing = Listing()
     entries: list[SurveyedEntry] = []

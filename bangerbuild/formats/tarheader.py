@@ -14,6 +14,7 @@ import functools
 import struct
 from dataclasses import dataclass
 
+from bangerbuild.errors import printable_bytes
 from bangerbuild.formats.format_error import FormatError
 
 BLOCK_BYTES = 512
@@ -85,7 +86,7 @@ def parse_number(field: bytes) -> int:
     try:
         return int(digits, 8) if not digits.isspace() else 0
     except ValueError as err:
-        raise FormatError(f"has a header with a damaged number: {field!r}") from err
+        raise FormatError(f"has a header with a damaged number: '{printable_bytes(field)}'") from err
 
 
 _frequent_number = functools.lru_cache(maxsize=1024)(parse_number)

@@ -11,7 +11,7 @@ import posixpath
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, printable_bytes
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.names import symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
@@ -142,7 +142,7 @@ def _entry(member: Member, stream: TarStream) -> IndexEntry:
         return _symlink(member)
     if kind in _SPECIAL:
         return NotAFile(f"is {_SPECIAL[kind]}")
-    raise FormatError(f"is of a type that no archive of images has: {kind!r}")
+    raise FormatError(f"is of a type that no archive of images has: '{printable_bytes(kind)}'")
 
 
 def _target(member: Member) -> bytes:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
+from typing_extensions import override
+
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.slices import RandomAccess
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from typing import Self

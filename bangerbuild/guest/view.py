@@ -1,4 +1,4 @@
-"""What a patch may ask of the guest as it is. Paths are absolute."""
+"""`GuestView`, the Protocol to read a guest's files before a patch is computed. Paths are absolute."""
 
 from __future__ import annotations
 

@@ -12,8 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import sizes
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, readable_size
 from bangerbuild.kernel.version import names_release, release_key, version_in
 from bangerbuild.tree import EntryType
 
@@ -96,7 +95,7 @@ def copy(disk: Filesystem, file: BootFile, target: Path) -> None:
     """
     if file.size_bytes > LIMIT_BYTES:
         raise SourceError(
-            f"'{file.path}' has {sizes.readable(file.size_bytes)}, more than anything that boots"
+            f"'{file.path}' has {readable_size(file.size_bytes)}, more than anything that boots"
         )
     with target.open("xb") as out:
         out.writelines(disk.read_chunks(file.path) or ())

@@ -12,7 +12,7 @@ import lzma
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild import sizes
+from bangerbuild.errors import readable_size
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import lz4
@@ -61,7 +61,7 @@ def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:
     for piece in pieces:
         left -= len(piece)
         if left < 0:
-            raise FormatError(f"is no kernel: it unpacks to more than {sizes.readable(LIMIT_BYTES)}")
+            raise FormatError(f"is no kernel: it unpacks to more than {readable_size(LIMIT_BYTES)}")
         yield piece
 
 

@@ -8,8 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from bangerbuild import sizes
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, readable_size
 from bangerbuild.formats.compression import CompressionError, decompressed
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
@@ -61,7 +60,7 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
 def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:
     if header.payload_bytes > payload.LIMIT_BYTES:
         raise FormatError(
-            f"states a payload of {sizes.readable(header.payload_bytes)}, more than any kernel has"
+            f"states a payload of {readable_size(header.payload_bytes)}, more than any kernel has"
         )
     file.seek(header.payload_offset)
     data = file.read(header.payload_bytes)

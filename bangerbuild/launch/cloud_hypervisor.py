@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from bangerbuild.disk.formats.values import Drive
     from bangerbuild.launch.machine import Boot, Machine
 
+NAME = "cloud-hypervisor"
+"""As formats of disks name it."""
+
 COMMENT = """\
 Starts the VM {name} under cloud-hypervisor. The serial console is on this terminal.
 Arguments are passed on to cloud-hypervisor; paths among them are relative to this directory.
@@ -43,4 +46,4 @@ def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
 
 def _disk(drive: Drive) -> str:
     read_only = ",readonly=on" if drive.is_read_only else ""
-    return f"path={drive.path},image_type={drive.image_type}{read_only}"
+    return f"path={drive.path},image_type={drive.image_type}{read_only}{shell.drive_options(NAME, drive)}"

@@ -6,7 +6,7 @@ from ipaddress import IPv4Interface
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from bangerbuild.declared import Network
 
@@ -28,12 +28,12 @@ def with_root(cmdline: str, *, is_read_only: bool = False) -> str:
     return _with(cmdline, "root", f"/dev/vda {'ro' if is_read_only else 'rw'}")
 
 
-def with_words(cmdline: str, words: Iterable[str]) -> str:
-    """The command line with further parameters of the form NAME=VALUE."""
-    for word in words:
-        name, _, value = word.partition("=")
-        cmdline = _with(cmdline, name, value)
-    return cmdline
+def with_words(cmdline: str, words: Sequence[str]) -> str:
+    """The command line with further parameters, which hold: the kernel takes the last of a name."""
+    if not words:
+        return cmdline
+    kernel, dashes, init = f" {cmdline} ".partition(" -- ")
+    return f"{' '.join((kernel.strip(), *words))}{dashes}{init}".strip()
 
 
 def _ip(network: Network, interface: IPv4Interface, hostname: str) -> str:

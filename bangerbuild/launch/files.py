@@ -46,14 +46,14 @@ class _Vmm:
 
 
 VMMS = (
-    _Vmm("firecracker", "firecracker.json", firecracker.config, firecracker.refusal),
+    _Vmm(firecracker.NAME, "firecracker.json", firecracker.config, firecracker.refusal),
     _Vmm(
-        "cloud-hypervisor",
+        cloud_hypervisor.NAME,
         "cloud-hypervisor.sh",
         cloud_hypervisor.script,
         partial(shell.refusal, "cloud-hypervisor.sh", "cloud-hypervisor"),
     ),
-    _Vmm("qemu", "qemu.sh", qemu.script, partial(shell.refusal, "qemu.sh", "QEMU")),
+    _Vmm(qemu.NAME, "qemu.sh", qemu.script, partial(shell.refusal, "qemu.sh", "QEMU")),
 )
 
 

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from bangerbuild.launch.machine import Boot, Card, Machine
 
 
+NAME = "firecracker"
+"""As formats of disks name it."""
+
+
 def config(machine: Machine, boot: Boot) -> str:
     """The file's text."""
     document = {
@@ -45,6 +49,7 @@ def _drives(machine: Machine) -> Iterator[dict[str, Any]]:
             "is_root_device": number == 0,
             "is_read_only": drive.is_read_only,
             "cache_type": "Writeback",  # the default, Unsafe, ignores a guest's flushes
+            **drive.options.get(NAME, {}),
         }
 
 

@@ -1,4 +1,4 @@
-"""A VM as whoever starts it sees it: processors, memory, drives in their order, a network card.
+"""A VM as its VMM sees it: processors, memory, drives in their order, a network card.
 
 Every path is relative to the VM's directory in the store, so that a store can be moved or copied.
 """

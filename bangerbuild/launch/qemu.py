@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from bangerbuild.launch.machine import Boot, Card, Machine
 
+NAME = "qemu"
+"""As formats of disks name it."""
+
 COMMENT = """\
 Starts the VM {name} under QEMU, with KVM where it can be used. The serial console is on this terminal:
 Ctrl-A X ends QEMU. Arguments are passed on to it, such as -machine accel=tcg, to do without KVM; paths
@@ -89,7 +92,8 @@ def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
     for drive in machine.drives:
         # The format is never guessed: a guest could write the header of another into its disk.
         read_only = ",readonly=on" if drive.is_read_only else ""
-        yield "-drive", f"file={drive.path},format={drive.image_type},if=virtio{read_only}"
+        further = shell.drive_options(NAME, drive)
+        yield "-drive", f"file={drive.path},format={drive.image_type},if=virtio{read_only}{further}"
 
 
 def _comment(name: str, card: Card) -> str:

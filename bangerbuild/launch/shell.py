@@ -10,6 +10,7 @@ from bangerbuild.disk.formats.values import ATTACHED_ROOT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from bangerbuild.disk.formats.values import Drive
     from bangerbuild.launch.machine import Machine
 
 HEAD = """\
@@ -32,7 +33,7 @@ done
 ATTACHED = f"""\
 
 if ! [ -e {ATTACHED_ROOT} ]; then
-    echo "${{0##*/}}: there is no {ATTACHED_ROOT}: run attach.sh first, as root" >&2
+    echo "${{{{0##*/}}}}: there is no {ATTACHED_ROOT}: run attach.sh first{{as_root}}" >&2
     exit 1
 fi
 """
@@ -45,14 +46,20 @@ def head(comment: str) -> str:
 
 
 def attached_check(machine: Machine) -> str:
-    """Lines that end the script with a word on what to do where a root has no device yet."""
-    return ATTACHED if machine.root.device else ""
+    """Lines that end the script with a word on what to do where a root is not set up yet."""
+    setup = machine.root.setup
+    return ATTACHED.format(as_root=", as root" if setup.needs_root else "") if setup else ""
 
 
 def command(program: str, options: Iterable[Sequence[str]]) -> str:
     """Lines that become this program: one option with its values on each, the script's arguments last."""
     lines = [f"exec {program}", *(" ".join(map(quote, option)) for option in options), '"$@"']
     return " \\\n    ".join(lines) + "\n"
+
+
+def drive_options(vmm: str, drive: Drive) -> str:
+    """What a format has this VMM told of a disk beside, each option with a comma before it."""
+    return "".join(f",{name}={value}" for name, value in drive.options.get(vmm, {}).items())
 
 
 def refusal(name: str, vmm: str, why: str) -> str:

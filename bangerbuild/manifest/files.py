@@ -1,4 +1,4 @@
-"""Manifest files as they are read: parsed, with their includes, able to say on which line a key stands."""
+"""Read manifest files and their includes; each knows the line of every key."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild import observed
 from bangerbuild.errors import Problem
-from bangerbuild.manifest.home import expanded
+from bangerbuild.host import observed
+from bangerbuild.host.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 
 if TYPE_CHECKING:

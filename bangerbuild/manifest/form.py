@@ -1,4 +1,4 @@
-"""The manifest's schema, and what it says of a file, in plain words."""
+"""Validate a manifest file against the schema, and say in plain words what violates it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.disk.formats import FORMATS
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.problems import near, quoted
 
@@ -60,7 +61,7 @@ def check(document: ManifestFile) -> Iterator[Problem]:
     for kind in ("image", "vm"):
         table = document.tree.get(kind)
         document.names[kind] = tuple(table) if isinstance(table, dict) else ()
-    errors = list(_validator().iter_errors(document.tree))
+    errors = list(_validator(tuple(FORMATS)).iter_errors(document.tree))
     for error in errors:
         yield from _problems(document, error)
     for key in sorted(document.refused, key=len, reverse=True):
@@ -68,14 +69,18 @@ def check(document: ManifestFile) -> Iterator[Problem]:
 
 
 @lru_cache(maxsize=1)
-def _validator() -> Validator:
-    """Compiled once. jsonschema is imported only here: it takes 0.1 s, which `--help` need not wait for."""
+def _validator(disk_formats: tuple[str, ...]) -> Validator:
+    """Compiled once. jsonschema is imported only here: it takes 0.1 s, which `--help` need not wait for.
+
+    Which disk formats there are, the registry says; the schema repeats it for editors.
+    """
     import jsonschema  # noqa: PLC0415  see above
 
     base = jsonschema.Draft202012Validator
     checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
     extend: Callable[..., type[Validator]] = jsonschema.validators.extend
     whole = schema()
+    whole["$defs"]["root"]["properties"]["format"]["enum"] = list(disk_formats)
     return extend(base, type_checker=checker)(_compiled(whole, whole["$defs"]))
 
 

@@ -1,4 +1,4 @@
-"""A VM's keys with its file's defaults under them, and where each of them was said."""
+"""Merge a VM's keys over the defaults of its file, and remember the line of each key."""
 
 from __future__ import annotations
 

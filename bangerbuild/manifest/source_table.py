@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from bangerbuild.errors import SourceError
+from typing_extensions import override
+
+from bangerbuild.errors import SourceError, exact_size
 from bangerbuild.manifest.problems import InvalidValueError, quoted
-from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size, size_text
+from bangerbuild.manifest.values import existing, guest_path, host_path, parse_size
 from bangerbuild.model import HostPath
-from bangerbuild.overriding import override
 from bangerbuild.sources.source import SourceTable
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def size_from(read: Callable[[str | int], int], least_bytes: int | None, what: s
     size_bytes = read(value)
     if least_bytes and size_bytes < least_bytes:
         raise InvalidValueError(
-            f"size is {quoted(value)}, smaller than {what}: {size_text(least_bytes)}",
+            f"size is {quoted(value)}, smaller than {what}: {exact_size(least_bytes)}",
             "make it larger, or leave size out",
         )
     return size_bytes

@@ -8,9 +8,9 @@ import stat
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from bangerbuild import observed
 from bangerbuild.disk.formats import RAW
-from bangerbuild.manifest.home import expanded
+from bangerbuild.host import observed
+from bangerbuild.host.home import expanded
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.model import HostPath
 
@@ -68,14 +68,6 @@ def disk_size(value: str | int, rule: SizeRule = RAW.size) -> int:
         message = f"size is {quoted(value)}, which is not a multiple of {BLOCK_BYTES}"
         raise InvalidValueError(message, f"the nearest is {nearest}")
     return size_bytes
-
-
-def size_text(size_bytes: int) -> str:
-    """A size as a manifest would give it, in the largest unit that it is a whole number of."""
-    for unit in reversed(_UNITS):
-        if size_bytes % _UNITS[unit] == 0:
-            return f"{size_bytes // _UNITS[unit]}{unit}iB"
-    return f"{size_bytes} bytes"
 
 
 def disk_name(text: str) -> str:

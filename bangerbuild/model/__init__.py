@@ -4,6 +4,7 @@ A step says what it makes and from what. A recipe is all that decides the bytes.
 remembers of a step that ran. An action is what a plan means to do about one step, and why.
 """
 
+from bangerbuild.model.artifacts import ArtifactPath
 from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Source
 from bangerbuild.model.host import Host
 from bangerbuild.model.ids import StepId
@@ -18,6 +19,7 @@ from bangerbuild.model.workspace import View, Workspace
 __all__ = [
     "NO_RECIPE",
     "Action",
+    "ArtifactPath",
     "FileDiff",
     "Host",
     "HostPath",

@@ -12,13 +12,15 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.model import Reason, ReasonCode, Recipe, Record
+from bangerbuild.model.reason import Reason, ReasonCode
+from bangerbuild.model.recipe import Recipe, Record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import TypeAlias
 
-    from bangerbuild.model import Json, Step
+    from bangerbuild.model.reason import Json
+    from bangerbuild.model.step import Step
 
     _Parts: TypeAlias = tuple[tuple[str, str, bool], ...]
 

@@ -1,4 +1,4 @@
-"""What planning asks of this host."""
+"""`Host`, the Protocol of what planning needs of this host: digests, versions of tools, holders of disks."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Action:
     remakes_disk: bool = False
     """Whether an update makes the disk anew that it changes: no guest has changed it since we last did."""
     untouched: bool = False
-    """Whether the action rests on that, so that it is void if somebody writes to the disk meanwhile."""
+    """Whether the action is void if somebody writes to the disk before it is executed."""
     diffs: tuple[FileDiff, ...] = ()
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""

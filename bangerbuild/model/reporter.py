@@ -1,10 +1,10 @@
-"""Who is told what happens while a plan is executed."""
+"""The Protocols of reporters, which are called while a plan is made and executed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from bangerbuild.overriding import override
+from typing_extensions import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable

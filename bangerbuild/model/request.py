@@ -34,7 +34,11 @@ class Request:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How it is done."""
+    """How it is done.
+
+    Raises:
+        UsageError: `jobs` is below 1, or `lock_seconds` below 0.
+    """
 
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """Steps at once; by default as many as there are cores to use."""
@@ -44,6 +48,14 @@ class RunOptions:
     """How long to wait for another writer of the store."""
     previews: bool = True
     """Whether the plan shall say what updates change inside guests."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise UsageError(
+                f"jobs is {self.jobs}: that many steps at once do nothing", hint="give 1 or more"
+            )
+        if not self.lock_seconds >= 0:  # nan is neither
+            raise UsageError(f"lock_seconds is {self.lock_seconds}", hint="give 0 or more seconds")
 
 
 def epoch() -> int:

@@ -1,4 +1,4 @@
-"""What a step is asked before it runs: how things stand, what should be done, what that would change."""
+"""`Situation`, `Verdict` and `Preview`: what a step is told when a plan is made, and what it answers."""
 
 from __future__ import annotations
 

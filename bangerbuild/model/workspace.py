@@ -1,4 +1,4 @@
-"""What a step may read while it is planned, and write while it runs."""
+"""`View` and `Workspace`: what a step may read while it is planned, and write while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What planning asks of this host: digests and surveys of files, versions of tools, holders of disks."""
+"""The `Host` of a real run: digests and surveys of files, versions of tools, holders of disks."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
+from typing_extensions import override
+
 from bangerbuild.disk import in_use, libext2fs, tools
 from bangerbuild.errors import StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats import survey as surveying
+from bangerbuild.host import process
 from bangerbuild.model import Host
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     import os
@@ -124,7 +125,7 @@ def e2fsprogs_version() -> str:
     printed = process.run(tools.version()).output
     found = re.search(r"mke2fs (\S+)", printed)
     if found is None:
-        raise ToolError(f"mke2fs does not say its version: {printed.strip()!r}")
+        raise ToolError(f"mke2fs does not say its version: '{printed.strip()}'")
     return found[1]
 
 

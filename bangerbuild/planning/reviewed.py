@@ -1,4 +1,4 @@
-"""Whether a plan that somebody has seen is still what would be done."""
+"""Compare a reviewed plan with the plan of now, and refuse the reviewed one if they differ."""
 
 from __future__ import annotations
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild import sizes
-from bangerbuild.errors import printable
+from bangerbuild.errors import printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, Verb
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def reason(value: Reason) -> str:
 
 
 def _sized(facts: Mapping[str, Json]) -> str:
-    return f"{sizes.readable(cast('int', facts['old']))} -> {sizes.readable(cast('int', facts['new']))}"
+    return f"{readable_size(cast('int', facts['old']))} -> {readable_size(cast('int', facts['new']))}"
 
 
 def _recipe_changed(facts: Mapping[str, Json]) -> str:
@@ -63,7 +62,7 @@ def _value(key: str, value: Json) -> str:
         return (
             f"{value:04o}"
             if name == "mode"
-            else sizes.readable(value)
+            else readable_size(value)
             if name.startswith("size")
             else str(value)
         )
@@ -103,7 +102,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.SIZE_GROW: _sized,
     ReasonCode.SIZE_SHRINK: lambda facts: f"{_sized(facts)}: a disk can't shrink and keep its data",
     ReasonCode.GUEST_WROTE: lambda facts: (
-        f"the guest has written {sizes.readable(cast('int', facts['bytes']))} since it was built"
+        f"the guest has written {readable_size(cast('int', facts['bytes']))} since it was built"
         if "bytes" in facts
         else "the guest has written to it since it was built"
     ),

@@ -9,10 +9,11 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from bangerbuild import report, sizes
-from bangerbuild.errors import printable
+from typing_extensions import override
+
+from bangerbuild import report
+from bangerbuild.errors import printable, readable_size
 from bangerbuild.model import Outcome, PlanReporter, Verb
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -183,8 +184,8 @@ def _live(*, verbose: bool) -> Iterator[Live]:
 
 def amount(done_bytes: int, total_bytes: int | None) -> str:
     """The progress of a download: `12.3 MiB of 1.2 GiB`."""
-    done = sizes.readable(done_bytes)
-    return done if total_bytes is None else f"{done} of {sizes.readable(total_bytes)}"
+    done = readable_size(done_bytes)
+    return done if total_bytes is None else f"{done} of {readable_size(total_bytes)}"
 
 
 def result_line(action: Action, result: Result, width: int) -> str:

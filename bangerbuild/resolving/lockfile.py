@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from bangerbuild import observed
 from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
+from bangerbuild.host import observed
 from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import lock_entry
 
@@ -117,11 +117,11 @@ def read(path: Path) -> LockFile:
 
 
 def write(path: Path, before: LockFile, after: LockFile) -> None:
-    """Change in a lock file what differs between the two, at once; what others add meanwhile stays.
+    """Change in a lock file what differs between the two, at once; what others have added since stays.
 
     Raises:
         LockFileError: it can't be written.
-        BusyError: somebody else has changed the same entry meanwhile.
+        BusyError: somebody else has changed the same entry since `before` was read.
     """
     path = path.resolve()
     try:
@@ -129,7 +129,8 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
             now = read(path)
             merged = _merged(now, before, after)
             if merged is None:
-                raise BusyError(f"'{path}' was changed by someone else meanwhile", hint="run it again")
+                brief = f"'{path}' was changed by someone else since it was read"
+                raise BusyError(brief, hint="run it again")
             if merged != now:
                 _replace(path, merged.text())
     except OSError as err:
@@ -184,7 +185,8 @@ def _replace(path: Path, text: str) -> None:
 def _parsed(tree: dict[str, Any], path: Path) -> LockFile:
     version = tree.pop("version", None)
     if version != VERSION:
-        raise _unusable(path, f"its version is {version!r}, and this program reads {VERSION}")
+        stated = "states no version" if version is None else f"is of version '{version}'"
+        raise _unusable(path, f"it {stated}, and this program reads version {VERSION}")
     entries = {}
     for place, words in _tables(tree, path):
         if not _PLACE.fullmatch(place):

@@ -1,4 +1,4 @@
-"""From a loaded manifest to the pins of its sources, and to the lock file that says so."""
+"""Resolve the sources of a loaded manifest: find the pin of each, and the lock file that results."""
 
 from __future__ import annotations
 

@@ -17,10 +17,11 @@ from bangerbuild.sources.file_kinds import FILE_KINDS
 from bangerbuild.sources.mmdebstrap import MmdebstrapSource
 from bangerbuild.sources.oci import OciKind
 from bangerbuild.sources.other_image import OtherImage
+from bangerbuild.sources.source import without_secrets
 from bangerbuild.sources.url import UrlBootFile, UrlSource
 
 if TYPE_CHECKING:
-    from bangerbuild.sources.source import BootFileKind, FilesystemKind
+    from bangerbuild.sources.source import BootFileKind, FilesystemKind, LockWords, SourceKind
 
 FILESYSTEMS: dict[str, type[FilesystemKind]] = {
     **FILE_KINDS,
@@ -36,3 +37,12 @@ BOOT_FILES: dict[str, type[BootFileKind]] = {
     "guest": GuestBootFile,
     "url": UrlBootFile,
 }
+
+
+def shown_words(words: LockWords) -> dict[str, str]:
+    """An entry of the lock file as people may see it: each kind says how its own is shown."""
+    kinds: tuple[type[SourceKind], ...] = (*FILESYSTEMS.values(), *BOOT_FILES.values())
+    kind = next((kind for kind in kinds if kind.word in words), None)
+    shown = kind.shown_word if kind else without_secrets
+    texts = {key: [value] if isinstance(value, str) else value for key, value in words.items()}
+    return {key: " ".join(map(shown, values)) for key, values in texts.items()}

@@ -1,19 +1,21 @@
-"""What several kinds of source share."""
+"""Base classes of sources: files of the host, content that is elsewhere, sources that are never locked."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.model import Pin, Source
-from bangerbuild.overriding import override
 from bangerbuild.sources.source import DeclaredSource, ImageSource, Resolution, SourceKind, pinned_content
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import AskContext, LockWords, Program
+    from bangerbuild.sources.source import AskContext, LockWords
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.formats.hostfile import check_is_file
 from bangerbuild.model import Source
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import HostFile
 from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 

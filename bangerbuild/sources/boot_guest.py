@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.kernel import boot_files
 from bangerbuild.model import StepId
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import NeverLocked
 from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import FindBootFile, OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import FindBootFile, OpenContext, SourceTable
 
 _GLOB = frozenset("*?[")
 

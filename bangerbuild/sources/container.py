@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, cast
 
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.layout import OciImage
     from bangerbuild.formats.oci.layout_files import OciLayout
     from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Json
     from bangerbuild.sources.source import SourceTable
 
@@ -37,6 +38,9 @@ class OciSource(ImageSource, Protocol):
 
 class OciTransport(Protocol):
     """The sources of one transport."""
+
+    programs: ClassVar[tuple[Program, ...]]
+    """What they need of the host."""
 
     @classmethod
     def named(

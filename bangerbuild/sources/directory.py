@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
+
+from typing_extensions import override
 
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.host.home import expanded
 from bangerbuild.model import Source
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, Independent, NeverLocked
 from bangerbuild.sources.source import Content, EntryTree, FilesystemKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import HostPath
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import OpenContext, SourceTable
     from bangerbuild.tree import Entry
 
 
@@ -43,7 +46,10 @@ class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
     @classmethod
     @override
     def claims(cls, text: str) -> bool:
-        return Path(text).expanduser().is_dir()
+        try:
+            return expanded(text).is_dir()
+        except (OSError, RuntimeError):  # it is told when the text is read as a path
+            return False
 
     @property
     @override

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import superblock
 from bangerbuild.formats.limits import UnpackLimits
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import HostFile, Independent
 from bangerbuild.sources.files import FileContent, FileKind, file_bytes, head_of_named, unpack_disk
 from bangerbuild.sources.source import Content, DiskImage

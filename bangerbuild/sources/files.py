@@ -1,4 +1,4 @@
-"""Sources that are one file: which kind a file is by its content, and what else it may be."""
+"""Sources that are one file, such as a tarball: tell its kind by its first bytes, and unpack a disk image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Protocol
 
 from bangerbuild.errors import SourceError
@@ -14,11 +13,13 @@ from bangerbuild.formats import signatures
 from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
 from bangerbuild.formats.hostfile import opened_file
 from bangerbuild.formats.limits import Budget
+from bangerbuild.host.home import expanded
 from bangerbuild.sources.source import FilesystemKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from bangerbuild.formats.limits import UnpackLimits
     from bangerbuild.sources.source import Content, OpenContext
@@ -98,8 +99,8 @@ def head_of(path: Path, written: str) -> Head:
 
 def head_of_named(text: str) -> Head | None:
     """How the file begins that a command line's text names; None if that can't be told."""
-    path = Path(text).expanduser()
     try:
+        path = expanded(text)
         return head_of(path, text) if path.is_file() else None
     except (SourceError, OSError, RuntimeError):
         return None

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.mmdebstrap import Made, make
 from bangerbuild.fetch.mmdebstrap_program import Suite
+from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.files import FileContent
-from bangerbuild.sources.source import FilesystemKind, Program, required_pin, users_cache
+from bangerbuild.sources.source import FilesystemKind, required_pin, users_cache
 from bangerbuild.sources.tar import TarSource
 
 if TYPE_CHECKING:

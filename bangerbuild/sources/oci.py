@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.formats.oci import reference
 from bangerbuild.formats.oci.platforms import parse_platform
-from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_archive import OciArchiveSource
 from bangerbuild.sources.oci_layout import OciLayoutSource
@@ -15,8 +16,9 @@ from bangerbuild.sources.source import FilesystemKind
 
 if TYPE_CHECKING:
     from bangerbuild.formats.oci.reference import Reference
+    from bangerbuild.host.process import Program
     from bangerbuild.sources.container import OciSource, OciTransport
-    from bangerbuild.sources.source import Program, SourceTable
+    from bangerbuild.sources.source import SourceTable
 
 TRANSPORTS: dict[str, type[OciTransport]] = {
     reference.REGISTRY: OciRegistrySource,
@@ -31,7 +33,9 @@ class OciKind(FilesystemKind):
 
     word: ClassVar[str] = "oci"
     keys: ClassVar[tuple[str, ...]] = container.KEYS
-    programs: ClassVar[tuple[Program, ...]] = OciRegistrySource.programs
+    programs: ClassVar[tuple[Program, ...]] = tuple(
+        dict.fromkeys(program for kind in TRANSPORTS.values() for program in kind.programs)
+    )
 
     @classmethod
     @override
@@ -44,6 +48,12 @@ class OciKind(FilesystemKind):
         if named is None:
             return None
         return TRANSPORTS[named.transport].named(named, platform, entrypoint, table)
+
+    @classmethod
+    @override
+    def shown_word(cls, text: str) -> str:
+        """A reference holds neither a password nor a query; what stands before its `@` is the name."""
+        return text
 
     @classmethod
     @override

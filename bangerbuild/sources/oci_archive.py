@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci import docker_archive
 from bangerbuild.formats.oci.layout import resolve
@@ -17,7 +19,6 @@ from bangerbuild.formats.oci.layout_files import open_tarball
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from bangerbuild.model import NO_RECIPE
-from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 

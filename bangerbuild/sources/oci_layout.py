@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.digests import pin_digest
 from bangerbuild.formats.oci.layout import resolve
@@ -16,7 +18,6 @@ from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE, HostPath, Pin
-from bangerbuild.overriding import override
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_registry import NamedImage
 from bangerbuild.sources.source import Resolution
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.layout import OciImage
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
-    from bangerbuild.sources.source import AskContext, Content, OpenContext, Program, SourceTable
+    from bangerbuild.host.process import Program
+    from bangerbuild.sources.source import AskContext, Content, OpenContext, SourceTable
 
 
 @dataclass(frozen=True, kw_only=True)

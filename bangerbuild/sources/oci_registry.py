@@ -6,16 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.layout import resolve
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
+from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE
-from bangerbuild.overriding import override
-from bangerbuild.sources import container, registry
+from bangerbuild.sources import container, container_registry
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
-from bangerbuild.sources.source import Program, required_pin, users_cache
+from bangerbuild.sources.source import required_pin, users_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,14 +90,14 @@ class OciRegistrySource(NamedImage, container.OciTransport):
         """For the platform that it stood for before, if the manifest names none."""
         named = self.platform or (before.platform if before else None)
         wanted = parse_platform(named) if named else host_platform()
-        return registry.ask(parse_reference(self.reference), wanted, context)
+        return container_registry.ask(parse_reference(self.reference), wanted, context)
 
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
         pin, platform = self.platform_pin(context)
         reference = parse_reference(self.reference)
-        with users_cache() as cache, registry.layout(reference, pin, cache, context) as path:
+        with users_cache() as cache, container_registry.layout(reference, pin, cache, context) as path:
             layout = DirectoryLayout(path)
             image = resolve(layout, None, platform, written=self.written)
             yield container.merged_content(self, layout, image)

@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
+from typing_extensions import override
+
 from bangerbuild.model import NO_RECIPE, StepId
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, NeverLocked
 from bangerbuild.sources.source import Content, FilesystemKind, ImageArtifact, ImageSource
 
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
     from bangerbuild.model import Source
-    from bangerbuild.sources.source import OpenContext, Program, SourceTable
+    from bangerbuild.sources.source import OpenContext, SourceTable
 
 
 @dataclass(frozen=True)

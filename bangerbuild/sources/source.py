@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
+from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.cache import Cache, default_path
+from bangerbuild.host import observed
 from bangerbuild.model import Source
 from bangerbuild.tree import GuestEdits
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.host.process import Program
     from bangerbuild.kernel.boot_files import BootFile
     from bangerbuild.model import HostPath, Json, Pin
     from bangerbuild.tree import Entry
@@ -47,15 +49,6 @@ class Resolution(Enum):
     """It names content on this host through a tag, and is asked in every run what the tag stands for."""
     LOCKED = "locked"
     """It lies elsewhere: it is asked once, and the lock file has the answer from then on."""
-
-
-@dataclass(frozen=True)
-class Program:
-    """A program that a kind of source runs."""
-
-    name: str
-    purpose: str
-    """Ends the sentence "this program …", for `doctor`."""
 
 
 class SourceTable(Protocol):
@@ -141,6 +134,11 @@ class SourceKind(Protocol):
     """Further keys that go with it, `size` apart."""
     programs: ClassVar[tuple[Program, ...]]
     """What it needs of the host."""
+
+    @classmethod
+    def shown_word(cls, text: str) -> str:
+        """A text of its entry in the lock file, as people may see it."""
+        return without_secrets(text)
 
 
 class FilesystemKind(SourceKind, Protocol):
@@ -296,6 +294,11 @@ class BootContent:
     """Which file of a guest it is; None: it is none of a guest."""
     guest: Filesystem | None = None
     """That guest's root filesystem, open to be read."""
+
+
+def without_secrets(text: str) -> str:
+    """A text that may hold an address: without the address's user name, password and query."""
+    return shown(text) if "://" in text else text
 
 
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:

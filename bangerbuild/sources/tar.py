@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.formats.archive import open_archive
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.tarheader import is_header
 from bangerbuild.model import NO_RECIPE
-from bangerbuild.overriding import override
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 from bangerbuild.sources.files import FileContent, FileKind, head_of_named
 from bangerbuild.sources.source import Content, EntryTree

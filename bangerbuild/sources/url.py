@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
+from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.download import download
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.overriding import override
 from bangerbuild.sources import files
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.file_kinds import FILE_KINDS
@@ -42,7 +44,7 @@ _ADDRESS = re.compile("(?:https?|file)://")
 
 
 @dataclass(frozen=True)
-class _Download(Elsewhere):
+class _UrlFile(Elsewhere):
     word: ClassVar[str] = "url"
 
     url: str = field(metadata=NO_RECIPE)
@@ -52,7 +54,7 @@ class _Download(Elsewhere):
     @override
     def written(self) -> str:
         """Without what may be secret in an address."""
-        return shown_url(self.url)
+        return shown(self.url)
 
     @property
     @override
@@ -74,7 +76,7 @@ class _Download(Elsewhere):
 
 
 @dataclass(frozen=True)
-class UrlSource(DeclaredSize, Independent, _Download, FilesystemKind):
+class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     """A filesystem, or a tarball of one, to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
@@ -103,7 +105,7 @@ class UrlSource(DeclaredSize, Independent, _Download, FilesystemKind):
 
 
 @dataclass(frozen=True)
-class UrlBootFile(_Download, BootSource, BootFileKind):
+class UrlBootFile(_UrlFile, BootSource, BootFileKind):
     """A kernel or an initrd to be downloaded."""
 
     keys: ClassVar[tuple[str, ...]] = ("sha256",)
@@ -129,18 +131,11 @@ class UrlBootFile(_Download, BootSource, BootFileKind):
             yield BootContent(blob.path, self.written)
 
 
-def shown_url(url: str) -> str:
-    """An address without what may be secret in it: a name with a password, what is asked for."""
-    scheme, _, rest = url.partition("?")[0].partition("#")[0].partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}://{host.rpartition('@')[2]}{slash}{path}"
-
-
 def _declared_pin(table: SourceTable) -> Pin | None:
     return Pin(str(table.get("sha256")).lower()) if "sha256" in table else None
 
 
-def _fetched(source: _Download, sha256: str | None, cache: Cache, context: FetchContext) -> Blob:
+def _fetched(source: _UrlFile, sha256: str | None, cache: Cache, context: FetchContext) -> Blob:
     def progress(done_bytes: int, total_bytes: int | None) -> None:
         context.progress(source.written, done_bytes, total_bytes)
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.disk.formats import RAW
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ class DataDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.vm}/{self.name}.ext4",)
+        return (ArtifactPath.vm(self.vm, f"{self.name}{RAW.suffix}"),)
 
     @property
     @override

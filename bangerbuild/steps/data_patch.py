@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.steps.patching import PlacedEntry
     from bangerbuild.tree import GuestChange
 
@@ -35,7 +35,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 
 
 def differences(
-    disk: Filesystem,
+    disk: OpenedDisk,
     changes: Iterable[GuestChange],
     entries: Iterable[PlacedEntry],
     known: Mapping[str, str] = MappingProxyType({}),
@@ -66,7 +66,7 @@ def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
     return line == file_line(item)
 
 
-def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileDiff]:
+def _change_differences(disk: OpenedDisk, change: GuestChange) -> Iterator[FileDiff]:
     if isinstance(change, GuestFile):
         yield from _file_differences(disk, change)
     elif isinstance(change, GuestSymlink):
@@ -79,7 +79,7 @@ def _change_differences(disk: Filesystem, change: GuestChange) -> Iterator[FileD
             yield FileDiff(path, note="is removed")
 
 
-def _entry_differences(disk: Filesystem, item: PlacedEntry) -> Iterator[FileDiff]:
+def _entry_differences(disk: OpenedDisk, item: PlacedEntry) -> Iterator[FileDiff]:
     entry = item.entry
     if entry.type is EntryType.DIRECTORY:
         yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)
@@ -96,7 +96,7 @@ def _entry_differences(disk: Filesystem, item: PlacedEntry) -> Iterator[FileDiff
         yield from _noted(item.guest, _large_file_note(disk, item, found))
 
 
-def _large_file_note(disk: Filesystem, item: PlacedEntry, found: Stat | None) -> str | None:
+def _large_file_note(disk: OpenedDisk, item: PlacedEntry, found: Stat | None) -> str | None:
     entry = item.entry
     if found is None or found.type is not EntryType.FILE or found.size_bytes != entry.size_bytes:
         return f"{entry.size_bytes} bytes"
@@ -105,7 +105,7 @@ def _large_file_note(disk: Filesystem, item: PlacedEntry, found: Stat | None) ->
     return _attribute_note(found, entry.mode, entry.uid, entry.gid) if same else f"{entry.size_bytes} bytes"
 
 
-def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[FileDiff]:
+def _symlink_differences(disk: OpenedDisk, path: str, target: str) -> Iterator[FileDiff]:
     found = disk.stat(path, follow=False)
     if found is not None and found.type is EntryType.DIRECTORY:
         yield FileDiff(path, note=IN_THE_WAY)
@@ -114,7 +114,7 @@ def _symlink_differences(disk: Filesystem, path: str, target: str) -> Iterator[F
     yield from _noted(path, None if same else f"becomes a symlink to {target}")
 
 
-def _file_differences(disk: Filesystem, change: GuestFile) -> Iterator[FileDiff]:
+def _file_differences(disk: OpenedDisk, change: GuestFile) -> Iterator[FileDiff]:
     found = disk.stat(change.path, follow=False)
     is_file = found is not None and found.type is EntryType.FILE
     if found is not None and found.type is EntryType.DIRECTORY:
@@ -173,7 +173,7 @@ def _noted(path: str, note: str | None) -> Iterator[FileDiff]:
         yield FileDiff(path, note=note)
 
 
-def withdrawn(disk: Filesystem, base: Filesystem | None, path: str) -> Iterator[FileDiff]:
+def withdrawn(disk: OpenedDisk, base: OpenedDisk | None, path: str) -> Iterator[FileDiff]:
     """What comes of a path that is no longer declared: the image's own file, or nothing."""
     found = disk.stat(path, follow=False)
     own = base.stat(path, follow=False) if base else None

@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar
 
-from bangerbuild.disk.superblock import read_superblock
+from typing_extensions import override
+
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
 from bangerbuild.steps import differences, disks, ledger, patching, views
 from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from bangerbuild.declared import FileSync, InlineFile
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, Situation, Source, View, Workspace
 
@@ -100,13 +100,13 @@ class DiskPatch(StepKind, ABC):
             return ()
         mounted = str(view.facts(self.id).get("mount_point", self.place.mount_point))
         place = self.place if mounted == self.place.mount_point else DiskMount(mounted)
-        with disks.opened(view, self.changes, place) as disk:  # the paths are those of then
+        with disks.opened_to_read(view, self.changes, place) as disk:  # the paths are those of then
             lines = self._before(disk, view)
             differing = tuple(ledger.differing(disk, lines))
         interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
         return (*interrupted, *(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing))
 
-    def _before(self, disk: Filesystem, view: View) -> dict[str, str]:
+    def _before(self, disk: OpenedDisk, view: View) -> dict[str, str]:
         """What was written into the guest, one way or another."""
         return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
@@ -114,7 +114,7 @@ class DiskPatch(StepKind, ABC):
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """What stops the patch of one disk stops it when it is run; other steps have their plan."""
         try:
-            with disks.opened(view, self.changes, self.place) as disk, ExitStack() as stack:
+            with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
                 if obstacle := _obstacle(disk):
                     return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
                 artifact = self.image_artifact(view)
@@ -135,8 +135,8 @@ class DiskPatch(StepKind, ABC):
 
     def _preview_undeclared(
         self,
-        disk: Filesystem,
-        base: Filesystem | None,
+        disk: OpenedDisk,
+        base: OpenedDisk | None,
         lines: Mapping[str, str],
         wanted: GuestEdits,
         synced: Collection[str],
@@ -170,7 +170,7 @@ class DiskPatch(StepKind, ABC):
             with disk_format.transaction(stored, self.place, workspace.epoch) as disk:
                 lines = self._patch(disk, workspace)
                 workspace.intend(lines)
-            with disks.opened(workspace, self.changes, self.place) as disk:
+            with disks.opened_to_read(workspace, self.changes, self.place) as disk:
                 ledger.check(disk, lines)
         workspace.wrote(lines)
 
@@ -179,7 +179,7 @@ class DiskPatch(StepKind, ABC):
         """Where the guest sees what was written, which tells of each path where on the disk it lies."""
         return {"mount_point": self.place.mount_point}
 
-    def _patch(self, disk: Filesystem, workspace: Workspace) -> dict[str, str]:
+    def _patch(self, disk: OpenedDisk, workspace: Workspace) -> dict[str, str]:
         """Make a disk hold what is declared, and no longer what is not; what is declared now."""
         image = self.image_artifact(workspace)
         known = disks.shared_view(workspace, image) if image else views.ImageView(disk)
@@ -201,7 +201,7 @@ class DiskPatch(StepKind, ABC):
         return lines
 
     def _withdraw(
-        self, disk: Filesystem, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
+        self, disk: OpenedDisk, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
     ) -> None:
         gone = ledger.undeclared(disk, before, lines)
         if not gone:
@@ -215,7 +215,7 @@ class DiskPatch(StepKind, ABC):
 
     def _write(
         self,
-        disk: Filesystem,
+        disk: OpenedDisk,
         entries: Iterable[patching.PlacedEntry],
         wanted: GuestEdits,
         workspace: Workspace,
@@ -236,7 +236,7 @@ class DiskPatch(StepKind, ABC):
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
         return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
         """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
 
@@ -251,16 +251,16 @@ class DiskPatch(StepKind, ABC):
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
 
-    def __init__(self, image: views.ImageView, disk: Filesystem) -> None:
+    def __init__(self, image: views.ImageView, disk: OpenedDisk) -> None:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
 
 
-def _obstacle(disk: Filesystem) -> str | None:
+def _obstacle(disk: OpenedDisk) -> str | None:
     """Why a disk that can be read can't be written, and what to type."""
     try:
-        read_superblock(disk.blocks, writable=True, allow_unreplayed=True)
+        disk.check_writable()
     except FilesystemError as err:
         return f"{err.brief} ({err.hint})" if err.hint else err.brief
     return None

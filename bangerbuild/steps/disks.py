@@ -14,7 +14,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, OtherBaseError
-from bangerbuild.model import Reason, ReasonCode
+from bangerbuild.model import ArtifactPath, Reason, ReasonCode
 from bangerbuild.steps import views
 
 if TYPE_CHECKING:
@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.formats.format import DiskFormat
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.model import Json, View, Workspace
     from bangerbuild.tree import DiskMount
 
 
 def format_of(facts: Mapping[str, Json], artifact: str) -> DiskFormat:
-    """The format that is recorded of a disk; of one without a record, that of files of its name.
+    """The format that is recorded of a disk; of one without a record, the one that such files are named by.
 
     Raises:
         StoreError: this version does not know it.
     """
     recorded = facts.get("format")
-    return formats.of_file(artifact) if recorded is None else formats.named(str(recorded))
+    if recorded is None:
+        return formats.of_suffix(ArtifactPath(artifact).suffix)
+    return formats.named(str(recorded))
 
 
 def stored(view: View, disk_id: str) -> tuple[DiskFormat, StoredDisk]:
@@ -51,15 +54,15 @@ def base_of(view: View, disk_id: str) -> Base:
     return Base(view.path(name), name)
 
 
-def opened(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[Filesystem]:
-    """The filesystem on a disk, to be read; paths in it are the guest's."""
+def opened_to_read(view: View, disk_id: str, place: DiskMount) -> AbstractContextManager[OpenedDisk]:
+    """What is on a disk, to be read; paths in it are the guest's."""
     disk_format, disk = stored(view, disk_id)
     return disk_format.opened(disk, epoch=view.epoch, place=place)
 
 
 def opened_to_write(
     workspace: Workspace, disk_id: str, place: DiskMount
-) -> AbstractContextManager[Filesystem]:
+) -> AbstractContextManager[OpenedDisk]:
     """The same in staging, to be written."""
     disk_format, disk = stored(workspace, disk_id)
     return disk_format.opened_to_write(disk, place, workspace)

@@ -1,4 +1,4 @@
-"""An image source, opened for the step that builds from it."""
+"""Open the source that an image step builds from, and note what the step's record keeps of it."""
 
 from __future__ import annotations
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import clone
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -68,7 +69,7 @@ class ImageInitrd(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/initrd.img",)
+        return (ArtifactPath.image(self.name, "initrd.img"),)
 
     @property
     @override

@@ -6,11 +6,12 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import clone
 from bangerbuild.kernel import boot_files, config
 from bangerbuild.kernel.unpack import unpack
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
@@ -71,8 +72,7 @@ class ImageKernel(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        directory = f"images/{self.name}/{{fingerprint}}"
-        return (f"{directory}/vmlinuz", f"{directory}/vmlinux")
+        return tuple(ArtifactPath.image(self.name, file) for file in ("vmlinuz", "vmlinux"))
 
     @property
     @override

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from typing_extensions import override
+
+from bangerbuild.disk.formats import RAW
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps import image_files, image_source, images
 from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened
@@ -53,7 +55,7 @@ class ImageRootfs(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/rootfs.ext4",)
+        return (ArtifactPath.image(self.name, f"rootfs{RAW.suffix}"),)
 
     @property
     @override

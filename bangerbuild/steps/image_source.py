@@ -13,7 +13,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, SourceError, ToolError
-from bangerbuild.process import find, run
+from bangerbuild.host.process import find, run
 from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import image_content, image_files
 from bangerbuild.steps.image_tree import fill

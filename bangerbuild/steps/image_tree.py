@@ -10,9 +10,9 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError
+from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError, readable_size
 from bangerbuild.formats.totals import measure
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,7 +95,7 @@ def _geometry(tree: EntryTree) -> tools.Geometry:
     if tree.size_bytes is not None:
         if tree.size_bytes < LEAST_BYTES:
             raise SourceError(
-                f"'{tree.written}' does not fit in {tree.size_bytes} bytes",
+                f"'{tree.written}' does not fit in {readable_size(tree.size_bytes)}",
                 hint=SIZE_HINT,
             )
         return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES, tree.inodes)

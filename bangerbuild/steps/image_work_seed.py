@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats import RAW
 from bangerbuild.formats.flatten import NESTED, flattened
 from bangerbuild.formats.totals import measure
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import EntryTree
 from bangerbuild.steps import image_content, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
@@ -67,7 +69,7 @@ class ImageWorkSeed(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/work-seed.ext4",)
+        return (ArtifactPath.image(self.name, f"work-seed{RAW.suffix}"),)
 
     @property
     @override

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making
-from bangerbuild.errors import SourceError
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.disk.formats import RAW
+from bangerbuild.errors import SourceError, exact_size
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps import images
 from bangerbuild.steps.unopened import Unopened
 
@@ -17,16 +19,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
-
-UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
-
-
-def size_name(size_bytes: int) -> str:
-    """A size as it stands in a step's id: `16GiB`, in the largest unit that divides it."""
-    for unit, name in UNITS:
-        if size_bytes % unit == 0:
-            return f"{size_bytes // unit}{name}"
-    return str(size_bytes)
 
 
 @dataclass(frozen=True)
@@ -58,7 +50,7 @@ class ImageWorkSeedSized(Unopened):
     @property
     @override
     def id(self) -> str:
-        return StepId.image(self.name, f"work_seed@{size_name(self.size_bytes)}")
+        return StepId.image(self.name, f"work_seed@{exact_size(self.size_bytes)}")
 
     @property
     @override
@@ -68,7 +60,7 @@ class ImageWorkSeedSized(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"images/{self.name}/{{fingerprint}}/work-seed@{size_name(self.size_bytes)}.ext4",)
+        return (ArtifactPath.image(self.name, f"work-seed@{exact_size(self.size_bytes)}{RAW.suffix}"),)
 
     @override
     def judge(self, situation: Situation) -> Verdict:
@@ -80,7 +72,8 @@ class ImageWorkSeedSized(Unopened):
         seed_bytes = seed.stat().st_size
         if seed_bytes > self.size_bytes:
             raise SourceError(
-                f"the work_seed of image '{self.name}' has {seed_bytes} bytes, more than {self.size_bytes}",
+                f"the work_seed of image '{self.name}' has {exact_size(seed_bytes)}, "
+                f"more than {exact_size(self.size_bytes)}",
                 hint="give `size` under [vm.NAME.work] at least the seed's, or the seed a smaller one",
             )
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))

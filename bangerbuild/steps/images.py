@@ -1,4 +1,4 @@
-"""What steps that make immutable artifacts share: an image's disks, its kernel and its initrd."""
+"""The verdict on immutable artifacts, which are an image's disks, kernel and initrd: kept, or made anew."""
 
 from __future__ import annotations
 

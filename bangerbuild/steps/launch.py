@@ -6,11 +6,12 @@ import posixpath
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from bangerbuild.disk import formats
+from typing_extensions import override
+
 from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
-from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
+from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.artifacts import directory_of
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -93,7 +94,7 @@ class Launch(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return tuple(f"{self._directory}/{name}" for name in files.names(kernel=self._has_kernel))
+        return tuple(ArtifactPath.vm(self.name, name) for name in files.names(kernel=self._has_kernel))
 
     @override
     def judge(self, situation: Situation) -> Verdict:
@@ -109,7 +110,7 @@ class Launch(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         for file in files.files(self._machine(workspace)):
-            target = workspace.create(f"{self._directory}/{file.name}")
+            target = workspace.create(ArtifactPath.vm(self.name, file.name))
             target.write_text(file.content, encoding="utf-8")
             target.chmod(file.mode)
         return {}
@@ -120,7 +121,7 @@ class Launch(Unopened):
 
     @property
     def _directory(self) -> str:
-        return f"vms/{self.name}"
+        return directory_of(StepId.vm(self.name, "launch").owner)
 
     def _disks(self) -> dict[str, StepId]:
         """Each disk's name and the step that makes it, in the order in which the guest finds them."""
@@ -140,11 +141,9 @@ class Launch(Unopened):
 
     def _root(self, view: View) -> Attachment:
         """What is there decides, not what is declared: a root that a guest has written to stays as it is."""
-        root_id = StepId.vm(self.name, "root")
-        artifact = view.artifact(root_id)
-        disk_format = formats.of_file(artifact)
-        base = self._relative(disks.base_of(view, root_id).name) if disk_format.stands_on_base else ""
-        return disk_format.attachment(self._relative(artifact), base)
+        disk_format, root = disks.stored(view, StepId.vm(self.name, "root"))
+        base = self._relative(root.base.name) if root.base else ""
+        return disk_format.attachment(self._relative(root.name), base)
 
     def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
         kernel, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))

@@ -21,7 +21,7 @@ from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.tree import GuestChange
 
 PLAIN_DIRECTORY = "directory"
@@ -77,7 +77,7 @@ class Hashed:
         return self._hasher.hexdigest()
 
 
-def is_there(disk: Filesystem, path: str, line: str) -> bool:
+def is_there(disk: OpenedDisk, path: str, line: str) -> bool:
     """Whether the guest still has what was written."""
     try:
         if line == NEW_DIRECTORY:
@@ -87,7 +87,7 @@ def is_there(disk: Filesystem, path: str, line: str) -> bool:
         return False
 
 
-def _line(disk: Filesystem, path: str, expected: str) -> str | None:
+def _line(disk: OpenedDisk, path: str, expected: str) -> str | None:
     """What is there, in as many words as are expected; a file is read only if the rest is the same."""
     found = disk.stat(path, follow=expected.startswith(PLAIN_DIRECTORY))
     if found is None:
@@ -105,7 +105,7 @@ def _line(disk: Filesystem, path: str, expected: str) -> str | None:
     return start + _digest(disk, path) if expected.startswith(start) else start
 
 
-def _digest(disk: Filesystem, path: str) -> str:
+def _digest(disk: OpenedDisk, path: str) -> str:
     hasher = hashlib.sha256()
     for piece in disk.read_chunks(path) or ():
         hasher.update(piece)
@@ -113,14 +113,14 @@ def _digest(disk: Filesystem, path: str) -> str:
 
 
 def as_found(
-    disk: Filesystem, lines: Mapping[str, str], perhaps: Mapping[str, Sequence[str]]
+    disk: OpenedDisk, lines: Mapping[str, str], perhaps: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
     """What was written last: `lines`, or of runs that were interrupted whatever the disk has."""
     found = {path: line for path, some in perhaps.items() for line in some if is_there(disk, path, line)}
     return {**lines, **found}
 
 
-def is_alone_there(disk: Filesystem, path: str, line: str) -> bool:
+def is_alone_there(disk: OpenedDisk, path: str, line: str) -> bool:
     """Whether a path has what is to be written already, and is the only name of it."""
     if not is_there(disk, path, line):
         return False
@@ -128,12 +128,12 @@ def is_alone_there(disk: Filesystem, path: str, line: str) -> bool:
     return found is not None and (found.type is EntryType.DIRECTORY or found.links == 1)
 
 
-def differing(disk: Filesystem, lines: Mapping[str, str]) -> Iterator[str]:
+def differing(disk: OpenedDisk, lines: Mapping[str, str]) -> Iterator[str]:
     """The paths at which the guest has something else now, in their order."""
     return (path for path in sorted(lines) if not is_there(disk, path, lines[path]))
 
 
-def check(disk: Filesystem, lines: Mapping[str, str]) -> None:
+def check(disk: OpenedDisk, lines: Mapping[str, str]) -> None:
     """Read back all that was written.
 
     Raises:
@@ -146,7 +146,7 @@ def check(disk: Filesystem, lines: Mapping[str, str]) -> None:
         )
 
 
-def still_needed(disk: Filesystem, changes: Iterable[GuestChange]) -> Iterator[GuestChange]:
+def still_needed(disk: OpenedDisk, changes: Iterable[GuestChange]) -> Iterator[GuestChange]:
     """The changes but for files and symlinks that are there as they shall be."""
     for change in changes:
         lines = of_changes((change,))
@@ -155,7 +155,7 @@ def still_needed(disk: Filesystem, changes: Iterable[GuestChange]) -> Iterator[G
             yield change
 
 
-def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[str]) -> list[str]:
+def undeclared(disk: OpenedDisk, lines: Mapping[str, str], wanted: Collection[str]) -> list[str]:
     """The paths that were written once, are no longer asked for and still there, those below first.
 
     Keys stay when none are given any more, and directories that were not made for their content.
@@ -172,14 +172,14 @@ def undeclared(disk: Filesystem, lines: Mapping[str, str], wanted: Collection[st
     return [path for path in gone if path in there and there[path] not in taken and _is_named(disk, path)]
 
 
-def _is_named(disk: Filesystem, path: str) -> bool:
+def _is_named(disk: OpenedDisk, path: str) -> bool:
     try:
         return disk.stat(path, follow=False) is not None
     except GuestPathError:  # another disk is mounted there now
         return False
 
 
-def _places(disk: Filesystem, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
+def _places(disk: OpenedDisk, paths: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Where the name of each path stands in the guest: its directory's inode, and the name itself.
 
     Two paths may lead to one name, through `/lib -> usr/lib`; those that lead onto another disk now, or
@@ -196,7 +196,7 @@ def _places(disk: Filesystem, paths: Iterable[str]) -> dict[str, tuple[int, str]
     return found
 
 
-def _inode(disk: Filesystem, path: str) -> int | None:
+def _inode(disk: OpenedDisk, path: str) -> int | None:
     try:
         stat = disk.stat(path)
     except GuestPathError:
@@ -208,7 +208,7 @@ def _name(path: str) -> str:
     return path.rpartition("/")[2]
 
 
-def refuse_two_of_one(disk: Filesystem, lines: Mapping[str, str]) -> None:
+def refuse_two_of_one(disk: OpenedDisk, lines: Mapping[str, str]) -> None:
     """Refuse two paths that lead to one name and shall not be the same.
 
     Raises:
@@ -217,7 +217,7 @@ def refuse_two_of_one(disk: Filesystem, lines: Mapping[str, str]) -> None:
     refuse_different(twins(disk, lines), lines, disk.name)
 
 
-def twins(disk: Filesystem, paths: Collection[str]) -> Iterator[tuple[str, str]]:
+def twins(disk: OpenedDisk, paths: Collection[str]) -> Iterator[tuple[str, str]]:
     """Pairs of paths that lead to one name."""
     names = Counter(map(_name, paths))
     namesakes = (path for path in paths if names[_name(path)] > 1)
@@ -247,7 +247,7 @@ class _Pieces:
         return next(self._pieces, b"")
 
 
-def withdraw(disk: Filesystem, base: Filesystem | None, path: str, line: str) -> bool:
+def withdraw(disk: OpenedDisk, base: OpenedDisk | None, path: str, line: str) -> bool:
     """Make a path as it would be if it had never been declared; False if the guest changed what is there.
 
     Args:

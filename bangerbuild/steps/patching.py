@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from bangerbuild.declared import FileSync
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.formats.survey import Survey
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
@@ -139,32 +139,32 @@ def synced(
                 yield placed(sync, replace(item.entry, target=first.entry.path), "")
 
 
-def make(disk: Filesystem, changes: Iterable[GuestChange]) -> None:
+def make(disk: OpenedDisk, changes: Iterable[GuestChange]) -> None:
     """Make these changes on a disk, in their order."""
     for change in changes:
         _MAKERS[type(change)](disk, change)
 
 
-def _make_file(disk: Filesystem, change: GuestFile) -> None:
+def _make_file(disk: OpenedDisk, change: GuestFile) -> None:
     disk.write_file(change.path, change.content, mode=change.mode, uid=change.uid, gid=change.gid)
 
 
-def _make_directory(disk: Filesystem, change: GuestDirectory) -> None:
+def _make_directory(disk: OpenedDisk, change: GuestDirectory) -> None:
     if disk.stat(change.path) is None:
         disk.make_directory(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
     disk.set_attributes(change.path, mode=change.mode, uid=change.uid, gid=change.gid)
 
 
-def _make_symlink(disk: Filesystem, change: GuestSymlink) -> None:
+def _make_symlink(disk: OpenedDisk, change: GuestSymlink) -> None:
     disk.make_symlink(change.path, change.target)
 
 
-def _remove(disk: Filesystem, change: GuestRemoval) -> None:
+def _remove(disk: OpenedDisk, change: GuestRemoval) -> None:
     for path in list(matching(disk, change.path)):
         disk.remove(path)
 
 
-def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
+def matching(disk: OpenedDisk, pattern: str) -> Iterator[str]:
     """The paths in a guest that a removal stands for."""
     path = PurePosixPath(pattern)
     if disk.stat(str(path.parent)) is None:
@@ -178,8 +178,8 @@ def matching(disk: Filesystem, pattern: str) -> Iterator[str]:
     yield from (str(path.parent / name) for name in names)
 
 
-_MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(
-    "Mapping[type, Callable[[Filesystem, object], None]]",
+_MAKERS: Mapping[type, Callable[[OpenedDisk, object], None]] = cast(
+    "Mapping[type, Callable[[OpenedDisk, object], None]]",
     {
         GuestFile: _make_file,
         GuestDirectory: _make_directory,
@@ -190,7 +190,7 @@ _MAKERS: Mapping[type, Callable[[Filesystem, object], None]] = cast(
 
 
 def sync(
-    disk: Filesystem, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
+    disk: OpenedDisk, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
 ) -> dict[str, str]:
     """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content.
 
@@ -218,7 +218,7 @@ def sync(
     return lines
 
 
-def _same_file(disk: Filesystem, item: PlacedEntry) -> str | None:
+def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
     """The line of a file that is there as it shall be; None of any other. Nothing is read on the host."""
     found = disk.stat(item.guest, follow=False)
     if found is None or (found.type, found.links) != (EntryType.FILE, 1):
@@ -233,7 +233,7 @@ def file_line(item: PlacedEntry) -> str:
     return ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
 
 
-def _sync_leaf(disk: Filesystem, item: PlacedEntry) -> str:
+def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
     """Write a file or symlink; its line.
 
     Raises:
@@ -257,7 +257,7 @@ def _sync_leaf(disk: Filesystem, item: PlacedEntry) -> str:
     return file_line(item)
 
 
-def _sync_directory(disk: Filesystem, item: PlacedEntry) -> bool:
+def _sync_directory(disk: OpenedDisk, item: PlacedEntry) -> bool:
     """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have."""
     found = disk.stat(item.guest)
     if found is not None and found.type is EntryType.DIRECTORY:

@@ -1,14 +1,15 @@
-"""What work and data disks share: a raw disk that is a guest's from the moment it is published."""
+"""A base for work and data disks: raw disks that belong to the guest from the moment they are published."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import formats, making
 from bangerbuild.disk.formats.values import StoredDisk
 from bangerbuild.model import Verb
-from bangerbuild.overriding import override
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 

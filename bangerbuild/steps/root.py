@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.model import Reason, ReasonCode, StepId, Verb, Verdict
-from bangerbuild.overriding import override
+from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -86,7 +87,7 @@ class RootDisk(Unopened):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/root{self._format.suffix}",)
+        return (ArtifactPath.vm(self.name, f"root{self._format.suffix}"),)
 
     @override
     def judge(self, situation: Situation) -> Verdict:
@@ -158,11 +159,11 @@ class RootDisk(Unopened):
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
-    name, target = str(facts["base"]), workspace.create(artifact)
+    name, disk = str(facts["base"]), StoredDisk(workspace.create(artifact), artifact)
     disk_format = disks.format_of(facts, artifact)
     size_bytes = cast("int | None", facts["declared_bytes"])
-    disk_format.make(Base(workspace.path(name), name), target, size_bytes, workspace)
-    return {**facts, **_sizes(disk_format, target)}
+    disk_format.make(Base(workspace.path(name), name), disk, size_bytes, workspace)
+    return {**facts, **_sizes(disk_format, disk.path)}
 
 
 def _sizes(disk_format: DiskFormat, path: Path) -> dict[str, Json]:
@@ -194,6 +195,6 @@ def _how_much(situation: Situation) -> dict[str, Json]:
 
 def _image_of(situation: Situation) -> str | None:
     """The step whose artifact a root stands on, which need not be of the image that is declared now."""
-    base = str(situation.record.facts.get("base", "")) if situation.record else ""
-    table, *rest = base.split("/")
-    return StepId.image(rest[0], "rootfs") if table == "images" and rest else None
+    base = situation.record.facts.get("base", "") if situation.record else ""
+    image = ArtifactPath(base).owner
+    return StepId.image(image.name, "rootfs") if image else None

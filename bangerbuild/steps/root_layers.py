@@ -1,4 +1,4 @@
-"""What a new root gets, in layers: what all roots of its image get, what its file_syncs bring, its own."""
+"""The layers of a new root: changes that all roots of an image share, its file_syncs, and its own files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bangerbuild.tree import GuestFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.layers import Written
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
     from bangerbuild.tree import GuestChange
@@ -69,7 +69,7 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
 
 
 def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         patching.make(disk, changes)
         return SharedLedger({})
 
@@ -77,7 +77,7 @@ def _alike(changes: tuple[GuestChange, ...]) -> SharedLayer[SharedLedger]:
 
 
 def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> SharedLayer[SharedLedger]:
-    def write(disk: Filesystem) -> SharedLedger:
+    def write(disk: OpenedDisk) -> SharedLedger:
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append)
         return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
@@ -87,7 +87,7 @@ def _synced(declared: DeclaredFiles, trees: patching.Trees, now: GuestView) -> S
 
 
 def _own(changes: tuple[GuestChange, ...], lines: Mapping[str, str]) -> OwnLayer[SharedLedger, Twins]:
-    def write(disk: Filesystem, below: Sequence[SharedLedger]) -> Twins:
+    def write(disk: OpenedDisk, below: Sequence[SharedLedger]) -> Twins:
         patching.make(disk, changes)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.overriding import override
 from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, Workspace
 
@@ -117,7 +118,7 @@ class RootPatch(DiskPatch):
         return defaults.changes(self, now, synced)
 
     @override
-    def guest_now(self, image: views.ImageView, disk: Filesystem) -> GuestView:
+    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return views.RootView(image, disk)
 

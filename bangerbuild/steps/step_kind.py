@@ -1,4 +1,4 @@
-"""What a kind of step is to the registry: a `Step` whose class finds its steps in a manifest."""
+"""`StepKind`, the Protocol of the classes in `STEPS`: a `Step` that is declared from a manifest."""
 
 from __future__ import annotations
 

@@ -1,11 +1,12 @@
-"""What steps share that look into no guest before they run."""
+"""A base for steps that read no guest's disk while a plan is made: their inspection and preview are empty."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.model import Preview
-from bangerbuild.overriding import override
 from bangerbuild.steps.step_kind import StepKind
 
 if TYPE_CHECKING:

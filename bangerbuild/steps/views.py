@@ -1,16 +1,17 @@
-"""What a patch may read of the guest that it patches."""
+"""The guest views of patches: files and users as the image has them, and as a VM's root has them."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.guest.view import GuestView
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
+    from bangerbuild.disk.opened import OpenedDisk
 
 CONFIG_BYTES = 1 << 20
 """No guest's passwd, fstab or sshd_config is larger; a hostile one would fill the memory, line by line."""
@@ -22,7 +23,7 @@ class ImageView(GuestView):
     Threads take turns. The image is never written, so what was read stays true.
     """
 
-    def __init__(self, image: Filesystem) -> None:
+    def __init__(self, image: OpenedDisk) -> None:
         self._image = image
         self._lock = threading.Lock()
         self._stats: dict[str, Stat | None] = {}
@@ -57,7 +58,7 @@ class RootView(GuestView):
     The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
     """
 
-    def __init__(self, image: ImageView, disk: Filesystem) -> None:
+    def __init__(self, image: ImageView, disk: OpenedDisk) -> None:
         self._image = image
         self._disk = disk
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
 
+from typing_extensions import override
+
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.model import StepId
-from bangerbuild.overriding import override
+from bangerbuild.disk.formats import RAW
+from bangerbuild.errors import exact_size
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps.image_work_seed import LABEL
-from bangerbuild.steps.image_work_seed_sized import size_name
 from bangerbuild.steps.plain_disk import PlainDisk
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (f"vms/{self.name}/work.ext4",)
+        return (ArtifactPath.vm(self.name, f"work{RAW.suffix}"),)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:
@@ -76,4 +78,4 @@ def _seed(vm: VM, image: Image) -> tuple[str, ...]:
         return ()
     size_bytes = vm.work.size_bytes if vm.work else None
     seed = StepId.image(image.name, "work_seed")
-    return (f"{seed}@{size_name(size_bytes)}" if size_bytes else seed,)
+    return (f"{seed}@{exact_size(size_bytes)}" if size_bytes else seed,)

@@ -304,7 +304,7 @@ class Store:
         """Lock what belongs to these VMs and images (`vm.web`) for this session.
 
         Returns:
-            Whether the store may have changed meanwhile: it did, or another session held one of the locks.
+            Whether the store may have changed since it was read: it did, or another session held a lock.
 
         Raises:
             BusyError: another session holds one of the locks, and did not end in time.
@@ -402,7 +402,7 @@ class Store:
             self._write_digests(database)
 
     def _write_digests(self, database: sqlite3.Connection) -> None:
-        """Write the collected digests. Threads may add more meanwhile, so each one is taken out singly."""
+        """Write the collected digests. Threads may add more during this, so each one is taken out singly."""
         db.write_digests(database, [self._new_digests.popitem() for _ in range(len(self._new_digests))])
 
     def settle_intents(self, session: str) -> None:

@@ -11,9 +11,10 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from bangerbuild.closing import Closing
+from typing_extensions import override
+
 from bangerbuild.errors import BusyError
-from bangerbuild.overriding import override
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

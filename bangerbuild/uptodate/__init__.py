@@ -7,5 +7,5 @@ if there is no record, or if the command line is not a plain one, a plan is made
 `check`, `command` and `record` give the answer. They import nothing else of ours, and nothing of the standard
 library that a fresh interpreter has not loaded: each such module costs more than all the stats of a VM.
 `basis`, `artifacts` and `programs` write the record. Host files are not listed here: the functions that read
-them note them in `bangerbuild/observed.py`.
+them note them in `bangerbuild/host/observed.py`.
 """

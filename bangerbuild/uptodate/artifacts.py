@@ -1,4 +1,4 @@
-"""The store's part of a record: the stamps of its artifacts, its database, the directories of its disks."""
+"""The files of the store that a record lists: stamped artifacts, the database, directories of disks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def marks(plan: Plan, opened: Store) -> Stats | None:
     Raises:
         OSError: a file or directory can't be looked at.
     """
-    names = list(dict.fromkeys(artifact for action in plan.actions for artifact in action.artifacts))
+    artifacts = (artifact for action in plan.actions for artifact in action.artifacts)
+    names = list(dict.fromkeys(map(str, artifacts)))  # marshal takes nothing that only inherits from str
     known = [opened.stamps.get(artifact) for artifact in names]
     numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]
     if None in known or any(_has_leftovers(opened.path / name) for name in _directories(plan)):

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import BangerError
+from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
-from bangerbuild.observed import Observations
 from bangerbuild.resolving import lockfile
 from bangerbuild.store.database import LOG
 from bangerbuild.store.sessions import LOCKS, STAGING, STORE_LOCK
@@ -65,7 +65,7 @@ class Basis:
         self._seen: Observations[Numbers] = Observations(check.numbers)
 
     def recording(self) -> AbstractContextManager[None]:
-        """Note what this thread looks at meanwhile; entered for loading, for pinning and for planning."""
+        """Note what this thread reads in the context; entered to load, to pin and to plan."""
         return self._seen.recording()
 
     def remember(

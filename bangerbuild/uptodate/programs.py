@@ -1,4 +1,4 @@
-"""What does the work: the files of this package, the packages that it uses, the libraries of e2fsprogs.
+"""The files of the program that a record lists: this package, the packages it uses, the ext2 libraries.
 
 External programs are not listed here: `process.find` notes where each one was looked for.
 """

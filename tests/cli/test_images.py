@@ -118,6 +118,16 @@ def test_sizes_may_be_plain_numbers_of_bytes(cli: CommandLine, directory: Path) 
     assert "unpacks to more than 1000 bytes" in done.stderr
 
 
+def test_a_tilde_is_a_home_only_where_a_path_begins_with_it(cli: CommandLine, directory: Path) -> None:
+    (directory / "root.tar").rename(directory / "~root.tar")
+    (directory / "tree").rename(directory / "~")
+    imported(cli, directory, "./~root.tar", "one", "--size", "24MiB")
+    imported(cli, directory, "./~", "two", "--size", "24MiB")
+    done = cli("image", "import", "~root.tar", "three", cwd=directory)
+    assert done.returncode == 3
+    assert "'~root.tar' starts with the home directory of an unknown user" in done.stderr
+
+
 def test_a_fifo_is_refused_and_not_waited_for(cli: CommandLine, directory: Path) -> None:
     os.mkfifo(directory / "fifo")
     done = cli("image", "import", "fifo", "one", cwd=directory)

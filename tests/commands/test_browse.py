@@ -17,6 +17,7 @@ from bangerbuild.model import Recipe, Record
 from bangerbuild.store import Staged
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
+from tests.disk.filesystems import make_node
 from tests.disk.journals import Log, blocks_of
 from tests.stores import held
 
@@ -41,7 +42,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Path:
         disk.make_symlink("/etc/dangling", "/nowhere")
         disk.make_symlink("/etc/host", "/etc/passwd")
         disk.write_file(os.fsdecode(b"/etc/caf\xe9"), b"latin-1")
-        disk.make_node("/etc/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
+        make_node(disk, "/etc/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
     return path
 
 
@@ -75,12 +76,12 @@ def built(furnished: Path, tmp_path: Path) -> Path:
 
 
 def cat(disk: Path, guest: str, base: Path | None = None) -> bytes:
-    with browse.opened(disk, base, warn=unexpected) as filesystem:
+    with browse.opened_disk(disk, base, warn=unexpected) as filesystem:
         return b"".join(browse.content(filesystem, guest))
 
 
 def ls(disk: Path, guest: str, *, in_full: bool = False) -> list[str]:
-    with browse.opened(disk, None, warn=unexpected) as filesystem:
+    with browse.opened_disk(disk, None, warn=unexpected) as filesystem:
         return list(browse.listing(filesystem, guest, in_full=in_full))
 
 
@@ -122,7 +123,7 @@ def test_a_snapshot_outside_any_store_needs_its_base_named(built: Path, tmp_path
 
 
 def test_a_base_for_a_raw_disk_is_a_mistake(raw: Path, built: Path) -> None:
-    with pytest.raises(UsageError, match="is no snapshot and has no base"):
+    with pytest.raises(UsageError, match="stands on no image and has no base"):
         cat(raw, "/etc/hostname", built / BASE)
 
 
@@ -179,7 +180,7 @@ def told(disk: Path) -> list[str]:
     """What is said of a disk while a file in it is read."""
     warnings = list[str]()
     before = disk.read_bytes()
-    with browse.opened(disk, None, warn=warnings.append) as filesystem:
+    with browse.opened_disk(disk, None, warn=warnings.append) as filesystem:
         assert b"".join(browse.content(filesystem, "/etc/hostname")) == b"web\n"
     assert disk.read_bytes() == before
     return warnings

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.commands import doctor
 from bangerbuild.commands.doctor import Finding
 from bangerbuild.disk import libext2fs
 from bangerbuild.errors import LibraryError, ToolError
+from bangerbuild.host import process
 from bangerbuild.planning import host
 
 FOUND = Finding("e2fsprogs", "1.47.0", needed=True, purpose="makes and checks ext4")

@@ -11,7 +11,7 @@ import pytest
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError
-from bangerbuild.tree import ALONE, DiskMount
+from bangerbuild.tree import ALONE, DiskMount, EntryType
 from tests.disk.ext4_tools import NOW
 
 if TYPE_CHECKING:
@@ -48,3 +48,22 @@ def opened(path: Path, place: DiskMount = ALONE) -> Iterator[Filesystem]:
         Filesystem(blocks, writable=True, now=NOW, place=place) as fs,
     ):
         yield fs
+
+
+def make_node(
+    fs: Filesystem,
+    path: str,
+    kind: EntryType,
+    *,
+    mode: int = 0o600,
+    device: tuple[int, int] = (0, 0),
+    uid: int = 0,
+) -> None:
+    """Make a device, FIFO or socket, as a guest would; what is there is replaced."""
+    place = fs._clear(path)
+    inode = fs.nodes.new(kind, mode, uid, 0, None)
+    if kind in {EntryType.CHARACTER_DEVICE, EntryType.BLOCK_DEVICE}:
+        inode.device = device
+    ino = fs.nodes.claim(place.directory, inode)
+    fs.nodes.save(ino, inode)
+    fs._finish(place, ino, kind, None)

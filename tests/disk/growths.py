@@ -12,7 +12,7 @@ import pytest
 from bangerbuild.disk import growing, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.process import run
+from bangerbuild.host.process import run
 from tests.disk.ext4_tools import NOW, make_ext4
 from tests.disk.faults import Killed
 from tests.need import need
@@ -20,7 +20,7 @@ from tests.need import need
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.process import Command
+    from bangerbuild.host.process import Command
 
 MIB = 1 << 20
 EPOCH = 946_684_800

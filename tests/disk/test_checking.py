@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.disk import checking, growing, redo_log, tools, transaction
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.checking import CheckRoom, Readable, Skeletons
@@ -18,6 +17,7 @@ from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
+from bangerbuild.host import process
 from bangerbuild.tree import ALONE
 from tests.disk.damage import bitmap_of, command_debugfs, flip, leave_in_journal, place_of
 from tests.disk.ext4_tools import assert_clean, change_superblock, clone, debugfs, make_ext4, merge
@@ -81,7 +81,7 @@ def whole(disk: Path, room: Path, base: Path | None = None) -> Readable:
 
 def content(disk: Readable, guest: str) -> bytes | None:
     """What our own reader finds in it."""
-    with disk.opened(ALONE) as filesystem:
+    with disk.opened_filesystem(ALONE) as filesystem:
         return filesystem.read(guest)
 
 

@@ -168,7 +168,7 @@ def test_a_copy_that_fails_leaves_nothing_behind(
     assert not (tmp_path / "copy").exists()
 
 
-def test_a_file_that_becomes_shorter_meanwhile_is_an_error(
+def test_a_file_that_becomes_shorter_while_it_is_copied_is_an_error(
     sparse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "copy_file_range", lambda *_: 0)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.disk.opened import OpenedDisk
+
 
 @pytest.fixture
 def job(tmp_path: Path) -> Iterator[OneStep]:
@@ -43,11 +45,11 @@ def new(base: Base, directory: Path, name: str) -> NewStore:
 
 
 def content(name: str, *, text: bytes = b"") -> Layers[str, str]:
-    def shared(disk: Filesystem) -> str:
+    def shared(disk: OpenedDisk) -> str:
         disk.write_file("/shared", b"s" * 10_000)
         return "shared"
 
-    def own(disk: Filesystem, below: tuple[str, ...]) -> str:
+    def own(disk: OpenedDisk, below: tuple[str, ...]) -> str:
         disk.write_file("/etc/hostname", text or name.encode())
         disk.write_file("/etc/empty", b"")
         return f"own over {below}"

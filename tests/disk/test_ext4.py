@@ -14,7 +14,7 @@ from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import DiskMount, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, make_ext4
-from tests.disk.filesystems import SECOND, opened
+from tests.disk.filesystems import SECOND, make_node, opened
 from tests.need import need
 from tests.properties import SHARED_FIXTURES
 
@@ -28,7 +28,7 @@ def test_what_stands_at_the_target_is_replaced_and_its_other_names_are_untouched
         fs.make_symlink("/a", "/target")
         fs.write_file("/first", b"shared")
         fs.link("/b", "/first")
-        fs.make_node("/c", EntryType.FIFO)
+        make_node(fs, "/c", EntryType.FIFO)
         for name in "abc":
             fs.write_file(f"/{name}", b"new")
     assert_clean(disk)

@@ -19,6 +19,7 @@ from tests.disk.ext4_tools import (
     make_ext4,
     merge,
 )
+from tests.disk.filesystems import make_node
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +70,7 @@ def fill(blocks: Blocks) -> None:
         fs.make_symlink("/etc/short", "app")
         fs.make_symlink("/etc/long", LONG_TARGET)
         fs.write_file("/etc/short/through-link", b"x")
-        fs.make_node("/dev/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
+        make_node(fs, "/dev/null", EntryType.CHARACTER_DEVICE, mode=0o666, device=(1, 3))
         fs.link("/usr/big-too", "/usr/big")
         fs.set_xattr("/etc", "user.large", b"v" * 600)
         for i in range(200):

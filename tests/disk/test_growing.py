@@ -14,7 +14,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.growing import BeforeGrowth, note_beside, old_size, roll_back, undo_beside
 from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
-from bangerbuild.process import Command
+from bangerbuild.host.process import Command
 from tests.disk.ext4_tools import NOW, assert_clean, change_superblock, clone, debugfs
 from tests.disk.faults import Fault, Kill, Killed, running_on
 from tests.disk.growths import (
@@ -319,7 +319,7 @@ def test_a_growth_without_resize2fs_is_a_tool_error_and_changes_nothing(
     assert_alone(disk)
 
 
-# a disk that was used meanwhile
+# a disk that was used after the interruption
 
 
 def assert_refused(disk: Path) -> None:

@@ -254,7 +254,7 @@ def test_a_reader_that_stays_is_not_waited_for_for_ever(
     assert error.value.hint == "shut the VM down first"
 
 
-def test_who_opens_it_meanwhile_is_found_when_all_is_done(
+def test_who_opens_it_during_the_change_is_found_when_all_is_done(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with ExitStack() as stack:

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bangerbuild.disk.opened import OpenedDisk
+
 
 def shared(name: str, size_bytes: int = 0) -> SharedLayer[str]:
-    def make(disk: Filesystem) -> str:
+    def make(disk: OpenedDisk) -> str:
         disk.write_file("/last", name.encode())
         disk.write_file(f"/{name}", b"shared")
         return name
@@ -26,7 +28,7 @@ def shared(name: str, size_bytes: int = 0) -> SharedLayer[str]:
 
 
 def own(**files: bytes) -> OwnLayer[str, str]:
-    def make(disk: Filesystem, below: tuple[str, ...]) -> str:
+    def make(disk: OpenedDisk, below: tuple[str, ...]) -> str:
         for name, content in files.items():
             disk.write_file(f"/{name}", content)
         return "+".join(below)

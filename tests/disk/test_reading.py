@@ -15,7 +15,7 @@ from tests.disk.ext4_tools import assert_clean, debugfs
 if TYPE_CHECKING:
     from pathlib import Path
 
-from tests.disk.filesystems import SECOND, opened
+from tests.disk.filesystems import SECOND, make_node, opened
 
 
 def test_a_file_is_read_through_symlinks_and_none_only_where_nothing_is(disk: Path) -> None:
@@ -37,7 +37,7 @@ def test_a_stat_says_all_that_an_inode_knows(disk: Path) -> None:
     with opened(disk) as fs:
         fs.write_file("/f", b"abc", mode=0o4711, uid=70_001, gid=80_002, mtime_ns=5_000_000_000 * SECOND + 7)
         fs.make_symlink("/l", "f")
-        fs.make_node("/tty", EntryType.CHARACTER_DEVICE, device=(4, 300), mode=0o620)
+        make_node(fs, "/tty", EntryType.CHARACTER_DEVICE, device=(4, 300), mode=0o620)
         stat, link, tty = fs.stat("/f"), fs.stat("/l", follow=False), fs.stat("/tty")
     assert stat is not None
     assert (stat.type, stat.mode, stat.uid, stat.gid) == (EntryType.FILE, 0o4711, 70_001, 80_002)

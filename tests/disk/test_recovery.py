@@ -112,7 +112,7 @@ def test_an_empty_log_is_discarded(disk: Path) -> None:
     assert not path_beside(disk).exists()
 
 
-# a disk that was used meanwhile
+# a disk that was used after the interruption
 
 ELSEWHERE = 9 * CHUNK, b"a guest's"
 OVER_THE_PATCH = 5 * CHUNK + 600, b"a guest's"

@@ -10,7 +10,7 @@ import pytest
 
 from bangerbuild.disk import tools
 from bangerbuild.errors import ToolError
-from bangerbuild.process import Command, run
+from bangerbuild.host.process import Command, run
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.need import need
 

@@ -9,7 +9,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import make_ext4
-from tests.disk.filesystems import opened, refuse
+from tests.disk.filesystems import make_node, opened, refuse
 from tests.hostile.roots import debugfs_write
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def test_a_walk_meets_every_name_once_with_all_that_is_known(disk: Path) -> None
         fs.write_file("/b/file", b"content", mode=0o600, uid=1, xattrs={"user.x": b"y"})
         fs.link("/a", "/b/file")
         fs.make_symlink("/b/link", "../a")
-        fs.make_node("/dev", EntryType.BLOCK_DEVICE, device=(8, 1))
+        make_node(fs, "/dev", EntryType.BLOCK_DEVICE, device=(8, 1))
     with RawFile(disk) as blocks, Filesystem(blocks) as fs:
         entries = {}
         for entry in fs.walk():

@@ -20,8 +20,9 @@ from importlib import import_module
 from pathlib import Path
 
 import bangerbuild
-from bangerbuild import cli, pipeline, process
+from bangerbuild import cli, pipeline
 from bangerbuild.disk import libext2fs, tools
+from bangerbuild.host import process
 from bangerbuild.model.request import Request
 
 PR_SET_CHILD_SUBREAPER = 36

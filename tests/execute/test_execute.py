@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from bangerbuild import process, store
+from bangerbuild import store
 from bangerbuild.errors import FilesystemError, StoreError
+from bangerbuild.host import process
+from bangerbuild.host.process import Command
 from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Verb, Verdict
-from bangerbuild.process import Command
 from tests.execute.steps import artifacts, disk, outcomes, patch, step
 from tests.fakes import FakeDisk, FakeHost, FakeStep, RecordingReporter, built
 from tests.stores import is_as_published

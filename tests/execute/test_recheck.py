@@ -96,7 +96,7 @@ def test_what_a_guest_writes_while_its_disk_is_made_anew_is_not_lost(
     results = built(steps, path, forced=forced)
     assert outcomes(results)["root"] == "failed"
     assert isinstance(results[0].error, BusyError)
-    assert results[0].error.brief == "'root.cow' was changed by someone else meanwhile"
+    assert results[0].error.brief == "'root.cow' was changed by someone else since it was planned"
     assert artifacts(path) == {"root.cow": "root;patch;guest;"}
 
 
@@ -125,7 +125,7 @@ def test_what_a_guest_writes_to_a_disk_after_its_copy_was_made_is_not_lost(path:
     grown = CopiedDisk("root", (), ("root.cow",), "grown;", during=run_a_vm_on(path / "root.cow"))
     (result,) = built([grown], path)
     assert isinstance(result.error, BusyError)
-    assert result.error.brief == "'root.cow' was changed by someone else meanwhile"
+    assert result.error.brief == "'root.cow' was changed by someone else since it was planned"
     assert artifacts(path) == {"root.cow": "root;guest;"}
 
 

@@ -202,7 +202,7 @@ def after(event: threading.Event, answer: Answer, *, reached: threading.Event) -
 
 @contextlib.contextmanager
 def running(certificate: Path | None = None) -> Iterator[Server]:
-    """A server that runs meanwhile; with a certificate (and its key, in one file) it speaks TLS."""
+    """A server that runs in the context; with a certificate (and its key, in one file) it speaks TLS."""
     server = Server(0, "https" if certificate else "http")
     listener = ThreadingHTTPServer(("127.0.0.1", 0), type("Own", (Handler,), {"serving": server}))
     listener.daemon_threads = True

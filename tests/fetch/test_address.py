@@ -14,6 +14,8 @@ from bangerbuild.fetch.address import file_path, parse, shown
         ("https://me@example.org/a.tar", "https://example.org/a.tar"),
         ("https://me:pa@ss@example.org:8080/a@b.tar", "https://example.org:8080/a@b.tar"),
         ("https://example.org/a.tar?token=1&b=2#part", "https://example.org/a.tar?…"),
+        ("https://me:pa#ss@example.org/a.tar#part", "https://example.org/a.tar"),
+        ("https://me:pa?ss@example.org/a.tar?b", "https://example.org/a.tar?…"),
         ("https://example.org/a.tar#part?x", "https://example.org/a.tar"),
         ("https://example.org/?", "https://example.org/?"),
         ("https://me:word@[::1", "https://[::1"),

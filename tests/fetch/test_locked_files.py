@@ -1,4 +1,4 @@
-"""Files that are their own locks, which others rename and remove meanwhile."""
+"""Files that are their own locks, which others may rename and remove."""
 
 from __future__ import annotations
 

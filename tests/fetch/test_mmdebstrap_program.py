@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.errors import ToolError
 from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode, command, failure
+from bangerbuild.host import process
 
 
 @pytest.mark.parametrize(
@@ -94,3 +94,10 @@ def test_the_command_says_everything_and_lets_little_of_the_environment_in() -> 
     assert setup.startswith("--setup-hook=")
     assert customize.startswith("--customize-hook=")
     assert asked.env == {**known, "SOURCE_DATE_EPOCH": "7"}
+
+
+def test_no_message_shows_the_password_of_a_mirror() -> None:
+    suite = Suite("sid", mirror="http://me:word@mirror.example/debian")
+    asked = command(suite, Path("/out.tar"), mode="root", epoch=7, environ={})
+    assert suite.mirror in asked.argv
+    assert str(asked) == "mmdebstrap sid"

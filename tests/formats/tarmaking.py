@@ -8,13 +8,16 @@ import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.formats.archive import open_archive
+from bangerbuild.formats.archive import DEFAULT_LIMITS, open_archive
+from bangerbuild.formats.totals import measure
 from tests.need import lacking, need
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from bangerbuild.formats.limits import UnpackLimits
+    from bangerbuild.formats.totals import Totals
     from bangerbuild.tree import Entry
 
 END = bytes(1024)
@@ -47,6 +50,12 @@ def read_all(archive: Path) -> list[tuple[Entry, bytes]]:
 def entries_of(archive: Path) -> dict[str, Entry]:
     """Every entry by its path, without content."""
     return {entry.path: entry for entry, _ in read_all(archive)}
+
+
+def measure_archive(archive: Path, *, limits: UnpackLimits = DEFAULT_LIMITS) -> Totals:
+    """What a tarball needs in a filesystem; read to its end, and its content skipped."""
+    with open_archive(archive, limits=limits) as entries:
+        return measure(entries)
 
 
 def set_xattr(path: Path, name: str, value: bytes) -> None:

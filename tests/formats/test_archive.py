@@ -19,9 +19,9 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bangerbuild.formats.archive import measure_archive, open_archive
+from bangerbuild.formats.archive import open_archive
 from bangerbuild.tree import EntryType
-from tests.formats.tarmaking import END, entries_of, gnu_tar, member, read_all, set_xattr
+from tests.formats.tarmaking import END, entries_of, gnu_tar, measure_archive, member, read_all, set_xattr
 from tests.need import lacking, need
 
 if TYPE_CHECKING:

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.hostfile import (
     HostContent,
@@ -23,6 +22,7 @@ from bangerbuild.formats.hostfile import (
     stat_of,
     unreadable,
 )
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from pathlib import Path

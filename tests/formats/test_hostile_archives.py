@@ -16,9 +16,18 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.errors import SourceError
-from bangerbuild.formats.archive import measure_archive
 from bangerbuild.tree import EntryType
-from tests.formats.tarmaking import END, entries_of, header, member, padded, pax, read_all, with_checksum
+from tests.formats.tarmaking import (
+    END,
+    entries_of,
+    header,
+    measure_archive,
+    member,
+    padded,
+    pax,
+    read_all,
+    with_checksum,
+)
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -163,7 +172,7 @@ UNFIT = {
     "name longer than 255 bytes": pax([(b"path", b"d/" + b"n" * 256)]) + header(b"x"),
     "NUL byte": pax([(b"path", b"a\0b")]) + header(b"x"),
     "symlink whose text": header(b"x", kind=b"2"),
-    "of the unknown type b'Z'": header(b"x", kind=b"Z"),
+    "of the unknown type 'Z'": header(b"x", kind=b"Z"),
     "a volume header": header(b"label", kind=b"V"),
     "another volume": header(b"x", kind=b"M"),
     "an incremental backup": header(b"x", kind=b"D"),

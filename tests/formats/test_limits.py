@@ -13,9 +13,9 @@ import zstandard
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import sparse
-from bangerbuild.formats.archive import measure_archive, open_archive
+from bangerbuild.formats.archive import open_archive
 from bangerbuild.formats.limits import ENTRY_BYTES, FREE_BYTES, Budget, UnpackLimits
-from tests.formats.tarmaking import END, entries_of, header, member, pax, read_all
+from tests.formats.tarmaking import END, entries_of, header, measure_archive, member, pax, read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -130,8 +130,8 @@ def test_a_tarball_with_a_boot_sectors_mark_in_it_is_a_tarball() -> None:
         (b"", "empty"),
         (b"\0", "nothing but zeros"),
         (bytes(HEAD_BYTES), "nothing but zeros"),
-        (b"#!/bin/sh\necho", "something that begins with b'#!/bin/s'"),
-        (b"x", "something that begins with b'x'"),
+        (b"#!/bin/sh\necho", "something that begins with '#!/bin/s'"),
+        (b"x", "something that begins with 'x'"),
     ],
 )
 def test_what_nobody_knows_is_described_by_its_first_bytes(content: bytes, name: str) -> None:

@@ -90,7 +90,7 @@ def test_going_back_in_gzip_does_not_begin_anew(tmp_path: Path) -> None:
         assert counted.count < 3 * 60_000
 
 
-def test_what_is_gone_meanwhile_is_a_change(packed: UnpackedBytes, tmp_path: Path) -> None:
+def test_what_is_gone_when_it_is_read_is_a_change(packed: UnpackedBytes, tmp_path: Path) -> None:
     with (tmp_path / "packed").open("r+b") as file:
         file.truncate(50)
     with pytest.raises(SourceError, match="'it' changed while it was read"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 from dataclasses import replace
@@ -10,9 +11,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk.formats import FORMATS
+from bangerbuild.disk.formats.values import HostSetup
+from bangerbuild.launch import shell
 from bangerbuild.launch.attach import attach_script, detach_script
 from bangerbuild.launch.files import files
-from tests.launch.samples import DISKS_ONLY, PLAIN
+from tests.launch.samples import DISKS_ONLY, PLAIN, WEB
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -32,6 +35,41 @@ def test_a_raw_root_needs_nothing_attached_and_its_scripts_say_so(tmp_path: Path
     said = f"root.ext4 needs no device: there is nothing to {verb}\n"
     assert (done.returncode, done.stdout, done.stderr) == (0, said, "")
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+DIGESTS = {
+    ("web", "attach.sh"): "13e7872b3bc42fe1",
+    ("web", "detach.sh"): "d9b3009adeafb9b0",
+    ("plain", "attach.sh"): "ae563fe6c5eb36c9",
+    ("plain", "detach.sh"): "b239ca3c0221db3c",
+}
+"""Where one of them changes, `Launch.format` has to be raised: else the files of old stores stay."""
+
+
+@pytest.mark.parametrize("machine", [WEB, PLAIN])
+def test_the_scripts_of_a_machine_are_the_same_to_the_byte_as_ever(machine: Machine) -> None:
+    texts = {(machine.name, file.name): file.content for file in files(machine)[:2]}
+    digests = {key: hashlib.sha256(text.encode()).hexdigest()[:16] for key, text in texts.items()}
+    assert digests == {key: digest for key, digest in DIGESTS.items() if key[0] == machine.name}
+
+
+def test_a_set_up_that_needs_no_root_asks_for_none() -> None:
+    setup = HostSetup(
+        needs_root=False,
+        programs=(),
+        packages=(),
+        variables={},
+        functions="",
+        prepare="",
+        attach="ln -s root.x root.dev\n",
+        detach="rm root.dev\n",
+    )
+    machine = replace(PLAIN, root=replace(PLAIN.root, setup=setup))
+    attach = attach_script(machine)
+    assert "root" not in attach.splitlines()[2].replace("root.dev", "")
+    assert "id -u" not in attach
+    assert attach.endswith("}\n\nln -s root.x root.dev\n")
+    assert 'run attach.sh first"' in shell.attached_check(machine)
 
 
 ODD = "it's a $HOME"

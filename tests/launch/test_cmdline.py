@@ -16,9 +16,16 @@ def test_a_root_that_is_only_read_is_mounted_so() -> None:
     assert cmdline.with_root("quiet", is_read_only=True) == "quiet root=/dev/vda ro"
 
 
-def test_words_of_a_format_come_before_the_dashes_and_yield_to_what_is_declared() -> None:
-    words = ("init=/bin/join", "panic=5")
-    assert cmdline.with_words("panic=1 -- single", words) == "panic=1 init=/bin/join -- single"
+def test_words_of_a_format_come_last_before_the_dashes_as_the_kernel_takes_the_last_of_a_name() -> None:
+    words = ("init=/bin/join", "join.debug")
+    line = "init=/bin/busybox panic=1 -- single"
+    wanted = "init=/bin/busybox panic=1 init=/bin/join join.debug -- single"
+    assert cmdline.with_words(line, words) == wanted
+    assert cmdline.with_words("", words) == " ".join(words)
+
+
+def test_a_format_without_words_leaves_the_command_line_as_it_is() -> None:
+    assert cmdline.with_words(" quiet  splash ", ()) == " quiet  splash "
 
 
 def test_an_empty_command_line_gets_only_what_is_added() -> None:

@@ -81,7 +81,7 @@ def test_what_a_command_line_names_is_told_by_its_looks_and_its_content() -> Non
     [
         (b"QFI\xfb\0\0\0\3", "'x' is no source of an image but a qcow2 disk image"),
         (b"", "'x' is no source of an image but empty"),
-        (b"hello", "'x' is no source of an image but something that begins with b'hello'"),
+        (b"hello", "'x' is no source of an image but something that begins with 'hello'"),
     ],
 )
 def test_a_file_that_no_image_can_be_made_of_is_called_by_its_name(content: bytes, message: str) -> None:

@@ -9,22 +9,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import process, store
+from bangerbuild import store
 from bangerbuild.disk import in_use
 from bangerbuild.errors import SourceError, StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats.hostentry import TreeRules
+from bangerbuild.host import process
+from bangerbuild.host.process import Completed
 from bangerbuild.model import Source
 from bangerbuild.planning import host
 from bangerbuild.planning.host import LocalHost
-from bangerbuild.process import Completed
 from tests.need import need
 from tests.stores import held
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.process import Command
+    from bangerbuild.host.process import Command
 
 EPOCH = 946_684_800
 OLD_NS = 1_600_000_000_000_000_000

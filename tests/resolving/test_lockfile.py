@@ -138,16 +138,16 @@ def test_one_that_is_there_keeps_its_mode_and_a_symlink_to_it_stays(path: Path, 
     assert lockfile.read(path) == LockFile()
 
 
-def test_an_entry_that_somebody_else_has_changed_meanwhile_is_left_alone(path: Path) -> None:
+def test_an_entry_that_somebody_else_has_changed_since_is_left_alone(path: Path) -> None:
     path.write_text(TEXT)
     ours = LockFile({"image.b.kernel": LockEntry.of(URL, Pin(A))})
-    with pytest.raises(BusyError, match="was changed by someone else meanwhile") as caught:
+    with pytest.raises(BusyError, match="was changed by someone else since it was read") as caught:
         lockfile.write(path, LockFile(), ours)
     assert caught.value.hint == "run it again"
     assert path.read_text() == TEXT
 
 
-def test_what_somebody_else_has_added_meanwhile_stays(path: Path) -> None:
+def test_what_somebody_else_has_added_since_stays(path: Path) -> None:
     path.write_text(TEXT)
     ours = LockEntry.of(URL, Pin(B))
     lockfile.write(path, LockFile(), LockFile({"image.c.rootfs": ours}))
@@ -186,8 +186,8 @@ def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path
     [
         (CONFLICT, "not valid TOML: invalid statement (at line 4, column 1)"),
         (b"version = 1 # \xfc", "not UTF-8"),
-        ("", "its version is None, and this program reads 1"),
-        ("version = 2", "its version is 2, and this program reads 1"),
+        ("", "it states no version, and this program reads version 1"),
+        ("version = 2", "it is of version '2', and this program reads version 1"),
         (HEAD + "image = 1", "'image' is no table"),
         (HEAD + "image.a = 1", "'image.a' is no table"),
         (HEAD + "image.a.rootfs = 1", "'image.a.rootfs' is no table"),

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import pytest
-from click.testing import CliRunner
 
 from bangerbuild import sources
-from bangerbuild.cli import cli
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.errors import BangerError, SourceError
+from bangerbuild.errors import SourceError
+from bangerbuild.host.process import Program
 from bangerbuild.manifest import form
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources.bases import Elsewhere, Independent
-from bangerbuild.sources.source import Content, EntryTree, Program, required_pin
+from bangerbuild.sources.source import Content, EntryTree, required_pin
 from bangerbuild.tree import Entry, EntryType
 from tests.disk.ext4_tools import assert_clean, debugfs
+from tests.in_process import actions, document, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,20 +130,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(*arguments: str) -> tuple[int, str]:
-    """A command in this process, which has the registry with the new line: its exit code and its stdout."""
-    done = CliRunner().invoke(cli, arguments, standalone_mode=False)
-    if done.exception is None:
-        return int(done.return_value or 0), done.stdout
-    if not isinstance(done.exception, BangerError):
-        raise done.exception
-    return done.exception.exit_code, done.stdout
-
-
-def document(*arguments: str) -> Any:  # noqa: ANN401  # JSON
-    return json.loads(run(*arguments, "--json")[1])
-
-
 def guest_writes(disk: Path, name: str) -> None:
     """What a guest does to its root while it runs."""
     with (
@@ -152,10 +137,6 @@ def guest_writes(disk: Path, name: str) -> None:
         Filesystem(blocks, writable=True, now=1) as root,
     ):
         root.write_file(f"/{name}", b"kept\n")
-
-
-def actions() -> dict[str, str]:
-    return {action["id"]: action["action"] for action in document("plan")["actions"]}
 
 
 def test_its_table_is_validated(project: Path) -> None:
@@ -166,11 +147,13 @@ def test_its_table_is_validated(project: Path) -> None:
     assert run("validate")[0] == 3
 
 
-def test_it_is_built_locked_patched_verified_and_looked_into(project: Path) -> None:
+def test_it_is_locked_built_patched_verified_and_looked_into(project: Path) -> None:
     assert actions()["image.season.rootfs"] == "create"
-    assert run("apply")[0] == 0
+    assert not (project / "bangerbuild.lock").exists()
+    assert run("lock")[0] == 0
     locked = (project / "bangerbuild.lock").read_text()
     assert 'poem = "spring"\nsha256 = "' + digest(POEMS["spring"]) in locked
+    assert run("apply", "--locked")[0] == 0
     image = next((project / "build/images/season").glob("*/rootfs.ext4"))
     assert_clean(image)
     assert debugfs(image, "cat /poem").decode() == POEMS["spring"]

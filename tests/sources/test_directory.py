@@ -60,6 +60,22 @@ def test_a_command_line_names_any_directory_by_its_path(tmp_path: Path, tree: Pa
     assert DirectorySource.claims(str(tree))
     assert not DirectorySource.claims(str(tree / "etc/motd"))
     assert not DirectorySource.claims(str(tmp_path / "missing"))
+    assert not DirectorySource.claims("~no-such-user-here/a")
+    assert not DirectorySource.claims("a" * 300)
+
+
+def test_only_what_begins_with_a_tilde_is_in_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home/a").mkdir(parents=True)
+    (tmp_path / "~").mkdir()
+    (tmp_path / "~/b").mkdir()
+    assert [DirectorySource.claims(text) for text in ("~/a", "~/b", "./~/a", "./~/b")] == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 def test_its_entries_have_one_time_and_one_owner_however_often_they_are_walked(tree: Path) -> None:

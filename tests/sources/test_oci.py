@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from bangerbuild.formats.oci import reference
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.sources.oci import TRANSPORTS, OciKind
 from bangerbuild.sources.oci_archive import OciArchiveSource
@@ -51,6 +52,12 @@ def test_the_transport_tells_the_source_and_every_source_takes_the_same_keys(
 
 def test_each_transport_has_a_source() -> None:
     assert {parse_reference(text).transport for text in REFERENCES} == TRANSPORTS.keys()
+    assert set(reference.TRANSPORTS) == TRANSPORTS.keys()
+
+
+def test_the_kind_needs_the_programs_of_all_its_transports() -> None:
+    assert set(OciKind.programs) == {program for kind in TRANSPORTS.values() for program in kind.programs}
+    assert [program.name for program in OciKind.programs] == ["skopeo"]
 
 
 @pytest.mark.parametrize("text", REFERENCES)

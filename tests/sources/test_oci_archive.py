@@ -54,7 +54,7 @@ def test_importing_an_archive_takes_no_room_but_for_the_image(
 
 
 def allocated_bytes(top: Path) -> int:
-    """What all files below `top` take; whatever goes meanwhile may be left out."""
+    """What all files below `top` take; what is removed during the walk may be left out."""
     total = 0
     for directory, _, names in os.walk(top):
         for name in names:

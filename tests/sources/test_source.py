@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import observed
 from bangerbuild.errors import SourceError
+from bangerbuild.host import observed
 from bangerbuild.model import HostPath, Pin, Source
 from bangerbuild.sources.oci_registry import OciRegistrySource
 from bangerbuild.sources.source import lock_entry, pin_facts, pinned_content, required_pin, users_cache

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.manifest import form
-from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
+from bangerbuild.sources import BOOT_FILES, FILESYSTEMS, shown_words
 from tests.sources.building import problems
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.sources.source import SourceKind
+    from bangerbuild.sources.source import LockWords, SourceKind
 
 KINDS: dict[str, type[SourceKind]] = {**FILESYSTEMS, **BOOT_FILES}
 
@@ -43,3 +43,24 @@ def test_each_program_that_a_kind_needs_has_a_purpose_that_ends_a_sentence(kind:
         assert program.name
         assert program.purpose.split()[0].endswith("s")
         assert not program.purpose.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ({"url": "https://me:word@h/a.tar?key=1"}, {"url": "https://h/a.tar?…"}),
+        (
+            {"mmdebstrap": "sid", "packages": ["a", "b"], "mirror": "deb https://me:word@h/debian sid main"},
+            {"mmdebstrap": "sid", "packages": "a b", "mirror": "deb https://h/debian sid main"},
+        ),
+        (
+            {"mmdebstrap": "sid", "arguments": ["--aptopt=Acquire::http::Proxy=http://me:word@h/"]},
+            {"mmdebstrap": "sid", "arguments": "--aptopt=Acquire::http::Proxy=http://h/"},
+        ),
+        ({"oci": "docker://debian@sha256:0a"}, {"oci": "docker://debian@sha256:0a"}),
+        ({"tar": "a@b/c#d?e.tar"}, {"tar": "a@b/c#d?e.tar"}),
+        ({"unknown": "ftp://me:word@h/a?key=1"}, {"unknown": "ftp://h/a?…"}),
+    ],
+)
+def test_an_entry_of_the_lock_file_is_shown_without_secrets(words: LockWords, shown: dict[str, str]) -> None:
+    assert shown_words(words) == shown

@@ -11,6 +11,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import make_ext4
+from tests.disk.filesystems import make_node
 from tests.need import need
 from tests.projects import Disk, Project, write_tar
 
@@ -62,7 +63,7 @@ def write_precious(path: Path) -> dict[str, tuple[str, Found]]:
         for name, content in PRECIOUS.items():
             disk.write_file(name, content, mode=0o640, uid=1000, gid=100)
         disk.make_symlink("/precious/link", "thesis.tex", uid=1000)
-        disk.make_node("/precious/fifo", EntryType.FIFO, uid=1000)
+        make_node(disk, "/precious/fifo", EntryType.FIFO, uid=1000)
     return precious(path)
 
 

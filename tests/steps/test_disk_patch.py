@@ -19,8 +19,8 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError, SourceError
+from bangerbuild.host.process import Command
 from bangerbuild.model import Verb
-from bangerbuild.process import Command
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Fault, Host, Kill, Killed, running_on

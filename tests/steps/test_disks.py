@@ -55,9 +55,9 @@ def test_a_disk_is_told_with_its_base_where_it_stands_on_one(workspace: OneStep)
 
 
 def test_paths_are_the_guests(workspace: OneStep) -> None:
-    with disks.opened(workspace, "home", DiskMount("/root")) as disk:
+    with disks.opened_to_read(workspace, "home", DiskMount("/root")) as disk:
         assert disk.read("/root/notes") == b"home\n"
-    with disks.opened(workspace, "root", ALONE) as disk:
+    with disks.opened_to_read(workspace, "root", ALONE) as disk:
         assert disk.read("/etc/motd") == b"base\n"
 
 
@@ -65,7 +65,7 @@ def test_what_is_written_to_a_root_goes_to_its_store_and_not_to_its_image(worksp
     before = (workspace.staging / "base.ext4").read_bytes()
     with disks.opened_to_write(workspace, "root", ALONE) as disk:
         disk.write_file("/etc/motd", b"mine\n")
-    with disks.opened(workspace, "root", ALONE) as disk:
+    with disks.opened_to_read(workspace, "root", ALONE) as disk:
         assert disk.read("/etc/motd") == b"mine\n"
     with disks.opened_image(workspace, "base.ext4") as image:
         assert image.read("/etc/motd") == b"base\n"

@@ -225,7 +225,7 @@ def test_without_mke2fs_there_is_one_plain_error_that_names_the_package(
     debian: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     debian.write(TAR)
-    monkeypatch.setattr("bangerbuild.process.SEARCH_PATH", str(tmp_path))
+    monkeypatch.setattr("bangerbuild.host.process.SEARCH_PATH", str(tmp_path))
     with pytest.raises(ToolError) as caught:
         debian.apply()
     assert (caught.value.brief, caught.value.hint) == ("'mke2fs' is not installed", "apt install e2fsprogs")

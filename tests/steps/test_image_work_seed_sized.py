@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.steps.image_work_seed_sized import size_name
+from bangerbuild.errors import exact_size
 from tests.projects import write_tar
 from tests.steps.guest_disks import (
     GIB,
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 
 SEED, SEED_1G = "image.debian.work_seed", "image.debian.work_seed@1GiB"
-
-
-@pytest.mark.parametrize(
-    ("size_bytes", "name"),
-    [(16 * GIB, "16GiB"), (1536 * MIB, "1536MiB"), (4096, "4KiB"), (1 << 40, "1TiB"), (1000, "1000")],
-)
-def test_a_size_is_named_in_the_largest_unit_that_divides_it(size_bytes: int, name: str) -> None:
-    assert size_name(size_bytes) == name
 
 
 def test_a_grown_seed_holds_what_the_seed_holds_and_little_more_is_allocated(debian: Project) -> None:
@@ -59,7 +51,7 @@ def test_a_size_below_the_seeds_is_an_error_before_anything_is_copied(debian: Pr
     error = results[f"{SEED}@64MiB"].error
     assert error is not None
     size_bytes = made(debian).path.stat().st_size
-    assert error.brief == f"the work_seed of image 'debian' has {size_bytes} bytes, more than {64 * MIB}"
+    assert error.brief == f"the work_seed of image 'debian' has {exact_size(size_bytes)}, more than 64MiB"
     assert error.hint is not None
     assert "[vm.NAME.work]" in error.hint
     assert not (debian.store / "vms/web/work.ext4").exists()

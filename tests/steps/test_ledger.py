@@ -19,6 +19,7 @@ from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.steps import ledger, patching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 from tests.disk.ext4_tools import clone, make_ext4
+from tests.disk.filesystems import make_node
 from tests.projects import write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 
@@ -136,8 +137,8 @@ CHANGED: dict[str, Callable[[Filesystem], object]] = {
     "gone": lambda disk: disk.remove("/etc/app.conf"),
     "directory": lambda disk: (disk.remove("/etc/app.conf"), disk.make_directory("/etc/app.conf")),
     "symlink": lambda disk: disk.make_symlink("/etc/app.conf", "app.conf.d"),
-    "device": lambda disk: disk.make_node("/etc/app.conf", EntryType.CHARACTER_DEVICE, device=(1, 3)),
-    "fifo": lambda disk: disk.make_node("/etc/app.conf", EntryType.FIFO),
+    "device": lambda disk: make_node(disk, "/etc/app.conf", EntryType.CHARACTER_DEVICE, device=(1, 3)),
+    "fifo": lambda disk: make_node(disk, "/etc/app.conf", EntryType.FIFO),
     "parent gone": lambda disk: disk.remove("/etc", recursive=True),
     "parent a file": lambda disk: (disk.remove("/etc", recursive=True), disk.write_file("/etc", b"")),
     "parent a loop": lambda disk: (disk.remove("/etc", recursive=True), disk.make_symlink("/etc", "etc")),
@@ -312,7 +313,7 @@ def base(small: Path, tmp_path: Path) -> Iterator[Filesystem]:
     with as_guest(tmp_path / "base.ext4") as image:
         image.write_file("/etc/app.conf", LARGE, mode=0o600, uid=9, gid=9, xattrs={"user.of": b"the image"})
         image.make_symlink("/etc/link", "the/images", uid=3)
-        image.make_node("/etc/pipe", EntryType.FIFO)
+        make_node(image, "/etc/pipe", EntryType.FIFO)
     with RawFile(tmp_path / "base.ext4") as blocks, Filesystem(blocks) as image:
         yield image
 

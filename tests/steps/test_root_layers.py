@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import pytest
 import tomli_w
 
-from bangerbuild.disk import deduplication as disk_deduplication
+from bangerbuild.disk import deduplication
 from bangerbuild.disk.formats.snapshot import Snapshot
 from bangerbuild.errors import GuestPathError, SourceError
-from bangerbuild.execute import deduplication, workspace
+from bangerbuild.execute import job_template, workspace
 from bangerbuild.execute.recheck import Sources
 from tests.fakes import FakeHost
 from tests.manifests import KEY
@@ -104,7 +104,7 @@ def test_work_disks_that_differ_are_no_copies_of_each_other(site: Project) -> No
 def test_a_disk_that_holds_much_is_not_copied_from_another(
     site: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deduplication, "MOST_BYTES", 0)
+    monkeypatch.setattr(job_template, "MOST_BYTES", 0)
     site.write(HEAD + "".join(map(vm, "abcd")))
     site.build()
     for name in "abcd":
@@ -112,7 +112,7 @@ def test_a_disk_that_holds_much_is_not_copied_from_another(
 
 
 def test_a_large_tree_is_written_into_each_root(site: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(disk_deduplication, "MOST_BYTES", 0)
+    monkeypatch.setattr(deduplication, "MOST_BYTES", 0)
     site.write(HEAD + "".join(map(vm, "ab")))
     site.build()
     for name in "ab":

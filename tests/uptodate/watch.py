@@ -11,7 +11,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild import observed
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -18,12 +18,13 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import execute, graph, process, store
+from bangerbuild import execute, graph, store
 from bangerbuild.commands.verify import artifacts
 from bangerbuild.commands.verify.check import Check, CheckResult
 from bangerbuild.commands.verify.rebuild import rebuild
 from bangerbuild.disk.checking import CheckRoom, Skeletons
 from bangerbuild.errors import BusyError, StoreError
+from bangerbuild.host import process
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import known_pins, load_request

@@ -157,6 +157,6 @@ def _filesystem_faults(disk: checking.Readable) -> Iterator[str]:
 
 
 def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
-    with disk.opened(DiskMount(artifact.mount_point)) as filesystem:
+    with disk.opened_filesystem(DiskMount(artifact.mount_point)) as filesystem:
         for path in ledger.differing(filesystem, artifact.lines):
             yield f"{path} differs in the guest"

@@ -1,11 +1,11 @@
-"""What one check of one artifact came to.
+"""The result of one check of one artifact.
 
 A check has one of these names:
 
     use         nobody has the disk open
     artifact    it is there
     digest      what is ours has the bytes that were published
-    base        the image under a snapshot is there
+    base        the image that a root stands on is there
     filesystem  e2fsck finds nothing wrong
     files       what was written into the guest still reads as it was written
     rebuild     made again, it has the same bytes

@@ -35,23 +35,23 @@ def named(name: str) -> DiskFormat:
 
 
 def is_disk(artifact: str) -> bool:
-    """Whether a file of that name holds a filesystem, alone or with its base."""
+    """Whether a file of that name holds a filesystem, alone or with its base; also one that a user named."""
     return artifact.endswith(tuple(one.suffix for one in FORMATS.values()))
 
 
-def of_file(artifact: str) -> DiskFormat:
-    """The format of a disk of which only the file's name is known.
+def of_suffix(suffix: str) -> DiskFormat:
+    """The format whose files are named with that suffix.
 
     Raises:
-        StoreError: no format has files of such a name.
+        StoreError: there is none.
     """
-    found = [one for one in FORMATS.values() if artifact.endswith(one.suffix)]
-    if not found:
+    found = next((one for one in FORMATS.values() if one.suffix == suffix), None)
+    if found is None:
         raise StoreError(
-            f"'{artifact}' is a disk of no format that this version knows",
+            f"a disk in the store is a file '*{suffix}', which is of no format that this version knows",
             hint="the store was written by another version of bangerbuild: use that one",
         )
-    return max(found, key=lambda one: len(one.suffix))
+    return found
 
 
 def recognised(head: bytes) -> DiskFormat:

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.checking import CheckRoom, Readable
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import Attachment, Base, DiskJob, SizeRule, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.host.process import Program
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")
@@ -46,6 +47,10 @@ class DiskFormat(Protocol):
         """The programs and libraries whose version decides the bytes of a new root."""
 
     @property
+    def programs(self) -> tuple[Program, ...]:
+        """What attaching such a root runs on the host, for `doctor`; see `HostSetup`."""
+
+    @property
     def suffix(self) -> str:
         """How the names of such files end: a root's is `root` and this. No two formats have the same."""
 
@@ -71,12 +76,12 @@ class DiskFormat(Protocol):
             base: the path of its image, relative to that directory.
         """
 
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """Make a root that holds what its image holds.
 
         Args:
             base: the image.
-            target: a path at which nothing is yet.
+            disk: its path, at which nothing is yet, and the name that it will have in the store.
             size_bytes: as the manifest gives it, see `size`; None: as large as the image needs.
             job: whose it is.
 
@@ -97,7 +102,7 @@ class DiskFormat(Protocol):
         epoch: int,
         place: DiskMount,
         warn: Callable[[str], None] | None = None,
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk, to be read; nothing is touched.
 
         It is read as it will be once an interrupted change is mended and its journal replayed.
@@ -111,12 +116,12 @@ class DiskFormat(Protocol):
 
     def opened_to_write(
         self, disk: StoredDisk, place: DiskMount, job: DiskJob
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk in staging, which is this job's own."""
 
     def transaction(
         self, disk: StoredDisk, place: DiskMount, epoch: int
-    ) -> AbstractContextManager[Filesystem]:
+    ) -> AbstractContextManager[OpenedDisk]:
         """The filesystem on a disk where it lies, held by this job; committed at the clean end or not at all.
 
         Raises:

@@ -10,6 +10,8 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import checking, interrupted, layers, merging, unreplayed
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -18,7 +20,6 @@ from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")
@@ -71,7 +73,7 @@ class OnBlocks(DiskFormat, ABC):
         epoch: int,
         place: DiskMount,
         warn: Callable[[str], None] | None = None,
-    ) -> Iterator[Filesystem]:
+    ) -> Iterator[OpenedDisk]:
         with self._mended(disk) as blocks:
             journaled = _through_journal(blocks, warn)
             with Filesystem(journaled, now=epoch, allow_unclean=True, place=place) as filesystem:
@@ -91,7 +93,7 @@ class OnBlocks(DiskFormat, ABC):
 
     @contextmanager
     @override
-    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[Filesystem]:
+    def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[OpenedDisk]:
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
             blocks = self._named(file, disk, stack)
@@ -105,7 +107,7 @@ class OnBlocks(DiskFormat, ABC):
 
     @contextmanager
     @override
-    def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
+    def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[OpenedDisk]:
         with (
             self._changed(disk) as blocks,
             Filesystem(blocks, writable=True, now=epoch, place=place) as filesystem,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
+from typing_extensions import override
+
 from bangerbuild.disk import checking, clone, growing, interrupted, making, superblock, tools, unreplayed
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -12,7 +14,6 @@ from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError, FilesystemError
-from bangerbuild.overriding import override
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.host.process import Program
 
 
 class Raw(OnBlocks):
@@ -31,6 +33,7 @@ class Raw(OnBlocks):
     kind: ClassVar[str] = "root-raw"
     version: ClassVar[int] = 1
     tools: ClassVar[tuple[str, ...]] = making.TOOLS
+    programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".ext4"
     stands_on_base: ClassVar[bool] = False
     size: ClassVar[SizeRule] = SizeRule(
@@ -55,7 +58,7 @@ class Raw(OnBlocks):
         return file
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         base_bytes = base.path.stat().st_size
         size_bytes = size_bytes or base_bytes
         if size_bytes < base_bytes:
@@ -63,9 +66,9 @@ class Raw(OnBlocks):
                 f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
                 hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
             )
-        making.make_clone(base.path, target, job)
+        making.make_clone(base.path, disk.path, job)
         if size_bytes > base_bytes:
-            making.grow(target, size_bytes, job.epoch)
+            making.grow(disk.path, size_bytes, job.epoch)
 
     @contextmanager
     @override

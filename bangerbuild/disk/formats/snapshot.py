@@ -6,6 +6,8 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
+from typing_extensions import override
+
 from bangerbuild.disk import (
     checking,
     clone,
@@ -19,11 +21,11 @@ from bangerbuild.disk import (
 )
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats import snapshot_device
 from bangerbuild.disk.formats.on_blocks import OnBlocks
-from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule, SnapshotDevice
+from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError
-from bangerbuild.overriding import override
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.host.process import Program
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")
@@ -46,6 +49,7 @@ class Snapshot(OnBlocks):
     kind: ClassVar[str] = "root-overlay"
     version: ClassVar[int] = 2
     tools: ClassVar[tuple[str, ...]] = ()
+    programs: ClassVar[tuple[Program, ...]] = snapshot_device.PROGRAMS
     suffix: ClassVar[str] = ".cow"
     stands_on_base: ClassVar[bool] = True
     size: ClassVar[SizeRule] = SizeRule(
@@ -63,7 +67,8 @@ class Snapshot(OnBlocks):
     @override
     def attachment(self, root: str, base: str) -> Attachment:
         """No VMM knows such stores, so the kernel's device is made of it."""
-        return Attachment((Drive(ATTACHED_ROOT),), SnapshotDevice(root, base))
+        setup = snapshot_device.setup(root, base)
+        return Attachment((Drive(ATTACHED_ROOT),), "a snapshot of its image", setup)
 
     @override
     def over(self, file: Blocks, disk: StoredDisk, stack: ExitStack) -> Blocks:
@@ -82,10 +87,10 @@ class Snapshot(OnBlocks):
         _merge(cast("SnapshotStore", blocks), base_of(disk).path, target)
 
     @override
-    def make(self, base: Base, target: Path, size_bytes: int | None, job: DiskJob) -> None:  # it takes little
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """The store is empty."""
         base_bytes = base.path.stat().st_size
-        overlay.make_file(target, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
+        overlay.make_file(disk.path, base_bytes, capacity_bytes=size_bytes, base_name=base.name)
 
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:

@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.host.process import Program
+
 T = TypeVar("T")
 
 ATTACHED_ROOT = "root.dev"
-"""The symlink in a VM's directory that attach.sh makes to the device it sets up."""
+"""The symlink in a VM's directory that attach.sh makes to what it sets up."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,38 @@ class Drive:
     image_type: str = "raw"
     """What QEMU and cloud-hypervisor call the format of the file. It is never guessed."""
     is_read_only: bool = False
+    options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """What else a VMM is told of the disk: `{"cloud-hypervisor": {"backing_files": "on"}}`.
+
+    The VMM is named as in `Attachment.refusals`, the option as that VMM names it.
+    """
 
 
 @dataclass(frozen=True)
-class SnapshotDevice:
-    """A dm-snapshot device that attach.sh sets up as `ATTACHED_ROOT`; setting it up needs root."""
+class HostSetup:
+    """What has to be set up on the host before a VMM can use a root: the parts of attach.sh and detach.sh.
 
-    store: str
-    """The exception store's file name in the VM's directory."""
-    base: str
-    """The image's path relative to that directory."""
+    The parts are lines of POSIX sh, run in the VM's directory under `set -eu`, in the order of the fields. In
+    all of them `$vm` is the VM's name, and `fail MESSAGE` ends the script. attach.sh leaves a symlink to what
+    it has set up, `ATTACHED_ROOT`, and detach.sh removes it; where that is done already, they do nothing.
+    """
+
+    needs_root: bool
+    """Whether the scripts have to be run as root; they refuse anybody else then."""
+    programs: tuple[Program, ...]
+    """What the scripts run beside what every host has; each is looked for before anything is done."""
+    packages: tuple[str, ...]
+    """Where those programs come from."""
+    variables: Mapping[str, str]
+    """Shell variables that the parts use, by name; quoted by who writes the script."""
+    functions: str
+    """Definitions for all that follows."""
+    prepare: str
+    """What both scripts do first, once the programs are found."""
+    attach: str
+    """The rest of attach.sh."""
+    detach: str
+    """The rest of detach.sh."""
 
 
 @dataclass(frozen=True)
@@ -117,9 +141,11 @@ class Attachment:
 
     drives: tuple[Drive, ...]
     """The first is the one that the kernel mounts; a disk that the guest writes to is the last."""
-    device: SnapshotDevice | None = None
-    """What has to be set up before, as root; None: nothing."""
+    about: str = "a disk of its own"
+    """What the root is; ends the sentence "the root of the VM is …"."""
+    setup: HostSetup | None = None
+    """What has to be set up before; None: nothing, any user can start the VM."""
     kernel_words: tuple[str, ...] = ()
-    """What the kernel's command line gets beside `root=`, such as `init=/bin/join`."""
+    """What the kernel's command line gets beside `root=`, such as `init=/bin/join`, whatever is declared."""
     refusals: Mapping[str, str] = field(default_factory=dict)
     """VMMs that can't use such a root (`firecracker`, `cloud-hypervisor`, `qemu`), and why."""

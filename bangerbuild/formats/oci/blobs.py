@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from bangerbuild import sizes
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, readable_size
 from bangerbuild.formats.hostfile import unreadable
 from bangerbuild.formats.oci.layout_files import DAMAGED_HINT
 
@@ -86,7 +85,7 @@ def open_blob(layout: OciLayout, blob: Descriptor, written: str) -> Iterator[Ope
 def read_blob(layout: OciLayout, blob: Descriptor, written: str, *, limit_bytes: int) -> bytes:
     """Read a whole blob into memory; SourceError also if it is larger than `limit_bytes`."""
     if blob.size_bytes > limit_bytes:
-        found, most = sizes.readable(blob.size_bytes), sizes.readable(limit_bytes)
+        found, most = readable_size(blob.size_bytes), readable_size(limit_bytes)
         raise SourceError(f"'{written}' has {found}; {most} is the most that is read")
     with open_blob(layout, blob, written) as opened:
         return opened.file.read(limit_bytes)

@@ -66,7 +66,7 @@ def resolve(archive: TarLayout, tag: str | None, platform: Platform, *, written:
         )
     name = f"{written}: {DOCKER_MANIFEST}"
     items = parse_documents(read_document(archive, DOCKER_MANIFEST, name), name)
-    return _Resolver(archive, platform, written).image(_chosen(items, tag, written))
+    return _ArchiveResolver(archive, platform, written).image(_chosen(items, tag, written))
 
 
 def _chosen(items: Sequence[Document], tag: str | None, written: str) -> Document:
@@ -105,7 +105,7 @@ def _listed(items: Sequence[Document]) -> str:
     return f"it has {quoted_list(names[:_NAMES_SHOWN])}{more}"
 
 
-class _Resolver:
+class _ArchiveResolver:
     def __init__(self, archive: TarLayout, platform: Platform, written: str) -> None:
         self._archive = archive
         self._wanted = platform

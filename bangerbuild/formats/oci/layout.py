@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild import sizes
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import SourceError, readable_size
 from bangerbuild.formats.oci import mediatypes
 from bangerbuild.formats.oci.blobs import Descriptor, blob_name, check_present, read_blob
 from bangerbuild.formats.oci.candidates import Candidate, choose
@@ -65,10 +64,10 @@ def resolve(layout: OciLayout, tag: str | None, platform: Platform, *, written: 
     Raises:
         SourceError: it is no layout, is damaged, or has no such image.
     """
-    return _Resolver(layout, platform, written).image(tag)
+    return _IndexResolver(layout, platform, written).image(tag)
 
 
-class _Resolver:
+class _IndexResolver:
     def __init__(self, layout: OciLayout, platform: Platform, written: str) -> None:
         self._layout = layout
         self._wanted = platform
@@ -188,7 +187,7 @@ def read_document(layout: OciLayout, name: str, written: str) -> bytes:
     with layout.open_file(name, written) as opened:
         data = opened.file.read(DOCUMENT_BYTES_MAX + 1)
     if len(data) > DOCUMENT_BYTES_MAX:
-        raise SourceError(f"'{written}' has more than {sizes.readable(DOCUMENT_BYTES_MAX)}")
+        raise SourceError(f"'{written}' has more than {readable_size(DOCUMENT_BYTES_MAX)}")
     return data
 
 

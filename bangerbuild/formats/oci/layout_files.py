@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
-from bangerbuild import observed
+from typing_extensions import override
+
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, compression_of
 from bangerbuild.formats.digest import stat_key
@@ -19,7 +20,7 @@ from bangerbuild.formats.slices import PlainBytes, part_of
 from bangerbuild.formats.tarindex import read_index
 from bangerbuild.formats.tarstream import TarStream
 from bangerbuild.formats.unpacked_bytes import UnpackedBytes
-from bangerbuild.overriding import override
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -43,7 +43,7 @@ class Origin(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class _Leaf:
+class _MergedLeaf:
     """A name that is no directory. Names with the same origin are hard links."""
 
     layer: int
@@ -53,12 +53,12 @@ class _Leaf:
 
 
 @dataclass(slots=True, eq=False)
-class _Directory:
+class _MergedDirectory:
     layer: int
     """The last layer with an entry for it, or for anything inside it."""
     origin: Origin | None = None
     """The member whose attributes it has; None: it has no entry of its own."""
-    names: dict[str, _Leaf | _Directory] = field(default_factory=dict)
+    names: dict[str, _MergedLeaf | _MergedDirectory] = field(default_factory=dict)
     cleared: int = -1
     """The last layer that removed everything that lower layers put inside."""
 
@@ -67,7 +67,7 @@ class Merge:
     """The tree while layers are applied, the lowest first; `put` gets each entry of a layer in order."""
 
     def __init__(self) -> None:
-        self._root = _Directory(0)
+        self._root = _MergedDirectory(0)
         self._layer = self._member = -1
 
     def next_layer(self) -> None:
@@ -100,12 +100,12 @@ class Merge:
 
         The member is None for an empty directory without an entry of its own.
         """
-        pending: list[tuple[str, _Leaf | _Directory]] = [("", self._root)]
+        pending: list[tuple[str, _MergedLeaf | _MergedDirectory]] = [("", self._root)]
         while pending:
             path, node = pending.pop()
-            if node.origin is not None or (path and isinstance(node, _Directory) and not node.names):
+            if node.origin is not None or (path and isinstance(node, _MergedDirectory) and not node.names):
                 yield node.origin, path
-            if isinstance(node, _Directory):
+            if isinstance(node, _MergedDirectory):
                 start = f"{path}/" if path else ""
                 below = [(f"{start}{name}", node.names[name]) for name in reversed(node.names)]
                 pending += below if path else [at for at in below if not at[0].startswith(_AUFS)]
@@ -122,24 +122,24 @@ class Merge:
             directory.names[name] = leaf
             return
         there = directory.names.get(name)
-        if not isinstance(there, _Directory):
-            there = directory.names[name] = _Directory(self._layer)
+        if not isinstance(there, _MergedDirectory):
+            there = directory.names[name] = _MergedDirectory(self._layer)
         there.layer, there.origin = self._layer, origin
 
-    def _leaf(self, entry: Entry, origin: Origin) -> _Leaf | None:
+    def _leaf(self, entry: Entry, origin: Origin) -> _MergedLeaf | None:
         """The node for an entry; None for a directory."""
         if entry.type is EntryType.DIRECTORY:
             return None
         if entry.type is not EntryType.HARD_LINK:
             symlink = entry.target if entry.type is EntryType.SYMLINK else None
-            return _Leaf(self._layer, origin, symlink)
+            return _MergedLeaf(self._layer, origin, symlink)
         *above, name = entry.target.split("/")
         directory = self._found(above)
         there = directory.names.get(name) if directory else None
-        if not isinstance(there, _Leaf):
+        if not isinstance(there, _MergedLeaf):
             what = "is a directory" if there or not entry.target else "is not there"
             raise FormatError(f"is a hard link to '{entry.target}', which {what}")
-        return _Leaf(self._layer, there.origin._replace(is_own=False), there.symlink)
+        return _MergedLeaf(self._layer, there.origin._replace(is_own=False), there.symlink)
 
     def _remove(self, above: Sequence[str], name: str, entry: Entry) -> None:
         removed = name.removeprefix(_WHITEOUT)
@@ -156,7 +156,7 @@ class Merge:
             directory.cleared = self._layer
             self._hide(directory, directory.names)
 
-    def _hide(self, directory: _Directory, names: Iterable[str]) -> None:
+    def _hide(self, directory: _MergedDirectory, names: Iterable[str]) -> None:
         """Remove names of lower layers; names of this layer, and the directories above them, stay."""
         pending = [(directory, name) for name in names]
         while pending:
@@ -164,27 +164,27 @@ class Merge:
             node = above.names[name]
             if node.layer < self._layer:
                 del above.names[name]
-            elif isinstance(node, _Directory) and node.cleared < self._layer:
+            elif isinstance(node, _MergedDirectory) and node.cleared < self._layer:
                 node.cleared = self._layer
                 if node.origin is not None and node.origin.layer < self._layer:
                     node.origin = None
                 pending += [(node, below) for below in node.names]
 
-    def _found(self, parts: Sequence[str]) -> _Directory | None:
-        directory: _Directory | _Leaf | None = self._root
+    def _found(self, parts: Sequence[str]) -> _MergedDirectory | None:
+        directory: _MergedDirectory | _MergedLeaf | None = self._root
         for part in self._followed(parts):
-            directory = directory.names.get(part) if isinstance(directory, _Directory) else None
-        return directory if isinstance(directory, _Directory) else None
+            directory = directory.names.get(part) if isinstance(directory, _MergedDirectory) else None
+        return directory if isinstance(directory, _MergedDirectory) else None
 
-    def _made(self, followed: Sequence[str]) -> _Directory:
+    def _made(self, followed: Sequence[str]) -> _MergedDirectory:
         """The directory at a path without symlinks; it and its parents are made if missing."""
         directory = self._root
         for part in followed:
             below = directory.names.get(part)
-            if isinstance(below, _Leaf):
+            if isinstance(below, _MergedLeaf):
                 raise FormatError(f"lies below '{part}', which is no directory")
             if below is None:
-                below = directory.names[part] = _Directory(self._layer)
+                below = directory.names[part] = _MergedDirectory(self._layer)
             below.layer = self._layer
             directory = below
         return directory
@@ -192,7 +192,7 @@ class Merge:
     def _followed(self, parts: Sequence[str]) -> list[str]:
         """The path with all symlinks resolved; a missing component counts as a directory."""
         left = list(reversed(parts))
-        trail: list[tuple[str, _Leaf | _Directory | None]] = []
+        trail: list[tuple[str, _MergedLeaf | _MergedDirectory | None]] = []
         symlinks = 0
         while left:
             part = left.pop()
@@ -200,8 +200,8 @@ class Merge:
                 del trail[-1:]
             elif part not in _NO_NAMES:
                 above = trail[-1][1] if trail else self._root
-                node = above.names.get(part) if isinstance(above, _Directory) else None
-                if not isinstance(node, _Leaf) or node.symlink is None:
+                node = above.names.get(part) if isinstance(above, _MergedDirectory) else None
+                if not isinstance(node, _MergedLeaf) or node.symlink is None:
                     trail.append((part, node))
                     continue
                 symlinks += 1

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from bangerbuild.errors import SourceError
 
 LAYOUT, OCI_ARCHIVE, DOCKER_ARCHIVE, REGISTRY = "oci", "oci-archive", "docker-archive", "docker"
-_FILES = (LAYOUT, OCI_ARCHIVE, DOCKER_ARCHIVE)
 _DEFAULT_REGISTRY, _DEFAULT_TAG = "docker.io", "latest"
 _OFFICIAL = "library"
 _REGISTRY_START = "docker://"
@@ -22,6 +21,9 @@ _NAME_BYTES_MAX = 255
 _LAYOUT_TAG = re.compile("[A-Za-z0-9]+(?:(?:[-._:@/+]|--)[A-Za-z0-9]+)*")
 """The image specification's grammar for `org.opencontainers.image.ref.name`."""
 _ARCHIVE_TAG = re.compile("@[0-9]+|[A-Za-z0-9][-A-Za-z0-9_.:/@]*")
+_FILE_TAGS = {LAYOUT: _LAYOUT_TAG, OCI_ARCHIVE: _LAYOUT_TAG, DOCKER_ARCHIVE: _ARCHIVE_TAG}
+"""The transports that name a path, each with the grammar of the tag behind it."""
+TRANSPORTS = (REGISTRY, *_FILE_TAGS)
 _HOST = re.compile(r"(?:\[[0-9a-fA-F:]+\]|[A-Za-z0-9](?:[-A-Za-z0-9.]*[A-Za-z0-9])?)(?::[0-9]+)?")
 _COMPONENT = re.compile("[a-z0-9]+(?:(?:[.]|__?|-+)[a-z0-9]+)*")
 _TAG = re.compile("[A-Za-z0-9_][-A-Za-z0-9_.]{0,127}")
@@ -33,7 +35,7 @@ class Reference:
     """A reference to one image."""
 
     transport: str
-    """`oci`, `oci-archive`, `docker-archive` or `docker`."""
+    """One of `TRANSPORTS`."""
     name: str
     """The path as written, or the registry with the repository: `docker.io/library/debian`."""
     tag: str | None = None
@@ -61,7 +63,7 @@ def parse_reference(text: str) -> Reference:
         SourceError: it is no reference; the hint shows the syntax.
     """
     transport, colon, rest = text.partition(":")
-    if colon and transport in _FILES:
+    if colon and transport in _FILE_TAGS:
         return _file_reference(text, transport, rest)
     if text.startswith(_REGISTRY_START):
         return _registry_reference(text, text.removeprefix(_REGISTRY_START))
@@ -84,8 +86,7 @@ def _file_reference(text: str, transport: str, rest: str) -> Reference:
     path, colon, tag = rest.partition(":")
     if not path or "\0" in path:
         raise SourceError(f"'{text}' names no file", hint=f"write it like '{transport}:PATH:TAG'")
-    grammar = _LAYOUT_TAG if transport != DOCKER_ARCHIVE else _ARCHIVE_TAG
-    if colon and not grammar.fullmatch(tag):
+    if colon and not _FILE_TAGS[transport].fullmatch(tag):
         raise SourceError(
             f"'{text}' has a tag that is none: '{tag}'",
             hint="a tag begins with a letter or digit; a path can't have ':' in it",

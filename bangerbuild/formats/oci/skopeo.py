@@ -11,11 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import process
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.candidates import choose, listed
 from bangerbuild.formats.oci.documents import parse_document
-from bangerbuild.process import Command
+from bangerbuild.host import process
+from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
-    from bangerbuild.process import Completed
+    from bangerbuild.host.process import Completed
 
 RETRIES = 3
 """After 1, 2 and 4 seconds; skopeo retries only temporary errors."""
@@ -41,7 +41,7 @@ _MESSAGE = re.compile(r'^time=\S+ level=(\w+) msg="(.*)"\n?', re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class _Failure:
+class _SkopeoFailure:
     pattern: str
     """Matched against skopeo's error output."""
     brief: str
@@ -50,42 +50,46 @@ class _Failure:
 
 
 _FAILURES = (
-    _Failure("toomanyrequests", "can't be fetched: its registry was asked too often", "wait, or log in"),
-    _Failure(
+    _SkopeoFailure(
+        "toomanyrequests", "can't be fetched: its registry was asked too often", "wait, or log in"
+    ),
+    _SkopeoFailure(
         "no image found in (manifest|image) (list|index)|choosing image",
         "has no image for the platform",
         "say which with `platform`",
     ),
-    _Failure(
+    _SkopeoFailure(
         r"manifest unknown|name unknown|\b404\b",
         "is not there: its registry knows no such name, tag or digest",
     ),
-    _Failure("permission denied", "can't be fetched: a file or directory may not be read or written"),
-    _Failure(
+    _SkopeoFailure("permission denied", "can't be fetched: a file or directory may not be read or written"),
+    _SkopeoFailure(
         r"unauthorized|authentication required|access to the resource is denied|username/password"
         r"|no basic auth|\b40[13]\b",
         "is not there, or only for those who log in",
         "is the name right? if it is private: `skopeo login REGISTRY`",
     ),
-    _Failure("no such host|server misbehaving", "can't be fetched: its registry has no address"),
-    _Failure("connection refused", "can't be fetched: nothing answers where its registry should be"),
-    _Failure(
+    _SkopeoFailure("no such host|server misbehaving", "can't be fetched: its registry has no address"),
+    _SkopeoFailure("connection refused", "can't be fetched: nothing answers where its registry should be"),
+    _SkopeoFailure(
         "server gave HTTP response to HTTPS client",
         "can't be fetched: its registry speaks http and not https",
         "if that is as it must be: `insecure = true` for it in registries.conf(5)",
     ),
-    _Failure(
+    _SkopeoFailure(
         "x509: |tls: ",
         "can't be fetched: its registry's certificate is not trusted",
         "put its authority into /etc/containers/certs.d/REGISTRY/ca.crt",
     ),
-    _Failure(
+    _SkopeoFailure(
         "loading trust policy",
         "can't be fetched: skopeo finds no policy of what to trust",
         "apt install golang-github-containers-common",
     ),
-    _Failure("i/o timeout|deadline exceeded|EOF|connection reset", "can't be fetched: the connection broke"),
-    _Failure("no space left", "can't be fetched: there is no space left"),
+    _SkopeoFailure(
+        "i/o timeout|deadline exceeded|EOF|connection reset", "can't be fetched: the connection broke"
+    ),
+    _SkopeoFailure("no space left", "can't be fetched: there is no space left"),
 )
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.commands import verify
 from bangerbuild.errors import ManifestError, StoreError, ToolError, UsageError
+from bangerbuild.host import process
 from tests.commands.verify.verified import DB, MANNER, SEED, WEB, Verified, artifacts, ignore
 from tests.disk.damage import flip, leave_in_journal, place_of
 from tests.steps.guest_disks import IMAGE, as_guest

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats import FORMATS, RAW
 from bangerbuild.errors import StoreError
+from bangerbuild.launch.files import VMMS
 from bangerbuild.manifest import form
+from tests.disk.formats.toy import Delta, Toy
+
+if TYPE_CHECKING:
+    from bangerbuild.disk.formats.format import DiskFormat
 
 
 def test_the_schema_names_the_formats_of_the_registry() -> None:
@@ -25,16 +31,37 @@ def test_no_two_formats_share_what_tells_them_apart(what: str) -> None:
     assert len({getattr(one, what) for one in FORMATS.values()}) == len(FORMATS)
 
 
-@pytest.mark.parametrize(("file", "name"), [("vms/web/root.cow", "snapshot"), ("vms/web/data.ext4", "raw")])
-def test_a_file_name_tells_the_format(file: str, name: str) -> None:
-    assert formats.of_file(file).name == name
-    assert formats.is_disk(file)
+@pytest.mark.parametrize("one", [*FORMATS.values(), Toy(), Delta()], ids=lambda one: one.name)
+def test_what_a_format_says_to_vmms_it_says_to_those_that_there_are(one: DiskFormat) -> None:
+    attachment = one.attachment(f"root{one.suffix}", "../../image.ext4")
+    told = {name for drive in attachment.drives for name in drive.options}
+    assert told | attachment.refusals.keys() <= {vmm.name for vmm in VMMS}
 
 
-def test_what_no_format_knows_is_of_another_version() -> None:
+@pytest.mark.parametrize("one", [*FORMATS.values(), Toy(), Delta()], ids=lambda one: one.name)
+def test_the_doctor_knows_of_every_program_that_setting_a_root_up_runs(one: DiskFormat) -> None:
+    setup = one.attachment(f"root{one.suffix}", "../../image.ext4").setup
+    assert one.programs == (setup.programs if setup else ())
+    for program in one.programs:
+        assert program.purpose.split()[0].endswith("s")
+        assert not program.purpose.endswith(".")
+
+
+@pytest.mark.parametrize(("suffix", "name"), [(".cow", "snapshot"), (".ext4", "raw")])
+def test_a_suffix_tells_the_format(suffix: str, name: str) -> None:
+    assert formats.of_suffix(suffix).name == name
+    assert formats.is_disk(f"vms/web/root{suffix}")
+
+
+def test_a_users_copy_of_a_disk_is_a_disk_by_the_end_of_its_name() -> None:
+    assert formats.is_disk("vms/web/root.before.cow")
+
+
+@pytest.mark.parametrize("suffix", ["", ".qed", ".before.cow"])
+def test_what_no_format_knows_is_of_another_version(suffix: str) -> None:
+    with pytest.raises(StoreError, match=rf"a file '\*{suffix}', which is of no format"):
+        formats.of_suffix(suffix)
     assert not formats.is_disk("vms/web/root.qed")
-    with pytest.raises(StoreError, match=r"'vms/web/root\.qed' is a disk of no format"):
-        formats.of_file("vms/web/root.qed")
     with pytest.raises(StoreError, match="has the format 'qed', which this version does not know"):
         formats.named("qed")
 

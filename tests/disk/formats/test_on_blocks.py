@@ -160,7 +160,7 @@ def test_e2fsck_gets_a_copy_that_is_replayed(raw: Path, tmp_path: Path, *, leave
 
 def test_its_size_is_made_and_grown_through_a_raw_copy(raw: Path, desk: Desk) -> None:
     toy = StoredDisk(desk.staging / "root.toy", "root.toy")
-    TOY.make(Base(raw, "base.ext4"), toy.path, None, desk)
+    TOY.make(Base(raw, "base.ext4"), toy, None, desk)
     TOY.grow(toy, 32 << 20, desk)
     assert TOY.size_of(toy.path) == 32 << 20
     assert debugfs(judged(toy), "cat /f") == b"o" * 4096

@@ -78,7 +78,7 @@ def test_a_disk_cut_short_is_refused(desk: Desk) -> None:
 def test_a_root_is_a_clone_of_its_image(desk: Desk) -> None:
     image = make_ext4(desk.staging / "image.ext4")
     before = write_precious(image)
-    RAW.make(Base(image, "image.ext4"), desk.staging / "root.ext4", None, desk)
+    RAW.make(Base(image, "image.ext4"), StoredDisk(desk.staging / "root.ext4", "root.ext4"), None, desk)
     assert precious(desk.staging / "root.ext4") == before
 
 
@@ -86,7 +86,7 @@ def test_a_root_is_grown_to_its_size(desk: Desk) -> None:
     image = make_ext4(desk.staging / "image.ext4")
     before = write_precious(image)
     root = desk.staging / "root.ext4"
-    RAW.make(Base(image, "image.ext4"), root, 128 * MIB, desk)
+    RAW.make(Base(image, "image.ext4"), StoredDisk(root, "root.ext4"), 128 * MIB, desk)
     assert filesystem_bytes(root) == root.stat().st_size == 128 * MIB
     assert precious(root) == before
 
@@ -94,7 +94,9 @@ def test_a_root_is_grown_to_its_size(desk: Desk) -> None:
 def test_a_root_smaller_than_its_image_is_refused(desk: Desk) -> None:
     image = make_ext4(desk.staging / "image.ext4")
     with pytest.raises(FilesystemError, match="is too small for its image"):
-        RAW.make(Base(image, "image.ext4"), desk.staging / "root.ext4", 32 * MIB, desk)
+        RAW.make(
+            Base(image, "image.ext4"), StoredDisk(desk.staging / "root.ext4", "root.ext4"), 32 * MIB, desk
+        )
     assert not (desk.staging / "root.ext4").exists()
 
 

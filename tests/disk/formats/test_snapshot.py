@@ -9,7 +9,7 @@ import pytest
 from bangerbuild.disk import deduplication
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import FORMATS
-from bangerbuild.disk.formats.values import Attachment, Base, Drive, SnapshotDevice, StoredDisk
+from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnLayer, SharedLayer
 from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
 
 SNAPSHOT = FORMATS["snapshot"]
 OTHER = "images/other/rootfs.ext4"
@@ -44,9 +44,9 @@ def base(desk: Desk) -> Base:
 @pytest.fixture
 def root(desk: Desk, base: Base) -> StoredDisk:
     """A new, empty one."""
-    path = desk.staging / "root.cow"
-    SNAPSHOT.make(base, path, None, desk)
-    return StoredDisk(path, path.name, base)
+    disk = StoredDisk(desk.staging / "root.cow", "root.cow", base)
+    SNAPSHOT.make(base, disk, None, desk)
+    return disk
 
 
 @contextmanager
@@ -59,11 +59,11 @@ def merged(desk: Desk, root: StoredDisk) -> Iterator[Path]:
 
 
 def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[str, str]:
-    def write_shared(disk: Filesystem) -> str:
+    def write_shared(disk: OpenedDisk) -> str:
         disk.write_file("/shared", shared.encode())
         return shared
 
-    def write_own(disk: Filesystem, below: tuple[str, ...]) -> str:
+    def write_own(disk: OpenedDisk, below: tuple[str, ...]) -> str:
         disk.write_file("/name", name.encode())
         return ", ".join(below)
 
@@ -73,7 +73,9 @@ def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[s
 
 def test_its_device_is_set_up_as_root_and_given_to_the_vmm() -> None:
     attachment = SNAPSHOT.attachment("root.cow", "../image.ext4")
-    assert attachment == Attachment((Drive("root.dev"),), SnapshotDevice("root.cow", "../image.ext4"))
+    assert (attachment.drives, attachment.about) == ((Drive("root.dev"),), "a snapshot of its image")
+    assert attachment.setup is not None
+    assert attachment.setup.needs_root
 
 
 def test_layers_are_written_and_say_what_they_returned(desk: Desk, root: StoredDisk) -> None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.oci.blobs import Descriptor
     from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
-    from bangerbuild.process import Command
+    from bangerbuild.host.process import Command
     from bangerbuild.sources.source import FetchContext
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import observed, process
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import hostfile
 from bangerbuild.formats.directory import walk_directory
 from bangerbuild.formats.hostentry import TreeRules
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
-from bangerbuild.manifest.home import expanded
-from bangerbuild.observed import Observations
+from bangerbuild.host import observed, process
+from bangerbuild.host.home import expanded
+from bangerbuild.host.observed import Observations
 from bangerbuild.resolving import lockfile
 
 

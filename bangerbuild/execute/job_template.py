@@ -1,4 +1,4 @@
-"""Jobs that make the same disk: two do the work, and the others copy what came of it.
+"""Make equal disks once: the output of one job is kept as a template, and other jobs copy it.
 
 Work disks of one seed with the same keys and files are such. What it costs to copy is what the file holds, so
 of a file that holds much no template is made.

@@ -1,4 +1,4 @@
-"""What a run looks at on this host, noted by the functions that look.
+"""Record the paths that a run reads on this host; the functions that read a path note it here.
 
 Every function of a low level that reads a host file, lists a directory or looks for a program calls `note`,
 `note_link` or `look` first. So new code that reads through them is noted without doing anything for it. Where
@@ -58,7 +58,7 @@ class Observations(Generic[T]):
 
 @contextmanager
 def unrecorded() -> Iterator[None]:
-    """Note nothing meanwhile: what is read now can't change what is planned."""
+    """Note nothing until the context ends: what is read in it can't change what is planned."""
     before = _recorder.set(None)
     try:
         yield

@@ -1,10 +1,10 @@
-"""Home directories: `~` and `~name` at the start of a path."""
+"""Replace `~` and `~name` at the start of a path by the home directory of a user."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from bangerbuild import observed
+from bangerbuild.host import observed
 
 USERS = "/etc/passwd"
 """What user names are looked up in."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk.template import FileTemplate
-from bangerbuild.execute import deduplication
-from bangerbuild.execute.deduplication import JobOutput, JobTemplate, deduplication_key, template
+from bangerbuild.execute import job_template
+from bangerbuild.execute.job_template import JobOutput, JobTemplate, deduplication_key, template
 from bangerbuild.model import Action, Recipe, Verb
 from tests.fakes import FakeDisk
 
@@ -84,7 +84,7 @@ def test_the_second_job_leaves_what_it_made_and_others_copy_it(tmp_path: Path) -
 
 def test_of_a_file_that_holds_much_nothing_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "work.ext4"
-    path.write_bytes(os.urandom(deduplication.MOST_BYTES + 4096))
+    path.write_bytes(os.urandom(job_template.MOST_BYTES + 4096))
     with template() as left:
         for _ in range(3):
             offer(left, path)

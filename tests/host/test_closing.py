@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bangerbuild.closing import Closing
+from bangerbuild.host.closing import Closing
 
 
 class Door(Closing):

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import IO, TYPE_CHECKING, cast
 
-from bangerbuild import observed, sizes
-from bangerbuild.errors import ToolError
+from bangerbuild.errors import ToolError, readable_size
+from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -40,7 +40,20 @@ PACKAGES = {
     "resize2fs": "e2fsprogs",
     "tune2fs": "e2fsprogs",
     "dumpe2fs": "e2fsprogs",
+    "losetup": "mount",
+    "blockdev": "util-linux",
+    "flock": "util-linux",
 }
+"""Debian's names of packages that are not called as their programs."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that a kind of source or of disk format needs on the host, for `doctor`."""
+
+    name: str
+    purpose: str
+    """Ends the sentence "this program …"."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +69,11 @@ class Command:
     """The program is ended if it prints more."""
     memory_bytes: int | None = None
     """The address space that it may use; beyond it, allocations in the program fail."""
+    label: str | None = None
+    """What messages call it where its arguments may hold a password; None: as a shell would take it."""
 
     def __str__(self) -> str:
-        return shlex.join(self.argv)
+        return self.label or shlex.join(self.argv)
 
 
 @dataclass(frozen=True)
@@ -203,4 +218,4 @@ def _collect(command: Command, fd: int, deadline: float) -> bytes:
                 return bytes(output)
             output += piece
             if len(output) > command.output_bytes:
-                raise ToolError(f"'{command}' printed more than {sizes.readable(command.output_bytes)}")
+                raise ToolError(f"'{command}' printed more than {readable_size(command.output_bytes)}")

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild import observed
-from bangerbuild.manifest import home
-from bangerbuild.manifest.home import expanded
+from bangerbuild.host import home, observed
+from bangerbuild.host.home import expanded
 
 
 def test_a_tilde_is_the_home_of_who_runs_it_or_of_who_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

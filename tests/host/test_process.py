@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import process
 from bangerbuild.errors import ToolError
-from bangerbuild.process import Command, run
+from bangerbuild.host import process
+from bangerbuild.host.process import Command, run
 from tests.conftest import PROJECT
 from tests.waiting import PATIENCE_SECONDS
 
@@ -154,7 +154,7 @@ def test_ending_all_programs_ends_those_that_other_threads_wait_for(fifo: Path) 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_program_dies_with_the_one_that_started_it(fifo: Path, number: signal.Signals) -> None:
     code = (
-        "from bangerbuild.process import Command, run\n"
+        "from bangerbuild.host.process import Command, run\n"
         f"run(Command(('sh', '-c', 'echo $$ > {fifo}; exec sleep {FOREVER}')))"
     )
     parent = subprocess.Popen(

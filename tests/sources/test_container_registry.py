@@ -17,7 +17,7 @@ from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import Platform
 from bangerbuild.formats.oci.reference import Reference, parse_reference
 from bangerbuild.model import Pin
-from bangerbuild.sources import registry
+from bangerbuild.sources import container_registry
 from tests.formats.oci.making import (
     CONFIG,
     INDEX,
@@ -85,12 +85,12 @@ def cache(tmp_path: Path) -> Iterator[Cache]:
 
 def asked(server: Registry, tag: str, platform: Platform = AMD64) -> tuple[Reference, Pin]:
     reference = parse_reference(server.name(f"app:{tag}"))
-    return reference, registry.ask(reference, platform, FakeMeans())
+    return reference, container_registry.ask(reference, platform, FakeMeans())
 
 
 def brought(reference: Reference, pin: Pin, cache: Cache, means: FakeMeans | None = None) -> OciImage:
     """The image in the layout that is made; all its layers are there."""
-    with registry.layout(reference, pin, cache, means or FakeMeans()) as layout:
+    with container_registry.layout(reference, pin, cache, means or FakeMeans()) as layout:
         image = resolve(
             DirectoryLayout(layout), None, AMD64 if pin.platform == "linux/amd64" else ARM64, written="it"
         )
@@ -169,7 +169,7 @@ def test_offline_an_image_of_which_something_is_missing_is_refused_by_name(
 def test_offline_no_registry_is_asked() -> None:
     reference = parse_reference("docker://127.0.0.1:9/app:1")
     with pytest.raises(OfflineError, match="the network is not used") as caught:
-        registry.ask(reference, AMD64, FakeMeans(offline=True))
+        container_registry.ask(reference, AMD64, FakeMeans(offline=True))
     assert caught.value.hint == "run it once without --offline; `bangerbuild lock` keeps the answer"
 
 

@@ -1,0 +1,94 @@
+"""Paths of artifacts, such as `vms/web/root.cow`: what they are made of, and how they are put together."""
+
+from __future__ import annotations
+
+import re
+
+from bangerbuild.model.fingerprint import FINGERPRINT_LENGTH
+from bangerbuild.model.ids import StepId
+
+TOPS = {"vm": "vms", "image": "images"}
+"""The directory of the store that has the artifacts of each table's steps."""
+VM_FILES = f"{TOPS['vm']}/*/*"
+"""A pattern of all files of VMs in a store."""
+IMAGE_DIRECTORIES = f"{TOPS['image']}/*/*"
+"""A pattern of all directories of images in a store; see `is_image_directory` for which of them are ours."""
+OWNERS_DIRECTORIES = tuple(f"{top}/*" for top in TOPS.values())
+"""Patterns of the directories of VMs and of images, see `directory_of`."""
+
+_NAME = "[a-z0-9][a-z0-9_-]*"
+_IMAGE_DIRECTORY = f"{TOPS['image']}/{_NAME}/[0-9a-f]{{{FINGERPRINT_LENGTH}}}"
+_VMS_FILE = re.compile(rf"{TOPS['vm']}/({_NAME})/[^/]+")
+_IMAGES_FILE = re.compile(
+    rf"{TOPS['image']}/({_NAME})/(?:[0-9a-f]{{{FINGERPRINT_LENGTH}}}|{{fingerprint}})/[^/]+"
+)
+_NAMED_DIRECTORY = re.compile(rf"{_IMAGE_DIRECTORY}(?=/)".encode())
+
+
+class ArtifactPath(str):
+    """The path of an artifact, relative to its store.
+
+    It is text wherever users meet it. A VM's is `vms/NAME/FILE`. An image's is
+    `images/NAME/FINGERPRINT/FILE`, as each recipe has a directory of its own.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def vm(cls, name: str, file: str) -> ArtifactPath:
+        """The path of a VM's file."""
+        return cls(f"{TOPS['vm']}/{name}/{file}")
+
+    @classmethod
+    def image(cls, name: str, file: str) -> ArtifactPath:
+        """The path of an image's file, for `Step.outputs`: the fingerprint is yet to be put in."""
+        return cls(f"{TOPS['image']}/{name}/{{fingerprint}}/{file}")
+
+    @property
+    def owner(self) -> StepId:
+        """The VM or image that it belongs to, `vm.web`; empty if it is no artifact's path."""
+        if found := _VMS_FILE.fullmatch(self):
+            return StepId(f"vm.{found[1]}")
+        found = _IMAGES_FILE.fullmatch(self)
+        return StepId(f"image.{found[1]}" if found else "")
+
+    @property
+    def table(self) -> str:
+        """`vm` or `image`; empty if it is no artifact's path."""
+        return self.owner.table
+
+    @property
+    def directory(self) -> str:
+        """All but the file's name."""
+        return self.rpartition("/")[0]
+
+    @property
+    def image_directory(self) -> str | None:
+        """The directory of an image that it lies in; None if it is no image's."""
+        return self.directory if is_image_directory(self.directory) else None
+
+    @property
+    def file(self) -> str:
+        """The file's name."""
+        return self.rpartition("/")[2]
+
+    @property
+    def suffix(self) -> str:
+        """What follows the file's first name, dots included: `.upper.ext4` of `root.upper.ext4`."""
+        _, dot, rest = self.file.partition(".")
+        return f"{dot}{rest}"
+
+
+def directory_of(owner: StepId) -> str:
+    """The directory of all artifacts of a VM or image."""
+    return f"{TOPS[owner.table]}/{owner.name}"
+
+
+def is_image_directory(path: str) -> bool:
+    """Whether a path in the store is that of a directory that only an image's artifacts lie in."""
+    return re.fullmatch(_IMAGE_DIRECTORY, path) is not None
+
+
+def named_image_directories(content: bytes) -> frozenset[str]:
+    """The directories of images that a text names paths in, wherever in it."""
+    return frozenset(found.decode() for found in _NAMED_DIRECTORY.findall(content))
