@@ -17,6 +17,7 @@ import contextlib
 import sqlite3
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import durable
 from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
 from bangerbuild.store.contents import Store
@@ -76,7 +77,7 @@ def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> I
 
 
 def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contextlib.ExitStack) -> Store:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    durable.make_directory(path, 0o700)
     (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
     make_staging(path)
     is_ours = db.exists(path)
