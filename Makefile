@@ -4,12 +4,12 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	content drills hostile
+	content drills hostile powercut
 
 BENCH := nothing vms tarball crowded digest overlay work_disk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check bench clean
+.PHONY: help demo test quick check powercut bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -23,7 +23,7 @@ test: ## everything: lint, types, all tests, Debian and busybox machines booted 
 	@$(MAKE) --no-print-directory check
 	$(PYTEST)
 
-quick: ## a few minutes: no apt, no drills, and of the machines only test_boot's are booted
+quick: ## a few minutes: no apt, no drills, no power cuts, and of the machines only test_boot's are booted
 	@tools/setup quick
 	@$(MAKE) --no-print-directory check
 	$(PYTEST) $(addprefix --ignore=tests/,$(SLOW))
@@ -32,6 +32,10 @@ check:
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
+	@tools/setup test
+	$(BIN)/python -m tests.powercut
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test

@@ -1,7 +1,7 @@
 """Build and check the dependency graph of steps, select parts of it, and render it. Does no I/O.
 
-An edge leads from an input to the step that reads it. Every step is a node, with the step object under
-`step`.
+An edge leads from an input to the step that reads it, and from a step to one that waits for it. Every step is
+a node, with the step object under `step`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def build(steps: Iterable[Step]) -> Graph:
             raise GraphError(f"two steps are called '{step.id}'")
         graph.add_node(step.id, step=step)
     for step in all_steps(graph):
-        for step_id in step.inputs:
+        for step_id in (*step.inputs, *step.waits_for):
             if step_id not in graph:
                 raise GraphError(f"step '{step.id}' needs '{step_id}', which no step makes")
             graph.add_edge(step_id, step.id)

@@ -124,7 +124,10 @@ class GuestSymlink:
 
 @dataclass(frozen=True)
 class GuestRemoval:
-    """No such name: removed if it is there. Only the last component may hold a glob (`*`, `?`)."""
+    """No such name: removed if it is there, a directory with all that is in it.
+
+    Only the last component may hold a glob (`*`, `?`).
+    """
 
     path: str
 

@@ -41,6 +41,7 @@ class FakeStep:
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
 
+    waits_for: tuple[str, ...] = field(default=(), metadata={"recipe": False}, kw_only=True)
     id: str = field(metadata={"recipe": False})
     inputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     outputs: tuple[str, ...] = field(default=(), metadata={"recipe": False})
@@ -81,6 +82,9 @@ class FakeStep:
 
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
         return Preview(self.diffs)
+
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002  # of a fake nobody need know
+        return ()
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if self.changes:

@@ -59,6 +59,7 @@ memory = 1073741824
 hostname = "web"
 ssh_authorized_keys = ["~/.ssh/id_ed25519.pub"]
 drop_mounts = ["/home", "/var"]
+keep_mounts = ["/boot/efi", "UUID=0a3407de"]
 
 [vm.web.root]
 format = "snapshot"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import pipeline, store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.model.request import Request, RunOptions
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.fakes import RecordingReporter

@@ -77,7 +77,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"disk", "errors", "host", "model"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
-    "resolving": {"declared", "epoch", "errors", "host", "model", "planning", "sources", "store"},
+    "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
     "sources": {"disk", "errors", "fetch", "formats", "host", "kernel", "model", "tree"},
     "steps": {
         "declared",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import readable_size
@@ -103,7 +103,7 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:
     record = store.records.get(step_id)
-    base = record.facts.get("base") if record else None
+    base, size_bytes = (record.facts.get(key) if record else None for key in ("base", "size_bytes"))
     path = store.path / artifact
     try:
         found = path.stat()
@@ -113,7 +113,7 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
         artifact,
         step_id,
         state,
-        found.st_size,
+        found.st_size if size_bytes is None else cast("int", size_bytes),
         found.st_blocks * 512,
         str(base) if base is not None else None,
         may_be_used and in_use.holder(path) is not None,

@@ -21,6 +21,10 @@ Times: TypeAlias = Literal["fixed", "host"]
 """Whether a file's mtime is told from its content, or the host's."""
 
 
+WORK_LABEL = "work"
+"""The label of a work disk's filesystem; that of a data disk is its name."""
+
+
 @dataclass(frozen=True)
 class Image:
     """`[image.NAME]`."""
@@ -148,6 +152,8 @@ class VM:
     authorized_keys: tuple[str, ...] = ()
     """Public keys, one line each, read from their files."""
     drop_mounts: tuple[str, ...] = ("/home", "/var")
+    keep_mounts: tuple[str, ...] = ()
+    """Targets, and sources of swap, such as `/dev/sda2` and `UUID=…`."""
     root: Root = field(default_factory=Root)
     work: Work | None = None
     """None: no work disk. It is there if the image has a seed or a size is given, unless `work = false`."""
@@ -157,6 +163,16 @@ class VM:
     files: tuple[InlineFile, ...] = ()
     file_syncs: tuple[FileSync, ...] = ()
     mounts: tuple[Mount, ...] = ()
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether root is to log in by a key."""
+        return bool(self.authorized_keys)
+
+    @property
+    def disk_labels(self) -> tuple[str, ...]:
+        """The labels of the disks beside the root, in the order in which they are attached."""
+        return (*((WORK_LABEL,) if self.work else ()), *(disk.name for disk in self.disks))
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from bangerbuild.disk.located import open_named
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.overlay import OverlayStore
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.host.closing import Closing
 
@@ -34,8 +34,9 @@ class ParsedBase(Closing):
         self.blocks = blocks
         self.base: Blocks = blocks
         self.chunks: dict[int, bytes] | None = None
-        if isinstance(blocks, SnapshotStore):
+        if isinstance(blocks, OverlayStore):
             self.base, self.chunks = blocks.base, dict(blocks.changed_chunks())
+        self.size_bytes = blocks.size_bytes
         self.superblock = read_superblock(blocks, writable=True)
         self.sound: set[int] = set()
         """Directories that the first store has looked at for all."""
@@ -45,7 +46,7 @@ class ParsedBase(Closing):
 
     def fits(self, blocks: Blocks) -> bool:
         """Whether a disk is as it was parsed: a store over the base that holds the changes and no more."""
-        if not isinstance(blocks, SnapshotStore) or blocks.base is not self.base:
+        if not isinstance(blocks, OverlayStore) or blocks.base is not self.base:
             return False
         return blocks.started_with is self.chunks and blocks.exceptions == len(self.chunks or ())
 

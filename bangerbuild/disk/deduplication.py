@@ -16,7 +16,6 @@ from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.layers import Written
-from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.template import StoreTemplate, locate
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, OwnLayer
+    from bangerbuild.disk.overlay import OverlayStore
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")
@@ -35,10 +35,14 @@ MOST_BYTES = 8 << 20
 
 @dataclass(frozen=True)
 class NewStore:
-    """An empty store that is to be filled."""
+    """An empty file over a base that is to be filled."""
 
+    kind: type[OverlayStore]
+    """Of which format it is."""
     disk: StoredDisk
     base: Base
+    parsed: ParsedBase
+    """What it starts as: its base, or that with a filesystem that has grown."""
     place: DiskMount
     """Where the guest mounts it."""
 
@@ -61,7 +65,7 @@ class _Template(Generic[W]):
 
 def fill(new: NewStore, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
     """Fill a new store from a template; the digest of its file is told to the job."""
-    key = new.base.path, new.place, content.shared_key
+    key = new.kind, new.base.path, new.parsed.size_bytes, new.place, content.shared_key
     with job.using(key, lambda: _base_layer(new, content, job)) as base:
         own_key = key, content.own.template_key(base.parsed.superblock.block_bytes)
         with job.using(own_key, lambda: _template(new, content.own, base, job)) as template:
@@ -85,9 +89,8 @@ def _parsed(base: Base) -> Iterator[ParsedBase]:
 
 @contextmanager
 def _base_layer(new: NewStore, content: Layers[S, W], job: DiskJob) -> Iterator[_BaseLayer[S]]:
-    base = parsed_base(new.base, job)
-    with _store_in_memory(new, base, job) as store:
-        with _opened(new, base, store, job) as filesystem:
+    with _store_in_memory(new, new.parsed, job) as store:
+        with _opened(new, new.parsed, store, job) as filesystem:
             written = layers.write_shared(filesystem, content)
         with ParsedBase(store) as parsed:
             yield _BaseLayer(parsed, written)
@@ -110,15 +113,16 @@ def _template(
 
 
 @contextmanager
-def _store_in_memory(new: NewStore, parsed: ParsedBase, job: DiskJob) -> Iterator[SnapshotStore]:
+def _store_in_memory(new: NewStore, parsed: ParsedBase, job: DiskJob) -> Iterator[OverlayStore]:
     path = job.staging / f"{new.disk.path.name}.template"
-    with SnapshotStore.create(parsed.base, path, durable=False, base_name=new.base.name) as store:
+    with new.kind.create(parsed.base, path, base_name=new.base.name, durable=False) as store:
         path.unlink()  # the open file is enough
         store.name = new.disk.name  # the job that asks first hears what is wrong
+        store.resize(parsed.size_bytes)
         if parsed.chunks is not None:
             store.start_with(parsed.chunks)
         yield store
 
 
-def _opened(new: NewStore, parsed: ParsedBase, store: SnapshotStore, job: DiskJob) -> Filesystem:
+def _opened(new: NewStore, parsed: ParsedBase, store: OverlayStore, job: DiskJob) -> Filesystem:
     return Filesystem(store, writable=True, now=job.epoch, place=new.place, parsed=parsed)

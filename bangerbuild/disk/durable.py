@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import os
 from typing import TYPE_CHECKING
@@ -43,6 +44,33 @@ def _syncfs() -> Callable[[int], int]:
     """`syncfs(2)`, which Python has no name for."""
     function: Callable[[int], int] = ctypes.CDLL(None, use_errno=True).syncfs
     return function
+
+
+def make_directory(path: Path, mode: int) -> None:
+    """Make a directory and its missing parents, so that a power cut leaves none of them without its name.
+
+    Raises:
+        OSError: it can't be made, or not be written.
+    """
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    path.mkdir(mode=mode, parents=True, exist_ok=True)
+    for directory in missing:
+        sync_name(directory)
+
+
+def sync_name(path: Path) -> None:
+    """Wait until the name of a file or directory is on the disk, where the user's own directory allows that.
+
+    It may be one that is written and not read, or on a filesystem that can't sync directories.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    try:
+        sync_one(path.parent)
+    except OSError as err:
+        if err.errno not in {errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP}:
+            raise
 
 
 def sync_one(path: Path | str) -> None:

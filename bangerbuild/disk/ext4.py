@@ -10,6 +10,7 @@ import functools
 from io import BytesIO
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, Self, TypeVar
 
+from bangerbuild.disk import labelling
 from bangerbuild.disk.content import FileData
 from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
 from bangerbuild.disk.located import open_named
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.content import Extents
+    from bangerbuild.disk.labelling import Labels
 
 NO_XATTR = (EA_NO_SPACE, MISSING_EA_FEATURE)
 """The codes of attributes that a filesystem can't hold."""
@@ -97,6 +99,7 @@ class Filesystem(FileReader):
         self.writable = writable
         self.place = place
         self.nodes = Nodes(self._handle, blocks, self.superblock, now, sound)
+        self._labels: Labels | None = None
         self._open = True
         self._spoiled = False
 
@@ -140,9 +143,31 @@ class Filesystem(FileReader):
         """Set the filesystem's label, at most 16 bytes."""
         self._handle.set_label(label.encode())
 
+    def label_with(self, labels: Labels | None) -> None:
+        """Give what is written from now on a label each, and this disk's root one if it has none."""
+        self._labels = labels
+        if labels is not None and self.place.mount_point != "/":
+            self._label_unlabelled(ROOT_INO, self.place.mount_point)
+
+    def _label_unlabelled(self, ino: int, path: str) -> None:
+        if self._labels is not None:
+            labelling.label_unlabelled(self.nodes, self._labels, ino, path)
+
+    def _label(self, path: str, kind: EntryType) -> Mapping[str, bytes]:
+        """The label of what is to be written, as an attribute."""
+        if self._labels is None:
+            return {}
+        return labelling.label_of(self.nodes, self._labels, self._target(path), kind)
+
+    def _make_parent(self, parent: int, name: bytes, path: str) -> int:
+        """Make a missing parent, mode 0755, owner root."""
+        ino = self.nodes.make_parent(parent, name)
+        self._label_unlabelled(ino, path)
+        return ino
+
     def _target(self, path: str) -> ResolvedPath:
         """The location for a new name; missing parents are made, mode 0755, owner root."""
-        rules = Rules(make_directory=self.nodes.make_parent, place=self.place)
+        rules = Rules(make_directory=self._make_parent, place=self.place)
         found = resolve(self.nodes, ROOT_INO, path, rules)
         if found is None:  # pragma: no cover - only without make_directory
             raise GuestPathError(f"'{path}' has no parent")
@@ -198,12 +223,18 @@ class Filesystem(FileReader):
         )
         if size is None:
             raise ValueError("a stream's size_bytes must be given")
+        label = self._label(path, EntryType.FILE)
         place = self._clear(path)
         inode = self.nodes.new(EntryType.FILE, mode, uid, gid, mtime_ns)
         ino = self.nodes.claim(place.directory, inode)
         self.nodes.write_content(ino, inode, FileData(path, stream, size, data_extents))
-        self._set_xattrs(path, ino, xattrs or {})
-        self.nodes.add_name(place.directory, place.name, ino, EntryType.FILE)
+        self._finish(place, path, ino, EntryType.FILE, {**label, **(xattrs or {})})
+
+    def _finish(  # where, what and which, each by its name
+        self, place: ResolvedPath, path: str, ino: int, kind: EntryType, xattrs: Mapping[str, bytes]
+    ) -> None:
+        self._set_xattrs(path, ino, xattrs)
+        self.nodes.add_name(place.directory, place.name, ino, kind)
 
     def _set_xattrs(self, path: str, ino: int, xattrs: Mapping[str, bytes]) -> None:
         for name in sorted(xattrs):
@@ -239,9 +270,10 @@ class Filesystem(FileReader):
             if self.nodes.kind(place.ino) is not EntryType.DIRECTORY:
                 raise GuestPathError(f"'{path}' is in the way in '{self.name}': it is no directory")
             return
+        given = {**self._label(path, EntryType.DIRECTORY), **(xattrs or {})}
         inode = self.nodes.new(EntryType.DIRECTORY, mode, uid, gid, mtime_ns)
         ino = self.nodes.make_directory(place.directory, place.name, inode)
-        self._set_xattrs(path, ino, xattrs or {})
+        self._set_xattrs(path, ino, given)
 
     @_changes
     def make_symlink(
@@ -251,11 +283,12 @@ class Filesystem(FileReader):
         text = target.encode(errors="surrogateescape")
         if not 0 < len(text) < self.superblock.block_bytes or b"\0" in text:
             raise GuestPathError(f"'{path}' can't be a symlink of {len(text)} bytes")
+        label = self._label(path, EntryType.SYMLINK)
         place = self._clear(path)
         inode = self.nodes.new(EntryType.SYMLINK, 0o777, uid, gid, mtime_ns)
         ino = self.nodes.claim(place.directory, inode)
         self.nodes.write_target(ino, inode, text)
-        self.nodes.add_name(place.directory, place.name, ino, EntryType.SYMLINK)
+        self._finish(place, path, ino, EntryType.SYMLINK, label)
 
     @_changes
     def link(self, path: str, existing: str) -> None:
@@ -319,7 +352,9 @@ class Filesystem(FileReader):
         Raises:
             GuestPathError: nothing is there.
         """
-        ino = self._existing(path, follow=follow).ino
+        found = self._existing(path, follow=follow)
+        ino = found.ino
+        self._label_unlabelled(ino, found.path)
         inode = self.nodes.inode(ino)
         for field, value in (("mode", mode), ("uid", uid), ("gid", gid), ("mtime_ns", mtime_ns)):
             if value is not None:

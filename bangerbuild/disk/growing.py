@@ -104,13 +104,16 @@ def _resize(disk: Path, name: str, size_bytes: int, epoch: int) -> None:
     _make_undo(undo_beside(disk))
     os.truncate(disk, size_bytes)
     run(tools.resize2fs(disk, size_bytes=size_bytes, epoch=epoch, undo=undo_beside(disk)))
-    durable.sync_one(disk)
+    durable.sync_one(disk)  # resize2fs has done so, but promises it nowhere
     if trouble := _trouble(disk):  # resize2fs exits with 0 even if a write failed
         raise FilesystemError(f"'{name}' was not in order once it was grown", details=trouble)
 
 
 def _make_undo(path: Path) -> None:
-    """Make the empty undo file, with synchronous writes if the host's filesystem supports them."""
+    """Make the empty undo file, with synchronous writes if the host's filesystem supports them.
+
+    Then the disk's directory is synced, so that neither this nor the note is without its name.
+    """
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         inode_flags.ask_for(fd, inode_flags.SYNC)
@@ -120,13 +123,13 @@ def _make_undo(path: Path) -> None:
 
 
 def _write_note(disk: Path) -> None:
+    """Write the note; its name is synced together with that of the undo file."""
     note = note_beside(disk)
     try:
         with note.open("x") as file:
             file.write(f"{disk.stat().st_size}\n")
             file.flush()
             os.fsync(file.fileno())
-        durable.sync_one(disk.parent)
     except OSError:
         note.unlink(missing_ok=True)
         raise
@@ -204,7 +207,11 @@ def _mend(disk: Path, name: str) -> None:
 
 
 def _forget(disk: Path) -> None:
-    """Remove note and undo file; the note first, because the undo file is ignored without it."""
+    """Remove note and undo file; the note first, because the undo file is ignored without it.
+
+    They must not come back after a guest has used the disk. A run that goes on syncs the directory once more,
+    but it may be killed before.
+    """
     note_beside(disk).unlink(missing_ok=True)
     undo_beside(disk).unlink(missing_ok=True)
     durable.sync_one(disk.parent)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
 
 if TYPE_CHECKING:
@@ -48,3 +49,21 @@ def copy_differences(source: Blocks, target: Blocks) -> None:
             own = piece[start : start + CHUNK_BYTES]
             if own != target.read(at + start, len(own)):
                 target.write(at + start, own)
+
+
+def copy_changes(old: Path, new: Path, target: Blocks) -> None:
+    """Write what differs between two states of a sparse raw file to a disk that is in the earlier one.
+
+    Args:
+        old: the earlier state, perhaps smaller.
+        new: the later state; where it has no data, the earlier one has none.
+        target: of the later state's size.
+    """
+    with RawFile(old) as before, RawFile(new) as after, new.open("rb") as file:
+        for start, length in clone.data_extents(file.fileno()):
+            for at in range(start, start + length, CHUNK_BYTES):
+                data = after.read(at, min(CHUNK_BYTES, after.size_bytes - at))
+                there = max(0, min(len(data), before.size_bytes - at))
+                known = before.read(at, there) if there else b""
+                if data != known.ljust(len(data), b"\0"):
+                    target.write(at, data)

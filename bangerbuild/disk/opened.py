@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.content import Extents
     from bangerbuild.disk.inode import Stat
+    from bangerbuild.disk.labelling import Labels
 
 
 class OpenedDisk(Protocol):
@@ -29,6 +30,10 @@ class OpenedDisk(Protocol):
     @property
     def has_errors(self) -> bool:
         """Whether it is marked as having errors: what is read may be wrong then."""
+
+    @property
+    def tags(self) -> frozenset[str]:
+        """What an fstab may call its filesystem: `UUID=…`, and `LABEL=…` if it has a label."""
 
     def check_writable(self) -> None:
         """Look whether it could be opened to be written, once its journal is replayed.
@@ -57,6 +62,9 @@ class OpenedDisk(Protocol):
 
     def get_xattrs(self, path: str, /, *, follow: bool = True) -> dict[str, bytes]:
         """All extended attributes by full name."""
+
+    def label_with(self, labels: Labels | None) -> None:
+        """Give what is written from now on a label each; None: give none."""
 
     def write_file(  # noqa: PLR0913 - all that a file is, each by its name
         self,

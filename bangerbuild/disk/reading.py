@@ -61,6 +61,13 @@ class FileReader:
     place: DiskMount
 
     @property
+    def tags(self) -> frozenset[str]:
+        """What an fstab may call it: `UUID=…`, and `LABEL=…` if it has a label."""
+        superblock = self.nodes.superblock
+        label = (f"LABEL={superblock.label}",) if superblock.label else ()
+        return frozenset((f"UUID={superblock.uuid}", *label))
+
+    @property
     def has_errors(self) -> bool:
         """Whether it is marked as having errors: what is read may be wrong then."""
         return self.nodes.superblock.has_errors

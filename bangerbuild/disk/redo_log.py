@@ -132,12 +132,17 @@ class LogWriter:
         return bytes(data)
 
     def seal(self) -> None:
-        """Write the trailer and sync the log and its directory; from now on the log is valid."""
-        self._write(_TRAILER.pack(_END_MAGIC, self._count, self._digest.digest()))
+        """Write the trailer and sync the log and its directory; from now on the log is valid.
+
+        Raises:
+            FilesystemError: that failed, and the log is empty: it may be discarded.
+        """
         try:
+            self._write(_TRAILER.pack(_END_MAGIC, self._count, self._digest.digest()))
             os.fsync(self._fd)
             durable.sync_one(self.path.parent)
         except OSError as err:
+            _void(self._fd)
             raise self._error("written", err) from err
 
     def close(self) -> None:
@@ -160,15 +165,33 @@ def remove(disk: Path) -> None:
         FilesystemError: it can't be removed.
     """
     path = path_beside(disk)
+    fd = -1
     try:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            path.unlink()
         durable.sync_one(disk.parent)
     except OSError as err:
+        _void(fd)
         raise FilesystemError(
             f"the redo log '{path.name}' can't be removed: {err.strerror}",
             details="the disk has all that is in it",
             code=err.errno,
         ) from err
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _void(fd: int) -> None:
+    """Empty a log, as far as that is possible: its directory can't be synced, so that it may come back.
+
+    Written to a disk that was used since, it would destroy what a guest wrote, unless that is in the very
+    sectors that are in the log. An empty one is discarded.
+    """
+    with contextlib.suppress(OSError):
+        os.ftruncate(fd, 0)
+        os.fsync(fd)
 
 
 class RedoLog(Closing):

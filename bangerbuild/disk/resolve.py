@@ -52,8 +52,8 @@ class Rules:
 
     follow_last: bool = False
     """Whether a symlink at the end is followed."""
-    make_directory: Callable[[int, bytes], int] | None = None
-    """Makes a missing parent and returns its inode; None: the search ends there."""
+    make_directory: Callable[[int, bytes, str], int] | None = None
+    """Makes a missing parent, given its directory, name and path; its inode. None: the search ends there."""
     place: DiskMount = ALONE
     """Where the guest mounts this disk; a path that leads onto another disk is an error."""
 
@@ -82,7 +82,7 @@ def resolve(tree: Directories, root: int, path: str, rules: Rules) -> ResolvedPa
         if not ino and walk.todo:
             if rules.make_directory is None:
                 return None
-            walk.trail.append((name, rules.make_directory(walk.directory, name)))
+            walk.trail.append((name, rules.make_directory(walk.directory, name, walk.below(name))))
             continue
         kind = tree.kind(ino) if ino else None
         if kind is EntryType.SYMLINK and (walk.todo or rules.follow_last):

@@ -27,6 +27,9 @@ INCOMPAT_FILETYPE = 0x2
 INCOMPAT_RECOVER = 0x4
 INCOMPAT_EXTENTS = 0x40
 INCOMPAT_MMP = 0x100
+_RESIZE_INODE = 0x10
+_META_BG = 0x10
+_64BIT = 0x80
 INCOMPAT_EA_INODE = 0x400
 INCOMPAT_CSUM_SEED = 0x2000
 RO_COMPAT_DIR_NLINK = 0x20
@@ -72,6 +75,8 @@ class Superblock:
     inodes: int
     first_data_block: int
     label: str
+    uuid: str
+    """In the form that `UUID=` in an fstab has: lower case, with hyphens."""
 
     @property
     def size_bytes(self) -> int:
@@ -116,6 +121,7 @@ def parse_superblock(raw: bytes) -> Superblock | None:
         inodes=u32(raw, 0x00)[0],
         first_data_block=u32(raw, 0x14)[0],
         label=raw[0x78:0x88].rstrip(b"\0").decode(errors="replace"),
+        uuid="-".join(part.hex() for part in struct.unpack_from("4s2s2s2s6s", raw, 0x68)),
     )
 
 
@@ -219,3 +225,32 @@ def _other_kind(blocks: Blocks) -> FilesystemError:
     if not any(head):
         return FilesystemError(f"{start}: it begins with zeros", hint=_NO_EXT4_HINT)
     return FilesystemError(f"{start}: its magic number is missing", hint=mend_hint(blocks))
+
+
+def has_room_for_groups(raw: bytes, size_bytes: int) -> bool:
+    """Whether a filesystem can grow to a size without moving anything that lies in it.
+
+    Growing needs group descriptors. Nothing has to make way for them where mke2fs has reserved blocks
+    (resize_inode), or where each group of groups has its own (meta_bg). Source: `blocks_to_move` in
+    resize/resize2fs.c of e2fsprogs.
+
+    Args:
+        raw: the superblock, 1024 bytes.
+        size_bytes: the new size.
+    """
+    found = parse_superblock(raw)
+    if found is None or not (found.incompat & _META_BG or found.compat & _RESIZE_INODE):
+        return False
+    (reserved,) = struct.unpack_from("<H", raw, 0xCE)
+    missing = _descriptor_blocks(raw, found, size_bytes) - _descriptor_blocks(raw, found, found.size_bytes)
+    return bool(found.incompat & _META_BG) or missing <= int(reserved)
+
+
+def _descriptor_blocks(raw: bytes, found: Superblock, size_bytes: int) -> int:
+    """How many blocks the group descriptors of a filesystem of that size take."""
+    (per_group,), (descriptor_bytes,) = (
+        struct.unpack_from("<I", raw, 0x20),
+        struct.unpack_from("<H", raw, 0xFE),
+    )
+    groups = -(-(size_bytes // found.block_bytes - found.first_data_block) // int(per_group))
+    return -(-groups * (int(descriptor_bytes) if found.incompat & _64BIT else 32) // found.block_bytes)

@@ -2,7 +2,7 @@
 
 A `FileTemplate` is a whole file, for disks that are the same to the last byte.
 
-A `StoreTemplate` is an exception store, for stores over one base that get the same files, of as many blocks
+A `StoreTemplate` is a file over a base, for files over that base that get the same files, of as many blocks
 each. They are the same but for those blocks, the sizes and mtimes in the inodes, and the inodes' checksums.
 libext2fs writes the first; each other one is its bytes with these replaced.
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bangerbuild.disk.ext4 import Filesystem
-    from bangerbuild.disk.overlay import SnapshotStore
+    from bangerbuild.disk.overlay import OverlayStore
 
 _U16 = struct.Struct("<H")
 _U32 = struct.Struct("<I")
@@ -97,14 +97,15 @@ class StoreTemplate:
     """The bytes of a store's file, and where in them the files lie whose content is replaced.
 
     Args:
-        store: committed; it must hold every chunk of the files, see `SnapshotStore.keep`.
+        store: committed; it must hold every chunk of the files, see `OverlayStore.keep`.
         superblock: 1024 bytes.
         files: those whose content differs from store to store.
     """
 
-    def __init__(self, store: SnapshotStore, superblock: bytes, files: Iterable[LocatedFile]) -> None:
+    def __init__(self, store: OverlayStore, superblock: bytes, files: Iterable[LocatedFile]) -> None:
         self._bytes = store.packed()
         self._least_bytes = store.least_bytes
+        self._grows = store.grows
         self._seed = _checksum_seed(superblock)
         self._files = [_FileInStore.of(file, store) for file in files]
 
@@ -112,7 +113,7 @@ class StoreTemplate:
         """Write a store's file; the digest of what it is then, as `clone.digest` gives it.
 
         Args:
-            path: is there, of the size that the store shall have.
+            path: is there, of the size that the store shall have; one that grows gets what it needs.
             name: what to call it in a message.
             files: content and mtime (in nanoseconds) of each, in their order; of as many blocks as in the
                 template.
@@ -124,6 +125,8 @@ class StoreTemplate:
         for file, (content, mtime_ns) in zip(self._files, files, strict=True):
             file.fill(data, content)
             data[file.inode] = file.inode_of(data, len(content), mtime_ns, self._seed)
+        if self._grows:
+            os.truncate(path, len(data))
         with RawFile(path, writable=True, durable=False) as target:
             target.name = name
             self._check_capacity(target.size_bytes, name)
@@ -149,7 +152,7 @@ class _FileInStore:
     """Of the content."""
 
     @classmethod
-    def of(cls, file: LocatedFile, store: SnapshotStore) -> Self:
+    def of(cls, file: LocatedFile, store: OverlayStore) -> Self:
         (inode,) = store.placed(file.inode_at, file.inode_bytes)
         pieces = (piece for at, length in file.runs for piece in store.placed(at, length))
         return cls(file.ino, inode, tuple(pieces))

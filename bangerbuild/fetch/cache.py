@@ -221,7 +221,7 @@ class Cache(Closing):
     def publish(self, draft: Draft, digest: str) -> Blob:
         """Make a draft the blob of this digest, see `Draft.publish`."""
         path, fd = self.blobs / digest, os.dup(draft.file.fileno())
-        os.fsync(fd)
+        os.fsync(fd)  # a plan takes what has the name for the blob, and does not read it
         draft.path.rename(path)
         fcntl.flock(fd, fcntl.LOCK_SH)
         self._keep(digest, fd)

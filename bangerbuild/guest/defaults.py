@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from bangerbuild.errors import GuestPathError
 from bangerbuild.guest import fstab, identity, names, network, network_managers, network_scripts, sshd
+from bangerbuild.guest.devices import Devices
 from bangerbuild.guest.network_managers.network_manager import guest_of
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
+from bangerbuild.guest.sshd_access import unheard_ports
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
@@ -53,9 +56,15 @@ class Declared(DeclaredFiles, Protocol):
     @property
     def network(self) -> Network: ...
     @property
+    def has_keys(self) -> bool: ...
+    @property
     def drop_mounts(self) -> tuple[str, ...]: ...
     @property
+    def keep_mounts(self) -> tuple[str, ...]: ...
+    @property
     def mounts(self) -> tuple[Mount, ...]: ...
+    @property
+    def disk_labels(self) -> tuple[str, ...]: ...
 
 
 def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
@@ -75,8 +84,8 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
-    unmounted = GuestEdits(warnings=tuple(_unmounted(vm, taken)))
-    return GuestEdits.joined((*defaults, unmounted, own_changes(vm, view, synced)))
+    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view)))
+    return GuestEdits.joined((*defaults, ineffective, own_changes(vm, view, synced)))
 
 
 def split(
@@ -118,11 +127,11 @@ def _defaults(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator
     if vm.guest.hostname:
         yield GuestEdits((names.hostname_file(vm.hostname),))
     if vm.guest.hosts:
-        yield GuestEdits((names.hosts_file(vm.hostname),))
+        yield GuestEdits((names.hosts_file(vm.hostname, _hosts(view)),))
     if vm.guest.resolv_conf and vm.network.dns:
         yield GuestEdits((names.resolv_conf_file(vm.network.dns),))
     if vm.guest.sshd:
-        yield sshd.drop_in()
+        yield sshd.drop_in(view, has_keys=vm.has_keys)
         yield sshd.include_line(view)
     if vm.guest.network:
         yield network.bootstrap(vm.network, view)
@@ -130,9 +139,26 @@ def _defaults(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
         yield GuestEdits(tuple(_mount_points(mounts, view)))
-        yield GuestEdits(
-            (GuestFile(fstab.PATH, fstab.fstab(view.read(fstab.PATH) or b"", vm.drop_mounts, mounts)),)
-        )
+        yield _fstab_file(vm, view, mounts)
+
+
+def _hosts(view: GuestView) -> bytes:
+    """The image's hosts; none where a link leads nowhere or in circles, or what is there is no file.
+
+    Such a link is replaced. A file that can't be read is an error: its lines are to stay.
+    """
+    try:
+        return view.read(names.HOSTS) or b""
+    except GuestPathError:
+        return b""
+
+
+def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:
+    labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
+    devices = Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
+    rules = fstab.Rules(devices, vm.drop_mounts, vm.keep_mounts)
+    outcome = fstab.fstab(view.read(fstab.PATH) or b"", rules, mounts)
+    return GuestEdits((GuestFile(fstab.PATH, outcome.content),), outcome.warnings)
 
 
 def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:
@@ -170,6 +196,12 @@ def _unmounted(vm: Declared, taken: Collection[str]) -> Iterator[str]:
         yield "the declared mounts are not written: guest.fstab is false"
     elif vm.mounts and fstab.PATH in taken:
         yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
+
+
+def _unheard(vm: Declared, view: GuestView) -> Iterator[str]:
+    """Yield a warning for each declared file that tells sshd where to listen, if sshd is not asked."""
+    if vm.guest.sshd:
+        yield from unheard_ports(view, ((file.guest, file.content.encode()) for file in vm.files))
 
 
 def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:

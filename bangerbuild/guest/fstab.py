@@ -5,16 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import re
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from bangerbuild.declared import Mount
 from bangerbuild.guest.paths import normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from bangerbuild.guest.devices import Devices
 
 PATH = "/etc/fstab"
 MARK = b"# Written by bangerbuild, from here on:\n"
+WHY = b"# Commented out by bangerbuild: this VM has no such device, and the boot would wait for it.\n"
 TMPFS = (
     Mount("tmpfs", "/run", "tmpfs", ("defaults", "nodev", "nosuid", "mode=0755")),
     Mount("tmpfs", "/tmp", "tmpfs", ("defaults", "nodev", "nosuid", "mode=1777")),  # noqa: S108 - in the guest
@@ -27,20 +31,61 @@ def with_tmpfs(declared: Sequence[Mount]) -> tuple[Mount, ...]:
     return (*(mount for mount in TMPFS if mount.target not in targets), *declared)
 
 
-def fstab(image: bytes, drop: Iterable[str], mounts: Sequence[Mount]) -> bytes:
-    """The image's fstab without the targets in `drop` and `mounts`, followed by `mounts`.
+@dataclass(frozen=True)
+class Fstab:
+    """The content of an fstab, and warnings about lines of the image that are no longer in force."""
 
-    Lines that stay are kept byte for byte, in any encoding; a missing newline at the end is added. Applied to
-    its own result, the function changes nothing.
+    content: bytes
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which of the image's own lines stay."""
+
+    devices: Devices
+    """What the VM has."""
+    drop: tuple[str, ...] = ()
+    """Targets whose lines go."""
+    keep: tuple[str, ...] = ()
+    """Targets whose lines stay although the VM does not have their device; of swap, which has no target, the
+    source."""
+
+
+def fstab(image: bytes, rules: Rules, mounts: Sequence[Mount]) -> Fstab:
+    """The image's fstab without the targets that are dropped or in `mounts`, followed by `mounts`.
+
+    A line for a device that the VM does not have is commented out: systemd would wait 90 s for the device and
+    then start the emergency shell. All other lines are kept byte for byte, in any encoding; a missing newline
+    at the end is added. Applied to its own result, the function changes nothing.
     """
-    kept = _kept(image, frozenset(normal(target) for target in (*drop, *(mount.target for mount in mounts))))
+    gone = frozenset(normal(target) for target in (*rules.drop, *(mount.target for mount in mounts)))
+    kept = _kept(image, gone, frozenset(map(normal, rules.keep)), rules.devices)
     ours = b"".join(map(_line, mounts))
-    return kept + MARK + ours if ours else kept
+    return Fstab(kept.content + MARK + ours if ours else kept.content, kept.warnings)
 
 
 @functools.lru_cache(maxsize=64)
-def _kept(image: bytes, gone: frozenset[str]) -> bytes:
-    return b"".join(line for line in _lines(image) if line != MARK and _target(line) not in gone)
+def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Devices) -> Fstab:
+    lines: list[bytes] = []
+    warnings: list[str] = []
+    for line in _lines(image):
+        entry = Entry.of(line)
+        if line == MARK or (entry and entry.target in gone):
+            continue
+        if entry and entry.name not in keep and devices.lacks(entry.source, entry.options):
+            lines += [WHY, b"# " + line]
+            warnings.append(_warning(entry))
+        else:
+            lines.append(line)
+    return Fstab(b"".join(lines), tuple(warnings))
+
+
+def _warning(entry: Entry) -> str:
+    return (
+        f"the line for '{entry.name}' of the image's {PATH} is commented out: this VM has no device "
+        f"'{entry.source}', and the boot would wait for it (keep_mounts = [\"{entry.name}\"] keeps the line)"
+    )
 
 
 def _lines(text: bytes) -> list[bytes]:
@@ -48,16 +93,31 @@ def _lines(text: bytes) -> list[bytes]:
     return [line + b"\n" for line in text.removesuffix(b"\n").split(b"\n")] if text else []
 
 
-def _target(line: bytes) -> str | None:
-    """The target of a line; None if it is blank or a comment."""
-    fields = re.split(rb"[ \t]+", line.strip(b" \t\n"))
-    if len(fields) < 2 or fields[0].startswith(b"#"):
-        return None
-    return normal(os.fsdecode(_unescaped(fields[1])))
+@dataclass(frozen=True)
+class Entry:
+    """What one line of an fstab means."""
+
+    source: str
+    target: str
+    options: tuple[str, ...]
+
+    @classmethod
+    def of(cls, line: bytes) -> Self | None:
+        """The entry of a line; None if it is blank or a comment."""
+        fields = re.split(rb"[ \t]+", line.strip(b" \t\n"))
+        if len(fields) < 2 or fields[0].startswith(b"#"):
+            return None
+        source, target, _type, options, *_ = (*map(_unescaped, fields), "", "")
+        return cls(source, normal(target), tuple(options.rstrip("\r").split(",")))
+
+    @property
+    def name(self) -> str:
+        """What `keep_mounts` calls it: its target, or its source if it is mounted nowhere, as swap is."""
+        return self.target if self.target.startswith("/") else self.source
 
 
-def _unescaped(field: bytes) -> bytes:
-    return re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), field)
+def _unescaped(field: bytes) -> str:
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda octal: bytes([int(octal[1], 8) & 0xFF]), field))
 
 
 @functools.lru_cache(maxsize=256)

@@ -1,4 +1,4 @@
-"""Remove the image's machine-id and SSH host keys from a new root, so that each machine makes its own."""
+"""Remove from a new root what makes the image one certain machine, so that each makes its own."""
 
 from __future__ import annotations
 
@@ -15,19 +15,38 @@ DBUS_MACHINE_ID = "/var/lib/dbus/machine-id"
 HOST_KEYS = "/etc/ssh/ssh_host_*"
 HOST_KEYS_UNIT = "bangerbuild-host-keys.service"
 
-# Fedora and Arch have units that make keys: this unit is after them, finds the keys and does nothing.
-# ssh.socket is not ordered against this unit: it is before basic.target, which this unit is after.
+CLOUD_SEEDS = "/var/lib/cloud/seed"
+
+LEFTOVERS = (
+    # cloud-init would go on as the instance that it was, or set the name, keys and network of a seed.
+    *(f"/var/lib/cloud/{name}" for name in ("instance", "instances", "data", "sem", "seed/nocloud*")),
+    # Secrets that must differ between machines (systemd's "Building Images Safely").
+    *("/var/lib/systemd/random-seed", "/var/lib/systemd/credential.secret"),
+    "/var/lib/NetworkManager/secret_key",
+    # Addresses that a DHCP server gave to another machine.
+    *("/var/lib/dhcp/*.leases", "/var/lib/dhclient/*.lease*", "/var/lib/NetworkManager/*.lease"),
+    *("/var/lib/dhcpcd/*.lease*", "/var/lib/dhcpcd/duid", "/var/lib/dhcpcd/secret"),
+)
+"""What else tells machines apart, or is another machine's; scripts of /var/lib/cloud are the image's own."""
+
+# Early and before all that starts sshd, so that no connection meets an sshd without keys: a usual service is
+# after basic.target, and that is after ssh.socket. The units of Fedora and Arch that make keys find these.
+# An empty key, left by a machine that was cut off, counts as none; ssh-keygen makes it anew.
 _UNIT_TEXT = """\
 [Unit]
 Description=Make the SSH host keys of this machine
-ConditionPathExistsGlob=!/etc/ssh/ssh_host_*_key
+DefaultDependencies=no
 ConditionFileIsExecutable=/usr/bin/ssh-keygen
-After=sshd-keygen.target sshdgenkeys.service
-Before=ssh.service sshd.service
+After=local-fs.target
+Before=ssh.service sshd.service ssh.socket sshd.socket sshdgenkeys.service
+Before=sshd-keygen@rsa.service sshd-keygen@ecdsa.service sshd-keygen@ed25519.service
+Before=shutdown.target
+Conflicts=shutdown.target
 
 [Service]
 Type=oneshot
-ExecStart=/usr/bin/ssh-keygen -A
+ExecStart=/bin/sh -c 'for key in /etc/ssh/ssh_host_*_key; do [ -s "$$key" ] && exit 0; done; \
+exec /usr/bin/ssh-keygen -A'
 
 [Install]
 WantedBy=multi-user.target
@@ -41,15 +60,16 @@ _NO_KEYS_WARNING = (
 
 def fresh_identity(view: GuestView) -> GuestEdits:
     """The changes to a root that was just made from its base; a root that was booted must keep its keys."""
-    return GuestEdits.joined((_machine_id(view), _host_keys(view)))
+    return GuestEdits.joined((_machine_id(view), _leftovers(view), _host_keys(view)))
 
 
 def _machine_id(view: GuestView) -> GuestEdits:
     """Empty the machine-id, which systemd sets at boot (machine-id(5)), and handle D-Bus's copy of it.
 
-    Without the file systemd would start its first-boot setup, so an empty one is written. Without systemd
-    nothing sets the id, but D-Bus makes one if its own file is missing (not if it is a symlink), so that file
-    is removed.
+    Without the file, or with `uninitialized` in it, systemd would start its first-boot setup: it would ask
+    questions on the console and turn units on and off by the distribution's presets. So an empty one is
+    written. Without systemd nothing sets the id, but D-Bus makes one if its own file is missing (not if it is
+    a symlink), so that file is removed.
     """
     has_systemd = init_system(view) is InitSystem.SYSTEMD
     changes: list[GuestChange] = []
@@ -59,6 +79,16 @@ def _machine_id(view: GuestView) -> GuestEdits:
         link = GuestSymlink(DBUS_MACHINE_ID, MACHINE_ID)
         changes.append(link if has_systemd else GuestRemoval(DBUS_MACHINE_ID))
     return GuestEdits(tuple(changes))
+
+
+def _leftovers(view: GuestView) -> GuestEdits:
+    seeds = [name for name in view.names(CLOUD_SEEDS) if name.startswith("nocloud")]
+    warnings = tuple(
+        f"the image's seed of cloud-init, '{CLOUD_SEEDS}/{name}', is removed: it would give each VM the "
+        f"name, keys and network of one machine. Declare its files to have it, or set guest.identity to false"
+        for name in seeds
+    )
+    return GuestEdits(tuple(map(GuestRemoval, LEFTOVERS)), warnings)
 
 
 def _host_keys(view: GuestView) -> GuestEdits:

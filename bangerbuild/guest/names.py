@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from bangerbuild.tree import GuestFile
@@ -19,11 +20,29 @@ def hostname_file(hostname: str) -> GuestFile:
     return GuestFile(HOSTNAME, f"{hostname}\n".encode())
 
 
-def hosts_file(hostname: str) -> GuestFile:
-    """`/etc/hosts`, hosts(5): the loopback, and this machine by its full name and its first label."""
+def hosts_file(hostname: str, image: bytes = b"") -> GuestFile:
+    """`/etc/hosts`, hosts(5): the loopback, this machine by its name and first label, the image's rest.
+
+    Of the image go its own name, which is what stands at 127.0.1.1, and a line that says of 127.0.0.1 no more
+    than `localhost`. All other lines stay byte for byte, those of IPv6 too. Applied to its own result, the
+    function changes nothing.
+    """
     label = hostname.partition(".")[0]
     names = hostname if label == hostname else f"{hostname} {label}"
-    return GuestFile(HOSTS, f"127.0.0.1 localhost\n127.0.1.1 {names}\n".encode())
+    ours = f"127.0.0.1 localhost\n127.0.1.1 {names}\n".encode()
+    return GuestFile(HOSTS, ours + _others(image))
+
+
+@functools.lru_cache(maxsize=64)
+def _others(image: bytes) -> bytes:
+    # Not splitlines(), which also splits at a carriage return.
+    lines = image.removesuffix(b"\n").split(b"\n") if image else []
+    return b"".join(line + b"\n" for line in lines if not _is_replaced(line))
+
+
+def _is_replaced(line: bytes) -> bool:
+    address, *names = line.partition(b"#")[0].split() or [b""]
+    return address == b"127.0.1.1" or (address == b"127.0.0.1" and set(names) == {b"localhost"})
 
 
 def resolv_conf_file(servers: Sequence[str]) -> GuestFile:

@@ -84,7 +84,7 @@ done
 """
 
 # Early, like systemd-networkd: it needs only the local filesystems and the firewall.
-# Not before ssh.socket, which needs no address and would delay the rest of the boot.
+# Before ssh.socket too, which may listen at this address alone.
 UNIT_TEXT = f"""\
 [Unit]
 Description=Give this machine its network address
@@ -92,7 +92,7 @@ DefaultDependencies=no
 ConditionPathExists={CONF_PATH}
 Wants=network.target
 After=local-fs.target network-pre.target systemd-sysctl.service systemd-udevd.service
-Before=network.target network-online.target ssh.service sshd.service shutdown.target
+Before=network.target network-online.target ssh.service sshd.service ssh.socket sshd.socket shutdown.target
 Conflicts=shutdown.target
 
 [Service]

@@ -6,7 +6,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import Mount
+from bangerbuild.declared import WORK_LABEL, Mount
 from bangerbuild.guest.paths import normal
 from bangerbuild.tree import DiskMount
 
@@ -53,6 +53,3 @@ class Placement:
             Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)
             for label, target in by_depth
         )
-
-
-WORK_LABEL = "work"

@@ -34,3 +34,6 @@ class GuestView(Protocol):
 
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
         """What `answer` works out of the image alone; asked once for all VMs that share the image."""
+
+    def filesystem_tags(self) -> frozenset[str]:
+        """The names of the root filesystem itself in an fstab: `UUID=…`, and `LABEL=…` if it has a label."""

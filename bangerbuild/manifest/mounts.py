@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import Disk, Mount, Work
-from bangerbuild.manifest.values import is_below
+from bangerbuild.declared import VM, Disk, Mount, Work
+from bangerbuild.manifest.values import is_below, kept_mount, mount_target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bangerbuild.manifest.entries import DeclaredEntry
     from bangerbuild.manifest.files import Location
+    from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.problems import Findings
 
 _IN_MEMORY = {"tmpfs", "ramfs"}
@@ -85,6 +86,30 @@ def check_visible(
         others = {target: fstype for target, fstype in mounted.items() if target != point.target}
         if point.is_disk and (over := _tmpfs_over(point.target, others)):
             findings.add(point.place, f"mount point '{point.target}' is under {over}", "mount it elsewhere")
+
+
+def drop_mounts(vm: MergedVM, findings: Findings) -> tuple[str, ...]:
+    """The targets whose lines are removed from the image's fstab."""
+    place = vm.place("drop_mounts")
+    return tuple(
+        findings.attempt(place / index, mount_target, target, target)
+        for index, target in enumerate(vm.get("drop_mounts", VM.drop_mounts))
+    )
+
+
+def keep_mounts(vm: MergedVM, dropped: Sequence[str], findings: Findings) -> tuple[str, ...]:
+    """The targets whose lines stay although the VM does not have their device; finds those also dropped."""
+    place = vm.place("keep_mounts")
+    kept = []
+    for index, text in enumerate(vm.get("keep_mounts", VM.keep_mounts)):
+        target = findings.attempt(place / index, kept_mount, text, text)
+        if target in dropped:
+            said = vm.place("drop_mounts") if vm.get("drop_mounts", None) is not None else "its default"
+            findings.add(
+                place / index, f"'{text}' is in drop_mounts too: {said}", "leave it out of one of them"
+            )
+        kept.append(target)
+    return tuple(kept)
 
 
 def _tmpfs_over(path: str, mounted: Mapping[str, str]) -> str | None:

@@ -30,6 +30,7 @@ _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _DISKS_OF_EVERY_VM = ("root", "work")
 _SIZE = re.compile(r"([1-9][0-9]{0,18})([KMGT])(?:iB)?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+_DEVICE_TAG = re.compile(r"(LABEL|UUID|PARTLABEL|PARTUUID|ID)=\S+")
 _MAX_HOSTNAME = 253
 _MAX_TAP_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
 _MAX_NAME_BYTES = 255
@@ -89,6 +90,11 @@ def mount_target(text: str) -> str:
     if "\n" in text:
         raise InvalidValueError(f"{quoted(text)} is no mount target: a line of fstab can't hold a line break")
     return "/" if text == "/" else _absolute(text)
+
+
+def kept_mount(text: str) -> str:
+    """What `keep_mounts` names: a mount point, or the source of swap."""
+    return text if _DEVICE_TAG.fullmatch(text) else mount_target(text)
 
 
 def disk_mount(text: str) -> str:

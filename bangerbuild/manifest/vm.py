@@ -9,11 +9,17 @@ from bangerbuild.manifest.disks import root, work
 from bangerbuild.manifest.entries import level, overridden
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.keys import public_keys
-from bangerbuild.manifest.mounts import check_targets, check_visible, mount_points
+from bangerbuild.manifest.mounts import (
+    check_targets,
+    check_visible,
+    drop_mounts,
+    keep_mounts,
+    mount_points,
+)
 from bangerbuild.manifest.network import network
 from bangerbuild.manifest.problems import Findings, InvalidValueError
 from bangerbuild.manifest.toml_lines import dotted
-from bangerbuild.manifest.values import default_hostname, hostname, memory_size, mount_target
+from bangerbuild.manifest.values import default_hostname, hostname, memory_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +52,7 @@ class VMs:
         check_targets(points, self._findings)
         check_visible(entries, points, our_fstab=guest.fstab, findings=self._findings)
         values = [entry.value for entry in entries]
+        dropped = drop_mounts(vm, self._findings)
         return VM(
             name=vm.name,
             image=vm.get("image", ""),
@@ -53,7 +60,8 @@ class VMs:
             vcpus=self._vcpus(vm),
             memory_bytes=self._memory(vm),
             authorized_keys=self._authorized_keys(vm),
-            drop_mounts=self._drop_mounts(vm),
+            drop_mounts=dropped,
+            keep_mounts=keep_mounts(vm, dropped, self._findings),
             root=root(vm, image, self._findings),
             work=work_disk,
             disks=tuple(value for value in values if isinstance(value, Disk)),
@@ -87,13 +95,6 @@ class VMs:
     def _memory(self, vm: MergedVM) -> int:
         given = vm.get("memory", VM.memory_bytes)
         return self._findings.attempt(vm.place("memory"), memory_size, given, VM.memory_bytes)
-
-    def _drop_mounts(self, vm: MergedVM) -> tuple[str, ...]:
-        place = vm.place("drop_mounts")
-        return tuple(
-            self._findings.attempt(place / index, mount_target, target, target)
-            for index, target in enumerate(vm.get("drop_mounts", VM.drop_mounts))
-        )
 
     def _authorized_keys(self, vm: MergedVM) -> tuple[str, ...]:
         place = vm.place("ssh_authorized_keys")

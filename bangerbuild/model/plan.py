@@ -35,6 +35,8 @@ class Action:
     untouched: bool = False
     """Whether the action is void if somebody writes to the disk before it is executed."""
     diffs: tuple[FileDiff, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What executing it will warn of, as far as it is known before."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
 

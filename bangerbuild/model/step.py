@@ -37,6 +37,11 @@ class Step(Protocol):
         """Ids of the steps whose artifacts this one reads."""
 
     @property
+    def waits_for(self) -> tuple[str, ...]:
+        """Ids of further steps that come first, and whose artifacts it may look at; no part of its recipe."""
+        return ()
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
 
@@ -86,6 +91,17 @@ class Step(Protocol):
 
         Raises:
             BangerError: what is there can't be read.
+        """
+
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        """What `run` would warn of, as far as it is known before; reads, never writes.
+
+        Args:
+            view: what may be read.
+            is_new: whether the disk that it changes is made anew with it.
+
+        Raises:
+            BangerError: something that must be looked at can't be; then the run says so.
         """
 
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

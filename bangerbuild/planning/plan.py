@@ -290,7 +290,16 @@ class Planner:
             untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
         )
+        action = self._forewarned(action, is_new=not stays_there)
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
+
+    def _forewarned(self, action: Action, *, is_new: bool) -> Action:
+        if not (self.previews and action.step.changes and action.pending):
+            return action
+        try:
+            return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
+        except BangerError:  # the run fails at it and says so
+            return action
 
     def _previewed(self, action: Action) -> Action:
         if action.in_use or not self.previews:

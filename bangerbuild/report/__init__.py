@@ -141,6 +141,8 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
     yield f"  {verb} {action.id:<{width}}  {first}".rstrip()
     for line in more:
         yield f"  {'':<7} {'':<{width}}  {line}"
+    for warning in action.warnings:
+        yield f"  {'':<7} {_painted(f'warning: {printable(warning)}', YELLOW if coloured else None)}"
     if discards := way_out(action):
         yield f"  {'':<7} {discards}"
 
@@ -254,6 +256,8 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
         "reasons": [value.to_json() for value in action.reasons],
         "needs": list(action.step.inputs),
     }
+    if action.warnings:
+        document["warnings"] = list(action.warnings)
     if action.diffs:
         document["diffs"] = [diff.to_json() for diff in action.diffs]
     if result is not None:

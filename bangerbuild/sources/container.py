@@ -57,4 +57,5 @@ def merged_content(source: OciSource, layout: OciLayout, image: OciImage) -> Con
     facts: Mapping[str, Json] = {"config": cast("Json", asdict(image.config))}
     if source.entrypoint is None:
         return Content(tree, facts)
-    return Content(tree, facts, entrypoint_edits(source.entrypoint, image.config, source.written))
+    path, config, written = source.entrypoint, image.config, source.written
+    return Content(tree, facts, lambda root: entrypoint_edits(path, config, root, written))

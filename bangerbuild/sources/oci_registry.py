@@ -17,6 +17,7 @@ from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.sources import container, container_registry
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
+from bangerbuild.sources.entrypoint import FORMAT as SCRIPT_FORMAT
 from bangerbuild.sources.source import required_pin, users_cache
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ class NamedImage(DeclaredSize, Independent, Elsewhere, container.OciSource):
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
     entrypoint: str | None = None
     """Where a script is written that runs the image's program."""
+    script_format: tuple[int, ...] = field(default=(), init=False, metadata={"key": "entrypoint.format"})
+
+    def __post_init__(self) -> None:
+        """Another script makes another image, but only where there is one."""
+        if self.entrypoint is not None:
+            object.__setattr__(self, "script_format", (SCRIPT_FORMAT,))
 
     @property
     @override

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any, TypeAlias
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.inode import Stat
     from bangerbuild.host.process import Program
     from bangerbuild.kernel.boot_files import BootFile
     from bangerbuild.model import HostPath, Json, Pin
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     LockWords: TypeAlias = Mapping[str, str | list[str]]
     FindBootFile: TypeAlias = Callable[[Filesystem, str], BootFile]
+    AddedEdits: TypeAlias = Callable[["BuiltRoot"], GuestEdits]
 
 T = TypeVar("T")
 PIN_FACT = "pin"
@@ -273,13 +275,28 @@ class ImageArtifact(DiskImage):
     form: ClassVar[str] = "image"
 
 
+class BuiltRoot(Protocol):
+    """A root filesystem with all that an image holds, to be read. Paths are absolute; links are followed."""
+
+    def read(self, path: str) -> bytes | None:
+        """The content of a regular file; None only where there is no such file."""
+
+    def stat(self, path: str) -> Stat | None:
+        """What is there; None where nothing is."""
+
+
+def nothing_added(_root: BuiltRoot) -> GuestEdits:
+    """No edits."""
+    return GuestEdits()
+
+
 @dataclass(frozen=True)
 class Content:
     """What a source holds, and what the step remembers of it."""
 
     data: EntryTree | DiskImage
     facts: Mapping[str, Json] = field(default_factory=dict)
-    added: GuestEdits = field(default_factory=GuestEdits)
+    added: AddedEdits = nothing_added
     """What is written into the image because the source says so."""
 
 

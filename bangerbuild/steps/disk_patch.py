@@ -13,7 +13,7 @@ from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.recovered import Recovered
-from bangerbuild.steps import differences, disks, ledger, patching, views
+from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
@@ -62,7 +62,17 @@ class DiskPatch(StepKind, ABC):
         """The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
-        return (self.changes, StepId.image(self.image, "rootfs")) if by_name else (self.changes,)
+        return (self.changes, self._rootfs) if by_name else (self.changes,)
+
+    @property
+    @override
+    def waits_for(self) -> tuple[str, ...]:
+        """The image says which labels its policy has for what is written."""
+        return (self._rootfs,)
+
+    @property
+    def _rootfs(self) -> str:
+        return StepId.image(self.image, "rootfs")
 
     @property
     @override
@@ -171,6 +181,10 @@ class DiskPatch(StepKind, ABC):
         return Recovered(artifacts, self._facts, written=lines)
 
     @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system
+        return ()
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """What this job has staged is written as it is, what a guest has in one transaction."""
         if workspace.is_staged(workspace.artifact(self.changes)):
@@ -204,6 +218,7 @@ class DiskPatch(StepKind, ABC):
         image = self.image_artifact(workspace)
         known = disks.shared_view(workspace, image) if image else views.ImageView(disk)
         now = self.guest_now(known, disk)
+        disk.label_with(labels.of_image(workspace, image or workspace.artifact(self._rootfs)))
         trees = patching.trees(workspace, self.file_syncs)
         wanted = self.wanted(now, trees.paths)
         entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch)
@@ -279,6 +294,7 @@ class _DiskView:
         self.names = image.names
         self.link = image.link
         self.once = image.once
+        self.filesystem_tags = image.filesystem_tags
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:

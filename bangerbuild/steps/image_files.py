@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -11,17 +12,20 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.epoch import NANOSECONDS
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.guest import defaults
-from bangerbuild.steps import patching, views
+from bangerbuild.guest import container_marks, defaults
+from bangerbuild.guest.paths import normal
+from bangerbuild.sources.source import nothing_added
+from bangerbuild.steps import labels, patching, views
 from bangerbuild.tree import GuestFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.epoch import Epoch
     from bangerbuild.model import Json, Source, Workspace
+    from bangerbuild.sources.source import AddedEdits
     from bangerbuild.tree import GuestChange, GuestEdits
 
 
@@ -46,34 +50,66 @@ def sources(files: Files) -> tuple[Source, ...]:
 
 
 def write(
-    files: Files, added: GuestEdits, target: Path, written: str, workspace: Workspace
+    files: Files, added: AddedEdits, target: Path, written: str, workspace: Workspace
 ) -> Mapping[str, Json]:
-    """Write them into the private image at `target`, after what its source has added; facts to remember.
+    """Write them into the private image at `target`, then what its source adds where none of them stands.
+
+    Returns facts to remember.
+
 
     Raises:
         FilesystemError: a path leads nowhere, or there is no room.
         SourceError: an owner that the image does not know, a host file that can't be read.
     """
-    if files == NONE and not added.changes:
+    if files == NONE and added is nothing_added:
         return {}
     epoch = workspace.epoch
-    for warning in added.warnings:
-        workspace.warn(warning)
+    with _opened(target, written, workspace) as disk:
+        view = views.ImageView(disk)
+        disk.label_with(labels.of_view(view, written, workspace.warn))
+        trees = patching.trees(workspace, files.file_syncs)
+        patching.make(disk, defaults.own_changes(files, view, trees.paths).changes, epoch)
+        patching.sync(disk, patching.synced(files, view, trees, workspace.warn, epoch), {})
+        edits = added(views.ImageView(disk))
+        own = {*trees.paths, *(normal(one.guest) for one in files.files)}
+        patching.make(disk, _of_epoch(_yielding(edits, own), epoch), epoch)
+        for warning in edits.warnings:
+            workspace.warn(warning)
+    return _host_times(files, trees)
+
+
+def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange]:
+    return (change for change in edits.changes if normal(change.path) not in taken)
+
+
+def look_over(target: Path, written: str, workspace: Workspace) -> None:
+    """Remove from a new root what would tell the machine that it is a container; say what it lacks.
+
+    A root without such marks is not touched.
+    """
+    with RawFile(target) as blocks, Filesystem(blocks, now=workspace.epoch) as disk:
+        view = views.ImageView(disk)
+        edits = container_marks.removals(view, written)
+        labels.warn_unlabelled(disk, view, written, workspace.warn)
+    if edits.changes:
+        with _opened(target, written, workspace) as disk:
+            patching.make(disk, edits.changes, workspace.epoch)
+        for warning in edits.warnings:
+            workspace.warn(warning)
+
+
+@contextmanager
+def _opened(target: Path, written: str, workspace: Workspace) -> Iterator[Filesystem]:
     with RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {written}"
-        with Filesystem(blocks, writable=True, now=epoch) as disk:
-            view = views.ImageView(disk)
+        with Filesystem(blocks, writable=True, now=workspace.epoch) as disk:
             try:
-                patching.make(disk, _of_epoch(added.changes, epoch), epoch)
-                trees = patching.trees(workspace, files.file_syncs)
-                patching.make(disk, defaults.own_changes(files, view, trees.paths).changes, epoch)
-                patching.sync(disk, patching.synced(files, view, trees, workspace.warn, epoch), {})
+                yield disk
             except FilesystemError as err:
                 if isinstance(err, GuestPathError):
                     raise
                 hint = "give the image a larger `size`" if err.code in NO_SPACE else err.hint
                 raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
-    return _host_times(files, trees)
 
 
 def _of_epoch(changes: Iterable[GuestChange], epoch: Epoch) -> Iterator[GuestChange]:

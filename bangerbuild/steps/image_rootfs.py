@@ -74,7 +74,9 @@ class ImageRootfs(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        return image_source.build(self.rootfs, target, workspace, files=self.files, oddities=_oddities)
+        return image_source.build(
+            self.rootfs, target, workspace, files=self.files, is_root=True, oddities=_oddities
+        )
 
 
 def _oddities(top: Stat) -> Iterator[str]:

@@ -42,6 +42,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
     adapt: Adapt = image_content.as_is,
     files: Files = image_files.NONE,
     oddities: Callable[[Stat], Iterable[str]],
+    is_root: bool = False,
 ) -> Mapping[str, Json]:
     """Write the image to `target`, which does not exist; facts to remember.
 
@@ -53,6 +54,7 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
         adapt: what becomes of a tree's entries on the way.
         files: what is written into it then.
         oddities: what there is to warn of in its top.
+        is_root: whether a machine takes it for its root.
 
     Raises:
         SourceError: the source can't be had or read, or holds what can't be taken.
@@ -66,6 +68,8 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
             if label:
                 check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
+        if is_root:
+            image_files.look_over(target, source.written, workspace)
         more = image_files.write(files, content.added, target, source.written, workspace)
     check(target, source.written)
     for oddity in oddities(_top(target)):

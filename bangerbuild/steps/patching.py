@@ -210,7 +210,7 @@ def _make_symlink(disk: OpenedDisk, change: GuestSymlink, _epoch: Epoch) -> None
 
 def _remove(disk: OpenedDisk, change: GuestRemoval, _epoch: Epoch) -> None:
     for path in list(matching(disk, change.path)):
-        disk.remove(path)
+        disk.remove(path, recursive=True)
 
 
 def matching(disk: OpenedDisk, pattern: str) -> Iterator[str]:

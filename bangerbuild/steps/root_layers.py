@@ -13,6 +13,7 @@ from bangerbuild.tree import GuestFile
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from bangerbuild.disk.labelling import Labels
     from bangerbuild.disk.layers import Written
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
@@ -42,6 +43,7 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
     own: tuple[GuestChange, ...],
     lines: Mapping[str, str],
     epoch: Epoch,
+    labels: Labels | None,
 ) -> Layers[SharedLedger, Twins]:
     """The layers of a root.
 
@@ -53,8 +55,10 @@ def layers(  # noqa: PLR0913  # what is written, and what it is made of
         own: the VM's own changes; the third.
         lines: what of the first and the third is to be remembered.
         epoch: for the times of all of it.
+        labels: of the image, for all that is written.
     """
-    return Layers((_alike(alike, epoch), _synced(declared, trees, now, epoch)), _own(own, lines, epoch))
+    shared = (_alike(alike, epoch, labels), _synced(declared, trees, now, epoch, labels))
+    return Layers(shared, _own(own, lines, epoch, labels))
 
 
 def lines(written: Written[SharedLedger, Twins]) -> dict[str, str]:
@@ -71,8 +75,11 @@ def warnings(written: Written[SharedLedger, Twins]) -> tuple[str, ...]:
     return tuple(warning for layer in written.shared for warning in layer.warnings)
 
 
-def _alike(changes: tuple[GuestChange, ...], epoch: Epoch) -> SharedLayer[SharedLedger]:
+def _alike(
+    changes: tuple[GuestChange, ...], epoch: Epoch, labels: Labels | None
+) -> SharedLayer[SharedLedger]:
     def write(disk: OpenedDisk) -> SharedLedger:
+        disk.label_with(labels)
         patching.make(disk, changes, epoch)
         return SharedLedger({})
 
@@ -80,9 +87,10 @@ def _alike(changes: tuple[GuestChange, ...], epoch: Epoch) -> SharedLayer[Shared
 
 
 def _synced(
-    declared: DeclaredFiles, trees: patching.Trees, now: GuestView, epoch: Epoch
+    declared: DeclaredFiles, trees: patching.Trees, now: GuestView, epoch: Epoch, labels: Labels | None
 ) -> SharedLayer[SharedLedger]:
     def write(disk: OpenedDisk) -> SharedLedger:
+        disk.label_with(labels)
         said: list[str] = []
         entries = patching.synced(declared, now, trees, said.append, epoch)
         return SharedLedger(patching.sync(disk, entries, {}), tuple(said))
@@ -92,9 +100,10 @@ def _synced(
 
 
 def _own(
-    changes: tuple[GuestChange, ...], lines: Mapping[str, str], epoch: Epoch
+    changes: tuple[GuestChange, ...], lines: Mapping[str, str], epoch: Epoch, labels: Labels | None
 ) -> OwnLayer[SharedLedger, Twins]:
     def write(disk: OpenedDisk, below: Sequence[SharedLedger]) -> Twins:
+        disk.label_with(labels)
         patching.make(disk, changes, epoch)
         return tuple(ledger.twins(disk, {**_lines(below), **lines}))
 

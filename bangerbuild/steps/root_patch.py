@@ -12,7 +12,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.steps import disks, ledger, patching, root, root_layers, views
+from bangerbuild.steps import disks, labels, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
-    from bangerbuild.model import Json, Workspace
+    from bangerbuild.model import Json, View, Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,10 @@ class RootPatch(DiskPatch):
     guest: GuestDefaults
     network: Network
     drop_mounts: tuple[str, ...]
+    keep_mounts: tuple[str, ...]
     disk_mounts: tuple[Mount, ...] = field(metadata={"key": "disk"})
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
+    has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
 
     @classmethod
     @override
@@ -56,8 +58,10 @@ class RootPatch(DiskPatch):
                 guest=vm.guest,
                 network=replace(vm.network, tap=None),  # a device of the host; the guest never sees it
                 drop_mounts=vm.drop_mounts,
+                keep_mounts=vm.keep_mounts,
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
+                has_keys=vm.has_keys,
             )
 
     @property
@@ -75,6 +79,11 @@ class RootPatch(DiskPatch):
     def mounts(self) -> tuple[Mount, ...]:
         """What goes into fstab."""
         return (*self.disk_mounts, *self.declared_mounts)
+
+    @property
+    def disk_labels(self) -> tuple[str, ...]:
+        """The labels of the disks beside the root."""
+        return tuple(mount.source.removeprefix("LABEL=") for mount in self.disk_mounts)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -95,7 +104,8 @@ class RootPatch(DiskPatch):
 
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
-        now = disks.shared_view(workspace, disks.base_of(workspace, self.changes).name)
+        base = disks.base_of(workspace, self.changes).name
+        now, label = disks.shared_view(workspace, base), labels.of_image(workspace, base)
         syncs = self.file_syncs
         with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
@@ -105,7 +115,14 @@ class RootPatch(DiskPatch):
                 workspace.warn(warning)
             lines = ledger.of_changes(wanted.changes)
             layers = root_layers.layers(
-                self, now, alike=alike, trees=trees, own=own.changes, lines=lines, epoch=workspace.epoch
+                self,
+                now,
+                alike=alike,
+                trees=trees,
+                own=own.changes,
+                lines=lines,
+                epoch=workspace.epoch,
+                labels=label,
             )
             disk_format, stored = disks.stored(workspace, self.changes)
             written = disk_format.fill(stored, layers, self.place, workspace)
@@ -114,6 +131,18 @@ class RootPatch(DiskPatch):
         lines = {**root_layers.lines(written), **lines}
         ledger.refuse_different(written.own, lines, stored.name)
         workspace.wrote(lines)
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        """Those about the image, if that is made already."""
+        artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
+        if artifact is None or not view.path(artifact).is_file():
+            return ()
+        with disks.opened_image(view, artifact) as image:
+            now = views.ImageView(image)
+            synced = patching.trees(view, self.file_syncs).paths
+            identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
+            return (*identity.warnings, *self.wanted(now, synced).warnings)
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:

@@ -39,3 +39,7 @@ class Unopened(StepKind):
     @override
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         return Preview()  # it writes into no guest
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        return ()

@@ -46,11 +46,11 @@ class ImageView(GuestView):
 
     @override
     def exists(self, path: str) -> bool:
-        return self._stat(path) is not None
+        return self.stat(path) is not None
 
     @override
     def mode(self, path: str) -> int | None:
-        found = self._stat(path)
+        found = self.stat(path)
         return found.mode if found else None
 
     @override
@@ -81,7 +81,12 @@ class ImageView(GuestView):
             self._answers[question] = answer(self)
         return cast("_T", self._answers[question])
 
-    def _stat(self, path: str) -> Stat | None:
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        return self._image.tags
+
+    def stat(self, path: str) -> Stat | None:
+        """What is there; links are followed."""
         with self._lock:
             if path not in self._stats:
                 self._stats[path] = self._image.stat(path)
@@ -123,3 +128,7 @@ class RootView(GuestView):
     @override
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
         return self._image.once(question, answer)
+
+    @override
+    def filesystem_tags(self) -> frozenset[str]:
+        return self._image.filesystem_tags()

@@ -135,7 +135,7 @@ class Recovering:
 
 
 def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contextlib.ExitStack) -> Store:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    durable.make_directory(path, 0o700)
     directories.check(path)
     (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
     make_staging(path)

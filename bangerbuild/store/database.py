@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 NAME = "state.db"
 LOG = f"{NAME}-wal"
 """Exists while a connection is open, or after one was not closed properly."""
+JOURNAL = f"{NAME}-journal"
+"""Exists while a new database is switched to WAL. A power cut may bring it back, empty; SQLite then ignores
+it, and removes it no more. One that is not empty was used and removed when the database was first read."""
 FORMAT = 2
 PAGE_BYTES = 16 << 10
 """Of a new database. A row larger than a quarter of a page gets overflow pages (in a table without rowids),
@@ -70,6 +73,7 @@ def connect(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.commit()
     check_format(database, path)
+    (path / JOURNAL).unlink(missing_ok=True)
     return database
 
 

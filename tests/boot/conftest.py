@@ -48,7 +48,7 @@ QUESTIONS = {
     "ssh directory": r"find /root/.ssh -printf '%p %y %m %U:%G\n'",
     "authorized keys": "cat /root/.ssh/authorized_keys",
     "cloud-init": "cat /etc/ssh/sshd_config.d/50-cloud-init.conf",
-    "sshd": "sshd -T",
+    "sshd": "sshd -T -C user=root,host=client,addr=192.0.2.1",
     "sshd runs": "systemctl is-active ssh.service",
     "failed units": "systemctl --failed --no-legend --plain",
     "machine-id": "cat /etc/machine-id",

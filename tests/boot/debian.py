@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from tests.need import lacking, need
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 CACHE = Path(__file__).parents[2] / ".cache" / "boot"
 TARGET_FORMAT = "$(CODENAME) $(ORIGIN) deb $(REPO_URI) $(RELEASE) $(COMPONENT)"
@@ -85,6 +85,36 @@ def copy_with(recipe: Recipe, target: Path, path: str, content: str) -> None:
     entry.size = len(content)
     with tarfile.open(target, "a") as archive:
         archive.addfile(entry, io.BytesIO(content.encode()))
+
+
+@dataclass(frozen=True)
+class Added:
+    """A further file of a tarball: in place of one of that path, if there is one."""
+
+    path: str
+    content: str = ""
+    mode: int = 0o644
+    owner: int = 0
+    kind: bytes = tarfile.REGTYPE
+
+
+def add(target: Path, files: Iterable[Added]) -> None:
+    """Put files at the end of a tarball; a directory that is there gets the mode and owner."""
+    with tarfile.open(target, "a") as archive:
+        for file in files:
+            entry = tarfile.TarInfo(f".{file.path}")
+            content = file.content.encode()
+            entry.type, entry.mode, entry.size = file.kind, file.mode, len(content)
+            entry.uid = entry.gid = file.owner
+            archive.addfile(entry, io.BytesIO(content))
+
+
+def content_of(target: Path, path: str) -> str:
+    """The content of a file in a tarball."""
+    with tarfile.open(target) as archive:
+        file = archive.extractfile(f".{path}")
+        assert file is not None
+        return file.read().decode()
 
 
 def _make(recipe: Recipe, target: Path) -> None:

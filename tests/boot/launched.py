@@ -101,7 +101,7 @@ def _has_banner(port: int) -> bool:
 
 @dataclass(frozen=True)
 class SshClient:
-    """Logs in as root with one key, and with nothing of the user's own configuration."""
+    """Logs in with one key, and with nothing of the user's own configuration."""
 
     key: Path
 
@@ -119,13 +119,14 @@ class SshClient:
         return self.key.with_suffix(".pub").read_text()
 
     def run(
-        self, machine: Launched, command: str, *, script: str = "", **options: str
+        self, machine: Launched, command: str, *, user: str = "root", script: str = "", **options: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in the guest with `script` as its input; the caller judges the exit code.
 
         Args:
             machine: where to log in.
-            command: for the shell of the guest's root.
+            command: for the user's shell in the guest.
+            user: of the guest.
             script: the command's standard input.
             options: of ssh_config(5); they win over those here.
         """
@@ -143,7 +144,7 @@ class SshClient:
             [
                 *(need("ssh", "openssh-client"), "-F", "/dev/null", "-p", str(machine.ssh_port)),
                 *(f"-o{name}={value}" for name, value in settings.items()),
-                *("root@127.0.0.1", command),
+                *(f"{user}@127.0.0.1", command),
             ],
             input=script,
             capture_output=True,

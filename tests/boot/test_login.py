@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,9 +13,10 @@ import pytest
 import tomli_w
 
 from tests.boot.conftest import Project
-from tests.boot.debian import BOOTABLE, copy_with
+from tests.boot.debian import BOOTABLE, Added, add, content_of, copy_with
 from tests.boot.launched import Launched, SshClient, launched
 from tests.boot.machine import interview, parse_report
+from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -59,8 +61,10 @@ MANIFEST: dict[str, Any] = {
             ],
         },
         "db": {
+            "root": {"format": "qcow2", "size": "3GiB"},
             "work": False,
             "network": {"address": "10.1.2.3/16", "gateway": "10.1.0.1"},
+            "file_sync": [{"host": "sockets", "guest": "/etc/systemd/system/sockets.target.wants"}],
         },
     },
 }
@@ -70,6 +74,19 @@ EXTRA = ("-smbios", "type=1,serial=given-as-an-argument")
 
 IMAGE_ID = "0123456789abcdef0123456789abcdef\n"
 """What a machine that was made an image leaves behind: systemd would take it for the guest's own."""
+
+HOSTS = """\
+::1\tlocalhost ip6-localhost ip6-loopback
+10.9.8.7 registry
+"""
+FSTAB = """\
+LABEL=cloudimg-rootfs\t/ ext4\tdiscard,errors=remount-ro 0 1
+LABEL=UEFI /boot/efi vfat umask=0077 0 1
+UUID=0a3407de-014b-458b-b5c1-848e92a327a3 none swap sw 0 0
+/dev/sdb1 /mnt auto defaults,nofail,x-systemd.device-timeout=1ms 0 2
+"""
+"""A cloud image's, whose devices were partitions; the VM would wait 90 s for them and then stop."""
+ABSENT = ("LABEL=cloudimg-rootfs", "LABEL=UEFI", "UUID=0a3407de-014b-458b-b5c1-848e92a327a3")
 
 CREDENTIALS = "/root /root/.ssh /root/.ssh/authorized_keys"
 WRITTEN = {"root": "/var/tmp/from-guest", "work": "/from-guest", "data": "/from-guest"}
@@ -92,7 +109,13 @@ QUESTIONS = {
     "contents": f"cat {FILES} /root/.profile",
     "credentials": f"stat -c '%n %a %u:%g' {CREDENTIALS}",
     "authorized keys": "cat /root/.ssh/authorized_keys",
-    "sshd": "sshd -T",
+    "sshd": "sshd -T -C user=root,host=client,addr=192.0.2.1",
+    "sshd of dev": "sshd -T -C user=dev,host=client,addr=192.0.2.1",
+    "sockets": "systemctl is-active ssh.socket",
+    "cycles": "sh -c 'journalctl -b -o cat | grep -i \"ordering cycle\"'",
+    "hosts": "cat /etc/hosts",
+    "first boot": "test -e /run/systemd/first-boot",
+    "leftovers": "ls /var/lib/cloud/seed",
     "machine-id": "cat /etc/machine-id",
     "host keys": "sh -c 'cat /etc/ssh/ssh_host_*_key.pub'",
 }
@@ -109,6 +132,10 @@ class Visit:
     report: dict[str, str]
     with_password: subprocess.CompletedProcess[str]
     """A login that offers everything but the key."""
+    as_dev: subprocess.CompletedProcess[str]
+    """A login of the image's own user with the key that the image has for it."""
+    dev_as_root: subprocess.CompletedProcess[str]
+    """A login as root with that key."""
     applied: dict[str, Any]
     """What `apply` said while the VM was running."""
 
@@ -123,19 +150,48 @@ def client(scratch: Path) -> SshClient:
 
 
 @pytest.fixture(scope="module")
-def project(scratch: Path, account: Account, client: SshClient) -> Project:
+def dev(scratch: Path) -> SshClient:
+    """Another person, whom the image knows as its user dev."""
+    (scratch / "dev").mkdir()
+    return SshClient.with_new_key(scratch / "dev")
+
+
+@pytest.fixture(scope="module")
+def project(scratch: Path, account: Account, client: SshClient, dev: SshClient) -> Project:
     """The VMs of MANIFEST after their first `apply`."""
     directory = scratch / "login"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     (directory / "id_ed25519.pub").write_text(client.public_key)
     copy_with(BOOTABLE, directory / "bookworm.tar", "/etc/machine-id", IMAGE_ID)
+    _add_what_a_machine_leaves(directory / "bookworm.tar", dev)
+    (directory / "sockets").mkdir()
+    (directory / "sockets" / "ssh.socket").symlink_to("/lib/systemd/system/ssh.socket")
     _write_skeleton(directory / "skel" / "root")
     _write_site(directory / "site")
     account.take(directory)
     project = Project(directory, account)
     project.apply()
     return project
+
+
+def _add_what_a_machine_leaves(image: Path, dev: SshClient) -> None:
+    """Make the image one of a machine that ran elsewhere, with a user of its own."""
+    user = "dev:*:1000:1000::/home/dev:/bin/sh\n"
+    home = ("/home/dev", "/home/dev/.ssh")
+    add(
+        image,
+        (
+            Added("/etc/passwd", content_of(image, "/etc/passwd") + user),
+            Added("/etc/fstab", FSTAB),
+            Added("/etc/hosts", f"127.0.0.1 localhost\n127.0.1.1 image\n{HOSTS}"),
+            Added("/etc/ssh/ssh_host_ed25519_key", "", 0o600),
+            Added("/var/lib/dbus/machine-id", IMAGE_ID),
+            Added("/var/lib/cloud/seed/nocloud/meta-data", "instance-id: i-1\n"),
+            *(Added(path, mode=0o700, owner=1000, kind=tarfile.DIRTYPE) for path in home),
+            Added("/home/dev/.ssh/authorized_keys", dev.public_key, 0o600, 1000),
+        ),
+    )
 
 
 def _write_skeleton(home: Path) -> None:
@@ -158,13 +214,13 @@ def _write_site(site: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def visits(project: Project, client: SshClient, scratch: Path) -> Visits:
+def visits(project: Project, client: SshClient, dev: SshClient, scratch: Path) -> Visits:
     """Both VMs are run at once, asked, and powered off from inside."""
 
     def visit(vm: str) -> Visit:
         with launched(project, vm, scratch / f"{vm}.console", *EXTRA) as machine:
             machine.wait_for_sshd()
-            seen = _ask(client, machine, project)
+            seen = _ask(client, dev, machine, project)
             client.run(machine, "systemctl poweroff")
             machine.wait_until_off()
         return seen
@@ -173,7 +229,7 @@ def visits(project: Project, client: SshClient, scratch: Path) -> Visits:
         return dict(zip(MANIFEST["vm"], pool.map(visit, MANIFEST["vm"]), strict=True))
 
 
-def _ask(client: SshClient, machine: Launched, project: Project) -> Visit:
+def _ask(client: SshClient, dev: SshClient, machine: Launched, project: Project) -> Visit:
     answers = client.run(machine, "sh -s", script=f"{interview(QUESTIONS)}{WRITE}")
     assert answers.returncode == 0, answers.stderr
     refused = client.run(
@@ -182,7 +238,8 @@ def _ask(client: SshClient, machine: Launched, project: Project) -> Visit:
         PubkeyAuthentication="no",
         PreferredAuthentications="none,password,keyboard-interactive",
     )
-    return Visit(parse_report(answers.stdout), refused, project.apply())
+    as_dev, dev_as_root = dev.run(machine, "id -un", user="dev"), dev.run(machine, "true")
+    return Visit(parse_report(answers.stdout), refused, as_dev, dev_as_root, project.apply())
 
 
 def mounts(visit: Visit) -> dict[str, dict[str, str]]:
@@ -230,6 +287,42 @@ def test_sshd_reads_the_settings_of_the_drop_in(visits: Visits) -> None:
             "kbdinteractiveauthentication no",
             "authorizedkeysfile /root/.ssh/authorized_keys",
         } <= set(visit.report["sshd"].splitlines())
+
+
+@pytest.mark.parametrize("vm", ["web", "db"])
+def test_the_images_own_user_logs_in_by_its_own_key_and_root_not_by_that(visits: Visits, vm: str) -> None:
+    assert (visits[vm].as_dev.stdout, visits[vm].as_dev.returncode) == ("dev\n", 0), visits[vm].as_dev.stderr
+    assert "Permission denied (publickey)." in visits[vm].dev_as_root.stderr
+    settings = visits[vm].report["sshd of dev"].splitlines()
+    assert {
+        "authorizedkeysfile .ssh/authorized_keys .ssh/authorized_keys2",
+        "passwordauthentication no",
+    } <= set(settings)
+
+
+def test_keys_are_made_before_a_socket_lets_anybody_in_too(visits: Visits) -> None:
+    assert [visits[vm].report["sockets"] for vm in ("web", "db")] == ["inactive\nexit status 3\n", "active\n"]
+    assert {visit.report["cycles"] for visit in visits.values()} == {"exit status 1\n"}
+
+
+def test_the_images_lines_for_devices_that_the_vm_lacks_are_commented_out(visits: Visits) -> None:
+    for visit in visits.values():
+        lines = visit.report["fstab"].splitlines()
+        commented = [line.removeprefix("# ") for line in lines if line.startswith("# ")]
+        assert [line for line in commented if line in FSTAB.splitlines()] == FSTAB.splitlines()[:3]
+        assert FSTAB.splitlines()[3] in lines
+        assert not any(line.startswith(ABSENT) for line in lines)
+
+
+def test_the_images_own_hosts_stay_but_for_its_name(visits: Visits) -> None:
+    for vm, visit in visits.items():
+        assert visit.report["hosts"] == f"127.0.0.1 localhost\n127.0.1.1 {vm}\n{HOSTS}"
+
+
+def test_the_first_boot_is_no_first_boot_of_systemds_and_no_seed_is_left(visits: Visits) -> None:
+    for visit in visits.values():
+        assert visit.report["first boot"] == "exit status 1\n"
+        assert "nocloud" not in visit.report["leftovers"]
 
 
 def test_the_boot_is_complete_and_no_unit_failed(visits: Visits) -> None:
@@ -344,11 +437,28 @@ def test_cat_reads_what_the_guest_wrote_to_each_disk(
     assert project.bangerbuild("cat", str(file), path) == b"written on web\n"
 
 
-@pytest.mark.parametrize(("vm", "disk"), [("web", "root"), ("web", "work"), ("web", "data"), ("db", "root")])
-def test_every_disk_is_clean_after_the_shutdown(project: Project, visits: Visits, vm: str, disk: str) -> None:
-    command = [need("e2fsck", "e2fsprogs"), "-fn", str(project.vm(vm) / f"{disk}.ext4")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
+@pytest.mark.parametrize("disk", ["root", "work", "data"])
+def test_every_disk_is_clean_after_the_shutdown(project: Project, visits: Visits, disk: str) -> None:
+    assert_clean(project.vm("web") / f"{disk}.ext4")
+
+
+def test_a_qcow2_root_is_clean_after_the_shutdown_and_patched_where_it_lies(
+    project: Project, visits: Visits, scratch: Path
+) -> None:
+    root, raw = project.vm("db") / "root.qcow2", scratch / "db.raw"
+    changed = MANIFEST["vm"]["db"] | {"file": [{"guest": "/etc/more", "content": "more\n"}]}
+    other = MANIFEST | {"vm": MANIFEST["vm"] | {"db": changed}}
+    for manifest in (other, MANIFEST):
+        (project.directory / "vm.toml").write_text(tomli_w.dumps(manifest))
+        applied = {action["id"]: action["action"] for action in project.apply()["actions"]}
+        assert (applied["vm.db.root"], applied["vm.db.root.patch"]) == ("keep", "update")
+        subprocess.run([need("qemu-img", "qemu-utils"), "check", str(root)], check=True, capture_output=True)
+        subprocess.run(
+            [need("qemu-img", "qemu-utils"), "convert", "-O", "raw", str(root), str(raw)], check=True
+        )
+        assert_clean(raw)
+        assert debugfs(raw, "cat /var/tmp/from-guest") == b"written on db\n"
+        assert debugfs(raw, "cat /etc/more") == (b"more\n" if manifest is other else b"")
 
 
 def test_applying_after_the_guests_wrote_keeps_everything_theirs(project: Project, visits: Visits) -> None:

@@ -11,7 +11,7 @@ from bangerbuild.commands import browse
 from bangerbuild.disk import formats
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import BangerError, BusyError, FilesystemError, GuestPathError, UsageError
 from bangerbuild.model import Recipe, Record
 from bangerbuild.store import Staged

@@ -11,7 +11,7 @@ from tests.need import need
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bangerbuild.disk.overlay import SnapshotStore
+    from bangerbuild.disk.snapshot_store import SnapshotStore
 
 NOW = 1_700_000_000
 MKE2FS_CONF = """\

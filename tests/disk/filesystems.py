@@ -66,4 +66,4 @@ def make_node(
         inode.device = device
     ino = fs.nodes.claim(place.directory, inode)
     fs.nodes.save(ino, inode)
-    fs.nodes.add_name(place.directory, place.name, ino, kind)
+    fs._finish(place, path, ino, kind, {})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from tests.disk.ext4_tools import NOW, assert_clean, debugfs, merge
 
 if TYPE_CHECKING:

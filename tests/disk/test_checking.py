@@ -14,7 +14,7 @@ from bangerbuild.disk.checking import CheckRoom, Readable, Skeletons
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
 from bangerbuild.host import process

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.disk import clone, deduplication, layers, overlay
+from bangerbuild.disk import clone, deduplication, layers, snapshot_store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.deduplication import NewStore
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer, Written
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import ALONE
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
@@ -38,10 +38,14 @@ def base(tmp_path: Path) -> Base:
     return Base(make_ext4(tmp_path / "base.ext4", size="16M"), "images/base.ext4")
 
 
-def new(base: Base, directory: Path, name: str) -> NewStore:
-    path = directory / name
-    overlay.make_file(path, base.path.stat().st_size, capacity_bytes=None, base_name=base.name)
-    return NewStore(StoredDisk(path, name, base), base, ALONE)
+def empty(base: Base, path: Path) -> Path:
+    snapshot_store.make_file(path, base.path.stat().st_size, capacity_bytes=None, base_name=base.name)
+    return path
+
+
+def new(base: Base, job: OneStep, name: str) -> NewStore:
+    disk = StoredDisk(empty(base, job.staging / name), name, base)
+    return NewStore(SnapshotStore, disk, base, deduplication.parsed_base(base, job), ALONE)
 
 
 def content(name: str, *, text: bytes = b"") -> Layers[str, str]:
@@ -63,12 +67,12 @@ def content(name: str, *, text: bytes = b"") -> Layers[str, str]:
 
 def alone(base: Base, directory: Path, layer: Layers[str, str]) -> Path:
     """What libext2fs alone makes of it."""
-    store = new(base, directory, "alone.cow")
-    with RawFile(base.path) as under, RawFile(store.disk.path, writable=True) as file:
+    path = empty(base, directory / "alone.cow")
+    with RawFile(base.path) as under, RawFile(path, writable=True) as file:
         opened = SnapshotStore(under, file)
         with Filesystem(opened, writable=True, now=EPOCH) as filesystem:
             layers.write(filesystem, layer)
-    return store.disk.path
+    return path
 
 
 def merged(base: Base, path: Path) -> Path:
@@ -78,7 +82,7 @@ def merged(base: Base, path: Path) -> Path:
 
 def test_each_of_several_stores_holds_its_own_and_what_they_share(base: Base, job: OneStep) -> None:
     for name in ("web", "db", "x" * 60):
-        store = new(base, job.staging, f"{name}.cow")
+        store = new(base, job, f"{name}.cow")
         written = deduplication.fill(store, content(name), job)
         assert written == Written(("shared",), "own over ('shared',)")
         disk = merged(base, store.disk.path)
@@ -92,29 +96,29 @@ def test_a_store_does_not_depend_on_those_that_are_made_with_it(
     base: Base, job: OneStep, tmp_path: Path
 ) -> None:
     for name in ("web", "db"):
-        deduplication.fill(new(base, job.staging, f"{name}.cow"), content(name), job)
+        deduplication.fill(new(base, job, f"{name}.cow"), content(name), job)
     (tmp_path / "other").mkdir()
     other = OneStep(tmp_path / "other")
     with other.run:
-        deduplication.fill(new(base, other.staging, "db.cow"), content("db"), other)
+        deduplication.fill(new(base, other, "db.cow"), content("db"), other)
     assert (other.staging / "db.cow").read_bytes() == (job.staging / "db.cow").read_bytes()
 
 
 def test_it_reads_as_what_libext2fs_alone_makes(base: Base, job: OneStep) -> None:
-    store = new(base, job.staging, "web.cow")
+    store = new(base, job, "web.cow")
     deduplication.fill(store, content("web"), job)
     one, other = merged(base, store.disk.path), merged(base, alone(base, job.staging, content("web")))
     assert one.read_bytes() == other.read_bytes()
 
 
 def test_nothing_is_left_beside_the_stores(base: Base, job: OneStep) -> None:
-    deduplication.fill(new(base, job.staging, "web.cow"), content("web"), job)
+    deduplication.fill(new(base, job, "web.cow"), content("web"), job)
     assert not list(job.staging.glob("*.template"))
 
 
 def test_content_of_another_size_is_another_template(base: Base, job: OneStep) -> None:
     for name, text in (("small", b"x"), ("large", b"y" * 9000)):
-        store = new(base, job.staging, f"{name}.cow")
+        store = new(base, job, f"{name}.cow")
         deduplication.fill(store, content(name, text=text), job)
         disk = merged(base, store.disk.path)
         assert_clean(disk)
@@ -122,7 +126,7 @@ def test_content_of_another_size_is_another_template(base: Base, job: OneStep) -
 
 
 def test_what_does_not_fit_is_told_by_the_store_that_asked_first(base: Base, job: OneStep) -> None:
-    store = new(base, job.staging, "web.cow")
+    store = new(base, job, "web.cow")
     with pytest.raises(FilesystemError, match="no space left"):
         deduplication.fill(store, content("web", text=b"z" * (20 << 20)), job)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -48,3 +49,31 @@ def test_what_is_not_there_cannot_be_synced(tmp_path: Path) -> None:
         durable.sync([tmp_path / "gone"], tmp_path)
     with pytest.raises(FileNotFoundError):
         durable.sync([tmp_path] * (durable.FEW + 1), tmp_path / "gone")
+
+
+def test_every_directory_that_is_made_gets_its_name_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path | str] = []
+    monkeypatch.setattr(durable, "sync_one", synced.append)
+    (tmp_path / "a").mkdir()
+    durable.make_directory(tmp_path / "a" / "b" / "c", 0o700)
+    assert sorted(map(str, synced)) == [str(tmp_path / "a"), str(tmp_path / "a" / "b")]
+    durable.make_directory(tmp_path / "a" / "b" / "c", 0o700)
+    assert len(synced) == 2
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EINVAL])
+def test_a_directory_that_cannot_be_synced_is_no_error_but_a_disk_that_fails_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    failing = code
+
+    def fail(_: object) -> None:
+        raise OSError(failing, os.strerror(failing))
+
+    monkeypatch.setattr(durable, "sync_one", fail)
+    durable.sync_name(tmp_path / "name")
+    failing = errno.EIO
+    with pytest.raises(OSError, match="Input/output error"):
+        durable.sync_name(tmp_path / "name")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import DiskMount, EntryType
 from tests.disk.ext4_tools import NOW, assert_clean, clone, debugfs, make_ext4

@@ -8,7 +8,7 @@ import pytest
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import (

@@ -16,7 +16,7 @@ import pytest
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.journal import Replayed, through_journal
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError
 from tests.disk.ext4_tools import NOW, assert_clean, change_superblock, debugfs, make_ext4
 from tests.disk.journal_views import (

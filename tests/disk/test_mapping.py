@@ -38,6 +38,7 @@ DISK = Superblock(
     inodes=0,
     first_data_block=1,
     label="",
+    uuid="11111111-2222-3333-4444-555555555555",
 )
 
 Leaf = tuple[int, int, int]

@@ -224,3 +224,25 @@ def test_a_log_that_cannot_be_removed_is_told(disk: Path, at: int) -> None:
     written(disk, *THREE)
     with running_on(Fault(at=at, code=errno.EROFS)), pytest.raises(FilesystemError, match="can't be removed"):
         remove(disk)
+
+
+def test_a_sealed_log_that_may_come_back_does_not_hold(disk: Path) -> None:
+    log = LogWriter(disk, SIZE, CHUNK)
+    log.add(1, OLD, NEW)
+    back = disk.with_name("back")
+    back.hardlink_to(log.path)  # what a power cut makes of a removal that was not synced
+    with running_on(Fault(at=3, code=errno.EIO)), pytest.raises(FilesystemError):
+        log.seal()
+    log.discard()
+    back.rename(path_beside(disk))
+    assert found(disk) == (False, {})
+
+
+def test_a_log_of_which_the_removal_was_not_synced_does_not_hold(disk: Path) -> None:
+    path = written(disk, *THREE)
+    back = disk.with_name("back")
+    back.hardlink_to(path)
+    with running_on(Fault(at=2, code=errno.EIO)), pytest.raises(FilesystemError):
+        remove(disk)
+    back.rename(path)
+    assert found(disk) == (False, {})

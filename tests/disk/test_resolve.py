@@ -38,7 +38,7 @@ class MemoryTree:
         assert isinstance(node, str)
         return node.encode()
 
-    def make(self, directory: int, name: bytes) -> int:
+    def make(self, directory: int, name: bytes, _path: str) -> int:
         node = self.nodes[directory]
         assert isinstance(node, dict)
         node[name.decode()] = {}

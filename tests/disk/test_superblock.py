@@ -116,6 +116,7 @@ def test_a_superblock_is_read_as_dumpe2fs_reads_it(options: str, tmp_path: Path)
         found = read_superblock(blocks, writable=False)
     label = lines["Filesystem volume name"].strip()
     assert found.label == ("" if label == "<none>" else label)
+    assert found.uuid == lines["Filesystem UUID"].strip()
     assert found.is_clean
     assert found.has_extents == ("extent" in lines["Filesystem features"].split())
     assert {

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bangerbuild.disk import clone, overlay
+from bangerbuild.disk import clone, snapshot_store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.template import FileTemplate, StoreTemplate, locate
 from bangerbuild.errors import SnapshotError
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
@@ -62,7 +62,7 @@ class Maker:
         self, template: StoreTemplate, contents: dict[str, bytes], capacity_bytes: int | None = None
     ) -> Path:
         path = self._new("instance.cow")
-        overlay.make_file(path, self.base.stat().st_size, capacity_bytes=capacity_bytes)
+        snapshot_store.make_file(path, self.base.stat().st_size, capacity_bytes=capacity_bytes)
         digest = template.instantiate(
             path, "instance.cow", [(content, NOW * 10**9) for content in contents.values()]
         )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk import overlay, redo_log, transaction
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
 from bangerbuild.disk.recovery import Recovered, recover
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
 from tests.disk.faults import Fault, Host, Kill, Killed, PowerCut, ShortWrites, running_on

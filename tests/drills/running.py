@@ -10,7 +10,7 @@ import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from tests.conftest import PROJECT
 from tests.drills.calls import Control, compiled
@@ -43,6 +43,16 @@ class Ended:
         assert self.code in (codes or (0,)), (self.code, self.errors)
 
 
+class Armed(Protocol):
+    """What is told before each run what to hit, and asked after it what happened."""
+
+    def arm(self, below: Path, victim: int, hit: Hit | None) -> None:
+        """Before the run."""
+
+    def seen(self) -> Seen:
+        """After it."""
+
+
 class Runner:
     """Runs bangerbuild with `calls.c` inside; one run at a time.
 
@@ -52,7 +62,7 @@ class Runner:
         directory: for what the runs print.
     """
 
-    def __init__(self, server: subprocess.Popen[str], control: Control, directory: Path) -> None:
+    def __init__(self, server: subprocess.Popen[str], control: Armed, directory: Path) -> None:
         self._server = server
         self._control = control
         self._directory = directory
@@ -93,19 +103,23 @@ def start_runner(directory: Path, *, through: tuple[str, ...] = (), **variables:
         variables: of its environment.
     """
     control = Control(directory / "control")
-    environment = os.environ | {
-        "LD_PRELOAD": str(compiled(directory)),
-        "DRILL_CONTROL": str(control.path),
-        "PYTHONPATH": str(PROJECT),
-        **variables,
-    }
+    preloaded = {"LD_PRELOAD": str(compiled(directory)), "DRILL_CONTROL": str(control.path)}
+    with start_server("tests.drills.starter", through=through, **preloaded, **variables) as server:
+        yield Runner(server, control, directory)
+
+
+@contextmanager
+def start_server(
+    module: str, *, through: tuple[str, ...], **variables: str
+) -> Iterator[subprocess.Popen[str]]:
+    """A `starter`, or a module that makes one, until the end of the with block."""
     with subprocess.Popen(
-        [*through, sys.executable, "-m", "tests.drills.starter"],
-        env=environment,
+        [*through, sys.executable, "-m", module],
+        env=os.environ | {"PYTHONPATH": str(PROJECT), **variables},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
     ) as server:
-        yield Runner(server, control, directory)
+        yield server
         assert server.stdin is not None
         server.stdin.close()

@@ -220,7 +220,7 @@ class Scene:
             runner.run(*APPLY, project=project).assert_done()
             for disk in self.written_to:
                 with written_by_guest(project, disk) as filesystem:
-                    _write_as_guest(filesystem, is_root=MOUNT_POINTS[disk] == "/")
+                    write_as_guest(filesystem, is_root=MOUNT_POINTS[disk] == "/")
         self.after.write(project)
 
     def disks(self) -> dict[str, Tree]:
@@ -277,7 +277,8 @@ def base_of(project: Path, disk: str) -> Path:
     return top / str(store.read(top).records[f"vm.{vm}.root"].facts["base"])
 
 
-def _write_as_guest(disk: Filesystem, *, is_root: bool) -> None:
+def write_as_guest(disk: Filesystem, *, is_root: bool) -> None:
+    """Write what a guest leaves on a disk that is its own."""
     edited = {"/etc/app.conf": EDITED, "/etc/machine-id": OWN_ID} if is_root else {}
     for path, node in {**SENTINEL, **edited}.items():
         if node.is_directory:

@@ -27,7 +27,7 @@ from bangerbuild.model.request import Request
 
 PR_SET_CHILD_SUBREAPER = 36
 """Of linux/prctl.h: orphans below become children of this process."""
-PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS")
+PRELOADED = ("LD_PRELOAD", "DRILL_CONTROL", "DRILL_SYNCS", "POWERCUT_CONTROL", "POWERCUT_SYNCS")
 
 
 def serve() -> None:

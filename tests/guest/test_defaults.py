@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild.declared import VM, FileSync, GuestDefaults, InlineFile, Mount, Network
-from bangerbuild.errors import FilesystemError, SourceError
+from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount, Network
+from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
 from bangerbuild.guest.defaults import changes, identity_changes, split
 from bangerbuild.model import HostPath
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile, GuestRemoval
@@ -142,10 +142,38 @@ def test_fstab_is_the_images_without_dropped_mounts_and_with_ours() -> None:
     ]
 
 
+FOREIGN = "UUID=1-2 / ext4 defaults 0 1\nLABEL=data /srv ext4 defaults 0 2\n/dev/vdb /opt ext4 defaults 0 2\n"
+
+
+def test_the_roots_own_names_and_the_vms_disks_are_devices_that_it_has() -> None:
+    view = DictView({"/etc/fstab": FOREIGN.encode()}, tags=frozenset({"UUID=1-2"}))
+    vm = replace(WEB, disks=(Disk("data", 1 << 30, "/data"),))
+    outcome = changes(vm, view)
+    assert written(outcome)["/etc/fstab"].startswith(FOREIGN.encode())
+    assert not any("/etc/fstab" in warning for warning in outcome.warnings)
+
+
+def test_a_line_for_a_device_that_the_vm_lacks_is_a_warning_unless_it_is_kept() -> None:
+    view = DictView({**SYSTEMD, "/etc/fstab": FOREIGN.encode()})
+    warnings = changes(WEB, view).warnings
+    assert len(warnings) == 3
+    for target, warning in zip(("'/'", "'/srv'", "'/opt'"), warnings, strict=True):
+        assert target in warning
+    assert changes(replace(WEB, keep_mounts=("/", "/srv", "/opt")), view).warnings == ()
+
+
 def test_an_fstab_that_cannot_be_read_is_not_taken_for_an_empty_one() -> None:
     view = DictView(broken={"/etc/fstab": FilesystemError("'/etc/fstab' can't be read")})
     with pytest.raises(FilesystemError, match="'/etc/fstab' can't be read"):
         changes(WEB, view)
+
+
+def test_hosts_that_the_guest_itself_cannot_read_are_replaced_and_a_damaged_file_is_an_error() -> None:
+    looped = DictView(broken={"/etc/hosts": GuestPathError("it loops")})
+    assert written(changes(WEB, looped))["/etc/hosts"] == b"127.0.0.1 localhost\n127.0.1.1 web\n"
+    damaged = DictView(broken={"/etc/hosts": FilesystemError("'/etc/hosts' can't be read")})
+    with pytest.raises(FilesystemError, match="'/etc/hosts' can't be read"):
+        changes(WEB, damaged)
 
 
 def test_an_inline_file_has_its_mode_and_the_guests_ids() -> None:

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.declared import Mount
-from bangerbuild.guest.fstab import MARK, TMPFS, fstab, with_tmpfs
+from bangerbuild.guest.devices import Devices
+from bangerbuild.guest.fstab import MARK, TMPFS, WHY, Rules, fstab, with_tmpfs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from pathlib import Path
 
 TMPFS_LINES = (
@@ -34,8 +35,20 @@ tmpfs /tmp tmpfs size=1g 0 0
 """
 
 
+class Everything(Devices):
+    """A VM with every device that there is."""
+
+    def lacks(self, _source: str, _options: Collection[str]) -> bool:
+        return False
+
+
+def text(image: bytes, drop: Iterable[str], mounts: Sequence[Mount], devices: Devices | None = None) -> bytes:
+    """The content of an fstab; by default all devices are there."""
+    return fstab(image, Rules(devices or Everything(), tuple(drop)), mounts).content
+
+
 def test_dropped_and_rewritten_targets_go_and_every_other_line_stays_byte_for_byte() -> None:
-    assert fstab(IMAGE, ("/home", "/var"), TMPFS) == (
+    assert text(IMAGE, ("/home", "/var"), TMPFS) == (
         b"# /etc/fstab: static file system information.\n"
         b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 /     ext4   errors=remount-ro 0 1\n"
         b"\n"
@@ -47,15 +60,15 @@ def test_dropped_and_rewritten_targets_go_and_every_other_line_stays_byte_for_by
 
 
 def test_an_empty_fstab_gets_our_lines_alone() -> None:
-    assert fstab(b"", ("/home",), TMPFS) == MARK + TMPFS_LINES
+    assert text(b"", ("/home",), TMPFS) == MARK + TMPFS_LINES
 
 
 def test_an_image_line_without_an_end_gets_one_before_ours_follow() -> None:
-    assert fstab(b"proc /proc proc defaults 0 0", (), TMPFS).startswith(b"proc /proc proc defaults 0 0\n#")
+    assert text(b"proc /proc proc defaults 0 0", (), TMPFS).startswith(b"proc /proc proc defaults 0 0\n#")
 
 
 def test_without_mounts_no_mark_is_left() -> None:
-    assert fstab(b"a /b c\nd /e f\n", ("/b",), ()) == b"d /e f\n"
+    assert text(b"a /b c\nd /e f\n", ("/b",), ()) == b"d /e f\n"
 
 
 @pytest.mark.parametrize(
@@ -71,14 +84,14 @@ def test_without_mounts_no_mark_is_left() -> None:
     ],
 )
 def test_targets_are_compared_by_what_they_mean(line: bytes, target: str) -> None:
-    assert fstab(line + b"\n", (target,), ()) == b""
+    assert text(line + b"\n", (target,), ()) == b""
 
 
 @pytest.mark.parametrize(
     "line", [b"# /srv /srv ext4\n", b"  #/x /srv ext4\n", b"/srv\n", b" \t\n", b"/x /srv/sub a\n"]
 )
 def test_a_comment_a_blank_line_and_another_target_are_no_match(line: bytes) -> None:
-    assert fstab(line, ("/srv",), ()) == line
+    assert text(line, ("/srv",), ()) == line
 
 
 def test_a_declared_mount_wins_over_the_default_at_its_target() -> None:
@@ -88,16 +101,16 @@ def test_a_declared_mount_wins_over_the_default_at_its_target() -> None:
 
 def test_a_declared_mount_is_one_line_of_six_fields() -> None:
     mount = Mount("LABEL=data", "/data", "ext4", ("noatime", "nodev"), dump=1, fsck_pass=2)
-    assert fstab(b"", (), (mount,)) == MARK + b"LABEL=data /data ext4 noatime,nodev 1 2\n"
+    assert text(b"", (), (mount,)) == MARK + b"LABEL=data /data ext4 noatime,nodev 1 2\n"
 
 
 def test_a_mount_without_options_has_defaults_in_their_place() -> None:
-    assert fstab(b"", (), (Mount("a", "/b", "c", ()),)) == MARK + b"a /b c defaults 0 0\n"
+    assert text(b"", (), (Mount("a", "/b", "c", ()),)) == MARK + b"a /b c defaults 0 0\n"
 
 
 def test_blanks_and_backslashes_are_escaped_and_a_source_never_makes_a_comment() -> None:
     mount = Mount("#a b", "/c\td\\e#", "9p", ("x= y",))
-    assert fstab(b"", (), (mount,)) == MARK + rb"\043a\040b /c\011d\134e# 9p x=\040y 0 0" + b"\n"
+    assert text(b"", (), (mount,)) == MARK + rb"\043a\040b /c\011d\134e# 9p x=\040y 0 0" + b"\n"
 
 
 # Names that a manifest may hold; libmount takes some sources (`UUID=…`, quotes) for more than names.
@@ -119,7 +132,7 @@ def findmnt(program: str, table: Path) -> list[dict[str, Any]]:
 def test_findmnt_reads_back_what_was_declared(tool: Callable[[str], str], tmp_path: Path) -> None:
     odd = Mount("#host dir\\x", "/a b\\c\t#d/é", "9p", ("trans=virtio", "ro"))
     table = tmp_path / "fstab"
-    table.write_bytes(fstab(IMAGE, ("/home", "/var"), with_tmpfs((odd,))))
+    table.write_bytes(text(IMAGE, ("/home", "/var"), with_tmpfs((odd,))))
     entries = {entry["target"]: entry for entry in findmnt(tool("findmnt"), table)}
     assert not {"/home", "/var"} & set(entries)
     assert entries["/run"]["options"] == "defaults,nodev,nosuid,mode=0755"
@@ -148,29 +161,87 @@ FSTAB = st.lists(LINE | MOUNT_LINE).map(b"\n".join)
 MOUNTS = st.lists(st.builds(Mount, NAME, NAME.map("/".__add__), WORD, st.lists(WORD).map(tuple)))
 
 
-@given(FSTAB, st.lists(TARGET), MOUNTS)
+@given(FSTAB, st.lists(TARGET), MOUNTS, st.sampled_from([Devices(), Everything()]))
 def test_applied_to_its_own_result_it_changes_nothing(
-    image: bytes, drop: list[str], mounts: list[Mount]
+    image: bytes, drop: list[str], mounts: list[Mount], devices: Devices
 ) -> None:
-    once = fstab(image, drop, mounts)
-    assert fstab(once, drop, mounts) == once
+    once = text(image, drop, mounts, devices)
+    assert text(once, drop, mounts, devices) == once
 
 
 @given(st.lists(LINE.filter(lambda line: b"/" not in line and b"\\" not in line)), st.lists(TARGET))
 def test_lines_that_mount_nothing_stay_whatever_bytes_they_hold(lines: list[bytes], drop: list[str]) -> None:
     image = b"".join(line + b"\n" for line in lines)
-    assert fstab(image, drop, TMPFS) == image + MARK + TMPFS_LINES
+    assert text(image, drop, TMPFS) == image + MARK + TMPFS_LINES
 
 
 @given(st.lists(st.tuples(TARGET, st.sampled_from(["", "/"]))), st.sets(TARGET))
 def test_exactly_the_dropped_targets_go(entries: list[tuple[str, str]], drop: set[str]) -> None:
     lines = [(target, as_line(target, b"", slash) + b"\n") for target, slash in entries]
     image = b"".join(line for _, line in lines)
-    assert fstab(image, drop, ()) == b"".join(line for target, line in lines if target not in drop)
+    assert text(image, drop, ()) == b"".join(line for target, line in lines if target not in drop)
 
 
 @given(MOUNTS)
 def test_every_mount_is_six_fields_without_blanks_in_them(mounts: list[Mount]) -> None:
-    lines = fstab(b"", (), mounts).split(b"\n")[1:-1]
+    lines = text(b"", (), mounts).split(b"\n")[1:-1]
     assert all(re.fullmatch(rb"[^ \t#][^ \t]*( [^ \t]+){3} \d \d", line) for line in lines)
     assert len(lines) == len(mounts)
+
+
+# Devices that the VM does not have
+
+HERE = Devices(frozenset({"UUID=0a3407de-014b-458b-b5c1-848e92a327a3", "LABEL=data"}), disks=2)
+CLOUD = b"""\
+# / was on /dev/vda1 during installation
+UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1
+LABEL=UEFI\t/boot/efi  vfat umask=0077 0 1
+\tPARTUUID=1-2 none swap sw 0 0
+LABEL=data /data ext4 defaults 0 2
+LABEL=usb /usb ext4 noatime,nofail 0 2
+/swapfile none swap sw 0 0"""
+
+
+def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> None:
+    outcome = fstab(CLOUD, Rules(HERE), ())
+    assert outcome.content == (
+        b"# / was on /dev/vda1 during installation\n"
+        b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1\n"
+        + WHY
+        + b"# LABEL=UEFI\t/boot/efi  vfat umask=0077 0 1\n"
+        + WHY
+        + b"# \tPARTUUID=1-2 none swap sw 0 0\n"
+        b"LABEL=data /data ext4 defaults 0 2\n"
+        b"LABEL=usb /usb ext4 noatime,nofail 0 2\n"
+        b"/swapfile none swap sw 0 0\n"
+    )
+    efi, swap = outcome.warnings
+    assert "'/boot/efi'" in efi
+    assert "'LABEL=UEFI'" in efi
+    assert 'keep_mounts = ["/boot/efi"]' in efi
+    assert 'keep_mounts = ["PARTUUID=1-2"]' in swap
+
+
+@pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/none")])
+def test_a_line_to_keep_stays_byte_for_byte(keep: tuple[str, ...]) -> None:
+    outcome = fstab(CLOUD, Rules(HERE, keep=keep), ())
+    assert (outcome.content, outcome.warnings) == (CLOUD + b"\n", ())
+
+
+def test_a_line_that_is_dropped_or_replaced_is_no_warning() -> None:
+    mount = Mount("tmpfs", "/boot/efi", "tmpfs")
+    image = b"LABEL=UEFI /boot/efi vfat defaults 0 1\nLABEL=gone /home ext4 defaults 0 2\n"
+    assert fstab(image, Rules(HERE, ("/home",)), (mount,)).warnings == ()
+
+
+def test_what_is_commented_out_findmnt_does_not_see_and_all_the_rest_it_does(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    table = tmp_path / "fstab"
+    table.write_bytes(fstab(CLOUD, Rules(HERE), TMPFS).content)
+    targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
+    assert targets == ["/", "/data", "/usb", "none", "/run", "/tmp"]
+    verified = subprocess.run(
+        [tool("findmnt"), "--verify", "--tab-file", str(table)], capture_output=True, text=True, check=False
+    )
+    assert "0 parse errors" in verified.stdout + verified.stderr

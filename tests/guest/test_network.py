@@ -100,7 +100,7 @@ def test_without_an_address_nothing_is_written() -> None:
 def test_systemd_finds_nothing_wrong_with_our_units(tool: Callable[[str], str], tmp_path: Path) -> None:
     root = tmp_path / "root"
     files = {**written(bootstrap(NETWORK, guest(SYSTEMD))), **written(fresh_identity(guest(SYSTEMD)))}
-    programs = dict.fromkeys(("/usr/bin/ssh-keygen", SCRIPT), b"#!/bin/sh\n")
+    programs = dict.fromkeys(("/usr/bin/ssh-keygen", "/bin/sh", SCRIPT), b"#!/bin/sh\n")
     for path, content in {**files, **programs}.items():
         target = root / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)

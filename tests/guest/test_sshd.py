@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from bangerbuild.guest.sshd import authorized_keys, drop_in, include_line, reads_drop_ins_first
 from bangerbuild.tree import GuestDirectory, GuestEdits, GuestFile
 from tests.guest.view import DictView, guest, written
+
+if TYPE_CHECKING:
+    from tests.guest.debian_sshd import Sshd
 
 DEBIAN = b"""\
 
@@ -17,14 +22,16 @@ UsePAM yes
 """
 
 
-def test_the_drop_in_holds_the_five_settings() -> None:
-    text = written(drop_in())["/etc/ssh/sshd_config.d/00-bangerbuild.conf"].decode()
-    assert [line for line in text.splitlines() if not line.startswith("#")] == [
+def test_the_drop_in_holds_four_settings_for_all_and_the_keys_file_for_root() -> None:
+    text = written(drop_in(guest(), has_keys=True))["/etc/ssh/sshd_config.d/00-bangerbuild.conf"].decode()
+    assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
         "PermitRootLogin prohibit-password",
         "PubkeyAuthentication yes",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
-        "AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match User root",
+        "    AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match all",
     ]
 
 
@@ -107,3 +114,70 @@ def test_keys_stand_one_a_line_in_a_chain_that_strict_modes_accepts() -> None:
 def test_a_line_longer_than_any_path_includes_nothing() -> None:
     assert not reads_drop_ins_first(b"Include \\" + b"\\" * 900_000)
     assert not reads_drop_ins_first(b"Include " + b"/a*" * 300_000)
+
+
+# Judged by sshd
+
+ROOT_IN = {
+    "permitrootlogin": "without-password",  # what sshd -T calls prohibit-password
+    "pubkeyauthentication": "yes",
+    "authorizedkeysfile": "/root/.ssh/authorized_keys",
+}
+NO_PASSWORDS = {"passwordauthentication": "no", "kbdinteractiveauthentication": "no"}
+OPPOSITE = b"PermitRootLogin no\nPasswordAuthentication yes\nKbdInteractiveAuthentication yes\n"
+
+
+def patched(files: dict[str, bytes]) -> dict[str, bytes]:
+    """These files of an image, with what the default writes."""
+    view = DictView(files)
+    return {**files, **written(drop_in(view, has_keys=True)), **written(include_line(view))}
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"/etc/ssh/sshd_config": DEBIAN},
+        {"/etc/ssh/sshd_config": DEBIAN + OPPOSITE},
+        {"/etc/ssh/sshd_config": DEBIAN, "/etc/ssh/sshd_config.d/50-cloud-init.conf": OPPOSITE},
+        {"/etc/ssh/sshd_config": OPPOSITE + b"AuthorizedKeysFile none\n"},
+        {"/etc/ssh/sshd_config": DEBIAN + b"Match all\nAuthorizedKeysFile /etc/keys/%u\n"},
+    ],
+)
+def test_root_gets_in_by_its_key_and_nobody_by_a_password(debian_sshd: Sshd, files: dict[str, bytes]) -> None:
+    for user in ("root", "dev"):
+        settings = debian_sshd.settings(patched(files), user)
+        assert settings.items() >= NO_PASSWORDS.items()
+        if user == "root":
+            assert settings.items() >= ROOT_IN.items()
+
+
+@pytest.mark.parametrize(
+    ("config", "keys"),
+    [
+        (b"", ".ssh/authorized_keys .ssh/authorized_keys2"),
+        (b"AuthorizedKeysFile /etc/keys/%u .ssh/authorized_keys\n", "/etc/keys/%u .ssh/authorized_keys"),
+        (b"Match User dev\nAuthorizedKeysFile /srv/dev.keys\n", "/srv/dev.keys"),
+    ],
+)
+@pytest.mark.parametrize("place", ["/etc/ssh/sshd_config", "/etc/ssh/sshd_config.d/50-image.conf"])
+def test_the_images_other_users_keep_their_keys(
+    debian_sshd: Sshd, place: str, config: bytes, keys: str
+) -> None:
+    files = {"/etc/ssh/sshd_config": DEBIAN}
+    files[place] = files.get(place, b"") + config
+    assert debian_sshd.settings(patched(files), "dev")["authorizedkeysfile"] == keys
+
+
+def test_what_is_read_after_the_drop_in_is_not_in_its_match_block(debian_sshd: Sshd) -> None:
+    files = {
+        "/etc/ssh/sshd_config": b"Include /etc/ssh/sshd_config.d/*.conf\nPort 2222\nMaxAuthTries 3\n",
+        "/etc/ssh/sshd_config.d/50-image.conf": b"Subsystem sftp internal-sftp\nLoginGraceTime 30\n",
+    }
+    for user in ("root", "dev"):
+        settings = debian_sshd.settings(patched(files), user)
+        assert {
+            "port": "2222",
+            "maxauthtries": "3",
+            "logingracetime": "30",
+            "subsystem": "sftp internal-sftp",
+        }.items() <= settings.items()

@@ -29,6 +29,7 @@ class DictView:
     broken: Mapping[str, FilesystemError] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     """The text of each symlink; where it leads to is not looked at, so a link has no content."""
+    tags: frozenset[str] = frozenset()
 
     def read(self, path: str) -> bytes | None:
         if path in self.broken:
@@ -42,12 +43,13 @@ class DictView:
         return self.modes.get(path, 0o644) if self.exists(path) else None
 
     def names(self, path: str) -> tuple[str, ...]:
-        below = (
-            name.removeprefix(f"{path}/")
-            for name in (*self.files, *self.links)
-            if name.startswith(f"{path}/")
-        )
+        start = f"{path.rstrip('/')}/"
+        known = {**self.files, **self.broken, **self.links}
+        below = (name.removeprefix(start) for name in known if name.startswith(start))
         return tuple(sorted({name.partition("/")[0] for name in below}))
+
+    def filesystem_tags(self) -> frozenset[str]:
+        return self.tags
 
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:  # noqa: ARG002
         return answer(self)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from tests.disk.ext4_tools import is_clean
 from tests.hostile.damage import Region, damaged, make_target, regions
 from tests.hostile.running import Ran, digest, run

@@ -13,7 +13,7 @@ import pytest
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import BangerError
 from tests.hostile.damage import make_target
 from tests.hostile.running import Ran, digest, run

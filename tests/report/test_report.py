@@ -98,6 +98,17 @@ def test_a_plan_reads_as_what_is_done_to_which_step_and_why() -> None:
     )
 
 
+def test_what_a_run_will_warn_of_stands_below_its_step_and_in_the_document() -> None:
+    warned = replace(action("a", Verb.CREATE, MISSING), warnings=("no device \x1b", "odd"))
+    plan = Plan(Path("/b"), (warned,))
+    assert [line.strip() for line in text(plan).splitlines()[1:3]] == [
+        "warning: no device \\x1b",
+        "warning: odd",
+    ]
+    document = json.loads(json.dumps(report.plan_json(plan)))
+    assert document["actions"][0]["warnings"] == ["no device \x1b", "odd"]
+
+
 def test_the_diffs_of_a_plan_can_be_left_out() -> None:
     assert "nameserver" not in text(PLAN, diffs=False)
     assert "/root/.ssh/id" not in text(PLAN, diffs=False)

@@ -16,7 +16,7 @@ from bangerbuild import store
 from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError, SourceError
 from bangerbuild.host.process import Command

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.disk import formats, overlay
+from bangerbuild.disk import formats, snapshot_store
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import StoreError
 from bangerbuild.model import Reason, ReasonCode
@@ -28,7 +28,9 @@ def workspace(tmp_path: Path) -> Iterator[OneStep]:
     """A raw disk `home`, and a snapshot root `root` over the image `base`."""
     ext4_seed(tmp_path / "home.ext4", {"/notes": b"home\n"}, size="16M")
     base = ext4_seed(tmp_path / "base.ext4", {"/etc/motd": b"base\n"}, size="16M")
-    overlay.make_file(tmp_path / "root.ext4", base.stat().st_size, capacity_bytes=None, base_name="base.ext4")
+    snapshot_store.make_file(
+        tmp_path / "root.ext4", base.stat().st_size, capacity_bytes=None, base_name="base.ext4"
+    )
     facts = {"home": {"format": "raw"}, "root": {"format": "snapshot", "base": "base.ext4"}}
     made = OneStep(tmp_path, known=dict(facts))
     with made.run:
@@ -87,7 +89,7 @@ def test_a_disk_with_errors_is_told_with_the_way_out(workspace: OneStep) -> None
 
 
 def test_a_root_made_on_another_image_is_told_with_both(workspace: OneStep) -> None:
-    overlay.make_file(
+    snapshot_store.make_file(
         workspace.staging / "other.ext4", 16 * MIB, capacity_bytes=None, base_name="images/other"
     )
     workspace.known["other"] = workspace.known["root"]

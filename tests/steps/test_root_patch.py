@@ -11,16 +11,20 @@ import pytest
 from bangerbuild import manifest
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
+from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.epoch import NANOSECONDS, Epoch
 from bangerbuild.errors import GuestPathError, SourceError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
+from bangerbuild.model.fingerprint import step_fields
 from bangerbuild.steps.root_patch import RootPatch
 from tests.conftest import PROJECT
+from tests.disk.ext4_tools import make_ext4
 from tests.manifests import KEY
 from tests.need import need
 from tests.projects import DEBIAN, codes, write_tar
 from tests.stats import stat_but_atime
+from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +140,16 @@ def test_a_guest_is_told_its_name(debian: Project) -> None:
         assert found.mtime == Epoch().of_bytes(guest.read(name)) // NANOSECONDS
 
 
+def test_the_images_own_hosts_stay_in_each_patch(debian: Project) -> None:
+    own = "::1 localhost ip6-localhost\n10.0.0.5\tdb\n"
+    with_files(debian, {"etc/hosts": f"127.0.0.1\tlocalhost\n127.0.1.1\timage\n{own}"})
+    assert built(debian, WEB).text("/etc/hosts") == f"127.0.0.1 localhost\n127.0.1.1 web\n{own}"
+    with debian.as_guest() as disk:
+        disk.write_file("/root.txt", b"guest")
+    renamed = built(debian, f'{WEB}hostname = "renamed"\n').text("/etc/hosts")
+    assert renamed == f"127.0.0.1 localhost\n127.0.1.1 renamed\n{own}"
+
+
 def test_a_guest_is_told_its_name_servers(debian: Project) -> None:
     guest = built(debian, WEB + NETWORK)
     assert guest.text("/etc/resolv.conf") == "nameserver 1.1.1.1\nnameserver 9.9.9.9\n"
@@ -146,15 +160,31 @@ def test_without_name_servers_the_images_resolv_conf_stays(debian: Project) -> N
     assert built(debian, WEB).text("/etc/resolv.conf") == "nameserver 8.8.8.8\n"
 
 
-def test_sshd_lets_in_whoever_has_a_key(debian: Project) -> None:
+def test_sshd_lets_root_in_by_a_key_and_nobody_by_a_password(debian: Project) -> None:
     settings = built(debian, WEB).text("/etc/ssh/sshd_config.d/00-bangerbuild.conf").splitlines()
-    assert [line for line in settings if not line.startswith("#")] == [
+    assert [line for line in settings if line and not line.startswith("#")] == [
         "PermitRootLogin prohibit-password",
         "PubkeyAuthentication yes",
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
-        "AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match User root",
+        "    AuthorizedKeysFile /root/.ssh/authorized_keys",
+        "Match all",
     ]
+
+
+@pytest.mark.parametrize("work", ["", 'work.size = "16MiB"\n'])  # where the keys are on another disk too
+def test_a_setting_of_the_image_that_keeps_root_out_is_a_warning(debian: Project, work: str) -> None:
+    with_files(
+        debian,
+        {
+            "etc/ssh/sshd_config": "Include /etc/ssh/sshd_config.d/*.conf\n",
+            "etc/ssh/sshd_config.d/50-image.conf": "AllowUsers dev\n",
+        },
+    )
+    built(debian, f'{WEB}{work}ssh_authorized_keys = ["{KEY}"]\n')
+    [warning] = [warning for warning in debian.warnings if "AllowUsers dev" in warning]
+    assert ID in warning
 
 
 def test_an_sshd_config_without_the_include_gets_it_first_and_a_warning(debian: Project) -> None:
@@ -207,13 +237,65 @@ def test_an_image_without_an_init_system_gets_a_warning(debian: Project) -> None
 def test_fstab_keeps_the_images_lines_but_for_what_is_dropped_or_written_here(debian: Project) -> None:
     mount = 'mount = [{ source = "tmpfs", target = "/scratch", fstype = "tmpfs", options = ["size=1g"] }]\n'
     lines = built(debian, WEB + mount).text("/etc/fstab").splitlines()
-    assert lines[:2] == ["# the image's own", "LABEL=old / ext4 defaults 0 1"]
+    assert lines[0] == "# the image's own"
+    assert lines[2] == "# LABEL=old / ext4 defaults 0 1"  # the image has no such label
     assert not any("/home" in line for line in lines)
     assert lines[-3:] == [
         "tmpfs /run tmpfs defaults,nodev,nosuid,mode=0755 0 0",
         "tmpfs /tmp tmpfs defaults,nodev,nosuid,mode=1777 0 0",
         "tmpfs /scratch tmpfs size=1g 0 0",
     ]
+
+
+def test_a_line_for_a_device_that_the_vm_lacks_is_commented_out_with_a_warning_once(debian: Project) -> None:
+    guest = built(debian, WEB)
+    [warning] = [warning for warning in debian.warnings if "LABEL=old" in warning]
+    assert ID in warning
+    with debian.as_guest() as disk:
+        disk.write_file("/root.txt", b"guest")
+    assert built(debian, f'{WEB}hostname = "renamed"\n').text("/etc/fstab") == guest.text("/etc/fstab")
+    kept = built(debian, f'{WEB}keep_mounts = ["/"]\n').text("/etc/fstab").splitlines()
+    assert kept[:2] == ["# the image's own", "LABEL=old / ext4 defaults 0 1"]
+    assert debian.warnings == []
+
+
+def test_the_plan_warns_of_what_the_run_will_where_the_image_is_there(debian: Project) -> None:
+    debian.write(WEB)
+    assert debian.plan()[ID].warnings == ()  # nobody knows the image yet
+    debian.build()
+    debian.write(f'{WEB}[vm.new]\nimage = "debian"\n')
+    planned = debian.plan()
+    assert planned[ID].warnings == ()  # nothing is done
+    [warning] = planned["vm.new.root.patch"].warnings
+    assert "'LABEL=old'" in warning
+    debian.build()
+    assert debian.warnings == [f"vm.new.root.patch: {warning}"]
+    debian.write(f'{WEB}hostname = "renamed"\n')
+    assert debian.plan()[ID].warnings == (warning,)
+    debian.write(f'{WEB}hostname = "renamed"\nkeep_mounts = ["/"]\n')
+    assert debian.plan()[ID].warnings == ()
+
+
+def test_the_roots_own_label_and_uuid_name_a_device_that_is_there(project: Project) -> None:
+    image = make_ext4(project.directory / "root.ext4", "-L", "old", size="24M")
+    with RawFile(image) as blocks:
+        uuid = read_superblock(blocks, writable=False).uuid
+    lines = f"LABEL=old / ext4 defaults 0 1\nUUID={uuid} / ext4 defaults 0 1\n"
+    with as_guest(image) as disk:
+        disk.make_directory("/etc")
+        disk.write_file("/etc/fstab", lines.encode())
+    guest = built(project, WEB.replace('tar = "root.tar"\nsize = "24MiB"', 'ext4 = "root.ext4"'))
+    assert guest.text("/etc/fstab").startswith(lines)
+
+
+def test_without_kept_mounts_the_recipe_is_that_of_a_manifest_that_does_not_know_the_key(
+    debian: Project,
+) -> None:
+    debian.write(WEB)
+    (plain,) = RootPatch.declare(manifest.load((debian.directory / "vm.toml",)))
+    debian.write(f'{WEB}keep_mounts = ["/srv"]\n')
+    (keeping,) = RootPatch.declare(manifest.load((debian.directory / "vm.toml",)))
+    assert step_fields(keeping) == {**step_fields(plain), "keep_mounts": ["/srv"]}
 
 
 def test_an_image_without_an_fstab_gets_one(debian: Project) -> None:
@@ -240,6 +322,31 @@ def test_the_images_identity_is_taken_away(debian: Project) -> None:
     assert guest.read("/etc/machine-id") == b""
     assert {name for name in guest.names("/etc/ssh") if name.startswith("ssh_host_")} == set()
     assert guest.exists("/etc/systemd/system/bangerbuild-host-keys.service")
+
+
+def test_what_else_makes_the_image_one_machine_is_removed_once_and_no_more_than_that(
+    debian: Project,
+) -> None:
+    gone = {
+        "etc/ssh/ssh_host_ed25519_key": "",
+        "var/lib/cloud/instances/i-1/sem/config_ssh": "",
+        "var/lib/cloud/instances/i-1/user-data.txt": "#cloud-config\n",
+        "var/lib/cloud/data/instance-id": "i-1\n",
+        "var/lib/cloud/sem/config_scripts_per_once.once": "",
+        "var/lib/cloud/seed/nocloud/user-data": "#cloud-config\n",
+        "var/lib/systemd/random-seed": "secret",
+        "var/lib/dhcp/dhclient.eth0.leases": "lease {}\n",
+    }
+    kept = {"var/lib/cloud/scripts/per-boot/own": "#!/bin/sh\n", "var/lib/dhcp/readme": ""}
+    links = {"var/lib/cloud/instance": "instances/i-1", "etc/ssh/ssh_host_rsa_key": "/var/keys/rsa"}
+    with_files(debian, {**gone, **kept, "var/keys/rsa": "kept"}, links)
+    guest = built(debian, WEB)
+    assert [name for name in (*gone, *links) if guest.exists(f"/{name}")] == []
+    assert [name for name in (*kept, "var/keys/rsa") if not guest.exists(f"/{name}")] == []
+    assert any("/var/lib/cloud/seed/nocloud'" in warning for warning in debian.warnings)
+    with debian.as_guest() as disk:
+        disk.make_directory("/var/lib/cloud/data")
+    assert built(debian, f'{WEB}hostname = "renamed"\n').exists("/var/lib/cloud/data")
 
 
 SWITCHES: dict[str, tuple[str, str | None]] = {

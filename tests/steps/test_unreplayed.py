@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from tests.disk.ext4_tools import clone
 from tests.disk.journals import Log, blocks_of, differing_blocks
 

@@ -10,6 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError
 from bangerbuild.steps.views import CONFIG_BYTES, ImageView, RootView
+from tests.disk.ext4_tools import make_ext4
 from tests.steps.guest_disks import as_guest, ext4_seed
 
 if TYPE_CHECKING:
@@ -61,6 +62,21 @@ def test_directories_are_listed_and_links_are_not_followed(tmp_path: Path) -> No
         assert [view.link(name) for name in ("/etc/net", "/etc/net/a", "/etc/none")] == [None, None, None]
         root = RootView(view, filesystem)
         assert (root.names("/etc/net"), root.link("/etc/link")) == (("a", "b"), "net/a")
+
+
+def test_the_names_in_a_directory_are_sorted_and_of_what_is_none_there_are_none(image: Filesystem) -> None:
+    view = ImageView(image)
+    assert view.names("/etc") == ("big", "fstab", "group", "passwd")
+    assert (view.names("/etc/none"), view.names("/etc/fstab")) == ((), ())
+    assert view.names("/etc") is view.names("/etc")
+
+
+def test_a_filesystem_is_named_by_its_uuid_and_its_label(tmp_path: Path) -> None:
+    uuid = "UUID=11111111-2222-3333-4444-555555555555"
+    for options, tags in (((), {uuid}), (("-L", "my root"), {uuid, "LABEL=my root"})):
+        path = make_ext4(tmp_path / "disk.ext4", *options, size="16M")
+        with RawFile(path) as blocks, Filesystem(blocks) as filesystem:
+            assert ImageView(filesystem).filesystem_tags() == tags
 
 
 def test_each_thing_is_read_once_what_is_not_there_too(

@@ -135,3 +135,10 @@ def test_another_format_is_refused_with_both_numbers(tmp_path: Path, database: s
     with pytest.raises(StoreError, match=f"has format {db.FORMAT + 1}.* reads format {db.FORMAT}") as caught:
         db.check_format(database, tmp_path)
     assert "--store DIR" in str(caught.value.hint)
+
+
+def test_an_empty_journal_that_a_power_cut_brought_back_is_removed(tmp_path: Path) -> None:
+    db.connect(tmp_path).close()
+    (tmp_path / "state.db-journal").touch()
+    db.connect(tmp_path).close()
+    assert not (tmp_path / "state.db-journal").exists()

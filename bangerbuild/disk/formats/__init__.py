@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.formats.qcow2 import Qcow2
 from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.snapshot import Snapshot
 from bangerbuild.errors import StoreError
@@ -16,6 +17,7 @@ RAW = Raw()
 
 FORMATS: dict[str, DiskFormat] = {
     "snapshot": Snapshot(),
+    "qcow2": Qcow2(),
     "raw": RAW,
 }
 

@@ -109,13 +109,13 @@ class OnBlocks(DiskFormat, ABC):
     @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[OpenedDisk]:
         with (
-            self._changed(disk) as blocks,
+            self.changed(disk) as blocks,
             Filesystem(blocks, writable=True, now=epoch, place=place) as filesystem,
         ):
             yield filesystem
 
     @contextmanager
-    def _changed(self, disk: StoredDisk) -> Iterator[Blocks]:
+    def changed(self, disk: StoredDisk) -> Iterator[Blocks]:
         """The ext4 on a disk where it lies, in one transaction that its `flush` commits."""
         with ExitStack() as stack:
             file = stack.enter_context(Transaction(disk.path, disk.name))
@@ -136,7 +136,7 @@ class OnBlocks(DiskFormat, ABC):
                 return
             self.put_together(blocks, disk, copy)
             unreplayed.run_e2fsck(copy, blocks, job.epoch)
-        with RawFile(copy) as replayed, self._changed(disk) as blocks:
+        with RawFile(copy) as replayed, self.changed(disk) as blocks:
             merging.copy_differences(replayed, blocks)
             blocks.flush()
         copy.unlink()

@@ -26,6 +26,9 @@ class ImageConfig:
     entrypoint: tuple[str, ...] = ()
     cmd: tuple[str, ...] = ()
     """The arguments of the entrypoint, or the command itself if there is no entrypoint."""
+    volumes: tuple[str, ...] = ()
+    """Paths at which a runtime mounts a filesystem for data."""
+    stop_signal: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -49,6 +52,8 @@ def parse_configuration(document: Document) -> Configuration:
         user=settings.text("User"),
         entrypoint=settings.texts("Entrypoint"),
         cmd=settings.texts("Cmd"),
+        volumes=tuple(sorted(settings.table("Volumes").fields)),
+        stop_signal=settings.text("StopSignal"),
         labels=settings.text_table("Labels"),
     )
     return Configuration(config, platform_of(document), _diff_ids(document.table("rootfs")))

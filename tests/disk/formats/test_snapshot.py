@@ -11,7 +11,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk

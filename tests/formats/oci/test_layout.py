@@ -132,7 +132,7 @@ def test_the_configuration_is_offered(maker: LayoutMaker) -> None:
     maker.add(maker.image(ONE, config=config))
 
     assert resolved(maker.path).config == ImageConfig(
-        ("PATH=/bin", "A=b=c"), "/srv", "app:1000", ("/bin/app",), ("--serve",), {"org.example.a": "1"}
+        ("PATH=/bin", "A=b=c"), "/srv", "app:1000", ("/bin/app",), ("--serve",), labels={"org.example.a": "1"}
     )
 
 

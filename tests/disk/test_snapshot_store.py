@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk import overlay
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.overlay import SnapshotStore
+from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError, SnapshotError
 
 if TYPE_CHECKING:

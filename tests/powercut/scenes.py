@@ -1,0 +1,182 @@
+"""The runs in which the power fails, and what leads to each.
+
+A scene is what brings an empty project to where the run begins, the command, and a few words on how it ends.
+What must be there in the end is what the same run leaves when no power fails; of the scenes that are kill
+drills too, that is judged by what they declare.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import tomli_w
+
+from tests.drills.drill import NOTHING_DONE
+from tests.drills.scenes import APPLY, SCENES, Declared, write_as_guest, written_by_guest
+from tests.projects import write_tar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tests.drills.running import Runner
+    from tests.drills.trees import Tree
+
+URL_MANIFEST = """
+image.far.rootfs.url = "http://{address}/root.tar"
+image.far.rootfs.size = "16MiB"
+[vm.web]
+image = "far"
+work.size = "16MiB"
+guest = {{ sshd = false, network = false }}
+root = {{ format = "raw", size = "16MiB" }}
+"""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A run, what leads to it, and how it is known to have come to its end."""
+
+    name: str
+    prepare: Callable[[Path, Runner, str], None]
+    """Bring an empty directory to where the run begins. It is given the address of a server of the directory
+    `www`, which is beside that one."""
+    arguments: tuple[str, ...] = APPLY
+    theirs: tuple[str, ...] = ()
+    """The disks that hold what a guest wrote, before and after."""
+    disks: Mapping[str, Tree] | None = None
+    """What each disk has to hold in the end, where that is declared; else what a run without a cut leaves."""
+    once_more: tuple[str, ...] = APPLY
+    """What is run after the run, and finds nothing to do."""
+    nothing_to_do: re.Pattern[bytes] = NOTHING_DONE
+    """What it prints then."""
+    nothing_lost: re.Pattern[bytes] | None = None
+    """What it prints where nothing of the run is lost but what does no harm, if that is not the same."""
+    verify: tuple[str, ...] = ("verify",)
+    states: int = 60
+    """How many are looked at where the drill is one test of many."""
+    shares: bool = False
+    """Whether the host's filesystem shares blocks."""
+    files: tuple[str, ...] = ()
+    """Files of the project that have to be in the end what they are after a run without a cut."""
+
+
+def drilled(name: str, **other: object) -> Scene:
+    """A kill drill's scene."""
+    scene = SCENES[name]
+    return Scene(
+        name,
+        lambda project, runner, _: scene.prepare(project, runner),
+        scene.arguments,
+        scene.theirs,
+        scene.disks(),
+        **other,  # type: ignore[arg-type]
+    )
+
+
+def prepare_adopt(project: Path, runner: Runner, _: str) -> None:
+    """Two disks that a guest has written to are put where a new store will have its own."""
+    SCENES["patch"].prepare(project, runner)
+    Declared().write(project)
+    kept = project / "kept"
+    (project / "build" / "vms" / "raw").rename(kept)
+    shutil.rmtree(project / "build")
+    for disk in ADOPTED:
+        place = project / "build" / "vms" / disk
+        place.parent.mkdir(parents=True, exist_ok=True)
+        (kept / place.name).rename(place)
+    shutil.rmtree(kept)
+
+
+ADOPTED = ("raw/work.ext4", "raw/data.ext4")
+
+
+def prepare_grow_only(project: Path, runner: Runner, _: str) -> None:
+    """Two disks are to grow, and nothing else has to be done."""
+    Declared().write(project)
+    runner.run(*APPLY, project=project).assert_done()
+    with written_by_guest(project, "raw/data.ext4") as filesystem:
+        write_as_guest(filesystem, is_root=False)
+    manifest = Declared().manifest()
+    manifest["vm"]["raw"]["disk"][0]["size"] = "24MiB"
+    manifest["vm"]["snap"]["root"]["size"] = "48MiB"
+    (project / "vm.toml").write_text(tomli_w.dumps(manifest))
+
+
+def prepare_gc(project: Path, runner: Runner, _: str) -> None:
+    """Images of before, which nothing stands on, and a data disk that no manifest names any more."""
+    SCENES["replace"].prepare(project, runner)
+    runner.run(*SCENES["replace"].arguments, project=project).assert_done()
+
+
+def prepare_destroy(project: Path, runner: Runner, _: str) -> None:
+    """Two VMs whose guests have been at work."""
+    Declared().write(project)
+    runner.run(*APPLY, project=project).assert_done()
+    for disk in ("snap/root.cow", "snap/work.ext4"):
+        with written_by_guest(project, disk) as filesystem:
+            write_as_guest(filesystem, is_root=False)  # what is declared stays as it is
+
+
+def prepare_far(project: Path, runner: Runner, address: str) -> None:  # nothing is to be run
+    """An image whose source is elsewhere, which nobody has asked for yet."""
+    www = project.parent / "www"
+    content = {f"etc/{number}": f"{number}\n" * 3000 for number in range(8)}
+    write_tar(
+        www / "root.tar", {"etc/passwd": "root:x:0:0::/root:/bin/sh\n", "etc/group": "root:x:0:\n", **content}
+    )
+    (project / "vm.toml").write_text(URL_MANIFEST.format(address=address))
+
+
+def prepare_cache(project: Path, runner: Runner, address: str) -> None:
+    """The same, with a lock file and an empty cache."""
+    prepare_far(project, runner, address)
+    runner.run("lock", project=project).assert_done()
+    shutil.rmtree(project / ".cache")
+
+
+ALL = {
+    scene.name: scene
+    for scene in (
+        drilled("build"),
+        drilled("patch"),
+        drilled("grow"),
+        replace(drilled("grow", shares=True), name="grow-shared", states=20),
+        Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
+        drilled("replace"),
+        Scene("adopt", prepare_adopt, theirs=ADOPTED),
+        Scene(
+            "gc",
+            prepare_gc,
+            ("gc",),
+            once_more=("gc",),
+            nothing_to_do=re.compile(rb"Nothing to remove\.\n"),
+            nothing_lost=re.compile(
+                rb"Nothing to remove\.\n|(?:.* 0 bytes  nothing needs it\n)+0 bytes freed\.\n"
+            ),
+            theirs=("snap/work.ext4", "raw/work.ext4", "raw/data.ext4"),
+        ),
+        Scene(
+            "destroy",
+            prepare_destroy,
+            ("destroy", "--target", "vm.raw", "--yes"),
+            theirs=("snap/root.cow", "snap/work.ext4"),
+            once_more=("destroy", "--target", "vm.raw", "--yes"),
+            nothing_to_do=re.compile(rb"Nothing is left of vm\.raw\.\n"),
+            verify=("verify", "--target", "vm.snap"),
+        ),
+        Scene(
+            "lock",
+            prepare_far,
+            ("lock",),
+            once_more=("lock",),
+            nothing_to_do=re.compile(rb"Nothing to do: 1 source locked\.\n"),
+            verify=("validate",),
+            files=("bangerbuild.lock",),
+        ),
+        Scene("cache", prepare_cache, files=("bangerbuild.lock",)),
+    )
+}
