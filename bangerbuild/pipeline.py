@@ -16,6 +16,7 @@ from bangerbuild.errors import UsageError
 from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.planning import plan as planner
+from bangerbuild.planning import recovering
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
 from bangerbuild.resolving.pins import ResolveOptions
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
     from bangerbuild.model import Pin, PlanReporter, Progress, Result
+    from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
 
@@ -260,6 +262,19 @@ def _refuse_unknown_image(found: Manifest, name: str) -> None:
     if name not in found.images:
         hint = f"bangerbuild lock {name} --upgrade" if "." in name else f"known: {', '.join(found.images)}"
         raise UsageError(f"no image is called '{name}'", hint=hint)
+
+
+def recover(loaded: Loaded, opened: Store) -> Found:
+    """What can be told of declared steps of which a store has no record; the store learns it.
+
+    Raises:
+        SourceError, FetchError, ToolError: a source that has to be asked gives no answer.
+    """
+    seconds = epoch()
+    asking = Asking(loaded.store, seconds, loaded.request.offline, unseen, opened)
+    resolved = resolve(loaded.manifest, ResolveOptions(), asking)
+    host = LocalHost(opened, seconds, Surveys())
+    return recovering.recover(loaded.whole, opened, host, epoch=seconds, pins=resolved.pins)
 
 
 def _owners(made: Plan) -> frozenset[str]:

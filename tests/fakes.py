@@ -58,6 +58,9 @@ class FakeStep:
     within: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
     """Called by `run` while it holds the disk that it changes."""
 
+    def recover(self, _view: View, _artifacts: tuple[str, ...]) -> None:
+        """Nothing can be told of it."""
+
     @classmethod
     def kinds(cls) -> tuple[str, ...]:
         return (cls.kind,)

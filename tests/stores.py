@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from tests.need import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import pytest
 
@@ -78,23 +81,44 @@ def copied(store: Path, target: Path) -> Path:
     return target
 
 
+def lose_records(store: Path) -> None:
+    """Remove every record from a store whose database stays: a stamp of something else is left."""
+    with contextlib.closing(sqlite3.connect(store / "state.db")) as database, database:
+        for table in ("records", "files", "stamps", "intents"):
+            database.execute(f"DELETE FROM {table}")  # noqa: S608 - the names are those above
+        database.execute("INSERT INTO stamps VALUES ('vms/elsewhere/disk.ext4', 1, 1, 1, '', 1)")
+
+
 class Killed(BaseException):
     """Not even cleaning up is possible any more."""
 
 
-def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Run something that is ended after it has removed so many files; whether it came to its end before."""
-    unlink, left = Path.unlink, [calls]
+def is_artifact(name: str, directory: object) -> bool:
+    """Whether a file of that name is in an open directory, and no file in staging, which have other names."""
+    with contextlib.suppress(FileNotFoundError):
+        os.stat(name, dir_fd=cast("int", directory), follow_symlinks=False)
+        return "/" not in name and "%" not in name
+    return False
 
-    def counted(path: Path, *, missing_ok: bool = False) -> None:
-        if path.exists() and (path.parts[-2] not in {".locks", ".staging"}):
-            if not left[0]:
+
+def killed_after(calls: int, run: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Run something that is ended once so many artifacts are gone; whether it came to its end before."""
+    left = [calls]
+
+    def counted(call: Callable[..., None]) -> Callable[..., None]:
+        def counting(*arguments: object, **named: object) -> None:
+            directory = named.get("dir_fd", named.get("src_dir_fd"))
+            if directory is not None and is_artifact(str(arguments[0]), directory):
+                left[0] -= 1
+            if left[0] < 0:  # nothing is done any more, not even to put back what was taken away
                 raise Killed
-            left[0] -= 1
-        unlink(path, missing_ok=missing_ok)
+            call(*arguments, **named)
+
+        return counting
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", counted)
+        for name in ("unlink", "rename"):
+            patch.setattr(os, name, counted(getattr(os, name)))
         try:
             run()
         except Killed:

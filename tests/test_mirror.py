@@ -26,6 +26,7 @@ ELSEWHERE = {
     "guest/view.py": "a Protocol; tests/guest/view.py is a guest made of a dict",
     "model/__init__.py": "the names of its modules",
     "model/content.py": "plain values, compared in the tests of the sources, which make them",
+    "model/recovered.py": "plain values, compared in the tests of planning/recovering.py, which makes them",
     "model/host.py": "a Protocol; planning/host.py is the one host",
     "model/reporter.py": "Protocols, and a reporter that says nothing; the tests have one of their own",
     "model/step.py": "a Protocol; the tests of each step call what it asks for",

@@ -286,6 +286,7 @@ cli.add_command(locking.lock)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
 cli.add_command(upkeep.destroy)
+cli.add_command(upkeep.recover)
 
 
 @cli.command()

@@ -1,4 +1,4 @@
-"""The commands that maintain a store: `verify`, `gc`, `destroy`."""
+"""The commands that maintain a store: `verify`, `gc`, `destroy`, `recover`."""
 
 from __future__ import annotations
 
@@ -133,3 +133,24 @@ def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: A
         return EXIT_FAILED
     output.result(destruction.summary_line(loss))
     return 0
+
+
+@click.command()
+@options.store_options
+@options.as_json
+@options.lock_timeout
+@click.option("--offline", is_flag=True, help="Never use the network.")
+def recover(*, as_json: bool, lock_timeout: float, **wanted: Any) -> None:  # noqa: ANN401
+    """Rebuild lost or damaged records from what lies in the store.
+
+    No disk is touched. Images are told by their fingerprints, exception stores by the image that their
+    header names; a disk of a VM counts as its guest's. A damaged state.db is renamed, and kept.
+    """
+    from bangerbuild.commands import recover as recovery
+
+    found = recovery.recover(options.request(**wanted), output.warn, lock_seconds=lock_timeout)
+    if as_json:
+        output.json_result(recovery.to_json(found))
+        return
+    for line in recovery.lines(found):
+        output.result(printable(line))

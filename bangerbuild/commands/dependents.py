@@ -21,6 +21,7 @@ from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
+    from pathlib import Path
 
     from bangerbuild.store import Store
 
@@ -29,9 +30,14 @@ Dependent: TypeAlias = StepId | ArtifactPath
 
 
 def image_directories(store: Store) -> list[str]:
-    """Every directory of an image that is there, whether or not a record knows it."""
-    found = (path for path in store.path.glob(IMAGE_DIRECTORIES) if path.is_dir() and not path.is_symlink())
+    """Every directory of an image that is there, whether or not a record knows it; none behind a symlink."""
+    found = (path for path in store.path.glob(IMAGE_DIRECTORIES) if path.is_dir() and not _is_behind(path))
     return sorted(filter(is_image_directory, (str(path.relative_to(store.path)) for path in found)))
+
+
+def _is_behind(directory: Path) -> bool:
+    """Whether the directory of an image, or one of those above it in the store, is a symlink."""
+    return any(path.is_symlink() for path in (directory, *directory.parents[:2]))
 
 
 def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[Dependent]]:

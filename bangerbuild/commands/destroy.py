@@ -6,19 +6,20 @@ files go before the records: whatever is left after a kill is still known, and t
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph, store
 from bangerbuild.commands import dependents
-from bangerbuild.disk import formats, in_use
+from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import directory_of
 from bangerbuild.pipeline import load_request
 from bangerbuild.steps import is_patch
+from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def _loss(opened: Store, wanted: Graph, ids: Collection[str], targets: tuple[str
         artifacts.update(_left(opened, target))
     # VMs before images: no root is ever without what it stands on
     ordered = tuple(sorted(artifacts, key=lambda artifact: (ArtifactPath(artifact).table != "vm", artifact)))
-    items = tuple(_item(opened, artifact) for artifact in ordered if opened.exists(artifact))
+    items = tuple(item for artifact in ordered for item in _items(opened, artifact))
     return Loss(targets, items, ordered, tuple(sorted(record.id for record in records)))
 
 
@@ -147,10 +148,15 @@ def _left(opened: Store, target: str) -> Iterator[str]:
                 yield from (f"{directory}/{path.name}" for path in (opened.path / directory).iterdir())
 
 
-def _item(opened: Store, artifact: str) -> Item:
-    status = opened.status(artifact)
-    item = Item(artifact, status.st_blocks * 512 if status else 0)
-    return replace(item, guests=item.is_disk and opened.modified(artifact, may_read=False))
+def _items(opened: Store, artifact: str) -> Iterator[Item]:
+    """What goes with an artifact: whatever is at its path, a symlink itself, and what lies beside a disk."""
+    path = opened.path / artifact
+    for place in (path, *interrupted.leftovers(path)):
+        if not os.path.lexists(place) or (place.is_dir() and not place.is_symlink()):
+            continue
+        item = Item(str(place.relative_to(opened.path)), place.lstat().st_blocks * 512)
+        is_disk = item.is_disk and opened.exists(artifact)
+        yield replace(item, guests=is_disk and opened.modified(artifact, may_read=False))
 
 
 def _refuse_bases(opened: Store, loss: Loss) -> None:
@@ -175,7 +181,8 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
 def _refuse_used(opened: Store, loss: Loss) -> None:
     for item in loss.items:
         try:
-            holder = in_use.holder(opened.path / item.artifact) if item.is_disk else None
+            is_disk = item.is_disk and opened.exists(item.artifact)
+            holder = in_use.holder(opened.path / item.artifact) if is_disk else None
         except OSError as err:
             raise store_error(err, opened.path / item.artifact) from err
         if holder:
@@ -186,18 +193,9 @@ def _refuse_used(opened: Store, loss: Loss) -> None:
 
 
 def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
-    """Nobody can start on a disk any more while it goes."""
-    with ExitStack() as stack:
-        for item in loss.items:
-            if item.is_disk:
-                try:
-                    stack.enter_context(in_use.held(opened.path / item.artifact, item.artifact))
-                except OSError as err:
-                    raise store_error(err, opened.path / item.artifact) from err
-        opened.forget(loss.records, loss.artifacts)
-    for directory in sorted({(opened.path / item.artifact).parent for item in loss.items}):
-        with suppress(OSError):  # something is left in it
-            directory.rmdir()
+    """A VM that starts on one of the disks meanwhile keeps all of them."""
+    opened.forget(loss.records, loss.artifacts)
+    directories.remove_empty(opened.path, {item.artifact.rpartition("/")[0] for item in loss.items})
     for target in loss.targets:
         _remove_directory(opened.path, target, warn)
 

@@ -7,7 +7,6 @@ anything that no record knows, but in a directory that only we make, under a fin
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
-from bangerbuild.errors import readable_size
+from bangerbuild.errors import BusyError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
 from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES
@@ -23,6 +22,7 @@ from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import load_request
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
+from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
 from bangerbuild.store.sessions import abandoned
 
@@ -78,10 +78,19 @@ def collect(
         return path, (*find(store.read(path), wanted, warn), *left)
     with store.writing(path, timeout_seconds=lock_seconds, exclusive=True) as opened:
         found = find(opened, wanted, warn)
-        for waste in found:
-            opened.forget(waste.records, waste.artifacts)
+        found = tuple(waste for waste in found if _is_removed(opened, waste, warn))
         remove_empty(path)
     return path, (*found, *left)
+
+
+def _is_removed(opened: Store, waste: Waste, warn: Callable[[str], None]) -> bool:
+    """Remove one thing; False if somebody has it open now."""
+    try:
+        opened.forget(waste.records, waste.artifacts)
+    except BusyError as err:
+        warn(f"{err.brief}: it stays")
+        return False
+    return True
 
 
 def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
@@ -105,6 +114,7 @@ def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
 
 def find(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> tuple[Waste, ...]:
     """What of a store is of no use for these steps."""
+    opened.check_records()
     unmade = tuple(_unmade(opened, wanted))
     apart = {artifact for waste in unmade for artifact in waste.artifacts}
     unneeded = tuple(_unneeded(opened, _needed(opened, wanted, apart, warn)))
@@ -198,11 +208,9 @@ def _allocated(paths: Iterable[Path]) -> int:
 
 def remove_empty(path: Path) -> None:
     """Remove directories of images and VMs that hold nothing any more."""
-    for pattern in (IMAGE_DIRECTORIES, *OWNERS_DIRECTORIES):
-        for directory in path.glob(pattern):
-            if directory.is_dir() and not directory.is_symlink():
-                with contextlib.suppress(OSError):  # it holds something
-                    directory.rmdir()
+    patterns = (IMAGE_DIRECTORIES, *OWNERS_DIRECTORIES)
+    found = (directory for pattern in patterns for directory in path.glob(pattern))
+    directories.remove_empty(path, [str(one.relative_to(path)) for one in found])
 
 
 def lines(wastes: Sequence[Waste], *, dry_run: bool) -> Iterator[str]:

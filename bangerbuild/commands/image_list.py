@@ -107,7 +107,7 @@ def _is_kept_rootfs(record: Record) -> bool:
 def _image(record: Record, store: Store) -> StoredImage:
     step_id = record.step_id
     name = StepId(step_id).name
-    (artifact,) = record.artifacts
+    artifact = record.artifacts[0]
     status = (store.path / artifact).stat()
     last = store.records.get(step_id)
     parts = [part for key in PARTS if (part := store.records.get(StepId.image(name, key)))]

@@ -18,7 +18,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.errors import BusyError
+from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +68,56 @@ def held(path: Path, name: str) -> Iterator[None]:
                 f"'{name}' was opened by {who} while it was changed",
                 hint=f"shut the VM down, check the disk with e2fsck -f '{path}', then `bangerbuild apply`",
             )
+
+
+class Lease(Closing):
+    """A disk that is about to lose its name, so held that whoever opens it is seen, and waits until `close`.
+
+    Who opens the disk while it is held waits in open(2), for at most /proc/sys/fs/lease-break-time. Where
+    leases are not available, nobody waits: `opener` looks for programs that have the disk open, and whether
+    it was changed.
+
+    Args:
+        fd: the disk, open for reading; it is closed with this.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._seen = _state(fd)
+        self._is_refused = False
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+            self._is_held = True
+        except OSError as err:
+            self._is_held = False
+            self._is_refused = isinstance(err, BlockingIOError)
+
+    @property
+    def status(self) -> os.stat_result:
+        """What `stat` says of the disk now, under whatever name."""
+        return os.fstat(self._fd)
+
+    def opener(self) -> str | None:
+        """Who has opened the disk, or waits for it, as text for a message; None: nobody."""
+        path = Path(f"/proc/self/fd/{self._fd}")
+        if self._is_held:
+            is_wanted = fcntl.fcntl(self._fd, fcntl.F_GETLEASE) != fcntl.F_WRLCK
+            return "another program" if is_wanted else None
+        if self._is_refused:
+            return _anyone(path)
+        who = _loop_device(path) or _process(path)
+        return who or (None if _state(self._fd) == self._seen else "another program")
+
+    @override
+    def close(self) -> None:
+        """Let those go on who wait for the disk."""
+        os.close(self._fd)
+
+
+def _state(fd: int) -> tuple[int, int]:
+    status = os.fstat(fd)
+    return status.st_size, status.st_mtime_ns
 
 
 def _waited_for(fd: int, path: Path) -> str | None:

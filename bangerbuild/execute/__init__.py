@@ -256,7 +256,7 @@ class _Run:
         """Fail the jobs whose disk was used by another program since the plan was made."""
         for job, end in finished:
             if end.staged is not None and any(end.staged is one for one in refused):
-                end.error = next(filter(None, map(self.disks.errors.get, end.staged.files)))
+                end.error = self.disks.why_refused(tuple(end.staged.files))
                 end.failed, end.done = job.actions[0], []
                 self._stop()
 

@@ -13,7 +13,7 @@ from bangerbuild.errors import BusyError, SourceError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import TypeAlias
 
     from bangerbuild.model import Action, Host, Plan
@@ -101,6 +101,14 @@ class Disks:
         if error:
             self.errors[artifact] = error
         return error is None
+
+    def why_refused(self, artifacts: Sequence[str]) -> BusyError:
+        """Why a job was not published that makes these; unless `may_take` knows, a disk was just opened."""
+        known = next(filter(None, map(self.errors.get, artifacts)), None)
+        return known or BusyError(
+            f"'{artifacts[0]}' was opened by another program while it was replaced: the old one stays",
+            hint="shut the VM down first",
+        )
 
     def _error(self, artifact: str) -> BusyError | None:
         disk = self._disks.get(artifact)

@@ -239,7 +239,7 @@ class JobWorkspace(Workspace):
         if record is None:
             raise StoreError(
                 f"nothing is known of '{step_id}'",
-                hint=f"bangerbuild apply --replace {step_id} (WHATEVER IS IN IT is lost)",
+                hint="`bangerbuild recover` makes records of what lies in the store",
             )
         return record.facts
 
@@ -305,7 +305,7 @@ class JobWorkspace(Workspace):
         if artifact in self.staged:
             yield self.staged[artifact]
             return
-        path = self._store.path / artifact
+        path = self._store.own_path(artifact)
         try:
             with in_use.held(path, artifact):
                 guests = self._store.modified(artifact)

@@ -144,6 +144,7 @@ class Cache(Closing):
             CacheError: it can't be read.
         """
         path = self.blobs / digest
+        self._check_directories()
         with _translated(path, "read"):
             if not self._still_held(path, digest) and not self._hold(path, digest):
                 return None
@@ -199,10 +200,23 @@ class Cache(Closing):
     def _make_directories(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for directory in (self.blobs, self.drafts, self.urls):
+            self._check_directories()
             directory.mkdir(parents=True, exist_ok=True)
-        tag = self.path / "CACHEDIR.TAG"
-        if not tag.exists():
-            tag.write_text(TAG)
+        with contextlib.suppress(FileExistsError), (self.path / "CACHEDIR.TAG").open("x") as tag:
+            tag.write(TAG)
+
+    def _check_directories(self) -> None:
+        """Refuse symlinks in the cache, which would lead out of it; the cache itself may be behind one.
+
+        Raises:
+            CacheError: there is one.
+        """
+        for directory in (self.blobs.parent, self.blobs, self.drafts, self.urls):
+            if directory.is_symlink():
+                raise CacheError(
+                    f"'{directory}' of the cache is a symlink to '{directory.readlink()}', not followed",
+                    hint=f"rm '{directory}': all of the cache can be fetched again",
+                )
 
     def publish(self, draft: Draft, digest: str) -> Blob:
         """Make a draft the blob of this digest, see `Draft.publish`."""
@@ -229,6 +243,7 @@ class Cache(Closing):
         Raises:
             CacheError: it can't be read.
         """
+        self._check_directories()
         with _translated(self.path, "read"):
             files = sorted(self._files(), key=lambda file: (file[1].st_mtime_ns, file[0]))
         left = sum(allocated_bytes(found) for _, found in files)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import stat
 import time
 from typing import TYPE_CHECKING
 
@@ -29,14 +31,23 @@ def locked(path: Path, kind: int, flags: int) -> int:
     """Open and lock the file that is at `path` once the lock is held.
 
     Raises:
-        OSError: there is no file, or it can't be opened or locked.
+        OSError: there is no regular file, or it can't be opened or locked.
     """
     while True:
-        fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = _opened(path, flags)
         if _try_lock(fd, kind) and is_at(path, fd):
             return fd
         os.close(fd)
         time.sleep(_POLL_SECONDS)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A regular file; a symlink is not followed, and nothing waits for the other end of a FIFO."""
+    fd = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "no regular file", str(path))
+    return fd
 
 
 def _try_lock(fd: int, kind: int) -> bool:
@@ -58,9 +69,7 @@ def is_at(path: Path, fd: int) -> bool:
 def removed_bytes(path: Path) -> int | None:
     """Remove a file; the bytes that this freed, or None if a process has it locked or has removed it."""
     try:
-        fd = os.open(
-            path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-        )  # NFS locks only files that are open for writing
+        fd = _opened(path, os.O_RDWR)  # NFS locks only files that are open for writing
     except FileNotFoundError:
         return None
     try:

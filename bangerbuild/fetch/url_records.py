@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
+import stat
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
@@ -16,6 +19,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_DIGEST = re.compile("(?:[0-9a-f]{64})?")
+_MOST_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,22 @@ def key_of(url: str) -> str:
 def read(path: Path) -> UrlRecord:
     """The record in a file; an empty one if the file is missing or damaged."""
     try:
-        fields = json.loads(path.read_bytes())
-        return UrlRecord(Validators(fields["etag"], fields["last_modified"]), fields["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
+        fields = json.loads(_content(path))
+        words = [fields[key] for key in ("etag", "last_modified", "digest")]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return UrlRecord()
+    if not all(isinstance(word, str) for word in words) or not _DIGEST.fullmatch(words[2]):
+        return UrlRecord()
+    return UrlRecord(Validators(words[0], words[1]), words[2])
+
+
+def _content(path: Path) -> bytes:
+    """A regular file, at most `_MOST_BYTES` of it; a symlink is not followed."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _MOST_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
+    finally:
+        os.close(fd)
 
 
 def write(path: Path, known: UrlRecord) -> None:
@@ -97,5 +115,7 @@ def write(path: Path, known: UrlRecord) -> None:
         OSError: it can't be written.
     """
     draft = path.with_suffix(".new")
-    draft.write_text(json.dumps({**asdict(known.validators), "digest": known.digest}))
+    draft.unlink(missing_ok=True)
+    with draft.open("x") as file:  # which follows no symlink
+        file.write(json.dumps({**asdict(known.validators), "digest": known.digest}))
     draft.rename(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import tomllib
@@ -98,7 +99,7 @@ class ManifestReader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = ManifestFile(path, *_text(path))
+                document = ManifestFile(path, *_text(path, included=named_at is not None))
                 self.documents[path.resolve()] = document
                 document.tree = _parsed(document.text)
                 self._read_includes(document, (*trail, path))
@@ -134,8 +135,13 @@ def _expanded(name: str) -> Path:
         return Path(name)
 
 
-def _text(path: Path) -> tuple[str, int]:
-    """What a file holds, and its mtime in nanoseconds."""
+def _text(path: Path, *, included: bool) -> tuple[str, int]:
+    """What a file holds, and its mtime in nanoseconds.
+
+    A manifest that a user names may be a pipe; one that a file includes is a file.
+    """
+    if included and path.exists() and not path.is_file() and not path.is_dir():
+        raise OSError(errno.EINVAL, "no regular file", str(path))
     with path.open("rb") as file:
         mtime_ns, raw = os.fstat(file.fileno()).st_mtime_ns, file.read()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from bangerbuild.model.fingerprint import FINGERPRINT_LENGTH
@@ -22,6 +23,10 @@ _VMS_FILE = re.compile(rf"{TOPS['vm']}/({_NAME})/[^/]+")
 _IMAGES_FILE = re.compile(
     rf"{TOPS['image']}/({_NAME})/(?:[0-9a-f]{{{FINGERPRINT_LENGTH}}}|{{fingerprint}})/[^/]+"
 )
+MOST_CHARACTERS = 1024
+"""Of a path that is read out of a store."""
+_PART = r"(?!\.\.?(?:/|\Z))[^/\x00-\x1f\x7f\ud800-\udfff]+"
+_PATH = re.compile(rf"(?!\.|state\.db){_PART}(?:/{_PART})*")
 _NAMED_DIRECTORY = re.compile(rf"{_IMAGE_DIRECTORY}(?=/)".encode())
 
 
@@ -43,6 +48,19 @@ class ArtifactPath(str):
     def image(cls, name: str, file: str) -> ArtifactPath:
         """The path of an image's file, for `Step.outputs`: the fingerprint is yet to be put in."""
         return cls(f"{TOPS['image']}/{name}/{{fingerprint}}/{file}")
+
+    @classmethod
+    def checked(cls, value: object) -> ArtifactPath:
+        """A path that was read out of a store, which somebody else may have made.
+
+        Raises:
+            ValueError: it is no text, or leads to anything but an artifact: it is absolute, or has a part
+                that is empty, `.` or `..`, or a character that no name of ours has, or is one of the store's
+                own files.
+        """
+        if not isinstance(value, str):
+            raise ValueError("the path of an artifact is no text")  # noqa: TRY004  # as for any other
+        return _checked(value)
 
     @property
     def owner(self) -> StepId:
@@ -77,6 +95,14 @@ class ArtifactPath(str):
         """What follows the file's first name, dots included: `.upper.ext4` of `root.upper.ext4`."""
         _, dot, rest = self.file.partition(".")
         return f"{dot}{rest}"
+
+
+@functools.lru_cache(1 << 16)
+def _checked(value: str) -> ArtifactPath:
+    """Each path is in several records and a stamp."""
+    if len(value) > MOST_CHARACTERS or not _PATH.fullmatch(value):
+        raise ValueError(f"'{value[:MOST_CHARACTERS]}' is no path of an artifact")
+    return ArtifactPath(value)
 
 
 def directory_of(owner: StepId) -> str:

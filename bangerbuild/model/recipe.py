@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bangerbuild.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bangerbuild.model.reason import Json
+
+
+def remembered(facts: Mapping[str, Json], key: str, step_id: str) -> Json:
+    """A fact that every record of the step's kind has.
+
+    Raises:
+        StoreError: the record is damaged.
+    """
+    if facts.get(key) is None:
+        raise StoreError(
+            f"the record of '{step_id}' is damaged: it does not say '{key}'",
+            hint="`bangerbuild recover` makes records of what lies in the store",
+        )
+    return facts[key]
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,14 @@ class Record:
     """Paths relative to the store."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
+
+    def fact(self, key: str) -> Json:
+        """What is remembered under a key, which every record of its kind has.
+
+        Raises:
+            StoreError: this one has not.
+        """
+        return remembered(self.facts, key, self.id)
 
     @property
     def step_id(self) -> str:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.model.content import Source
     from bangerbuild.model.reason import Json, Reason
+    from bangerbuild.model.recovered import Recovered, Unrecovered
     from bangerbuild.model.verdict import Preview, Situation, Verdict
     from bangerbuild.model.workspace import View, Workspace
 
@@ -76,6 +77,20 @@ class Step(Protocol):
             view: what may be read.
             is_untouched: whether the disk holds what it was left with, as far as `stat` tells.
             remakes_disk: see Action.
+        """
+
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:
+        """What can be told of its last run, whose record is lost, from its artifacts; reads, never writes.
+
+        Args:
+            view: inputs were recovered before, and nobody has the disk open.
+            artifacts: where its artifacts are now, or would be. One that changes a disk: the disk.
+
+        Returns:
+            None where nothing is there, or nothing of this step is in it.
+
+        Raises:
+            BangerError: what is there can't be read.
         """
 
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:

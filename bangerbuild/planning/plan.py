@@ -68,14 +68,17 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
-    planner = _Planner(store, host, epoch, pins, forced, previews)
+    store.check_records()
+    planner = Planner(store, host, epoch, pins, forced, previews)
     for step in graphs.ordered(graph):
         planner.actions[step.id] = planner.action(step)
     return Plan(store.path, tuple(planner.actions.values()))
 
 
 @dataclass
-class _Planner:
+class Planner:
+    """Decides on one step after the other, each after its inputs."""
+
     store: Store
     host: Host
     epoch: Epoch
@@ -89,10 +92,11 @@ class _Planner:
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
 
     def action(self, step: Step) -> Action:
-        wanted = self._wanted(step)
+        """What is to be done about a step."""
+        wanted = self.wanted(step)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
-        artifacts = self._artifacts(step, record, wanted)
+        artifacts = self.artifacts(step, record, wanted)
         file_bytes = self._file_bytes(step, artifacts)
         resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
         disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
@@ -133,7 +137,7 @@ class _Planner:
             if not changed:
                 return _Disk(interrupted=interrupted)
         try:
-            found = step.inspect(self._view())
+            found = step.inspect(self.view())
         except BangerError:  # what can't be read is no reason to do anything; `verify` tells
             return _Disk(interrupted=interrupted)
         return _Disk(None, interrupted=interrupted, touched=changed, found=found)
@@ -172,10 +176,11 @@ class _Planner:
             return not settled or bool(touched)
         return bool(touched) and self.actions[step.changes].verb in STAYS
 
-    def _wanted(self, step: Step) -> _Wanted:
+    def wanted(self, step: Step) -> Wanted:
+        """What a step would be made of now."""
         recipe = self._recipe(step)
         last = self.store.records.get(step.id)
-        return _Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
+        return Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
 
     def _recipe(self, step: Step) -> Recipe:
         return Recipe(
@@ -195,14 +200,15 @@ class _Planner:
             self.digests[what] = self.host.digest(source)
         return self.digests[what]
 
-    def _record(self, step: Step, wanted: _Wanted) -> Record | None:
+    def _record(self, step: Step, wanted: Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
         record = self.store.record(step.id, wanted.fingerprint)
         if record and record.recipe.kind != step.kind and not any(map(self._exists, record.artifacts)):
             return None
         return record
 
-    def _artifacts(self, step: Step, record: Record | None, wanted: _Wanted) -> tuple[str, ...]:
+    def artifacts(self, step: Step, record: Record | None, wanted: Wanted) -> tuple[str, ...]:
+        """Where what a step makes is, or will be."""
         if step.changes:
             return self.actions[step.changes].artifacts
         if record is not None:
@@ -258,13 +264,13 @@ class _Planner:
         )
 
     def _decided(
-        self, step: Step, wanted: _Wanted, situation: Situation, verdict: Verdict, holder: str | None
+        self, step: Step, wanted: Wanted, situation: Situation, verdict: Verdict, holder: str | None
     ) -> Action:
         record = situation.record
         stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
         if record and verdict.verb is Verb.GROW:  # on what it was made from
             recipe = replace(wanted.recipe, inputs=record.recipe.inputs)
-            wanted = _Wanted(recipe, fingerprint(recipe))
+            wanted = Wanted(recipe, fingerprint(recipe))
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
             reasons += tool_differences(record.recipe, wanted.recipe)
@@ -279,7 +285,7 @@ class _Planner:
             reasons=reasons,
             recipe=stays.recipe if stays else wanted.recipe,
             fingerprint=stays.fingerprint if stays else wanted.fingerprint,
-            artifacts=self._artifacts(step, stays, wanted),
+            artifacts=self.artifacts(step, stays, wanted),
             remakes_disk=remakes_disk,
             untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
@@ -291,7 +297,7 @@ class _Planner:
         if not (self.previews and action.step.changes and action.pending):
             return action
         try:
-            return replace(action, warnings=action.step.warnings(self._view(), is_new=is_new))
+            return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
         except BangerError:  # the run fails at it and says so
             return action
 
@@ -306,17 +312,18 @@ class _Planner:
         is_untouched = not any(map(self._touched, action.artifacts))
         try:
             return action.step.preview(
-                self._view(), is_untouched=is_untouched, remakes_disk=action.remakes_disk
+                self.view(), is_untouched=is_untouched, remakes_disk=action.remakes_disk
             )
         except BangerError as err:
             return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
 
-    def _view(self) -> PlanView:
+    def view(self) -> PlanView:
+        """What a step may read now."""
         return PlanView(self.store, self.actions, self.epoch, self.host)
 
 
 @dataclass(frozen=True)
-class _Wanted:
+class Wanted:
     """What a step would be made of now, and the digits that stand for it."""
 
     recipe: Recipe

@@ -143,16 +143,21 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
         yield f"  {'':<7} {'':<{width}}  {line}"
     for warning in action.warnings:
         yield f"  {'':<7} {_painted(f'warning: {printable(warning)}', YELLOW if coloured else None)}"
-    if discards := discard_hint(action):
+    if discards := way_out(action):
         yield f"  {'':<7} {discards}"
 
 
-def discard_hint(action: Action) -> str | None:
-    """The hint how a blocked disk can be replaced, which loses its content; None for other steps."""
+def way_out(action: Action) -> str | None:
+    """The way out of a blocked disk: to replace it, which loses its content, unless it may be found again.
+
+    None for other steps, and where not even that is a way out.
+    """
     if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
         return None
     if any(reason.facts.get("stays") for reason in action.reasons):
         return None
+    if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
+        return "`bangerbuild recover` looks into its header for that"
     return f"`bangerbuild apply --replace {action.id}` discards what is in it"
 
 

@@ -202,7 +202,7 @@ def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
     for action in plan.actions:
         if action.verb is Verb.BLOCKED:
             yield _line("blocked", action, width, _why(action))
-            yield from (f"          {hint}" for hint in [report.discard_hint(action)] if hint)
+            yield from (f"          {hint}" for hint in [report.way_out(action)] if hint)
         elif action.in_use:
             yield _line("in use", action, width, f"{_why(action)}; left as it is")
         elif action.verb is Verb.KEEP and verbose:

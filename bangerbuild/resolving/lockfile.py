@@ -19,6 +19,7 @@ import re
 import shutil
 import tomllib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
@@ -31,7 +32,6 @@ from bangerbuild.sources.source import lock_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from bangerbuild.declared import Manifest
     from bangerbuild.sources.source import LockWords
@@ -91,6 +91,17 @@ class LockFile:
         return HEAD + tomli_w.dumps(tree)
 
 
+def remembered(words: object) -> LockEntry | None:
+    """The entry that a store's record holds; None if it is none that this program writes."""
+    if not isinstance(words, dict) or not all(isinstance(key, str) for key in words):
+        return None
+    try:
+        _check_words("", words, Path())
+    except LockFileError:
+        return None
+    return LockEntry(words)
+
+
 def path_beside(manifest: Manifest) -> Path:
     """Where the manifest's lock file is: beside its first file."""
     return manifest.files[0].parent / FILE_NAME
@@ -104,6 +115,8 @@ def read(path: Path) -> LockFile:
     """
     observed.look(path)
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
+            raise _unusable(path, "it is no regular file")
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return LockFile()

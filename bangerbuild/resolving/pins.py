@@ -6,10 +6,11 @@ Only where none of them says it, the source itself is asked. All but the asking 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from bangerbuild.errors import LockFileError
 from bangerbuild.model import StepId
+from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile
 from bangerbuild.sources.source import PIN_FACT, Resolution
 
@@ -137,7 +138,7 @@ class _Settling:
     def _built(self, place: str, words: LockWords) -> LockEntry | None:
         record = self.recorded(place)
         remembered = record.facts.get(PIN_FACT) if record else None
-        entry = LockEntry(cast("LockWords", remembered)) if isinstance(remembered, dict) else None
+        entry = lockfile.remembered(remembered)
         return entry if entry and entry.answers(words) else None
 
     def _is_moved(self, place: str) -> bool:

@@ -30,10 +30,12 @@ class Asking:
     epoch: Epoch
     offline: bool
     progress: Progress = field(compare=False)
+    opened: Store | None = field(default=None, compare=False)
+    """The store where it is open already."""
 
     @cached_property
     def _opened(self) -> Store:
-        return store.read(self.store)
+        return self.opened or store.read(self.store)
 
     def digest(self, source: Source) -> str:
         """The digest of a file of the host; the store may know it."""

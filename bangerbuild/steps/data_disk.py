@@ -10,7 +10,8 @@ from typing_extensions import override
 from bangerbuild.disk import making, tools
 from bangerbuild.disk.formats import RAW
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.steps.plain_disk import PlainDisk
+from bangerbuild.model.recovered import Stray
+from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,14 @@ class DataDisk(PlainDisk):
         for vm in manifest.vms.values():
             for disk in vm.disks:
                 yield cls(vm.name, disk.name, disk.size_bytes)
+
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        """Any disk that is neither a root nor a work disk."""
+        if path.suffix != RAW.suffix or path.stem in {"root", "work"}:
+            return None
+        return Stray(StepId.vm(vm, f"disk.{path.stem}"), cls.kind, recovered(path, artifact))
 
     @property
     @override

@@ -12,6 +12,7 @@ from typing_extensions import override
 from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
@@ -159,6 +160,25 @@ class DiskPatch(StepKind, ABC):
             reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
             diffs += () if kept else differences.withdrawn(disk, base, path)
         return Preview(tuple(diffs), tuple(reasons))
+
+    @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | None:
+        """What is declared today counts as written if any of it is there; then the plan names what differs.
+
+        A directory counts as the guest's own, so that none is removed that was not made here.
+        """
+        with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
+            artifact = self.image_artifact(view)
+            image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
+            now = self.guest_now(views.ImageView(image), disk)
+            trees = patching.trees(view, self.file_syncs)
+            wanted = self.wanted(now, trees.paths)
+            synced = patching.lines_of(patching.synced(self, now, trees, _ignore, view.epoch))
+            lines = {**synced, **ledger.of_changes(wanted.changes)}
+            files = [path for path, line in lines.items() if not ledger.is_directory(line)]
+            if files and not any(ledger.is_there(disk, path, lines[path]) for path in files):
+                return None
+        return Recovered(artifacts, self._facts, written=lines)
 
     @override
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system

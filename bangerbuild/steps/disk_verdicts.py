@@ -41,7 +41,7 @@ def judge_found(situation: Situation, verdict: Verdict) -> Verdict:
     if not situation.found or situation.record is None or verdict.verb is Verb.REPLACE:
         return verdict
     is_other = any(reason.code is ReasonCode.BASE_UNKNOWN for reason in situation.found)
-    resized = file_bytes(situation, situation.record) != situation.record.facts["file_bytes"]
+    resized = file_bytes(situation, situation.record) != _recorded_bytes(situation.record)
     if verdict.verb is Verb.KEEP and not is_other and not resized:
         return verdict
     reasons = verdict.reasons if verdict.verb is Verb.BLOCKED else ()
@@ -50,8 +50,12 @@ def judge_found(situation: Situation, verdict: Verdict) -> Verdict:
 
 def file_bytes(situation: Situation, record: Record) -> int:
     """What a disk has now, which somebody may have changed; as long as nothing changes, what it had."""
-    known = cast("int", record.facts["file_bytes"])
+    known = _recorded_bytes(record)
     return known if situation.file_bytes is None else situation.file_bytes
+
+
+def _recorded_bytes(record: Record) -> int:
+    return cast("int", record.fact("file_bytes"))
 
 
 def judge_size(old: int, new: int | None) -> Verdict:

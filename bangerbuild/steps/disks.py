@@ -15,6 +15,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, OtherBaseError
 from bangerbuild.model import ArtifactPath, Reason, ReasonCode
+from bangerbuild.model.recipe import remembered
 from bangerbuild.steps import views
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def stored(view: View, disk_id: str) -> tuple[DiskFormat, StoredDisk]:
 
 def base_of(view: View, disk_id: str) -> Base:
     """The image that a root stands on, or was made from."""
-    name = str(view.facts(disk_id)["base"])
+    name = str(remembered(view.facts(disk_id), "base", disk_id))
     return Base(view.path(name), name)
 
 

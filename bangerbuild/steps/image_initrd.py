@@ -83,7 +83,7 @@ class ImageInitrd(Unopened):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        release = workspace.facts(self._kernel)["release"] if self.follows_kernel else None
+        release = workspace.facts(self._kernel).get("release") if self.follows_kernel else None
         release = cast("str | None", release)
         find = partial(boot_files.find_initrd, release=release)
         with self.initrd.open(workspace, self.name, find) as content:

@@ -12,11 +12,13 @@ from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.artifacts import directory_of
+from bangerbuild.model.recovered import Recovered, Stray
 from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest, Network
     from bangerbuild.disk.formats.values import Attachment
@@ -108,6 +110,24 @@ class Launch(Unopened):
         return Verdict(Verb.KEEP)
 
     @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | None:
+        """What is there as it would be written today; whatever else is there is written anew."""
+        if not view.facts(StepId.vm(self.name, "root")):  # it is not known what they should name
+            return None
+        for file in files.files(self._machine(view)):
+            path = view.path(f"{self._directory}/{file.name}")
+            if not path.is_file() or path.read_bytes() != file.content.encode():
+                return None
+        return Recovered(artifacts)
+
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        if path.name not in files.names(kernel=True):
+            return None
+        return Stray(StepId.vm(vm, "launch"), cls.kind, Recovered((artifact,)))
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         for file in files.files(self._machine(workspace)):
             target = workspace.create(ArtifactPath.vm(self.name, file.name))
@@ -146,7 +166,7 @@ class Launch(Unopened):
         return disk_format.attachment(self._relative(root.name), base)
 
     def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
-        kernel, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
+        kernel, *_, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
         initrd = view.artifact(StepId.image(self.image, "initrd")) if self.initrd else None
         line = cmdline.with_network(start.cmdline, start.network, start.hostname or self.name)
         return machine.Boot(

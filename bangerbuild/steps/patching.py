@@ -284,6 +284,22 @@ def _has_attributes(disk: OpenedDisk, item: PlacedEntry) -> bool:
     return ledger.xattrs(disk, item.guest) == item.entry.xattrs
 
 
+def lines_of(entries: Iterable[PlacedEntry]) -> dict[str, str]:
+    """The lines of entries as they are once they are written, a directory's as one that was there."""
+    lines: dict[str, str] = {}
+    for item in entries:
+        entry, path = item.entry, normal(item.guest)
+        if entry.type is EntryType.DIRECTORY:
+            lines[path] = ledger.PLAIN_DIRECTORY
+        elif entry.type is EntryType.HARD_LINK:
+            lines[path] = lines[normal(item.link_target)]
+        elif entry.type is EntryType.SYMLINK:
+            lines[path] = ledger.symlink(entry.uid, entry.gid, entry.target)
+        else:
+            lines[path] = file_line(item)
+    return lines
+
+
 def file_line(item: PlacedEntry) -> str:
     """The line of a file with the content that was planned."""
     entry = item.entry

@@ -10,6 +10,7 @@ from typing_extensions import override
 from bangerbuild.disk import formats, making
 from bangerbuild.disk.formats.values import StoredDisk
 from bangerbuild.model import Verb
+from bangerbuild.model.recovered import Recovered, Unrecovered
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.model import Json, Reason, Situation, Source, Verdict, View, Workspace
+
+
+def recovered(path: Path, artifact: str) -> Recovered:
+    """What is told of such a disk from its file."""
+    facts: dict[str, Json] = {"format": formats.RAW.name, "file_bytes": path.stat().st_size}
+    return Recovered((artifact,), facts, guests=True)
 
 
 class PlainDisk(Unopened, ABC):
@@ -49,6 +56,16 @@ class PlainDisk(Unopened, ABC):
     @override
     def inspect(self, view: View) -> tuple[Reason, ...]:
         return disks.inspect(view, formats.RAW, self._disk(view))
+
+    @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:
+        """A guest's, as it is."""
+        (artifact,) = self.outputs
+        if not view.path(artifact).is_file():
+            return None
+        if found := self.inspect(view):
+            return Unrecovered(artifact, str(found[0].facts.get("error")))
+        return recovered(view.path(artifact), artifact)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

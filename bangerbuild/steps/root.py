@@ -9,7 +9,10 @@ from typing_extensions import override
 
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
+from bangerbuild.errors import BangerError
 from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.recipe import remembered
+from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
 from bangerbuild.steps import disk_verdicts, disks
 from bangerbuild.steps.unopened import Unopened
 
@@ -140,6 +143,57 @@ class RootDisk(Unopened):
         return StoredDisk(view.path(artifact), artifact)
 
     @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:
+        """A guest's, on the image that its header names; one without a header on the image of today."""
+        for one in sorted(formats.FORMATS.values(), key=lambda one: one is not self._format):
+            artifact = ArtifactPath.vm(self.name, f"root{one.suffix}")
+            if view.path(artifact).is_file():
+                return self._recovered(view, one, artifact)
+        return None
+
+    def _recovered(self, view: View, disk_format: DiskFormat, artifact: str) -> Recovered | Unrecovered:
+        path = view.path(artifact)
+        (image_id,) = self.inputs
+        if not disk_format.stands_on_base:
+            found = disks.inspect(view, disk_format, StoredDisk(path, artifact))
+            if found:
+                return Unrecovered(artifact, str(found[0].facts.get("error")))
+        base = _base_named(disk_format, path, artifact, view.artifact(image_id))
+        if isinstance(base, Unrecovered):
+            return base
+        facts = _facts_of(disk_format, path, base)
+        own_bytes = facts.get("size_bytes", facts["file_bytes"])
+        declared = self.size_bytes if own_bytes == self.size_bytes else None
+        is_todays = base == view.artifact(image_id)
+        return Recovered(
+            (artifact,),
+            {**facts, "declared_bytes": declared},
+            guests=True,
+            kind=disk_format.kind,
+            fields={FORMAT_KEY: disk_format.name},
+            inputs=None if is_todays else _inputs_of(base),
+        )
+
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | Unrecovered | None:
+        """A root that does not say what it stands on is left alone."""
+        one = next((one for one in formats.FORMATS.values() if path.name == f"root{one.suffix}"), None)
+        if one is None:
+            return None
+        fields: dict[str, Json] = {FORMAT_KEY: one.name}
+        if not one.stands_on_base:
+            facts: dict[str, Json] = {"format": one.name, "file_bytes": path.stat().st_size}
+            recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs={})
+            return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+        base = _base_named(one, path, artifact, "")
+        if isinstance(base, Unrecovered):
+            return base
+        facts = {**_facts_of(one, path, base), "declared_bytes": None}
+        recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs=_inputs_of(base))
+        return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         if workspace.verb in IN_PLACE:
             return self._grown(workspace, *disks.stored(workspace, self.id), workspace.facts(self.id))
@@ -157,11 +211,43 @@ class RootDisk(Unopened):
         return {**facts, "declared_bytes": self.size_bytes, **sizes}
 
 
+def _base_named(disk_format: DiskFormat, path: Path, artifact: str, todays: str) -> str | Unrecovered:
+    """The image that a root stands on; of one that is a whole copy that of today will do."""
+    if not disk_format.stands_on_base:
+        return todays
+    named = disk_format.base_of(path)
+    if named is None:
+        return Unrecovered(artifact, "its header does not say which image it stands on")
+    try:
+        base = ArtifactPath.checked(named)
+    except ValueError as err:
+        return Unrecovered(artifact, f"its header names no image: {err}")
+    if base.image_directory is None:
+        return Unrecovered(artifact, f"its header names no image, but '{base}'")
+    return base
+
+
+def _inputs_of(base: str) -> dict[str, str]:
+    """The image as the input that it was: its id, and the fingerprint in its path."""
+    path = ArtifactPath(base)
+    return {StepId.image(path.owner.name, "rootfs"): path.directory.rpartition("/")[2]}
+
+
+def _facts_of(disk_format: DiskFormat, path: Path, base: str) -> dict[str, Json]:
+    """What a root's record says of its file."""
+    try:
+        sizes = _sizes(disk_format, path)
+    except BangerError:  # it is damaged: the plan says so
+        sizes = {"file_bytes": path.stat().st_size}
+    return {"format": disk_format.name, "base": base, **sizes}
+
+
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
     """Make a root anew in staging, as its facts `format`, `base` and `declared_bytes` say; its new facts."""
-    name, disk = str(facts["base"]), StoredDisk(workspace.create(artifact), artifact)
+    name = str(remembered(facts, "base", artifact))
+    disk = StoredDisk(workspace.create(artifact), artifact)
     disk_format = disks.format_of(facts, artifact)
-    size_bytes = cast("int | None", facts["declared_bytes"])
+    size_bytes = cast("int | None", facts.get("declared_bytes"))
     disk_format.make(Base(workspace.path(name), name), disk, size_bytes, workspace)
     return {**facts, **_sizes(disk_format, disk.path)}
 

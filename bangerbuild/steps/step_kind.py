@@ -8,8 +8,10 @@ from bangerbuild.model import Step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bangerbuild.declared import Manifest
+    from bangerbuild.model.recovered import Stray, Unrecovered
 
 
 class StepKind(Step, Protocol):
@@ -18,6 +20,11 @@ class StepKind(Step, Protocol):
     @classmethod
     def kinds(cls) -> tuple[str, ...]:
         """Every kind that such a step can be of; most have one."""
+
+    @classmethod
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | Unrecovered | None:  # noqa: ARG003
+        """What a file is, in the directory of a VM that no manifest declares; None: it is of another kind."""
+        return None
 
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Step]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from bangerbuild.model import Preview
+from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps.step_kind import StepKind
 
 if TYPE_CHECKING:
     from bangerbuild.model import Reason, View
+    from bangerbuild.model.recovered import Unrecovered
 
 
 class Unopened(StepKind):
@@ -26,6 +28,13 @@ class Unopened(StepKind):
     @override
     def inspect(self, view: View) -> tuple[Reason, ...]:  # there is nothing to look for
         return ()
+
+    @override
+    def recover(self, view: View, artifacts: tuple[str, ...]) -> Recovered | Unrecovered | None:
+        """Artifacts that nobody writes to are what their fingerprint says, which is in their path."""
+        if not all(view.path(artifact).is_file() for artifact in artifacts):
+            return None
+        return Recovered(artifacts)
 
     @override
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:

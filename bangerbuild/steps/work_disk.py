@@ -13,8 +13,9 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats import RAW
 from bangerbuild.errors import exact_size
 from bangerbuild.model import ArtifactPath, StepId
+from bangerbuild.model.recovered import Stray
 from bangerbuild.steps.image_work_seed import LABEL
-from bangerbuild.steps.plain_disk import PlainDisk
+from bangerbuild.steps.plain_disk import PlainDisk, recovered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Workspace
 
 HOME = "/root"
+FILE_NAME = f"work{RAW.suffix}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,13 @@ class WorkDisk(PlainDisk):
                 seed = _seed(vm, manifest.images[vm.image])
                 yield cls(vm.name, vm.work.size_bytes, vm.work.mount, seed)
 
+    @classmethod
+    @override
+    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+        if path.name != FILE_NAME:
+            return None
+        return Stray(StepId.vm(vm, "work"), cls.kind, recovered(path, artifact))
+
     @property
     @override
     def id(self) -> str:
@@ -56,7 +65,7 @@ class WorkDisk(PlainDisk):
     @property
     @override
     def outputs(self) -> tuple[str, ...]:
-        return (ArtifactPath.vm(self.name, f"work{RAW.suffix}"),)
+        return (ArtifactPath.vm(self.name, FILE_NAME),)
 
     @override
     def make(self, target: Path, workspace: Workspace) -> None:

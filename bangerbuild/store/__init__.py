@@ -7,30 +7,37 @@ An artifact is either complete or absent: it is made in a staging directory and 
     .locks/      files for flock(2), which the kernel unlocks when their holder ends
 
 `contents` is the store as one reader or writer sees it. `publishing` renames the files of finished jobs.
-`sessions` keeps writers apart. `database` has all SQL. `stamps` detects that an artifact was changed.
-`faults` translates errors of the system and of SQLite.
+`sessions` keeps writers apart. `database` has all SQL, `rows` checks what it reads. `directories` sees to it
+that nothing leads out of the store. `stamps` detects that an artifact was changed. `faults` translates errors
+of the system and of SQLite.
 """
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import durable
 from bangerbuild.errors import StoreError
 from bangerbuild.store import database as db
+from bangerbuild.store import directories, salvage
 from bangerbuild.store.contents import Store
+from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.faults import store_error
 from bangerbuild.store.publishing import Staged
-from bangerbuild.store.sessions import LOCKS, STAGING, Session, make_staging
+from bangerbuild.store.sessions import Session, make_staging
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
-__all__ = ["Staged", "Stamp", "Store", "read", "writing"]
+    from bangerbuild.store.salvage import Salvaged
+
+__all__ = ["Recovering", "Staged", "Stamp", "Store", "read", "recovering", "writing"]
 
 
 def read(path: Path) -> Store:
@@ -40,6 +47,7 @@ def read(path: Path) -> Store:
         StoreError: the path can't be read, or is no store.
     """
     try:
+        directories.check(path)
         if not db.exists(path):
             return Store(path)
         with contextlib.closing(db.connect_read_only(path)) as database:
@@ -69,6 +77,7 @@ def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> I
             store = _begun(path, timeout_seconds, exclusive=exclusive, stack=stack)
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, path) from err
+        store.check_records()
         yield store
         with contextlib.suppress(
             StoreError
@@ -76,8 +85,58 @@ def writing(path: Path, *, timeout_seconds: float, exclusive: bool = False) -> I
             store.flush()
 
 
+@contextlib.contextmanager
+def recovering(path: Path, *, timeout_seconds: float) -> Iterator[Recovering]:
+    """Open a store whose database may be lost or damaged, alone, to rebuild its records.
+
+    A sound database is used as it is. Else a new one is made in staging, which takes its place at the clean
+    end of the block; the damaged one is renamed then, see `salvage`.
+
+    Raises:
+        BusyError: another writer did not end in time.
+        StoreError: the store is not there, or can't be written, or is of another version.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            directories.check_places(path)
+            (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
+            make_staging(path)
+            session = Session(path, timeout_seconds, exclusive=True)
+            stack.callback(session.close)
+            salvaged = salvage.read(path)
+            place = path if salvaged.is_intact else Path(tempfile.mkdtemp(dir=session.directory()))
+            database = stack.enter_context(contextlib.closing(db.connect(place)))
+            opened = Store(path, database, session)
+            if salvaged.is_intact:
+                for name in {name for name, _ in db.intents(database)}:
+                    opened.settle_intents(name)
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, path) from err
+        found = Recovering(opened, salvaged)
+        yield found
+        if place != path:
+            try:
+                database.close()
+                found.set_aside = salvage.set_aside(path)
+                (place / db.NAME).rename(path / db.NAME)
+                durable.sync([path], path)
+            except OSError as err:
+                raise store_error(err, path) from err
+
+
+@dataclass
+class Recovering:
+    """A store that is open to rebuild its records."""
+
+    store: Store
+    salvaged: Salvaged
+    set_aside: Path | None = None
+    """What a damaged database is called since the end of the block."""
+
+
 def _begun(path: Path, timeout_seconds: float, *, exclusive: bool, stack: contextlib.ExitStack) -> Store:
     durable.make_directory(path, 0o700)
+    directories.check(path)
     (path / LOCKS).mkdir(mode=0o700, exist_ok=True)
     make_staging(path)
     is_ours = db.exists(path)

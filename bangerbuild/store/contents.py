@@ -24,6 +24,7 @@ from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.store import database as db
+from bangerbuild.store import directories, lost, replacing
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
@@ -33,11 +34,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
-    from bangerbuild.store.database import Intent
     from bangerbuild.store.publishing import Staged
+    from bangerbuild.store.rows import Intent
     from bangerbuild.store.sessions import Session
 
 T = TypeVar("T")
+AT_ONCE = 128
+"""How many artifacts are held open at once, to be removed all together or not at all."""
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """Errors of `stat` that mean: nothing is there."""
 
@@ -77,6 +80,37 @@ class Store:
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
             self._apply_if_renamed(intent)
+
+    def check_records(self) -> None:
+        """Refuse to judge a store whose records are lost.
+
+        Raises:
+            StoreError: it has artifacts, and no records.
+        """
+        if not self.records and not self.stamps and lost.has_artifacts(self.path):
+            raise lost.lost_error(self.path)
+
+    def learn(self, jobs: Sequence[Staged]) -> None:
+        """Take records and stamps that were recovered for what is known; `save` writes them."""
+        for job in jobs:
+            self.records |= {record.id: record for record in job.records}
+            self.stamps |= job.changed
+            self._written |= job.written
+
+    def save(self, jobs: Sequence[Staged]) -> None:
+        """Write what was recovered, and what was found of it since.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        found = dict(self._new_stamps)
+        try:
+            if jobs:
+                self._confirm([Publication.of(job) for job in jobs])
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self._new_stamps |= found
+        self.flush()
 
     @property
     def is_writable(self) -> bool:
@@ -214,13 +248,33 @@ class Store:
         return None if status is None else status.st_blocks * 512
 
     def status(self, artifact: str) -> os.stat_result | None:
-        """What `stat` says of an artifact; None if it is not there."""
+        """What `stat` says of an artifact; None if it is not there.
+
+        Raises:
+            StoreError: it can't be looked at, or is a symlink of somebody else.
+        """
+        path = f"{self.path}/{artifact}"
         try:
-            return os.stat(f"{self.path}/{artifact}")
+            status = os.lstat(path)
+            if not stat.S_ISLNK(status.st_mode):
+                return status
+            directories.check_link(path)
+            return os.stat(path)
         except OSError as err:
             if err.errno in NOWHERE:
                 return None
             raise store_error(err, self.path / artifact) from err
+
+    def own_path(self, artifact: str) -> Path:
+        """Where an artifact is, to be changed there.
+
+        Raises:
+            StoreError: it, or a directory on the way, is a symlink that is not the user's own.
+        """
+        path = self.path / artifact
+        for place in (*reversed(path.parents[: artifact.count("/")]), path):
+            directories.check_link(place)
+        return path
 
     def is_half_patched(self, artifact: str) -> bool:
         """Whether a patch of a disk was interrupted."""
@@ -420,16 +474,15 @@ class Store:
 
         Files are removed first: a record without its artifact is planned as missing, but a file without a
         record would count as one that this program did not make. The redo log or undo file of a half-changed
-        disk is removed after the disk.
+        disk goes with the disk.
 
         Raises:
-            StoreError: the store can't be written.
+            BusyError: a VM has one of the disks open; none of `AT_ONCE` artifacts was removed.
+            StoreError: the store can't be written, or what would be removed lies outside of it.
         """
         try:
-            for artifact in artifacts:
-                path = self.path / artifact
-                for file in (path, *interrupted.leftovers(path)):
-                    file.unlink(missing_ok=True)
+            for at in range(0, len(artifacts), AT_ONCE):
+                replacing.remove(self.path, artifacts[at : at + AT_ONCE], self.staged)
             parents = {(self.path / artifact).parent for artifact in artifacts}
             durable.sync([parent for parent in parents if parent.is_dir()], self.path)
             with self._writer() as database:

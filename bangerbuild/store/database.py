@@ -10,22 +10,20 @@ digests   digests of host files, each with the `stat` it was computed at
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import StoreError
-from bangerbuild.model.fingerprint import canonical_json, record_from_json, record_to_json
-from bangerbuild.store.stamps import Stamp
+from bangerbuild.model.fingerprint import canonical_json, record_to_json
+from bangerbuild.store import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
-    from typing import TypeAlias
 
     from bangerbuild.model import Json, Record
-
-    Intent: TypeAlias = dict[str, dict[str, Json]]
+    from bangerbuild.store.rows import Intent
+    from bangerbuild.store.stamps import Stamp
 
 NAME = "state.db"
 LOG = f"{NAME}-wal"
@@ -120,31 +118,31 @@ def version(database: sqlite3.Connection) -> int:
 def records(database: sqlite3.Connection) -> Iterator[Record]:
     """All records."""
     for step_id, body in database.execute("SELECT id, body FROM records"):
-        yield record_from_json(step_id, json.loads(body))
+        yield rows.record(step_id, body)
 
 
 def stamps(database: sqlite3.Connection) -> Iterator[tuple[str, Stamp]]:
     """All stamps by artifact."""
-    for artifact, *stamp in database.execute("SELECT * FROM stamps"):
-        yield artifact, Stamp.from_json(stamp)
+    for artifact, *stamp in database.execute("SELECT path, size, mtime_ns, inode, digest, guest FROM stamps"):
+        yield rows.stamp(artifact, stamp)
 
 
 def digests(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]]]:
     """All digests of host files: key, then stamp and digest."""
     for key, stamp, digest in database.execute("SELECT key, stamp, digest FROM digests"):
-        yield key, (stamp, digest)
+        yield rows.digest(key, stamp, digest)
 
 
 def files(database: sqlite3.Connection, step_id: str) -> dict[str, str]:
     """What a patch wrote into its guest, by guest path; empty if the patch has no row."""
     row = database.execute("SELECT body FROM files WHERE id = ?", (step_id,)).fetchone()
-    return json.loads(row[0]) if row else {}
+    return rows.ledger(step_id, row[0]) if row else {}
 
 
 def unconfirmed(database: sqlite3.Connection, step_id: str) -> dict[str, list[str]]:
     """What unconfirmed runs of a patch were about to write, by guest path."""
     row = database.execute("SELECT body FROM files WHERE id = ?", (f"{step_id}~",)).fetchone()
-    return json.loads(row[0]) if row else {}
+    return rows.unconfirmed(step_id, row[0]) if row else {}
 
 
 def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping[str, str]) -> None:
@@ -181,18 +179,18 @@ def body_of(record: Record) -> str:
     return canonical_json(record_to_json(record))
 
 
-def _put(database: sqlite3.Connection, table: str, rows: Iterable[tuple[str | int, ...]]) -> None:
+def _put(database: sqlite3.Connection, table: str, values: Iterable[tuple[str | int, ...]]) -> None:
     """Write many rows with one statement.
 
     One statement per row would wait for the interpreter lock each time.
     """
-    whole = list(rows)
+    whole = list(values)
     for at in range(0, len(whole), ROWS_PER_STATEMENT):
         here = whole[at : at + ROWS_PER_STATEMENT]
         places = f"({', '.join('?' * len(here[0]))})"
-        values = [value for row in here for value in row]
+        flat = [value for row in here for value in row]
         statement = f"INSERT OR REPLACE INTO {table} VALUES {', '.join([places] * len(here))}"  # noqa: S608
-        database.execute(statement, values)
+        database.execute(statement, flat)
 
 
 def write_digests(database: sqlite3.Connection, digests: Iterable[tuple[str, tuple[str, str]]]) -> None:
@@ -210,8 +208,8 @@ def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Ite
 
 def intents(database: sqlite3.Connection) -> list[tuple[str, Intent]]:
     """All intents with the names of their sessions, the oldest first."""
-    rows = database.execute("SELECT session, body FROM intents ORDER BY number")
-    return [(session, json.loads(body)) for session, body in rows]
+    found = database.execute("SELECT session, body FROM intents ORDER BY number")
+    return [rows.intent(session, body) for session, body in found]
 
 
 def write_intents(database: sqlite3.Connection, session: str, bodies: Iterable[str]) -> None:

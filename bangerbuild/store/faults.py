@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 LEAST_BYTES = 256 << 10
 """With less free space than this SQLite fails: it writes and maps several pages at a time."""
 ELSEWHERE_HINT = "choose another place: --store DIR, or `path` under [store]"
+DAMAGED_HINT = "`bangerbuild recover` sets state.db aside, and makes records of what lies in the store"
 HINTS = {errno.EACCES: ELSEWHERE_HINT, errno.EROFS: ELSEWHERE_HINT, **dict.fromkeys(FULL, FULL_HINT)}
 
 
@@ -25,10 +26,17 @@ def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     if isinstance(err, sqlite3.Error):
         return StoreError(
             f"the store '{path}' can't be used: state.db: {err}",
-            hint="check that it can be written and has room; restore state.db from a backup if it is damaged",
+            hint=DAMAGED_HINT if _is_damage(err) else "check that it can be written and has room",
         )
     place = err.filename or path
     return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=HINTS.get(err.errno or 0))
+
+
+def _is_damage(err: sqlite3.Error) -> bool:
+    """Whether the database itself is at fault, and no lock, no disk and no right to write."""
+    if isinstance(err, sqlite3.OperationalError):
+        return str(err).startswith(("no such ", "Could not decode"))
+    return isinstance(err, sqlite3.DatabaseError)
 
 
 def is_out_of_space(err: OSError | sqlite3.Error, path: Path) -> bool:

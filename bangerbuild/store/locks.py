@@ -5,15 +5,17 @@ A lock file holds the process id of its holder, for messages. A directory can be
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from bangerbuild.errors import BusyError
+from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 POLL_SECONDS = 0.05
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+"""A symlink in the place of a lock is not followed, and nothing waits for the other end of a FIFO."""
 
 
 class StoreLock(Closing):
@@ -31,18 +35,27 @@ class StoreLock(Closing):
         timeout_seconds: how long to wait for the lock.
         what: what is locked, for a message.
         shared: whether other processes may hold it, shared, at the same time.
+        dir_fd: an open directory, in which the last part of the path is looked for; None: the path is used.
 
     Raises:
         BusyError: it was not free in time.
+        StoreError: something else lies in its place.
         OSError: it can't be opened.
     """
 
-    def __init__(self, path: Path, timeout_seconds: float, what: str, *, shared: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        timeout_seconds: float,
+        what: str,
+        *,
+        shared: bool = False,
+        dir_fd: int | None = None,
+    ) -> None:
         kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self.waited = False
         """Whether another process held it first."""
-        self._is_file = not path.is_dir()
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT if self._is_file else os.O_RDONLY, 0o600)
+        self._fd, self._is_file = _opened(path, dir_fd)
         try:
             self._wait(kind, time.monotonic() + timeout_seconds, what)
         except BaseException:
@@ -75,6 +88,29 @@ class StoreLock(Closing):
         os.close(self._fd)
 
 
+def _opened(path: Path, dir_fd: int | None) -> tuple[int, bool]:
+    """The lock, open, and whether it is a file."""
+    name = path if dir_fd is None else path.name
+    try:
+        fd = os.open(name, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600, dir_fd=dir_fd)
+    except IsADirectoryError:
+        return os.open(name, os.O_RDONLY | os.O_DIRECTORY | _FLAGS, dir_fd=dir_fd), False
+    except OSError as err:
+        if path.is_symlink():
+            raise _no_lock(path, f"is a symlink to '{path.readlink()}'") from err
+        if err.errno != errno.ENXIO:  # what `open` says of a socket
+            raise
+        raise _no_lock(path, "is no regular file") from err
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _no_lock(path, "is no regular file")
+    return fd, True
+
+
+def _no_lock(path: Path, what: str) -> StoreError:
+    return StoreError(f"'{path}' {what}, and no lock that was made here", hint=f"rm '{path}'")
+
+
 def _try_lock(fd: int, kind: int) -> bool:
     try:
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
@@ -83,9 +119,9 @@ def _try_lock(fd: int, kind: int) -> bool:
     return True
 
 
-def is_abandoned(path: Path) -> bool:
-    """Whether no process holds the lock on an existing file or directory."""
-    fd = os.open(path, os.O_RDONLY)
+def is_abandoned(path: Path | str, *, dir_fd: int | None = None) -> bool:
+    """Whether no process holds the lock on an existing file or directory, which is no symlink."""
+    fd = os.open(path, os.O_RDONLY | _FLAGS, dir_fd=dir_fd)
     try:
         return _try_lock(fd, fcntl.LOCK_EX)
     finally:
@@ -98,10 +134,12 @@ class OwnerLocks:
     Args:
         directory: where the lock files are.
         timeout_seconds: how long to wait, for each call of `take`.
+        dir_fd: the directory, open as long as this is used; None: its path is used.
     """
 
-    def __init__(self, directory: Path, timeout_seconds: float) -> None:
+    def __init__(self, directory: Path, timeout_seconds: float, *, dir_fd: int | None = None) -> None:
         self._directory = directory
+        self._dir_fd = dir_fd
         self._timeout_seconds = timeout_seconds
         self._held = ExitStack()
         self.names: frozenset[str] = frozenset()
@@ -124,7 +162,8 @@ class OwnerLocks:
         try:
             for name in sorted(wanted):
                 left = max(0.0, deadline - time.monotonic())
-                lock = self._held.enter_context(StoreLock(self._directory / name, left, f"'{name}'"))
+                path = self._directory / name.replace("/", "%")
+                lock = self._held.enter_context(StoreLock(path, left, f"'{name}'", dir_fd=self._dir_fd))
                 waited |= lock.waited
         except BaseException:
             self.close()

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +14,18 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import interrupted
 from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.store import database as db
+from bangerbuild.store import directories
 from bangerbuild.store import stamps as stamping
+from bangerbuild.store.replacing import ASIDE, Place, is_of_a_vm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from bangerbuild.model import Record
     from bangerbuild.store.stamps import Stamp
+
+ATTEMPTS = 3
+"""How often a job's files are put in place before it is given up: somebody opens an old disk each time."""
 
 
 @dataclass(frozen=True)
@@ -86,31 +92,58 @@ def put_in_place(
         may_take: called with each artifact directly before the rename; False keeps the old artifact.
 
     Returns:
-        The jobs that were refused, and the directories that have to be synced.
+        The jobs that were refused, or whose old disk somebody opened meanwhile, and the directories that have
+        to be synced.
+
+    Raises:
+        StoreError: a directory lies behind a symlink that is not the user's own.
     """
-    parents = {os.path.dirname(f"{root}/{artifact}") for job in jobs for artifact in job.files}
-    new = {parent for parent in parents if not os.path.isdir(parent)}
-    changed = parents.union(*(_make_with_parents(Path(parent)) for parent in sorted(new)))
-    refused = []
+    changed: set[str] = set()
+    new: set[str] = set()
+    with directories.store(root) as top:
+        refused = [job for job in jobs if not _is_placed(root, top, job, may_take, new)]
     for job in jobs:
-        if not all(map(may_take, job.files)):
-            refused.append(job)
-            continue
+        changed.update(os.path.dirname(f"{root}/{artifact}") for artifact in job.files)
+    return refused, changed.union(map(os.path.dirname, new))
+
+
+def _is_placed(root: Path, top: int, job: Staged, may_take: Callable[[str], bool], new: set[str]) -> bool:
+    """Whether a job's files took their places. Who only reads an old disk is waited for, by `may_take`."""
+    disks = frozenset(filter(is_of_a_vm, job.files))
+    for _ in range(ATTEMPTS):
+        with ExitStack() as stack:
+            directory_fds: dict[str, int] = {}
+            places = {}
+            for artifact, staged in job.files.items():
+                directory, _, name = artifact.rpartition("/")
+                if directory not in directory_fds:
+                    opened = directories.below(root, top, directory, follow=True, made=new)
+                    directory_fds[directory] = stack.enter_context(opened)
+                places[artifact] = Place(directory_fds[directory], name, Path(f"{staged}{ASIDE}"))
+            if not all(map(may_take, job.files)):
+                return False
+            for artifact in disks:
+                stack.callback(places[artifact].close)
+            if _take(root, job, places, disks, new):
+                return True
+    return False
+
+
+def _take(
+    root: Path, job: Staged, places: Mapping[str, Place], disks: Collection[str], new: Collection[str]
+) -> bool:
+    """Rename the files of a job; False if somebody came for an old disk, and all is as it was before."""
+    if not all(places[artifact].hold() for artifact in disks):
+        return False
+    for artifact, staged in job.files.items():
+        path = f"{root}/{artifact}"
+        if os.path.dirname(path) not in new and interrupted.has_leftovers(path):
+            places[artifact].clear(left.name for left in interrupted.leftovers(Path(path)))
+        places[artifact].take(staged, keep=bool(disks))
+    if any(places[artifact].is_wanted for artifact in disks):
         for artifact, staged in job.files.items():
-            place = f"{root}/{artifact}"
-            if os.path.dirname(place) not in new and interrupted.has_leftovers(place):
-                _remove(interrupted.leftovers(Path(place)))
-            os.rename(staged, place)
-    return refused, changed
-
-
-def _make_with_parents(directory: Path) -> set[str]:
-    """Make a directory and its missing parents; the directories in which one was made."""
-    missing = [path for path in (directory, *directory.parents) if not path.exists()]
-    directory.mkdir(parents=True, exist_ok=True)
-    return {str(path.parent) for path in missing}
-
-
-def _remove(files: Iterable[Path]) -> None:
-    for file in files:
-        file.unlink(missing_ok=True)
+            places[artifact].put_back(staged)
+        return False
+    for place in places.values():
+        place.settle()
+    return True

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from contextlib import ExitStack, nullcontext
@@ -19,14 +20,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import inode_flags
+from bangerbuild.store import directories
+from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.locks import OwnerLocks, StoreLock, is_abandoned
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-STAGING = ".staging"
-LOCKS = ".locks"
 STORE_LOCK = "store"
 FILES_PER_DIRECTORY = 64
 """How many files a session makes in one directory."""
@@ -42,10 +43,11 @@ def make_staging(store: Path) -> None:
     each session's directory into another block group, away from the inodes of files that were just replaced.
     """
     directory = store / STAGING
-    if directory.is_dir():
+    try:
+        directory.mkdir(mode=0o700)
+    except FileExistsError:
         return
-    directory.mkdir(mode=0o700, exist_ok=True)
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = directories.opened(directory)
     try:
         inode_flags.ask_for(fd, inode_flags.TOP_OF_TREES)
     finally:
@@ -83,13 +85,30 @@ class Session:
         """Threads of jobs ask for the directory at the same time."""
         self._file_directory = _FileDirectory()
         self._stack = ExitStack()
-        locks = store / LOCKS
-        what = f"the store '{store}'"
+        try:
+            self._begin(exclusive=exclusive)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _begin(self, *, exclusive: bool) -> None:
+        """Open the store's own directories, which are used from now on whatever lies at their paths."""
+        locks = self._store / LOCKS
+        self._locks_fd = self._opened(locks)
+        self.staging_fd = self._opened(self._store / STAGING)
+        what = f"the store '{self._store}'"
         self._store_lock = self._stack.enter_context(
-            StoreLock(locks / STORE_LOCK, timeout_seconds, what, shared=not exclusive)
+            StoreLock(
+                locks / STORE_LOCK, self._timeout_seconds, what, shared=not exclusive, dir_fd=self._locks_fd
+            )
         )
-        self.owners = OwnerLocks(locks, timeout_seconds)
+        self.owners = OwnerLocks(locks, self._timeout_seconds, dir_fd=self._locks_fd)
         self._stack.callback(self.owners.close)
+
+    def _opened(self, directory: Path) -> int:
+        fd = directories.opened(directory)
+        self._stack.callback(os.close, fd)
+        return fd
 
     @property
     def name(self) -> str:
@@ -124,7 +143,7 @@ class Session:
     def _make_directory(self) -> Path:
         with self.start_lock():
             directory = Path(tempfile.mkdtemp(dir=self._store / STAGING))
-            self._stack.enter_context(StoreLock(directory, 0, "a new session"))
+            self._stack.enter_context(StoreLock(directory, 0, "a new session", dir_fd=self.staging_fd))
         return directory
 
     def start_lock(self) -> StoreLock:
@@ -136,7 +155,8 @@ class Session:
             BusyError: it was not free in time.
         """
         patience = max(self._timeout_seconds, START_SECONDS)
-        return StoreLock(self._store / LOCKS / "sessions", patience, f"the store '{self._store}'")
+        what = f"the store '{self._store}'"
+        return StoreLock(self._store / LOCKS / "sessions", patience, what, dir_fd=self._locks_fd)
 
     def lock_exclusively(self) -> bool:
         """Keep all other sessions out from now on; False if there are others.
@@ -147,26 +167,55 @@ class Session:
 
     def sweep(self, settle_intents: Callable[[str], None]) -> None:
         """Remove stale staging directories; `settle_intents` gets the name of each session before that."""
-        staging = self._store / STAGING
-        if not any(path != self._directory for path in staging.iterdir()):
+        own = self._directory.name if self._directory else None
+        if not any(name != own for name in self._in_staging()):
             return
         with self.start_lock():
-            for path in list(staging.iterdir()):
+            for name in self._in_staging():
                 with contextlib.suppress(FileNotFoundError):  # its session has just ended and removed it
-                    self._sweep_one(path, settle_intents)
+                    if name != own:
+                        self._sweep_one(name, settle_intents)
 
-    def _sweep_one(self, path: Path, settle_intents: Callable[[str], None]) -> None:
-        if path.is_symlink() or not path.is_dir():
-            path.unlink()
-        elif path != self._directory and is_abandoned(path):
-            settle_intents(path.name)
-            shutil.rmtree(path)
+    def _in_staging(self) -> list[str]:
+        return os.listdir(self.staging_fd)  # noqa: PTH208  # a descriptor has no path
+
+    def _sweep_one(self, name: str, settle_intents: Callable[[str], None]) -> None:
+        mode = os.stat(name, dir_fd=self.staging_fd, follow_symlinks=False).st_mode
+        if not stat.S_ISDIR(mode):
+            os.unlink(name, dir_fd=self.staging_fd)
+        elif is_abandoned(name, dir_fd=self.staging_fd):
+            settle_intents(name)
+            shutil.rmtree(name, dir_fd=self.staging_fd)
 
     def close(self) -> None:
         """Remove the session's directory and release its locks."""
-        if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
-        self._stack.close()
+        try:
+            if self._directory is not None:
+                shutil.rmtree(self._directory.name, ignore_errors=True, dir_fd=self.staging_fd)
+        finally:
+            self._stack.close()
+
+
+def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
+    """Stale entries in staging, which the next session removes.
+
+    Raises:
+        BusyError: another session took too long to start.
+        StoreError: a symlink lies in the place of one of the directories.
+        OSError: the directory can't be read.
+    """
+    if not os.path.lexists(store / LOCKS) or not os.path.lexists(store / STAGING):
+        return []
+    with ExitStack() as stack:
+        for name in (STAGING, LOCKS):
+            fd = directories.opened(store / name)
+            stack.callback(os.close, fd)
+        stack.enter_context(_quiet(store, timeout_seconds))
+        return [
+            path
+            for path in sorted((store / STAGING).iterdir())
+            if path.is_symlink() or not path.is_dir() or is_abandoned(path)
+        ]
 
 
 def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object]:
@@ -177,20 +226,3 @@ def _quiet(store: Path, timeout_seconds: float) -> AbstractContextManager[object
         if err.errno != errno.EROFS:
             raise
         return nullcontext()
-
-
-def abandoned(store: Path, timeout_seconds: float) -> list[Path]:
-    """Stale entries in staging, which the next session removes.
-
-    Raises:
-        BusyError: another session took too long to start.
-        OSError: the directory can't be read.
-    """
-    if not (store / LOCKS).is_dir() or not (store / STAGING).is_dir():
-        return []
-    with _quiet(store, timeout_seconds):
-        return [
-            path
-            for path in sorted((store / STAGING).iterdir())
-            if path.is_symlink() or not path.is_dir() or is_abandoned(path)
-        ]

@@ -23,7 +23,8 @@ from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
 from bangerbuild.store.database import LOG
-from bangerbuild.store.sessions import LOCKS, STAGING, STORE_LOCK
+from bangerbuild.store.directories import LOCKS, STAGING
+from bangerbuild.store.sessions import STORE_LOCK
 from bangerbuild.uptodate import artifacts, check, command, programs, record
 
 if TYPE_CHECKING:
@@ -176,7 +177,9 @@ def _save(made: record.RunRecord) -> None:
     where = Path(named)
     where.mkdir(mode=0o700, parents=True, exist_ok=True)
     draft = where / f"{record.name(made.key)}.{os.getpid()}"
-    draft.write_bytes(record.dumped(made))
+    draft.unlink(missing_ok=True)
+    with draft.open("xb") as new:  # which follows no symlink
+        new.write(record.dumped(made))
     draft.rename(draft.with_suffix(""))
     files = sorted(where.iterdir(), key=lambda file: file.lstat().st_mtime_ns, reverse=True)
     for file in files[MOST_RECORDS:]:

@@ -97,7 +97,7 @@ def marks(names: Iterable[str], store: str) -> list[int]:
 def stands(remembered: RunRecord) -> bool:
     """Whether nothing has changed since a record was written. What changes most often is looked at first."""
     try:
-        lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC)
+        lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return (

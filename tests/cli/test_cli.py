@@ -451,7 +451,7 @@ class TestGuestData:
         before = (applied / ROOT).read_bytes()
         done = cli("apply", cwd=applied)
         assert done.returncode == 1
-        assert "no record says which base it stands on" in done.stderr
+        assert "hint: `bangerbuild recover`" in done.stderr
         assert "Traceback" not in done.stderr
         assert (applied / ROOT).read_bytes() == before
 

@@ -22,7 +22,7 @@ from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
-from tests.stores import copied, files, killed_after, opened_by_another
+from tests.stores import copied, files, killed_after, lose_records, opened_by_another
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
@@ -135,8 +135,7 @@ class TestVm:
         assert remembered(project, "vm.web") == set()
 
     def test_a_declared_vm_that_no_record_knows(self, project: Project, destroyed: Destroyed) -> None:
-        for file in project.store.glob("state.db*"):
-            file.unlink()
+        lose_records(project.store)
         assert destroyed("vm.web") == {f"vms/web/{name}" for name in WEB_FILES}
 
     def test_two_at_once(self, project: Project, destroyed: Destroyed) -> None:
@@ -174,15 +173,16 @@ class TestVm:
         destroyed("vm.web")
         assert not (project.store / "vms/web").exists()
 
-    def test_a_symlink_in_place_of_its_directory_stays_and_is_named(
+    def test_a_symlink_in_place_of_its_directory_is_named_and_nothing_is_removed_behind_it(
         self, project: Project, destroyed: Destroyed
     ) -> None:
         directory, elsewhere = project.store / "vms/web", project.directory / "elsewhere"
         directory.rename(elsewhere)
         directory.symlink_to(elsewhere)
-        destroyed("vm.web")
-        assert list(elsewhere.iterdir()) == []
-        assert destroyed.warnings == [f"'{directory}' stays: it is a symlink, and was not made here"]
+        with pytest.raises(StoreError, match=f"'{directory}' is a symlink to '{elsewhere}'"):
+            destroyed("vm.web")
+        assert {path.name for path in elsewhere.iterdir()} == WEB_FILES
+        assert remembered(project, "vm.web") != set()
 
     def test_what_is_gone_already_is_nothing_to_ask_about(self, destroyed: Destroyed) -> None:
         destroyed("vm.web")
@@ -318,8 +318,7 @@ class TestImage:
     def test_an_image_stays_while_a_store_is_there_that_might_stand_on_it(
         self, project: Project, destroyed: Destroyed
     ) -> None:
-        for file in project.store.glob("state.db*"):
-            file.unlink()
+        lose_records(project.store)
         with pytest.raises(StoreError, match=r"no record says which image 'vms/web/root\.cow' stands on"):
             destroyed("image.debian")
         assert project.cow().exists()

@@ -21,7 +21,7 @@ from bangerbuild.store.locks import StoreLock
 from tests.kernel.making import elf
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE
-from tests.stores import allocated, copied, files, killed_after, opened_by_another, short
+from tests.stores import allocated, copied, files, killed_after, lose_records, opened_by_another, short
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
@@ -183,8 +183,7 @@ class TestNeeded:
     def test_all_images_while_a_store_is_there_of_which_nobody_knows_the_base(
         self, project: Project, collected: Collected
     ) -> None:
-        for file in project.store.glob("state.db*"):
-            file.unlink()
+        lose_records(project.store)
         (project.store / "vms/web/attach.sh").unlink()
         project.write("")
         before = files(project.store)

@@ -317,3 +317,22 @@ def test_asking_does_not_end_us_when_somebody_opens_the_disk_at_that_moment(disk
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
+
+
+def test_a_lease_shows_who_waits_for_the_disk_and_lets_them_go_on(disk: Path) -> None:
+    with in_use.Lease(os.open(disk, os.O_RDONLY)) as lease:
+        assert lease.opener() is None
+        program = subprocess.Popen([need("sh", "dash"), "-c", 'printf x 1<>"$0"', disk])
+        while lease.opener() is None:
+            assert program.poll() is None
+            time.sleep(0.01)
+    assert program.wait() == 0
+    assert disk.read_bytes()[:1] == b"x"
+
+
+def test_a_lease_on_a_disk_that_another_program_has_open_names_it(
+    disk: Path, written_by_another: int
+) -> None:
+    with in_use.Lease(os.open(disk, os.O_RDONLY)) as lease:
+        assert str(lease.opener()).endswith(f"(process {written_by_another})")
+        assert lease.status.st_ino == disk.stat().st_ino

@@ -259,7 +259,7 @@ def test_publishing_that_fails_ends_the_run_and_the_next_one_finishes_it(
     built([step("a")], path)
     before = artifacts(path)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     steps = [step("a"), step("b"), step("c")]
@@ -302,7 +302,7 @@ def test_where_there_is_no_room_to_publish_all_some_are_published_before_it_is_s
 def test_a_failure_is_told_although_the_publication_of_others_fails(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "rename", full)

@@ -223,4 +223,4 @@ def test_facts_of_a_step_that_never_ran_are_an_error_with_the_way_out(path: Path
             workspace.facts("root")
         with pytest.raises(RuntimeError, match="no step is running"):
             _ = workspace.fingerprint
-    assert "--replace root" in str(caught.value.hint)
+    assert "bangerbuild recover" in str(caught.value.hint)

@@ -6,6 +6,8 @@ import json
 import pickle
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import directory_of, is_image_directory, named_image_directories
@@ -86,3 +88,34 @@ def test_a_path_is_text_for_dicts_json_and_other_processes() -> None:
     assert {"vms/web/root.cow": 1}[path] == 1
     assert json.dumps([path]) == '["vms/web/root.cow"]'
     assert pickle.loads(pickle.dumps(path)) == path  # noqa: S301  # it was dumped on this line
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "vms/web/root.cow",
+        f"images/debian/{FINGERPRINT}/work-seed@16GiB.ext4",
+        "vms/web/..data.ext4",
+        "vms/web/.hidden",
+        "vms/web/a b",
+    ],
+)
+def test_the_path_of_an_artifact_is_taken_as_it_is(path: str) -> None:
+    assert ArtifactPath.checked(path) == path
+
+
+@pytest.mark.parametrize("value", [None, 1, b"vms/web/root.cow", ["vms/web/root.cow"], "vms/" + "a" * 2000])
+def test_what_is_no_such_text_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r"artifact"):
+        ArtifactPath.checked(value)
+
+
+@given(st.lists(st.sampled_from(["", ".", "..", "vms", "a", ".locks", "state.db", "\0", "\ud800", "~"])))
+def test_a_path_that_is_taken_stays_below_where_it_begins(parts: list[str]) -> None:
+    path = "/".join(parts)
+    try:
+        taken = ArtifactPath.checked(path)
+    except ValueError:
+        return
+    assert not {"", ".", "..", "\0", "\ud800"} & set(taken.split("/"))
+    assert parts[0] not in {".locks", "state.db"}

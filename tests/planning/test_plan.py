@@ -28,6 +28,7 @@ from bangerbuild.model import (
 from bangerbuild.model.fingerprint import fingerprint, step_fields
 from bangerbuild.planning import plan
 from tests.fakes import FakeDisk, FakeHost, FakeStep, built, planned
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from bangerbuild.model import Json, Step, View
@@ -282,6 +283,9 @@ class TestBlocked:
     @pytest.fixture
     def unknown(self, tmp_path: Path) -> Unknown:
         """Such a disk, and no record of it."""
+        with store.writing(tmp_path, timeout_seconds=0):
+            pass
+        lose_records(tmp_path)
         (tmp_path / "vms/web").mkdir(parents=True)
         (tmp_path / "vms/web/root.cow").touch()
         return self.Unknown(ROOT.id, ROOT.inputs, ROOT.outputs)

@@ -162,10 +162,17 @@ def test_a_blocked_disk_that_is_in_use_counts_once_as_blocked() -> None:
 
 def test_a_blocked_patch_names_no_way_out_of_its_own_for_its_disk_has_it() -> None:
     blocked = [action("vm.a.root", Verb.BLOCKED), action("vm.a.root.patch", Verb.BLOCKED)]
-    assert [report.discard_hint(one) for one in blocked] == [
+    assert [report.way_out(one) for one in blocked] == [
         "`bangerbuild apply --replace vm.a.root` discards what is in it",
         None,
     ]
+
+
+def test_a_disk_whose_base_no_record_names_is_not_to_be_discarded_before_its_header_was_read() -> None:
+    blocked = action("vm.a.root", Verb.BLOCKED, because(ReasonCode.BASE_UNKNOWN))
+    assert report.way_out(blocked) == "`bangerbuild recover` looks into its header for that"
+    gone = action("vm.a.root", Verb.BLOCKED, because(ReasonCode.BASE_UNKNOWN, missing="images/a"))
+    assert "--replace" in str(report.way_out(gone))
 
 
 def test_a_long_diff_is_cut_and_says_by_how_much() -> None:

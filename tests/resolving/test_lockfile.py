@@ -286,3 +286,10 @@ def test_an_entry_of_another_place_holds_for_the_same_words_but_its_own_comes_fi
     assert lock.find("image.b.rootfs", URL) == own
     assert lock.find("image.c.rootfs", URL) == other
     assert lock.find("image.c.rootfs", {"url": "https://other"}) is None
+
+
+def test_an_entry_out_of_a_record_is_one_that_could_be_written() -> None:
+    assert lockfile.remembered({**URL, "sha256": A}) == LockEntry({**URL, "sha256": A})
+    others: tuple[object, ...] = (None, [], {}, URL, {**URL, "sha256": "../x"}, {**URL, "sha256": 1}, {1: A})
+    for words in others:
+        assert lockfile.remembered(words) is None

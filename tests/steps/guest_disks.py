@@ -14,6 +14,7 @@ from tests.disk.ext4_tools import make_ext4
 from tests.disk.filesystems import make_node
 from tests.need import need
 from tests.projects import Disk, Project, write_tar
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -97,8 +98,7 @@ def allocated_bytes(path: Path) -> int:
 
 def forget(project: Project) -> None:
     """Lose the store's records, as one does who copies a disk from elsewhere."""
-    for file in project.store.glob("state.db*"):
-        file.unlink()
+    lose_records(project.store)
 
 
 def new_base(project: Project, files: Mapping[str, str | bytes]) -> None:

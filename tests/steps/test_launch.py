@@ -14,6 +14,7 @@ from bangerbuild.sources.boot_guest import GuestBootFile
 from bangerbuild.sources.tar import TarSource
 from bangerbuild.steps.launch import Launch
 from tests.fakes import FakeDisk, FakeStep, built, planned
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -292,8 +293,7 @@ def test_where_no_record_knows_the_base_the_files_stay_as_they_are(debian: Proje
     debian.build()
     attach = debian.store / "vms" / "web" / "attach.sh"
     before = attach.read_bytes()
-    for path in debian.store.glob("state.db*"):
-        path.unlink()
+    lose_records(debian.store)
     assert debian.plan()["vm.web.launch"].verb is Verb.BLOCKED
     debian.build()
     assert attach.read_bytes() == before

@@ -15,6 +15,7 @@ from bangerbuild.steps.root import RootDisk
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.projects import DEBIAN, Project, codes, reasons, write_tar
 from tests.steps.guest_disks import as_guest
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -312,8 +313,7 @@ def test_a_root_of_which_nothing_is_recorded_is_left_alone(debian: Project) -> N
     debian.build()
     write_as_guest(debian)
     before = debian.cow().read_bytes()
-    for file in debian.store.glob("state.db*"):
-        file.unlink()
+    lose_records(debian.store)
     actions = debian.plan()
     assert {step_id: codes(actions[step_id].reasons) for step_id in (ID, PATCH)} == {
         ID: ["base-unknown"],

@@ -322,10 +322,10 @@ from unittest import mock
 from tests.store.test_contents import publish
 path, function, skip, *texts = sys.argv[1:]
 calls = []
-def die(*arguments):
+def die(*arguments, **named):
     calls.append(arguments)
     if len(calls) <= int(skip):
-        return real(*arguments)
+        return real(*arguments, **named)
     os._exit(9)
 module, _, name = function.rpartition(".")
 real = getattr(pkgutil.resolve_name(module), name)

@@ -37,7 +37,12 @@ def test_an_error_without_a_file_names_the_store() -> None:
 def test_an_error_of_sqlite_names_the_database_and_says_what_to_do() -> None:
     error = store_error(sqlite3.DatabaseError("file is not a database"), STORE)
     assert error.brief == "the store '/a/store' can't be used: state.db: file is not a database"
-    assert "restore state.db from a backup" in str(error.hint)
+    assert str(error.hint).startswith("`bangerbuild recover` sets state.db aside")
+
+
+def test_an_error_of_sqlite_that_is_no_damage_has_nothing_to_recover() -> None:
+    error = store_error(sqlite3.OperationalError("unable to open database file"), STORE)
+    assert error.hint == "check that it can be written and has room"
 
 
 def test_an_error_of_sqlite_on_a_full_disk_is_that_there_is_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,8 +19,8 @@ from bangerbuild import store
 from bangerbuild.errors import BusyError
 from bangerbuild.store import database as db
 from bangerbuild.store import locks, sessions
+from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.publishing import Publication
-from bangerbuild.store.sessions import LOCKS, STAGING
 from tests.conftest import PROJECT
 from tests.projects import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE
@@ -29,7 +29,6 @@ from tests.stores import is_as_published
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import TracebackType
 
 
@@ -192,9 +191,9 @@ def test_a_session_that_ends_while_another_sweeps_is_no_trouble(
     work_a_little(path)
     (path / STAGING / "leaving").mkdir()
 
-    def just_gone(directory: Path) -> bool:
-        directory.rmdir()
-        return locks.is_abandoned(directory)
+    def just_gone(name: str, *, dir_fd: int) -> bool:
+        (path / STAGING / name).rmdir()
+        return locks.is_abandoned(name, dir_fd=dir_fd)
 
     monkeypatch.setattr(sessions, "is_abandoned", just_gone)
     work_a_little(path)
@@ -206,16 +205,15 @@ def test_a_directory_that_goes_before_it_is_looked_at_is_no_trouble(
 ) -> None:
     work_a_little(path)
     (path / STAGING / "leaving").mkdir()
-    iterdir = Path.iterdir
+    listdir = os.listdir
 
-    def stale(directory: Path) -> Iterator[Path]:
-        found = list(iterdir(directory))
-        for one in found:
-            if one.name == "leaving" and directory.name == STAGING:
-                one.rmdir()
-        return iter([*found, directory / "leaving"] if directory.name == STAGING else found)
+    def stale(directory: int) -> list[str]:
+        found = listdir(directory)
+        if "leaving" in found:
+            os.rmdir("leaving", dir_fd=directory)
+        return [*{*found, "leaving"}]
 
-    monkeypatch.setattr(Path, "iterdir", stale)
+    monkeypatch.setattr(os, "listdir", stale)
     work_a_little(path)
     monkeypatch.undo()
     assert staging(path) == set()

@@ -10,7 +10,7 @@ import pytest
 from bangerbuild import store
 from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.store.database import NAME
-from bangerbuild.store.sessions import LOCKS, STAGING
+from bangerbuild.store.directories import LOCKS, STAGING
 from tests.fakes import FakeStep, built
 
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from bangerbuild.host import process
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import known_pins, load_request
+from bangerbuild.store.directories import LOCKS
 from bangerbuild.store.locks import StoreLock
-from bangerbuild.store.sessions import LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -94,7 +94,9 @@ def verify(
 
 def _check_there(path: Path, *, again: bool) -> None:
     """Whether there is a store to be checked, and one to make images in."""
-    if not store.read(path).records:
+    opened = store.read(path)
+    opened.check_records()
+    if not opened.records:
         raise StoreError(f"nothing was built in '{path}'", hint="bangerbuild apply")
     if again and not os.access(path, os.W_OK):
         raise StoreError(f"the store '{path}' can't be written: no image can be made again in it")

@@ -75,7 +75,7 @@ def _format(record: Record, name: str) -> DiskFormat | None:
 
 
 def _base(store: Store, record: Record) -> Base:
-    name = str(record.facts["base"])
+    name = str(record.fact("base"))
     return Base(store.path / name, name)
 
 

@@ -18,6 +18,7 @@ from bangerbuild.errors import OtherBaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
@@ -45,6 +46,11 @@ class Snapshot(OverBase):
     @override
     def recognises(self, head: bytes) -> bool:
         return snapshot.has_magic(head)
+
+    @override
+    def base_of(self, path: Path) -> str | None:
+        with path.open("rb") as file:
+            return snapshot.parse_mark(file.read(snapshot.HEAD_BYTES))
 
     @override
     def attachment(self, root: str, base: str) -> Attachment:

@@ -37,6 +37,7 @@ from tests.in_process import actions, document, run
 from tests.kernel.making import elf
 from tests.launch.running import RECORDER
 from tests.projects import DEBIAN, Disk, Project, codes, write_tar
+from tests.stores import lose_records
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +176,7 @@ def test_another_format_takes_its_place_only_while_no_guest_has_written_to_it(bu
 
 
 def test_a_lost_record_of_it_is_taken_up_again(built: Project) -> None:
-    (built.store / "state.db").unlink()
+    lose_records(built.store)
     assert built.plan()[ROOT].verb.value == "adopt"
     built.build()
     assert disk(built).text("/etc/app.conf") == "port = 80"

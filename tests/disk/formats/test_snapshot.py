@@ -132,3 +132,12 @@ def test_one_whose_image_is_not_known_is_refused(root: StoredDisk) -> None:
 def test_its_header_tells_it_from_a_raw_disk(root: StoredDisk, base: Base) -> None:
     assert SNAPSHOT.recognises(root.path.read_bytes()[:4096])
     assert not SNAPSHOT.recognises(base.path.read_bytes()[:4096])
+
+
+def test_a_store_says_which_image_it_stands_on(root: StoredDisk, base: Base) -> None:
+    assert SNAPSHOT.base_of(root.path) == base.name
+    with root.path.open("r+b") as file:
+        file.seek(16)
+        file.write(bytes(8))
+    assert SNAPSHOT.base_of(root.path) is None
+    assert FORMATS["raw"].base_of(base.path) is None

@@ -1,0 +1,50 @@
+"""Rows of the database: what this program writes comes back. tests/hostile has what it does not write."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bangerbuild.model import Recipe, Record
+from bangerbuild.model.fingerprint import record_to_json
+from bangerbuild.store import rows
+from bangerbuild.store.stamps import Stamp
+
+RECORD = Record(
+    "vm.web.root",
+    Recipe("root-overlay", {"root.size": None}, {"image.a.rootfs": "f"}, {"role": "digest"}, {"tool": "1"}),
+    "fingerprint",
+    ("vms/web/root.cow",),
+    {"base": "images/a/f/rootfs.ext4", "format": "snapshot", "file_bytes": 4096, "declared_bytes": None},
+)
+BODY = json.dumps(record_to_json(RECORD))
+
+
+def test_a_record_comes_back() -> None:
+    assert rows.record(RECORD.id, BODY) == RECORD
+
+
+def test_a_stamp_comes_back() -> None:
+    stamp = Stamp(1, -1, 2, "digest", guest=True)
+    assert rows.stamp("vms/a", stamp.to_json()) == ("vms/a", stamp)
+
+
+def test_ledgers_come_back() -> None:
+    assert rows.ledger("patch", '{"/etc/a":"line"}') == {"/etc/a": "line"}
+    assert rows.unconfirmed("patch", '{"/etc/a":["one","two"]}') == {"/etc/a": ["one", "two"]}
+
+
+def test_an_intent_comes_back() -> None:
+    body = {
+        "records": {RECORD.id: json.loads(BODY)},
+        "stamps": {"vms/a": [1, 2, 3, "", False]},
+        "written": {"patch": {"/a": "line"}},
+    }
+    assert rows.intent("session", json.dumps(body)) == ("session", body)
+
+
+def test_a_damaged_row_says_which_row_and_what_is_wrong() -> None:
+    with pytest.raises(rows.DamagedRowError) as caught:
+        rows.record("vm.web.root", '{"recipe":{}}')
+    assert str(caught.value).startswith("the record of 'vm.web.root' is damaged: it has not the keys ")
