@@ -6,6 +6,7 @@ manifests: it is given paths and names, and what it needs of the job that works 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
@@ -62,13 +63,13 @@ class DiskFormat(Protocol):
     def size(self) -> SizeRule:
         """What the manifest's `size` of such a root may be."""
 
-    def base_of(self, path: Path) -> str | None:  # noqa: ARG002
+    @abstractmethod
+    def base_of(self, path: Path) -> str | None:
         """The name of the image that a disk says it stands on; None: it does not say, or stands on none.
 
         Raises:
             OSError: it can't be read.
         """
-        return None
 
     def size_of(self, path: Path) -> int:
         """The size in bytes of a disk, as the manifest's `size` counts it."""

@@ -79,6 +79,12 @@ class Qcow2(OverBase):
             return qcow2.parse_header(_head(file), str(path)).size_bytes
 
     @override
+    def base_of(self, path: Path) -> str | None:
+        with RawFile(path) as file:
+            named = qcow2.base_of(_head(file))
+        return None if named is None else qcow2_store.base_name(named)
+
+    @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         base_bytes = base.path.stat().st_size
         if size_bytes is not None and size_bytes < base_bytes:

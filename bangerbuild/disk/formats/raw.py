@@ -50,6 +50,10 @@ class Raw(OnBlocks):
         return False
 
     @override
+    def base_of(self, path: Path) -> str | None:  # it stands on none
+        return None
+
+    @override
     def attachment(self, root: str, base: str) -> Attachment:  # it stands on none
         return Attachment((Drive(root),))
 

@@ -205,6 +205,12 @@ def test_a_root_smaller_than_its_image_is_refused(desk: Desk, base: Base) -> Non
     assert not (desk.staging / "root.qcow2").exists()
 
 
+def test_its_header_names_its_image(root: StoredDisk, base: Base, tmp_path: Path) -> None:
+    assert QCOW2.base_of(root.path) == BASE
+    (tmp_path / "cut").write_bytes(root.path.read_bytes()[:60])
+    assert QCOW2.base_of(tmp_path / "cut") is None
+
+
 def test_its_header_tells_it_from_a_raw_disk(root: StoredDisk, base: Base) -> None:
     assert QCOW2.recognises(root.path.read_bytes()[:4096])
     assert not QCOW2.recognises(base.path.read_bytes()[:4096])
