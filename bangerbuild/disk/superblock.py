@@ -224,7 +224,8 @@ def _other_kind(blocks: Blocks) -> FilesystemError:
         return FilesystemError(f"{start}: it is empty", hint=_NO_EXT4_HINT)
     if not any(head):
         return FilesystemError(f"{start}: it begins with zeros", hint=_NO_EXT4_HINT)
-    return FilesystemError(f"{start}: its magic number is missing", hint=mend_hint(blocks))
+    hint = _NO_EXT4_HINT if blocks.place else mend_hint(blocks)  # e2fsck would make one of what is none
+    return FilesystemError(f"{start}: its magic number is missing", hint=hint)
 
 
 def has_room_for_groups(raw: bytes, size_bytes: int) -> bool:

@@ -16,7 +16,7 @@ HEAD_BYTES = 68 << 10
 _AS_EXT4 = "name it with `ext4 = …` in a manifest"
 _AS_TAR = "name it with `tar = …` in a manifest"
 _UNPACK = "unpack it and give the directory (`directory = …` in a manifest), or turn it into a tarball"
-_CONVERT = "convert it with `qemu-img convert -O raw`, and give the partition that is the root filesystem"
+_CONVERT = "convert it with `qemu-img convert -O raw`; if it has partitions, give the root filesystem's alone"
 _PARTITION = "give the partition that is the root filesystem: `sfdisk --dump` says where it is"
 _COPY = "mount it and give the mount point (`directory = …` in a manifest)"
 _COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"

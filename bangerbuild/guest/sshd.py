@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 DROP_IN = "/etc/ssh/sshd_config.d/00-bangerbuild.conf"
 INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
+INCLUDE_OURS = f"Include {DROP_IN}"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
 # Outside of the block the lines hold for all. The block ends with `Match all`: no other file may go on in it.
@@ -45,20 +46,36 @@ def drop_in(view: GuestView, *, has_keys: bool) -> GuestEdits:
 
 
 def include_line(view: GuestView) -> GuestEdits:
-    """The image's sshd_config with the Include line put first; no change if it is not needed.
+    """The image's sshd_config with an Include line put first; no change if it is not needed.
 
-    The mode and all other bytes of the file stay. Without an sshd_config there is no change.
+    The line names the whole directory if nothing reads that yet, so that declared files in it are read too.
+    But a file that the image has there is read where the image reads it, or not at all: read a second time,
+    or for the first time, it could keep sshd from starting. The mode and all other bytes of the file stay.
+    Without an sshd_config there is no change.
     """
     config = view.read(CONFIG)
-    if config is None or reads_drop_ins_first(config):
+    if config is None or _is_first(view, config):
         return GuestEdits()
+    line = INCLUDE_OURS if _reads_drop_ins(config) or _others(view) else INCLUDE
     warning = (
         f"the image's {CONFIG} has settings of its own before it reads {DROP_IN}: "
-        f"the line '{INCLUDE}' is put first (OpenSSH knows it from 8.2 on)"
+        f"the line '{line}' is put first (OpenSSH knows it from 8.2 on)"
     )
     mode = view.mode(CONFIG)
-    changed = GuestFile(CONFIG, f"{INCLUDE}\n".encode() + config, mode=0o600 if mode is None else mode)
+    changed = GuestFile(CONFIG, f"{line}\n".encode() + config, mode=0o600 if mode is None else mode)
     return GuestEdits((changed,), (warning,))
+
+
+def _is_first(view: GuestView, config: bytes) -> bool:
+    """Whether the drop-in is what sshd reads first: no file in its directory has a name before its name."""
+    name = DROP_IN.rpartition("/")[2]
+    return reads_drop_ins_first(config) and all(other >= name for other in _others(view))
+
+
+def _others(view: GuestView) -> tuple[str, ...]:
+    """The image's own files in the drop-in's directory."""
+    names = view.names(DROP_IN.rpartition("/")[0])
+    return tuple(name for name in names if name.endswith(".conf") and not name.startswith("."))
 
 
 @functools.lru_cache(maxsize=64)
@@ -68,9 +85,17 @@ def reads_drop_ins_first(config: bytes) -> bool:
     Any directive before the Include, even a harmless one, makes this false.
     """
     first = next(directives(config), None)
-    if first is None or first.keyword != "include" or not first.arguments:
-        return False
-    return _matches(absolute(first.arguments[0]).split("/"), DROP_IN.split("/"))
+    return first is not None and first.keyword == "include" and _covers_drop_in(first.arguments[:1])
+
+
+@functools.lru_cache(maxsize=64)
+def _reads_drop_ins(config: bytes) -> bool:
+    """Whether any line of an sshd_config includes the drop-in's directory."""
+    return any(one.keyword == "include" and _covers_drop_in(one.arguments) for one in directives(config))
+
+
+def _covers_drop_in(patterns: Sequence[str]) -> bool:
+    return any(_matches(absolute(pattern).split("/"), DROP_IN.split("/")) for pattern in patterns)
 
 
 def _matches(pattern: Sequence[str], path: Sequence[str]) -> bool:

@@ -86,11 +86,17 @@ def test_an_image_without_sshd_config_gets_none() -> None:
 def test_a_missing_include_goes_first_with_a_warning_and_all_other_bytes_stay() -> None:
     old = b"\xe9 # odd\r\nPermitRootLogin yes\nInclude /etc/ssh/sshd_config.d/*.conf"
     outcome = include_line(guest({"/etc/ssh/sshd_config": old}))
-    new = b"Include /etc/ssh/sshd_config.d/*.conf\n" + old
+    new = b"Include /etc/ssh/sshd_config.d/00-bangerbuild.conf\n" + old
     assert outcome.changes == (GuestFile("/etc/ssh/sshd_config", new, mode=0o644),)
     [warning] = outcome.warnings
     assert "/etc/ssh/sshd_config" in warning
     assert reads_drop_ins_first(new)
+
+
+def test_a_directory_that_nothing_reads_is_included_for_the_declared_files_in_it() -> None:
+    [change] = include_line(guest({"/etc/ssh/sshd_config": b"Port 22\n"})).changes
+    assert isinstance(change, GuestFile)
+    assert change.content == b"Include /etc/ssh/sshd_config.d/*.conf\nPort 22\n"
 
 
 def test_the_rewritten_sshd_config_keeps_its_mode() -> None:
@@ -141,6 +147,17 @@ def patched(files: dict[str, bytes]) -> dict[str, bytes]:
         {"/etc/ssh/sshd_config": DEBIAN, "/etc/ssh/sshd_config.d/50-cloud-init.conf": OPPOSITE},
         {"/etc/ssh/sshd_config": OPPOSITE + b"AuthorizedKeysFile none\n"},
         {"/etc/ssh/sshd_config": DEBIAN + b"Match all\nAuthorizedKeysFile /etc/keys/%u\n"},
+        {
+            # Read twice, the subsystem would keep sshd from starting.
+            "/etc/ssh/sshd_config": b"Port 22\n" + DEBIAN,
+            "/etc/ssh/sshd_config.d/50-sftp.conf": b"Subsystem sftp internal-sftp\n",
+        },
+        {
+            # Left behind, and never read.
+            "/etc/ssh/sshd_config": OPPOSITE,
+            "/etc/ssh/sshd_config.d/99-old.conf": b"NoSuchSetting yes\n",
+        },
+        {"/etc/ssh/sshd_config": DEBIAN, "/etc/ssh/sshd_config.d/00-aaa.conf": OPPOSITE},
     ],
 )
 def test_root_gets_in_by_its_key_and_nobody_by_a_password(debian_sshd: Sshd, files: dict[str, bytes]) -> None:

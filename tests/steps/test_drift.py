@@ -149,7 +149,7 @@ def test_a_second_look_at_a_disk_that_a_guest_used_is_a_stat(
     for path in (project.store / "vms/web").glob("*"):
         os.utime(path, (old, old))
     project.build()
-    monkeypatch.setattr("bangerbuild.steps.disks.opened", None)
+    monkeypatch.setattr("bangerbuild.steps.disks.opened_to_read", None)
     assert verbs(project) == {}
 
 

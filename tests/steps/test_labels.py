@@ -189,7 +189,7 @@ def test_a_root_without_labels_is_told_with_the_way_out(project: Project) -> Non
 def test_a_guest_without_selinux_gets_no_labels(project: Project, config: str) -> None:
     write_image(project.directory / "root.tar", {**SELINUX, "etc/selinux/config": config}, labelled=())
     project.build()
-    assert project.warnings == []
+    assert not any("SELinux" in warning or "label" in warning for warning in project.warnings)
     assert labels(project.guest(), "/etc/fstab", "/etc/hosts", "/usr/lib/app/a.so") == [""] * 3
     assert labels(vm_disk(project, "work"), "/", "/.ssh/authorized_keys") == [""] * 2
 
