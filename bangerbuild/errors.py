@@ -143,11 +143,11 @@ class JournalError(FilesystemError):
     """A journal that is damaged."""
 
 
-class SnapshotError(BangerError):
-    """A file that is no usable dm-snapshot exception store."""
+class OverlayError(BangerError):
+    """A file that holds what differs from a base and is not usable: a dm-snapshot store, a qcow2 file."""
 
 
-class OtherBaseError(SnapshotError):
+class OtherBaseError(OverlayError):
     """A disk that was made on another image than the one it is said to stand on."""
 
     made_on = ""
