@@ -292,7 +292,7 @@ def _forced(loaded: Loaded) -> frozenset[str]:
     """The ids of the steps that `replace` names."""
     for name in loaded.request.replace:
         if "." not in name:  # what is right for --target would discard everything here
-            raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
+            raise graph.without_table(loaded.whole, "--replace", name)
         _refuse_outside(loaded, name)
     return frozenset(
         step_id for name in loaded.request.replace for step_id in graph.matching(loaded.wanted, name)
