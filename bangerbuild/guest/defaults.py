@@ -156,7 +156,7 @@ def _hosts(view: GuestView) -> bytes:
 def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:
     labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
     devices = Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
-    rules = fstab.Rules(devices, vm.drop_mounts, vm.keep_mounts)
+    rules = fstab.FstabRules(devices, vm.drop_mounts, vm.keep_mounts)
     outcome = fstab.fstab(view.read(fstab.PATH) or b"", rules, mounts)
     return GuestEdits((GuestFile(fstab.PATH, outcome.content),), outcome.warnings)
 

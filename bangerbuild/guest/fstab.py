@@ -40,7 +40,7 @@ class Fstab:
 
 
 @dataclass(frozen=True)
-class Rules:
+class FstabRules:
     """Which of the image's own lines stay."""
 
     devices: Devices
@@ -52,7 +52,7 @@ class Rules:
     source."""
 
 
-def fstab(image: bytes, rules: Rules, mounts: Sequence[Mount]) -> Fstab:
+def fstab(image: bytes, rules: FstabRules, mounts: Sequence[Mount]) -> Fstab:
     """The image's fstab without the targets that are dropped or in `mounts`, followed by `mounts`.
 
     A line for a device that the VM does not have is commented out: systemd would wait 90 s for the device and
@@ -70,7 +70,7 @@ def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Dev
     lines: list[bytes] = []
     warnings: list[str] = []
     for line in _lines(image):
-        entry = Entry.of(line)
+        entry = FstabLine.of(line)
         if line == MARK or (entry and entry.target in gone):
             continue
         if entry and entry.name not in keep and devices.lacks(entry.source, entry.options):
@@ -81,7 +81,7 @@ def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Dev
     return Fstab(b"".join(lines), tuple(warnings))
 
 
-def _warning(entry: Entry) -> str:
+def _warning(entry: FstabLine) -> str:
     return (
         f"the line for '{entry.name}' of the image's {PATH} is commented out: this VM has no device "
         f"'{entry.source}', and the boot would wait for it (keep_mounts = [\"{entry.name}\"] keeps the line)"
@@ -94,7 +94,7 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FstabLine:
     """What one line of an fstab means."""
 
     source: str

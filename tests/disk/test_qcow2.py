@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.disk import qcow2
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 BASE = "../../images/debian/abc/rootfs.ext4"
 
@@ -20,7 +20,7 @@ def test_what_is_made_says_what_it_was_made_of(size_bytes: int, cluster_bits: in
         return
     try:
         made = qcow2.empty(size_bytes, base, cluster_bits=cluster_bits)
-    except SnapshotError:
+    except OverlayError:
         assert 1 << cluster_bits <= 512
         return
     header = qcow2.parse_header(made[: qcow2.HEAD_BYTES], "root.qcow2")
@@ -36,7 +36,7 @@ def test_a_damaged_header_is_refused_or_read(noise: bytes, at: int) -> None:
     head[at : at + len(noise)] = noise
     try:
         header = qcow2.parse_header(bytes(head), "root.qcow2")
-    except SnapshotError:
+    except OverlayError:
         return
     assert header.l1_entries * 8 <= qcow2.LARGEST_TABLE_BYTES
     assert header.clusters <= header.l1_entries * header.entries_per_table
@@ -52,7 +52,7 @@ def test_a_disk_of_another_size_has_room_for_its_tables() -> None:
 
 
 def test_a_path_that_is_too_long_is_refused() -> None:
-    with pytest.raises(SnapshotError, match="is too long for a qcow2 file"):
+    with pytest.raises(OverlayError, match="is too long for a qcow2 file"):
         qcow2.empty(1 << 20, "x" * 1024)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.declared import Mount
 from bangerbuild.guest.devices import Devices
-from bangerbuild.guest.fstab import MARK, TMPFS, WHY, Rules, fstab, with_tmpfs
+from bangerbuild.guest.fstab import MARK, TMPFS, WHY, FstabRules, fstab, with_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -44,7 +44,7 @@ class Everything(Devices):
 
 def text(image: bytes, drop: Iterable[str], mounts: Sequence[Mount], devices: Devices | None = None) -> bytes:
     """The content of an fstab; by default all devices are there."""
-    return fstab(image, Rules(devices or Everything(), tuple(drop)), mounts).content
+    return fstab(image, FstabRules(devices or Everything(), tuple(drop)), mounts).content
 
 
 def test_dropped_and_rewritten_targets_go_and_every_other_line_stays_byte_for_byte() -> None:
@@ -203,7 +203,7 @@ LABEL=usb /usb ext4 noatime,nofail 0 2
 
 
 def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> None:
-    outcome = fstab(CLOUD, Rules(HERE), ())
+    outcome = fstab(CLOUD, FstabRules(HERE), ())
     assert outcome.content == (
         b"# / was on /dev/vda1 during installation\n"
         b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1\n"
@@ -224,21 +224,21 @@ def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> No
 
 @pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/none")])
 def test_a_line_to_keep_stays_byte_for_byte(keep: tuple[str, ...]) -> None:
-    outcome = fstab(CLOUD, Rules(HERE, keep=keep), ())
+    outcome = fstab(CLOUD, FstabRules(HERE, keep=keep), ())
     assert (outcome.content, outcome.warnings) == (CLOUD + b"\n", ())
 
 
 def test_a_line_that_is_dropped_or_replaced_is_no_warning() -> None:
     mount = Mount("tmpfs", "/boot/efi", "tmpfs")
     image = b"LABEL=UEFI /boot/efi vfat defaults 0 1\nLABEL=gone /home ext4 defaults 0 2\n"
-    assert fstab(image, Rules(HERE, ("/home",)), (mount,)).warnings == ()
+    assert fstab(image, FstabRules(HERE, ("/home",)), (mount,)).warnings == ()
 
 
 def test_what_is_commented_out_findmnt_does_not_see_and_all_the_rest_it_does(
     tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     table = tmp_path / "fstab"
-    table.write_bytes(fstab(CLOUD, Rules(HERE), TMPFS).content)
+    table.write_bytes(fstab(CLOUD, FstabRules(HERE), TMPFS).content)
     targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
     assert targets == ["/", "/data", "/usb", "none", "/run", "/tmp"]
     verified = subprocess.run(
