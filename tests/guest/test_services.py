@@ -31,6 +31,16 @@ def test_a_link_in_a_target_of_the_boot_starts_a_unit(link: str) -> None:
     assert starts({**MACHINE_ID, link: b""})
 
 
+def test_what_the_target_of_the_boot_pulls_in_is_started() -> None:
+    files = {
+        f"{UNITS}/kiosk.target": b"[Unit]\nRequires=multi-user.target\n",
+        **enabled(UNIT, target="kiosk.target"),
+    }
+    view = guest({**SYSTEMD, **MACHINE_ID, **files}, {f"{ETC}/default.target": f"{UNITS}/kiosk.target"})
+    assert services(view, keeps_machine_id=True).starts("systemd-networkd")
+    assert not starts({**MACHINE_ID, **files})
+
+
 @pytest.mark.parametrize("target", ["rescue.target", "initrd.target", "poweroff.target"])
 def test_a_link_in_a_target_that_a_boot_does_not_reach_starts_nothing(target: str) -> None:
     assert not starts({**MACHINE_ID, **enabled(UNIT, target=target)})
