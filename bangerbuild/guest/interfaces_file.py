@@ -143,6 +143,15 @@ def uses_dhcp(texts: Iterable[str]) -> bool:
     return any(one.is_of("iface") and "dhcp" in one.words[2:] for text in texts for one in stanzas(text))
 
 
+def configures_cards(texts: Iterable[str]) -> bool:
+    """Whether a stanza of these files gives any interface an address, but for the loopback."""
+    return any(
+        one.is_of("iface") and one.names != ("lo",) and one.words[3:4] not in {("manual",), ("loopback",)}
+        for text in texts
+        for one in stanzas(text)
+    )
+
+
 def _goes(stanza: Stanza, ours: frozenset[str]) -> bool:
     """Whether a stanza configures one of our interfaces; the method is its fourth word."""
     is_of_kind = stanza.is_of("iface") or stanza.is_of("mapping")

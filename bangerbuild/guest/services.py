@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
+from bangerbuild.guest import sysv
 from bangerbuild.guest.init_system import InitSystem, init_system
 from bangerbuild.guest.systemd_units import UNIT_DIRECTORIES, SystemdUnits
 
@@ -44,8 +45,8 @@ class Services(Protocol):
     def starts(self, name: str) -> bool:
         """Whether the guest starts the service at boot."""
 
-    def instances(self, template: str) -> tuple[str, ...]:
-        """The instances of a unit that are started, `dhcpcd@eth0` of `dhcpcd`; only systemd has them."""
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """Those linked to be started that match a shell pattern, sorted: `dhcpcd@eth0`, `net.eth0`."""
 
 
 def services(view: GuestView, *, keeps_machine_id: bool) -> Services:
@@ -75,7 +76,7 @@ class NoServices(Services):
         return False
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
+    def matching(self, pattern: str) -> tuple[str, ...]:
         return ()
 
 
@@ -94,13 +95,13 @@ class OpenrcServices(Services):
         return name in self._started
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
-        return ()
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        return tuple(fnmatch.filter(sorted(self._started), pattern))
 
 
 @dataclass(frozen=True)
 class SystemdServices(Services):
-    """systemd's: a link for each unit in `TARGET.wants`, or a preset if this is the first boot."""
+    """systemd's: units that targets want, initscripts without a unit, presets if this is the first boot."""
 
     view: GuestView
     has_first_boot: bool = False
@@ -112,8 +113,8 @@ class SystemdServices(Services):
         return is_wanted and not self._units.is_masked(units[0])
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
-        units = sorted(unit for unit in self._wanted if fnmatch.fnmatchcase(unit, f"{template}@?*.service"))
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        units = sorted(unit for unit in self._wanted if fnmatch.fnmatchcase(unit, f"{pattern}.service"))
         return tuple(unit.removesuffix(".service") for unit in units if not self._units.is_masked(unit))
 
     @cached_property
@@ -122,7 +123,9 @@ class SystemdServices(Services):
 
     @cached_property
     def _wanted(self) -> frozenset[str]:
-        return self._units.pulled_in(BOOT_UNITS)
+        scripts = (f"{name}.service" for name in sysv.started(self.view, sysv.MULTI_USER_RUNLEVELS))
+        generated = {unit for unit in scripts if not self._units.exists(unit)}
+        return self._units.pulled_in(BOOT_UNITS) | generated
 
     def _is_preset(self, unit: str) -> bool:
         if not self.has_first_boot or not self._units.exists(unit):

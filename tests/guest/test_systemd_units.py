@@ -44,7 +44,7 @@ def test_systemctl_takes_the_same_target_for_the_default(tmp_path: Path) -> None
         where.mkdir(parents=True)
         (where / target).write_bytes(UNIT)
         (where / "default.target").symlink_to(target)
-    command = [need("systemctl"), f"--root={tmp_path}", "get-default"]
+    command = [need("systemctl", "systemd"), f"--root={tmp_path}", "get-default"]
     assert subprocess.check_output(command, text=True) == "ours.target\n"
 
 
