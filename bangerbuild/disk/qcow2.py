@@ -156,7 +156,7 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
         cluster_bits: see `CLUSTER_BITS`; the first cluster has to hold the base's path.
 
     Raises:
-        OverlayError: the path is too long.
+        OverlayError: the path is too long, or the disk too large.
     """
     cluster_bytes = 1 << cluster_bits
     entries = _l1_entries(size_bytes, cluster_bits)
@@ -166,6 +166,8 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
     if len(base.encode()) > _LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
         raise OverlayError(f"the path of a base, '{base}', is too long for a qcow2 file")
     used = 3 + l1_clusters
+    if used > header.refcounts_per_block or entries * 8 > LARGEST_TABLE_BYTES:
+        raise OverlayError(f"a disk of {size_bytes} bytes is too large for a qcow2 file")
     table = struct.pack(">Q", 2 * cluster_bytes)
     counts = struct.pack(f">{used}H", *(1 for _ in range(used)))
     return b"".join(
