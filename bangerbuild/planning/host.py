@@ -75,9 +75,7 @@ class LocalHost(Host):
 
     def __init__(self, store: Store, epoch: Epoch, surveys: Surveys | None = None) -> None:
         self._cache = _StoredDigests(store)
-        self._store = store.path.resolve()
-        self._tops: dict[Path, Path] = {}
-        """Where the trees really lie, by their paths."""
+        self._store = store.path.absolute()
         self._surveys = Surveys() if surveys is None else surveys
         self._epoch = epoch
         self._versions: dict[str, str] = {}
@@ -95,12 +93,13 @@ class LocalHost(Host):
         return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)
 
     def _refuse_store_in(self, source: Source) -> None:
-        """Refuse a tree that holds the store: it changes while it is read, and would hold itself."""
+        """Refuse a tree that holds the store: it changes while it is read, and would hold itself.
+
+        Told by the paths alone: to follow links would be to look at more than the tree.
+        """
         if source.path is None or source.rules is None:
             return
-        if source.path not in self._tops:
-            self._tops[source.path] = source.path.resolve()
-        top = self._tops[source.path]
+        top = source.path.absolute()
         if not self._store.is_relative_to(top):
             return
         inside = str(self._store.relative_to(top))

@@ -332,6 +332,8 @@ def test_one_that_stands_on_a_base_is_of_no_use_without_it(
     assert run("cat", lost, "/etc/app.conf")[0] != 0
     assert run("cat", "--base", base, lost, "/etc/app.conf") == (0, "port = 80")
     (project.store / "state.db").unlink()
+    assert run("plan")[0] == 1
+    assert "its header does not say which image it stands on" in run("recover")[1]
     assert actions()[ROOT] == "blocked"
     assert document("gc", "-n")["removed"] == []
 
