@@ -14,11 +14,10 @@ from bangerbuild.guest.paths import normal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bangerbuild.guest.devices import Devices
+    from bangerbuild.guest.devices import Devices, Lack
 
 PATH = "/etc/fstab"
 MARK = b"# Written by bangerbuild, from here on:\n"
-WHY = b"# Commented out by bangerbuild: this VM has no such device, and the boot would wait for it.\n"
 TMPFS = (
     Mount("tmpfs", "/run", "tmpfs", ("defaults", "nodev", "nosuid", "mode=0755")),
     Mount("tmpfs", "/tmp", "tmpfs", ("defaults", "nodev", "nosuid", "mode=1777")),  # noqa: S108 - in the guest
@@ -55,9 +54,9 @@ class Rules:
 def fstab(image: bytes, rules: Rules, mounts: Sequence[Mount]) -> Fstab:
     """The image's fstab without the targets that are dropped or in `mounts`, followed by `mounts`.
 
-    A line for a device that the VM does not have is commented out: systemd would wait 90 s for the device and
-    then start the emergency shell. All other lines are kept byte for byte, in any encoding; a missing newline
-    at the end is added. Applied to its own result, the function changes nothing.
+    A line for what the VM does not have is commented out: systemd would wait 90 s for a device, and start the
+    emergency shell where a filesystem can't be mounted. All other lines are kept byte for byte, in any
+    encoding; a missing newline at the end is added. Applied to its own result, the function changes nothing.
     """
     gone = frozenset(normal(target) for target in (*rules.drop, *(mount.target for mount in mounts)))
     kept = _kept(image, gone, frozenset(map(normal, rules.keep)), rules.devices)
@@ -73,18 +72,23 @@ def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Dev
         entry = Entry.of(line)
         if line == MARK or (entry and entry.target in gone):
             continue
-        if entry and entry.name not in keep and devices.lacks(entry.source, entry.options):
-            lines += [WHY, b"# " + line]
-            warnings.append(_warning(entry))
+        lack = devices.lack(entry.source, entry.fstype, entry.options) if entry else None
+        if entry and lack and entry.name not in keep:
+            lines += [_comment(lack), b"# " + line]
+            warnings.append(_warning(entry, lack))
         else:
             lines.append(line)
     return Fstab(b"".join(lines), tuple(warnings))
 
 
-def _warning(entry: Entry) -> str:
+def _comment(lack: Lack) -> bytes:
+    return f"# Commented out by bangerbuild: {lack.comment}.\n".encode()
+
+
+def _warning(entry: Entry, lack: Lack) -> str:
     return (
-        f"the line for '{entry.name}' of the image's {PATH} is commented out: this VM has no device "
-        f"'{entry.source}', and the boot would wait for it (keep_mounts = [\"{entry.name}\"] keeps the line)"
+        f"the line for '{entry.name}' of the image's {PATH} is commented out: {lack.reason} "
+        f'(keep_mounts = ["{entry.name}"] keeps the line)'
     )
 
 
@@ -99,6 +103,7 @@ class Entry:
 
     source: str
     target: str
+    fstype: str
     options: tuple[str, ...]
 
     @classmethod
@@ -107,8 +112,8 @@ class Entry:
         fields = re.split(rb"[ \t]+", line.strip(b" \t\n"))
         if len(fields) < 2 or fields[0].startswith(b"#"):
             return None
-        source, target, _type, options, *_ = (*map(_unescaped, fields), "", "")
-        return cls(source, normal(target), tuple(options.rstrip("\r").split(",")))
+        source, target, fstype, options, *_ = (*map(_unescaped, fields), "", "")
+        return cls(source, normal(target), fstype.rstrip("\r"), tuple(options.rstrip("\r").split(",")))
 
     @property
     def name(self) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.declared import Mount
-from bangerbuild.guest.devices import Devices
-from bangerbuild.guest.fstab import MARK, TMPFS, WHY, Rules, fstab, with_tmpfs
+from bangerbuild.guest.devices import Devices, Lack
+from bangerbuild.guest.fstab import MARK, TMPFS, Rules, fstab, with_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,8 +39,8 @@ tmpfs /tmp tmpfs size=1g 0 0
 class Everything(Devices):
     """A VM with every device that there is."""
 
-    def lacks(self, _source: str, _options: Collection[str]) -> bool:
-        return False
+    def lack(self, _source: str, _fstype: str, _options: Collection[str]) -> Lack | None:
+        return None
 
 
 def text(image: bytes, drop: Iterable[str], mounts: Sequence[Mount], devices: Devices | None = None) -> bytes:
@@ -191,6 +192,7 @@ def test_every_mount_is_six_fields_without_blanks_in_them(mounts: list[Mount]) -
 
 # Devices that the VM does not have
 
+WHY = b"# Commented out by bangerbuild: this VM has no such device, and the boot would wait for it.\n"
 HERE = Devices(frozenset({"UUID=0a3407de-014b-458b-b5c1-848e92a327a3", "LABEL=data"}), disks=2)
 CLOUD = b"""\
 # / was on /dev/vda1 during installation
@@ -245,3 +247,62 @@ def test_what_is_commented_out_findmnt_does_not_see_and_all_the_rest_it_does(
         [tool("findmnt"), "--verify", "--tab-file", str(table)], capture_output=True, text=True, check=False
     )
     assert "0 parse errors" in verified.stdout + verified.stderr
+
+
+ELSEWHERE = b"""\
+UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1
+host0 /share 9p trans=virtio,version=9p2000.L 0 0
+work /work virtiofs defaults 0 0
+rpool/home /pool zfs defaults 0 0
+/dev/nbd0 /nbd ext4 defaults 0 2
+/dev/loop7 /loop squashfs ro 0 0
+/dev/zram0 none swap sw 0 0
+work /later virtiofs nofail 0 0
+10.0.0.1 /net 9p trans=tcp 0 0
+/dev/nbd1 /served ext4 x-systemd.requires=nbd@nbd1.service 0 0
+"""
+GENERATOR = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+
+
+def required(generator: str, table: Path, folder: Path) -> set[str]:
+    """The mounts without which systemd starts the emergency shell, as its generator has them of an fstab."""
+    for name in ("normal", "early", "late"):
+        (folder / name).mkdir(parents=True)
+    subprocess.run(
+        [generator, *(folder / name for name in ("normal", "early", "late"))],
+        env={**os.environ, "SYSTEMD_FSTAB": str(table)},
+        check=True,
+        capture_output=True,
+    )
+    links = (folder / "normal/local-fs.target.requires").glob("*.mount")
+    return {link.name.removesuffix(".mount") for link in links}
+
+
+def test_no_filesystem_that_the_vm_lacks_is_required_by_the_boot(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    generator = tool(GENERATOR)
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_bytes(ELSEWHERE)
+    outcome = fstab(ELSEWHERE, Rules(HERE), ())
+    after.write_bytes(outcome.content)
+    kept = required(generator, after, tmp_path / "b")
+    gone = required(generator, before, tmp_path / "a") - kept
+    assert gone == {"share", "work", "pool", "nbd", "loop"}
+    assert kept - {"-"} == {"net", "served"}
+    assert len(outcome.warnings) == len(gone)
+    assert b"/dev/zram0 none swap" in b"".join(re.findall(rb"^[^#].*$", outcome.content, re.MULTILINE))
+
+
+def test_a_share_is_said_by_its_type_and_kept_where_it_is_asked_for() -> None:
+    share, *_ = fstab(ELSEWHERE, Rules(HERE), ()).warnings
+    assert "no 9p filesystem 'host0'" in share
+    names = ("/share", "/work", "/pool", "/nbd", "/loop")
+    assert fstab(ELSEWHERE, Rules(HERE, keep=names), ()).content == ELSEWHERE
+
+
+def test_a_declared_share_takes_the_place_of_the_images() -> None:
+    image = b"host0 /share 9p trans=virtio 0 0\n"
+    outcome = fstab(image, Rules(HERE), (Mount("host0", "/share", "9p", ("trans=virtio",)),))
+    assert outcome.content == MARK + b"host0 /share 9p trans=virtio 0 0\n"
+    assert outcome.warnings == ()
