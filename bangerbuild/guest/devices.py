@@ -25,15 +25,16 @@ _TRANSPORTS = ("trans=tcp", "trans=unix", "trans=fd", "trans=rdma")
 _SETS_UP = ("x-systemd.requires=", "x-systemd.makefs")
 """Options that name what sets a device up before it is mounted."""
 
-_HARMLESS = frozenset(
+STOPS_NO_BOOT = frozenset(
     {
         *("nofail", "noauto"),
         *("x-systemd.automount", "comment=systemd.automount"),  # mounted when somebody looks there
         "_netdev",  # the network may bring the device
-        *("bind", "rbind"),  # of what is mounted already
     }
 )
-"""Options of a line that stops no boot, or of one whose device is none of the VM's disks."""
+"""Options of a line that the boot does not wait for."""
+_HARMLESS = STOPS_NO_BOOT | {"bind", "rbind"}
+"""With those of a line whose source is mounted already, and no device."""
 
 
 @dataclass(frozen=True)

@@ -224,7 +224,7 @@ def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> No
     assert 'keep_mounts = ["PARTUUID=1-2"]' in swap
 
 
-@pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/none")])
+@pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/usb")])
 def test_a_line_to_keep_stays_byte_for_byte(keep: tuple[str, ...]) -> None:
     outcome = fstab(CLOUD, Rules(HERE, keep=keep), ())
     assert (outcome.content, outcome.warnings) == (CLOUD + b"\n", ())
@@ -306,3 +306,55 @@ def test_a_declared_share_takes_the_place_of_the_images() -> None:
     outcome = fstab(image, Rules(HERE), (Mount("host0", "/share", "9p", ("trans=virtio",)),))
     assert outcome.content == MARK + b"host0 /share 9p trans=virtio 0 0\n"
     assert outcome.warnings == ()
+
+
+BOUND = b"""\
+/dev/sdb1 /data ext4 defaults 0 2
+/data/www /srv/www none bind 0 0
+/srv/www/pub /pub none rbind 0 0
+/data/disk.img /image ext4 loop 0 0
+overlay /over overlay lowerdir=/usr:/data/low,upperdir=/var/up,workdir=/var/work 0 0
+/data/later /later none bind,nofail 0 0
+tmpfs /data/fast tmpfs defaults 0 0
+/data/fast/x /fast none bind 0 0
+/database /base none bind 0 0
+//data/share /cifs cifs defaults 0 0
+"""
+
+
+def test_what_lies_on_a_filesystem_that_is_commented_out_is_commented_out_too(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    outcome = fstab(BOUND, Rules(HERE), ())
+    table = tmp_path / "fstab"
+    table.write_bytes(outcome.content)
+    targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
+    assert targets == ["/later", "/data/fast", "/fast", "/base", "/cifs"]
+    data, www, pub, image, over = outcome.warnings
+    assert "'/dev/sdb1'" in data
+    assert "'/data/www' lies on '/data'" in www
+    assert "'/srv/www/pub' lies on '/srv/www'" in pub
+    assert "'/data/disk.img'" in image
+    assert "'/data/low'" in over
+    assert fstab(outcome.content, Rules(HERE), ()).content == outcome.content
+
+
+@pytest.mark.parametrize("rules", [Rules(HERE, keep=("/data",)), Rules(HERE, drop=("/data",))])
+def test_what_lies_on_a_filesystem_that_is_there_or_on_the_root_stays(rules: Rules) -> None:
+    outcome = fstab(BOUND, rules, ())
+    assert outcome.content.endswith(BOUND.partition(b"\n")[2])
+    assert outcome.warnings == ()
+
+
+def test_what_lies_on_a_root_whose_line_is_commented_out_stays() -> None:
+    image = b"/dev/sda1 / ext4 defaults 0 1\n/usr/x /x none bind 0 0\n"
+    assert fstab(image, Rules(HERE), ()).content.endswith(b"\n/usr/x /x none bind 0 0\n")
+
+
+def test_a_line_to_keep_that_is_not_there_is_said_with_the_one_that_may_be_meant() -> None:
+    _, _, typo, other = fstab(CLOUD, Rules(HERE, keep=("/boot/uefi", "/nope")), ()).warnings
+    assert typo == (
+        "keep_mounts names '/boot/uefi', and no line of the image's /etc/fstab is for it: "
+        "did you mean '/boot/efi'?"
+    )
+    assert other == "keep_mounts names '/nope', and no line of the image's /etc/fstab is for it"
