@@ -35,6 +35,26 @@ if TYPE_CHECKING:
     from bangerbuild.pipeline import plan as plan
 
 __version__ = "0.1.0"
+__all__ = [
+    "Action",
+    "Applied",
+    "BangerError",
+    "Loaded",
+    "ManifestError",
+    "Outcome",
+    "Plan",
+    "PlanReporter",
+    "Reason",
+    "ReasonCode",
+    "Result",
+    "RunOptions",
+    "Silent",
+    "StalePlanError",
+    "Verb",
+    "apply",
+    "load",
+    "plan",
+]
 
 _HOMES = {
     "Action": "model",

@@ -10,7 +10,12 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos that mean that a disk or quota is full."""
@@ -77,6 +82,14 @@ class Problem:
     message: str
     hint: str | None = None
 
+    def lines(self) -> Iterator[str]:
+        """The problem as `file:line: key: message`, a format that editors can jump to, and its hint."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        key = f"{self.key}: " if self.key else ""
+        yield f"{place}: {key}{self.message}"
+        if self.hint:
+            yield f"  hint: {self.hint}"
+
 
 class ManifestError(BangerError):
     """A manifest with problems; all of them are reported together."""
@@ -86,6 +99,11 @@ class ManifestError(BangerError):
     def __init__(self, problems: tuple[Problem, ...]) -> None:
         super().__init__("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
         self.problems = problems
+
+    @override
+    def __str__(self) -> str:
+        """All problems, a line each and their hints below."""
+        return "\n".join(printable(line) for problem in self.problems for line in problem.lines())
 
 
 class UsageError(BangerError):
@@ -143,11 +161,11 @@ class JournalError(FilesystemError):
     """A journal that is damaged."""
 
 
-class SnapshotError(BangerError):
-    """A file that is no usable dm-snapshot exception store."""
+class OverlayError(BangerError):
+    """A file that holds what differs from a base and is not usable: a dm-snapshot store, a qcow2 file."""
 
 
-class OtherBaseError(SnapshotError):
+class OtherBaseError(OverlayError):
     """A disk that was made on another image than the one it is said to stand on."""
 
     made_on = ""

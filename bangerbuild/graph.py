@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     Graph: TypeAlias = nx.DiGraph[str]
 
 
+_LIST_HINT = "`bangerbuild graph` lists the steps"
+
+
 def build(steps: Iterable[Step]) -> Graph:
     """The graph of these steps.
 
@@ -81,17 +84,35 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     """
     if found := matches(ids, name):
         return found
+    if owned := _owners(ids, name):
+        raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{owned[0]}'?")
     known = {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
     near = difflib.get_close_matches(name, known, n=1)
     raise UsageError(
         f"no step is called '{name}'",
-        hint=f"did you mean '{near[0]}'?" if near else "`bangerbuild graph` lists the steps",
+        hint=f"did you mean '{near[0]}'?" if near else _LIST_HINT,
     )
 
 
 def matches(ids: Collection[str], name: str) -> list[str]:
     """The ids that a name selects; may be empty."""
     return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
+
+
+def without_table(ids: Collection[str], option: str, name: str) -> UsageError:
+    """The error for an option that asks for one VM, image or step, and got a name without a dot."""
+    if any(StepId(step_id).table == name for step_id in ids):
+        hint = f"{option} {name}.NAME"
+    else:
+        owned = _owners(ids, name)
+        hint = f"{option} {owned[0]}" if owned else _LIST_HINT
+    return UsageError(f"{option} {name} names no VM, image or step", hint=hint)
+
+
+def _owners(ids: Collection[str], name: str) -> list[StepId]:
+    """The VMs and images of that name, as they are to be called: `vm.web` for `web`; a VM comes first."""
+    found = {StepId(step_id).owner for step_id in ids if name and StepId(step_id).name == name}
+    return sorted(found, reverse=True)
 
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:

@@ -30,7 +30,7 @@ _OCTAL = re.compile("0?[0-7]{3,4}")
 
 
 @dataclass(frozen=True)
-class _Action:
+class _ModeOperation:
     """One operation, such as `g-w`."""
 
     affected: int
@@ -77,9 +77,9 @@ def applied(wanted: Mode | None, mode: int, *, is_directory: bool) -> int:
 
 
 @lru_cache(maxsize=64)
-def _actions(symbolic: str) -> tuple[_Action, ...]:
+def _actions(symbolic: str) -> tuple[_ModeOperation, ...]:
     return tuple(
-        _Action(_affected(clause), action[0], action[1:])
+        _ModeOperation(_affected(clause), action[0], action[1:])
         for clause in symbolic.split(",")
         for action in re.findall(_ACTION, clause)
     )

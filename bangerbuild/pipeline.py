@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.errors import UsageError
 from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
+from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning import recovering
@@ -94,15 +95,22 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
         UsageError: a target or an image to upgrade names nothing.
-        TypeError: one name is given where a list is asked for.
+        TypeError: an argument is of another type, such as one name where a list is asked for.
     """
-    for given in (manifests, targets, replace, upgrade):
-        if isinstance(given, (str, Path)):  # which has parts as well, so that they would be taken for names
-            raise TypeError(f"'{given}' is one name where a list of them is asked for: give ['{given}']")
-    paths = tuple(Path(path) for path in manifests) or (Path(command.DEFAULT_MANIFEST),)
-    place = None if store is None else Path(store)
+    given = listed(manifests, "manifests", (str, Path), "a path")
+    check_type(store, (str, Path, NoneType), "a path for store")
+    check_type(locked, bool, "True or False for locked")
+    check_type(offline, bool, "True or False for offline")
     return load_request(
-        Request(paths, place, tuple(targets), tuple(replace), offline, locked, tuple(upgrade))
+        Request(
+            tuple(Path(path) for path in given) or (Path(command.DEFAULT_MANIFEST),),
+            None if store is None else Path(store),
+            listed(targets, "targets", str, "a name"),
+            listed(replace, "replace", str, "a name"),
+            offline,
+            locked,
+            listed(upgrade, "upgrade", str, "a name"),
+        )
     )
 
 
@@ -144,7 +152,7 @@ def plan(loaded: Loaded, *, previews: bool = True, progress: Progress = unseen) 
         SourceError, ToolError, StoreError: something that must be looked at can't be.
         TypeError: `loaded` was not made by `load`.
     """
-    _check_type(loaded, Loaded, "what `bangerbuild.load` gives")
+    check_type(loaded, Loaded, "what `bangerbuild.load` gives")
     made, _ = look(loaded, ask=True, previews=previews, progress=progress)
     return dataclasses.replace(made, origin=loaded)
 
@@ -196,21 +204,18 @@ def apply(
         UsageError, LockFileError, SourceError, ToolError: nothing was touched.
         BusyError: another writer did not let go of the store in time.
         StoreError: the store can't be written; what was published before stays whole.
-        TypeError: `wanted` is neither a plan of `plan` nor a loaded manifest, or `options` are none.
+        TypeError: `wanted` is neither a plan of `plan` nor a loaded manifest, or `options` or
+            `reporter` are none.
     """
-    _check_type(wanted, (Loaded, Plan), "what `bangerbuild.load` or `bangerbuild.plan` gives")
-    _check_type(options, (RunOptions, NoneType), "RunOptions")
-    chosen, telling = options or RunOptions(), reporter or Silent()
+    check_type(wanted, (Loaded, Plan), "what `bangerbuild.load` or `bangerbuild.plan` gives")
+    check_type(options, (RunOptions, NoneType), "RunOptions")
+    chosen, telling = options or RunOptions(), Silent() if reporter is None else reporter
+    check_reporter(telling)
     if isinstance(wanted, Loaded):
         return _run(wanted, None, chosen, telling)
     if not isinstance(wanted.origin, Loaded):
         raise TypeError("this plan was not made by `bangerbuild.plan`")
     return _run(wanted.origin, wanted, chosen, telling)
-
-
-def _check_type(given: object, wanted: type | tuple[type, ...], what: str) -> None:
-    if not isinstance(given, wanted):
-        raise TypeError(f"{what} is asked for, and {type(given).__name__} was given")
 
 
 def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanReporter) -> Applied:
@@ -287,7 +292,7 @@ def _forced(loaded: Loaded) -> frozenset[str]:
     """The ids of the steps that `replace` names."""
     for name in loaded.request.replace:
         if "." not in name:  # what is right for --target would discard everything here
-            raise UsageError(f"--replace {name} names no VM, image or step", hint=f"--replace {name}.NAME")
+            raise graph.without_table(loaded.whole, "--replace", name)
         _refuse_outside(loaded, name)
     return frozenset(
         step_id for name in loaded.request.replace for step_id in graph.matching(loaded.wanted, name)

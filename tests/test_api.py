@@ -11,7 +11,7 @@ import pytest
 
 import bangerbuild
 from bangerbuild import RunOptions, Silent, Verb, apply, load, plan
-from bangerbuild.errors import StalePlanError, UsageError
+from bangerbuild.errors import ManifestError, StalePlanError, UsageError
 from bangerbuild.model import Plan
 from tests.conftest import PROJECT
 
@@ -96,6 +96,69 @@ def test_options_that_nothing_can_be_done_with_are_refused(options: dict[str, An
     with pytest.raises(UsageError, match=brief) as caught:
         RunOptions(**options)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jobs": 1.5}, "a whole number for jobs is asked for, and float was given"),
+        ({"jobs": True}, "a whole number for jobs is asked for, and bool was given"),
+        ({"lock_seconds": "60"}, "a number for lock_seconds is asked for, and str was given"),
+        ({"keep_going": 1}, "True or False for keep_going is asked for, and int was given"),
+        ({"previews": None}, "True or False for previews is asked for, and NoneType was given"),
+    ],
+)
+def test_an_option_of_another_type_is_a_type_error_in_words(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        RunOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"manifests": b"vm.toml"}, r"b'vm\.toml' is one name where a list of them is asked for"),
+        ({"manifests": [b"vm.toml"]}, "a path for each item of manifests is asked for, and bytes was given"),
+        ({"manifests": 1}, "a list of manifests is asked for, and int was given"),
+        ({"store": 1}, "a path for store is asked for, and int was given"),
+        ({"targets": [1]}, "a name for each item of targets is asked for, and int was given"),
+        ({"replace": [1]}, "a name for each item of replace is asked for, and int was given"),
+        ({"upgrade": [None]}, "a name for each item of upgrade is asked for, and NoneType was given"),
+        ({"locked": 1}, "True or False for locked is asked for, and int was given"),
+        ({"offline": "no"}, "True or False for offline is asked for, and str was given"),
+    ],
+)
+@pytest.mark.usefixtures("project")
+def test_what_is_loaded_with_another_type_is_a_type_error_in_words(
+    given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(TypeError, match=message):
+        load(**given)
+
+
+@pytest.mark.parametrize("reporter", [object(), Silent, 0, print])
+@pytest.mark.usefixtures("project")
+def test_what_can_report_nothing_is_refused_before_anything_is_done(project: Path, reporter: object) -> None:
+    loaded = load()
+    with pytest.raises(TypeError, match="a reporter is asked for, and"):
+        apply(loaded, reporter=reporter)  # type: ignore[arg-type]
+    assert not loaded.store.exists()
+    assert sorted(path.name for path in project.iterdir()) == ["tree", "vm.toml"]
+
+
+def test_a_manifest_error_lists_its_problems(project: Path) -> None:
+    (project / "vm.toml").write_text('[vm.web]\nimage = "smal"\nmemory = "none"\n')
+    with pytest.raises(ManifestError) as caught:
+        load()
+    first, *more = str(caught.value).splitlines()
+    assert first.startswith("vm.toml:2: vm.web.image: ")
+    assert any(line.startswith("vm.toml:3: vm.web.memory: ") for line in more)
+    assert caught.value.brief == "2 problems"
+
+
+def test_everything_public_comes_with_a_star() -> None:
+    found: dict[str, object] = {}
+    exec("from bangerbuild import *", found)  # noqa: S102  # it is allowed in no function
+    assert set(bangerbuild.__all__) == set(bangerbuild._HOMES) == found.keys() - {"__builtins__"}
 
 
 def test_an_image_to_upgrade_that_is_not_declared_is_refused(project: Path) -> None:

@@ -117,6 +117,7 @@ def test_a_name_stands_for_a_step_and_all_below_it(name: str, matched: list[str]
         ("vm.wbe", "did you mean 'vm.web'?"),
         ("vm.web.rot", "did you mean 'vm.web.root'?"),
         ("vm.we", "did you mean 'vm.web'?"),  # a name is never a mere beginning of another
+        ("web", "did you mean 'vm.web'?"),  # rather than the step that is nearest
         ("zzz", "`bangerbuild graph` lists the steps"),
         ("", "`bangerbuild graph` lists the steps"),
     ],
@@ -125,6 +126,21 @@ def test_a_name_that_stands_for_nothing_is_answered_with_its_neighbour(name: str
     with pytest.raises(UsageError) as caught:
         graph.matching(graph.build(VM), name)
     assert (caught.value.brief, caught.value.hint) == (f"no step is called '{name}'", hint)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("vm", "--replace vm.NAME"),
+        ("web", "--replace vm.web"),
+        ("small", "--replace image.small"),
+        ("zzz", "`bangerbuild graph` lists the steps"),
+        ("", "`bangerbuild graph` lists the steps"),
+    ],
+)
+def test_a_name_without_its_table_is_answered_with_what_can_be_meant(name: str, hint: str) -> None:
+    error = graph.without_table(["image.small.rootfs", "vm.web.root", "image.web.rootfs"], "--replace", name)
+    assert (error.brief, error.hint) == (f"--replace {name} names no VM, image or step", hint)
 
 
 def test_restricting_brings_what_the_targets_need_and_nothing_else() -> None:

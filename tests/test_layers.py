@@ -232,3 +232,21 @@ def test_the_walk_finds_imports_wherever_they_stand(source: str) -> None:
 def test_the_walk_finds_what_is_imported_for_annotations_only() -> None:
     source = "if TYPE_CHECKING:\n  import a\nelse:\n  from b import c"
     assert list(imported(ast.parse(source))) == ["a", "b.c"]
+
+
+def test_the_table_of_the_architecture_goes_from_top_to_bottom() -> None:
+    text = (PACKAGE.parent / "ARCHITECTURE.md").read_text()
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    place = {
+        name.strip(" `").removesuffix("/").removesuffix(".py"): number
+        for number, row in enumerate(rows)
+        for name in row.split(",")
+    }
+    assert len(place) > 20
+    above = [
+        (part, other)
+        for part, others in MAY_IMPORT.items()
+        for other in others
+        if part in place and other in place and place[other] < place[part]
+    ]
+    assert above == []

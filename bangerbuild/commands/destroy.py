@@ -109,7 +109,7 @@ def _matched(kinds: Mapping[str, str], targets: Sequence[str]) -> frozenset[str]
     ids: set[str] = set()
     for target in targets:
         if "." not in target:  # all VMs, or all images, is more than anybody means
-            raise UsageError(f"--target {target} names no VM, image or step", hint=f"--target {target}.NAME")
+            raise graph.without_table(kinds, "--target", target)
         found = graph.matching(kinds, target)
         if all(is_patch(kinds[step_id]) for step_id in found):
             disk = StepId(target).parent

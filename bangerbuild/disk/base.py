@@ -48,7 +48,7 @@ class ParsedBase(Closing):
         """Whether a disk is as it was parsed: a store over the base that holds the changes and no more."""
         if not isinstance(blocks, OverlayStore) or blocks.base is not self.base:
             return False
-        return blocks.started_with is self.chunks and blocks.exceptions == len(self.chunks or ())
+        return blocks.started_with is self.chunks and blocks.changed_count == len(self.chunks or ())
 
     def handle_on(self, blocks: Blocks, now: int) -> Handle:
         """A writable handle on a disk that fits; it must be closed before this is."""

@@ -1,4 +1,6 @@
-"""Fill new exception stores over one base from templates: what several stores share is written once.
+"""Fill new overlays of one base from templates: what several of them share is written once.
+
+An overlay is a file of any format that holds what differs from its base; `OverlayStore` writes it.
 
 Stores that share all their shared layers share a base layer: the base as those layers leave it, parsed once.
 Stores whose own layers differ in content and times of files only are instantiated from one template over it.

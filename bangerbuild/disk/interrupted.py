@@ -53,11 +53,11 @@ def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
     Raises:
         FilesystemError: it can't be opened, or the files beside it do not match it.
     """
-    blocks: growing.BeforeGrowth | recovery.Recovered | RawFile
+    blocks: growing.BeforeGrowth | recovery.RecoveredDisk | RawFile
     if growing.note_beside(disk).exists():
         blocks = RawFile(disk) if growing.is_grown(disk) else growing.BeforeGrowth(disk, name)
     elif redo_log.path_beside(disk).exists():
-        blocks = recovery.Recovered(disk, name)
+        blocks = recovery.RecoveredDisk(disk, name)
     else:
         blocks = RawFile(disk)
     blocks.name = name

@@ -1,4 +1,4 @@
-"""An opened disk, as those see it who read and patch what is in it, whatever its format.
+"""The `OpenedDisk` Protocol: the files on a disk, for code that reads and patches them in any format.
 
 `Filesystem` is the one that most formats open: an ext4. A format whose content is more than one filesystem,
 such as two trees that the guest joins, opens one of its own.

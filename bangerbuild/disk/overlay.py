@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 from typing_extensions import override
 
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_layered
-from bangerbuild.errors import OtherBaseError, SnapshotError
+from bangerbuild.errors import OtherBaseError, OverlayError
 from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class OverlayStore(Closing, Blocks, ABC):
         base_name: the name of the base, compared with the one in the file if that has one.
 
     Raises:
-        SnapshotError: it is no such file, is unusable, or was made on another base.
+        OverlayError: it is no such file, is unusable, or was made on another base.
     """
 
     grows: ClassVar[bool]
@@ -103,7 +103,7 @@ class OverlayStore(Closing, Blocks, ABC):
         """Slots that are to be used next, ascending.
 
         Raises:
-            SnapshotError: there are not as many.
+            OverlayError: there are not as many.
         """
 
     @abstractmethod
@@ -130,7 +130,7 @@ class OverlayStore(Closing, Blocks, ABC):
         Raises:
             ValueError: the file is not empty, or the chunks are of another size.
         """
-        if self.exceptions or any(len(data) != self.chunk_bytes for data in chunks.values()):
+        if self.changed_count or any(len(data) != self.chunk_bytes for data in chunks.values()):
             raise ValueError("only an empty file can start with chunks, and only with chunks of its size")
         self._pending.update(chunks)
         self.started_with = chunks
@@ -169,7 +169,7 @@ class OverlayStore(Closing, Blocks, ABC):
         return pieces
 
     @property
-    def exceptions(self) -> int:
+    def changed_count(self) -> int:
         """The number of chunks that differ from the base, uncommitted ones included."""
         return len(self._slots) + sum(chunk not in self._slots for chunk in self._pending)
 
@@ -212,7 +212,7 @@ class OverlayStore(Closing, Blocks, ABC):
         """Write pending chunks, then where they are; the same writes always give the same bytes.
 
         Raises:
-            SnapshotError: the file is full; its metadata is as it was.
+            OverlayError: the file is full; its metadata is as it was.
         """
         if not self.writable:
             return
@@ -268,7 +268,7 @@ class OverlayStore(Closing, Blocks, ABC):
 
     def _read_slot(self, slot: int) -> bytes:
         if (slot + 1) * self.chunk_bytes > self._file.size_bytes:
-            raise SnapshotError(
+            raise OverlayError(
                 f"'{self.name}' is cut short: chunk {slot} is missing",
                 hint="put the file back from where there is a copy, or make it anew with --replace",
             )

@@ -21,7 +21,7 @@ import struct
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,8 +56,8 @@ _INCOMPATIBLE = {
 """Bits of incompatible_features: what each says of a file, and the way out."""
 
 
-def _unusable(name: str, what: str, hint: str | None = None) -> SnapshotError:
-    return SnapshotError(
+def _unusable(name: str, what: str, hint: str | None = None) -> OverlayError:
+    return OverlayError(
         f"'{name}' {what}",
         hint=hint or "put the file back from where there is a copy, or make it anew with --replace",
     )
@@ -156,7 +156,7 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
         cluster_bits: see `CLUSTER_BITS`; the first cluster has to hold the base's path.
 
     Raises:
-        SnapshotError: the path is too long.
+        OverlayError: the path is too long, or the disk too large.
     """
     cluster_bytes = 1 << cluster_bits
     entries = _l1_entries(size_bytes, cluster_bits)
@@ -164,8 +164,10 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
     header = Header(cluster_bits, size_bytes, entries, 3 * cluster_bytes, cluster_bytes, 1, base)
     head = header.packed()
     if len(base.encode()) > _LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
-        raise SnapshotError(f"the path of a base, '{base}', is too long for a qcow2 file")
+        raise OverlayError(f"the path of a base, '{base}', is too long for a qcow2 file")
     used = 3 + l1_clusters
+    if used > header.refcounts_per_block or entries * 8 > LARGEST_TABLE_BYTES:
+        raise OverlayError(f"a disk of {size_bytes} bytes is too large for a qcow2 file")
     table = struct.pack(">Q", 2 * cluster_bytes)
     counts = struct.pack(f">{used}H", *(1 for _ in range(used)))
     return b"".join(
@@ -186,7 +188,7 @@ def parse_header(head: bytes, name: str) -> Header:
         name: what to call the file in a message.
 
     Raises:
-        SnapshotError: it is no qcow2 file, is damaged, or has a feature that is not known here.
+        OverlayError: it is no qcow2 file, is damaged, or has a feature that is not known here.
     """
     if len(head) < _HEADER.size - 8 or not head.startswith(MAGIC):
         raise _unusable(name, "is no qcow2 file, or ends before its header does")
@@ -267,5 +269,5 @@ def base_of(head: bytes) -> str | None:
     """The path of the base that a file names, relative to its directory; None if it can't be told."""
     try:
         return parse_header(head, "").base
-    except SnapshotError:
+    except OverlayError:
         return None

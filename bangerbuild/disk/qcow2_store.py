@@ -17,7 +17,7 @@ from typing_extensions import override
 from bangerbuild.disk import qcow2
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.disk.overlay import ZEROS, OverlayStore
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +41,7 @@ def make_file(path: Path, size_bytes: int, base: str) -> None:
         base: the path of the base relative to the store.
 
     Raises:
-        SnapshotError: it can't be made.
+        OverlayError: it can't be made.
     """
     content = qcow2.empty(size_bytes, f"{_TO_STORE}{base}")
     try:
@@ -49,7 +49,7 @@ def make_file(path: Path, size_bytes: int, base: str) -> None:
         with open(fd, "wb") as file:  # noqa: PTH123  # it is open already
             file.write(content)
     except OSError as err:
-        raise SnapshotError(f"cannot make '{path}': {err.strerror}") from err
+        raise OverlayError(f"cannot make '{path}': {err.strerror}") from err
 
 
 def base_name(path: str) -> str:
@@ -101,8 +101,8 @@ class Qcow2Store(OverlayStore):
         self._uncounted: list[int] = []
         """Clusters that are counted in the file and not used any more."""
 
-    def _damaged(self, what: str) -> SnapshotError:
-        return SnapshotError(f"'{self.name}' is damaged: {what}", hint=_CHECK_HINT.format(name=self.name))
+    def _damaged(self, what: str) -> OverlayError:
+        return OverlayError(f"'{self.name}' is damaged: {what}", hint=_CHECK_HINT.format(name=self.name))
 
     def _take(self, cluster: int, what: str) -> None:
         """Note that something lies in a cluster; nothing else may."""
@@ -168,7 +168,7 @@ class Qcow2Store(OverlayStore):
     def _read_entry(self, chunk: int, entry: int) -> None:
         what = f"cluster {chunk} of its disk"
         if entry & qcow2.COMPRESSED:
-            raise SnapshotError(
+            raise OverlayError(
                 f"'{self.name}' has compressed clusters", hint="qemu-img convert -O qcow2 it, without -c"
             )
         if entry & qcow2.ALL_ZEROS:
@@ -230,7 +230,7 @@ class Qcow2Store(OverlayStore):
 
     def _free_clusters(self, count: int) -> list[int]:
         if self._next_free + count > self._capacity_chunks:
-            raise SnapshotError(f"'{self.name}' is full: there is no room for {count} clusters more")
+            raise OverlayError(f"'{self.name}' is full: there is no room for {count} clusters more")
         return list(range(self._next_free, self._next_free + count))
 
     def _allocated(self, count: int) -> int:

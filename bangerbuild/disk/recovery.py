@@ -104,7 +104,7 @@ def _refused(brief: str, details: str, path: Path) -> FilesystemError:
     )
 
 
-class Recovered(Blocks):
+class RecoveredDisk(Blocks):
     """A read-only view of a disk as it will be after `recover`.
 
     Args:

@@ -105,7 +105,7 @@ class _Copy(NamedTuple):
 
 
 @dataclass
-class _Transaction:
+class _ReplayedTransaction:
     """The content of a transaction."""
 
     copies: list[_Copy] = field(default_factory=list)
@@ -164,16 +164,16 @@ def _numbers(sequence: int) -> Iterator[int]:
         sequence = jbd2.following(sequence)
 
 
-def _apply(log: Log, transaction: _Transaction, copies: dict[int, _Copy]) -> None:
+def _apply(log: Log, transaction: _ReplayedTransaction, copies: dict[int, _Copy]) -> None:
     copies.update((copy.tag.block, copy) for copy in transaction.copies)
     for at in transaction.revokes:
         for block in jbd2.parse_revoked(log.journal, log.read(at), log.name):
             copies.pop(block, None)
 
 
-def _read_transaction(log: Log, ring: Iterator[int], sequence: int) -> _Transaction | None:
+def _read_transaction(log: Log, ring: Iterator[int], sequence: int) -> _ReplayedTransaction | None:
     """The next transaction; None if it has no commit block."""
-    found = _Transaction()
+    found = _ReplayedTransaction()
     for at in ring:
         block = log.read(at)
         kind = jbd2.kind_of(block, sequence)
@@ -192,7 +192,9 @@ def _read_transaction(log: Log, ring: Iterator[int], sequence: int) -> _Transact
     return None
 
 
-def _add_copies(log: Log, ring: Iterator[int], sequence: int, descriptor: bytes, found: _Transaction) -> None:
+def _add_copies(
+    log: Log, ring: Iterator[int], sequence: int, descriptor: bytes, found: _ReplayedTransaction
+) -> None:
     """Read the data blocks that follow a descriptor."""
     found.checksum = jbd2.add_to_checksum(log.journal, found.checksum, descriptor)
     for tag, at in zip(jbd2.parse_tags(log.journal, descriptor), ring, strict=False):
@@ -201,7 +203,7 @@ def _add_copies(log: Log, ring: Iterator[int], sequence: int, descriptor: bytes,
             found.checksum = jbd2.add_to_checksum(log.journal, found.checksum, log.read(at))
 
 
-def _counts(log: Log, transaction: _Transaction, last_time: int) -> bool:
+def _counts(log: Log, transaction: _ReplayedTransaction, last_time: int) -> bool:
     """Whether a transaction belongs to this log; an invalid one that is older than the last is a leftover.
 
     Raises:

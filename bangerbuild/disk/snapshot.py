@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.chunk_map import ChunkMap
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -127,7 +127,7 @@ def check_chunk_bytes(chunk_bytes: int) -> None:
     """Refuse a chunk size that the kernel refuses: no power of two, or less than a sector."""
     sectors, rest = divmod(chunk_bytes, SECTOR_BYTES)
     if rest or not 0 < sectors <= MAX_CHUNK_SECTORS or sectors & (sectors - 1):
-        raise SnapshotError(f"a chunk of {chunk_bytes} bytes is no power of two of 512-byte sectors")
+        raise OverlayError(f"a chunk of {chunk_bytes} bytes is no power of two of 512-byte sectors")
 
 
 def has_magic(data: bytes) -> bool:
@@ -135,8 +135,8 @@ def has_magic(data: bytes) -> bool:
     return int.from_bytes(data[:4], "little") == MAGIC
 
 
-def _unusable(brief: str) -> SnapshotError:
-    return SnapshotError(
+def _unusable(brief: str) -> OverlayError:
+    return OverlayError(
         brief, hint="put the file back from where there is a copy, or make it anew with --replace"
     )
 
@@ -149,7 +149,7 @@ def parse_header(data: bytes, name: str) -> StoreLayout:
         name: what to call the store in a message.
 
     Raises:
-        SnapshotError: it is no store, or an invalid one.
+        OverlayError: it is no store, or an invalid one.
     """
     if len(data) < HEADER_BYTES:
         raise _unusable(f"'{name}' is no dm-snapshot store: it ends before its header does")
@@ -159,13 +159,13 @@ def parse_header(data: bytes, name: str) -> StoreLayout:
     if version != VERSION:
         raise _unusable(f"'{name}' is a dm-snapshot store of version {version}; only 1 is known")
     if not valid:
-        raise SnapshotError(
+        raise OverlayError(
             f"'{name}' is marked invalid: the store overflowed or failed, and its data is gone",
             hint="make it anew, larger, with --replace",
         )
     try:
         check_chunk_bytes(chunk_sectors * SECTOR_BYTES)
-    except SnapshotError as err:
+    except OverlayError as err:
         raise _unusable(f"'{name}' has a chunk size of {chunk_sectors} sectors: not a store") from err
     return StoreLayout(chunk_sectors * SECTOR_BYTES)
 
@@ -183,7 +183,7 @@ def parse_exceptions(
         name: the store's name in messages.
 
     Raises:
-        SnapshotError: a pair points to a place without data, or two pairs are the same.
+        OverlayError: a pair points to a place without data, or two pairs are the same.
     """
     chunks = ChunkMap()
     taken = bytearray(store_chunks // 8 + 1)  # one bit per chunk: a set would need more memory than the pairs

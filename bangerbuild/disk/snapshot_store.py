@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.overlay import OverlayStore
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 if TYPE_CHECKING:
     from array import array
@@ -30,16 +30,16 @@ def make_file(
     capacity = capacity_bytes or snapshot.capacity_for(base_bytes, chunk_bytes)
     least = snapshot.minimal_capacity(chunk_bytes)
     if capacity < least:
-        raise SnapshotError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
+        raise OverlayError(f"a store of {capacity} bytes holds nothing; it takes {least} at the least")
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as err:
-        raise SnapshotError(f"cannot open '{path}': {err.strerror}") from err
+        raise OverlayError(f"cannot open '{path}': {err.strerror}") from err
     try:
         os.pwrite(fd, snapshot.pack_header(chunk_bytes, base_name), 0)
         os.ftruncate(fd, capacity)
     except OSError as err:
-        raise SnapshotError(f"cannot write '{path}': {err.strerror}") from err
+        raise OverlayError(f"cannot write '{path}': {err.strerror}") from err
     finally:
         os.close(fd)
 
@@ -72,7 +72,7 @@ class SnapshotStore(OverlayStore):
             chunk_bytes: the kernel's chunk size.
 
         Raises:
-            SnapshotError: it can't be made, or is too small for a single chunk.
+            OverlayError: it can't be made, or is too small for a single chunk.
         """
         make_file(
             path,
@@ -118,7 +118,7 @@ class SnapshotStore(OverlayStore):
             slot += 1
         needed = self._layout.chunks_for(len(self._slots) + count)
         if needed > self._capacity_chunks or (slots and slots[-1] >= self._capacity_chunks):
-            raise SnapshotError(
+            raise OverlayError(
                 f"'{self.name}' is full: its {self._capacity_chunks * self.chunk_bytes} bytes are too few, "
                 f"at least {needed * self.chunk_bytes} are needed",
                 hint="give the store a larger size",

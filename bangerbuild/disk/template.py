@@ -27,7 +27,7 @@ from bangerbuild.disk.inode import Inode
 from bangerbuild.disk.libext2fs import crc32c
 from bangerbuild.disk.mapping import TREE, runs_of
 from bangerbuild.disk.superblock import INCOMPAT_CSUM_SEED, RO_COMPAT_METADATA_CSUM
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ class StoreTemplate:
                 template.
 
         Raises:
-            SnapshotError: the store is too small.
+            OverlayError: the store is too small.
         """
         data = bytearray(self._bytes)
         for file, (content, mtime_ns) in zip(self._files, files, strict=True):
@@ -135,7 +135,7 @@ class StoreTemplate:
 
     def _check_capacity(self, size_bytes: int, name: str) -> None:
         if self._least_bytes > size_bytes:
-            raise SnapshotError(
+            raise OverlayError(
                 f"'{name}' is full: its {size_bytes} bytes are too few, "
                 f"at least {self._least_bytes} are needed",
                 hint="give the store a larger size",

@@ -47,7 +47,7 @@ class Stretch(NamedTuple):
     length: int
 
 
-class _Key(NamedTuple):
+class _UndoKey(NamedTuple):
     fs_block: int
     crc: int
     size: int
@@ -81,7 +81,7 @@ def stretches(undo: RawFile) -> tuple[Stretch, ...]:
     )
 
 
-def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterator[_Key]:
+def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterator[_UndoKey]:
     per_block = block_bytes // _KEY.size - 1
     while left > 0:
         if (key_block + 1) * block_bytes > undo.size_bytes:
@@ -93,13 +93,13 @@ def _keys(undo: RawFile, left: int, key_block: int, block_bytes: int) -> Iterato
         key_block += 1
         for number in range(min(left, per_block)):
             fs_block, crc, size = _KEY.unpack_from(raw, (number + 1) * _KEY.size)
-            key = _Key(fs_block, crc, size, key_block * block_bytes)
+            key = _UndoKey(fs_block, crc, size, key_block * block_bytes)
             yield key
             key_block += -(-key.size // block_bytes)
         left -= per_block
 
 
-def _checked_length(undo: RawFile, key: _Key, may_lack: int) -> int:
+def _checked_length(undo: RawFile, key: _UndoKey, may_lack: int) -> int:
     """The length of a key's data, which is verified; at most `may_lack` bytes may be missing at its end."""
     length = max(0, min(key.size, undo.size_bytes - key.place))
     if length < key.size:

@@ -25,7 +25,7 @@ memory."""
 _DIRECTORY = EntryType.DIRECTORY
 
 
-class _Content(io.RawIOBase):
+class _PiecesFile(io.RawIOBase):
     """Pieces of content as a file that is read once."""
 
     def __init__(self, pieces: Iterator[bytes], path: str, blocks: Blocks) -> None:
@@ -104,7 +104,7 @@ def _entry(nodes: Nodes, path: str, ino: int, first_names: dict[int, str]) -> En
     if is_file:
         nodes.refuse_encrypted(inode, path)
         content = io.BufferedReader(
-            _Content(read_content(nodes.blocks, nodes.superblock, inode), f"/{path}", nodes.blocks)
+            _PiecesFile(read_content(nodes.blocks, nodes.superblock, inode), f"/{path}", nodes.blocks)
         )
     return Entry(
         path=path,

@@ -73,7 +73,7 @@ def execute(  # noqa: PLR0913  # independent values, each passed by its name
         KeyboardInterrupt: running programs were ended; published artifacts stay.
         StoreError: publishing failed; nothing more is started.
     """
-    run = _Run(plan, store, host, reporter, limits)
+    run = _Execution(plan, store, host, reporter, limits)
     run.publish = publish or run.publish
     pool = ThreadPoolExecutor(limits.jobs, thread_name_prefix="job")
     try:
@@ -94,7 +94,7 @@ def execute(  # noqa: PLR0913  # independent values, each passed by its name
     return tuple(run.results.get(action.id, Result(action.id, Outcome.SKIPPED)) for action in plan.actions)
 
 
-class _Run:
+class _Execution:
     def __init__(
         self, plan: Plan, store: Store, host: Host, reporter: Reporter, limits: ExecuteOptions
     ) -> None:

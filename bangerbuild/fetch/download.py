@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.fetch.cache import Cache, Draft
     from bangerbuild.fetch.connection import RetryPolicy
-    from bangerbuild.fetch.transfer import Progress, TransferResult
+    from bangerbuild.fetch.transfer import TransferProgress, TransferResult
 
 _CHANGED_HINT = (
     "if it was changed on purpose, give its new sha256 in the manifest or move the lock file to it"
@@ -35,7 +35,7 @@ _FULL = FULL | {errno.EFBIG}
 
 
 def silent(_done_bytes: int, _total_bytes: int | None) -> None:
-    """A Progress that shows nothing."""
+    """A TransferProgress that shows nothing."""
 
 
 def download(  # noqa: PLR0913  # what and where, and keywords that most leave out
@@ -43,7 +43,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
     *,
     sha256: str | None,
     cache: Cache,
-    progress: Progress = silent,
+    progress: TransferProgress = silent,
     offline: bool = False,
     policy: RetryPolicy | None = None,
 ) -> Blob:
@@ -108,7 +108,12 @@ class _Download:
     """One download; other processes that want the same URL wait for it."""
 
     def __init__(
-        self, url: str, sha256: str | None, cache: Cache, progress: Progress, policy: RetryPolicy | None
+        self,
+        url: str,
+        sha256: str | None,
+        cache: Cache,
+        progress: TransferProgress,
+        policy: RetryPolicy | None,
     ) -> None:
         self._url = url
         self._sha256 = sha256

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.fetch.connection import Response, RetryPolicy
 
-Progress: TypeAlias = "Callable[[int, int | None], None]"
+TransferProgress: TypeAlias = "Callable[[int, int | None], None]"
 """Called with the number of bytes so far and the total; None if the server does not say it."""
 
 PROGRESS_BYTES = 1 << 16
@@ -66,7 +66,7 @@ def transfer(
     file: FileIO,
     *,
     on_start: Callable[[Validators], None],
-    progress: Progress,
+    progress: TransferProgress,
     policy: RetryPolicy,
 ) -> TransferResult:
     """Transfer a file, or the rest of it if the draft holds its beginning.
@@ -110,7 +110,7 @@ class _Transfer:
         wanted: TransferRequest,
         file: FileIO,
         on_start: Callable[[Validators], None],
-        progress: Progress,
+        progress: TransferProgress,
         policy: RetryPolicy,
     ) -> None:
         self._wanted = wanted

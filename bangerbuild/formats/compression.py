@@ -56,7 +56,7 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
     return io.BufferedReader(_Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
 
 
-class _Source(Protocol):
+class _ByteStream(Protocol):
     def read1(self, size: int, /) -> bytes: ...
 
 
@@ -66,7 +66,7 @@ class _Decompressed(io.RawIOBase):
     Reads in single steps, so that all data before a damage is returned.
     """
 
-    def __init__(self, source: _Source, compression: str) -> None:
+    def __init__(self, source: _ByteStream, compression: str) -> None:
         super().__init__()
         self._source = source
         self._compression = compression
@@ -182,12 +182,12 @@ class _XzFile:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
-def _open_gzip(file: BinaryIO) -> _Source:
+def _open_gzip(file: BinaryIO) -> _ByteStream:
     return gzip.GzipFile(fileobj=file)
 
 
 _MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
-_OPENERS: dict[str, Callable[[BinaryIO], _Source]] = {
+_OPENERS: dict[str, Callable[[BinaryIO], _ByteStream]] = {
     "gzip": _open_gzip,
     "bzip2": bz2.BZ2File,
     "xz": _XzFile,

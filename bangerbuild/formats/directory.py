@@ -204,18 +204,32 @@ class _TreeWalk:
         return f"{self.written.rstrip('/')}/{path}" if path else self.written
 
 
+def leaves_out(rules: TreeRules, directory: str) -> bool:
+    """Whether a walk with these rules leaves a directory out; its path is relative to the top.
+
+    Raises:
+        SourceError: `rules.exclude` holds what is no pattern.
+    """
+    is_excluded, parts = _matcher(rules.exclude), directory.split("/")
+    return any(is_excluded(f"{'/'.join(parts[: count + 1])}/") for count in range(len(parts)))
+
+
 def _exclusion(patterns: tuple[str, ...]) -> Callable[[str, os.stat_result], bool]:
     """Whether a path is left out. A directory that is takes all below it along, as in git."""
     if not patterns:
         return lambda _path, _found: False
+    matches = _matcher(patterns)
+    return lambda path, found: matches(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
+
+
+def _matcher(patterns: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a pattern matches a path, which ends in a slash if it is a directory's."""
+    if not patterns:
+        return lambda _path: False
     from pathspec import GitIgnoreSpec  # noqa: PLC0415  30 ms that a tree without patterns saves
 
     try:
         spec = GitIgnoreSpec.from_lines(patterns)
     except ValueError as err:  # pathspec's own error is a ValueError in every version
         raise SourceError(f"`exclude` holds no gitignore pattern: {err}") from err
-
-    def is_excluded(path: str, found: os.stat_result) -> bool:
-        return spec.match_file(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
-
-    return is_excluded
+    return spec.match_file

@@ -163,7 +163,7 @@ def _hosts(view: GuestView) -> bytes:
 
 
 def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:
-    rules = fstab.Rules(_devices(vm, view), vm.drop_mounts, vm.keep_mounts)
+    rules = fstab.FstabRules(_devices(vm, view), vm.drop_mounts, vm.keep_mounts)
     outcome = fstab.fstab(view.read(fstab.PATH) or b"", rules, mounts)
     return GuestEdits((GuestFile(fstab.PATH, outcome.content),), outcome.warnings)
 

@@ -43,7 +43,7 @@ class Fstab:
 
 
 @dataclass(frozen=True)
-class Rules:
+class FstabRules:
     """Which of the image's own lines stay."""
 
     devices: Devices
@@ -55,7 +55,7 @@ class Rules:
     source."""
 
 
-def fstab(image: bytes, rules: Rules, mounts: Sequence[Mount]) -> Fstab:
+def fstab(image: bytes, rules: FstabRules, mounts: Sequence[Mount]) -> Fstab:
     """The image's fstab without the targets that are dropped or in `mounts`, followed by `mounts`.
 
     A line for what the VM does not have is commented out: systemd would wait 90 s for a device, and start the
@@ -65,14 +65,14 @@ def fstab(image: bytes, rules: Rules, mounts: Sequence[Mount]) -> Fstab:
     gone = frozenset(normal(target) for target in (*rules.drop, *(mount.target for mount in mounts)))
     kept = _kept(image, gone, frozenset(map(normal, rules.keep)), rules.devices)
     ours = b"".join(map(_line, mounts))
-    names = {entry.name for line in _lines(image) if (entry := Entry.of(line))} if rules.keep else ()
+    names = {entry.name for line in _lines(image) if (entry := FstabLine.of(line))} if rules.keep else ()
     warnings = (*kept.warnings, *_unused(names, rules.keep))
     return Fstab(kept.content + MARK + ours if ours else kept.content, warnings)
 
 
 @functools.lru_cache(maxsize=64)
 def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Devices) -> Fstab:
-    parsed = [(line, Entry.of(line)) for line in _lines(image) if line != MARK]
+    parsed = [(line, FstabLine.of(line)) for line in _lines(image) if line != MARK]
     remaining = [(line, entry) for line, entry in parsed if not entry or entry.target not in gone]
     lacking = _lacking([entry for _, entry in remaining if entry], gone, keep, devices)
     lines: list[bytes] = []
@@ -83,8 +83,8 @@ def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Dev
 
 
 def _lacking(
-    entries: Sequence[Entry], gone: frozenset[str], keep: frozenset[str], devices: Devices
-) -> dict[Entry, Lack]:
+    entries: Sequence[FstabLine], gone: frozenset[str], keep: frozenset[str], devices: Devices
+) -> dict[FstabLine, Lack]:
     """Why each entry that can't be in force can't: what it mounts is not there, or lies on such an entry."""
     lacks = {entry: devices.lack(entry.source, entry.fstype, entry.options) for entry in entries}
     found = {entry: lack for entry, lack in lacks.items() if lack and entry.name not in keep}
@@ -98,7 +98,7 @@ def _lacking(
     return {entry: found[entry] for entry in lacks if entry in found}
 
 
-def _on_lost(entry: Entry, lost: Collection[str], mounted: Collection[str]) -> Lack | None:
+def _on_lost(entry: FstabLine, lost: Collection[str], mounted: Collection[str]) -> Lack | None:
     """Why an entry that mounts directories or a file of another filesystem finds none, if that is so."""
     if STOPS_NO_BOOT & set(entry.options):
         return None
@@ -132,7 +132,7 @@ def _comment(lack: Lack) -> bytes:
     return f"# Commented out by bangerbuild: {lack.comment}.\n".encode()
 
 
-def _warning(entry: Entry, lack: Lack) -> str:
+def _warning(entry: FstabLine, lack: Lack) -> str:
     return (
         f"the line for '{entry.name}' of the image's {PATH} is commented out: {lack.reason} "
         f'(keep_mounts = ["{entry.name}"] keeps the line)'
@@ -145,7 +145,7 @@ def _lines(text: bytes) -> list[bytes]:
 
 
 @dataclass(frozen=True)
-class Entry:
+class FstabLine:
     """What one line of an fstab means."""
 
     source: str

@@ -28,6 +28,9 @@ _HEADER = re.compile(r"(iface|mapping|template|rename|auto|allow-\S+|no-\S+|sour
 _SCHEMES = tuple(map(re.compile, (r"eth\d+", r"eno\d+[^.:]*", r"ens\d+[^.:]*", r"enp\d+[^.:]*")))
 """How the kernel and udev name a card (systemd.net-naming-scheme(7)). A guest's card has one name of each."""
 
+_MEMBERS = ("bridge-ports", "bond-slaves", "bond-members", "slaves")
+"""The options of a bridge or a bond that name the interfaces below it; a bridge may say `all`."""
+
 
 @dataclass(frozen=True)
 class Stanza:
@@ -46,6 +49,13 @@ class Stanza:
             return tuple(words[:1])
         names_some = keyword in {"auto", "mapping"} or keyword.startswith("allow-")
         return tuple(words) if names_some else ()
+
+    def options(self, *names: str) -> tuple[str, ...]:
+        """The words after the options of these names, in which `_` stands for `-` too."""
+        lines = (line.replace("\\\n", " ").split() for line in self.lines[1:])
+        return tuple(
+            word for key, *words in filter(None, lines) if key.replace("_", "-") in names for word in words
+        )
 
     def is_of(self, keyword: str) -> bool:
         """Whether it begins with this keyword."""
@@ -141,6 +151,27 @@ def with_manual(texts: Mapping[str, str], mac: str) -> dict[str, str]:
 def uses_dhcp(texts: Iterable[str]) -> bool:
     """Whether a stanza of these files asks a DHCP server."""
     return any(one.is_of("iface") and "dhcp" in one.words[2:] for text in texts for one in stanzas(text))
+
+
+def takers(texts: Iterable[str], mac: str) -> tuple[str, ...]:
+    """The bridges and bonds that take the interface that a guest with one card has, sorted."""
+    every = [stanza for text in texts for stanza in stanzas(text) if stanza.is_of("iface")]
+    named = {word for stanza in every for word in (*stanza.names, *stanza.options(*_MEMBERS))}
+    cards = {*_cards(named, mac), "all"}
+    above = {name for one in every if not cards.isdisjoint(one.options(*_MEMBERS)) for name in one.names}
+    masters = {
+        word for one in every if not cards.isdisjoint(one.names) for word in one.options("bond-master")
+    }
+    return tuple(sorted((above | masters) - {"none"}))
+
+
+def configures_cards(texts: Iterable[str]) -> bool:
+    """Whether a stanza of these files gives any interface an address, but for the loopback."""
+    return any(
+        one.is_of("iface") and one.names != ("lo",) and one.words[3:4] not in {("manual",), ("loopback",)}
+        for text in texts
+        for one in stanzas(text)
+    )
 
 
 def _goes(stanza: Stanza, ours: frozenset[str]) -> bool:

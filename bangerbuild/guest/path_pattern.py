@@ -76,7 +76,7 @@ class _Byte(_Node):
 
 
 @dataclass(frozen=True)
-class _Start(_Node):
+class _TextStart(_Node):
     def ends(self, text: _Text, starts: _Positions) -> _Positions:
         text.count(0)
         return starts & {0}
@@ -171,7 +171,7 @@ class _Parser:
             "[": lambda: _Byte(self.bracket()),
             ".": lambda: _Byte(_ALL),
             "\\": lambda: _Byte(self.escape()),
-            "^": _Start,
+            "^": _TextStart,
             "$": _End,
         }
         if character in known:
@@ -285,7 +285,7 @@ def _anchored(branches: tuple[_Node, ...]) -> Iterator[_Node]:
     """Yield branches as they stand in `^a|b|c$`: only the first has the start, only the last the end."""
     last = len(branches) - 1
     for number, branch in enumerate(branches):
-        start = _Start() if number == 0 else ANYTHING
+        start = _TextStart() if number == 0 else ANYTHING
         yield _Sequence((start, branch, _End() if number == last else ANYTHING))
 
 

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import fnmatch
-import posixpath
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from typing_extensions import override
 
+from bangerbuild.guest import sysv
 from bangerbuild.guest.init_system import InitSystem, init_system
+from bangerbuild.guest.systemd_units import UNIT_DIRECTORIES, SystemdUnits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.guest.view import GuestView
-
-UNIT_DIRECTORIES = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
-"""In the order of systemd.unit(5): the first that has a unit wins."""
 
 PRESET_DIRECTORIES = tuple(f"{directory}-preset" for directory in UNIT_DIRECTORIES)
 """systemd.preset(5)."""
@@ -30,7 +28,10 @@ BOOT_UNITS = frozenset(
         *("network-pre", "network", "network-online", "cloud-init", "cloud-config"),
     )
 )
-"""The targets whose `.wants` and `.requires` count: a boot reaches these, and never rescue.target."""
+"""The targets that a boot is taken to reach, whatever default.target is; rescue.target is none of them.
+
+What they pull in counts too, and so does the target that default.target stands for.
+"""
 
 RUNLEVELS = ("sysinit", "boot", "default")
 """The runlevels of OpenRC that a boot goes through."""
@@ -44,8 +45,8 @@ class Services(Protocol):
     def starts(self, name: str) -> bool:
         """Whether the guest starts the service at boot."""
 
-    def instances(self, template: str) -> tuple[str, ...]:
-        """The instances of a unit that are started, `dhcpcd@eth0` of `dhcpcd`; only systemd has them."""
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        """Those linked to be started that match a shell pattern, sorted: `dhcpcd@eth0`, `net.eth0`."""
 
 
 def services(view: GuestView, *, keeps_machine_id: bool) -> Services:
@@ -75,7 +76,7 @@ class NoServices(Services):
         return False
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
+    def matching(self, pattern: str) -> tuple[str, ...]:
         return ()
 
 
@@ -94,13 +95,13 @@ class OpenrcServices(Services):
         return name in self._started
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
-        return ()
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        return tuple(fnmatch.filter(sorted(self._started), pattern))
 
 
 @dataclass(frozen=True)
 class SystemdServices(Services):
-    """systemd's: a link for each unit in `TARGET.wants`, or a preset if this is the first boot."""
+    """systemd's: units that targets want, initscripts without a unit, presets if this is the first boot."""
 
     view: GuestView
     has_first_boot: bool = False
@@ -109,43 +110,25 @@ class SystemdServices(Services):
     def starts(self, name: str) -> bool:
         units = (f"{name}.service", f"{name}.socket")
         is_wanted = any(unit in self._wanted for unit in units) or self._is_preset(units[0])
-        return is_wanted and not self._is_masked(units[0])
+        return is_wanted and not self._units.is_masked(units[0])
 
     @override
-    def instances(self, template: str) -> tuple[str, ...]:
-        units = sorted(unit for unit in self._wanted if fnmatch.fnmatchcase(unit, f"{template}@?*.service"))
-        return tuple(unit.removesuffix(".service") for unit in units if not self._is_masked(unit))
+    def matching(self, pattern: str) -> tuple[str, ...]:
+        units = sorted(unit for unit in self._wanted if fnmatch.fnmatchcase(unit, f"{pattern}.service"))
+        return tuple(unit.removesuffix(".service") for unit in units if not self._units.is_masked(unit))
+
+    @cached_property
+    def _units(self) -> SystemdUnits:
+        return SystemdUnits(self.view)
 
     @cached_property
     def _wanted(self) -> frozenset[str]:
-        return frozenset(unit for directory in self._unit_directories for unit in self._links(directory))
-
-    @cached_property
-    def _unit_directories(self) -> tuple[str, ...]:
-        """With /lib only where it is not the same as /usr/lib."""
-        has_own_lib = self.view.link("/lib") is None and self.view.exists("/lib/systemd/system")
-        return (*UNIT_DIRECTORIES, "/lib/systemd/system") if has_own_lib else UNIT_DIRECTORIES
-
-    def _links(self, directory: str) -> Iterator[str]:
-        for name in self.view.names(directory):
-            target, suffix = posixpath.splitext(name)
-            if suffix in {".wants", ".requires"} and target in BOOT_UNITS:
-                yield from self.view.names(f"{directory}/{name}")
-
-    def _is_masked(self, unit: str) -> bool:
-        """Whether the first file of the unit is empty or a link to /dev/null."""
-        for directory in self._unit_directories:
-            path = f"{directory}/{unit}"
-            if (target := self.view.link(path)) is not None:
-                return posixpath.normpath(posixpath.join(directory, target)) == "/dev/null"
-            if self.view.exists(path):
-                return self.view.read(path) == b""
-        return False
+        scripts = (f"{name}.service" for name in sysv.started(self.view, sysv.MULTI_USER_RUNLEVELS))
+        generated = {unit for unit in scripts if not self._units.exists(unit)}
+        return self._units.pulled_in(BOOT_UNITS) | generated
 
     def _is_preset(self, unit: str) -> bool:
-        if not self.has_first_boot or not any(
-            self.view.exists(f"{d}/{unit}") for d in self._unit_directories
-        ):
+        if not self.has_first_boot or not self._units.exists(unit):
             return False
         for verb, pattern in self._presets():
             if fnmatch.fnmatchcase(unit, pattern):

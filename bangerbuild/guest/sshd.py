@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+from textwrap import indent
 from typing import TYPE_CHECKING
 
 from bangerbuild.guest.sshd_access import refusals
@@ -20,18 +21,21 @@ INCLUDE = "Include /etc/ssh/sshd_config.d/*.conf"
 INCLUDE_OURS = f"Include {DROP_IN}"
 AUTHORIZED_KEYS = "/root/.ssh/authorized_keys"
 
-# Outside of the block the lines hold for all. The block ends with `Match all`: no other file may go on in it.
-# The image's other users keep the image's AuthorizedKeysFile. OpenSSH 8.2 and 8.3 take no notice of Match
-# blocks in included files; there root has the default, which is the same file.
-_SETTINGS = f"""\
-# sshd takes the first value it meets: this file's name sorts before those of others.
+_FOR_ROOT = """\
 PermitRootLogin prohibit-password
 PubkeyAuthentication yes
 PasswordAuthentication no
 KbdInteractiveAuthentication no
-
+"""
+# Outside of the block the lines hold for all. In it they stand once more, before any block of the image in
+# which root would have other values. It ends with `Match all`: no other file may go on in it. The image's
+# other users keep the image's AuthorizedKeysFile. OpenSSH 8.2 and 8.3 take no notice of Match blocks in
+# included files; there root has the default, which is the same file.
+_SETTINGS = f"""\
+# sshd takes the first value it meets: this file's name sorts before those of others.
+{_FOR_ROOT}
 Match User root
-    AuthorizedKeysFile {AUTHORIZED_KEYS}
+{indent(_FOR_ROOT, "    ")}    AuthorizedKeysFile {AUTHORIZED_KEYS}
 Match all
 """
 

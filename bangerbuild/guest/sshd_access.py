@@ -33,10 +33,6 @@ def refusals(view: GuestView) -> Iterator[str]:
         arguments = _arguments(settings.get(keyword.lower(), ()))
         if arguments and refuses(arguments, groups):
             yield _warning(keyword, arguments)
-    for keyword, refused in _IN_MATCH.items():
-        values = [d.arguments for d in settings.get(keyword.lower(), ()) if d.in_match and d.arguments]
-        if values and values[0][0].lower() in refused:  # outside of Match blocks our drop-in comes first
-            yield _warning(keyword, values[0])
 
 
 def _arguments(found: Sequence[Directive]) -> tuple[str, ...]:
@@ -117,4 +113,3 @@ _REFUSALS: Mapping[str, Callable[[Sequence[str], Sequence[str]], bool]] = {
     "DenyGroups": _denies_a_group,
     "AuthenticationMethods": _asks_for_more,
 }
-_IN_MATCH = {"PermitRootLogin": {"no", "forced-commands-only"}, "PubkeyAuthentication": {"no"}}

@@ -15,7 +15,7 @@ _EARLY = re.compile(r"-(?=rc[0-9]|trunk)")
 _PIECE = re.compile(r"([^0-9]*)([0-9]*)")
 
 PartKey = tuple[tuple[tuple[int, ...], int], ...]
-Key = tuple[PartKey, ...]
+VersionKey = tuple[PartKey, ...]
 
 
 def version_in(name: str) -> str | None:
@@ -24,12 +24,12 @@ def version_in(name: str) -> str | None:
     return _SUFFIX.sub("", found[0]) if found else None
 
 
-def release_key(release: str) -> Key:
+def release_key(release: str) -> VersionKey:
     """The sort key of a release, the newest last; equal for flavours of one version."""
     return debian_key(_EARLY.sub("~", _FLAVOUR.sub("", release)))
 
 
-def debian_key(version: str) -> Key:
+def debian_key(version: str) -> VersionKey:
     """The sort key of a version as dpkg compares them, without epochs: upstream version, then revision."""
     return tuple(_part_key(part) for part in version.split("-"))
 

@@ -15,13 +15,13 @@ from bangerbuild.declared import VM, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
-from bangerbuild.manifest.filesystem import source_key
+from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
 from bangerbuild.manifest.problems import Findings
-from bangerbuild.manifest.values import host_path, parse_size
+from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
 from bangerbuild.manifest.vm import VMs
 from bangerbuild.model import HostPath
 
@@ -84,7 +84,8 @@ def single_image(source: str, name: str, more: Mapping[str, str | int], *, store
     found = images_of(document, findings)
     for problem in findings.problems:
         raise UsageError(
-            f"{problem.key}: {problem.message}" if problem.key else problem.message, hint=problem.hint
+            f"{problem.key}: {problem.message}" if problem.key else problem.message,
+            hint=IMPORT_HINT if problem.hint == RELATIVE_HINT else problem.hint,  # no manifest is there
         )
     return Manifest(store, found, {})
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.sources.source import ImageSource
 
-
-_IMPORT_HINT = "`bangerbuild image import --help` says what an image can be made of"
+IMPORT_HINT = "`bangerbuild image import --help` says what an image can be made of"
 
 
 def filesystem(table: Table, place: Location, findings: Findings) -> ImageSource | None:
@@ -60,8 +59,8 @@ def source_key(text: str) -> str:
             return word
     try:
         path = existing(host_path(text, Path.cwd()), "either").path
-        raise head_of(path, text).refusal(f"'{text}' is no source of an image but")
+        raise head_of(path, text).refusal(text, "no image can be made of it")
     except InvalidValueError as err:
-        raise UsageError(str(err), hint=err.hint or _IMPORT_HINT) from err
+        raise UsageError(str(err), hint=IMPORT_HINT) from err
     except SourceError as err:
-        raise UsageError(err.brief, hint=err.hint or _IMPORT_HINT) from err
+        raise UsageError(err.brief, hint=err.hint or IMPORT_HINT) from err

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.manifest.files import Location, ManifestFile
-from bangerbuild.manifest.problems import near, quoted
+from bangerbuild.manifest.problems import near, nearest, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -119,8 +119,9 @@ def _problems(document: ManifestFile, error: ValidationError) -> Iterator[Proble
             yield _unknown_key(place / name, name, shape)
     elif error.validator == "required":
         document.refused.add(place.key)
+        misspelt = {nearest(name, shape["properties"]) for name in _unknown(instance, shape)}
         for name in shape["required"]:
-            if name not in instance:
+            if name not in instance and name not in misspelt:  # of those the hint of an unknown key tells
                 yield place.problem(f"'{name}' is missing")
     else:
         document.refused.add(place.key)

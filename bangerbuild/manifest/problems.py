@@ -50,8 +50,13 @@ class Findings:
 
 def near(word: str, known: Iterable[str]) -> str | None:
     """The hint "did you mean …?", if a known name is near enough to be meant."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)
-    return f"did you mean '{found[0]}'?" if found else None
+    found = nearest(word, known)
+    return None if found is None else f"did you mean '{found}'?"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that a word is near enough to that it may be meant."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)), None)
 
 
 def quoted(value: object) -> str:

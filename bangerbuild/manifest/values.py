@@ -34,6 +34,8 @@ _DEVICE_TAG = re.compile(r"(LABEL|UUID|PARTLABEL|PARTUUID|ID)=\S+")
 _MAX_HOSTNAME = 253
 _MAX_TAP_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
 _MAX_NAME_BYTES = 255
+RELATIVE_HINT = "paths are relative to the manifest file they stand in"
+"""The hint for a host path at which nothing is."""
 
 
 def parse_size(value: str | int) -> int:
@@ -236,7 +238,7 @@ def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
     if isinstance(err, FileNotFoundError):
         return (
             f"{quoted(path.written)} is not there{place}",
-            "paths are relative to the manifest file they stand in",
+            RELATIVE_HINT,
         )
     return f"{quoted(path.written)} can't be read: {(err.strerror or str(err)).lower()}{place}", None
 

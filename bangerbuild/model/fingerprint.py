@@ -17,7 +17,7 @@ from bangerbuild.model.reason import Reason, ReasonCode
 from bangerbuild.model.recipe import Recipe, Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from typing import TypeAlias
 
     from bangerbuild.model.reason import Json
@@ -101,14 +101,39 @@ def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[R
 
     `written` has the path in the manifest for each source's role.
     """
+    kinds = _changed_kinds(old.sources, new.sources)
+    told = {f"{key}.{kind}" for key, both in kinds.items() for kind in both}
     return (
-        *_field_differences(old.fields, new.fields),
+        *(_changed(key, before, after) for key, (before, after) in kinds.items()),
+        *_field_differences(_without_defaults(old.fields, kinds), _without_defaults(new.fields, kinds)),
         *(
             Reason(ReasonCode.SOURCE_CHANGED, {"path": written.get(role, role)})
             for role in _unequal(old.sources, new.sources)
+            if role not in told
         ),
         *(Reason(ReasonCode.INPUT_CHANGED, {"id": step_id}) for step_id in _unequal(old.inputs, new.inputs)),
     )
+
+
+def _changed_kinds(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """The keys whose source is of another kind now, with both: `rootfs` of `rootfs.tar` and `rootfs.ext4`."""
+    gone, come = _kinds(old), _kinds(new)
+    return {key: (gone[key], come[key]) for key in sorted(gone.keys() & come) if gone[key] != come[key]}
+
+
+def _kinds(sources: Mapping[str, str]) -> dict[str, str]:
+    """The kind of source of each key that is given by one; entries, such as `file_sync[/opt]`, have none."""
+    roles = (role.rpartition(".") for role in sources if "[" not in role)
+    return {key: kind for key, _, kind in roles if key}
+
+
+def _without_defaults(fields: Mapping[str, Json], kinds: Collection[str]) -> Mapping[str, Json]:
+    """The fields without those of these keys that nobody wrote; another kind of source may not have them."""
+    return {
+        key: value
+        for key, value in fields.items()
+        if not (value is None or value is False) or key.rpartition(".")[0] not in kinds
+    }
 
 
 def tool_differences(old: Recipe, new: Recipe) -> tuple[Reason, ...]:

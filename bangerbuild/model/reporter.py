@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
@@ -36,6 +36,7 @@ class Reporter(Protocol):
         """How far something is that takes long. The one that is called from any thread, and often."""
 
 
+@runtime_checkable
 class PlanReporter(Reporter, Protocol):
     """A reporter that is shown the plan before the first step runs."""
 

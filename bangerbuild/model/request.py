@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.epoch import Epoch
 from bangerbuild.errors import UsageError
+from bangerbuild.model.arguments import check_fields
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,6 +37,7 @@ class RunOptions:
 
     Raises:
         UsageError: `jobs` is below 1, or `lock_seconds` below 0.
+        TypeError: a value is of another type.
     """
 
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -48,6 +50,9 @@ class RunOptions:
     """Whether the plan shall say what updates change inside guests."""
 
     def __post_init__(self) -> None:
+        check_fields(self, int, "a whole number", "jobs")
+        check_fields(self, (int, float), "a number", "lock_seconds")
+        check_fields(self, bool, "True or False", "keep_going", "previews")
         if self.jobs < 1:
             raise UsageError(
                 f"jobs is {self.jobs}: that many steps at once do nothing", hint="give 1 or more"

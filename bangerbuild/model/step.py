@@ -1,4 +1,8 @@
-"""The `Step` Protocol: one node of the graph. A new kind of step inherits it and needs nothing else."""
+"""The `Step` Protocol: one node of the graph.
+
+A new kind of step inherits `StepKind` of `steps/step_kind.py`, and needs a line in `STEPS` and its part of
+the schema.
+"""
 
 from __future__ import annotations
 

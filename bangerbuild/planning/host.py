@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from bangerbuild.disk import in_use, libext2fs, tools
-from bangerbuild.errors import StoreError, ToolError
+from bangerbuild.errors import SourceError, StoreError, ToolError
 from bangerbuild.formats import digest
 from bangerbuild.formats import survey as surveying
+from bangerbuild.formats.directory import leaves_out
 from bangerbuild.host import process
 from bangerbuild.model import Host
 
@@ -74,6 +75,9 @@ class LocalHost(Host):
 
     def __init__(self, store: Store, epoch: Epoch, surveys: Surveys | None = None) -> None:
         self._cache = _StoredDigests(store)
+        self._store = store.path.resolve()
+        self._tops: dict[Path, Path] = {}
+        """Where the trees really lie, by their paths."""
         self._surveys = Surveys() if surveys is None else surveys
         self._epoch = epoch
         self._versions: dict[str, str] = {}
@@ -85,9 +89,27 @@ class LocalHost(Host):
             return source.pin or UNPINNED
         if source.rules is None:
             return digest.file_digest(source.path, cache=self._cache, written=source.written)
+        self._refuse_store_in(source)
         if source.surveyed and not self._surveys.holds(source):
             return self.survey(source).digest
         return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)
+
+    def _refuse_store_in(self, source: Source) -> None:
+        """Refuse a tree that holds the store: it changes while it is read, and would hold itself."""
+        if source.path is None or source.rules is None:
+            return
+        if source.path not in self._tops:
+            self._tops[source.path] = source.path.resolve()
+        top = self._tops[source.path]
+        if not self._store.is_relative_to(top):
+            return
+        inside = str(self._store.relative_to(top))
+        if inside == "." or not leaves_out(source.rules, inside):
+            leave_out = f"""`exclude = ["/{inside}"]`"""
+            raise SourceError(
+                f"'{source.written}' holds the store, '{inside}'",
+                hint=f"leave it out ({leave_out}, in a file_sync), or put it elsewhere: --store DIR",
+            )
 
     @override
     def survey(self, source: Source) -> Survey:

@@ -118,29 +118,29 @@ class Planner:
                 self.store.record_inspected(artifact, status)
         return action
 
-    def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _Disk:
+    def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         if not step.exclusive:
-            return _Disk()
+            return _PlannedDisk()
         present = list(filter(self._exists, artifacts))
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
-            return _Disk()
+            return _PlannedDisk()
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
         if holder or not present or not asked:
-            return _Disk(holder, interrupted=interrupted)
+            return _PlannedDisk(holder, interrupted=interrupted)
         changed: dict[str, os.stat_result] = {}
         if step.changes:
             changed = {artifact: touched[artifact] for artifact in touched if self.store.modified(artifact)}
             if not changed:
-                return _Disk(interrupted=interrupted)
+                return _PlannedDisk(interrupted=interrupted)
         try:
             found = step.inspect(self.view())
         except BangerError:  # what can't be read is no reason to do anything; `verify` tells
-            return _Disk(interrupted=interrupted)
-        return _Disk(None, interrupted=interrupted, touched=changed, found=found)
+            return _PlannedDisk(interrupted=interrupted)
+        return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
     def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
         """The size of a disk: of one that nobody has touched, or that is gone, that of its stamp."""
@@ -228,7 +228,7 @@ class Planner:
     def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:
         return any(self.store.modified(artifact, may_read=may_read) for artifact in artifacts)
 
-    def _verdict(self, step: Step, situation: Situation, disk: _Disk) -> Verdict:
+    def _verdict(self, step: Step, situation: Situation, disk: _PlannedDisk) -> Verdict:
         verdict = self._usual_verdict(step, situation)
         if not disk.interrupted or verdict.verb in NEW:
             return verdict
@@ -331,7 +331,7 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class _Disk:
+class _PlannedDisk:
     """What was learned of a step's disk before the step is judged."""
 
     holder: str | None = None

@@ -268,13 +268,9 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
 
 
 def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
-    """Problems of a manifest as `file:line: key: message`, a format that editors can jump to."""
+    """Problems of a manifest, each with its hint."""
     for problem in problems:
-        place = f"{problem.file}:{problem.line}" if problem.line else problem.file
-        key = f"{problem.key}: " if problem.key else ""
-        yield f"{place}: {key}{problem.message}"
-        if problem.hint:
-            yield f"  hint: {problem.hint}"
+        yield from problem.lines()
 
 
 def error_lines(error: BangerError) -> Iterator[str]:

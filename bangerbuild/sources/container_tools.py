@@ -68,7 +68,8 @@ class Tools:
             return f"{chroot} --userspec={user.uid}:{user.gid} --groups={groups} --skip-chdir / "
         if setpriv := self._full("setpriv"):
             return f"{setpriv} --reuid={user.uid} --regid={user.gid} --groups={groups} "
-        su, nsenter = self._find("su"), self._find("nsenter")
+        su = self._find("su") or (f"{self.busybox} su" if self.busybox else None)
+        nsenter = self._find("nsenter")
         if user.groups == (user.gid,) and (nsenter or self.busybox):
             return f"{nsenter or f'{self.busybox} nsenter'} -S {user.uid} -G {user.gid} "
         if user.login and su and self.shell == SHELL:

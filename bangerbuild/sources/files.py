@@ -68,7 +68,7 @@ def kind_of(path: Path, *, written: str, kinds: Collection[type[FileKind]]) -> t
         if kind.recognises(head.plain):
             return kind
     articles = " nor ".join(kind.article for kind in kinds)
-    raise head.refusal(f"'{written}' is neither {articles} but")
+    raise head.refusal(written, f"it is neither {articles}")
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,11 @@ class Head:
     compression: str | None
     """None: the file is not compressed."""
 
-    def refusal(self, start: str) -> SourceError:
-        """The error for a file of no wanted kind: `start`, what the file is, and what to do with it."""
+    def refusal(self, written: str, why: str) -> SourceError:
+        """The error for a file of no wanted kind: what it is, why that will not do, and the way out."""
         found = signatures.described(self.plain)
-        brief = f"{start} {found.what}{signatures.inside(self.compression)}"
+        verb = "holds" if self.plain and not self.plain.strip(b"\0") else "is"  # zeros
+        brief = f"'{written}' {verb} {found.what}{signatures.inside(self.compression)}: {why}"
         return SourceError(brief, hint=found.way_out_of(self.compression))
 
 

@@ -87,10 +87,12 @@ def look_over(target: Path, written: str, workspace: Workspace) -> None:
 
     A root without such marks is not touched.
     """
-    with RawFile(target) as blocks, Filesystem(blocks, now=workspace.epoch) as disk:
-        view = views.ImageView(disk)
-        edits = container_marks.removals(view, written)
-        labels.warn_unlabelled(disk, view, written, workspace.warn)
+    with RawFile(target) as blocks:
+        blocks.name = f"image of {written}"
+        with Filesystem(blocks, now=workspace.epoch) as disk:
+            view = views.ImageView(disk)
+            edits = container_marks.removals(view, written)
+            labels.warn_unlabelled(disk, view, written, workspace.warn)
     if edits.changes:
         with _opened(target, written, workspace) as disk:
             patching.make(disk, edits.changes, workspace.epoch)

@@ -65,8 +65,9 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
             fill(content.data, target, workspace, label=label)
         else:
             _take(content.data, target, workspace)
+            if label or is_root:
+                check(target, source.written)  # neither tune2fs nor who looks it over is a judge
             if label:
-                check(target, source.written)  # tune2fs is no judge either
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
         if is_root:
             image_files.look_over(target, source.written, workspace)

@@ -330,6 +330,7 @@ class TestBadInput:
         ("target", "message", "hint"),
         [
             ("vm.wbe", "no step is called 'vm.wbe'", "did you mean 'vm.web'?"),
+            ("web", "--target web names no VM, image or step", "--target vm.web"),
             ("vm", "--target vm names no VM, image or step", "--target vm.NAME"),
             ("image", "--target image names no VM, image or step", "--target image.NAME"),
             ("vm.web.work.patch", "vm.web.work.patch changes a disk and makes none", "--target vm.web.work"),

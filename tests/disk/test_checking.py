@@ -16,7 +16,7 @@ from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import FilesystemError, SnapshotError, ToolError
+from bangerbuild.errors import FilesystemError, OverlayError, ToolError
 from bangerbuild.host import process
 from bangerbuild.tree import ALONE
 from tests.disk.damage import bitmap_of, command_debugfs, flip, leave_in_journal, place_of
@@ -299,7 +299,7 @@ def test_a_disk_that_was_cut_short_is_refused(filled: Path, room: Path) -> None:
 def test_a_store_without_a_header_is_refused(filled: Path, room: Path) -> None:
     cow = over(filled, filled.with_name("root.cow"), "/g", b"x")
     flip(cow, 0)
-    with pytest.raises(SnapshotError, match="'vms/web/disk' is no dm-snapshot store"):
+    with pytest.raises(OverlayError, match="'vms/web/disk' is no dm-snapshot store"):
         readable(cow, room, filled)
 
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.disk import qcow2
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 BASE = "../../images/debian/abc/rootfs.ext4"
 
@@ -16,12 +16,10 @@ BASE = "../../images/debian/abc/rootfs.ext4"
     st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=80),
 )
 def test_what_is_made_says_what_it_was_made_of(size_bytes: int, cluster_bits: int, base: str) -> None:
-    if qcow2.clusters_of(size_bytes, 2 * cluster_bits - 3) * 8 > qcow2.LARGEST_TABLE_BYTES:
-        return
     try:
         made = qcow2.empty(size_bytes, base, cluster_bits=cluster_bits)
-    except SnapshotError:
-        assert 1 << cluster_bits <= 512
+    except OverlayError:  # one refcount block and 32 MiB of L1 table are the most
+        assert size_bytes > min(1 << 4 * cluster_bits - 8, 1 << 2 * cluster_bits + 19)
         return
     header = qcow2.parse_header(made[: qcow2.HEAD_BYTES], "root.qcow2")
     assert (header.size_bytes, header.cluster_bits, header.base) == (size_bytes, cluster_bits, base)
@@ -36,7 +34,7 @@ def test_a_damaged_header_is_refused_or_read(noise: bytes, at: int) -> None:
     head[at : at + len(noise)] = noise
     try:
         header = qcow2.parse_header(bytes(head), "root.qcow2")
-    except SnapshotError:
+    except OverlayError:
         return
     assert header.l1_entries * 8 <= qcow2.LARGEST_TABLE_BYTES
     assert header.clusters <= header.l1_entries * header.entries_per_table
@@ -51,8 +49,14 @@ def test_a_disk_of_another_size_has_room_for_its_tables() -> None:
     assert qcow2.parse_header(moved.packed(), "root.qcow2") == moved
 
 
+def test_a_disk_that_is_too_large_is_refused() -> None:
+    assert qcow2.empty(1 << 46, BASE)
+    with pytest.raises(OverlayError, match="is too large for a qcow2 file"):
+        qcow2.empty(1 << 50, BASE)
+
+
 def test_a_path_that_is_too_long_is_refused() -> None:
-    with pytest.raises(SnapshotError, match="is too long for a qcow2 file"):
+    with pytest.raises(OverlayError, match="is too long for a qcow2 file"):
         qcow2.empty(1 << 20, "x" * 1024)
 
 

@@ -15,7 +15,7 @@ from bangerbuild.disk import overlay, qcow2, qcow2_store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import OtherBaseError, SnapshotError
+from bangerbuild.errors import OtherBaseError, OverlayError
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -232,19 +232,19 @@ def test_what_is_not_written_here_is_refused_by_name(place: Path, options: list[
     backing = ["-F", "raw", "-b", f"../../{BASE}"]
     command = [need("qemu-img", "qemu-utils"), "create", "-q", "-f", "qcow2", *options, *backing, str(disk)]
     subprocess.run(command, check=True, cwd=disk.parent)
-    with RawFile(place / BASE) as base, pytest.raises(SnapshotError, match=message):
+    with RawFile(place / BASE) as base, pytest.raises(OverlayError, match=message):
         Qcow2Store(base, disk, base_name=BASE)
 
 
 def test_snapshots_bitmaps_dirty_and_corrupt_files_are_refused_by_name(place: Path) -> None:
     disk = made(place)
     subprocess.run([need("qemu-img", "qemu-utils"), "snapshot", "-c", "one", disk], check=True)
-    with RawFile(place / BASE) as base, pytest.raises(SnapshotError, match="has a snapshot inside"):
+    with RawFile(place / BASE) as base, pytest.raises(OverlayError, match="has a snapshot inside"):
         Qcow2Store(base, disk, base_name=BASE)
     disk.unlink()
     made(place)
     subprocess.run([need("qemu-img", "qemu-utils"), "bitmap", "--add", disk, "one"], check=True)
-    with RawFile(place / BASE) as base, pytest.raises(SnapshotError, match="dirty bitmaps"):
+    with RawFile(place / BASE) as base, pytest.raises(OverlayError, match="dirty bitmaps"):
         Qcow2Store(base, disk, base_name=BASE)
     for bit, message in ((1, "dirty"), (2, "corrupt"), (1 << 40, "unknown feature 40")):
         disk.unlink()
@@ -252,7 +252,7 @@ def test_snapshots_bitmaps_dirty_and_corrupt_files_are_refused_by_name(place: Pa
         with disk.open("r+b") as file:
             file.seek(72)
             file.write(struct.pack(">Q", bit))
-        with RawFile(place / BASE) as base, pytest.raises(SnapshotError, match=message):
+        with RawFile(place / BASE) as base, pytest.raises(OverlayError, match=message):
             Qcow2Store(base, disk, base_name=BASE)
 
 
@@ -281,7 +281,7 @@ def test_a_damaged_file_is_read_as_it_is_or_refused_and_its_base_never_changes(p
                 store.read(0, min(store.size_bytes, SIZE))
                 store.write(0, b"x")
                 store.commit()
-        except SnapshotError:
+        except OverlayError:
             refused += 1
     assert refused > 30
     assert (place / BASE).read_bytes() == base_before

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
-from bangerbuild.disk.recovery import Recovered, recover
+from bangerbuild.disk.recovery import RecoveredDisk, recover
 from bangerbuild.disk.redo_log import path_beside
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
@@ -52,7 +52,7 @@ def patched_up_to(disk: Path, chunks: int | None) -> None:
 
 
 def seen(disk: Path) -> bytes:
-    file = Recovered(disk, "disk")
+    file = RecoveredDisk(disk, "disk")
     try:
         return file.read(0, file.size_bytes)
     finally:
@@ -85,7 +85,7 @@ def test_any_stretch_is_read_as_it_will_be(
     disk.write_bytes(OLD)
     patched_up_to(disk, 2)
     length = min(length, SIZE - offset)
-    file = Recovered(disk, "disk")
+    file = RecoveredDisk(disk, "disk")
     assert file.read(offset, length) == NEW[offset : offset + length]
     file.close()
 
@@ -271,7 +271,7 @@ def test_a_log_that_was_cut_before_it_was_begun_is_discarded(disk: Path) -> None
 
 def test_it_can_only_be_read(disk: Path) -> None:
     patched_up_to(disk, 2)
-    file = Recovered(disk, "a name")
+    file = RecoveredDisk(disk, "a name")
     assert (file.name, file.place, file.writable) == ("a name", str(disk), False)
     with pytest.raises(FilesystemError, match="'a name' is open for reading"):
         file.write(0, b"x")

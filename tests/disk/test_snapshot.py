@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk import snapshot
 from bangerbuild.disk.snapshot import StoreLayout
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 
 CHUNK_SIZES = st.sampled_from([512, 1024, 4096, 16384])
 
@@ -86,12 +86,12 @@ def test_the_header_is_what_the_kernel_expects() -> None:
 def test_a_header_that_cannot_be_used_is_refused_in_plain_words(
     fields: tuple[int, ...], message: str
 ) -> None:
-    with pytest.raises(SnapshotError, match=message):
+    with pytest.raises(OverlayError, match=message):
         snapshot.parse_header(struct.pack("<4I", *fields), "s.cow")
 
 
 def test_a_file_shorter_than_a_header_is_no_store() -> None:
-    with pytest.raises(SnapshotError, match="ends before its header"):
+    with pytest.raises(OverlayError, match="ends before its header"):
         snapshot.parse_header(b"SnAp", "s.cow")
 
 
@@ -110,7 +110,7 @@ def test_a_pair_that_points_where_no_data_can_be_is_damage(
     pairs: list[tuple[int, int]], message: str
 ) -> None:
     data = bytes(store_bytes(StoreLayout(4096), pairs, 50 if pairs != [(0, 258)] else 300))
-    with pytest.raises(SnapshotError, match=message):
+    with pytest.raises(OverlayError, match=message):
         parse(StoreLayout(4096), data, base_chunks=50)
 
 
@@ -118,7 +118,7 @@ def test_a_store_that_ends_behind_a_full_area_is_cut_short() -> None:
     layout = StoreLayout(512)
     data = bytes(store_bytes(layout, list(enumerate(slots(layout, 32))), layout.chunks_for(32)))
     parse(layout, data)
-    with pytest.raises(SnapshotError, match="cut short"):
+    with pytest.raises(OverlayError, match="cut short"):
         parse(layout, data[: -layout.chunk_bytes])
 
 

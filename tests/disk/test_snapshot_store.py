@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bangerbuild.disk import overlay
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.snapshot_store import SnapshotStore
-from bangerbuild.errors import FilesystemError, SnapshotError
+from bangerbuild.errors import FilesystemError, OverlayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -107,7 +107,7 @@ def test_a_chunk_written_as_it_was_takes_no_place(base: MemoryBlocks, tmp_path: 
     with SnapshotStore.create(base, tmp_path / "s.cow") as store:
         store.write(4096, CONTENT[4096:8192])
         store.commit()
-        assert store.exceptions == 0
+        assert store.changed_count == 0
     assert pairs_of(tmp_path / "s.cow") == {}
 
 
@@ -139,7 +139,7 @@ def test_a_store_that_is_exactly_full_is_followed_by_an_empty_area(
         store.commit()
     assert not any(path.read_bytes()[34 * 512 : 35 * 512])
     with SnapshotStore(base, path) as store:
-        assert store.exceptions == 32
+        assert store.changed_count == 32
 
 
 def test_a_store_without_the_area_behind_a_full_one_counts_as_full(
@@ -147,7 +147,7 @@ def test_a_store_without_the_area_behind_a_full_one_counts_as_full(
 ) -> None:
     with SnapshotStore.create(base, tmp_path / "s.cow", chunk_bytes=512, capacity_bytes=34 * 512) as store:
         store.write(0, b"\1" * 32 * 512)
-        with pytest.raises(SnapshotError, match="is full"):
+        with pytest.raises(OverlayError, match="is full"):
             store.commit()
 
 
@@ -162,11 +162,11 @@ def test_stale_bytes_where_a_new_area_begins_do_not_become_exceptions(
         store.write(0, b"\1" * 32 * 512)
         store.commit()
     with SnapshotStore(base, path, writable=True) as store:
-        assert store.exceptions == 32
+        assert store.changed_count == 32
         store.write(32 * 512, b"\1" * 512)
         store.commit()
     with SnapshotStore(base, path) as store:
-        assert store.exceptions == 33
+        assert store.changed_count == 33
 
 
 def test_a_full_store_says_what_it_needs_and_refers_to_nothing_new(
@@ -178,7 +178,7 @@ def test_a_full_store_says_what_it_needs_and_refers_to_nothing_new(
         store.commit()
         store.write(4096, b"b" * 4096 * 3)
         with pytest.raises(
-            SnapshotError, match=r"its 16384 bytes are too few, at least 24576 are needed"
+            OverlayError, match=r"its 16384 bytes are too few, at least 24576 are needed"
         ) as caught:
             store.commit()
     assert caught.value.hint == "give the store a larger size"
@@ -186,14 +186,14 @@ def test_a_full_store_says_what_it_needs_and_refers_to_nothing_new(
 
 
 def test_a_store_too_small_for_one_chunk_is_refused_and_not_made(base: MemoryBlocks, tmp_path: Path) -> None:
-    with pytest.raises(SnapshotError, match="it takes 12288 at the least"):
+    with pytest.raises(OverlayError, match="it takes 12288 at the least"):
         SnapshotStore.create(base, tmp_path / "s.cow", capacity_bytes=8192)
     assert not (tmp_path / "s.cow").exists()
 
 
 def test_creating_a_store_never_replaces_a_file(base: MemoryBlocks, tmp_path: Path) -> None:
     (tmp_path / "s.cow").write_bytes(b"mine")
-    with pytest.raises(SnapshotError, match="File exists"):
+    with pytest.raises(OverlayError, match="File exists"):
         SnapshotStore.create(base, tmp_path / "s.cow")
     assert (tmp_path / "s.cow").read_bytes() == b"mine"
 
@@ -301,5 +301,5 @@ def test_a_store_is_opened_on_no_other_base_than_it_is_marked_with(tmp_path: Pat
     SnapshotStore.create(base, path, base_name="one").close()
     for name in ("one", ""):
         SnapshotStore(base, path, base_name=name).close()
-    with pytest.raises(SnapshotError, match=r"s\.cow' was made on 'one', and not on 'two'"):
+    with pytest.raises(OverlayError, match=r"s\.cow' was made on 'one', and not on 'two'"):
         SnapshotStore(base, path, base_name="two")

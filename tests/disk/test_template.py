@@ -15,7 +15,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.template import FileTemplate, StoreTemplate, locate
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
 from tests.need import need
 from tests.properties import SHARED_FIXTURES
@@ -133,7 +133,7 @@ def test_what_the_base_has_already_does_not_change_what_is_in_a_store(maker: Mak
 
 def test_a_store_that_is_too_small_is_refused_and_left_empty(maker: Maker) -> None:
     template = maker.template(contents(5, 4000, 9000))
-    with pytest.raises(SnapshotError, match=r"'instance.cow' is full: its 16384 bytes are too few") as caught:
+    with pytest.raises(OverlayError, match=r"'instance.cow' is full: its 16384 bytes are too few") as caught:
         maker.instance(template, contents(5, 4000, 9000), capacity_bytes=16384)
     assert caught.value.hint == "give the store a larger size"
     assert maker.merged(maker.directory / "instance.cow").read_bytes() == maker.base.read_bytes()
@@ -142,7 +142,7 @@ def test_a_store_that_is_too_small_is_refused_and_left_empty(maker: Maker) -> No
 def test_the_least_capacity_is_enough(maker: Maker) -> None:
     wanted = contents(5, 4000, 9000)
     template = maker.template(wanted)
-    with pytest.raises(SnapshotError) as caught:
+    with pytest.raises(OverlayError) as caught:
         maker.instance(template, wanted, capacity_bytes=16384)
     least = int(caught.value.brief.split("at least ")[1].split(" ")[0])
     path = maker.instance(template, wanted, capacity_bytes=least)

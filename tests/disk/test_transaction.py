@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk import overlay, redo_log, transaction
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.recovery import Recovered, recover
+from bangerbuild.disk.recovery import RecoveredDisk, recover
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError
@@ -112,7 +112,7 @@ def run(subject: Subject, writes: Writes, done: list[int]) -> None:
 
 def through(subject: Subject) -> bytes:
     """The disk as it is seen past what lies beside it."""
-    file = Recovered(subject.path, "disk")
+    file = RecoveredDisk(subject.path, "disk")
     try:
         return subject.read(file)
     finally:

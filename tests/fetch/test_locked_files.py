@@ -79,8 +79,8 @@ def test_who_waits_gets_the_file_that_is_there_then(path: Path, monkeypatch: pyt
     thread = threading.Thread(target=lambda: found.append(locked(path, fcntl.LOCK_EX, os.O_RDWR)))
     thread.start()
     assert waited.wait(PATIENCE_SECONDS)
-    path.rename(path.with_name("moved"))
-    path.write_bytes(b"new")
+    path.with_name("new").write_bytes(b"new")
+    path.with_name("new").replace(path)
     os.close(holder)
     thread.join(PATIENCE_SECONDS)
     assert os.pread(found[0], 10, 0) == b"new"

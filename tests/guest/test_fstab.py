@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.declared import Mount
 from bangerbuild.guest.devices import Devices, Lack
-from bangerbuild.guest.fstab import MARK, TMPFS, Rules, fstab, with_tmpfs
+from bangerbuild.guest.fstab import MARK, TMPFS, FstabRules, fstab, with_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -45,7 +45,7 @@ class Everything(Devices):
 
 def text(image: bytes, drop: Iterable[str], mounts: Sequence[Mount], devices: Devices | None = None) -> bytes:
     """The content of an fstab; by default all devices are there."""
-    return fstab(image, Rules(devices or Everything(), tuple(drop)), mounts).content
+    return fstab(image, FstabRules(devices or Everything(), tuple(drop)), mounts).content
 
 
 def test_dropped_and_rewritten_targets_go_and_every_other_line_stays_byte_for_byte() -> None:
@@ -205,7 +205,7 @@ LABEL=usb /usb ext4 noatime,nofail 0 2
 
 
 def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> None:
-    outcome = fstab(CLOUD, Rules(HERE), ())
+    outcome = fstab(CLOUD, FstabRules(HERE), ())
     assert outcome.content == (
         b"# / was on /dev/vda1 during installation\n"
         b"UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1\n"
@@ -226,21 +226,21 @@ def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> No
 
 @pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/usb")])
 def test_a_line_to_keep_stays_byte_for_byte(keep: tuple[str, ...]) -> None:
-    outcome = fstab(CLOUD, Rules(HERE, keep=keep), ())
+    outcome = fstab(CLOUD, FstabRules(HERE, keep=keep), ())
     assert (outcome.content, outcome.warnings) == (CLOUD + b"\n", ())
 
 
 def test_a_line_that_is_dropped_or_replaced_is_no_warning() -> None:
     mount = Mount("tmpfs", "/boot/efi", "tmpfs")
     image = b"LABEL=UEFI /boot/efi vfat defaults 0 1\nLABEL=gone /home ext4 defaults 0 2\n"
-    assert fstab(image, Rules(HERE, ("/home",)), (mount,)).warnings == ()
+    assert fstab(image, FstabRules(HERE, ("/home",)), (mount,)).warnings == ()
 
 
 def test_what_is_commented_out_findmnt_does_not_see_and_all_the_rest_it_does(
     tool: Callable[[str], str], tmp_path: Path
 ) -> None:
     table = tmp_path / "fstab"
-    table.write_bytes(fstab(CLOUD, Rules(HERE), TMPFS).content)
+    table.write_bytes(fstab(CLOUD, FstabRules(HERE), TMPFS).content)
     targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
     assert targets == ["/", "/data", "/usb", "none", "/run", "/tmp"]
     verified = subprocess.run(
@@ -284,7 +284,7 @@ def test_no_filesystem_that_the_vm_lacks_is_required_by_the_boot(
     generator = tool(GENERATOR)
     before, after = tmp_path / "before", tmp_path / "after"
     before.write_bytes(ELSEWHERE)
-    outcome = fstab(ELSEWHERE, Rules(HERE), ())
+    outcome = fstab(ELSEWHERE, FstabRules(HERE), ())
     after.write_bytes(outcome.content)
     kept = required(generator, after, tmp_path / "b")
     gone = required(generator, before, tmp_path / "a") - kept
@@ -295,15 +295,15 @@ def test_no_filesystem_that_the_vm_lacks_is_required_by_the_boot(
 
 
 def test_a_share_is_said_by_its_type_and_kept_where_it_is_asked_for() -> None:
-    share, *_ = fstab(ELSEWHERE, Rules(HERE), ()).warnings
+    share, *_ = fstab(ELSEWHERE, FstabRules(HERE), ()).warnings
     assert "no 9p filesystem 'host0'" in share
     names = ("/share", "/work", "/pool", "/nbd", "/loop")
-    assert fstab(ELSEWHERE, Rules(HERE, keep=names), ()).content == ELSEWHERE
+    assert fstab(ELSEWHERE, FstabRules(HERE, keep=names), ()).content == ELSEWHERE
 
 
 def test_a_declared_share_takes_the_place_of_the_images() -> None:
     image = b"host0 /share 9p trans=virtio 0 0\n"
-    outcome = fstab(image, Rules(HERE), (Mount("host0", "/share", "9p", ("trans=virtio",)),))
+    outcome = fstab(image, FstabRules(HERE), (Mount("host0", "/share", "9p", ("trans=virtio",)),))
     assert outcome.content == MARK + b"host0 /share 9p trans=virtio 0 0\n"
     assert outcome.warnings == ()
 
@@ -325,7 +325,7 @@ tmpfs /data/fast tmpfs defaults 0 0
 def test_what_lies_on_a_filesystem_that_is_commented_out_is_commented_out_too(
     tool: Callable[[str], str], tmp_path: Path
 ) -> None:
-    outcome = fstab(BOUND, Rules(HERE), ())
+    outcome = fstab(BOUND, FstabRules(HERE), ())
     table = tmp_path / "fstab"
     table.write_bytes(outcome.content)
     targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
@@ -336,11 +336,11 @@ def test_what_lies_on_a_filesystem_that_is_commented_out_is_commented_out_too(
     assert "'/srv/www/pub' lies on '/srv/www'" in pub
     assert "'/data/disk.img'" in image
     assert "'/data/low'" in over
-    assert fstab(outcome.content, Rules(HERE), ()).content == outcome.content
+    assert fstab(outcome.content, FstabRules(HERE), ()).content == outcome.content
 
 
-@pytest.mark.parametrize("rules", [Rules(HERE, keep=("/data",)), Rules(HERE, drop=("/data",))])
-def test_what_lies_on_a_filesystem_that_is_there_or_on_the_root_stays(rules: Rules) -> None:
+@pytest.mark.parametrize("rules", [FstabRules(HERE, keep=("/data",)), FstabRules(HERE, drop=("/data",))])
+def test_what_lies_on_a_filesystem_that_is_there_or_on_the_root_stays(rules: FstabRules) -> None:
     outcome = fstab(BOUND, rules, ())
     assert outcome.content.endswith(BOUND.partition(b"\n")[2])
     assert outcome.warnings == ()
@@ -348,11 +348,11 @@ def test_what_lies_on_a_filesystem_that_is_there_or_on_the_root_stays(rules: Rul
 
 def test_what_lies_on_a_root_whose_line_is_commented_out_stays() -> None:
     image = b"/dev/sda1 / ext4 defaults 0 1\n/usr/x /x none bind 0 0\n"
-    assert fstab(image, Rules(HERE), ()).content.endswith(b"\n/usr/x /x none bind 0 0\n")
+    assert fstab(image, FstabRules(HERE), ()).content.endswith(b"\n/usr/x /x none bind 0 0\n")
 
 
 def test_a_line_to_keep_that_is_not_there_is_said_with_the_one_that_may_be_meant() -> None:
-    _, _, typo, other = fstab(CLOUD, Rules(HERE, keep=("/boot/uefi", "/nope")), ()).warnings
+    _, _, typo, other = fstab(CLOUD, FstabRules(HERE, keep=("/boot/uefi", "/nope")), ()).warnings
     assert typo == (
         "keep_mounts names '/boot/uefi', and no line of the image's /etc/fstab is for it: "
         "did you mean '/boot/efi'?"

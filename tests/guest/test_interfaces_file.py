@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.errors import GuestPathError
-from bangerbuild.guest.interfaces_file import MARK, PATH, files, stanzas, with_manual
+from bangerbuild.guest.interfaces_file import (
+    MARK,
+    PATH,
+    configures_cards,
+    files,
+    stanzas,
+    takers,
+    with_manual,
+)
 from tests.guest.network_managers.images import ALPINE_INTERFACES, INTERFACES
 from tests.guest.view import DictView, guest
 from tests.need import need
@@ -168,6 +176,46 @@ def test_a_directory_among_the_included_is_passed_over() -> None:
 
 def test_without_the_file_there_is_nothing_to_read() -> None:
     assert files(guest({"/etc/network/interfaces.d/eth0": "iface eth0 inet dhcp\n"})) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "above"),
+    [
+        ("iface br0 inet dhcp\n  bridge_ports eth0\n", ("br0",)),
+        ("iface br0 inet dhcp\n  bridge-ports eth0 eth1\n  bridge_stp off\n", ("br0",)),
+        ("iface br0 inet dhcp\n  bridge_ports \\\n  ens3\niface ens3 inet manual\n", ("br0",)),
+        ("iface br0 inet dhcp\n  bridge_ports all\n", ("br0",)),
+        ("iface br0 inet dhcp\n  bridge_ports none\n", ()),
+        ("iface br0 inet dhcp\n  bridge_ports eth1\niface eth0 inet dhcp\n", ()),
+        ("iface br0 inet dhcp\n  # bridge_ports eth0\n", ()),
+        ("iface bond0 inet dhcp\n  bond-slaves eth0 eth1\n", ("bond0",)),
+        (
+            "iface bond0 inet dhcp\n  bond-slaves none\niface eth0 inet manual\n  bond-master bond0\n",
+            ("bond0",),
+        ),
+        ("iface eth1 inet manual\n  bond-master bond0\niface eth0 inet dhcp\n", ()),
+        ("iface b inet manual\n  bond_slaves eth0\niface a inet dhcp\n  bridge_ports b eth0\n", ("a", "b")),
+        ("iface eth0 inet dhcp\n", ()),
+    ],
+)
+def test_bridges_and_bonds_that_take_the_card_are_named(text: str, above: tuple[str, ...]) -> None:
+    assert takers([text], MAC) == above
+
+
+def test_a_bridge_is_seen_in_another_file_than_its_card() -> None:
+    assert takers(["iface eth0 inet manual\n", "iface br0 inet dhcp\n bridge_ports eth0\n"], MAC) == ("br0",)
+
+
+@pytest.mark.parametrize(
+    ("text", "does"),
+    [
+        ("iface eth0 inet dhcp\n", True),
+        ("iface eth0\n", True),
+        ("iface lo inet loopback\niface lo inet static\niface eth0 inet manual\nauto eth0\n", False),
+    ],
+)
+def test_a_file_configures_cards_if_one_is_given_an_address(text: str, *, does: bool) -> None:
+    assert configures_cards([text]) is does
 
 
 LINES = st.sampled_from(

@@ -31,6 +31,16 @@ def test_a_link_in_a_target_of_the_boot_starts_a_unit(link: str) -> None:
     assert starts({**MACHINE_ID, link: b""})
 
 
+def test_what_the_target_of_the_boot_pulls_in_is_started() -> None:
+    files = {
+        f"{UNITS}/kiosk.target": b"[Unit]\nRequires=multi-user.target\n",
+        **enabled(UNIT, target="kiosk.target"),
+    }
+    view = guest({**SYSTEMD, **MACHINE_ID, **files}, {f"{ETC}/default.target": f"{UNITS}/kiosk.target"})
+    assert services(view, keeps_machine_id=True).starts("systemd-networkd")
+    assert not starts({**MACHINE_ID, **files})
+
+
 @pytest.mark.parametrize("target", ["rescue.target", "initrd.target", "poweroff.target"])
 def test_a_link_in_a_target_that_a_boot_does_not_reach_starts_nothing(target: str) -> None:
     assert not starts({**MACHINE_ID, **enabled(UNIT, target=target)})
@@ -94,7 +104,7 @@ def test_a_root_whose_machine_id_is_emptied_has_no_first_boot() -> None:
 def test_instances_of_a_unit_are_named_unless_they_are_masked() -> None:
     wanted = enabled("dhcpcd@eth0.service", "dhcpcd@eth1.service", "dhcpcd.service", "dhcpcd@.service")
     view = guest({**SYSTEMD, **wanted}, {f"{ETC}/dhcpcd@eth1.service": "/dev/null"})
-    assert services(view, keeps_machine_id=False).instances("dhcpcd") == ("dhcpcd@eth0",)
+    assert services(view, keeps_machine_id=False).matching("dhcpcd@?*") == ("dhcpcd@eth0",)
 
 
 @pytest.mark.parametrize(("runlevel", "started"), [("boot", True), ("default", True), ("nonetwork", False)])
@@ -102,11 +112,27 @@ def test_openrc_starts_what_is_in_a_runlevel_of_the_boot(runlevel: str, *, start
     view = guest({**OPENRC, f"/etc/runlevels/{runlevel}/networking": b""})
     found = services(view, keeps_machine_id=True)
     assert found.starts("networking") is started
-    assert found.instances("networking") == ()
+    assert found.matching("net*") == (("networking",) if started else ())
 
 
 def test_without_a_known_init_nothing_is_started() -> None:
     view = guest({"/sbin/init": BINARY, "/etc/runlevels/boot/networking": b"", **enabled(UNIT)})
     found = services(view, keeps_machine_id=True)
     assert (found.starts("networking"), found.starts("systemd-networkd")) == (False, False)
-    assert found.instances("dhcpcd") == ()
+    assert found.matching("*") == ()
+
+
+@pytest.mark.parametrize(
+    ("files", "started"),
+    [
+        ({"/etc/rc.d/rc3.d/S10network": b""}, True),
+        ({"/etc/rc2.d/S01network": b""}, True),
+        ({"/etc/rc.d/rc3.d/K90network": b""}, False),
+        ({"/etc/rc.d/rc6.d/S00network": b""}, False),
+        ({"/etc/rc3.d/S10network": b"", f"{UNITS}/network.service": b"[Unit]\n"}, False),
+        ({"/etc/rc3.d/S10network": b"", f"{ETC}/network.service": b""}, False),
+    ],
+)
+def test_systemd_starts_an_initscript_that_has_no_unit(files: dict[str, bytes], *, started: bool) -> None:
+    found = services(guest({**SYSTEMD, **MACHINE_ID, **files}), keeps_machine_id=True)
+    assert found.starts("network") is started

@@ -22,7 +22,7 @@ UsePAM yes
 """
 
 
-def test_the_drop_in_holds_four_settings_for_all_and_the_keys_file_for_root() -> None:
+def test_the_drop_in_holds_four_settings_for_all_and_for_root_before_any_block_of_the_image() -> None:
     text = written(drop_in(guest(), has_keys=True))["/etc/ssh/sshd_config.d/00-bangerbuild.conf"].decode()
     assert [line for line in text.splitlines() if line and not line.startswith("#")] == [
         "PermitRootLogin prohibit-password",
@@ -30,6 +30,10 @@ def test_the_drop_in_holds_four_settings_for_all_and_the_keys_file_for_root() ->
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
         "Match User root",
+        "    PermitRootLogin prohibit-password",
+        "    PubkeyAuthentication yes",
+        "    PasswordAuthentication no",
+        "    KbdInteractiveAuthentication no",
         "    AuthorizedKeysFile /root/.ssh/authorized_keys",
         "Match all",
     ]
@@ -166,6 +170,13 @@ def test_root_gets_in_by_its_key_and_nobody_by_a_password(debian_sshd: Sshd, fil
         assert settings.items() >= NO_PASSWORDS.items()
         if user == "root":
             assert settings.items() >= ROOT_IN.items()
+
+
+@pytest.mark.parametrize("criteria", [b"Address *", b"Group root", b"User root", b"User *,!dev", b"all"])
+def test_no_match_block_of_the_image_keeps_root_out(debian_sshd: Sshd, criteria: bytes) -> None:
+    block = b"Match " + criteria + b"\n" + OPPOSITE + b"PubkeyAuthentication no\n"
+    settings = debian_sshd.settings(patched({"/etc/ssh/sshd_config": DEBIAN + block}), "root")
+    assert settings.items() >= {**ROOT_IN, **NO_PASSWORDS}.items()
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,6 @@ def warnings(config: str) -> list[str]:
         "DenyGroups wheel",
         "AuthenticationMethods publickey,password",
         "AuthenticationMethods password publickey,keyboard-interactive",
-        "Match User root\n  PermitRootLogin no",
-        "Match all\nPubkeyAuthentication no",
         "AllowUsers root\nMatch User root\nAllowUsers dev",
     ],
 )

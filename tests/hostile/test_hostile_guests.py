@@ -141,7 +141,7 @@ def test_a_root_that_can_be_patched_is(used: Used, name: str) -> None:
         disk.assert_clean()
     assert disk.text("/etc/hostname") == f"{name}\n"
     assert disk.text("/etc/motd") == "10.0.0.2"
-    assert disk.text("/etc/hosts").startswith("127.0.0.1 localhost\n")
+    assert disk.read("/etc/hosts").startswith(b"127.0.0.1 localhost\n")
     assert disk.text("/srv/sentinel") == "the guest's"
     assert used.actions("again")[f"vm.{name}.root.patch"]["action"] == "keep"
 

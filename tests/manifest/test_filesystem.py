@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from bangerbuild.errors import UsageError
-from bangerbuild.manifest.filesystem import source_key
+from bangerbuild.manifest import single_image
+from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.model import HostPath
 from bangerbuild.sources import FILESYSTEMS
 from bangerbuild.sources.directory import DirectorySource
@@ -79,9 +80,10 @@ def test_what_a_command_line_names_is_told_by_its_looks_and_its_content() -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"QFI\xfb\0\0\0\3", "'x' is no source of an image but a qcow2 disk image"),
-        (b"", "'x' is no source of an image but empty"),
-        (b"hello", "'x' is no source of an image but something that begins with 'hello'"),
+        (b"QFI\xfb\0\0\0\3", "'x' is a qcow2 disk image: no image can be made of it"),
+        (b"", "'x' is empty: no image can be made of it"),
+        (bytes(99), "'x' holds nothing but zeros: no image can be made of it"),
+        (b"hello", "'x' is something that begins with 'hello': no image can be made of it"),
     ],
 )
 def test_a_file_that_no_image_can_be_made_of_is_called_by_its_name(content: bytes, message: str) -> None:
@@ -95,6 +97,13 @@ def test_a_file_that_no_image_can_be_made_of_is_called_by_its_name(content: byte
 def test_what_can_not_be_read_is_told() -> None:
     with pytest.raises(UsageError, match=f"'missing' is not there .*{Path.cwd()}"):
         source_key("missing")
+
+
+@pytest.mark.parametrize("source", ["missing", "oci:missing", "docker-archive:missing.tar"])
+def test_what_an_import_does_not_find_is_not_said_to_be_beside_a_manifest(source: str) -> None:
+    with pytest.raises(UsageError, match="is not there") as caught:
+        single_image(source, "x", {}, store=Path.cwd())
+    assert caught.value.hint == IMPORT_HINT
 
 
 def test_a_pipe_is_refused_and_not_waited_for() -> None:
@@ -116,5 +125,5 @@ def test_the_home_directory_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("HOME", str(Path.cwd()))
     write("home.txt", "x")
     assert source_key("~/tree") == "directory"
-    with pytest.raises(UsageError, match=r"'~/home\.txt' is no source"):
+    with pytest.raises(UsageError, match=r"'~/home\.txt' is something that"):
         source_key("~/home.txt")

@@ -79,9 +79,9 @@ network = { address = "10.0.0.1", mode = 1 }
 
 def test_the_error_counts_its_problems_and_ends_with_exit_code_3() -> None:
     path = write("vm.toml", "a = 1\nb = 2")
-    with pytest.raises(ManifestError, match="2 problems") as caught:
+    with pytest.raises(ManifestError) as caught:
         load([path])
-    assert caught.value.exit_code == 3
+    assert (caught.value.brief, caught.value.exit_code) == ("2 problems", 3)
 
 
 def test_the_whole_language_is_understood() -> None:

@@ -368,6 +368,33 @@ def test_a_source_that_left_the_manifest_is_told_by_its_role() -> None:
     )
 
 
+def test_another_kind_of_source_is_told_in_one_line_and_without_its_defaults() -> None:
+    old = replace(
+        RECIPE,
+        fields={"rootfs.size": 24, "rootfs.owner": False, "patch.owner": False},
+        sources={"rootfs.directory": "d1"},
+    )
+    new = replace(RECIPE, fields={"rootfs.size": 48, "rootfs.label": None}, sources={"rootfs.ext4": "d2"})
+    assert [reason.to_json() for reason in differences(old, new, {"rootfs.ext4": "disk.ext4"})] == [
+        {"code": "recipe-changed", "key": "rootfs", "old": "directory", "new": "ext4"},
+        {"code": "recipe-changed", "key": "patch.owner", "old": False, "new": None},
+        {"code": "recipe-changed", "key": "rootfs.size", "old": 24, "new": 48},
+    ]
+
+
+def test_a_default_that_is_no_longer_so_is_told_whatever_the_kind_of_source() -> None:
+    old = replace(RECIPE, fields={"rootfs.owner": True}, sources={"rootfs.directory": "d1"})
+    new = replace(RECIPE, fields={}, sources={"rootfs.tar": "d1"})
+    assert [reason.facts["key"] for reason in differences(old, new, {})] == ["rootfs", "rootfs.owner"]
+    new = replace(RECIPE, fields={"rootfs.owner": False}, sources=old.sources)
+    assert [reason.facts["new"] for reason in differences(old, new, {})] == [False]
+
+
+def test_a_synced_path_is_no_kind_of_source() -> None:
+    old, new = (replace(RECIPE, sources={f"file_sync[/opt/a.{end}]": "d"}) for end in ("b", "c"))
+    assert {reason.code for reason in differences(old, new, {})} == {ReasonCode.SOURCE_CHANGED}
+
+
 def test_a_changed_input_is_told_by_its_id() -> None:
     new = replace(RECIPE, inputs={"vm.web.root": "bb"})
     assert differences(RECIPE, new, {}) == (Reason(ReasonCode.INPUT_CHANGED, {"id": "vm.web.root"}),)

@@ -205,3 +205,22 @@ def test_all_who_only_read_are_waited_for_so_long_together(
         program.communicate()
     assert clock.now <= host.PATIENCE_SECONDS + in_use.POLL_SECONDS
     assert here.holder(disks[0]) is None
+
+
+@pytest.mark.parametrize("exclude", [(), ("*.pyc",), ("store/images",)])
+def test_a_tree_that_holds_the_store_is_refused_with_the_way_out(
+    here: LocalHost, tmp_path: Path, exclude: tuple[str, ...]
+) -> None:
+    source = Source("file_sync[/srv]", tmp_path, ".", TreeRules(exclude=exclude))
+    with pytest.raises(SourceError, match=r"'\.' holds the store, 'store'") as caught:
+        here.digest(source)
+    assert caught.value.hint is not None
+    assert '`exclude = ["/store"]`' in caught.value.hint
+
+
+@pytest.mark.parametrize("exclude", [("/store",), ("store/",), ("st*",)])
+def test_a_tree_that_leaves_the_store_out_is_read(
+    here: LocalHost, tmp_path: Path, exclude: tuple[str, ...]
+) -> None:
+    (tmp_path / "a").write_text("a")
+    assert here.digest(Source("file_sync[/srv]", tmp_path, ".", TreeRules(exclude=exclude)))

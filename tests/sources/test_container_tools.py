@@ -28,6 +28,7 @@ def test_the_user_is_changed_with_what_the_image_has() -> None:
     assert switch(APP, SU, NSENTER) == f"{SU} -s /bin/sh -c 'exec \"$@\"' -- app sh "
     assert switch(ALONE, SU, NSENTER) == f"{NSENTER} -S 1000 -G 50 "
     assert switch(ALONE, BUSYBOX) == f"{BUSYBOX} nsenter -S 1000 -G 50 "
+    assert switch(APP, BUSYBOX) == f"{BUSYBOX} su -s /bin/sh -c 'exec \"$@\"' -- app sh "
 
 
 def test_nothing_that_gives_other_groups_is_taken() -> None:

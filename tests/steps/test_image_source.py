@@ -106,7 +106,7 @@ def tarball(path: Path) -> None:
 
 COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
 AS_TAR = "name it with `tar = …` in a manifest"
-CONVERT = "convert it with `qemu-img convert -O raw`, and give the partition that is the root filesystem"
+CONVERT = "convert it with `qemu-img convert -O raw`; if it has partitions, give the root filesystem's alone"
 NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
 BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "wrong link count": (

@@ -168,6 +168,10 @@ def test_sshd_lets_root_in_by_a_key_and_nobody_by_a_password(debian: Project) ->
         "PasswordAuthentication no",
         "KbdInteractiveAuthentication no",
         "Match User root",
+        "    PermitRootLogin prohibit-password",
+        "    PubkeyAuthentication yes",
+        "    PasswordAuthentication no",
+        "    KbdInteractiveAuthentication no",
         "    AuthorizedKeysFile /root/.ssh/authorized_keys",
         "Match all",
     ]

@@ -9,7 +9,7 @@ import pytest
 
 from bangerbuild import manifest, report, store
 from bangerbuild.disk import snapshot
-from bangerbuild.errors import SnapshotError
+from bangerbuild.errors import OverlayError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.steps.root import RootDisk
 from tests.disk.ext4_tools import assert_clean, make_ext4
@@ -161,7 +161,7 @@ def test_a_store_that_is_too_small_for_its_patch_is_an_error_that_says_how_large
     text = os.urandom(1 << 20).hex()
     debian.write(f'{WEB}root.size = "1MiB"\nfile = [{{ guest = "/big", content = "{text}" }}]\n')
     error = debian.error(PATCH)
-    assert isinstance(error, SnapshotError)
+    assert isinstance(error, OverlayError)
     assert error.brief.startswith("'vms/web/root.cow' is full: its 1048576 bytes are too few")
     assert error.hint is not None
     assert not debian.cow().exists()

@@ -95,7 +95,7 @@ class DiskFormat(Protocol):
             job: whose it is.
 
         Raises:
-            FilesystemError, SnapshotError: it can't be made as large or as small as that.
+            FilesystemError, OverlayError: it can't be made as large or as small as that.
         """
 
     def fill(self, disk: StoredDisk, layers: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
@@ -168,7 +168,7 @@ class DiskFormat(Protocol):
         """Make a disk readable for e2fsck; the disk itself is only read.
 
         Raises:
-            FilesystemError, SnapshotError: there is no filesystem, it is marked as having errors, what lies
+            FilesystemError, OverlayError: there is no filesystem, it is marked as having errors, what lies
                 beside the disk does not fit, or its journal can't be replayed.
             OSError: there is no room for a copy.
         """

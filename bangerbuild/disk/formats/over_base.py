@@ -80,7 +80,7 @@ class OverBase(OnBlocks):
             file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
             store = self.store(parsed.base, file, durable=False)
             store.name = disk.name
-            if parsed.chunks and not store.exceptions:
+            if parsed.chunks and not store.changed_count:
                 store.start_with(parsed.chunks)
             with Filesystem(store, writable=True, now=job.epoch, place=place, parsed=parsed) as filesystem:
                 yield filesystem

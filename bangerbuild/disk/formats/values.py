@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -92,9 +92,24 @@ class SizeRule:
     """Whether the disk starts as a copy of its image, and so is no smaller."""
 
 
+VMM_NAMES = ("firecracker", "cloud-hypervisor", "qemu")
+"""The VMMs that launch files are written for, as a format names them."""
+
+
+def _check_vmms(names: Iterable[str]) -> None:
+    """Refuse a misspelt VMM: what is said to it would be told to none."""
+    for name in names:
+        if name not in VMM_NAMES:
+            raise ValueError(f"no VMM is called '{name}': {', '.join(VMM_NAMES)}")
+
+
 @dataclass(frozen=True)
 class Drive:
-    """A file or device that a VMM gives its guest as a disk; the first is /dev/vda, the second /dev/vdb."""
+    """A file or device that a VMM gives its guest as a disk; the first is /dev/vda, the second /dev/vdb.
+
+    Raises:
+        ValueError: `options` names a VMM that is not known.
+    """
 
     path: str
     """Relative to the VM's directory."""
@@ -104,8 +119,11 @@ class Drive:
     options: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What else a VMM is told of the disk: `{"cloud-hypervisor": {"backing_files": "on"}}`.
 
-    The VMM is named as in `Attachment.refusals`, the option as that VMM names it.
+    The VMM is named as in `VMM_NAMES`, the option as that VMM names it.
     """
+
+    def __post_init__(self) -> None:
+        _check_vmms(self.options)
 
 
 @dataclass(frozen=True)
@@ -137,7 +155,11 @@ class HostSetup:
 
 @dataclass(frozen=True)
 class Attachment:
-    """How a VMM gets at a root."""
+    """How a VMM gets at a root.
+
+    Raises:
+        ValueError: `refusals` names a VMM that is not known.
+    """
 
     drives: tuple[Drive, ...]
     """The first is the one that the kernel mounts; a disk that the guest writes to is the last."""
@@ -148,4 +170,7 @@ class Attachment:
     kernel_words: tuple[str, ...] = ()
     """What the kernel's command line gets beside `root=`, such as `init=/bin/join`, whatever is declared."""
     refusals: Mapping[str, str] = field(default_factory=dict)
-    """VMMs that can't use such a root (`firecracker`, `cloud-hypervisor`, `qemu`), and why."""
+    """VMMs of `VMM_NAMES` that can't use such a root, and why."""
+
+    def __post_init__(self) -> None:
+        _check_vmms(self.refusals)

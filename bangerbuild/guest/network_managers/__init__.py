@@ -1,4 +1,7 @@
-"""The registry of network managers: a new one is a module here, a line below, and tests."""
+"""The registry of network managers: a new one is a module here, a line below, and tests.
+
+One that can't be told of the address is a line in `warned_of.py`.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from bangerbuild.guest.network_managers.ifupdown import Ifupdown
 from bangerbuild.guest.network_managers.netplan import Netplan
 from bangerbuild.guest.network_managers.networkd import Networkd
 from bangerbuild.guest.network_managers.networkmanager import NetworkManagerDaemon
+from bangerbuild.guest.network_managers.warned_of import WARNED_OF
 from bangerbuild.tree import GuestEdits
 
 if TYPE_CHECKING:
@@ -25,6 +29,7 @@ NETWORK_MANAGERS: tuple[NetworkManager, ...] = (
     Ifupdown(),
     Dhcpcd(),
     Connman(),
+    *WARNED_OF,
 )
 
 OWN_PATHS = frozenset(path for manager in NETWORK_MANAGERS for path in manager.paths)

@@ -46,5 +46,5 @@ class Dhcpcd(NetworkManager):
 
 def _instances(guest: Guest) -> tuple[str, ...]:
     """The instances of the unit, `dhcpcd@eth0`, that are for the interface."""
-    found = guest.services.instances("dhcpcd")
+    found = guest.services.matching("dhcpcd@?*")
     return tuple(one for one in found if any(fnmatch.fnmatchcase(one, f"dhcpcd@{card}") for card in CARDS))

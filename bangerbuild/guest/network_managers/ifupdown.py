@@ -32,6 +32,11 @@ _HOOK = GuestFile(
     b"make_resolv_conf() {\n    :\n}\n",
 )
 
+_TAKEN = (
+    f"'{{above}}' in {interfaces_file.PATH} of the image takes the card that gets the address, which then "
+    f"may not be reached: remove '{{above}}' there, or set network.mode to 'none'"
+)
+
 
 class Ifupdown(NetworkManager):
     """Comments the stanzas of the interface out."""
@@ -54,5 +59,8 @@ class Ifupdown(NetworkManager):
             if text != before[path]
         )
         asks_elsewhere = interface.declares_resolv_conf and interfaces_file.uses_dhcp(after.values())
+        warnings = tuple(
+            _TAKEN.format(above=above) for above in interfaces_file.takers(after.values(), interface.mac)
+        )
         has_dhclient = asks_elsewhere and guest.view.exists(DHCLIENT_HOOKS)
-        return GuestEdits((*files, *((_HOOK,) if has_dhclient else ())))
+        return GuestEdits((*files, *((_HOOK,) if has_dhclient else ())), warnings)

@@ -15,7 +15,7 @@ from bangerbuild.disk import checking, deduplication
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
-from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
+from bangerbuild.errors import FilesystemError, OtherBaseError, OverlayError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4
@@ -195,7 +195,7 @@ def test_one_that_was_made_on_another_image_is_refused_by_name(root: StoredDisk,
 
 def test_one_that_was_cut_is_refused(root: StoredDisk) -> None:
     os.truncate(root.path, 8)
-    with pytest.raises(SnapshotError, match="ends before its header does"):
+    with pytest.raises(OverlayError, match="ends before its header does"):
         QCOW2.inspect(root, EPOCH)
 
 

@@ -12,7 +12,7 @@ from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
 from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
 from bangerbuild.disk.snapshot_store import SnapshotStore
-from bangerbuild.errors import FilesystemError, OtherBaseError, SnapshotError
+from bangerbuild.errors import FilesystemError, OtherBaseError, OverlayError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
@@ -120,7 +120,7 @@ def test_one_that_was_made_on_another_image_is_refused_by_name(root: StoredDisk,
 
 def test_one_that_was_cut_is_refused(root: StoredDisk) -> None:
     os.truncate(root.path, 8)
-    with pytest.raises(SnapshotError, match="ends before its header does"):
+    with pytest.raises(OverlayError, match="ends before its header does"):
         SNAPSHOT.inspect(root, EPOCH)
 
 

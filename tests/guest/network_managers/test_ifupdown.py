@@ -92,3 +92,16 @@ def test_an_image_whose_interfaces_name_no_card_gets_nothing(text: bytes | None)
     files = {path: content for path, content in DEBIAN.items() if path != PATH}
     given = {} if text is None else {PATH: text}
     assert Ifupdown().changes(INTERFACE, image({**files, **given})) == GuestEdits()
+
+
+def test_a_bridge_that_takes_the_card_is_warned_of_and_stays() -> None:
+    bridge = b"auto br0\niface br0 inet dhcp\n    bridge_ports ens3\n"
+    outcome = Ifupdown().changes(INTERFACE, image({**DEBIAN, PATH: bridge}))
+    [warning] = outcome.warnings
+    assert warning.startswith(f"'br0' in {PATH} of the image takes the card that gets the address")
+    assert outcome.changes == ()
+
+
+def test_a_master_of_a_stanza_that_is_commented_out_is_not_warned_of() -> None:
+    text = b"auto eth0\niface eth0 inet dhcp\n    bond-master bond0\n"
+    assert Ifupdown().changes(INTERFACE, image({**DEBIAN, PATH: text})).warnings == ()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.guest.network_managers import NETWORK_MANAGERS, OWN_PATHS, settled
+from bangerbuild.guest.network_managers.warned_of import WARNED_OF
 from bangerbuild.tree import GuestEdits, GuestFile
 from tests.guest.network_managers import images
 from tests.guest.network_managers.images import INTERFACE, image
@@ -65,4 +66,11 @@ def test_no_manager_writes_what_others_may_not_read() -> None:
         everything |= files
     changes = settled(INTERFACE, image(everything)).changes
     assert {change.mode for change in changes if isinstance(change, GuestFile)} == {0o644}
-    assert len(NETWORK_MANAGERS) == 7
+    assert len(NETWORK_MANAGERS) == 7 + len(WARNED_OF)
+
+
+def test_a_manager_that_is_not_told_is_warned_of_beside_those_that_are() -> None:
+    files = {**images.FEDORA, **images.enabled("wicked.service")}
+    outcome = settled(INTERFACE, image(files))
+    assert set(written(outcome)) == {NM, CLOUD_INIT}
+    assert [warning.partition(",")[0] for warning in outcome.warnings] == ["the image starts wicked"]
