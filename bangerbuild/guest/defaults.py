@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import GuestPathError
-from bangerbuild.guest import fstab, identity, names, network, network_managers, network_scripts, sshd
+from bangerbuild.guest import (
+    device_waits,
+    fstab,
+    identity,
+    names,
+    network,
+    network_managers,
+    network_scripts,
+    sshd,
+)
 from bangerbuild.guest.devices import Devices
 from bangerbuild.guest.network_managers.network_manager import guest_of
 from bangerbuild.guest.owners import Owners
@@ -84,7 +93,7 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
-    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view)))
+    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken)))
     return GuestEdits.joined((*defaults, ineffective, own_changes(vm, view, synced)))
 
 
@@ -154,11 +163,14 @@ def _hosts(view: GuestView) -> bytes:
 
 
 def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> GuestEdits:
-    labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
-    devices = Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
-    rules = fstab.FstabRules(devices, vm.drop_mounts, vm.keep_mounts)
+    rules = fstab.FstabRules(_devices(vm, view), vm.drop_mounts, vm.keep_mounts)
     outcome = fstab.fstab(view.read(fstab.PATH) or b"", rules, mounts)
     return GuestEdits((GuestFile(fstab.PATH, outcome.content),), outcome.warnings)
+
+
+def _devices(vm: Declared, view: GuestView) -> Devices:
+    labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
+    return Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
 
 
 def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:
@@ -196,6 +208,12 @@ def _unmounted(vm: Declared, taken: Collection[str]) -> Iterator[str]:
         yield "the declared mounts are not written: guest.fstab is false"
     elif vm.mounts and fstab.PATH in taken:
         yield f"the declared mounts are not written: a declared file stands at '{fstab.PATH}'"
+
+
+def _waits(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator[str]:
+    """Yield a warning for what else of the image waits for a device, if mounts are looked after here."""
+    if vm.guest.fstab:
+        yield from device_waits.warnings(view, _devices(vm, view), taken)
 
 
 def _unheard(vm: Declared, view: GuestView) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import os
 import re
@@ -9,16 +10,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from bangerbuild.declared import Mount
+from bangerbuild.guest.devices import STOPS_NO_BOOT, Lack
 from bangerbuild.guest.paths import normal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from bangerbuild.guest.devices import Devices
 
 PATH = "/etc/fstab"
 MARK = b"# Written by bangerbuild, from here on:\n"
-WHY = b"# Commented out by bangerbuild: this VM has no such device, and the boot would wait for it.\n"
+_LAYERS = ("lowerdir=", "lowerdir+=", "upperdir=", "workdir=")
+_PATH_MAX = 4096
 TMPFS = (
     Mount("tmpfs", "/run", "tmpfs", ("defaults", "nodev", "nosuid", "mode=0755")),
     Mount("tmpfs", "/tmp", "tmpfs", ("defaults", "nodev", "nosuid", "mode=1777")),  # noqa: S108 - in the guest
@@ -55,36 +58,84 @@ class FstabRules:
 def fstab(image: bytes, rules: FstabRules, mounts: Sequence[Mount]) -> Fstab:
     """The image's fstab without the targets that are dropped or in `mounts`, followed by `mounts`.
 
-    A line for a device that the VM does not have is commented out: systemd would wait 90 s for the device and
-    then start the emergency shell. All other lines are kept byte for byte, in any encoding; a missing newline
-    at the end is added. Applied to its own result, the function changes nothing.
+    A line for what the VM does not have is commented out: systemd would wait 90 s for a device, and start the
+    emergency shell where a filesystem can't be mounted. All other lines are kept byte for byte, in any
+    encoding; a missing newline at the end is added. Applied to its own result, the function changes nothing.
     """
     gone = frozenset(normal(target) for target in (*rules.drop, *(mount.target for mount in mounts)))
     kept = _kept(image, gone, frozenset(map(normal, rules.keep)), rules.devices)
     ours = b"".join(map(_line, mounts))
-    return Fstab(kept.content + MARK + ours if ours else kept.content, kept.warnings)
+    names = {entry.name for line in _lines(image) if (entry := FstabLine.of(line))} if rules.keep else ()
+    warnings = (*kept.warnings, *_unused(names, rules.keep))
+    return Fstab(kept.content + MARK + ours if ours else kept.content, warnings)
 
 
 @functools.lru_cache(maxsize=64)
 def _kept(image: bytes, gone: frozenset[str], keep: frozenset[str], devices: Devices) -> Fstab:
+    parsed = [(line, FstabLine.of(line)) for line in _lines(image) if line != MARK]
+    remaining = [(line, entry) for line, entry in parsed if not entry or entry.target not in gone]
+    lacking = _lacking([entry for _, entry in remaining if entry], gone, keep, devices)
     lines: list[bytes] = []
-    warnings: list[str] = []
-    for line in _lines(image):
-        entry = FstabLine.of(line)
-        if line == MARK or (entry and entry.target in gone):
+    for line, entry in remaining:
+        lack = lacking.get(entry) if entry else None
+        lines += [_comment(lack), b"# " + line] if lack else [line]
+    return Fstab(b"".join(lines), tuple(_warning(entry, lack) for entry, lack in lacking.items()))
+
+
+def _lacking(
+    entries: Sequence[FstabLine], gone: frozenset[str], keep: frozenset[str], devices: Devices
+) -> dict[FstabLine, Lack]:
+    """Why each entry that can't be in force can't: what it mounts is not there, or lies on such an entry."""
+    lacks = {entry: devices.lack(entry.source, entry.fstype, entry.options) for entry in entries}
+    found = {entry: lack for entry, lack in lacks.items() if lack and entry.name not in keep}
+    mounted = gone | {entry.target for entry in entries if entry not in found}
+    lost = {entry.target for entry in found} - mounted - {"/"}
+    for entry in entries:
+        if entry in found or entry.name in keep or not (lack := _on_lost(entry, lost, mounted)):
             continue
-        if entry and entry.name not in keep and devices.lacks(entry.source, entry.options):
-            lines += [WHY, b"# " + line]
-            warnings.append(_warning(entry))
-        else:
-            lines.append(line)
-    return Fstab(b"".join(lines), tuple(warnings))
+        found[entry] = lack
+        lost.add(entry.target)
+    return {entry: found[entry] for entry in lacks if entry in found}
 
 
-def _warning(entry: FstabLine) -> str:
+def _on_lost(entry: FstabLine, lost: Collection[str], mounted: Collection[str]) -> Lack | None:
+    """Why an entry that mounts directories or a file of another filesystem finds none, if that is so."""
+    if STOPS_NO_BOOT & set(entry.options):
+        return None
+    for path in entry.paths:
+        nearest = next((place for place in _ancestry(path) if place in lost or place in mounted), None)
+        if nearest in lost:
+            return Lack(
+                "what it mounts lies on a filesystem whose line is commented out",
+                f"'{path}' lies on '{nearest}', whose line is commented out",
+            )
+    return None
+
+
+def _ancestry(path: str) -> Iterator[str]:
+    """Yield a path and the directories that it is in, the nearest first."""
+    while len(path) > 1:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def _unused(names: Collection[str], keep: Sequence[str]) -> Iterator[str]:
+    """Yield a warning for each line to keep that the image's fstab does not have."""
+    for name in keep:
+        if normal(name) not in names:
+            near = difflib.get_close_matches(normal(name), names, n=1, cutoff=0.7)
+            hint = f": did you mean '{near[0]}'?" if near else ""
+            yield f"keep_mounts names '{name}', and no line of the image's {PATH} is for it{hint}"
+
+
+def _comment(lack: Lack) -> bytes:
+    return f"# Commented out by bangerbuild: {lack.comment}.\n".encode()
+
+
+def _warning(entry: FstabLine, lack: Lack) -> str:
     return (
-        f"the line for '{entry.name}' of the image's {PATH} is commented out: this VM has no device "
-        f"'{entry.source}', and the boot would wait for it (keep_mounts = [\"{entry.name}\"] keeps the line)"
+        f"the line for '{entry.name}' of the image's {PATH} is commented out: {lack.reason} "
+        f'(keep_mounts = ["{entry.name}"] keeps the line)'
     )
 
 
@@ -99,6 +150,7 @@ class FstabLine:
 
     source: str
     target: str
+    fstype: str
     options: tuple[str, ...]
 
     @classmethod
@@ -107,8 +159,17 @@ class FstabLine:
         fields = re.split(rb"[ \t]+", line.strip(b" \t\n"))
         if len(fields) < 2 or fields[0].startswith(b"#"):
             return None
-        source, target, _type, options, *_ = (*map(_unescaped, fields), "", "")
-        return cls(source, normal(target), tuple(options.rstrip("\r").split(",")))
+        source, target, fstype, options, *_ = (*map(_unescaped, fields), "", "")
+        return cls(source, normal(target), fstype.rstrip("\r"), tuple(options.rstrip("\r").split(",")))
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """What it mounts by path: the source of a bind or loop mount, the directories of an overlay."""
+        if not self.target.startswith("/"):
+            return ()
+        layers = (option.partition("=")[2] for option in self.options if option.startswith(_LAYERS))
+        named = (self.source, *(path for layer in layers for path in layer.split(":")))
+        return tuple(normal(path) for path in named if path[:1] == "/" != path[1:2] and len(path) < _PATH_MAX)
 
     @property
     def name(self) -> str:

@@ -23,7 +23,7 @@ VM = Devices(frozenset({f"UUID={UUID}", "LABEL=work", "LABEL=my disk"}), disks=3
     ],
 )
 def test_a_disk_of_the_vm_is_there_by_each_of_its_names(source: str) -> None:
-    assert not VM.lacks(source, ("defaults",))
+    assert not VM.lack(source, "ext4", ("defaults",))
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_disk_of_the_vm_is_there_by_each_of_its_names(source: str) -> None:
 )
 @pytest.mark.parametrize("options", [(), ("defaults",), ("x-systemd.device-timeout=5", "ro")])
 def test_any_other_device_is_lacking(source: str, options: tuple[str, ...]) -> None:
-    assert VM.lacks(source, options)
+    assert VM.lack(source, "ext4", options)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,41 @@ def test_any_other_device_is_lacking(source: str, options: tuple[str, ...]) -> N
         *("proc", "tmpfs", "none", "overlay", "sysfs", "devpts"),
         *("nas:/export", "//nas/share", "host0", "user@host:/dev/x"),
         *("/srv/data", "/swapfile", "/var/disk.img", "rpool/home", "ubi0:rootfs"),
-        *("/dev/loop0", "/dev/zram0", "/dev/fuse", "/dev/nbd1", "/dev/ram0"),
+        "/dev/fuse",
     ],
 )
 def test_what_is_no_disk_lacks_nothing(source: str) -> None:
-    assert not VM.lacks(source, ("defaults",))
+    assert not VM.lack(source, "ext4", ("defaults",))
 
 
 @pytest.mark.parametrize("option", ["nofail", "noauto", "x-systemd.automount", "_netdev", "bind", "rbind"])
 def test_a_line_that_stops_no_boot_lacks_nothing(option: str) -> None:
-    assert not VM.lacks("/dev/sda1", ("ro", option))
+    assert not VM.lack("/dev/sda1", "ext4", ("ro", option))
+
+
+@pytest.mark.parametrize("source", ["/dev/loop0", "/dev/loop0p1", "/dev/zram0", "/dev/nbd1", "/dev/ram0"])
+def test_a_device_that_nothing_sets_up_is_lacking_unless_the_line_says_what_does(source: str) -> None:
+    lack = VM.lack(source, "ext4", ("defaults",))
+    assert lack
+    assert source in lack.reason
+    assert not VM.lack(source, "ext4", ("x-systemd.requires=up.service",))
+    assert not VM.lack(source, "ext4", ("x-systemd.makefs",))
+    assert not VM.lack(source, "ext4", ("nofail",))
+
+
+def test_of_swap_on_devices_that_are_empty_at_boot_only_that_on_zram_is_set_up_by_the_guest() -> None:
+    assert not VM.lack("/dev/zram0", "swap", ("sw",))
+    assert VM.lack("/dev/loop0", "swap", ("sw",))
+
+
+@pytest.mark.parametrize(
+    "fstype", ["9p", "virtiofs", "vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "zfs"]
+)
+def test_a_share_of_another_host_and_a_pool_are_lacking(fstype: str) -> None:
+    assert VM.lack("host0", fstype, ("defaults",))
+    assert not VM.lack("host0", fstype, ("noauto",))
+
+
+def test_a_9p_filesystem_of_a_server_is_no_share_of_the_host() -> None:
+    assert VM.lack("host0", "9p", ("trans=virtio",))
+    assert not VM.lack("10.0.0.1", "9p", ("trans=tcp",))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 from typing import TYPE_CHECKING, Any
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bangerbuild.declared import Mount
-from bangerbuild.guest.devices import Devices
-from bangerbuild.guest.fstab import MARK, TMPFS, WHY, FstabRules, fstab, with_tmpfs
+from bangerbuild.guest.devices import Devices, Lack
+from bangerbuild.guest.fstab import MARK, TMPFS, FstabRules, fstab, with_tmpfs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -38,8 +39,8 @@ tmpfs /tmp tmpfs size=1g 0 0
 class Everything(Devices):
     """A VM with every device that there is."""
 
-    def lacks(self, _source: str, _options: Collection[str]) -> bool:
-        return False
+    def lack(self, _source: str, _fstype: str, _options: Collection[str]) -> Lack | None:
+        return None
 
 
 def text(image: bytes, drop: Iterable[str], mounts: Sequence[Mount], devices: Devices | None = None) -> bytes:
@@ -191,6 +192,7 @@ def test_every_mount_is_six_fields_without_blanks_in_them(mounts: list[Mount]) -
 
 # Devices that the VM does not have
 
+WHY = b"# Commented out by bangerbuild: this VM has no such device, and the boot would wait for it.\n"
 HERE = Devices(frozenset({"UUID=0a3407de-014b-458b-b5c1-848e92a327a3", "LABEL=data"}), disks=2)
 CLOUD = b"""\
 # / was on /dev/vda1 during installation
@@ -222,7 +224,7 @@ def test_a_line_for_a_device_that_is_not_there_is_commented_out_and_said() -> No
     assert 'keep_mounts = ["PARTUUID=1-2"]' in swap
 
 
-@pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/none")])
+@pytest.mark.parametrize("keep", [("/boot/efi/", "PARTUUID=1-2"), ("/boot//efi", "PARTUUID=1-2", "/usb")])
 def test_a_line_to_keep_stays_byte_for_byte(keep: tuple[str, ...]) -> None:
     outcome = fstab(CLOUD, FstabRules(HERE, keep=keep), ())
     assert (outcome.content, outcome.warnings) == (CLOUD + b"\n", ())
@@ -245,3 +247,114 @@ def test_what_is_commented_out_findmnt_does_not_see_and_all_the_rest_it_does(
         [tool("findmnt"), "--verify", "--tab-file", str(table)], capture_output=True, text=True, check=False
     )
     assert "0 parse errors" in verified.stdout + verified.stderr
+
+
+ELSEWHERE = b"""\
+UUID=0a3407de-014b-458b-b5c1-848e92a327a3 / ext4 errors=remount-ro 0 1
+host0 /share 9p trans=virtio,version=9p2000.L 0 0
+work /work virtiofs defaults 0 0
+rpool/home /pool zfs defaults 0 0
+/dev/nbd0 /nbd ext4 defaults 0 2
+/dev/loop7 /loop squashfs ro 0 0
+/dev/zram0 none swap sw 0 0
+work /later virtiofs nofail 0 0
+10.0.0.1 /net 9p trans=tcp 0 0
+/dev/nbd1 /served ext4 x-systemd.requires=nbd@nbd1.service 0 0
+"""
+GENERATOR = "/usr/lib/systemd/system-generators/systemd-fstab-generator"
+
+
+def required(generator: str, table: Path, folder: Path) -> set[str]:
+    """The mounts without which systemd starts the emergency shell, as its generator has them of an fstab."""
+    for name in ("normal", "early", "late"):
+        (folder / name).mkdir(parents=True)
+    subprocess.run(
+        [generator, *(folder / name for name in ("normal", "early", "late"))],
+        env={**os.environ, "SYSTEMD_FSTAB": str(table)},
+        check=True,
+        capture_output=True,
+    )
+    links = (folder / "normal/local-fs.target.requires").glob("*.mount")
+    return {link.name.removesuffix(".mount") for link in links}
+
+
+def test_no_filesystem_that_the_vm_lacks_is_required_by_the_boot(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    generator = tool(GENERATOR)
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.write_bytes(ELSEWHERE)
+    outcome = fstab(ELSEWHERE, FstabRules(HERE), ())
+    after.write_bytes(outcome.content)
+    kept = required(generator, after, tmp_path / "b")
+    gone = required(generator, before, tmp_path / "a") - kept
+    assert gone == {"share", "work", "pool", "nbd", "loop"}
+    assert kept - {"-"} == {"net", "served"}
+    assert len(outcome.warnings) == len(gone)
+    assert b"/dev/zram0 none swap" in b"".join(re.findall(rb"^[^#].*$", outcome.content, re.MULTILINE))
+
+
+def test_a_share_is_said_by_its_type_and_kept_where_it_is_asked_for() -> None:
+    share, *_ = fstab(ELSEWHERE, FstabRules(HERE), ()).warnings
+    assert "no 9p filesystem 'host0'" in share
+    names = ("/share", "/work", "/pool", "/nbd", "/loop")
+    assert fstab(ELSEWHERE, FstabRules(HERE, keep=names), ()).content == ELSEWHERE
+
+
+def test_a_declared_share_takes_the_place_of_the_images() -> None:
+    image = b"host0 /share 9p trans=virtio 0 0\n"
+    outcome = fstab(image, FstabRules(HERE), (Mount("host0", "/share", "9p", ("trans=virtio",)),))
+    assert outcome.content == MARK + b"host0 /share 9p trans=virtio 0 0\n"
+    assert outcome.warnings == ()
+
+
+BOUND = b"""\
+/dev/sdb1 /data ext4 defaults 0 2
+/data/www /srv/www none bind 0 0
+/srv/www/pub /pub none rbind 0 0
+/data/disk.img /image ext4 loop 0 0
+overlay /over overlay lowerdir=/usr:/data/low,upperdir=/var/up,workdir=/var/work 0 0
+/data/later /later none bind,nofail 0 0
+tmpfs /data/fast tmpfs defaults 0 0
+/data/fast/x /fast none bind 0 0
+/database /base none bind 0 0
+//data/share /cifs cifs defaults 0 0
+"""
+
+
+def test_what_lies_on_a_filesystem_that_is_commented_out_is_commented_out_too(
+    tool: Callable[[str], str], tmp_path: Path
+) -> None:
+    outcome = fstab(BOUND, FstabRules(HERE), ())
+    table = tmp_path / "fstab"
+    table.write_bytes(outcome.content)
+    targets = [entry["target"] for entry in findmnt(tool("findmnt"), table)]
+    assert targets == ["/later", "/data/fast", "/fast", "/base", "/cifs"]
+    data, www, pub, image, over = outcome.warnings
+    assert "'/dev/sdb1'" in data
+    assert "'/data/www' lies on '/data'" in www
+    assert "'/srv/www/pub' lies on '/srv/www'" in pub
+    assert "'/data/disk.img'" in image
+    assert "'/data/low'" in over
+    assert fstab(outcome.content, FstabRules(HERE), ()).content == outcome.content
+
+
+@pytest.mark.parametrize("rules", [FstabRules(HERE, keep=("/data",)), FstabRules(HERE, drop=("/data",))])
+def test_what_lies_on_a_filesystem_that_is_there_or_on_the_root_stays(rules: FstabRules) -> None:
+    outcome = fstab(BOUND, rules, ())
+    assert outcome.content.endswith(BOUND.partition(b"\n")[2])
+    assert outcome.warnings == ()
+
+
+def test_what_lies_on_a_root_whose_line_is_commented_out_stays() -> None:
+    image = b"/dev/sda1 / ext4 defaults 0 1\n/usr/x /x none bind 0 0\n"
+    assert fstab(image, FstabRules(HERE), ()).content.endswith(b"\n/usr/x /x none bind 0 0\n")
+
+
+def test_a_line_to_keep_that_is_not_there_is_said_with_the_one_that_may_be_meant() -> None:
+    _, _, typo, other = fstab(CLOUD, FstabRules(HERE, keep=("/boot/uefi", "/nope")), ()).warnings
+    assert typo == (
+        "keep_mounts names '/boot/uefi', and no line of the image's /etc/fstab is for it: "
+        "did you mean '/boot/efi'?"
+    )
+    assert other == "keep_mounts names '/nope', and no line of the image's /etc/fstab is for it"
