@@ -155,7 +155,8 @@ ALL = {
             once_more=("gc",),
             nothing_to_do=re.compile(rb"Nothing to remove\.\n"),
             nothing_lost=re.compile(
-                rb"Nothing to remove\.\n|(?:.* 0 bytes  nothing needs it\n)+0 bytes freed\.\n"
+                rb"Nothing to remove\.\n"
+                rb"|(?:.* 0 bytes  (?:nothing needs it|left by an interrupted run)\n)+0 bytes freed\.\n"
             ),
             theirs=("snap/work.ext4", "raw/work.ext4", "raw/data.ext4"),
         ),

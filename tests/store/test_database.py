@@ -71,10 +71,14 @@ def test_any_number_of_rows_is_written(database: sqlite3.Connection, count: int)
     assert dict(db.digests(database)) == rows
 
 
+def _intent_of(name: str) -> str:
+    return json.dumps({"records": {}, "stamps": {}, "written": {name: {}}})
+
+
 def test_intents_come_back_in_the_order_in_which_they_were_begun(database: sqlite3.Connection) -> None:
     for session, names in (("a", "12"), ("b", "3"), ("a", "4")):
-        db.write_intents(database, session, [json.dumps({"records": {name: name}}) for name in names])
-    assert [(session, *body["records"]) for session, body in db.intents(database)] == [
+        db.write_intents(database, session, [_intent_of(name) for name in names])
+    assert [(session, *body["written"]) for session, body in db.intents(database)] == [
         ("a", "1"),
         ("a", "2"),
         ("b", "3"),
