@@ -50,6 +50,9 @@ class View(Protocol):
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What it was about to write there since, in runs that were interrupted; see `intend`."""
 
+    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
+        """What the steps of a plan, or the jobs of a run, share: made once, and closed at its end."""
+
 
 class Workspace(View, Protocol):
     """What a step runs against: staged files it may write, published ones it may read."""
@@ -110,11 +113,8 @@ class Workspace(View, Protocol):
     def wrote(self, files: Mapping[str, str]) -> None:
         """Remember what the step wrote into the guest: by guest path, in words of the step's own."""
 
-    def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
-        """What all jobs of a run share: made by the first that asks, closed when the run ends."""
-
     def using(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> AbstractContextManager[T]:
-        """The same of what there may be many of: closed when nobody has used it for a while."""
+        """The same as `shared` of what there may be many of: closed when nobody has used it for a while."""
 
     def warn(self, message: str) -> None:
         """Say something that deserves attention but stops nothing."""

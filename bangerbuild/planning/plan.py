@@ -7,6 +7,7 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 from __future__ import annotations
 
 import stat
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -26,16 +27,15 @@ from bangerbuild.model import (
     Verdict,
 )
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
+from bangerbuild.planning.plan_view import KeptOpen, PlanView
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Mapping
 
     from bangerbuild.epoch import Epoch
-    from bangerbuild.formats.survey import Survey
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Json, Pin, Record, Source, Step
+    from bangerbuild.model import Host, Pin, Record, Source, Step
     from bangerbuild.store import Store
 
 
@@ -69,10 +69,11 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
-    planner = Planner(store, host, epoch, pins, forced, previews)
-    for step in graphs.ordered(graph):
-        planner.actions[step.id] = planner.action(step)
-    return Plan(store.path, tuple(planner.actions.values()))
+    with ExitStack() as stack:
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack))
+        for step in graphs.ordered(graph):
+            planner.actions[step.id] = planner.action(step)
+        return Plan(store.path, tuple(planner.actions.values()))
 
 
 @dataclass
@@ -85,6 +86,7 @@ class Planner:
     pins: Mapping[str, Pin]
     forced: frozenset[str]
     previews: bool
+    kept: KeptOpen
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
@@ -319,7 +321,7 @@ class Planner:
 
     def view(self) -> PlanView:
         """What a step may read now."""
-        return PlanView(self.store, self.actions, self.epoch, self.host)
+        return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
 
 @dataclass(frozen=True)
@@ -339,46 +341,6 @@ class _PlannedDisk:
     touched: Mapping[str, os.stat_result] = field(default_factory=dict)
     """Artifacts that somebody has written to, as `stat` had them before they were looked into."""
     found: tuple[Reason, ...] = ()
-
-
-@dataclass(frozen=True)
-class PlanView:
-    """What a step may read while it is planned: published artifacts only."""
-
-    store: Store
-    actions: Mapping[str, Action]
-    epoch: Epoch
-    host: Host
-
-    def artifact(self, step_id: str) -> str:
-        """The name of an input's artifact."""
-        return self.artifacts(step_id)[0]
-
-    def artifacts(self, step_id: str) -> tuple[str, ...]:
-        """The names of all its artifacts."""
-        return self.actions[step_id].artifacts
-
-    def path(self, artifact: str) -> Path:
-        """A published artifact."""
-        return self.store.path / artifact
-
-    def facts(self, step_id: str) -> Mapping[str, Json]:
-        """What an input remembers of the run that made what it has now."""
-        action = self.actions.get(step_id)
-        record = self.store.record(step_id, action.fingerprint) if action else self.store.records.get(step_id)
-        return record.facts if record else {}
-
-    def survey(self, source: Source) -> Survey:
-        """A host tree, as it was when its digest was taken."""
-        return self.host.survey(source)
-
-    def ledger(self, step_id: str) -> Mapping[str, str]:
-        """What a step that changes a disk wrote there in its last run."""
-        return self.store.ledger(step_id)
-
-    def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
-        """What interrupted runs of it were about to write there since."""
-        return self.store.intended_ledger(step_id)
 
 
 def _is_unfit(disk: Action, step: Step) -> bool:

@@ -7,6 +7,7 @@ not say is not guessed: a disk counts as its guest's.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from bangerbuild.model import ArtifactPath, Recipe, Record
 from bangerbuild.model.fingerprint import fingerprint
 from bangerbuild.model.recovered import Recovered, Unrecovered
 from bangerbuild.planning.plan import Planner
+from bangerbuild.planning.plan_view import KeptOpen
 from bangerbuild.store import Staged
 from bangerbuild.store import stamps as stamping
 
@@ -41,17 +43,18 @@ class Found:
 
 def recover(graph: Graph, store: Store, host: Host, *, epoch: Epoch, pins: Mapping[str, Pin]) -> Found:
     """What can be told of declared steps that no record knows; the store learns it and writes nothing."""
-    planner = Planner(store, host, epoch, pins, frozenset(), previews=False)
     jobs: list[Staged] = []
     unrecovered: list[Unrecovered] = []
-    for step in graphs.ordered(graph):
-        found = _found(planner, step)
-        if isinstance(found, Unrecovered):
-            unrecovered.append(found)
-        elif found is not None:
-            jobs.append(_job(store, step.id, planner.wanted(step).recipe, found))
-            store.learn(jobs[-1:])
-        planner.actions[step.id] = planner.action(step)
+    with ExitStack() as stack:
+        planner = Planner(store, host, epoch, pins, frozenset(), previews=False, kept=KeptOpen(stack))
+        for step in graphs.ordered(graph):
+            found = _found(planner, step)
+            if isinstance(found, Unrecovered):
+                unrecovered.append(found)
+            elif found is not None:
+                jobs.append(_job(store, step.id, planner.wanted(step).recipe, found))
+                store.learn(jobs[-1:])
+            planner.actions[step.id] = planner.action(step)
     return Found(tuple(jobs), tuple(dict.fromkeys(unrecovered)))
 
 

@@ -131,7 +131,7 @@ class DiskPatch(StepKind, ABC):
                 artifact = self.image_artifact(view)
                 image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
                 start = image if remakes_disk else disk  # where the run starts too
-                now = self.guest_now(views.ImageView(image), start)
+                now = self.guest_now(self._image_view(view, disk), start)
                 trees = patching.trees(view, self.file_syncs)
                 wanted = self.wanted(now, trees.paths)
                 lines = self._before(disk, view)
@@ -167,10 +167,8 @@ class DiskPatch(StepKind, ABC):
 
         A directory counts as the guest's own, so that none is removed that was not made here.
         """
-        with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
-            artifact = self.image_artifact(view)
-            image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
-            now = self.guest_now(views.ImageView(image), disk)
+        with disks.opened_to_read(view, self.changes, self.place) as disk:
+            now = self.guest_now(self._image_view(view, disk), disk)
             trees = patching.trees(view, self.file_syncs)
             wanted = self.wanted(now, trees.paths)
             synced = patching.lines_of(patching.synced(self, now, trees, _ignore, view.epoch))
@@ -215,9 +213,8 @@ class DiskPatch(StepKind, ABC):
 
     def _patch(self, disk: OpenedDisk, workspace: Workspace) -> dict[str, str]:
         """Make a disk hold what is declared, and no longer what is not; what is declared now."""
+        now = self.guest_now(self._image_view(workspace, disk), disk)
         image = self.image_artifact(workspace)
-        known = disks.shared_view(workspace, image) if image else views.ImageView(disk)
-        now = self.guest_now(known, disk)
         disk.label_with(labels.of_image(workspace, image or workspace.artifact(self._rootfs)))
         trees = patching.trees(workspace, self.file_syncs)
         wanted = self.wanted(now, trees.paths)
@@ -275,6 +272,11 @@ class DiskPatch(StepKind, ABC):
     def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
         """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
+
+    def _image_view(self, view: View, disk: OpenedDisk) -> views.ImageView:
+        """The image that the guest stands on; the disk itself where none has to be read."""
+        artifact = self.image_artifact(view)
+        return disks.shared_view(view, artifact) if artifact else views.ImageView(disk)
 
     def image_artifact(self, view: View) -> str | None:
         """The image that the guest stands on, where it has to be read."""

@@ -82,9 +82,9 @@ def inspect(view: View, disk_format: DiskFormat, disk: StoredDisk) -> tuple[Reas
     return ()
 
 
-def shared_view(workspace: Workspace, artifact: str) -> views.ImageView:
-    """An image to be asked by all jobs of a run."""
-    return workspace.shared(f"view of {artifact}", lambda: _viewed(workspace.path(artifact)))
+def shared_view(view: View, artifact: str) -> views.ImageView:
+    """An image to be asked by all steps of a plan, or all jobs of a run."""
+    return view.shared(f"view of {artifact}", lambda: _viewed(view.path(artifact)))
 
 
 @contextmanager

@@ -138,11 +138,10 @@ class RootPatch(DiskPatch):
         artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
         if artifact is None or not view.path(artifact).is_file():
             return ()
-        with disks.opened_image(view, artifact) as image:
-            now = views.ImageView(image)
-            synced = patching.trees(view, self.file_syncs).paths
-            identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
-            return (*identity.warnings, *self.wanted(now, synced).warnings)
+        now = disks.shared_view(view, artifact)
+        synced = patching.trees(view, self.file_syncs).paths
+        identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
+        return (*identity.warnings, *self.wanted(now, synced).warnings)
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:

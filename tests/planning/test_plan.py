@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -26,7 +27,7 @@ from bangerbuild.model import (
     Verdict,
 )
 from bangerbuild.model.fingerprint import fingerprint, step_fields
-from bangerbuild.planning import plan
+from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from tests.fakes import FakeDisk, FakeHost, FakeStep, built, planned
 from tests.stores import lose_records
 
@@ -345,7 +346,8 @@ class TestPreview:
         built(STEPS, tmp_path)
         opened = store.read(tmp_path)
         actions = {action.id: action for action in planned(STEPS, tmp_path).actions}
-        view = plan.PlanView(opened, actions, Epoch(7), FakeHost())
+        with ExitStack() as stack:
+            view = PlanView(opened, actions, Epoch(7), FakeHost(), KeptOpen(stack))
         assert view.path(view.artifact("vm.web.root")) == tmp_path / "vms/web/root.cow"
         assert view.facts("vm.web.root") == {"text": "root"}
         assert view.epoch == 7
