@@ -61,7 +61,7 @@ def write(
         FilesystemError: a path leads nowhere, or there is no room.
         SourceError: an owner that the image does not know, a host file that can't be read.
     """
-    if files == NONE and added is nothing_added:
+    if not writes(files, added):
         return {}
     epoch = workspace.epoch
     with _opened(target, written, workspace) as disk:
@@ -82,10 +82,15 @@ def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange
     return (change for change in edits.changes if normal(change.path) not in taken)
 
 
-def look_over(target: Path, written: str, workspace: Workspace) -> None:
+def writes(files: Files, added: AddedEdits) -> bool:
+    """Whether `write` has anything to write."""
+    return files != NONE or added is not nothing_added
+
+
+def look_over(target: Path, written: str, workspace: Workspace) -> bool:
     """Remove from a new root what would tell the machine that it is a container; say what it lacks.
 
-    A root without such marks is not touched.
+    Returns whether anything was removed: a root without such marks is not touched.
     """
     with RawFile(target) as blocks:
         blocks.name = f"image of {written}"
@@ -98,6 +103,7 @@ def look_over(target: Path, written: str, workspace: Workspace) -> None:
             patching.make(disk, edits.changes, workspace.epoch)
         for warning in edits.warnings:
             workspace.warn(warning)
+    return bool(edits.changes)
 
 
 @contextmanager

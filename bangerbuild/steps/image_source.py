@@ -63,16 +63,17 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
     with image_content.opened_source(source, workspace, adapt) as content:
         if isinstance(content.data, EntryTree):
             fill(content.data, target, workspace, label=label)
+            is_judged = False
         else:
-            _take(content.data, target, workspace)
-            if label or is_root:
-                check(target, source.written)  # neither tune2fs nor who looks it over is a judge
+            is_judged = _take(content.data, target, workspace) and not label
             if label:
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
-        if is_root:
-            image_files.look_over(target, source.written, workspace)
+        if is_root and image_files.look_over(target, source.written, workspace):
+            is_judged = False
         more = image_files.write(files, content.added, target, source.written, workspace)
-    check(target, source.written)
+        is_judged = is_judged and not image_files.writes(files, content.added)
+    if not is_judged:
+        check(target, source.written)
     for oddity in oddities(_top(target)):
         workspace.warn(f"'/' in '{source.written}' {oddity}")
     target.chmod(0o444)
@@ -87,7 +88,8 @@ def _top(target: Path) -> Stat:
     return found
 
 
-def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:
+def _take(image: DiskImage, target: Path, workspace: Workspace) -> bool:
+    """Copy an ext4, and have e2fsck judge it before anything else reads it; whether it is still as judged."""
     path, written = image.path, image.written
     with RawFile(path) as blocks:
         blocks.name = blocks.place = written
@@ -105,13 +107,14 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> None:
         target.chmod(0o600)
     else:
         clone.clone(path, target)
+    check(target, written)  # tune2fs is no judge, and preening would mend some errors without a word
     if wanted > size:
-        check(target, written)  # preening would mend some errors without a word
         making.grow(target, wanted, workspace.epoch)
+    return wanted == size
 
 
 def check(target: Path, written: str) -> None:
-    """Have e2fsck judge an image, once, when it is made.
+    """Have e2fsck judge an image: once as it was taken, and once more if anything was written into it.
 
     Raises:
         FilesystemError: it has errors, or such that e2fsck itself does not get to an end.
