@@ -53,6 +53,21 @@ def grow(path: Path, size_bytes: int, epoch: int) -> None:
     run(tools.resize2fs(path, size_bytes=size_bytes, epoch=epoch))
 
 
+def root_bytes(image: Path, size_bytes: int | None) -> int:
+    """The size in bytes of a root that starts as its image: as the manifest gives it, else the image's.
+
+    Raises:
+        FilesystemError: the image does not fit.
+    """
+    image_bytes = image.stat().st_size
+    if size_bytes is not None and size_bytes < image_bytes:
+        raise FilesystemError(
+            f"a root of {size_bytes} bytes is too small for its image, which has {image_bytes}",
+            hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
+        )
+    return size_bytes or image_bytes
+
+
 def refuse_to_shrink(name: str, old: int, new: int | None) -> None:
     """Raise if a disk is larger than it shall be: what lies beyond would be lost."""
     if new is not None and new < old:

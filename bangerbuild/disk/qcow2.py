@@ -34,7 +34,6 @@ CLUSTER_BITS = range(9, 22)
 ONLY_REFERENCE = 1 << 63
 COMPRESSED = 1 << 62
 ALL_ZEROS = 1
-OFFSET_MASK = 0x00FFFFFFFFFFFE00
 HEADER_BYTES = 112
 HEAD_BYTES = 4096
 """Header, extensions and the name of the base lie in here in any file that is taken."""
@@ -45,7 +44,6 @@ _LONGEST_NAME = 1023
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
 _EXTENSION = struct.Struct(">2I")
 _BASE_FORMAT = 0xE2792ACA
-_FEATURE_NAMES = 0x6803F857
 _INCOMPATIBLE = {
     0: ("was not closed (dirty)", "qemu-img check -r all {path}"),
     1: ("is marked as corrupt", "qemu-img check -r all {path}"),
@@ -77,7 +75,6 @@ class Header:
     base: str
     """The path of the base, relative to the file's directory."""
     compatible: int = 0
-    header_bytes: int = HEADER_BYTES
 
     @property
     def cluster_bytes(self) -> int:
@@ -221,7 +218,6 @@ def parse_header(head: bytes, name: str) -> Header:
         refcount_clusters,
         base,
         compatible,
-        header_bytes,
     )
     _check_tables(header, name)
     return header

@@ -1,7 +1,7 @@
 """`qcow2`: a file over the shared image that QEMU and cloud-hypervisor read themselves, without root.
 
 Such a file may be larger than its image: then the filesystem in it has grown, and the image has not. Growing
-takes the metadata of the filesystem only, in a copy (`_grown`).
+takes the metadata of the filesystem only, in a copy (`_grow`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from bangerbuild.disk import (
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.over_base import OverBase, base_of, merge
-from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SIZE_OF_DISK, Attachment, Drive, SizeRule
 from bangerbuild.disk.qcow2_store import Qcow2Store
-from bangerbuild.errors import FilesystemError, OtherBaseError
+from bangerbuild.errors import OtherBaseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,13 +55,7 @@ class Qcow2(OverBase):
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".qcow2"
     store: ClassVar[type[Qcow2Store]] = Qcow2Store
-    size: ClassVar[SizeRule] = SizeRule(
-        least_bytes=16 << 20,
-        too_small="too small a disk",
-        hint="give at least 16MiB",
-        is_whole_blocks=True,
-        is_of_clone=True,
-    )
+    size: ClassVar[SizeRule] = SIZE_OF_DISK
 
     @override
     def recognises(self, head: bytes) -> bool:
@@ -86,13 +80,7 @@ class Qcow2(OverBase):
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
-        base_bytes = base.path.stat().st_size
-        if size_bytes is not None and size_bytes < base_bytes:
-            raise FilesystemError(
-                f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
-                hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
-            )
-        qcow2_store.make_file(disk.path, size_bytes or base_bytes, base.name)
+        qcow2_store.make_file(disk.path, making.root_bytes(base.path, size_bytes), base.name)
 
     @contextmanager
     @override

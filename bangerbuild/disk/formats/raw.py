@@ -11,9 +11,9 @@ from bangerbuild.disk import checking, clone, growing, interrupted, making, supe
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.on_blocks import OnBlocks
-from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SIZE_OF_DISK, Attachment, Drive, SizeRule
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.errors import BangerError
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
@@ -36,13 +36,7 @@ class Raw(OnBlocks):
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".ext4"
     stands_on_base: ClassVar[bool] = False
-    size: ClassVar[SizeRule] = SizeRule(
-        least_bytes=16 << 20,
-        too_small="too small a disk",
-        hint="give at least 16MiB",
-        is_whole_blocks=True,
-        is_of_clone=True,
-    )
+    size: ClassVar[SizeRule] = SIZE_OF_DISK
 
     @override
     def recognises(self, head: bytes) -> bool:  # it has no header of its own
@@ -63,16 +57,10 @@ class Raw(OnBlocks):
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
-        base_bytes = base.path.stat().st_size
-        size_bytes = size_bytes or base_bytes
-        if size_bytes < base_bytes:
-            raise FilesystemError(
-                f"a root of {size_bytes} bytes is too small for its image, which has {base_bytes}",
-                hint="give `size` under [vm.NAME.root] at least the image's size, or leave it out",
-            )
+        root_bytes = making.root_bytes(base.path, size_bytes)
         making.make_clone(base.path, disk.path, job)
-        if size_bytes > base_bytes:
-            making.grow(disk.path, size_bytes, job.epoch)
+        if root_bytes > base.path.stat().st_size:
+            making.grow(disk.path, root_bytes, job.epoch)
 
     @contextmanager
     @override

@@ -103,6 +103,16 @@ def _check_vmms(names: Iterable[str]) -> None:
             raise ValueError(f"no VMM is called '{name}': {', '.join(VMM_NAMES)}")
 
 
+SIZE_OF_DISK = SizeRule(
+    least_bytes=16 << 20,
+    too_small="too small a disk",
+    hint="give at least 16MiB",
+    is_whole_blocks=True,
+    is_of_clone=True,
+)
+"""Where `size` is that of the disk which the guest sees."""
+
+
 @dataclass(frozen=True)
 class Drive:
     """A file or device that a VMM gives its guest as a disk; the first is /dev/vda, the second /dev/vdb.
