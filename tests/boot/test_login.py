@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import tarfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -17,9 +16,10 @@ from tests.boot.debian import BOOTABLE, Added, add, content_of, copy_with
 from tests.boot.launched import Launched, SshClient, launched
 from tests.boot.machine import interview, parse_report
 from tests.disk.ext4_tools import assert_clean, debugfs
-from tests.need import need
+from tests.disk.qemu_img import checked, converted
 
 if TYPE_CHECKING:
+    import subprocess
     from pathlib import Path
 
     from tests.boot.account import Account
@@ -452,11 +452,8 @@ def test_a_qcow2_root_is_clean_after_the_shutdown_and_patched_where_it_lies(
         (project.directory / "vm.toml").write_text(tomli_w.dumps(manifest))
         applied = {action["id"]: action["action"] for action in project.apply()["actions"]}
         assert (applied["vm.db.root"], applied["vm.db.root.patch"]) == ("keep", "update")
-        subprocess.run([need("qemu-img", "qemu-utils"), "check", str(root)], check=True, capture_output=True)
-        subprocess.run(
-            [need("qemu-img", "qemu-utils"), "convert", "-O", "raw", str(root), str(raw)], check=True
-        )
-        assert_clean(raw)
+        checked(root)
+        assert_clean(converted(root, raw))
         assert debugfs(raw, "cat /var/tmp/from-guest") == b"written on db\n"
         assert debugfs(raw, "cat /etc/more") == (b"more\n" if manifest is other else b"")
 

@@ -16,6 +16,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import OtherBaseError, OverlayError
+from tests.disk.qemu_img import checked, converted
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -70,20 +71,9 @@ def made(place: Path, *, cluster_bits: int = qcow2.DEFAULT_CLUSTER_BITS) -> Path
     return disk
 
 
-def check(disk: Path) -> dict[str, object]:
-    """What qemu-img says of a file in which nothing is wrong."""
-    command = [need("qemu-img", "qemu-utils"), "check", "--output=json", str(disk)]
-    done = subprocess.run(command, capture_output=True, check=False, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    found: dict[str, object] = json.loads(done.stdout)
-    return found
-
-
-def converted(disk: Path) -> bytes:
+def content_of(disk: Path) -> bytes:
     """The whole disk, as qemu-img reads it."""
-    raw = disk.with_suffix(".raw")
-    subprocess.run([need("qemu-img", "qemu-utils"), "convert", "-O", "raw", str(disk), str(raw)], check=True)
-    return raw.read_bytes()
+    return converted(disk, disk.with_suffix(".raw")).read_bytes()
 
 
 def as_guest(disk: Path, *commands: str) -> None:
@@ -116,8 +106,8 @@ def test_what_is_written_is_what_qemu_reads_and_its_check_finds_nothing(
             store.commit()
         with opened(place) as store:
             assert store.read(0, SIZE) == expected
-        assert converted(disk) == expected
-        found = check(disk)
+        assert content_of(disk) == expected
+        found = checked(disk)
         assert "leaks" not in found
         assert found["image-end-offset"] == disk.stat().st_size
 
@@ -133,19 +123,19 @@ def test_what_a_guest_has_written_is_read_and_written_over(place: Path, cluster_
         "discard 1M 64k",
         "write -P 9 5M 1k",
     )
-    expected[:] = converted(disk)
+    expected[:] = content_of(disk)
     with opened(place, writable=True) as store:
         assert store.read(0, SIZE) == expected
         write_at_random(store, expected, 5, writes=200)
         store.commit()
-    assert converted(disk) == expected
-    check(disk)
+    assert content_of(disk) == expected
+    checked(disk)
     as_guest(disk, "write -P 3 4M 500k", "write -P 4 100k 100k")
     expected[4 << 20 : (4 << 20) + (500 << 10)] = b"\3" * (500 << 10)
     expected[100 << 10 : 200 << 10] = b"\4" * (100 << 10)
     with opened(place) as store:
         assert store.read(0, SIZE) == expected
-    check(disk)
+    checked(disk)
 
 
 @pytest.mark.parametrize("cluster_bits", CLUSTER_BITS)
@@ -158,8 +148,8 @@ def test_a_disk_that_grows_has_zeros_behind_its_base(place: Path, cluster_bits: 
         store.write(grown_bytes - 8192, b"behind")
         assert store.read(SIZE - 10, 30)[10:] == bytes(20)
         store.commit()
-    check(disk)
-    content = converted(disk)
+    checked(disk)
+    content = content_of(disk)
     assert len(content) == grown_bytes
     assert content[100:106] == b"before"
     assert content[-8192:-8186] == b"behind"
@@ -178,8 +168,8 @@ def test_many_clusters_take_more_than_one_refcount_block_and_table(
         expected += random.Random(4).randbytes((40 << 20) - SIZE)  # noqa: S311  # no secret
         store.write(0, bytes(expected))
         store.commit()
-    check(disk)
-    assert converted(disk) == expected
+    checked(disk)
+    assert content_of(disk) == expected
 
 
 def test_a_transaction_that_does_not_commit_leaves_every_byte(place: Path) -> None:
@@ -193,7 +183,7 @@ def test_a_transaction_that_does_not_commit_leaves_every_byte(place: Path) -> No
         store.write(0, b"x" * (4 << 20))
         assert store.read(0, 4 << 20) == b"x" * (4 << 20)
     assert disk.read_bytes()[: len(before)] == before
-    check(disk)
+    checked(disk)
 
 
 def test_a_new_file_is_the_same_bytes_and_takes_five_clusters(place: Path) -> None:

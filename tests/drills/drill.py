@@ -84,10 +84,7 @@ class Drill:
 
     def raw(self, project: Path, disk: str) -> Path:
         """A disk as one raw file."""
-        path = project / "build" / "vms" / disk
-        if path.suffix != ".cow":
-            return path
-        return merge(base_of(project, disk), path, self.directory / "merged.ext4")
+        return raw_of(project, disk, self.directory / "merged.ext4")
 
     def tree(self, project: Path, disk: str) -> Tree:
         """What is on a disk, which e2fsck finds clean."""
@@ -97,9 +94,7 @@ class Drill:
 
     def digest(self, project: Path, disk: str) -> str:
         """What tells the bytes of a disk from others, those of its base included."""
-        path = project / "build" / "vms" / disk
-        under = clone.digest(base_of(project, disk)) if path.suffix == ".cow" else ""
-        return clone.digest(path) + under
+        return digest_of(project, disk)
 
     def looked_at(self, project: Path) -> dict[str, bytes]:
         """What `cat` prints of each disk that is there."""
@@ -191,6 +186,19 @@ class Drill:
                 for name in SENTINEL:
                     assert found[name].ino == self.old[disk][name].ino, f"{name} on {disk} was made anew"
             self.judged.add(key)
+
+
+def raw_of(project: Path, disk: str, target: Path) -> Path:
+    """A disk as one raw file; one that stands on an image is merged into `target`."""
+    path = project / "build" / "vms" / disk
+    return merge(base_of(project, disk), path, target) if path.suffix == ".cow" else path
+
+
+def digest_of(project: Path, disk: str) -> str:
+    """What tells the bytes of a disk from others, those of its base included."""
+    path = project / "build" / "vms" / disk
+    under = clone.digest(base_of(project, disk)) if path.suffix == ".cow" else ""
+    return clone.digest(path) + under
 
 
 def copied(project: Path, target: Path) -> Path:

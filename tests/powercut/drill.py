@@ -14,15 +14,14 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import clone
 from tests.disk.ext4_tools import assert_clean
-from tests.drills.drill import names
-from tests.drills.scenes import SENTINEL, base_of
+from tests.drills.drill import digest_of, names, raw_of
+from tests.drills.scenes import SENTINEL
 from tests.drills.trees import differences, tree
 from tests.powercut.content import Content
 from tests.powercut.history import History
 from tests.powercut.states import Chooser
-from tests.projects import Disk, merge
+from tests.projects import Disk
 from tests.web import serving
 
 if TYPE_CHECKING:
@@ -105,18 +104,13 @@ class PowerCut:
 
     def found(self, disk: str) -> tuple[Tree, str]:
         """What is on a disk, which e2fsck finds clean, and how many blocks it has."""
-        path = self.project / "build" / "vms" / disk
-        if path.suffix == ".cow":
-            path = merge(base_of(self.project, disk), path, self.project.with_name("merged.ext4"))
+        path = raw_of(self.project, disk, self.project.with_name("merged.ext4"))
         assert_clean(path)
         return tree(path), Disk(path).superblock("Block count")
 
     def digest(self, disk: str) -> str:
         """What tells the bytes of a disk from others, those of its base included."""
-        path = self.project / "build" / "vms" / disk
-        return clone.digest(path) + (
-            clone.digest(base_of(self.project, disk)) if path.suffix == ".cow" else ""
-        )
+        return digest_of(self.project, disk)
 
     def enter(self, state: State) -> None:
         """Bring the project to a state."""

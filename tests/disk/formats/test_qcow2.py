@@ -14,11 +14,12 @@ import pytest
 from bangerbuild.disk import checking, deduplication
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
 from bangerbuild.errors import FilesystemError, OtherBaseError, OverlayError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4
+from tests.disk.formats.content import layers
+from tests.disk.qemu_img import checked, converted
 from tests.fakes import EPOCH
 from tests.need import need
 from tests.steps.guest_disks import MIB
@@ -26,7 +27,6 @@ from tests.steps.guest_disks import MIB
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.disk.opened import OpenedDisk
 
 QCOW2 = FORMATS["qcow2"]
 BASE = "images/debian/abc/rootfs.ext4"
@@ -62,38 +62,22 @@ def made(desk: Desk, base: Base, size_bytes: int | None = None) -> StoredDisk:
 
 
 @contextmanager
-def converted(root: StoredDisk) -> Iterator[Path]:
+def judged(root: StoredDisk) -> Iterator[Path]:
     """The disk as qemu-img reads it, which finds nothing wrong with the file."""
-    target = root.path.with_name("judged.ext4")
-    tool = need("qemu-img", "qemu-utils")
-    checked = subprocess.run([tool, "check", str(root.path)], capture_output=True, check=False, text=True)
-    assert checked.returncode == 0, checked.stdout
-    subprocess.run([tool, "convert", "-O", "raw", str(root.path), str(target)], check=True)
+    checked(root.path)
+    target = converted(root.path, root.path.with_name("judged.ext4"))
     yield target
     target.unlink()
 
 
 def filesystem_bytes(root: StoredDisk) -> int:
     """The size of the filesystem on a disk, as dumpe2fs gives it."""
-    with converted(root) as disk:
+    with judged(root) as disk:
         told = subprocess.run(
             [need("dumpe2fs", "e2fsprogs"), "-h", str(disk)], check=True, capture_output=True, text=True
         ).stdout
     fields = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
     return int(fields["Block count"]) * int(fields["Block size"])
-
-
-def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[str, str]:
-    def write_shared(disk: OpenedDisk) -> str:
-        disk.write_file("/shared", shared.encode())
-        return shared
-
-    def write_own(disk: OpenedDisk, below: tuple[str, ...]) -> str:
-        disk.write_file("/name", name.encode())
-        return ", ".join(below)
-
-    own = OwnLayer("own", (OwnFile("/name", name.encode(), EPOCH * 10**9),), write_own)
-    return Layers((SharedLayer(shared, write_shared, size_bytes),), own)
 
 
 def digest(path: Path) -> str:
@@ -111,7 +95,7 @@ def test_layers_are_written_into_a_disk_of_its_size(
     assert (written.shared, written.own) == (("alike",), "alike")
     wanted_bytes = size_bytes or base.path.stat().st_size
     assert QCOW2.size_of(root.path) == wanted_bytes
-    with converted(root) as disk:
+    with judged(root) as disk:
         assert disk.stat().st_size == wanted_bytes
         assert_clean(disk)
         assert (debugfs(disk, "cat /shared"), debugfs(disk, "cat /name")) == (b"alike", b"web")
@@ -133,7 +117,7 @@ def test_a_transaction_that_fails_leaves_every_byte_and_one_that_commits_is_read
         disk.write_file("/f", b"new" * 100_000)
     with QCOW2.opened(root, epoch=EPOCH, place=ALONE) as disk:
         assert (disk.read("/f"), disk.read("/name")) == (b"new" * 100_000, b"web")
-    with converted(root) as merged:
+    with judged(root) as merged:
         assert_clean(merged)
         assert debugfs(merged, "cat /name") == b"web"
 
@@ -147,7 +131,7 @@ def test_what_a_guest_wrote_stays_when_the_disk_grows(desk: Desk, root: StoredDi
         QCOW2.grow(root, 32 * MIB, desk)
     QCOW2.grow(root, 700 * MIB, desk)
     assert QCOW2.size_of(root.path) == 700 * MIB
-    with converted(root) as merged:
+    with judged(root) as merged:
         assert merged.stat().st_size == 700 * MIB
         assert_clean(merged)
         assert debugfs(merged, "cat /theirs") == b"precious" * 50_000
@@ -168,7 +152,7 @@ def test_a_base_without_room_for_descriptors_grows_by_its_content(desk: Desk, tm
     )
     root = made(desk, base, 40 << 30)
     QCOW2.fill(root, layers("web"), ALONE, desk)
-    with converted(root) as merged:
+    with judged(root) as merged:
         assert_clean(merged)
         assert debugfs(merged, "cat /passwd") == Path("/etc/passwd").read_bytes()
 

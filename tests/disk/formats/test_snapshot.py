@@ -10,12 +10,12 @@ from bangerbuild.disk import deduplication
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
-from bangerbuild.disk.layers import Layers, OwnFile, OwnLayer, SharedLayer
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError, OverlayError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk
 from tests.disk.ext4_tools import assert_clean, debugfs, make_ext4, merge
+from tests.disk.formats.content import layers
 from tests.fakes import EPOCH
 from tests.steps.guest_disks import MIB
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.disk.opened import OpenedDisk
 
 SNAPSHOT = FORMATS["snapshot"]
 OTHER = "images/other/rootfs.ext4"
@@ -56,19 +55,6 @@ def merged(desk: Desk, root: StoredDisk) -> Iterator[Path]:
     with RawFile(root.base.path) as under, SnapshotStore(under, root.path) as store:
         yield merge(root.base.path, store, target)
     target.unlink()
-
-
-def layers(name: str, *, shared: str = "alike", size_bytes: int = 0) -> Layers[str, str]:
-    def write_shared(disk: OpenedDisk) -> str:
-        disk.write_file("/shared", shared.encode())
-        return shared
-
-    def write_own(disk: OpenedDisk, below: tuple[str, ...]) -> str:
-        disk.write_file("/name", name.encode())
-        return ", ".join(below)
-
-    own = OwnLayer("own", (OwnFile("/name", name.encode(), EPOCH * 10**9),), write_own)
-    return Layers((SharedLayer(shared, write_shared, size_bytes),), own)
 
 
 def test_its_device_is_set_up_as_root_and_given_to_the_vmm() -> None:
