@@ -120,7 +120,7 @@ HOMES = {
     "sqlite3": {"store"},
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
-    "tomllib": {"resolving.lockfile", "manifest"},
+    "tomllib": {"host.toml"},
     "lz4": {"kernel.lz4"},
     "urllib3": {"fetch.connection"},
     "zstandard": {"formats.compression"},

@@ -17,7 +17,6 @@ import fcntl
 import os
 import re
 import shutil
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ import tomli_w
 
 from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
-from bangerbuild.host import observed
+from bangerbuild.host import observed, toml
 from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import lock_entry
 
@@ -115,18 +114,14 @@ def read(path: Path) -> LockFile:
     """
     observed.look(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
-            raise _unusable(path, "it is no regular file")
-        text = path.read_text(encoding="utf-8")
+        text, _ = toml.read(path, may_be_pipe=False)
+        return _parsed(toml.parse(text), path)
     except FileNotFoundError:
         return LockFile()
-    except (OSError, UnicodeDecodeError) as err:
+    except OSError as err:
         raise _unusable(path, _reason(err)) from err
-    try:
-        return _parsed(tomllib.loads(text), path)
-    except tomllib.TOMLDecodeError as err:
-        said = str(err)
-        raise _unusable(path, f"not valid TOML: {said[:1].lower()}{said[1:]}") from err
+    except toml.TomlError as err:
+        raise _unusable(path, f"line {err.line}: {err}" if err.line else str(err)) from err
 
 
 def write(path: Path, before: LockFile, after: LockFile) -> None:
@@ -239,7 +234,5 @@ def _unusable(path: Path, why: str) -> LockFileError:
     return LockFileError(f"the lock file '{path}' can't be used: {why}", hint=_SETTLE_HINT)
 
 
-def _reason(err: OSError | UnicodeDecodeError) -> str:
-    if isinstance(err, UnicodeDecodeError):
-        return "not UTF-8"
+def _reason(err: OSError) -> str:
     return (err.strerror or str(err)).lower()
