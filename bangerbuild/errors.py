@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
+from bangerbuild import shortages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -66,7 +68,17 @@ class BangerError(Exception):
         self.brief = printable(brief)
         super().__init__(self.brief)
         self.details = details
-        self.hint = hint
+        self._hint = hint
+
+    @property
+    def hint(self) -> str | None:
+        """What to do; where something ran out that the process needs, what to do about that."""
+        shortage = shortages.find(self)
+        return shortage.hint if shortage else self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        self._hint = hint
 
 
 @dataclass(frozen=True, order=True)

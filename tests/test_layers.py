@@ -23,7 +23,7 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "uptodate"},
+    "entry": {"cli", "shortages", "uptodate"},
     "cli": {
         "commands",
         "errors",
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "pipeline",
         "report",
         "resolving",
+        "shortages",
         "sources",
         "store",
         "uptodate",
@@ -72,9 +73,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"errors", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},
-    "execute": {"disk", "epoch", "errors", "formats", "host", "model", "store"},
+    "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},
     "graph": {"errors", "model"},
-    "store": {"disk", "errors", "host", "model"},
+    "store": {"disk", "errors", "host", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
@@ -107,7 +108,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "declared": {"model", "modes", "sources"},
     "model": {"epoch", "errors", "formats"},
     "tree": set(),
-    "errors": set(),
+    "errors": {"shortages"},
+    "shortages": set(),
 }
 
 HOMES = {

@@ -133,9 +133,13 @@ def _die_with_parent() -> tuple[str, ...]:
     """The prefix; empty if setpriv is missing or is busybox's, which lacks the option."""
     program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
     prefix = (program or "", *DIE_WITH_PARENT[1:])
-    if program is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+    if program is None:
         return ()
-    return prefix
+    try:
+        probed = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    except OSError as err:
+        raise ToolError(f"'{program}' can't be started: {(err.strerror or str(err)).lower()}") from err
+    return () if probed.returncode else prefix
 
 
 def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
@@ -176,12 +180,19 @@ def _running(
         RUNNING.add(process)
     if command.memory_bytes is not None:
         with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (command.memory_bytes, command.memory_bytes))
+            _limit_memory(process.pid, command.memory_bytes)
     try:
         with process:
             yield process
     finally:
         RUNNING.discard(process)
+
+
+def _limit_memory(pid: int, memory_bytes: int) -> None:
+    """Limit a program's address space; a lower limit of this process holds for it already."""
+    _, most = resource.prlimit(pid, resource.RLIMIT_AS)
+    if most == resource.RLIM_INFINITY or most > memory_bytes:
+        resource.prlimit(pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
 
 
 def end_all() -> None:
