@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "commands",
         "errors",
         "graph",
+        "identities",
         "manifest",
         "model",
         "pipeline",
@@ -79,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
-    "sources": {"disk", "errors", "fetch", "formats", "host", "kernel", "model", "tree"},
+    "sources": {"disk", "errors", "fetch", "formats", "host", "identities", "kernel", "model", "tree"},
     "steps": {
         "declared",
         "disk",
@@ -99,7 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"disk", "errors", "formats", "tree"},
     "launch": {"declared", "disk"},
     "formats": {"errors", "host", "modes", "tree"},
-    "fetch": {"errors", "formats", "host"},
+    "fetch": {"errors", "formats", "host", "identities"},
     "disk": {"errors", "formats", "host", "tree"},
     "host": {"errors"},
     # values
@@ -108,7 +109,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "declared": {"model", "modes", "sources"},
     "model": {"epoch", "errors", "formats"},
     "tree": set(),
-    "errors": {"shortages"},
+    "errors": {"identities", "shortages"},
+    "identities": set(),
     "shortages": set(),
 }
 

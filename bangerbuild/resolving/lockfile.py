@@ -27,7 +27,7 @@ from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.host import observed, toml
 from bangerbuild.model import Pin, StepId
-from bangerbuild.sources.source import lock_entry
+from bangerbuild.sources.source import kept_words, lock_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -62,9 +62,14 @@ class LockEntry:
         return Pin(digest, platform or None, versions or None)
 
     def answers(self, asked: LockWords) -> bool:
-        """Whether it is about what is asked for, and nothing else."""
-        own = {key for key in self.words if key not in PIN_KEYS}
-        return own <= asked.keys() and all(self.words.get(key) == value for key, value in asked.items())
+        """Whether it is about what is asked for, and nothing else.
+
+        User names and passwords in addresses do not count; an older version kept them.
+        """
+        own = kept_words({key: word for key, word in self.words.items() if key not in PIN_KEYS})
+        wanted = kept_words(asked)
+        given = kept_words(self.words)
+        return own.keys() <= wanted.keys() and all(given.get(key) == value for key, value in wanted.items())
 
 
 @dataclass(frozen=True)
