@@ -69,6 +69,8 @@ class Command:
     """The program is ended if it prints more."""
     memory_bytes: int | None = None
     """The address space that it may use; beyond it, allocations in the program fail."""
+    file_bytes: int | None = None
+    """The size that a file may have which it writes; beyond it, it is ended or gets an error."""
     label: str | None = None
     """What messages call it where its arguments may hold a password; None: as a shell would take it."""
 
@@ -178,9 +180,9 @@ def _running(
     with STARTING:
         process = _started(command, argv, environment)
         RUNNING.add(process)
-    if command.memory_bytes is not None:
-        with contextlib.suppress(ProcessLookupError):
-            _limit_memory(process.pid, command.memory_bytes)
+    with contextlib.suppress(ProcessLookupError):
+        _limit(process.pid, resource.RLIMIT_AS, command.memory_bytes)
+        _limit(process.pid, resource.RLIMIT_FSIZE, command.file_bytes)
     try:
         with process:
             yield process
@@ -188,11 +190,13 @@ def _running(
         RUNNING.discard(process)
 
 
-def _limit_memory(pid: int, memory_bytes: int) -> None:
-    """Limit a program's address space; a lower limit of this process holds for it already."""
-    _, most = resource.prlimit(pid, resource.RLIMIT_AS)
-    if most == resource.RLIM_INFINITY or most > memory_bytes:
-        resource.prlimit(pid, resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+def _limit(pid: int, what: int, most_bytes: int | None) -> None:
+    """Limit what a program may use; a lower limit of this process holds for it already."""
+    if most_bytes is None:
+        return
+    _, allowed = resource.prlimit(pid, what)
+    if allowed == resource.RLIM_INFINITY or allowed > most_bytes:
+        resource.prlimit(pid, what, (most_bytes, most_bytes))
 
 
 def end_all() -> None:

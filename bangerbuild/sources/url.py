@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SourceTable,
     )
 
+_MOST_BOOT_BYTES = 4 << 30
 _ADDRESS = re.compile("(?:https?|file)://")
 
 
@@ -118,12 +119,19 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
 class UrlBootFile(_UrlFile, BootSource, BootFileKind):
     """A kernel or an initrd to be downloaded."""
 
-    keys: ClassVar[tuple[str, ...]] = ("sha256",)
+    keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
+
+    max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
 
     @classmethod
     @override
     def read(cls, table: SourceTable) -> Self | None:
-        return cls(table.get("url"), _declared_pin(table))
+        return cls(table.get("url"), _declared_pin(table), table.size("max_size"))
+
+    @property
+    @override
+    def most_bytes(self) -> int:
+        return self.max_size_bytes or _MOST_BOOT_BYTES
 
     @override
     def inputs(self, image: str) -> tuple[str, ...]:
