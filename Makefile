@@ -6,10 +6,12 @@ PYTEST := $(BIN)/pytest -n auto --dist loadscope
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	content drills hostile powercut
 
+FUZZ_EXAMPLES ?= 20000
+
 BENCH := nothing vms tarball crowded digest overlay work_disk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check powercut bench clean
+.PHONY: help demo test quick check powercut fuzz bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -36,6 +38,10 @@ check:
 powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
 	@tools/setup test
 	$(BIN)/python -m tests.powercut
+
+fuzz: ## damage input of every format for about an hour; make test looks at a few examples of each
+	@tools/setup test
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -n auto -q tests/fuzz
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test
