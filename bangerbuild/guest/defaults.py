@@ -13,6 +13,7 @@ from bangerbuild.guest import (
     network,
     network_managers,
     network_scripts,
+    root_account,
     sshd,
 )
 from bangerbuild.guest.devices import Devices
@@ -93,8 +94,9 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
-    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken)))
-    return GuestEdits.joined((*defaults, ineffective, own_changes(vm, view, synced)))
+    refused = root_account.refusals(view, taken) if vm.guest.sshd and vm.has_keys else ()
+    told = (*refused, *_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken))
+    return GuestEdits.joined((*defaults, GuestEdits(warnings=told), own_changes(vm, view, synced)))
 
 
 def split(
