@@ -117,10 +117,15 @@ def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str
     """
     taken = _taken(declared, synced)
     keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else GuestEdits()
-    unused: tuple[str, ...] = ()
-    if declared.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
-        unused = (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
+    unused = own_warnings(declared, synced)
     return GuestEdits.joined((_yielding(keys, taken), GuestEdits(_files(declared, view), unused)))
+
+
+def own_warnings(declared: DeclaredFiles, synced: Collection[str] = ()) -> tuple[str, ...]:
+    """The warnings of `own_changes`, which no guest has to be read for."""
+    if declared.authorized_keys and sshd.AUTHORIZED_KEYS in _taken(declared, synced):
+        return (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
+    return ()
 
 
 def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
