@@ -304,7 +304,7 @@ class Planner:
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
-        if not (self.previews and action.step.changes and action.pending):
+        if not (self.previews and action.pending):
             return action
         try:
             return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
