@@ -60,6 +60,11 @@ class DiskFormat(Protocol):
         """Whether a disk holds only what differs from its image, and needs it for as long as it lives."""
 
     @property
+    def image_key(self) -> str:
+        """The key of `[image.NAME.rootfs]` that has to be true for such roots; empty: none has."""
+        return ""
+
+    @property
     def size(self) -> SizeRule:
         """What the manifest's `size` of such a root may be."""
 

@@ -49,14 +49,14 @@ def make(path: Path, size_bytes: int, name: str, lower: Filesystem, job: DiskJob
     Args:
         path: at which nothing is yet.
         size_bytes: a multiple of 4096.
-        name: of the lower disk.
+        name: of the lower disk; with the size all that decides the bytes.
         lower: that disk; the two joined have its root's mode, owner, times and attributes.
         job: whose it is.
 
     Raises:
         ToolError: it is too small.
     """
-    making.make_empty(path, _geometry(size_bytes), job)
+    making.make_empty(path, _geometry(size_bytes), job, identity=f"{MARK} {name} {size_bytes}")
     with RawFile(path, writable=True, durable=False) as file:
         file.write(0, _mark(name))
         with Filesystem(file, writable=True, now=job.epoch) as disk:

@@ -43,12 +43,12 @@ def make_upper(path: Path, lower: Path, size_bytes: int = 16 * MIB) -> Path:
 
 
 @contextmanager
-def joined(lower: Path, disk: Path, *, writable: bool = False) -> Iterator[JoinedTree]:
+def joined(lower: Path, disk: Path, *, writable: bool = False, now: int = NOW) -> Iterator[JoinedTree]:
     with (
         RawFile(lower) as below,
         Filesystem(below) as under,
         RawFile(disk, writable=writable, durable=False) as blocks,
-        JoinedTree(blocks, under, writable=writable, now=NOW) as tree,
+        JoinedTree(blocks, under, writable=writable, now=now) as tree,
     ):
         yield tree
 
