@@ -13,7 +13,7 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.steps import disks, labels, ledger, patching, root, root_layers, views
+from bangerbuild.steps import disks, guest_kernel, labels, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -43,6 +43,8 @@ class RootPatch(DiskPatch):
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
     root_format: str = field(metadata={"recipe": False})
     """As it is declared; what counts is the root that is there."""
+    boot: tuple[str, ...] = field(metadata={"recipe": False})
+    """The steps of kernel and initrd, if the root asks something of a kernel."""
     has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
 
     @classmethod
@@ -66,6 +68,7 @@ class RootPatch(DiskPatch):
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
                 root_format=vm.root.format,
+                boot=_boot(manifest, vm),
                 has_keys=vm.has_keys,
             )
 
@@ -79,6 +82,12 @@ class RootPatch(DiskPatch):
     def inputs(self) -> tuple[str, ...]:
         """The image is the one that the root stands on."""
         return (self.changes,)
+
+    @property
+    @override
+    def waits_for(self) -> tuple[str, ...]:
+        """The kernel and its initrd say whether they have what the root asks for."""
+        return (*super().waits_for, *self.boot)
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
@@ -131,7 +140,10 @@ class RootPatch(DiskPatch):
                 labels=label,
             )
             written = disk_format.fill(stored, layers, self.place, workspace)
-        for warning in root_layers.warnings(written):
+        for warning in (
+            *root_layers.warnings(written),
+            *guest_kernel.warnings(workspace, self.boot, disk_format, now),
+        ):
             workspace.warn(warning)
         lines = {**root_layers.lines(written), **lines}
         ledger.refuse_different(written.own, lines, stored.name)
@@ -147,7 +159,8 @@ class RootPatch(DiskPatch):
         now = _on_drives(view, artifact, disk_format)
         synced = patching.trees(view, self.file_syncs).paths
         identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
-        return (*identity.warnings, *self.wanted(now, synced).warnings)
+        of_kernel = guest_kernel.warnings(view, self.boot, disk_format, now)
+        return (*identity.warnings, *self.wanted(now, synced).warnings, *of_kernel)
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
@@ -164,6 +177,11 @@ class RootPatch(DiskPatch):
     def guest_now(self, image: GuestView, disk: OpenedDisk) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return views.RootView(image, disk)
+
+
+def _boot(manifest: Manifest, vm: VM) -> tuple[str, ...]:
+    asks = formats.named(vm.root.format).kernel_modules
+    return guest_kernel.boot_steps(manifest, vm.image) if asks else ()
 
 
 def _on_drives(view: View, image: str, disk_format: DiskFormat) -> GuestView:

@@ -25,7 +25,7 @@ from bangerbuild.errors import OtherBaseError
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from contextlib import ExitStack
     from pathlib import Path
 
@@ -51,6 +51,7 @@ class Overlay(Raw):
     suffix: ClassVar[str] = ".upper.ext4"
     stands_on_base: ClassVar[bool] = True
     image_key: ClassVar[str] = "overlay_init"
+    kernel_modules: ClassVar[Mapping[str, str]] = {"OVERLAY_FS": "overlay"}
     size: ClassVar[SizeRule] = SizeRule(
         least_bytes=16 << 20,
         too_small="too small for what a guest writes",
