@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tomli_w
 
+from tests.boot.account import PROJECT
 from tests.boot.busybox import write_rootfs
 from tests.boot.conftest import Project
 from tests.boot.debian import BOOTABLE, KERNEL, Added, add, copy_with, tarball
@@ -325,3 +327,24 @@ def test_verify_and_plan_see_what_it_wrote(visited: Visited) -> None:
     visited.project.bangerbuild("apply")
     visited.project.bangerbuild("verify")
     assert visited.project.bangerbuild("cat", disk, "/etc/app.conf") == b"port = 80\n"
+
+
+def test_the_example_starts_as_its_comments_say(scratch: Path, account: Account) -> None:
+    directory = scratch / "overlay-example"
+    shutil.copytree(PROJECT / "examples" / "vms" / "overlay", directory)
+    text = (directory / "vm.toml").read_text()
+    for key in ("kernel", "initrd"):
+        assert f"# {key} = " in text
+        text = text.replace(f"# {key} = ", f"{key} = ")
+    (directory / "vm.toml").write_text(text)
+    end = "grep ' / ' /proc/mounts\ncat /etc/motd\npoweroff\n"
+    write_rootfs(directory / "rootfs", scratch / "overlay-example-busybox", end)
+    unpack_kernel(tarball(KERNEL), directory, MOUNT_READ_ONLY, ("overlay",))
+    account.take(directory)
+    project = Project(directory, account)
+    project.apply()
+    console = scratch / "overlay-example.console"
+    with launched(project, "thin", console) as machine:
+        machine.wait_until_off()
+    assert "overlay / overlay rw," in console.read_text(errors="replace")
+    assert "changed nothing of its image but this line" in console.read_text(errors="replace")
