@@ -23,16 +23,18 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "uptodate"},
+    "entry": {"cli", "running", "uptodate"},
     "cli": {
         "commands",
         "errors",
         "graph",
+        "launch",
         "manifest",
         "model",
         "pipeline",
         "report",
         "resolving",
+        "running",
         "sources",
         "store",
         "uptodate",
@@ -58,16 +60,19 @@ MAY_IMPORT: dict[str, set[str]] = {
         "graph",
         "host",
         "launch",
+        "manifest",
         "model",
         "pipeline",
         "planning",
         "report",
         "resolving",
+        "running",
         "sources",
         "steps",
         "store",
         "tree",
     },
+    "running": {"disk", "errors", "host", "launch", "uptodate"},
     "uptodate": {"declared", "disk", "errors", "host", "manifest", "model", "resolving", "store"},
     "report": {"errors", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
@@ -112,7 +117,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.durable", "disk.libext2fs"},
+    "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "formats.directory"},

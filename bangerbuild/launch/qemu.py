@@ -11,7 +11,7 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from bangerbuild.launch import cmdline, shell
-from bangerbuild.launch.session import API_SOCKET, CONSOLE_FD, CONSOLE_LOG
+from bangerbuild.launch.session import API_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +63,8 @@ if [ "$net" != none ]; then
 fi
 """
 
+CONSOLE = ("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
+
 WIDEST_PREFIX = 24
 """The user-mode network has a host and a name server besides the guest: there is room for them here."""
 
@@ -81,11 +83,13 @@ def script(machine: Machine, boot: Boot) -> str:
 
 
 def arguments(machine: Machine, boot: Boot, session: Session) -> Iterator[tuple[str, ...]]:
-    """Those of the same machine as `boot` starts it: with a console and a monitor behind sockets."""
-    wait = "on" if session.attached else "off"
-    console = f"socket,id=console,fd={CONSOLE_FD},server=on,wait={wait},logfile={CONSOLE_LOG}"
+    """Those of the same machine as `boot` starts it: its monitor is a socket, its console not a terminal.
+
+    So the log of the console is QEMU's own standard output. One that QEMU would write beside a socket has
+    bytes twice where the reader of the socket is slow.
+    """
     accel = "kvm:tcg" if session.kvm else "tcg"
-    yield from _options(machine, boot, accel, ("-chardev", console, "-serial", "chardev:console"))
+    yield from _options(machine, boot, accel, CONSOLE)
     yield "-qmp", f"unix:{API_SOCKET},server=on,wait=off"
     if session.network != "none":
         yield "-device", _device(boot.card)

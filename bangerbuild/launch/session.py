@@ -12,11 +12,8 @@ RUN = "run"
 """The directory, in the VM's own, of what is there while it runs."""
 CONSOLE_LOG = f"{RUN}/console.log"
 """What the guest has printed on its console since the start."""
-CONSOLE_SOCKET = f"{RUN}/console.sock"
 API_SOCKET = f"{RUN}/api.sock"
 """Where the VMM takes requests: QEMU as QMP, the others by HTTP."""
-CONSOLE_FD = 3
-"""The descriptor at which QEMU finds the listening socket of its console."""
 FREE_PORT = "\0"
 """Stands for a port that is chosen when the VM is started; no argument of a program can hold it."""
 

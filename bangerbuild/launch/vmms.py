@@ -42,8 +42,8 @@ class Vmm:
     networks: tuple[NetworkKind, ...] = ("tap", "none")
     """Those it can have."""
     needs_kvm: bool = True
-    console: Literal["socket", "stdio"] = "stdio"
-    """Where the guest's console is: behind a socket that others can connect to, or on its own terminal."""
+    console: Literal["files", "terminal"] = "files"
+    """What its console can be: its standard input and output, whatever they are, or a terminal only."""
 
     def text(self, machine: Machine, boot: Boot) -> str:
         """Its launch file's."""
@@ -72,6 +72,7 @@ VMMS = (
         cloud_hypervisor.PROGRAM,
         None,
         cloud_hypervisor.arguments,
+        console="terminal",
     ),
     Vmm(
         qemu.NAME,
@@ -84,7 +85,6 @@ VMMS = (
         qemu.arguments,
         networks=NETWORK_KINDS,
         needs_kvm=False,
-        console="socket",
     ),
 )
 """In the order in which their launch files are written."""

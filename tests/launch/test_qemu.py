@@ -295,7 +295,7 @@ def test_boot_starts_the_machine_of_the_script(store: Directory) -> None:
     assert only_script == {"mon:stdio"}
     assert only_boot == {
         "-chardev",
-        "socket,id=console,fd=3,server=on,wait=off,logfile=run/console.log",
+        "stdio,id=console,signal=off",
         "chardev:console",
         "-qmp",
         "unix:run/api.sock,server=on,wait=off",
@@ -315,11 +315,6 @@ def test_boot_forwards_ports_of_the_loopback() -> None:
 def test_boot_takes_the_tap_device_or_no_card() -> None:
     assert "tap,id=net0,ifname=tap-web,script=no,downscript=no" in started(Session(kvm=False, network="tap"))
     assert CARD not in started(Session(kvm=False, network="none"))
-
-
-def test_on_a_terminal_the_guest_waits_until_its_console_is_connected() -> None:
-    words = started(Session(kvm=False, network="none", attached=True))
-    assert "socket,id=console,fd=3,server=on,wait=on,logfile=run/console.log" in words
 
 
 def test_boots_own_arguments_come_last() -> None:
