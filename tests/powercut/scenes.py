@@ -144,6 +144,7 @@ ALL = {
         drilled("build"),
         drilled("patch"),
         drilled("grow"),
+        replace(drilled("qcow2"), states=20),
         replace(drilled("grow", shares=True), name="grow-shared", states=20),
         Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
         drilled("replace"),
