@@ -59,6 +59,8 @@ class Header:
     base: str
     """The path of the base, relative to the file's directory."""
     compatible: int = 0
+    is_dirty: bool = False
+    """Whether it was not closed, so that its refcounts may be wrong. What is written here is not."""
 
     @property
     def cluster_bytes(self) -> int:

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 _LEAST_BYTES = HEADER.size - 8
 """The last 8 came later."""
 _REPAIR_HINT = "qemu-img check -r all {path}"
+_DIRTY = 1
+"""The bit of incompatible_features of a file that was not closed: its refcounts may be wrong."""
 _CONVERT_HINT = (
     "have QEMU write it anew, in its directory: "
     "qemu-img convert -f qcow2 -O qcow2 -F raw -B {base} {file} new && mv new {file}"
 )
 _INCOMPATIBLE = {
-    0: ("was not closed (dirty)", _REPAIR_HINT),
     1: ("is marked as corrupt", _REPAIR_HINT),
     2: ("keeps its data in another file", _CONVERT_HINT),
     3: ("has another compression than deflate", _CONVERT_HINT),
@@ -128,7 +129,7 @@ def _unknown(fields: _Fields) -> Iterator[tuple[str, str | None]]:
     if fields.snapshots:
         count = "a snapshot" if fields.snapshots == 1 else f"{fields.snapshots} snapshots"
         yield f"has {count} inside", "qemu-img snapshot -l {path}, then -d each of them"
-    yield from _features(fields.incompatible, _INCOMPATIBLE)
+    yield from _features(fields.incompatible & ~_DIRTY, _INCOMPATIBLE)
     yield from _features(fields.autoclear, _AUTOCLEAR)
     if fields.cluster_bits not in CLUSTER_BITS:
         yield f"has clusters of 2^{fields.cluster_bits} bytes", None
@@ -168,6 +169,7 @@ def _header(fields: _Fields, base: str) -> Header:
         fields.refcount_clusters,
         base,
         fields.compatible,
+        bool(fields.incompatible & _DIRTY),
     )
 
 

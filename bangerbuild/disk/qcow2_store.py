@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
@@ -80,12 +81,13 @@ class Qcow2Store(OverlayStore):
         self.size_bytes = self.header.size_bytes
         self._slots, self._reserved = found.slots, found.reserved
         self._tables, self._blocks = found.tables, found.blocks
-        self._is_moved = False
+        self._is_moved = self.header.is_dirty
         """Whether the header in the file is not `header`."""
-        self._next_free = self._first_unused = self._counted = found.first_unused
-        """All clusters below `_counted` are counted in the file."""
-        self._uncounted: list[int] = []
-        """Clusters that are counted in the file and not used any more."""
+        self._next_free = self._first_unused = found.first_unused
+        self._counted = 0 if self.header.is_dirty else found.first_unused
+        """All clusters below are counted in the file."""
+        self._uncounted = found.leaks
+        """Clusters that would be counted so, and are not used."""
 
     @override
     def is_unused(self, chunk: int) -> bool:
@@ -130,6 +132,8 @@ class Qcow2Store(OverlayStore):
 
     @override
     def _write_metadata(self, fresh: array[int]) -> None:
+        if self.header.is_dirty:
+            self._clear_counts()
         self._write_tables(fresh)
         self._uncounted.extend(self._reserved.pop(chunk) for chunk in fresh if chunk in self._reserved)
         self._count()
@@ -176,6 +180,12 @@ class Qcow2Store(OverlayStore):
         for cluster in self._uncounted:
             self._put_counts(cluster // per_block, range(cluster, cluster + 1), 0)
         self._counted, self._uncounted = self._next_free, []
+
+    def _clear_counts(self) -> None:
+        """Have nothing counted, for all to be counted anew."""
+        for block in self._blocks.values():
+            self._put(bytes(self.chunk_bytes), block * self.chunk_bytes)
+        self.header = replace(self.header, is_dirty=False)
 
     def _put_counts(self, index: int, clusters: range, count: int) -> None:
         offset = self._blocks[index] * self.chunk_bytes

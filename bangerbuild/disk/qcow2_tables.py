@@ -1,8 +1,8 @@
 """What the tables of a qcow2 file say, read and checked: where the file has which cluster of its disk.
 
 QEMU may have written to the file, or somebody may have damaged it. Each cluster of the file may be used once,
-must lie within the file, and must be counted once. A cluster that is counted and not used (QEMU was killed)
-does no harm; it stays where it is.
+must lie within the file, and must be counted once, unless the file says that it was not closed. A cluster
+that is counted and not used (QEMU was killed) does no harm; it stays where it is.
 
 A file may be sparse, and claim tables all over its holes: what is read and kept in memory is bounded by what
 the file really holds, and by `MOST_TABLE_BYTES`.
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_TABLE_BYTES = 1 << 30
 """Of L2 tables, and of refcount blocks; with clusters of 16 KiB, those of a disk of 2 TiB in full use."""
+MOST_LEAKS = 1 << 20
+"""A VMM that is killed leaves some clusters that nothing refers to; more than these come from elsewhere."""
 _CHECK_HINT = (
     "qemu-img check '{name}' says more; put the file back from a copy, or make it anew with --replace"
 )
@@ -55,6 +57,8 @@ class Tables:
         """Where each L2 table is, by its index."""
         self.blocks = ChunkMap()
         """Where each refcount block is, by its index."""
+        self.leaks: list[int] = []
+        """Of a file that was not closed: clusters before the last used one that are not used."""
         self.first_unused = 0
         """No cluster from here on is used or counted."""
 
@@ -166,6 +170,9 @@ class Tables:
         twice = next((one for one, other in pairwise(used) if one == other), None)
         if twice is not None:
             raise self._damaged(f"two things lie in the same place, cluster {twice}")
+        if self._header.is_dirty:  # whoever opens such a file to write counts anew
+            self._find_leaks(used)
+            return
         at = 0
         while at < len(used):
             index = used[at] // per_block
@@ -173,6 +180,12 @@ class Tables:
             self._check_block(index, used[at:end])
             at = end
         self.first_unused = max(used[-1], self._last_counted()) + 1
+
+    def _find_leaks(self, used: array[int]) -> None:
+        self.first_unused = used[-1] + 1
+        if self.first_unused - len(used) > MOST_LEAKS:
+            raise self._damaged(f"of {self.first_unused} clusters, {len(used)} are used")
+        self.leaks = [leak for one, other in pairwise(used) for leak in range(one + 1, other)]
 
     def _check_block(self, index: int, used: array[int]) -> None:
         """Compare what a refcount block says with the clusters that are used, of those that it counts."""

@@ -40,7 +40,7 @@ def test_a_damaged_header_is_refused_or_read(noise: bytes, at: int) -> None:
         (with_number(4, 9, "I"), "of version 9", "--replace"),
         (with_number(32, 2, "I"), "is encrypted", "--replace"),
         (with_number(60, 3, "I"), "has 3 snapshots inside", "qemu-img snapshot -l"),
-        (with_number(72, 1), r"was not closed \(dirty\)", "qemu-img check -r all 'vms/a b/root.qcow2'"),
+        (with_number(72, 2), "is marked as corrupt", "qemu-img check -r all 'vms/a b/root.qcow2'"),
         (
             with_number(72, 1 << 4),
             "has extended L2 entries",
@@ -65,6 +65,11 @@ def test_what_is_not_known_is_refused_by_name_with_the_way_out(head: bytes, mess
 
 def test_a_header_of_104_bytes_is_read() -> None:
     assert parse_header(with_number(100, 104, "I"), "root.qcow2").base == BASE
+
+
+def test_one_that_was_not_closed_says_so() -> None:
+    assert parse_header(with_number(72, 1), "root.qcow2").is_dirty
+    assert not parse_header(HEAD, "root.qcow2").is_dirty
 
 
 def test_a_base_of_another_format_is_refused() -> None:

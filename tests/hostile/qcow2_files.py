@@ -181,10 +181,21 @@ def _as_guest(*commands: str) -> Callable[[Path], None]:
     return make
 
 
+def _dirty_and_counted_wrongly(root: Path) -> None:
+    """As a VMM leaves it that is killed and writes refcounts when it ends."""
+    with_entry(lambda counts: counts ^ (1 << 16 | 1), REFCOUNT_OFFSET, 0)(root)
+    with root.open("r+b") as file:
+        file.seek(0, 2)
+        file.write(bytes(2 * CLUSTER))
+    with_number(72, 1)(root)
+
+
 OTHERS = [
     *(Other(f"clusters-of-{1 << bits}", converted(f"cluster_size={1 << bits}")) for bits in (9, 12, 16, 21)),
     Other("lazy-refcounts", converted("lazy_refcounts=on")),
     Other("zeroed-in-place", _as_guest("write -P 5 20M 200k", "write -z 20M 200k")),
+    Other("dirty", with_number(72, 1)),
+    Other("dirty-and-counted-wrongly", _dirty_and_counted_wrongly),
     Other("discarded", _as_guest("write -P 5 20M 200k", "discard 20M 200k")),
     *(
         Other(
@@ -203,7 +214,6 @@ OTHERS = [
     Other("aes", _aes, "is encrypted"),
     Other("snapshots", _with_snapshot, "has a snapshot inside"),
     Other("bitmaps", _with_bitmap, "has dirty bitmaps"),
-    Other("dirty", with_number(72, 1), "was not closed"),
     Other("corrupt", with_number(72, 2), "is marked as corrupt"),
     Other("unknown-feature", with_number(72, 1 << 40), "the unknown feature 40"),
     Other("unknown-autoclear", with_number(88, 1 << 5), "the unknown feature 5"),
