@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadscope
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	content drills hostile powercut
 
-BENCH := nothing vms tarball crowded digest overlay work_disk
+BENCH := nothing vms tarball crowded digest overlay formats work_disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut bench clean

@@ -12,7 +12,7 @@ in the file (source: `docs/interop/qcow2.txt` of QEMU):
     refcount block  u16 for each cluster of the file: how many refer to it
 
 One L2 table and one refcount block take a cluster each, the two tables as many as they need, side by side.
-Files that this program makes have clusters of 16 KiB: see docs/disks.md for why.
+Files that this program makes have clusters of 4 KiB: see docs/disks.md for why.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ import struct
 from dataclasses import dataclass, replace
 from typing import Self
 
-from bangerbuild.errors import OverlayError
+from bangerbuild.errors import OverlayError, readable_size
 
 REFCOUNT_ORDER = 4
 """Refcounts of 2^4 bits."""
 MAGIC = b"QFI\xfb"
 VERSION = 3
-DEFAULT_CLUSTER_BITS = 14
+DEFAULT_CLUSTER_BITS = 12
 CLUSTER_BITS = range(9, 22)
 """What QEMU takes: 512 bytes to 2 MiB."""
 ONLY_REFERENCE = 1 << 63
@@ -88,9 +88,15 @@ class Header:
         return clusters_of(self.l1_entries * 8, self.cluster_bits)
 
     def resized(self, size_bytes: int) -> Self:
-        """The header of a disk of another size; its L1 table may have to move."""
-        resized = replace(self, size_bytes=size_bytes)
-        return replace(resized, l1_entries=max(self.l1_entries, l1_entries_of(size_bytes, self.cluster_bits)))
+        """The header of a disk of another size; its L1 table may have to move.
+
+        Raises:
+            OverlayError: the disk is too large.
+        """
+        entries = max(self.l1_entries, l1_entries_of(size_bytes, self.cluster_bits))
+        if entries * 8 > LARGEST_TABLE_BYTES:
+            raise OverlayError(f"a disk of {readable_size(size_bytes)} is too large for a qcow2 file")
+        return replace(self, size_bytes=size_bytes, l1_entries=entries)
 
     def at(
         self,
@@ -131,6 +137,11 @@ def l1_entries_of(size_bytes: int, cluster_bits: int) -> int:
     return max(1, clusters_of(clusters_of(size_bytes, cluster_bits) * 8, cluster_bits))
 
 
+def _blocks_for(clusters: int, cluster_bits: int) -> int:
+    """How many refcount blocks so many clusters and the blocks themselves need."""
+    return -(-clusters // ((1 << cluster_bits - 1) - 1))
+
+
 def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BITS) -> bytes:
     """The bytes of a whole file that has nothing but a base.
 
@@ -145,20 +156,20 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
     cluster_bytes = 1 << cluster_bits
     entries = l1_entries_of(size_bytes, cluster_bits)
     l1_clusters = clusters_of(entries * 8, cluster_bits)
-    header = Header(cluster_bits, size_bytes, entries, 3 * cluster_bytes, cluster_bytes, 1, base)
+    blocks = _blocks_for(2 + l1_clusters, cluster_bits)
+    header = Header(cluster_bits, size_bytes, entries, (2 + blocks) * cluster_bytes, cluster_bytes, 1, base)
     head = header.packed()
     if len(base.encode()) > LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
         raise OverlayError(f"the path of a base, '{base}', is too long for a qcow2 file")
-    used = 3 + l1_clusters
-    if used > header.refcounts_per_block or entries * 8 > LARGEST_TABLE_BYTES:
-        raise OverlayError(f"a disk of {size_bytes} bytes is too large for a qcow2 file")
-    table = struct.pack(">Q", 2 * cluster_bytes)
-    counts = struct.pack(f">{used}H", *(1 for _ in range(used)))
+    if blocks > header.entries_per_table or entries * 8 > LARGEST_TABLE_BYTES:
+        raise OverlayError(f"a disk of {readable_size(size_bytes)} is too large for a qcow2 file")
+    table = struct.pack(f">{blocks}Q", *((2 + index) * cluster_bytes for index in range(blocks)))
+    counts = b"\0\1" * (2 + blocks + l1_clusters)
     return b"".join(
         (
             head.ljust(cluster_bytes, b"\0"),
             table.ljust(cluster_bytes, b"\0"),
-            counts.ljust(cluster_bytes, b"\0"),
+            counts.ljust(blocks * cluster_bytes, b"\0"),
             bytes(l1_clusters * cluster_bytes),
         )
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.qcow2 import Header
 
 MOST_TABLE_BYTES = 1 << 30
-"""Of L2 tables, and of refcount blocks; with clusters of 16 KiB, those of a disk of 2 TiB in full use."""
+"""Of L2 tables, and of refcount blocks; with clusters of 4 KiB, those of a disk of 512 GiB in full use."""
 MOST_LEAKS = 1 << 20
 """A VMM that is killed leaves some clusters that nothing refers to; more than these come from elsewhere."""
 _CHECK_HINT = (

@@ -152,7 +152,7 @@ class Planner:
         if self._touched(artifact) is None and artifact in self.store.stamps:
             return self.store.stamps[artifact].size if recorded is None else recorded
         file_bytes = self.store.size(artifact)
-        if file_bytes is None or self._holder((artifact,)):
+        if file_bytes is None or not self._exists(artifact) or self._holder((artifact,)):
             return file_bytes if recorded is None else recorded
         try:
             own_bytes = step.disk_bytes(self.view(), artifact)

@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.qcow2 import DEFAULT_CLUSTER_BITS
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1 << 20
-CLUSTER = 1 << 14
+CLUSTER = 1 << DEFAULT_CLUSTER_BITS
 ONLY_REFERENCE = 1 << 63
 L1_OFFSET, REFCOUNT_OFFSET = 40, 48
 """Where the header says where its tables are."""
@@ -191,7 +192,7 @@ def _dirty_and_counted_wrongly(root: Path) -> None:
 
 
 OTHERS = [
-    *(Other(f"clusters-of-{1 << bits}", converted(f"cluster_size={1 << bits}")) for bits in (9, 12, 16, 21)),
+    *(Other(f"clusters-of-{1 << bits}", converted(f"cluster_size={1 << bits}")) for bits in (9, 14, 16, 21)),
     Other("lazy-refcounts", converted("lazy_refcounts=on")),
     Other("zeroed-in-place", _as_guest("write -P 5 20M 200k", "write -z 20M 200k")),
     Other("dirty", with_number(72, 1)),
