@@ -37,13 +37,15 @@ def judge_found(situation: Situation, verdict: Verdict, *, is_unreadable: bool =
     """What is done about a recorded disk that was looked into: nothing, if that would fail.
 
     Of one that is only kept it matters whether it is another than was recorded: then it was cut, or swapped.
-    `is_unreadable`: what was found keeps its filesystem from being read, so its patch can't be kept either.
+    `is_unreadable`: what was found keeps its filesystem from being read, so its patch can't be kept either,
+    unless the disk is ours: that is made anew with its patch.
     """
     if not situation.found or situation.record is None or verdict.verb is Verb.REPLACE:
         return verdict
     is_other = any(reason.code is ReasonCode.BASE_UNKNOWN for reason in situation.found)
     resized = file_bytes(situation, situation.record) != _recorded_bytes(situation.record)
-    if verdict.verb is Verb.KEEP and not (is_other or resized or is_unreadable):
+    is_broken = is_other or resized or (is_unreadable and situation.modified())
+    if verdict.verb is Verb.KEEP and not is_broken:
         return verdict
     reasons = verdict.reasons if verdict.verb is Verb.BLOCKED else ()
     return Verdict(Verb.BLOCKED, (*reasons, *situation.found))
