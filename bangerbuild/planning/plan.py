@@ -90,6 +90,7 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
 
@@ -198,9 +199,16 @@ class Planner:
             fields=step_fields(step),
             inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
             sources={source.role: self._digest(step, source) for source in step.sources},
-            tools={f"bangerbuild {step.kind}": str(step.format)}
-            | {tool: self.host.version(tool) for tool in step.tools},
+            tools=self._tools(step),
         )
+
+    def _tools(self, step: Step) -> Mapping[str, str]:
+        """The versions that count for a step: one table for all steps that name the same."""
+        what = step.kind, step.format, tuple(step.tools)
+        if what not in self.tools:
+            versions = {tool: self.host.version(tool) for tool in step.tools}
+            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+        return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
@@ -304,7 +312,7 @@ class Planner:
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
-        if not (self.previews and action.step.changes and action.pending):
+        if not (self.previews and action.pending):
             return action
         try:
             return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))

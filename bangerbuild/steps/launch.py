@@ -180,4 +180,4 @@ class Launch(Unopened):
         )
 
     def _relative(self, artifact: str) -> str:
-        return posixpath.relpath(artifact, self._directory)
+        return posixpath.relpath(f"/{artifact}", f"/{self._directory}")
