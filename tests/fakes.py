@@ -77,6 +77,9 @@ class FakeStep:
             return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, reasons)
         return Verdict(Verb.KEEP)
 
+    def disk_bytes(self, view: View, artifact: str) -> int | None:  # noqa: ARG002  # the file's
+        return None
+
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
         return self.found
 

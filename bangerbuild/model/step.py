@@ -74,6 +74,14 @@ class Step(Protocol):
             BangerError: it can't be read; then nothing is known to differ.
         """
 
+    def disk_bytes(self, view: View, artifact: str) -> int | None:  # noqa: ARG002
+        """The size of the disk in a file, where that is not the file's; nobody has it open.
+
+        Raises:
+            BangerError: it can't be told.
+        """
+        return None
+
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """What an `update` would change inside the guest; reads, never writes.
 

@@ -10,7 +10,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError
@@ -100,7 +100,7 @@ class Planner:
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
         artifacts = self.artifacts(step, record, wanted)
-        file_bytes = self._file_bytes(step, artifacts)
+        file_bytes = self._file_bytes(step, artifacts, record)
         resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
         disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
         looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
@@ -145,13 +145,21 @@ class Planner:
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
-    def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
-        """The size of a disk: of one that nobody has touched, or that is gone, that of its stamp."""
+    def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
+        """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
         if not step.exclusive or step.changes or not artifacts:
             return None
-        if self._touched(artifacts[0]) is None and artifacts[0] in self.store.stamps:
-            return self.store.stamps[artifacts[0]].size
-        return self.store.size(artifacts[0])
+        artifact, recorded = artifacts[0], cast("int | None", record and record.facts.get("file_bytes"))
+        if self._touched(artifact) is None and artifact in self.store.stamps:
+            return self.store.stamps[artifact].size if recorded is None else recorded
+        file_bytes = self.store.size(artifact)
+        if file_bytes is None or not self._exists(artifact) or self._holder((artifact,)):
+            return file_bytes if recorded is None else recorded
+        try:
+            own_bytes = step.disk_bytes(self.view(), artifact)
+        except BangerError:
+            own_bytes = recorded
+        return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
         if artifact not in self.statuses:
