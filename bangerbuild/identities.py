@@ -14,7 +14,8 @@ _AT = re.compile("@|%40")
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _NO_SERVER = re.compile("(?i:file:///)")
 _QUERY = re.compile("[?#].*", re.DOTALL)
-_NO_DIGEST = re.compile("(?:@|%40)(?!sha(?:256|512):)")
+_NO_DIGEST = re.compile(r"(?:@|%40)(?!sha[0-9]+:|[A-Za-z0-9+._-]+:[0-9A-Fa-f]{32}|[0-9]+(?![\w.:/-]))")
+"""Behind the other '@' stand the digest of an image, or its number in an archive."""
 _IN_TEXT = re.compile(r"""\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+|['"](?=[^'":/@]{1,200}:(?!/))""")
 """The beginning of an address, or of a quoted 'user:password@host'."""
 _WORD = re.compile(r"\S+")
