@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 NO_XATTR = (EA_NO_SPACE, MISSING_EA_FEATURE)
 """The codes of attributes that a filesystem can't hold."""
+_LOST_AND_FOUND = "lost+found"
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _F = TypeVar("_F", bound="Filesystem")
@@ -148,10 +149,15 @@ class Filesystem(FileReader):
         self._handle.set_label(label.encode())
 
     def label_with(self, labels: Labels | None) -> None:
-        """Give what is written from now on a label each, and this disk's root one if it has none."""
+        """Give what is written from now on a label each, and what mke2fs made here if that has none."""
         self._labels = labels
-        if labels is not None and self.place.mount_point != "/":
-            self._label_unlabelled(self.nodes.root, self.place.mount_point)
+        top = self.place.mount_point
+        if labels is not None and top != "/":
+            self._label_unlabelled(self.nodes.root, top)
+            lost = f"{top}/{_LOST_AND_FOUND}"
+            found = None if lost in self.place.others else self.stat(lost, follow=False)
+            if found is not None:
+                self._label_unlabelled(found.ino, lost)
 
     def _label_unlabelled(self, ino: int, path: str) -> None:
         if self._labels is not None:

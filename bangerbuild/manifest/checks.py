@@ -42,7 +42,7 @@ def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
 
 def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], findings: Findings) -> None:
     """Every VM names an image that there is, in whichever file."""
-    known = [name for document in documents for name in document.names["image"]]
+    known = dict.fromkeys(name for document in documents for name in document.names["image"])
     for vm in vms:
         name = vm.get("image", None)
         if name is None and not vm.is_refused():

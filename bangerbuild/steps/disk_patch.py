@@ -136,8 +136,10 @@ class DiskPatch(StepKind, ABC):
                 wanted = self.wanted(now, trees.paths)
                 lines = self._before(disk, view)
                 entries = patching.synced(self, now, trees, _ignore, view.epoch)
-                known = lines if is_untouched else {}
-                diffs = tuple(differences.differences(disk, wanted.changes, entries, known))
+                changed = differences.differences(
+                    disk, wanted.changes, entries, lines, is_untouched=is_untouched
+                )
+                diffs = tuple(changed)
                 base = image if "base" in view.facts(self.changes) else None
                 gone = self._preview_undeclared(disk, base, lines, wanted, trees.paths)
                 return Preview(diffs + gone.diffs, gone.reasons)
@@ -179,8 +181,14 @@ class DiskPatch(StepKind, ABC):
         return Recovered(artifacts, self._facts, written=lines)
 
     @override
-    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system
-        return ()
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        trees = patching.trees(view, self.file_syncs)
+        left_out = patching.left_out(self.file_syncs, trees)
+        return (*self._guest_warnings(view, trees.paths, is_new=is_new), *left_out)
+
+    def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002
+        """Those of `wanted`, and of what is done once, as far as they are known before."""
+        return defaults.own_warnings(self, synced)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

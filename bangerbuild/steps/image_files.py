@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.epoch import Epoch
-    from bangerbuild.model import Json, Source, Workspace
+    from bangerbuild.model import Json, Source, View, Workspace
     from bangerbuild.sources.source import AddedEdits
     from bangerbuild.tree import GuestChange
 
@@ -91,6 +91,11 @@ def _added(files: Files, added: AddedEdits, view: views.ImageView, written: str)
 
 def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange]:
     return (change for change in edits.changes if normal(change.path) not in taken)
+
+
+def warnings(files: Files, view: View) -> tuple[str, ...]:
+    """What `write` will warn of, as far as it is known before."""
+    return tuple(patching.left_out(files.file_syncs, patching.trees(view, files.file_syncs)))
 
 
 def writes(files: Files, added: AddedEdits) -> bool:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import ImageSource
 
 
@@ -73,6 +73,10 @@ class ImageRootfs(Unopened):
     @override
     def judge(self, situation: Situation) -> Verdict:
         return images.judge(situation)
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        return image_files.warnings(self.files, view)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

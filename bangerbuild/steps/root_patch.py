@@ -150,14 +150,13 @@ class RootPatch(DiskPatch):
         workspace.wrote(lines)
 
     @override
-    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
-        """Those about the image, if that is made already."""
+    def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:
+        """Those about the image too, if that is made already."""
         artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
         if artifact is None or not view.path(artifact).is_file():
-            return ()
+            return super()._guest_warnings(view, synced, is_new=is_new)
         disk_format = formats.named(self.root_format) if is_new else disks.stored(view, self.changes)[0]
         now = _on_drives(view, artifact, disk_format)
-        synced = patching.trees(view, self.file_syncs).paths
         identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
         of_kernel = guest_kernel.warnings(view, self.boot, disk_format, now)
         return (*identity.warnings, *self.wanted(now, synced).warnings, *of_kernel)

@@ -191,6 +191,7 @@ ALL = {
         drilled("build"),
         drilled("patch"),
         drilled("grow"),
+        replace(drilled("qcow2"), states=20),
         replace(drilled("grow", shares=True), name="grow-shared", states=20),
         Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
         Scene("overlay", prepare_overlay, states=25),

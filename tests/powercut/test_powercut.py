@@ -84,6 +84,12 @@ class TestGrowShared(Cut):
     scene = "grow-shared"
 
 
+class TestQcow2(Cut):
+    """A qcow2 root that its guest has written to grows and is patched in place."""
+
+    scene = "qcow2"
+
+
 class TestReplace(Cut):
     """One root is made anew on purpose, and another for a new base."""
 
