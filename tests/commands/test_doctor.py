@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,6 +13,9 @@ from bangerbuild.errors import LibraryError, ToolError
 from bangerbuild.host import process
 from bangerbuild.planning import host
 from bangerbuild.running import kvm
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOUND = Finding("e2fsprogs", "1.47.0", needed=True, purpose="makes and checks ext4")
 LACKING = Finding(
