@@ -1,4 +1,4 @@
-"""What `boot` costs until the VMM is executed with nothing to build, and until sshd answers; beside QEMU by hand.
+"""What `boot` costs: until the VMM is executed with nothing to build, and until sshd answers.
 
 For the first the VMM is a script that notes the time. For the second the same guest, a Debian without KVM, is
 started by `boot -d --wait` and by the command line that a user would write, in turn.
@@ -23,6 +23,7 @@ from bench.nothing import OURS, kernel
 from tests.boot.debian import BOOTABLE, tarball
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ROUNDS = 11
@@ -96,7 +97,7 @@ def until_executed(directory: Path) -> None:
 
 def stop(directory: Path) -> None:
     """Kill the VM."""
-    command = [OURS, "stop", "web", "--kill"]
+    command: list[str | Path] = [OURS, "stop", "web", "--kill"]
     subprocess.run(command, cwd=directory, env=INSTALLED, check=True, stdout=subprocess.DEVNULL)
 
 
@@ -105,7 +106,7 @@ def until_ssh(directory: Path) -> None:
     (directory / "bookworm.tar").symlink_to(tarball(BOOTABLE))
     (directory / "vm.toml").write_text(DEBIAN)
     timed([OURS, "apply", "-q"], directory)
-    sides = {
+    sides: dict[str, Callable[[], float]] = {
         "bangerbuild boot -d --wait": partial(ours, directory),
         "QEMU by hand": partial(by_hand, directory),
     }
