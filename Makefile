@@ -8,7 +8,7 @@ SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/tes
 
 FUZZ_EXAMPLES ?= 20000
 
-BENCH := nothing vms tarball crowded digest overlay formats work_disk
+BENCH := nothing boot vms tarball crowded digest overlay formats work_disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut torture fuzz bench clean
@@ -16,7 +16,7 @@ BENCH := nothing vms tarball crowded digest overlay formats work_disk
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-demo: ## build a VM from examples/vms/demo and show each command with its output (under a minute)
+demo: ## build and boot a VM from examples/vms/demo and show each command with its output (under two minutes)
 	@tools/setup demo
 	@tools/demo
 
