@@ -4,12 +4,12 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	content drills hostile powercut
+	boot/test_network_managers.py boot/test_openrc.py boot/test_running.py boot/test_selinux.py content drills hostile powercut torture
 
-BENCH := nothing boot vms tarball crowded digest overlay work_disk
+BENCH := nothing boot vms tarball crowded digest overlay formats work_disk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check powercut bench clean
+.PHONY: help demo test quick check powercut torture bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -36,6 +36,10 @@ check:
 powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
 	@tools/setup test
 	$(BIN)/python -m tests.powercut
+
+torture: ## ten minutes of commands on one store at once, killed, stopped and interrupted, while guests write
+	@tools/setup test
+	$(BIN)/python -m tests.torture
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test

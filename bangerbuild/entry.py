@@ -26,10 +26,22 @@ def main() -> None:
         os._exit(output.EXIT_INTERRUPTED)
     code = 0
     if not is_answered:
-        from bangerbuild import cli  # noqa: PLC0415  # click is what the fast answer does without
-
-        code = cli.run(started)
+        code = _run_command_line(started)
     os._exit(code)  # all is written; taking the interpreter apart takes 3 ms, and 0.1 s after a thousand VMs
+
+
+def _run_command_line(started: Again | None) -> int:
+    try:
+        from bangerbuild import cli  # noqa: PLC0415  # click is what the fast answer does without
+    except (MemoryError, OSError, ImportError) as err:
+        from bangerbuild import shortages  # noqa: PLC0415
+
+        shortage = shortages.find(err)
+        if shortage is None:
+            raise
+        sys.stderr.write(f"error: {shortage.brief}\n  hint: {shortage.hint}\n")
+        return 1
+    return cli.run(started)
 
 
 def _started() -> Again | None:

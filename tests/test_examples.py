@@ -109,6 +109,7 @@ def test_there_are_examples() -> None:
         "container",
         "debian-web",
         "demo",
+        "overlay",
         "packages",
         "two-vms",
     }

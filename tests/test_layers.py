@@ -23,17 +23,19 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "running", "uptodate"},
+    "entry": {"cli", "running", "shortages", "uptodate"},
     "cli": {
         "commands",
         "errors",
         "graph",
+        "identities",
         "launch",
         "manifest",
         "model",
         "pipeline",
         "report",
         "resolving",
+        "shortages",
         "running",
         "sources",
         "store",
@@ -77,13 +79,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "report": {"errors", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},
-    "execute": {"disk", "epoch", "errors", "formats", "host", "model", "store"},
+    "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},
     "graph": {"errors", "model"},
-    "store": {"disk", "errors", "host", "model"},
+    "store": {"disk", "errors", "host", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
-    "sources": {"disk", "errors", "fetch", "formats", "host", "kernel", "model", "tree"},
+    "sources": {"disk", "errors", "fetch", "formats", "host", "identities", "kernel", "model", "tree"},
     "steps": {
         "declared",
         "disk",
@@ -103,7 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"disk", "errors", "formats", "tree"},
     "launch": {"declared", "disk"},
     "formats": {"errors", "host", "modes", "tree"},
-    "fetch": {"errors", "formats", "host"},
+    "fetch": {"errors", "formats", "host", "identities"},
     "disk": {"errors", "formats", "host", "tree"},
     "host": {"errors"},
     # values
@@ -112,7 +114,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "declared": {"model", "modes", "sources"},
     "model": {"epoch", "errors", "formats"},
     "tree": set(),
-    "errors": set(),
+    "errors": {"identities", "shortages"},
+    "identities": set(),
+    "shortages": set(),
 }
 
 HOMES = {
@@ -125,7 +129,7 @@ HOMES = {
     "sqlite3": {"store"},
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
-    "tomllib": {"resolving.lockfile", "manifest"},
+    "tomllib": {"host.toml"},
     "lz4": {"kernel.lz4"},
     "urllib3": {"fetch.connection"},
     "zstandard": {"formats.compression"},

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import __version__, report
+from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import images, locking, machines, options, output, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
@@ -81,7 +81,21 @@ def _guarded(started: Again | None) -> int:
     except (KeyboardInterrupt, click.Abort):
         output.say_interrupted()
         return EXIT_INTERRUPTED
+    except (OSError, MemoryError, RuntimeError, ImportError) as err:
+        output.say(report.error_lines(_host_error(err)))
+        return EXIT_FAILED
     return int(code or 0)
+
+
+def _host_error(err: Exception) -> BangerError:
+    """The error of a host that lacks what the program needs; any other is a bug, and raised."""
+    shortage = shortages.find(err)
+    if shortage is not None:
+        return BangerError(shortage.brief, hint=shortage.hint)
+    if not isinstance(err, OSError):
+        raise err
+    place = f"'{err.filename}': " if err.filename else ""
+    return BangerError(f"{place}{(err.strerror or str(err)).lower()}")
 
 
 def _usage_lines(err: click.ClickException) -> Iterator[str]:
