@@ -4,7 +4,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	boot/test_network_managers.py boot/test_openrc.py boot/test_selinux.py content drills hostile powercut torture
+	boot/test_network_managers.py boot/test_openrc.py boot/test_running.py boot/test_selinux.py boot/test_overlay_roots.py \
+	cli/test_machines.py content drills fuzz hostile powercut torture
 
 FUZZ_EXAMPLES ?= 20000
 
