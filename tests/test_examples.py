@@ -105,6 +105,7 @@ def test_there_are_examples() -> None:
         "debian-web",
         "demo",
         "packages",
+        "root-formats",
         "two-vms",
     }
 
