@@ -4,10 +4,10 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	boot/test_root_formats.py \
-	boot/test_network_managers.py boot/test_openrc.py boot/test_selinux.py content drills hostile powercut torture
+	boot/test_network_managers.py boot/test_openrc.py boot/test_root_formats.py boot/test_selinux.py \
+	content drills hostile powercut torture
 
-BENCH := nothing vms tarball crowded digest overlay formats work_disk
+BENCH := nothing vms tarball crowded digest overlay formats clusters work_disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut torture bench clean

@@ -32,7 +32,7 @@ ROOTS = {"thin": "root.qcow2", "whole": "root.ext4"}
 """The VMs of it, but for the one whose root tests/boot/test_attach.py sets up in a guest."""
 QUESTIONS = {
     "hostname": "hostname",
-    "size": "df -m / | tail -n 1",
+    "size": "sh -c 'df -m / | tail -n 1'",
     "written": "sh -c 'echo by its guest >/var/log/written && sync && cat /var/log/written'",
 }
 
