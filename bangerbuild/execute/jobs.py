@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, BangerError, StoreError
 from bangerbuild.store import Staged
 
@@ -53,6 +54,8 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
     """The inputs that are pending in this plan, also pending inputs of kept ones that are made again."""
     yield from (step_id for step_id in action.step.waits_for if actions[step_id].pending)
     for step_id in action.step.inputs:
+        if step_id in action.stand_ins:
+            continue
         source = actions[step_id]
         if source.pending:
             yield step_id
@@ -119,10 +122,24 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
             if template:
                 workspace.offer(template, job.actions)
         workspace.stamp()
-    except (BangerError, OSError) as err:
+    except (BangerError, OSError, MemoryError, RuntimeError) as err:
         finished.seconds[current.id] = time.monotonic() - begun
-        finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
+        finished.fail(current, _deliberate(err, workspace))
     return finished
+
+
+def _deliberate(err: Exception, workspace: JobWorkspace) -> BangerError:
+    """The error of a step as a BangerError; what tells of no shortage of the host is a bug, and raised."""
+    if isinstance(err, BangerError):
+        return err
+    if isinstance(err, OSError):
+        return _from_os_error(err, workspace)
+    shortage = shortages.find(err)
+    if shortage is None:
+        raise err
+    error = StoreError(shortage.brief, hint=shortage.hint)
+    error.__cause__ = err
+    return error
 
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:

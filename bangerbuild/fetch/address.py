@@ -1,24 +1,16 @@
-"""URLs: which ones can be fetched, and how they are shown without passwords and tokens."""
+"""URLs: which ones can be fetched."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from bangerbuild.errors import FetchError
+from bangerbuild.identities import shown
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
-
-_REST = re.compile(r"\?[^#]+")
-_IDENTITY = re.compile("(?<=//)[^/]*@")
-
-
-def shown(url: str) -> str:
-    """A URL for a message: without user name, password and query."""
-    return _REST.sub("?…", _IDENTITY.sub("", url).partition("#")[0])  # a password may hold a "#"
 
 
 def parse(url: str) -> SplitResult:

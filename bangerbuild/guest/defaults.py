@@ -177,7 +177,8 @@ def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> Guest
 
 def _devices(vm: Declared, view: GuestView) -> Devices:
     labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
-    return Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
+    root = view.root_devices()
+    return Devices(root.tags | labels, disks=root.count + len(labels), mounts_root=root.is_mounted)
 
 
 def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:

@@ -115,16 +115,16 @@ def _problems(document: ManifestFile, error: ValidationError) -> Iterator[Proble
     instance: Any = error.instance
     if error.validator == "additionalProperties":
         for name in _unknown(instance, shape):
-            document.refused.add((*place.key, name))
+            document.refuse((*place.key, name))
             yield _unknown_key(place / name, name, shape)
     elif error.validator == "required":
-        document.refused.add(place.key)
+        document.refuse(place.key)
         misspelt = {nearest(name, shape["properties"]) for name in _unknown(instance, shape)}
         for name in shape["required"]:
             if name not in instance and name not in misspelt:  # of those the hint of an unknown key tells
                 yield place.problem(f"'{name}' is missing")
     else:
-        document.refused.add(place.key)
+        document.refuse(place.key)
         yield place.problem(f"{_subject(place.key)} is {quoted(instance)}: give {_expected(shape)}")
 
 

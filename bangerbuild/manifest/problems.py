@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 _QUOTED_LENGTH = 60
+_COMPARED_LENGTH = 200
+_COMPARED_NAMES = 1000
 
 
 class InvalidValueError(ValueError):
@@ -55,8 +57,14 @@ def near(word: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word is near enough to that it may be meant."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.7)), None)
+    """The known name that a word is near enough to that it may be meant.
+
+    Long words and many names are not compared: that takes time, for every problem of a manifest.
+    """
+    names = list(known)
+    if len(word) > _COMPARED_LENGTH or len(names) > _COMPARED_NAMES:
+        return None
+    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.7)), None)
 
 
 def quoted(value: object) -> str:

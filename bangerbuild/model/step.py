@@ -46,6 +46,14 @@ class Step(Protocol):
         return ()
 
     @property
+    def from_base(self) -> tuple[str, ...]:
+        """Ids of inputs that go with the image that the step's first input stands on.
+
+        That image need not be the one of today; see `planning/stand_ins.py`.
+        """
+        return ()
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
 

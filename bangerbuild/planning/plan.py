@@ -28,6 +28,7 @@ from bangerbuild.model import (
 )
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
+from bangerbuild.planning.stand_ins import StandIns, unknown
 
 if TYPE_CHECKING:
     import os
@@ -93,9 +94,14 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    stand_ins: StandIns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stand_ins = StandIns(self.store)
 
     def action(self, step: Step) -> Action:
         """What is to be done about a step."""
+        stand_ins = self.stand_ins.of_step(step, self.actions)
         wanted = self.wanted(step)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
@@ -115,7 +121,10 @@ class Planner:
             found=disk.found,
         )
         verdict = self._verdict(step, situation, disk)
+        if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
+            verdict = Verdict(Verb.BLOCKED, lacking)
         action = self._decided(step, wanted, situation, verdict, disk.holder)
+        action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
@@ -194,10 +203,14 @@ class Planner:
         return Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
 
     def _recipe(self, step: Step) -> Recipe:
+        stand_ins = self.stand_ins.of_step(step, self.actions)
         return Recipe(
             kind=step.kind,
             fields=step_fields(step),
-            inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
+            inputs={
+                step_id: (stand_ins.get(step_id) or self.actions[step_id]).fingerprint
+                for step_id in step.inputs
+            },
             sources={source.role: self._digest(step, source) for source in step.sources},
             tools=self._tools(step),
         )

@@ -14,9 +14,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.host import observed
+from bangerbuild.identities import kept, shown
 from bangerbuild.model import Source
 from bangerbuild.tree import GuestEdits
 
@@ -318,10 +318,22 @@ def without_secrets(text: str) -> str:
     return shown(text) if "://" in text else text
 
 
+def kept_words(words: LockWords) -> dict[str, str | list[str]]:
+    """What a source asks for as a file may keep it: addresses without user names and passwords."""
+    return {
+        key: _kept(word) if isinstance(word, str) else [_kept(item) for item in word]
+        for key, word in words.items()
+    }
+
+
+def _kept(word: str) -> str:
+    return kept(word) if "://" in word else word
+
+
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:
     """The lock file's entry for what a source asks for, and what it turned out to be."""
     known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
-    return {**words, **{key: value for key, value in known.items() if value is not None}}
+    return {**kept_words(words), **{key: value for key, value in known.items() if value is not None}}
 
 
 def pin_facts(source: DeclaredSource, context: OpenContext) -> dict[str, Json]:

@@ -277,11 +277,11 @@ class DiskPatch(StepKind, ABC):
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
         return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
+    def guest_now(self, image: GuestView, disk: OpenedDisk) -> GuestView:
         """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
 
-    def _image_view(self, view: View, disk: OpenedDisk) -> views.ImageView:
+    def _image_view(self, view: View, disk: OpenedDisk) -> GuestView:
         """The image that the guest stands on; the disk itself where none has to be read."""
         artifact = self.image_artifact(view)
         return disks.shared_view(view, artifact) if artifact else views.ImageView(disk)
@@ -297,14 +297,14 @@ class DiskPatch(StepKind, ABC):
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
 
-    def __init__(self, image: views.ImageView, disk: OpenedDisk) -> None:
+    def __init__(self, image: GuestView, disk: OpenedDisk) -> None:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
         self.names = image.names
         self.link = image.link
         self.once = image.once
-        self.filesystem_tags = image.filesystem_tags
+        self.root_devices = image.root_devices
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:

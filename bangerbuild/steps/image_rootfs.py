@@ -40,11 +40,14 @@ class ImageRootfs(Unopened):
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image."""
         for image in manifest.images.values():
-            yield cls(image.name, image.rootfs, Files(image.files, image.file_syncs))
+            files = Files(image.files, image.file_syncs, overlay_init=image.overlay_init)
+            yield cls(image.name, image.rootfs, files)
 
     @property
     @override
     def format(self) -> int:
+        if self.files.overlay_init:
+            return 4
         return 2 if self.files == image_files.NONE else 3
 
     @property

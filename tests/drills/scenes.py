@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from tests.drills.running import Runner
 
 APPLY = ("apply", "-j1")
@@ -303,7 +304,7 @@ def base_of(project: Path, disk: str) -> Path:
     return top / str(store.read(top).records[f"vm.{vm}.root"].facts["base"])
 
 
-def write_as_guest(disk: Filesystem, *, is_root: bool) -> None:
+def write_as_guest(disk: OpenedDisk, *, is_root: bool) -> None:
     """Write what a guest leaves on a disk that is its own."""
     edited = {"/etc/app.conf": EDITED, "/etc/machine-id": OWN_ID} if is_root else {}
     for path, node in {**SENTINEL, **edited}.items():

@@ -15,6 +15,7 @@ import pytest
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.launch import cloud_hypervisor
 from bangerbuild.launch.machine import Machine
+from bangerbuild.launch.session import Session
 from tests.launch.running import Directory
 from tests.launch.samples import IMAGE, PLAIN, PLAIN_BOOT, WEB, WEB_BOOT
 
@@ -125,6 +126,22 @@ def test_a_snapshot_root_that_is_not_attached_is_said_so(tmp_path: Path) -> None
     started = store.run(script, program="cloud-hypervisor", cwd=tmp_path)
     assert (started.code, started.argv) == (1, ())
     assert started.stderr == "cloud-hypervisor.sh: there is no root.dev: run attach.sh first, as root\n"
+
+
+def test_boot_starts_the_machine_of_the_script(tmp_path: Path) -> None:
+    """Options as version 53 parses them (cloud-hypervisor/src/main.rs, vmm/src/config.rs)."""
+    store = Directory.make(tmp_path)
+    script = store.write("cloud-hypervisor.sh", cloud_hypervisor.script(WEB, WEB_BOOT))
+    by_script = store.run(script, program="cloud-hypervisor", cwd=tmp_path).argv
+    session = Session(kvm=True, network="tap")
+    by_boot = [word for option in cloud_hypervisor.arguments(WEB, WEB_BOOT, session) for word in option]
+    assert set(by_script) - set(by_boot) == {"tty"}
+    assert set(by_boot) - set(by_script) == {"file=run/console.log", "--api-socket", "path=run/api.sock"}
+
+
+def test_on_a_terminal_the_console_is_that_terminal() -> None:
+    session = Session(kvm=True, network="none", attached=True)
+    assert ("--serial", "tty") in list(cloud_hypervisor.arguments(WEB, WEB_BOOT, session))
 
 
 def options_of(machine: Machine) -> dict[str, list[str]]:

@@ -15,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from bangerbuild.launch import firecracker
+from bangerbuild.launch.session import Session
 from tests.launch.samples import PLAIN, PLAIN_BOOT, WEB, WEB_BOOT
 
 if TYPE_CHECKING:
@@ -146,6 +147,18 @@ def test_the_table_of_the_api_refuses_what_firecracker_would() -> None:
     document["drives"][0]["image_type"] = "raw"
     with pytest.raises(ValidationError):
         Draft202012Validator(CONFIG).validate(document)
+
+
+def test_boot_writes_the_same_configuration_where_it_uses_the_tap_device() -> None:
+    session = Session(kvm=True, network="tap")
+    assert firecracker.session_files(WEB, WEB_BOOT, session) == {
+        "firecracker.json": firecracker.config(WEB, WEB_BOOT)
+    }
+
+
+def test_boot_names_the_socket_of_the_api_and_its_configuration() -> None:
+    options = list(firecracker.arguments(WEB, WEB_BOOT, Session(kvm=True, network="tap")))
+    assert options == [("--api-sock", "run/api.sock"), ("--config-file", "run/firecracker.json"), ()]
 
 
 def test_what_only_says_why_not_is_no_machine_to_firecracker() -> None:

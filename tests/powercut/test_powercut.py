@@ -72,6 +72,12 @@ class TestGrowOnly(Cut):
     scene = "grow-only"
 
 
+class TestOverlay(Cut):
+    """A root that its guest joins with its image grows and is patched."""
+
+    scene = "overlay"
+
+
 class TestGrowShared(Cut):
     """They grow in copies that share their blocks, as on XFS and btrfs."""
 
