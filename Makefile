@@ -4,12 +4,12 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	boot/test_network_managers.py boot/test_openrc.py boot/test_running.py boot/test_selinux.py boot/test_overlay_roots.py \
+	boot/test_network_managers.py boot/test_openrc.py boot/test_overlay.py boot/test_root_formats.py boot/test_running.py boot/test_selinux.py \
 	cli/test_machines.py content drills fuzz hostile powercut torture
 
 FUZZ_EXAMPLES ?= 20000
 
-BENCH := nothing boot vms tarball crowded digest overlay formats work_disk
+BENCH := nothing boot vms tarball crowded digest overlay formats clusters work_disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut torture fuzz bench clean

@@ -111,6 +111,7 @@ def test_there_are_examples() -> None:
         "demo",
         "overlay",
         "packages",
+        "root-formats",
         "two-vms",
     }
 
