@@ -38,7 +38,7 @@ guest = "/opt/tree"
 
 [image.a]
 kernel = {{ url = "https://example.org/vmlinuz", sha256 = "{"0" * 64}" }}
-rootfs = {{ ext4 = "disk.ext4" }}
+rootfs = {{ ext4 = "disk.ext4", overlay_init = true }}
 [image.b]
 rootfs = {{ oci = "docker://registry.example/name:tag", platform = "linux/amd64", entrypoint = "/init" }}
 [image.c]

@@ -17,10 +17,11 @@ from bangerbuild.model.artifacts import (
     is_image_directory,
     named_image_directories,
 )
+from bangerbuild.planning import stand_ins
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from bangerbuild.store import Store
@@ -51,7 +52,8 @@ def dependents(store: Store, *, apart: Collection[str] = ()) -> dict[str, list[D
         StoreError: a launch file can't be read, so that nothing can be said.
     """
     needed: dict[str, list[Dependent]] = {}
-    for directory, who in (*_roots(store, apart), *_launch_files(store, apart)):
+    roots = tuple(_roots(store, apart))
+    for directory, who in (*roots, *_taken_out(store, roots), *_launch_files(store, apart)):
         known = needed.setdefault(directory, [])
         if who not in known:
             known.append(who)
@@ -64,6 +66,20 @@ def _roots(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependen
         standing = (artifact for artifact in record.artifacts if artifact not in apart)
         if directory and any(map(store.exists, standing)):
             yield directory, StepId(record.step_id)
+
+
+def _taken_out(store: Store, roots: Iterable[tuple[str, Dependent]]) -> Iterator[tuple[str, Dependent]]:
+    """What was taken out of an image that roots stand on, and that has a newer one: they start with it."""
+    standing: dict[str, list[Dependent]] = {}
+    for directory, who in roots:
+        standing.setdefault(directory, []).append(who)
+    for (step_id, image), records in stand_ins.taken_out(store.records).items():
+        last = store.records.get(step_id)
+        if image not in standing or (last is not None and stand_ins.rootfs_of(last) == image):
+            continue
+        artifacts = (ArtifactPath(artifact) for record in records for artifact in record.artifacts)
+        for own in sorted({artifact.directory for artifact in artifacts}):
+            yield from ((own, who) for who in standing[image])
 
 
 def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependent]]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import readable_size
+from bangerbuild.errors import BangerError, readable_size
 from bangerbuild.model import StepId, Verb
 from bangerbuild.model.artifacts import VM_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
@@ -103,21 +103,34 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:
     record = store.records.get(step_id)
-    base, size_bytes = (record.facts.get(key) if record else None for key in ("base", "size_bytes"))
-    path = store.path / artifact
+    facts = record.facts if record else {}
+    base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)
+    is_used = may_be_used and in_use.holder(path) is not None
     return ArtifactStatus(
         artifact,
         step_id,
         state,
-        found.st_size if size_bytes is None else cast("int", size_bytes),
+        _size_bytes(path, facts, found.st_size, is_used=is_used),
         found.st_blocks * 512,
         str(base) if base is not None else None,
-        may_be_used and in_use.holder(path) is not None,
+        is_used,
     )
+
+
+def _size_bytes(path: Path, facts: Mapping[str, Json], file_bytes: int, *, is_used: bool) -> int:
+    """The size of an artifact, of a disk as the manifest's `size` counts it; one in use is not opened."""
+    if "format" not in facts:
+        return file_bytes
+    if is_used:
+        return cast("int", facts.get("file_bytes", file_bytes))
+    try:
+        return formats.named(str(facts["format"])).size_of(path)
+    except BangerError:  # the plan says what is wrong with it
+        return file_bytes
 
 
 def by_half(store: Path) -> list[str]:

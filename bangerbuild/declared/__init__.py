@@ -38,6 +38,8 @@ class Image:
     files: tuple[InlineFile, ...] = ()
     """Written into the root filesystem itself."""
     file_syncs: tuple[FileSync, ...] = ()
+    overlay_init: bool = False
+    """Whether its root filesystem gets the init that joins it with a VM's overlay root."""
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,10 @@ class Geometry:
     """The least number of inodes; None: one for every 16 KiB."""
     label: str = ""
     """At most 16 bytes."""
+    journal_mib: int | None = None
+    """The size of the journal; None: as mke2fs has it."""
+    most_bytes: int | None = None
+    """The size to which it can grow without moving what lies in it; None: a thousand times its own."""
 
 
 def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> Command:
@@ -81,6 +85,7 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
         "lazy_itable_init=0",
         "lazy_journal_init=0",
         "root_owner=0:0",
+        *((f"resize={geometry.most_bytes // BLOCK_BYTES}",) if geometry.most_bytes else ()),
     )
     return _on(
         path,
@@ -91,6 +96,7 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
             *("-U", str(name_uuid(fingerprint, "filesystem"))),
             *("-E", ",".join(extended)),
             *(("-L", geometry.label) if geometry.label else ()),
+            *(("-J", f"size={geometry.journal_mib}") if geometry.journal_mib else ()),
             *(("-N", str(geometry.inodes)) if geometry.inodes is not None else ("-i", "16384")),
             _FILE,
             str(geometry.size_bytes // BLOCK_BYTES),

@@ -54,6 +54,8 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
     """The inputs that are pending in this plan, also pending inputs of kept ones that are made again."""
     yield from (step_id for step_id in action.step.waits_for if actions[step_id].pending)
     for step_id in action.step.inputs:
+        if step_id in action.stand_ins:
+            continue
         source = actions[step_id]
         if source.pending:
             yield step_id

@@ -225,7 +225,8 @@ class JobWorkspace(Workspace):
 
     @override
     def artifacts(self, step_id: str) -> tuple[str, ...]:
-        return self._actions[step_id].artifacts
+        stand_in = self._action.stand_ins.get(step_id)
+        return stand_in.artifacts if stand_in else self._actions[step_id].artifacts
 
     @override
     def path(self, artifact: str) -> Path:

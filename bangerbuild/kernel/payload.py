@@ -72,6 +72,16 @@ def pieces_of(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
+def decompressed_pieces(data: bytes) -> Iterator[bytes]:
+    """What is compressed in one of the ways that a kernel knows, in pieces, up to LIMIT_BYTES.
+
+    Raises:
+        FormatError: its compression is unknown, or it exceeds the limit.
+        CompressionError: it is damaged or cut short.
+    """
+    return limited(_reader(data)(data))
+
+
 def _reader(payload: bytes) -> Callable[[bytes], Iterator[bytes]]:
     for magic, name, read in _COMPRESSORS:
         if payload.startswith(magic):

@@ -57,6 +57,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     if reader.has_read_all:
         checks.check_images([merged for merged, _ in vms], documents, findings)
         check_derived(found_images, documents, findings)
+    checks.check_roots(vms, found_images, findings)
     checks.check_unique(vms, findings)
     directory = _store(documents, store, findings)
     if findings.problems:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import formats
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.problems import Findings, near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from bangerbuild.declared import VM
+    from bangerbuild.declared import VM, Image
     from bangerbuild.manifest.merge import MergedVM
 
 _SHOWN_VMS = 3
@@ -49,6 +50,31 @@ def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], fin
         elif name is not None and name not in known:
             hint = near(name, known) or f"define it in [image.{name}]"
             findings.add(vm.place("image"), f"unknown image '{name}'", hint)
+
+
+def check_roots(
+    pairs: Sequence[tuple[MergedVM, VM]], images: Mapping[str, Image], findings: Findings
+) -> None:
+    """Every image has what the formats of its VMs' roots ask of it; one that starts from another has its."""
+    for merged, vm in pairs:
+        key = formats.named(vm.root.format).image_key
+        line = tuple(_line(vm.image, images)) if key else ()
+        is_known = line and (line[-1].rootfs.based_on is None or line[-1].rootfs.based_on in images)
+        if is_known and not any(getattr(image, key) for image in line):
+            findings.add(
+                merged.place("root", "format"),
+                f"format '{vm.root.format}', but image '{vm.image}' has no {key}",
+                f"write {key} = true under [image.{vm.image}.rootfs], or take another format",
+            )
+
+
+def _line(name: str, images: Mapping[str, Image]) -> Iterator[Image]:
+    """An image, the one that it starts from, and so on."""
+    seen: set[str] = set()
+    while name in images and name not in seen:
+        seen.add(name)
+        yield images[name]
+        name = images[name].rootfs.based_on or ""
 
 
 def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:

@@ -101,6 +101,8 @@ def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[R
 
     `written` has the path in the manifest for each source's role.
     """
+    if (old.fields, old.sources, old.inputs) == (new.fields, new.sources, new.inputs):
+        return ()
     kinds = _changed_kinds(old.sources, new.sources)
     told = {f"{key}.{kind}" for key, both in kinds.items() for kind in both}
     return (

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+
+MOST_IDS = 1 << 20
+"""How many ids are remembered: a step's id is asked for often, and each is kept once."""
+
 
 class StepId(str):
     """The id of a step, or of a VM or image as a whole.
@@ -14,11 +19,13 @@ class StepId(str):
     __slots__ = ()
 
     @classmethod
+    @functools.lru_cache(MOST_IDS)
     def vm(cls, name: str, part: str) -> StepId:
         """The id of a step of a VM."""
         return cls(f"vm.{name}.{part}")
 
     @classmethod
+    @functools.lru_cache(MOST_IDS)
     def image(cls, name: str, part: str) -> StepId:
         """The id of a step of an image."""
         return cls(f"image.{name}.{part}")

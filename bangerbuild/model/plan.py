@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from bangerbuild.model.reason import ReasonCode, Verb
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bangerbuild.errors import BangerError
     from bangerbuild.model.content import Pin
     from bangerbuild.model.reason import Reason
-    from bangerbuild.model.recipe import Recipe
+    from bangerbuild.model.recipe import Recipe, Record
     from bangerbuild.model.step import Step
     from bangerbuild.model.verdict import FileDiff
 
@@ -39,6 +40,8 @@ class Action:
     """What executing it will warn of, as far as it is known before."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
+    stand_ins: Mapping[str, Record] = field(default_factory=dict)
+    """Inputs of which the step takes another than today's, by their ids; see `Step.from_base`."""
 
     @property
     def id(self) -> str:
@@ -49,6 +52,16 @@ class Action:
     def in_use(self) -> bool:
         """Whether something must be done to a disk that somebody else holds open."""
         return any(reason.code is ReasonCode.IN_USE for reason in self.reasons)
+
+    @property
+    def stays(self) -> bool:
+        """Whether what was there before stays, and is at most changed in place."""
+        return self.verb not in {Verb.CREATE, Verb.REPLACE}
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The artifacts whose absence would change the action: its own, and those of its stand-ins."""
+        return self.artifacts + tuple(path for one in self.stand_ins.values() for path in one.artifacts)
 
     @property
     def pending(self) -> bool:

@@ -57,6 +57,14 @@ class ReasonCode(StrEnum):
     """holder."""
     INTERRUPTED = "interrupted"
     FORCED = "forced"
+    WOULD_FAIL = "would-fail"
+    """message; hint, where there is one. What the run is known to fail at."""
+    PATH_IN_THE_WAY = "path-in-the-way"
+    """guest; what is there and what is to be there. Something that is not ours is where a file belongs."""
+    DISK_GONE = "disk-gone"
+    """path: a disk that holds what a guest wrote, and that is not where it was."""
+    RENAMED = "renamed"
+    """old."""
 
 
 @dataclass(frozen=True)

@@ -46,6 +46,14 @@ class Step(Protocol):
         return ()
 
     @property
+    def from_base(self) -> tuple[str, ...]:
+        """Ids of inputs that go with the image that the step's first input stands on.
+
+        That image need not be the one of today; see `planning/stand_ins.py`.
+        """
+        return ()
+
+    @property
     def outputs(self) -> tuple[str, ...]:
         """Artifacts it makes, relative to the store; `{fingerprint}` stands for its own fingerprint."""
 
@@ -73,6 +81,14 @@ class Step(Protocol):
         Raises:
             BangerError: it can't be read; then nothing is known to differ.
         """
+
+    def disk_bytes(self, view: View, artifact: str) -> int | None:  # noqa: ARG002
+        """The size of the disk in a file, where that is not the file's; nobody has it open.
+
+        Raises:
+            BangerError: it can't be told.
+        """
+        return None
 
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
         """What an `update` would change inside the guest; reads, never writes.

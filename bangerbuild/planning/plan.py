@@ -10,7 +10,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError
@@ -28,6 +28,7 @@ from bangerbuild.model import (
 )
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
+from bangerbuild.planning.stand_ins import StandIns, unknown
 
 if TYPE_CHECKING:
     import os
@@ -90,16 +91,22 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    stand_ins: StandIns = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.stand_ins = StandIns(self.store)
 
     def action(self, step: Step) -> Action:
         """What is to be done about a step."""
+        stand_ins = self.stand_ins.of_step(step, self.actions)
         wanted = self.wanted(step)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
         artifacts = self.artifacts(step, record, wanted)
-        file_bytes = self._file_bytes(step, artifacts)
+        file_bytes = self._file_bytes(step, artifacts, record)
         resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
         disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
         looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
@@ -114,7 +121,10 @@ class Planner:
             found=disk.found,
         )
         verdict = self._verdict(step, situation, disk)
+        if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
+            verdict = Verdict(Verb.BLOCKED, lacking)
         action = self._decided(step, wanted, situation, verdict, disk.holder)
+        action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
@@ -144,13 +154,21 @@ class Planner:
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
-    def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
-        """The size of a disk: of one that nobody has touched, or that is gone, that of its stamp."""
+    def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
+        """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
         if not step.exclusive or step.changes or not artifacts:
             return None
-        if self._touched(artifacts[0]) is None and artifacts[0] in self.store.stamps:
-            return self.store.stamps[artifacts[0]].size
-        return self.store.size(artifacts[0])
+        artifact, recorded = artifacts[0], cast("int | None", record and record.facts.get("file_bytes"))
+        if self._touched(artifact) is None and artifact in self.store.stamps:
+            return self.store.stamps[artifact].size if recorded is None else recorded
+        file_bytes = self.store.size(artifact)
+        if file_bytes is None or not self._exists(artifact) or self._holder((artifact,)):
+            return file_bytes if recorded is None else recorded
+        try:
+            own_bytes = step.disk_bytes(self.view(), artifact)
+        except BangerError:
+            own_bytes = recorded
+        return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
         if artifact not in self.statuses:
@@ -185,14 +203,25 @@ class Planner:
         return Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
 
     def _recipe(self, step: Step) -> Recipe:
+        stand_ins = self.stand_ins.of_step(step, self.actions)
         return Recipe(
             kind=step.kind,
             fields=step_fields(step),
-            inputs={step_id: self.actions[step_id].fingerprint for step_id in step.inputs},
+            inputs={
+                step_id: (stand_ins.get(step_id) or self.actions[step_id]).fingerprint
+                for step_id in step.inputs
+            },
             sources={source.role: self._digest(step, source) for source in step.sources},
-            tools={f"bangerbuild {step.kind}": str(step.format)}
-            | {tool: self.host.version(tool) for tool in step.tools},
+            tools=self._tools(step),
         )
+
+    def _tools(self, step: Step) -> Mapping[str, str]:
+        """The versions that count for a step: one table for all steps that name the same."""
+        what = step.kind, step.format, tuple(step.tools)
+        if what not in self.tools:
+            versions = {tool: self.host.version(tool) for tool in step.tools}
+            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+        return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
@@ -296,7 +325,7 @@ class Planner:
         return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
-        if not (self.previews and action.step.changes and action.pending):
+        if not (self.previews and action.pending):
             return action
         try:
             return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))

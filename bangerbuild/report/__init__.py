@@ -111,6 +111,12 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
     ReasonCode.INTERRUPTED: lambda _: "interrupted before",
     ReasonCode.FORCED: lambda _: "--replace",
+    ReasonCode.WOULD_FAIL: lambda facts: str(facts["message"]),
+    ReasonCode.PATH_IN_THE_WAY: lambda facts: (
+        f"'{facts['guest']}' can't be written: {facts['there']} is there in the guest"
+    ),
+    ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
+    ReasonCode.RENAMED: lambda facts: f"was {facts['old']}",
 }
 
 

@@ -136,8 +136,10 @@ class DiskPatch(StepKind, ABC):
                 wanted = self.wanted(now, trees.paths)
                 lines = self._before(disk, view)
                 entries = patching.synced(self, now, trees, _ignore, view.epoch)
-                known = lines if is_untouched else {}
-                diffs = tuple(differences.differences(disk, wanted.changes, entries, known))
+                changed = differences.differences(
+                    disk, wanted.changes, entries, lines, is_untouched=is_untouched
+                )
+                diffs = tuple(changed)
                 base = image if "base" in view.facts(self.changes) else None
                 gone = self._preview_undeclared(disk, base, lines, wanted, trees.paths)
                 return Preview(diffs + gone.diffs, gone.reasons)
@@ -179,8 +181,14 @@ class DiskPatch(StepKind, ABC):
         return Recovered(artifacts, self._facts, written=lines)
 
     @override
-    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system
-        return ()
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        trees = patching.trees(view, self.file_syncs)
+        left_out = patching.left_out(self.file_syncs, trees)
+        return (*self._guest_warnings(view, trees.paths, is_new=is_new), *left_out)
+
+    def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002
+        """Those of `wanted`, and of what is done once, as far as they are known before."""
+        return defaults.own_warnings(self, synced)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -269,11 +277,11 @@ class DiskPatch(StepKind, ABC):
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
         return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
+    def guest_now(self, image: GuestView, disk: OpenedDisk) -> GuestView:
         """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
 
-    def _image_view(self, view: View, disk: OpenedDisk) -> views.ImageView:
+    def _image_view(self, view: View, disk: OpenedDisk) -> GuestView:
         """The image that the guest stands on; the disk itself where none has to be read."""
         artifact = self.image_artifact(view)
         return disks.shared_view(view, artifact) if artifact else views.ImageView(disk)
@@ -289,14 +297,14 @@ class DiskPatch(StepKind, ABC):
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
 
-    def __init__(self, image: views.ImageView, disk: OpenedDisk) -> None:
+    def __init__(self, image: GuestView, disk: OpenedDisk) -> None:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
         self.names = image.names
         self.link = image.link
         self.once = image.once
-        self.filesystem_tags = image.filesystem_tags
+        self.root_devices = image.root_devices
 
 
 def _obstacle(disk: OpenedDisk) -> str | None:

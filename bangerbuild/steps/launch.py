@@ -70,6 +70,8 @@ class Launch(Unopened):
     disks: tuple[str, ...] = field(metadata={"key": "disk"})
     start: Start | NoKernel = field(metadata={"key": ""})
     initrd: bool = field(metadata={"recipe": False})
+    out_of_image: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    """Which of kernel and initrd are taken out of the image: they go with the one that the root stands on."""
 
     @classmethod
     @override
@@ -80,7 +82,8 @@ class Launch(Unopened):
             start = Start.of(vm, image) if image.kernel else NoKernel()
             disks = tuple(disk.name for disk in vm.disks)
             initrd = image.kernel is not None and image.initrd is not None
-            yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd)
+            out_of_image = tuple(_out_of_image(image)) if image.kernel else ()
+            yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd, out_of_image)
 
     @property
     @override
@@ -92,6 +95,11 @@ class Launch(Unopened):
     def inputs(self) -> tuple[str, ...]:
         boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
         return (*self._disks().values(), *(boot if self._has_kernel else ()))
+
+    @property
+    @override
+    def from_base(self) -> tuple[str, ...]:
+        return tuple(StepId.image(self.image, part) for part in self.out_of_image)
 
     @property
     @override
@@ -114,7 +122,7 @@ class Launch(Unopened):
         """What is there as it would be written today; whatever else is there is written anew."""
         if not view.facts(StepId.vm(self.name, "root")):  # it is not known what they should name
             return None
-        for file in files.files(self._machine(view)):
+        for file in files.files(self.as_machine(view)):
             path = view.path(f"{self._directory}/{file.name}")
             if not path.is_file() or path.read_bytes() != file.content.encode():
                 return None
@@ -129,7 +137,7 @@ class Launch(Unopened):
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        for file in files.files(self._machine(workspace)):
+        for file in files.files(self.as_machine(workspace)):
             target = workspace.create(ArtifactPath.vm(self.name, file.name))
             target.write_text(file.content, encoding="utf-8")
             target.chmod(file.mode)
@@ -152,7 +160,8 @@ class Launch(Unopened):
             | {name: StepId.vm(self.name, f"disk.{name}") for name in self.disks}
         )
 
-    def _machine(self, view: View) -> machine.Machine:
+    def as_machine(self, view: View) -> machine.Machine:
+        """The VM as its launch files describe it, and as `boot` starts it."""
         _, *others = self._disks().values()
         drives = tuple(Drive(self._relative(view.artifact(step_id))) for step_id in others)
         root = self._root(view)
@@ -180,4 +189,10 @@ class Launch(Unopened):
         )
 
     def _relative(self, artifact: str) -> str:
-        return posixpath.relpath(artifact, self._directory)
+        return posixpath.relpath(f"/{artifact}", f"/{self._directory}")
+
+
+def _out_of_image(image: Image) -> Iterator[str]:
+    for part, source in (("kernel", image.kernel), ("initrd", image.initrd)):
+        if source is not None and source.inputs(image.name):
+            yield part

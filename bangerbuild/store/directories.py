@@ -18,7 +18,10 @@ import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from typing_extensions import override
+
 from bangerbuild.errors import StoreError
+from bangerbuild.host.closing import Closing
 from bangerbuild.model.artifacts import TOPS
 
 if TYPE_CHECKING:
@@ -140,43 +143,52 @@ def _no_directory(path: StrPath, err: OSError) -> StoreError:
     return StoreError(f"'{os.fspath(path)}': {(err.strerror or str(err)).lower()}")
 
 
-@contextlib.contextmanager
-def store(path: Path) -> Iterator[int]:
-    """The store's own directory, open: it may be behind a symlink, which is how the user names it."""
-    fd = os.open(path, _DIRECTORY)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextlib.contextmanager
-def below(
-    root: Path, top: int, directory: str, *, follow: bool, made: set[str] | None = None
-) -> Iterator[int]:
-    """A directory below the store's, open.
+class OpenDirectories(Closing):
+    """Directories of a store, each opened once and held open until `close` or `forget`.
 
     Args:
-        root: the store's directory, for messages.
-        top: the same, open.
-        directory: relative to it.
-        follow: whether symlinks of the user's own are followed.
-        made: missing directories are made, and added here; None: they are an error.
-
-    Raises:
-        StoreError: a part of the path is a symlink that is not followed.
-        OSError: a part of it can't be opened or made.
+        root: the store's own directory. It may be behind a symlink, which is how the user names it.
+        follow: whether symlinks of the user's own are followed below it.
+        made: missing directories are made, and added here by their paths; None: they are an error.
     """
-    fd, path = os.dup(top), str(root)
-    try:
-        for name in filter(None, directory.split("/")):
-            path = f"{path}/{name}"
-            next_fd = _step(fd, name, path, follow=follow, made=made)
-            os.close(fd)
-            fd = next_fd
-        yield fd
-    finally:
-        os.close(fd)
+
+    def __init__(self, root: Path, *, follow: bool, made: set[str] | None = None) -> None:
+        self._root = root
+        self._follow = follow
+        self.made = made
+        self._open: dict[str, int] = {}
+        self._top = os.open(root, _DIRECTORY)
+
+    @override
+    def close(self) -> None:
+        """Close all of them."""
+        self.forget()
+        os.close(self._top)
+
+    def forget(self) -> None:
+        """Close all that is open but the store's own directory."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def __len__(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def descriptor(self, directory: str) -> int:
+        """The descriptor of a directory, by its path relative to the store.
+
+        Raises:
+            StoreError: a part of the path is a symlink that is not followed.
+            OSError: a part of it can't be opened or made.
+        """
+        if not directory:
+            return self._top
+        if directory not in self._open:
+            above, _, name = directory.rpartition("/")
+            path = f"{self._root}/{directory}"
+            fd = _step(self.descriptor(above), name, path, follow=self._follow, made=self.made)
+            self._open[directory] = fd
+        return self._open[directory]
 
 
 def _step(fd: int, name: str, path: str, *, follow: bool, made: set[str] | None) -> int:
@@ -212,11 +224,8 @@ def _own_link(fd: int, name: str, path: str) -> int:
 
 def remove_empty(root: Path, found: Iterable[str]) -> None:
     """Remove directories that hold nothing, by their paths in the store; a symlink is no directory."""
-    with store(root) as top:
+    with OpenDirectories(root, follow=False) as parents:
         for directory in sorted(found, reverse=True):
             above, _, name = directory.rpartition("/")
-            with (
-                contextlib.suppress(OSError, StoreError),  # something is left in it, or it is a symlink
-                below(root, top, above, follow=False) as fd,
-            ):
-                os.rmdir(name, dir_fd=fd)
+            with contextlib.suppress(OSError, StoreError):  # something is left in it, or it is a symlink
+                os.rmdir(name, dir_fd=parents.descriptor(above))

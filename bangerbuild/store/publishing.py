@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import interrupted
+from bangerbuild.disk.formats import is_disk
 from bangerbuild.model.fingerprint import canonical_json
 from bangerbuild.store import database as db
 from bangerbuild.store import directories
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from bangerbuild.model import Record
     from bangerbuild.store.stamps import Stamp
 
+MAX_OPEN = 64
+"""How many directories stay open from one job to the next: files of one VM often come in sequence."""
 ATTEMPTS = 3
 """How often a job's files are put in place before it is given up: somebody opens an old disk each time."""
 
@@ -100,31 +103,31 @@ def put_in_place(
     """
     changed: set[str] = set()
     new: set[str] = set()
-    with directories.store(root) as top:
-        refused = [job for job in jobs if not _is_placed(root, top, job, may_take, new)]
+    with directories.OpenDirectories(root, follow=True, made=new) as opened:
+        refused = [job for job in jobs if not _is_placed(root, opened, job, may_take)]
     for job in jobs:
         changed.update(os.path.dirname(f"{root}/{artifact}") for artifact in job.files)
     return refused, changed.union(map(os.path.dirname, new))
 
 
-def _is_placed(root: Path, top: int, job: Staged, may_take: Callable[[str], bool], new: set[str]) -> bool:
+def _is_placed(
+    root: Path, opened: directories.OpenDirectories, job: Staged, may_take: Callable[[str], bool]
+) -> bool:
     """Whether a job's files took their places. Who only reads an old disk is waited for, by `may_take`."""
+    if len(opened) > MAX_OPEN:
+        opened.forget()
     disks = frozenset(filter(is_of_a_vm, job.files))
     for _ in range(ATTEMPTS):
         with ExitStack() as stack:
-            directory_fds: dict[str, int] = {}
             places = {}
             for artifact, staged in job.files.items():
                 directory, _, name = artifact.rpartition("/")
-                if directory not in directory_fds:
-                    opened = directories.below(root, top, directory, follow=True, made=new)
-                    directory_fds[directory] = stack.enter_context(opened)
-                places[artifact] = Place(directory_fds[directory], name, Path(f"{staged}{ASIDE}"))
+                places[artifact] = Place(opened.descriptor(directory), name, Path(f"{staged}{ASIDE}"))
             if not all(map(may_take, job.files)):
                 return False
             for artifact in disks:
                 stack.callback(places[artifact].close)
-            if _take(root, job, places, disks, new):
+            if _take(root, job, places, disks, opened.made or ()):
                 return True
     return False
 
@@ -137,7 +140,7 @@ def _take(
         return False
     for artifact, staged in job.files.items():
         path = f"{root}/{artifact}"
-        if os.path.dirname(path) not in new and interrupted.has_leftovers(path):
+        if is_disk(artifact) and os.path.dirname(path) not in new and interrupted.has_leftovers(path):
             places[artifact].clear(left.name for left in interrupted.leftovers(Path(path)))
         places[artifact].take(staged, keep=bool(disks))
     if any(places[artifact].is_wanted for artifact in disks):

@@ -155,13 +155,13 @@ def remove(root: Path, artifacts: Sequence[str], aside: Callable[[str], Path]) -
         BusyError: a VM has one of the disks open, or opened it meanwhile; all are where they were.
         StoreError: a directory on the way is a symlink: nothing is removed outside the store.
     """
-    with directories.store(root) as top, ExitStack() as stack:
+    with directories.OpenDirectories(root, follow=False) as opened, ExitStack() as stack:
         places: dict[str, Place] = {}
         for artifact in artifacts:
             directory, _, name = artifact.rpartition("/")
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-                fd = stack.enter_context(directories.below(root, top, directory, follow=False))
-                places[artifact] = stack.enter_context(Place(fd, name, aside(artifact)))
+                place = Place(opened.descriptor(directory), name, aside(artifact))
+                places[artifact] = stack.enter_context(place)
         places = {artifact: place for artifact, place in places.items() if not place.is_directory}
         disks = {artifact: place for artifact, place in places.items() if is_of_a_vm(artifact)}
         try:

@@ -31,7 +31,7 @@ def marks(plan: Plan, opened: Store) -> Stats | None:
     Raises:
         OSError: a file or directory can't be looked at.
     """
-    artifacts = (artifact for action in plan.actions for artifact in action.artifacts)
+    artifacts = (artifact for action in plan.actions for artifact in action.depends_on)
     names = list(dict.fromkeys(map(str, artifacts)))  # marshal takes nothing that only inherits from str
     known = [opened.stamps.get(artifact) for artifact in names]
     numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]

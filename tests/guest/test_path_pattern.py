@@ -53,6 +53,30 @@ def test_what_matches_begins_with_the_fixed_prefix(pattern: str, text: str) -> N
         assert path.startswith(fixed_prefix(f"/b{pattern}"))
 
 
+@given(PATTERNS, TEXTS)
+def test_what_matches_has_the_required_text(pattern: str, text: str) -> None:
+    path, whole = "/b" + text, f"/b{pattern}"
+    if matches(whole, path):
+        assert parse(whole).required(fixed_prefix(whole)) in path.encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "required"),
+    [
+        ("/opt/(.*/)?lib(/.*)?", b"lib"),
+        (r"/usr/.*\.so(\.[^/]*)*", b".so"),
+        (r"/root/\.ssh(/.*)?", b".ssh"),
+        ("/srv/(?:www)/[^/]+", b"www/"),
+        ("/srv/.*", b""),
+        ("/a(bcd)?e{1,}", b""),
+        ("/x|/yyy", b""),
+        ("/usr/(lib|lib64)/x", b"/x"),
+    ],
+)
+def test_the_required_text_is_the_longest_behind_the_prefix(pattern: str, required: bytes) -> None:
+    assert parse(pattern).required(fixed_prefix(pattern)) == required
+
+
 @pytest.mark.parametrize(
     ("pattern", "prefix"),
     [

@@ -15,11 +15,8 @@ if TYPE_CHECKING:
 
 
 def names_below(root: Path, directory: str, *, follow: bool, made: set[str] | None = None) -> list[str]:
-    with (
-        directories.store(root) as top,
-        directories.below(root, top, directory, follow=follow, made=made) as fd,
-    ):
-        return os.listdir(fd)  # noqa: PTH208 - a descriptor has no path
+    with directories.OpenDirectories(root, follow=follow, made=made) as opened:
+        return os.listdir(opened.descriptor(directory))  # noqa: PTH208 - a descriptor has no path
 
 
 @pytest.fixture
