@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
-from hypothesis import given
+from hypothesis import example, given
 
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import initrd
@@ -33,8 +33,15 @@ INITRDS = [
 ]
 
 
+def with_dictionary(size: bytes) -> bytes:
+    """A kernel whose lzma stream names a dictionary of that size."""
+    return bzimage(b"\x5d" + size + packed(ELF, "lzma")[5:])
+
+
 @few(150)
 @given(data=damaged(KERNELS, HOT))
+@example(data=with_dictionary(b"\0\0\xff\xff"))
+@example(data=with_dictionary(b"\0\0\0\x80"))
 def test_a_damaged_kernel(place: Place, data: bytes) -> None:
     kernel = place.inside / "vmlinuz"
     kernel.write_bytes(data)
