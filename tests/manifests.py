@@ -80,6 +80,7 @@ fstab = true
 identity = true
 
 [vm.web.network]
+name = "lan"
 address = "172.16.0.10/24"
 gateway = "172.16.0.1"
 dns = ["1.1.1.1"]
@@ -115,6 +116,14 @@ pass = 0
 name = "data"
 size = "10GiB"
 mount = "/data"
+
+[network.lan]
+subnet = "172.16.0.0/24"
+gateway = "172.16.0.1"
+dns = ["1.1.1.1"]
+reserve = ["172.16.0.1-172.16.0.9"]
+bridge = "br-lan"
+nat = true
 
 [vm.other]
 image = "a"

@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
     "sources": {"disk", "errors", "fetch", "formats", "host", "identities", "kernel", "model", "tree"},
     "steps": {
+        "bridging",
         "declared",
         "disk",
         "epoch",
@@ -104,6 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "guest": {"declared", "errors", "tree"},
     "kernel": {"disk", "errors", "formats", "tree"},
     "launch": {"declared", "disk"},
+    "bridging": {"launch"},
     "formats": {"errors", "host", "modes", "tree"},
     "fetch": {"errors", "formats", "host", "identities"},
     "disk": {"errors", "formats", "host", "tree"},

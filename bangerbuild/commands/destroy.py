@@ -17,7 +17,7 @@ from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.model.artifacts import directory_of
+from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
 from bangerbuild.pipeline import load_request
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
@@ -140,7 +140,7 @@ def _left(opened: Store, target: str) -> Iterator[str]:
     asked = StepId(target)
     if asked.part:
         return
-    if asked.table == "vm":
+    if asked.table in PLAIN_TABLES:
         known = {artifact for record in opened.records.values() for artifact in record.artifacts}
         own = (artifact for artifact in opened.stamps if ArtifactPath(artifact).owner == asked)
         yield from (artifact for artifact in own if artifact not in known)

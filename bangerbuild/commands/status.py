@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import BangerError, readable_size
 from bangerbuild.model import StepId, Verb
-from bangerbuild.model.artifacts import VM_FILES
+from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -89,11 +89,11 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
 
 
 def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
-    """Of VMs alone: an image that nothing needs any more is `gc`'s business."""
+    """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
     made_by: dict[str, str] = {}
     for step_id, record in sorted(store.records.items()):
-        if StepId(step_id).table == "vm" and step_id not in known:
+        if StepId(step_id).table in PLAIN_TABLES and step_id not in known:
             for artifact in record.artifacts:
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import formats
 from bangerbuild.manifest.files import Location, ManifestFile
+from bangerbuild.manifest.form import NAMED
 from bangerbuild.manifest.problems import Findings, near
 
 if TYPE_CHECKING:
@@ -27,10 +28,10 @@ def check_store(documents: Sequence[ManifestFile], findings: Findings) -> None:
 
 
 def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
-    """No image and no VM may be defined in two files."""
+    """No image, VM or network may be defined in two files."""
     first: dict[tuple[str, str], Location] = {}
     for document in documents:
-        for kind in ("image", "vm"):
+        for kind in NAMED:
             for name in document.names[kind]:
                 place = Location(document, (kind, name))
                 before = first.setdefault((kind, name), place)

@@ -31,7 +31,7 @@ class ManifestFile:
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Every name under `image` and `vm`, refused ones too."""
+    """Every name under `image`, `vm` and `network`, refused ones too."""
     _around_refused: set[Key] = field(default_factory=set)
 
     @cached_property

@@ -26,6 +26,8 @@ SCHEMAS = (
     Path(__file__).parents[2] / "schemas" / "manifest.schema.json",
 )
 """Where the schema is: as it is shipped, and in a checkout. The first that is there holds."""
+NAMED = ("image", "vm", "network")
+"""Tables whose keys are names that the user gives."""
 _PUT_IN = {"$ref", "$defs"}
 _TYPE_WORDS = {
     "string": "text",
@@ -58,7 +60,7 @@ def check(document: ManifestFile) -> Iterator[Problem]:
 
     What is left is safe to look into by key, so that the other checks can run in the same go.
     """
-    for kind in ("image", "vm"):
+    for kind in NAMED:
         table = document.tree.get(kind)
         document.names[kind] = tuple(table) if isinstance(table, dict) else ()
     errors = list(_validator(tuple(FORMATS)).iter_errors(document.tree))
@@ -146,7 +148,7 @@ def _unknown_key(place: Location, name: str, shape: dict[str, Any]) -> Problem:
     return place.problem(f"unknown key {quoted(name)}", hint)
 
 
-_ARTICLES = {"image": "an image", "vm": "a VM"}
+_ARTICLES = {"image": "an image", "vm": "a VM", "network": "a network"}
 
 
 def _subject(key: Key) -> str:

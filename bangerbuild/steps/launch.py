@@ -130,10 +130,10 @@ class Launch(Unopened):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | None:
         if path.name not in files.names(kernel=True):
             return None
-        return Stray(StepId.vm(vm, "launch"), cls.kind, Recovered((artifact,)))
+        return Stray(StepId.vm(name, "launch"), cls.kind, Recovered((artifact,)))
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

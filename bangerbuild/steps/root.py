@@ -183,7 +183,7 @@ class RootDisk(Unopened):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | Unrecovered | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | Unrecovered | None:
         """A root that does not say what it stands on is left alone."""
         one = next((one for one in formats.FORMATS.values() if path.name == f"root{one.suffix}"), None)
         if one is None:
@@ -192,13 +192,13 @@ class RootDisk(Unopened):
         if not one.stands_on_base:
             facts: dict[str, Json] = {"format": one.name, "file_bytes": path.stat().st_size}
             recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs={})
-            return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+            return Stray(StepId.vm(name, "root"), one.kind, recovered)
         base = _base_named(one, path, artifact, "")
         if isinstance(base, Unrecovered):
             return base
         facts = {**_facts_of(one, path, base), "declared_bytes": None}
         recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs=_inputs_of(base))
-        return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+        return Stray(StepId.vm(name, "root"), one.kind, recovered)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
