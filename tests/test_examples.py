@@ -105,6 +105,7 @@ def test_there_are_examples() -> None:
         "debian-web",
         "demo",
         "overlay",
+        "network",
         "packages",
         "two-vms",
     }
