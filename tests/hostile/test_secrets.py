@@ -152,7 +152,7 @@ def here(
 
     def run(*arguments: str) -> int:
         monkeypatch.setattr("sys.argv", ["bangerbuild", *arguments])
-        code = cli._guarded()
+        code = cli._guarded(None)
         for stream in capfd.readouterr():
             setting.assert_without(stream, str(arguments))
         return code
