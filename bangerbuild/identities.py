@@ -14,9 +14,12 @@ _AT = re.compile("@|%40")
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _NO_SERVER = re.compile("(?i:file:///)")
 _QUERY = re.compile("[?#].*", re.DOTALL)
-_NO_DIGEST = re.compile("(?:@|%40)(?!sha(?:256|512):)")
-_IN_TEXT = re.compile(r"""\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+|['"](?=[^'":/@]{1,200}:(?!/))""")
-"""The beginning of an address, or of a quoted 'user:password@host'."""
+_NO_IDENTITY = r"sha[0-9]+:|[A-Za-z0-9+._-]+:[0-9A-Fa-f]{32}|[0-9]+(?:[KMGT]iB\b|(?![\w.:/-]))"
+"""What stands behind any other '@': the digest of an image, its number in an archive, the size of a seed."""
+_END = re.compile(f"(?:@|%40)(?!{_NO_IDENTITY})")
+_SCHEME = re.compile(r"\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+")
+_COLON = re.compile("(?<!^file)(?::|%3A)(?!///)")
+_PART = re.compile(r"""[/'"(=,]""")
 _WORD = re.compile(r"\S+")
 
 
@@ -51,11 +54,19 @@ def removed(text: str) -> str:
 
 
 def _removed_from(word: str) -> str:
-    start = _IN_TEXT.search(word) if _AT.search(word) else None
-    ends = list(_NO_DIGEST.finditer(word, start.end())) if start else []
-    if start is None or not ends:
-        return word
-    return f"{word[: start.end()]}{_LEFT_OUT}@{word[ends[-1].end() :]}"
+    ends = list(_END.finditer(word))
+    start = _start_of_identity(word[: ends[-1].start()]) if ends else None
+    return word if start is None else f"{word[:start]}{_LEFT_OUT}@{word[ends[-1].end() :]}"
+
+
+def _start_of_identity(before: str) -> int | None:
+    """Where 'name:password' begins in what stands before an '@'; None if there is none."""
+    if scheme := _SCHEME.search(before):
+        return scheme.end()
+    colon = _COLON.search(before)
+    if colon is None:
+        return None
+    return max((part.end() for part in _PART.finditer(before, 0, colon.start())), default=0)
 
 
 def kept(address: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROUNDS = 3
 MANY = 1000
-FORMATS = ("snapshot", "qcow2")
+FORMATS = ("snapshot", "qcow2", "overlay")
 """The first is what the others are compared with."""
 MOST_RATIO = 1.3
 MOST_KIB = 512
@@ -35,7 +35,7 @@ def main() -> None:
     shutil.rmtree(SCRATCH, ignore_errors=True)
     SCRATCH.mkdir(parents=True)
     (SCRATCH / "content").write_text("patched\n")
-    rootfs = f'tar = "{tarball(ROOTFS)}"\nsize = "1GiB"\n'
+    rootfs = f'tar = "{tarball(ROOTFS)}"\nsize = "1GiB"\noverlay_init = true\n'
     for name in FORMATS:
         write_manifest(f"{name}.toml", rootfs, root_format=name)
         write_manifest(f"{name}-{MANY}.toml", rootfs, root_format=name, count=MANY)

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from bangerbuild.errors import BangerError, Problem
 from bangerbuild.identities import kept, removed, shown
 
+DIGEST = f"sha256:{'0' * 64}"
+
 
 @pytest.mark.parametrize(
     ("url", "text"),
@@ -43,10 +45,15 @@ def test_an_address_is_shown_without_its_secrets(url: str, text: str) -> None:
         ("'tree/https:/me:wo/rd@host/a' is gone", "'tree/https:/…@host/a' is gone"),
         ("'me:word@host/a' is gone", "'…@host/a' is gone"),
         ("GET http://me:word@host/a?x http://host/b", "GET http://…@host/a?x http://host/b"),
-        ("'docker://alpine@sha256:00'", "'docker://alpine@sha256:00'"),
-        ("'docker://me:word@host/alpine@sha256:00'", "'docker://…@host/alpine@sha256:00'"),
+        (f"'docker://alpine@{DIGEST}'", f"'docker://alpine@{DIGEST}'"),
+        (f"'docker://me:word@host/alpine@{DIGEST}'", f"'docker://…@host/alpine@{DIGEST}'"),
         ("'file:///srv/a@b' is gone", "'file:///srv/a@b' is gone"),
+        ("'docker-archive:/a/b.tar:@1' has", "'docker-archive:/a/b.tar:@1' has"),
         ("'work-seed@16GiB.ext4'", "'work-seed@16GiB.ext4'"),
+        ("(/srv/me:word@host/a)", "(/srv/…@host/a)"),
+        ("host='me%3Aword%40host', port=1", "host='…@host', port=1"),
+        ("'http:me:word@host'", "'…@host'"),
+        ("'/srv/a:b/work-seed@16GiB.ext4'", "'/srv/a:b/work-seed@16GiB.ext4'"),
         ("ssh-ed25519 AAAA me@host", "ssh-ed25519 AAAA me@host"),
         ("vm.toml:3: 'a@b' is unknown", "vm.toml:3: 'a@b' is unknown"),
     ],

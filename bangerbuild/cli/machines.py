@@ -106,6 +106,8 @@ def _place(function: Callable[..., Any]) -> Callable[..., Any]:
 def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
     from bangerbuild.manifest.outline import outline
 
+    if not manifest and store is None and not Path(DEFAULT_MANIFEST).exists():
+        return outline((), store=Path(options.DEFAULT_STORE))  # where VMs of a manifest that is gone may run
     given = manifest or (Path(DEFAULT_MANIFEST),)
     return outline(given, store=store)
 

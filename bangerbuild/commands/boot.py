@@ -93,8 +93,9 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
     opened = store.read(loaded.store)
     machine = _machine(loaded, vm, opened)
     planned = starting.plan(machine, directory, wish, machines.ports(loaded.store, apart=vm))
-    if planned.start.ssh:
-        planned.start.has_sshd = _has_sshd(opened, loaded.manifest.vms[vm].image)
+    declared = loaded.manifest.vms[vm]
+    if planned.start.ssh and declared.network.address:  # without, the guest may ask nobody for one
+        planned.start.has_sshd = _has_sshd(opened, declared.image)
     return Booted(spawn(planned.start, directory), planned)
 
 

@@ -31,6 +31,7 @@ HOLE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
 DIGEST_PART_BYTES = 16 << 20
 DIGEST_THREADS = 2
+_ZEROS = bytes(DIGEST_PIECE_BYTES)
 NO_REFLINK = {
     errno.EOPNOTSUPP,
     errno.EXDEV,
@@ -224,7 +225,7 @@ class _Part:
     """The pieces of one part; those before the first that differs are hashed already, or all of them."""
 
     def __init__(self, pieces: Mapping[int, bytes], changing: Collection[int]) -> None:
-        there = [index for index in pieces if any(pieces[index]) or index in changing]
+        there = [index for index in pieces if index in changing or not _is_zeros(pieces[index])]
         first = next((at for at, index in enumerate(there) if index in changing), len(there))
         self._indices, self._rest = there[:first], {index: pieces[index] for index in there[first:]}
         self._hasher = hashlib.sha256()
@@ -239,11 +240,15 @@ class _Part:
         hasher, indices = self._hasher.copy(), list(self._indices)
         for index, own in self._rest.items():
             piece = pieces.get(index, own)
-            if any(piece):
+            if not _is_zeros(piece):
                 hasher.update(piece)
                 indices.append(index)
         hasher.update(b"".join(index.to_bytes(8, "little") for index in indices))
         return hasher.digest() if indices else b""
+
+
+def _is_zeros(piece: bytes | bytearray) -> bool:
+    return piece == _ZEROS[: len(piece)]
 
 
 def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import bisect
+import os
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import clone
-from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.blocks import RawFile, write_all
 from bangerbuild.disk.template import PackedTemplate
 
 if TYPE_CHECKING:
@@ -31,6 +32,20 @@ class SparseFile:
         self._packed_at = [0]
         for _, length in self.extents:
             self._packed_at.append(self._packed_at[-1] + length)
+
+    def instantiate(self, path: Path) -> None:
+        """Make the file once more, at a path at which nothing is yet: faster than a copy of small files.
+
+        Raises:
+            OSError: there is no room for it.
+        """
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.ftruncate(fd, self.size_bytes)
+            for (offset, length), at in zip(self.extents, self._packed_at, strict=False):
+                write_all(fd, memoryview(self._bytes)[at : at + length], offset)
+        finally:
+            os.close(fd)
 
     def packed(self) -> bytes:
         """All data, without the holes."""

@@ -35,7 +35,9 @@ def parse(url: str) -> SplitResult:
 def _is_right(parts: SplitResult) -> bool:
     if parts.scheme == "file":
         return parts.netloc in {"", "localhost"} and parts.path.startswith("/")
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    host = parts.hostname or ""
+    is_name = bool(host) and (":" in host or "%" not in host)  # an IPv6 address may have a zone behind a '%'
+    return parts.scheme in {"http", "https"} and is_name and parts.port != 0
 
 
 def file_path(parts: SplitResult) -> Path:

@@ -180,8 +180,8 @@ def _watched(kind: type[HTTPConnectionPool], watch: Watch) -> type[HTTPConnectio
     def new(self: Any) -> socket.socket:  # noqa: ANN401  # a connection of either scheme
         return watch.over(connection._new_conn(self))  # noqa: SLF001  # before a proxy or TLS is spoken to
 
-    own = type("Watched", (connection,), {"_new_conn": new})
-    return type("WatchedPool", (kind,), {"ConnectionCls": own})
+    own = type(connection.__name__, (connection,), {"_new_conn": new})
+    return type(kind.__name__, (kind,), {"ConnectionCls": own})
 
 
 def _unwatched_pool(parts: SplitResult) -> urllib3.PoolManager:

@@ -252,12 +252,16 @@ class _Parser:
         """`{2}`, `{2,}` or `{2,3}`; what else begins with a brace stands for itself."""
         inner = "".join(reversed(self.text)).partition("}")[0]
         least, comma, most = inner[1:].partition(",")
-        if not (least.isdigit() and (not most or most.isdigit())):
+        if not (_is_digits(least) and (not most or _is_digits(most))):
             return None
         del self.text[-len(inner) - 1 :]
         if max(int(least), int(most or 0)) > MOST_REPEATS:
             raise PatternError("too many repeats")
         return int(least), int(most) if most else None if comma else int(least)
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 @dataclass(frozen=True)

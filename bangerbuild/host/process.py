@@ -69,6 +69,8 @@ class Command:
     """The program is ended if it prints more."""
     memory_bytes: int | None = None
     """The address space that it may use; beyond it, allocations in the program fail."""
+    directory: str | None = None
+    """Where it runs; None: where this program does."""
     file_bytes: int | None = None
     """The size that a file may have which it writes; beyond it, it is ended or gets an error."""
     label: str | None = None
@@ -164,6 +166,7 @@ def _started(command: Command, argv: list[str], environment: dict[str, str]) -> 
         return subprocess.Popen(
             argv,
             env=environment,
+            cwd=command.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

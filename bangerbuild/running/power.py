@@ -34,7 +34,7 @@ def power_down(vmm: str, place: str) -> None:
             one.settimeout(SECONDS)
             one.connect(place)
             REQUESTS[vmm](one)
-    except (OSError, ValueError, KeyError) as err:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
         raise NoAnswerError(str(err) or "no answer") from err
 
 

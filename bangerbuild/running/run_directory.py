@@ -58,7 +58,7 @@ class Running:
         self.since_seconds = _number(values.get("since", "")) / 1000
         self.ssh = values.get("ssh", "")
         """Host and port of its sshd, `127.0.0.1:40022`; empty: there is no way to it."""
-        self.ports = tuple(int(port) for port in values.get("ports", "").split() if port.isdigit())
+        self.ports = tuple(number for port in values.get("ports", "").split() if (number := _number(port)))
         """Of the loopback, which the VMM listens on."""
         self.console = values.get("console", "")
         self.root = values.get("root", "")

@@ -36,26 +36,38 @@ pytestmark = pytest.mark.boot
 
 GUESTS = {"web": "172.16.0.10", "a-long-name-of-a-vm": "172.16.0.11"}
 SERVER = """\
-import socket
-with socket.create_server(("0.0.0.0", 7000)) as server:
-    while True:
-        client, (address, _) = server.accept()
-        with client:
-            client.sendall(address.encode() + b"\\n")
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+class Client(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.client_address[0].encode())
+ThreadingHTTPServer(("0.0.0.0", 7000), Client).serve_forever()
 """
 """Tells its clients where they seem to come from."""
 
 START = """\
 /usr/local/sbin/bangerbuild-network
-while :; do hostname | nc -l -p 7000; done &
+mkdir -p /run/www
+hostname >/run/www/name
+httpd -p 7000 -h /run/www
 report
 sleep 1000000
 """
+FETCH = """\
+#!/bin/sh
+# What a server answers, asked again until it does. Busybox has a wget, which crashes in so small a guest.
+while :; do
+    answer=$(printf 'GET /name HTTP/1.0\\r\\n\\r\\n' | nc -w 10 "$1" 7000 2>/dev/null | tail -n 1)
+    [ -z "$answer" ] || break
+    sleep 1
+done
+echo "$answer"
+"""
 QUESTIONS = {
-    "web": "sh -c 'until nc 172.16.0.10 7000 </dev/null; do sleep 1; done'",
-    "a-long-name-of-a-vm": "sh -c 'until nc 172.16.0.11 7000 </dev/null; do sleep 1; done'",
-    "host": "sh -c 'nc 172.16.0.1 7000 </dev/null'",
-    "elsewhere": "sh -c 'nc 10.77.0.2 7000 </dev/null'",
+    **{name: f"fetch {address}" for name, address in GUESTS.items()},
+    "host": "fetch 172.16.0.1",
+    "elsewhere": "fetch 10.77.0.2",
     "routes": "ip route",
     "resolv.conf": "cat /etc/resolv.conf",
 }
@@ -112,8 +124,9 @@ def build(directory: Path, programs: Path, account: Account) -> Project:
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     unpack_kernel(tarball(KERNEL), directory, MOUNT_RAW)
     write_rootfs(directory / "rootfs", programs, START)
-    (directory / "rootfs" / "bin" / "report").write_text(probe_script(QUESTIONS, power_off=""))
-    (directory / "rootfs" / "bin" / "report").chmod(0o755)
+    for name, text in (("report", probe_script(QUESTIONS, power_off="")), ("fetch", FETCH)):
+        (directory / "rootfs" / "bin" / name).write_text(text)
+        (directory / "rootfs" / "bin" / name).chmod(0o755)
     account.take(directory)
     project = Project(directory, account)
     project.bangerbuild("apply")

@@ -73,6 +73,17 @@ def test_a_vm_in_the_background_is_found_again_and_stopped(project: Project) -> 
     assert running(project) == []
 
 
+def test_a_vm_whose_manifest_is_gone_is_found_and_stopped(project: Project, tmp_path: Path) -> None:
+    project.run("boot", "web", "-d")
+    manifest = project.directory / "vm.toml"
+    manifest.rename(tmp_path / "aside.toml")
+    try:
+        assert running(project) == ["web"]
+        assert project.run("stop", "web", "--kill").returncode == 0
+    finally:
+        (tmp_path / "aside.toml").rename(manifest)
+
+
 def test_its_files_are_nobody_elses(project: Project) -> None:
     project.run("boot", "web", "-d")
     assert stat.S_IMODE((project.vm() / "run").stat().st_mode) == 0o700

@@ -9,7 +9,14 @@ from bangerbuild.fetch.address import file_path, parse
 
 
 @pytest.mark.parametrize(
-    "url", ["https://me:pa/ssword@example.org/a", "http:/me:word@host/a", "http://[::1/a", "http://h:99999/a"]
+    "url",
+    [
+        "https://me:pa/ssword@example.org/a",
+        "http:/me:word@host/a",
+        "http://[::1/a",
+        "http://h:99999/a",
+        "http://me%3Aword%40host/",
+    ],
 )
 def test_what_is_no_address_is_refused_without_its_secrets(url: str) -> None:
     with pytest.raises(FetchError, match="is no address that can be fetched") as caught:

@@ -127,3 +127,8 @@ def test_what_is_slow_by_going_back_is_not_slow_here(pattern: str) -> None:
 def test_what_takes_too_many_steps_has_an_end() -> None:
     with pytest.raises(PatternError):
         matches("(.*){200}b", "a" * 4000)
+
+
+def test_digits_of_other_scripts_are_no_count() -> None:
+    parse("a{\N{SUPERSCRIPT TWO}}")
+    parse("a{1,\N{SUPERSCRIPT TWO}}")

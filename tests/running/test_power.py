@@ -124,3 +124,12 @@ def test_a_closed_connection_is_no_answer(tmp_path: Path) -> None:
         pytest.raises(power.NoAnswerError),
     ):
         power.power_down("qemu", place)
+
+
+@pytest.mark.parametrize("said", [b"[" * 100_000, b"[1]", b"5", b'{"QMP": 1}\n{"error": 5}', b"9" * 5000])
+def test_nonsense_is_no_answer(tmp_path: Path, said: bytes) -> None:
+    with (
+        vmm(tmp_path, lambda one, _: one.sendall(said + b"\n")) as (place, _),
+        pytest.raises(power.NoAnswerError),
+    ):
+        power.power_down("qemu", place)

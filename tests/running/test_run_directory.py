@@ -148,6 +148,7 @@ def test_a_state_of_before_the_host_was_restarted_names_nobody() -> None:
         "pid 99999999999999999999\n",
         "\xff\x00 a\n",
         "a" * 99999,
+        f"ports {'9' * 5000} \u00b2\n",
     ],
 )
 def test_a_damaged_state_is_a_vm_of_which_nothing_is_known(tmp_path: Path, text: str) -> None:

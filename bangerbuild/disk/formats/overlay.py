@@ -20,7 +20,7 @@ from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
 from bangerbuild.disk.overlayfs import filling, upper
 from bangerbuild.disk.overlayfs.tree import JoinedTree
-from bangerbuild.disk.template import FileTemplate
+from bangerbuild.disk.sparse_template import SparseFile
 from bangerbuild.errors import OtherBaseError
 from bangerbuild.tree import ALONE, DiskMount
 
@@ -137,13 +137,10 @@ def _opened_base(base: Base) -> Iterator[Filesystem]:
 
 
 @contextmanager
-def _empty(base: Base, size_bytes: int, job: DiskJob) -> Iterator[FileTemplate]:
+def _empty(base: Base, size_bytes: int, job: DiskJob) -> Iterator[SparseFile]:
     path = job.staging / "empty.upper.ext4"
     with _opened_base(base) as lower:
         upper.make(path, size_bytes, base.name, lower, job)
-    template = FileTemplate(path)
+    empty = SparseFile(path)
     path.unlink()
-    try:
-        yield template
-    finally:
-        template.close()
+    yield empty

@@ -86,7 +86,9 @@ class Qcow2(OverBase):
     @contextmanager
     @override
     def starting(self, disk: StoredDisk, job: DiskJob) -> Iterator[ParsedBase]:
-        base, size_bytes = base_of(disk), self.size_of(disk.path)
+        base = base_of(disk)
+        with RawFile(disk.path) as file:
+            size_bytes = qcow2_header.parse_header(_head(file), disk.name).size_bytes
         plain = deduplication.parsed_base(base, job)
         if size_bytes == plain.size_bytes:
             yield plain

@@ -17,6 +17,7 @@ from bangerbuild.disk.inode import FILE_TYPES
 from bangerbuild.disk.libext2fs import DirectoryEntry
 from bangerbuild.disk.nodes import Nodes
 from bangerbuild.disk.overlayfs import marks
+from bangerbuild.disk.superblock import damaged
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import EntryType
 
@@ -118,15 +119,22 @@ class JoinedNodes(Nodes):
 
     def joined_with(self, directory: int) -> int:
         """The lower directory that one of the upper tree is joined with; 0 if there is none."""
-        if directory not in self._joined:
-            self._joined[directory] = self._found_below(directory)
-        return self._joined[directory]
+        unknown: dict[int, None] = {}
+        while directory not in self._joined:
+            if directory in unknown:
+                raise damaged(self.blocks, f"directory {directory} is inside itself")
+            unknown[directory] = None
+            directory = self._names[directory][0]
+        below = self._joined[directory]
+        for known in reversed(unknown):  # a guest's directories may be deeper than calls in Python
+            below = self._joined[known] = self._found_below(known, below)
+        return below
 
-    def _found_below(self, directory: int) -> int:
-        if marks.is_opaque(super().xattrs(directory)):
+    def _found_below(self, directory: int, above: int) -> int:
+        """The lower directory of a directory whose parent is joined with `above`."""
+        if not above or marks.is_opaque(super().xattrs(directory)):
             return 0
-        parent, name = self._names[directory]
-        ino = self._lower_child(self.joined_with(parent), name)
+        ino = self._lower_child(above, self._names[directory][1])
         return ino if ino and self.kind(ino) is _DIRECTORY else 0
 
     @override
