@@ -248,7 +248,7 @@ def test_a_lock_file_in_conflict_is_told_with_the_line(cli: CommandLine, project
     (project / "bangerbuild.lock").write_text("version = 1\n<<<<<<< HEAD\n")
     done = cli("apply", cwd=project)
     assert done.returncode == 3
-    assert "not valid TOML: invalid statement (at line 2, column 1)" in done.stderr
+    assert "line 2: not valid TOML: invalid statement at column 1" in done.stderr
 
 
 def test_the_lock_file_lies_beside_the_first_manifest_wherever_the_command_is_run(

@@ -25,7 +25,7 @@ def test_each_kind_is_listed_under_its_own_word(registry: dict[str, type[SourceK
 
 def test_the_schema_has_the_words_and_the_further_keys_of_all_filesystems() -> None:
     known = {key for kind in FILESYSTEMS.values() for key in (kind.word, *kind.keys)}
-    assert form.schema()["$defs"]["source"]["properties"].keys() == known | {"size"}
+    assert form.schema()["$defs"]["source"]["properties"].keys() == known | {"size", "overlay_init"}
 
 
 @pytest.mark.parametrize("key", ["rootfs", "work_seed"])
