@@ -40,6 +40,7 @@ class FakeStep:
     kind: ClassVar[str] = "fake"
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
+    has_format: ClassVar[bool] = False
     from_base: ClassVar[tuple[str, ...]] = ()
 
     waits_for: tuple[str, ...] = field(default=(), metadata={"recipe": False}, kw_only=True)

@@ -110,6 +110,7 @@ def test_there_are_examples() -> None:
         "debian-web",
         "demo",
         "overlay",
+        "network",
         "packages",
         "root-formats",
         "two-vms",

@@ -37,6 +37,11 @@ class Step(Protocol):
         """The name users see, such as `vm.web.root`."""
 
     @property
+    def has_format(self) -> bool:
+        """Whether its file is of a format in which the disk may have another size than the file."""
+        return False
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts this one reads."""
 

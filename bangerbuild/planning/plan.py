@@ -160,7 +160,7 @@ class Planner:
             return None
         artifact, recorded = artifacts[0], cast("int | None", record and record.facts.get("file_bytes"))
         if self._touched(artifact) is None and artifact in self.store.stamps:
-            return self.store.stamps[artifact].size if recorded is None else recorded
+            return recorded if step.has_format and recorded is not None else self.store.stamps[artifact].size
         file_bytes = self.store.size(artifact)
         if file_bytes is None or not self._exists(artifact) or self._holder((artifact,)):
             return file_bytes if recorded is None else recorded

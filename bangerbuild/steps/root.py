@@ -35,6 +35,7 @@ class RootDisk(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     exclusive: ClassVar[bool] = True
+    has_format: ClassVar[bool] = True
     changes: ClassVar[None] = None
     sources: ClassVar[tuple[Source, ...]] = ()
 
