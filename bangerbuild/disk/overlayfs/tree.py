@@ -117,7 +117,7 @@ class JoinedTree(Filesystem):
         self.joined.hide(directory, found.name)
 
     @override
-    def make_directory(  # noqa: PLR0913 - all that a directory is, each by its name
+    def make_directory(
         self,
         path: str,
         *,
