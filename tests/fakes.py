@@ -71,6 +71,9 @@ class FakeStep:
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def judge(self, situation: Situation) -> Verdict:
         if situation.missing or situation.record is None:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))

@@ -85,7 +85,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
-    "sources": {"disk", "errors", "fetch", "formats", "host", "identities", "kernel", "model", "tree"},
+    "sources": {
+        "disk",
+        "errors",
+        "fetch",
+        "formats",
+        "host",
+        "identities",
+        "kernel",
+        "model",
+        "tree",
+        "virtual_disk",
+    },
     "steps": {
         "bridging",
         "declared",
@@ -107,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "launch": {"declared", "disk"},
     "bridging": {"launch"},
     "formats": {"errors", "host", "modes", "tree"},
+    "virtual_disk": {"disk", "errors", "formats", "host", "tree"},
     "fetch": {"errors", "formats", "host", "identities"},
     "disk": {"errors", "formats", "host", "tree"},
     "host": {"errors"},

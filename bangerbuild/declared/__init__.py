@@ -83,6 +83,8 @@ class GuestDefaults:
     network: bool = True
     fstab: bool = True
     identity: bool = True
+    cloud_init: Literal["none", "keep"] = field(default="none", metadata={"unless": "none"})
+    """Whether cloud-init is told that there is no cloud, where the image was a machine's disk."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,9 @@ PACKAGES = {
     "losetup": "mount",
     "blockdev": "util-linux",
     "flock": "util-linux",
+    "partx": "util-linux",
+    "fallocate": "util-linux",
+    "qemu-img": "qemu-utils",
 }
 """Debian's names of packages that are not called as their programs."""
 

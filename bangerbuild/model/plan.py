@@ -38,6 +38,8 @@ class Action:
     diffs: tuple[FileDiff, ...] = ()
     warnings: tuple[str, ...] = ()
     """What executing it will warn of, as far as it is known before."""
+    notes: tuple[str, ...] = ()
+    """What there is to say of what it will make."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
     stand_ins: Mapping[str, Record] = field(default_factory=dict)

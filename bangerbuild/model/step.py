@@ -118,6 +118,14 @@ class Step(Protocol):
             BangerError: what is there can't be read.
         """
 
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of what `run` will make; asked only if it is made anew.
+
+        Raises:
+            BangerError: it is known that the run fails so.
+        """
+        return ()
+
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
         """What `run` would warn of, as far as it is known before; reads, never writes.
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Pin, Record, Source, Step
+    from bangerbuild.model import Host, Json, Pin, Record, Source, Step
     from bangerbuild.store import Store
 
 
@@ -123,7 +123,8 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
-        action = self._decided(step, wanted, situation, verdict, disk.holder)
+        verdict, notes = foretold(step, verdict)
+        action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes:
             for artifact, status in disk.touched.items():
@@ -351,6 +352,19 @@ class Planner:
     def view(self) -> PlanView:
         """What a step may read now."""
         return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
+
+
+def foretold(step: Step, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
+    if verdict.verb not in NEW:
+        return verdict, ()
+    try:
+        return verdict, step.notes()
+    except BangerError as err:
+        facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
+        if err.details:
+            facts["details"] = err.details
+        return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
+MOST_DETAILS = 16
 VALUE_LENGTH = 60
 NAMED_STEPS = 5
 """The most finished steps that the message of an interrupted run names."""
@@ -77,6 +78,13 @@ def _modified(facts: Mapping[str, Json]) -> str:
     return f"{error} ({hint})" if hint else str(error)
 
 
+def _would_fail(facts: Mapping[str, Json]) -> str:
+    """What the run would fail at, with what else it would say, on one line."""
+    details = [line.strip() for line in str(facts.get("details") or "").splitlines()][:MOST_DETAILS]
+    listed = f" ({'; '.join(details)})" if details else ""
+    return f"{facts['message']}{listed}"
+
+
 def _base_unknown(facts: Mapping[str, Json]) -> str:
     if "missing" in facts:
         return f"the image it stands on is gone: {facts['missing']}"
@@ -111,7 +119,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
     ReasonCode.INTERRUPTED: lambda _: "interrupted before",
     ReasonCode.FORCED: lambda _: "--replace",
-    ReasonCode.WOULD_FAIL: lambda facts: str(facts["message"]),
+    ReasonCode.WOULD_FAIL: _would_fail,
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
         f"'{facts['guest']}' can't be written: {facts['there']} is there in the guest"
     ),
@@ -147,6 +155,8 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
     yield f"  {verb} {action.id:<{width}}  {first}".rstrip()
     for line in more:
         yield f"  {'':<7} {'':<{width}}  {line}"
+    for note in action.notes:
+        yield f"  {'':<7} {printable(note)}"
     for warning in action.warnings:
         yield f"  {'':<7} {_painted(f'warning: {printable(warning)}', YELLOW if coloured else None)}"
     if discards := way_out(action):
@@ -262,6 +272,8 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
         "reasons": [value.to_json() for value in action.reasons],
         "needs": list(action.step.inputs),
     }
+    if action.notes:
+        document["notes"] = list(action.notes)
     if action.warnings:
         document["warnings"] = list(action.warnings)
     if action.diffs:

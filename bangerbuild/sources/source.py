@@ -222,6 +222,14 @@ class ImageSource(DeclaredSource, Protocol):
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts it reads."""
 
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of what will be taken, as far as it can be told without fetching anything.
+
+        Raises:
+            SourceError, FilesystemError, ToolError: `open` is known to fail so.
+        """
+        return ()
+
     def open(self, context: OpenContext) -> AbstractContextManager[Content]:
         """What it holds, brought here if it lies elsewhere.
 
@@ -300,6 +308,8 @@ class Content:
     facts: Mapping[str, Json] = field(default_factory=dict)
     added: AddedEdits = nothing_added
     """What is written into the image because the source says so."""
+    is_of_machine: bool = False
+    """Whether it was the disk of a machine, which may expect a cloud around it."""
 
 
 @dataclass(frozen=True)
