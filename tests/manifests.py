@@ -49,6 +49,8 @@ suite = "bookworm"
 packages = ["ssh"]
 mirror = "https://deb.example"
 arguments = ["--variant=minbase"]
+[image.f]
+rootfs = {{ disk_image = "disk.qcow2", partition = "LABEL=root" }}
 [image.e]
 rootfs = {{ image = "bookworm" }}
 
@@ -78,6 +80,7 @@ sshd = true
 network = true
 fstab = true
 identity = true
+cloud_init = "keep"
 
 [vm.web.network]
 name = "lan"

@@ -84,6 +84,11 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 SCRIPTS = (
     ("make-rootfs", "rootfs", {"busybox": "busybox-static"}),
+    (
+        "make-disk",
+        "cloud.qcow2",
+        {"busybox": "busybox-static", "sfdisk": "fdisk", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"},
+    ),
     ("make-image", "image", {"busybox": "busybox-static", "umoci": "umoci"}),
 )
 """What the comments of examples say to run first."""
@@ -106,6 +111,7 @@ def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
 
 def test_there_are_examples() -> None:
     assert {path.parent.name for path in MANIFESTS} >= {
+        "cloud-image",
         "container",
         "debian-web",
         "demo",

@@ -46,6 +46,7 @@ def image() -> None:
 @click.option("--max-size", metavar="SIZE", help="The most that it may unpack to.")
 @click.option("--sha256", metavar="DIGEST", help="What a download must be.")
 @click.option("--platform", metavar="OS/ARCH", help="Which of a container image's platforms.")
+@click.option("--partition", metavar="WHICH", help="Which partition of a disk image.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only, and the image's path.")
 def import_(
@@ -53,7 +54,7 @@ def import_(
 ) -> int:
     """Make an image of SOURCE, under NAME, and print its path.
 
-    SOURCE is a tarball, an ext4 or a directory; an address; or a container image such as docker://debian:12.
+    SOURCE is a tarball, an ext4, a disk image or a directory; an address; or a container image such as docker://debian:12.
     No manifest asks for it, so `gc` removes it; the same call makes it again.
     """
     from bangerbuild import manifest, pipeline
@@ -70,8 +71,8 @@ def import_(
 
 
 def _value(key: str, text: str) -> str | int:
-    """An option's value as in a manifest: a size without a unit is a number of bytes."""
-    is_number = key in {"size", "max_size"} and text.isascii() and text.isdigit()
+    """An option's value as in a manifest: a size without a unit is a number, and so may a partition be."""
+    is_number = key in {"size", "max_size", "partition"} and text.isascii() and text.isdigit()
     return int(text) if is_number and len(text) <= _MAX_DIGITS else text
 
 

@@ -35,6 +35,8 @@ class StoredImage:
     """As the manifest had it when the image was made."""
     pin: Mapping[str, Json]
     """What that stood for, as the lock file has it; empty for what lies on the host."""
+    partition: Mapping[str, Json]
+    """Which partition of a disk image it is, and why; empty for others."""
     config: Mapping[str, Json]
     """What a container image says of the program it is made for; empty for others."""
     kernel: str | None
@@ -87,6 +89,7 @@ def details(image: StoredImage) -> Iterator[str]:
         "path": image.artifact,
         "size": f"{readable_size(image.size_bytes)}, {readable_size(image.allocated_bytes)} allocated",
         "source": image.source,
+        **({"partition": _text(dict(image.partition))} if image.partition else {}),
         **{key: _text(value) for key, value in image.pin.items()},
         **{f"config {key}": _text(value) for key, value in image.config.items() if value},
         "kernel": image.kernel or "none",
@@ -120,6 +123,7 @@ def _image(record: Record, store: Store) -> StoredImage:
         allocated_bytes=status.st_blocks * 512,
         source=str(record.facts.get("source") or ", ".join(record.recipe.sources)),
         pin={key: value for key, value in _table(record, "pin").items() if key in PIN_KEYS},
+        partition=_table(record, "partition"),
         config=_table(record, "config"),
         kernel=cast("str | None", kernel.facts.get("release")) if kernel else None,
         parts=tuple(artifact for part in parts for artifact in part.artifacts if store.exists(artifact)),

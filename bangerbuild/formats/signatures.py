@@ -43,7 +43,12 @@ class Signature:
 
     def way_out_of(self, compression: str | None) -> str | None:
         """The same for such a file inside a compression, if it is not None."""
-        return f"decompress it, then {self.way_out}" if compression and self.way_out else self.way_out
+        is_read_so = self.way_out == _AS_DISK
+        return (
+            f"decompress it, then {self.way_out}"
+            if compression and self.way_out and not is_read_so
+            else self.way_out
+        )
 
 
 _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(

@@ -85,7 +85,7 @@ def test_the_error_counts_its_problems_and_ends_with_exit_code_3() -> None:
 
 
 def test_the_whole_language_is_understood() -> None:
-    for name in ("bookworm.tar.zst", "disk.ext4", "vmlinuz"):
+    for name in ("bookworm.tar.zst", "disk.ext4", "disk.qcow2", "vmlinuz"):
         write(name, "")
     write("images.toml", "")
     for name in ("skel", "tree"):
@@ -94,7 +94,7 @@ def test_the_whole_language_is_understood() -> None:
     (Path.home() / ".ssh/id_ed25519.pub").write_text(KEY)
     (Path.home() / ".gitconfig").touch()
     loaded = load([write("vm.toml", EVERYTHING)])
-    assert {*loaded.images, *loaded.vms} == {"bookworm", "a", "b", "c", "d", "e", "web", "other"}
+    assert {*loaded.images, *loaded.vms} == {"bookworm", "a", "b", "c", "d", "e", "f", "web", "other"}
 
 
 def test_a_kernel_by_path_and_by_address_is_told_as_two_sources() -> None:

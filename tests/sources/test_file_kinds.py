@@ -23,7 +23,10 @@ def test_each_is_a_kind_of_filesystem_under_its_own_word() -> None:
 
 @pytest.mark.parametrize("word", FILE_KINDS)
 def test_a_file_is_of_one_kind_only(tmp_path: Path, word: str) -> None:
+    mbr = bytes(446) + b"\0\0\0\0\x83\0\0\0" + b"\1\0\0\0" * 2 + bytes(48) + b"\x55\xaa"
+    (tmp_path / "disk.raw").write_bytes(mbr)
     files = {
+        "disk_image": tmp_path / "disk.raw",
         "tar": write_tar(tmp_path / "root.tar", DEBIAN),
         "ext4": make_ext4(tmp_path / "disk.ext4", size="8M"),
     }
