@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
-from bangerbuild.model import Outcome
+from bangerbuild.model import Outcome, Verb
 from bangerbuild.uptodate import command
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def import_(
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
     with reporter(quiet=quiet, verbose=False) as telling:
         plan, results = pipeline.apply(pipeline.load_image(loaded, offline=offline), reporter=telling)
-    if any(result.outcome is Outcome.FAILED for result in results):
+    is_blocked = any(action.verb is Verb.BLOCKED for action in plan.actions)
+    if is_blocked or any(result.outcome is Outcome.FAILED for result in results):
         return 1
     output.result(str(loaded.store / plan.actions[0].artifacts[0]))
     return 0

@@ -166,8 +166,11 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
 def way_out(action: Action) -> str | None:
     """The way out of a blocked disk: to replace it, which loses its content, unless it may be found again.
 
-    None for other steps, and where not even that is a way out.
+    Of what is known to fail it is the hint of the error. None for other steps, and where there is no way out.
     """
+    known = [reason.facts.get("hint") for reason in action.reasons if reason.code is ReasonCode.WOULD_FAIL]
+    if known:
+        return f"hint: {known[0]}" if known[0] else None
     if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
         return None
     if any(reason.facts.get("stays") for reason in action.reasons):

@@ -7,13 +7,14 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from bangerbuild import report
 from bangerbuild.errors import printable, readable_size
-from bangerbuild.model import Outcome, PlanReporter, Verb
+from bangerbuild.model import Outcome, PlanReporter, ReasonCode, Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,7 +56,11 @@ class Quiet(PlanReporter):
 
     @override
     def planned(self, plan: Plan) -> None:
+        """Print what is known to fail: nothing else would say so."""
         self.plan = plan
+        failing = tuple(action for action in plan.actions if action.verb is Verb.BLOCKED and _fails(action))
+        for line in still_lines(replace(plan, actions=failing), 0, verbose=False):
+            _print(line)
 
     @override
     def started(self, action: Action) -> None:
@@ -93,7 +98,7 @@ class Plain(Quiet):
     @override
     def planned(self, plan: Plan) -> None:
         """Print the steps that will not be done."""
-        super().planned(plan)
+        self.plan = plan
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
         for line in still_lines(plan, self._width, verbose=self._verbose):
@@ -195,6 +200,10 @@ def result_line(action: Action, result: Result, width: int) -> str:
     if result.error is not None:
         return _line(result.outcome.value, action, width, result.error.brief)
     return _line(result.outcome.value, action, width, "goes with what failed")
+
+
+def _fails(action: Action) -> bool:
+    return any(reason.code is ReasonCode.WOULD_FAIL for reason in action.reasons)
 
 
 def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
