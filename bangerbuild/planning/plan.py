@@ -16,7 +16,6 @@ from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError
 from bangerbuild.model import (
     Action,
-    FileDiff,
     Plan,
     Preview,
     Reason,
@@ -305,32 +304,59 @@ class Planner:
             untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
         )
-        action = self._forewarned(action, is_new=not stays_there)
-        return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
+        return self._foreseen(action, is_new=not stays_there)
+
+    def _foreseen(self, action: Action, *, is_new: bool) -> Action:
+        """The action with what it would change, or blocked by what it is known to fail at."""
+        if not action.step.changes or not action.pending:
+            return action
+        seen = self._obstacles_of_new(action) if is_new else self._preview(action)
+        if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
+            known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
+            seen = replace(seen, obstacles=known)
+        if seen.obstacles:
+            if is_new:  # no disk is made without its patch
+                disk = self.actions[action.step.changes]
+                self.actions[disk.id] = self._blocked(disk, seen.obstacles)
+            return self._blocked(action, seen.obstacles)
+        action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
+        return self._forewarned(action, is_new=is_new) if self.previews else action
+
+    def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
+        """The same step, left as it is."""
+        record = self.store.records.get(action.id)
+        kept = replace(action, recipe=record.recipe, fingerprint=record.fingerprint) if record else action
+        return replace(
+            kept, verb=Verb.BLOCKED, reasons=obstacles, remakes_disk=False, untouched=False, diffs=()
+        )
+
+    def _obstacles_of_new(self, action: Action) -> Preview:
+        """What is in the way in what the disk is made from, if that is there already."""
+        disk = self.actions[str(action.step.changes)].step
+        sources = [self.actions[step_id] for step_id in disk.inputs]
+        if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
+            return Preview()
+        return Preview(obstacles=action.step.obstacles(self.view(), sources[0].artifacts[0]))
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
-        if not (self.previews and action.step.changes and action.pending):
-            return action
         try:
             return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
         except BangerError:  # the run fails at it and says so
             return action
-
-    def _previewed(self, action: Action) -> Action:
-        if action.in_use or not self.previews:
-            return action
-        seen = self._preview(action)
-        return replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
 
     def _preview(self, action: Action) -> Preview:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
         is_untouched = not any(map(self._touched, action.artifacts))
         try:
             return action.step.preview(
-                self.view(), is_untouched=is_untouched, remakes_disk=action.remakes_disk
+                self.view(),
+                is_untouched=is_untouched,
+                remakes_disk=action.remakes_disk,
+                in_full=self.previews,
             )
         except BangerError as err:
-            return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
+            facts = {"message": err.brief, "hint": err.hint}
+            return Preview(obstacles=(Reason(ReasonCode.WOULD_FAIL, facts),))
 
     def view(self) -> PlanView:
         """What a step may read now."""

@@ -113,7 +113,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.FORCED: lambda _: "--replace",
     ReasonCode.WOULD_FAIL: lambda facts: str(facts["message"]),
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
-        f"'{facts['guest']}' can't be written: {facts['there']} is there in the guest"
+        f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
     ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
     ReasonCode.RENAMED: lambda facts: f"was {facts['old']}",
@@ -154,17 +154,25 @@ def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) 
 
 
 def way_out(action: Action) -> str | None:
-    """The way out of a blocked disk: to replace it, which loses its content, unless it may be found again.
-
-    None for other steps, and where not even that is a way out.
-    """
-    if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
+    """The way out of a blocked step, of which `--replace` loses what is in the disk; None for other steps."""
+    if action.verb is not Verb.BLOCKED:
         return None
-    if any(reason.facts.get("stays") for reason in action.reasons):
-        return None
+    hints = dict.fromkeys(str(hint) for reason in action.reasons if (hint := _own_hint(reason)))
+    if hints:
+        return "; ".join(hints)
     if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
         return "`bangerbuild recover` looks into its header for that"
-    return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    if action.step.exclusive and action.step.changes is None:
+        return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    disk = action.step.changes or next(iter(action.step.inputs), None)
+    return f"see {disk}" if disk else None
+
+
+def _own_hint(reason: Reason) -> Json:
+    """What a reason says to do by itself; what lies in the place of an artifact is nobody's to replace."""
+    if reason.facts.get("stays"):
+        return "move it away, or mount what it leads to"
+    return None if reason.code is ReasonCode.ARTIFACT_MODIFIED else reason.facts.get("hint")
 
 
 def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
@@ -262,6 +270,8 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
         "reasons": [value.to_json() for value in action.reasons],
         "needs": list(action.step.inputs),
     }
+    if hint := way_out(action):
+        document["hint"] = hint
     if action.warnings:
         document["warnings"] = list(action.warnings)
     if action.diffs:

@@ -327,20 +327,31 @@ class TestPreview:
         made = planned((BASE, replace(ROOT, text="new"), patch), tmp_path)
         assert of(made, PATCH.id).diffs == ()
 
-    def test_a_guest_that_can_t_be_read_is_said_and_leaves_the_plan_of_the_others(
+    def test_a_guest_that_can_t_be_read_is_blocked_and_leaves_the_plan_of_the_others(
         self, tmp_path: Path
     ) -> None:
         class Unreadable(FakeDisk):
-            def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # it fails whatever it sees
-                raise FilesystemError("'root.cow' has errors")
+            def preview(  # it fails whatever it sees
+                self,
+                view: View,  # noqa: ARG002
+                *,
+                is_untouched: bool,  # noqa: ARG002
+                remakes_disk: bool,  # noqa: ARG002
+                in_full: bool = True,  # noqa: ARG002
+            ) -> Preview:
+                raise FilesystemError("'root.cow' has errors", hint="e2fsck")
 
         built(STEPS, tmp_path)
         patch = Unreadable(PATCH.id, PATCH.inputs, text="new", changes=PATCH.changes)
         made = planned((BASE, ROOT, patch), tmp_path)
-        assert of(made, PATCH.id).verb is Verb.UPDATE
-        assert of(made, PATCH.id).diffs == (
-            FileDiff("/", note="can't be compared now: 'root.cow' has errors"),
-        )
+        reason = {"code": "would-fail", "message": "'root.cow' has errors", "hint": "e2fsck"}
+        assert shape(made)[PATCH.id] == ("blocked", [reason])
+
+    def test_a_patch_that_would_fail_keeps_its_new_disk_from_being_made(self, tmp_path: Path) -> None:
+        would_fail = Reason(ReasonCode.WOULD_FAIL, {"message": "no"})
+        built((BASE,), tmp_path)
+        made = shape(planned((BASE, ROOT, replace(PATCH, obstacle=(would_fail,))), tmp_path))
+        assert made[ROOT.id] == made[PATCH.id] == ("blocked", [{"code": "would-fail", "message": "no"}])
 
     def test_a_preview_sees_published_artifacts_and_recorded_facts(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)
