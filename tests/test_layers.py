@@ -44,8 +44,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "graph",
         "manifest",
         "model",
+        "neighbours",
         "planning",
         "resolving",
+        "sources",
         "steps",
         "store",
         "uptodate",
@@ -59,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "host",
         "launch",
         "model",
+        "neighbours",
         "pipeline",
         "planning",
         "report",
@@ -73,10 +76,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},
     "execute": {"disk", "epoch", "errors", "formats", "host", "model", "store"},
-    "graph": {"errors", "model"},
+    "graph": {"errors", "model", "neighbours"},
     "store": {"disk", "errors", "host", "model"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
+    "manifest": {"declared", "disk", "errors", "host", "model", "modes", "neighbours", "sources"},
     "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
     "sources": {"disk", "errors", "fetch", "formats", "host", "kernel", "model", "tree"},
     "steps": {
@@ -94,7 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tree",
     },
     # mechanisms: know nothing of steps or manifests
-    "guest": {"declared", "errors", "tree"},
+    "guest": {"declared", "errors", "neighbours", "tree"},
     "kernel": {"disk", "errors", "formats", "tree"},
     "launch": {"declared", "disk"},
     "formats": {"errors", "host", "modes", "tree"},
@@ -104,7 +107,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # values
     "epoch": set(),
     "modes": set(),
-    "declared": {"model", "modes", "sources"},
+    "neighbours": set(),
+    "declared": {"errors", "model", "modes", "sources"},
     "model": {"epoch", "errors", "formats"},
     "tree": set(),
     "errors": set(),

@@ -17,7 +17,7 @@ from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import directory_of
-from bangerbuild.pipeline import load_request
+from bangerbuild.pipeline import load_to_read
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
@@ -80,7 +80,7 @@ def destroy(
         BusyError: somebody has a disk open, or a lock; nothing was removed.
         StoreError: something stands on it, or it can't be removed.
     """
-    whole = load_request(replace(request, targets=()), warn)
+    whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():

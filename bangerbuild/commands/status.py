@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild import graph
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import readable_size
 from bangerbuild.model import StepId, Verb
 from bangerbuild.model.artifacts import VM_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterator, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
@@ -27,6 +28,8 @@ STATES = {
     Verb.BLOCKED: "blocked",
 }
 UNDECLARED = "undeclared"
+UNJUDGED = "unjudged"
+"""Of what it is made of, or whether it is declared, nothing is known now."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,31 @@ def examine(plan: Plan, store: Store, *, whole: bool = True) -> tuple[ArtifactSt
     return (*declared, *_undeclared(plan, store, shown)) if whole else declared
 
 
+def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
+    """The artifacts that records know, where it is not known what is declared.
+
+    Raises:
+        UsageError: a target names nothing.
+    """
+    own = {record.step_id for record in store.records.values()}
+    asked = {step_id for target in targets for step_id in graph.matching(own, target)} if targets else own
+    made_by: dict[str, str] = {}
+    for _, record in sorted(store.records.items()):
+        if record.step_id in asked:
+            for artifact in record.artifacts:
+                made_by.setdefault(artifact, record.step_id)
+    return tuple(
+        _status(
+            store,
+            artifact,
+            step_id,
+            UNJUDGED if store.exists(artifact) else "missing",
+            may_be_used=StepId(step_id).table == "vm",
+        )
+        for artifact, step_id in made_by.items()
+    )
+
+
 def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
     """A disk with a patch that is due is stale, though the disk's own step has nothing to do."""
     patches = {action.step.changes: action for action in plan.actions if action.step.changes}
@@ -77,6 +105,8 @@ def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
         due = patches.get(action.id, action) if action.verb is Verb.KEEP else action
         there = _there(action, store)
         state = STATES[Verb.REPLACE if there and due.verb is Verb.CREATE else due.verb]
+        if there and plan.unjudged & {action.id, due.id, patches.get(action.id, action).id}:
+            state = UNJUDGED
         for artifact in there or action.artifacts:
             yield _status(store, artifact, action.id, state, may_be_used=action.step.exclusive)
 

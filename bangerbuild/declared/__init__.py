@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import HostPath
     from bangerbuild.modes import Mode
     from bangerbuild.sources.source import BootSource, ImageSource
@@ -186,3 +187,5 @@ class Manifest:
     files: tuple[Path, ...] = ()
     """Every file that was read, the one named on the command line first."""
     warnings: tuple[str, ...] = ()
+    absent: tuple[Problem, ...] = ()
+    """Files of this host that it names and that are not there, where they need not be."""

@@ -36,12 +36,15 @@ DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
 
 
-def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None) -> Manifest:
+def load(
+    paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None, needs_files: bool = True
+) -> Manifest:
     """Loads one manifest of one or several files.
 
     Args:
         paths: the files, which act as one that includes them; the first may have `[store]`.
         store: the store's directory, instead of the manifest's.
+        needs_files: whether files of this host that it names have to be there.
 
     Raises:
         ManifestError: there are problems; it holds all of them, by file and line.
@@ -50,7 +53,7 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
     documents = list(reader.documents.values())
-    findings = Findings(reader.problems)
+    findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
     found_images = _images(documents, findings)
     vms = _vms(documents, found_images, findings)
@@ -60,10 +63,12 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     checks.check_unique(vms, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
-        raise ManifestError(_in_order(findings.problems, documents))
+        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
+        raise ManifestError(_in_order(findings.problems, documents), beside)
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings)
+    absent = _in_order(findings.absent, documents)
+    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, absent)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

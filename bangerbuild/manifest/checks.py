@@ -6,13 +6,14 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from bangerbuild.manifest.files import Location, ManifestFile
-from bangerbuild.manifest.problems import Findings, near
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from bangerbuild.declared import VM
     from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.manifest.problems import Findings
 
 _SHOWN_VMS = 3
 

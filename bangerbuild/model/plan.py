@@ -77,6 +77,8 @@ class Plan:
     actions: tuple[Action, ...]
     origin: object = field(default=None, repr=False, compare=False)
     """What it was made from, for `apply`; None: it is only to be looked at."""
+    unjudged: frozenset[str] = frozenset()
+    """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

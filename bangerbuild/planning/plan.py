@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError
+from bangerbuild.errors import BangerError, SourceError
 from bangerbuild.model import (
     Action,
     Plan,
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+UNREAD = "unread"
+"""The digest of a source that can't be read, where nothing is to be made of it."""
 NEW = {Verb.CREATE, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
@@ -53,6 +55,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     pins: Mapping[str, Pin] = MappingProxyType({}),
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
+    is_lenient: bool = False,
 ) -> Plan:
     """The plan for these steps.
 
@@ -64,16 +67,17 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         pins: what steps' sources stand for that lie elsewhere, by the step's id.
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
+        is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
     with ExitStack() as stack:
-        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack))
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
-        return Plan(store.path, tuple(planner.actions.values()))
+        return Plan(store.path, tuple(planner.actions.values()), unjudged=frozenset(planner.unjudged))
 
 
 @dataclass
@@ -87,6 +91,8 @@ class Planner:
     forced: frozenset[str]
     previews: bool
     kept: KeptOpen
+    is_lenient: bool = False
+    unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
@@ -211,7 +217,14 @@ class Planner:
             return self.pins[step.id].digest
         what = source.path, source.rules, source.pin
         if what not in self.digests:
-            self.digests[what] = self.host.digest(source)
+            try:
+                self.digests[what] = self.host.digest(source)
+            except SourceError:
+                if not self.is_lenient:
+                    raise
+                self.unjudged.add(step.id)
+                last = self.store.records.get(step.id)
+                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
         return self.digests[what]
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import printable, readable_size
+from bangerbuild.errors import ManifestError, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, Verb
 
 if TYPE_CHECKING:
@@ -256,7 +256,38 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "format": 1,
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
-        "summary": {**{verb.value: count for verb, count in counts.items()}, "failed": failed},
+        "summary": _summary(counts, failed),
+    }
+
+
+def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
+    """How many steps there are of each action; a key for each that there may ever be."""
+    numbers = {verb.value: count for verb, count in counts.items()}
+    created = numbers.pop(Verb.CREATE.value)
+    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+
+
+def error_json(error: BangerError) -> dict[str, Json]:
+    """An error as JSON."""
+    return {"brief": error.brief, "details": error.details, "hint": error.hint}
+
+
+def error_document(error: BangerError) -> dict[str, Json]:
+    """The document of a command that came to no result: the error, and the problems of a manifest."""
+    problems = error.problems if isinstance(error, ManifestError) else ()
+    return {
+        "format": 1,
+        "error": error_json(error),
+        "problems": [
+            {
+                "file": one.file,
+                "line": one.line,
+                "key": one.key,
+                "message": one.message,
+                "hint": one.hint,
+            }
+            for one in problems
+        ],
     }
 
 
@@ -279,7 +310,7 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
     if result is not None:
         document |= {"result": result.outcome.value, "seconds": round(result.seconds, 6)}
         if result.error is not None:
-            document["error"] = result.error.brief
+            document["error"] = error_json(result.error)
     return document
 
 

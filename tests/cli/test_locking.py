@@ -158,15 +158,21 @@ def test_a_moved_entry_makes_a_new_image(cli: CommandLine, project: Path) -> Non
     assert "image.b" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("d", "known: a, b, c"), ("vm.toml", "bangerbuild lock vm.toml --upgrade")]
-)
+@pytest.mark.parametrize(("name", "hint"), [("xyz", "known: a, b, c"), ("ab", "did you mean 'a'?")])
 def test_an_upgrade_of_no_image_is_refused_with_the_way_out(
     cli: CommandLine, project: Path, name: str, hint: str
 ) -> None:
     done = cli("lock", "--upgrade", name, cwd=project)
     assert done.returncode == 3
     assert done.stderr == f"error: no image is called '{name}'\n  hint: {hint}\n"
+
+
+def test_an_upgrade_takes_a_manifest_for_a_manifest(cli: CommandLine, project: Path) -> None:
+    cli("lock", cwd=project)
+    move(project, "a.tar")
+    done = cli("lock", "--upgrade", "vm.toml", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "move    image.a.rootfs" in done.stdout
 
 
 def test_lock_drops_what_the_manifest_no_longer_has(cli: CommandLine, project: Path, web: Web) -> None:
