@@ -4,17 +4,20 @@ BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
-	content drills hostile powercut
+	boot/test_network_managers.py boot/test_openrc.py boot/test_overlay.py boot/test_root_formats.py boot/test_running.py boot/test_selinux.py \
+	cli/test_machines.py content drills fuzz hostile powercut torture
 
-BENCH := nothing vms tarball crowded digest overlay work_disk
+FUZZ_EXAMPLES ?= 20000
+
+BENCH := nothing boot vms tarball crowded digest overlay formats clusters work_disk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test quick check powercut bench clean
+.PHONY: help demo test quick check powercut torture fuzz bench clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-demo: ## build a VM from examples/vms/demo and show each command with its output (under a minute)
+demo: ## build and boot a VM from examples/vms/demo and show each command with its output (under two minutes)
 	@tools/setup demo
 	@tools/demo
 
@@ -36,6 +39,14 @@ check:
 powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
 	@tools/setup test
 	$(BIN)/python -m tests.powercut
+
+torture: ## ten minutes of commands on one store at once, killed, stopped and interrupted, while guests write
+	@tools/setup test
+	$(BIN)/python -m tests.torture
+
+fuzz: ## damage input of every format for about an hour; make test looks at a few examples of each
+	@tools/setup test
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(BIN)/pytest -n auto -q tests/fuzz
 
 bench: ## the benchmark programs; figures for this machine
 	@tools/setup test

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
+from bangerbuild import identities, shortages
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -56,7 +58,7 @@ class BangerError(Exception):
 
     Args:
         brief: one lower-case line that names the object and quotes its values; control characters in it are
-            spelled out.
+            spelled out. In none of the three an address keeps its user name and password.
         details: further information, such as a tool's own output.
         hint: what to do, best as the next command to type.
     """
@@ -64,10 +66,20 @@ class BangerError(Exception):
     exit_code: ClassVar[int] = 1
 
     def __init__(self, brief: str, *, details: str | None = None, hint: str | None = None) -> None:
-        self.brief = printable(brief)
+        self.brief = printable(identities.removed(brief))
         super().__init__(self.brief)
-        self.details = details
-        self.hint = hint
+        self.details = details and identities.removed(details)
+        self._hint = hint and identities.removed(hint)
+
+    @property
+    def hint(self) -> str | None:
+        """What to do; where something ran out that the process needs, what to do about that."""
+        shortage = shortages.find(self)
+        return shortage.hint if shortage else self._hint
+
+    @hint.setter
+    def hint(self, hint: str | None) -> None:
+        self._hint = hint
 
 
 @dataclass(frozen=True, order=True)
@@ -82,6 +94,11 @@ class Problem:
     """The dotted key path, such as `vm.web.root.size`; empty for the file as a whole."""
     message: str
     hint: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("key", "message", "hint"):
+            if text := getattr(self, name):
+                object.__setattr__(self, name, identities.removed(text))
 
     def lines(self) -> Iterator[str]:
         """The problem as `file:line: key: message`, a format that editors can jump to, and its hint."""

@@ -12,12 +12,24 @@ LETTERS_PER_SLIP = 4
 """One slip is forgiven in a name of up to so many letters, two in one of twice as many."""
 
 
+COUNTED_LENGTH = 63
+COMPARED_LENGTH = 200
+COMPARED_NAMES = 1000
+
+
 def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word is near enough to that it may be meant; None: none is."""
+    """The known name that a word is near enough to that it may be meant; None: none is.
+
+    Long words and many names are not compared: that takes time, for every problem of a manifest.
+    """
     names = sorted(set(known))
+    if len(word) > COMPARED_LENGTH or len(names) > COMPARED_NAMES:
+        return None
     likely = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     if likely:
         return likely[0]
+    if len(word) > COUNTED_LENGTH:
+        return None
     most = 1 + (len(word) - 1) // LETTERS_PER_SLIP
     counted = [(slips(word, name), name) for name in names if abs(len(name) - len(word)) <= most]
     near = [(count, name) for count, name in counted if count <= most and count < len(name) - 1]

@@ -159,6 +159,12 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
     return _declared(request, found, Basis())
 
 
+def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
+    """What is loaded, with other targets."""
+    request = dataclasses.replace(loaded.request, targets=targets)
+    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, targets))
+
+
 def load_image(found: Manifest, *, offline: bool) -> Loaded:
     """A manifest that is no file; its sources are asked what they stand for today."""
     asked_again = () if offline else tuple(found.images)  # no lock file says what is meant

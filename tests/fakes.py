@@ -40,6 +40,7 @@ class FakeStep:
     kind: ClassVar[str] = "fake"
     format: ClassVar[int] = 1
     exclusive: ClassVar[bool] = False
+    has_format: ClassVar[bool] = False
     from_base: ClassVar[tuple[str, ...]] = ()
 
     waits_for: tuple[str, ...] = field(default=(), metadata={"recipe": False}, kw_only=True)
@@ -79,6 +80,9 @@ class FakeStep:
             reasons = (*situation.changes, *situation.found)
             return Verdict(Verb.UPDATE if self.changes else Verb.REPLACE, reasons)
         return Verdict(Verb.KEEP)
+
+    def disk_bytes(self, view: View, artifact: str) -> int | None:  # noqa: ARG002  # the file's
+        return None
 
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
         return self.found

@@ -38,7 +38,7 @@ guest = "/opt/tree"
 
 [image.a]
 kernel = {{ url = "https://example.org/vmlinuz", sha256 = "{"0" * 64}" }}
-rootfs = {{ ext4 = "disk.ext4" }}
+rootfs = {{ ext4 = "disk.ext4", overlay_init = true }}
 [image.b]
 rootfs = {{ oci = "docker://registry.example/name:tag", platform = "linux/amd64", entrypoint = "/init" }}
 [image.c]
@@ -80,6 +80,7 @@ fstab = true
 identity = true
 
 [vm.web.network]
+name = "lan"
 address = "172.16.0.10/24"
 gateway = "172.16.0.1"
 dns = ["1.1.1.1"]
@@ -115,6 +116,14 @@ pass = 0
 name = "data"
 size = "10GiB"
 mount = "/data"
+
+[network.lan]
+subnet = "172.16.0.0/24"
+gateway = "172.16.0.1"
+dns = ["1.1.1.1"]
+reserve = ["172.16.0.1-172.16.0.9"]
+bridge = "br-lan"
+nat = true
 
 [vm.other]
 image = "a"

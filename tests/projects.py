@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import pipeline, store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.model.request import Request, RunOptions
@@ -177,6 +178,26 @@ class GuestSession:
         self._disk.close()
         self._store.close()
         self._base.close()
+
+
+class Qcow2Session:
+    """Writes to a qcow2 root as a running guest does; used in a with block."""
+
+    def __init__(self, base: Path, root: Path) -> None:
+        self._root = root
+        self._base = RawFile(base)
+        os.truncate(root, root.stat().st_size + 2 * self._base.size_bytes)
+        self._store = Qcow2Store(self._base, root, writable=True)
+        self._disk = Filesystem(self._store, writable=True, now=1_700_000_000)
+
+    def __enter__(self) -> Filesystem:
+        return self._disk
+
+    def __exit__(self, *_: object) -> None:
+        self._disk.close()
+        self._store.close()
+        self._base.close()
+        os.truncate(self._root, self._store.used_bytes)
 
 
 def by_id(plan: Plan) -> dict[str, Action]:

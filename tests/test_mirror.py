@@ -24,6 +24,7 @@ ELSEWHERE = {
     "formats/format_error.py": "an error without more to it",
     "formats/oci/mediatypes.py": "names from the specification",
     "guest/view.py": "a Protocol; tests/guest/view.py is a guest made of a dict",
+    "launch/session.py": "plain values, compared in the tests of the VMMs beside it",
     "model/__init__.py": "the names of its modules",
     "model/content.py": "plain values, compared in the tests of the sources, which make them",
     "model/recovered.py": "plain values, compared in the tests of planning/recovering.py, which makes them",

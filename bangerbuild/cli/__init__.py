@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import __version__, report
-from bangerbuild.cli import images, locking, options, output, upkeep
+from bangerbuild import __version__, report, shortages
+from bangerbuild.cli import images, locking, machines, options, output, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Plan, Result
     from bangerbuild.pipeline import Loaded
+    from bangerbuild.running.at_once import Again
 
 
-def run() -> int:
+def run(started: Again | None = None) -> int:
     """Run the command line and return the exit code; all output is flushed.
+
+    `started` is the VM that was started before this was loaded, if it was.
 
     Threads of an interrupted run may still work in the staging directory. The caller exits without waiting
     for them.
@@ -42,7 +45,7 @@ def run() -> int:
         signal.signal(signal.SIGHUP, _interrupt)
     output.open_closed_streams()
     output.ignore_stderr_errors()
-    code = _guarded()
+    code = _guarded(started)
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -59,9 +62,9 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _guarded() -> int:
+def _guarded(started: Again | None) -> int:
     try:
-        code = cli.main(prog_name="bangerbuild", standalone_mode=False)
+        code = cli.main(prog_name="bangerbuild", standalone_mode=False, obj=started)
     except click.ClickException as err:
         if isinstance(
             err, getattr(click.exceptions, "NoArgsIsHelpError", ())
@@ -82,7 +85,21 @@ def _guarded() -> int:
         output.say_interrupted()
         output.json_error(BangerError("interrupted"))
         return EXIT_INTERRUPTED
+    except (OSError, MemoryError, RuntimeError, ImportError) as err:
+        output.say(report.error_lines(_host_error(err)))
+        return EXIT_FAILED
     return int(code or 0)
+
+
+def _host_error(err: Exception) -> BangerError:
+    """The error of a host that lacks what the program needs; any other is a bug, and raised."""
+    shortage = shortages.find(err)
+    if shortage is not None:
+        return BangerError(shortage.brief, hint=shortage.hint)
+    if not isinstance(err, OSError):
+        raise err
+    place = f"'{err.filename}': " if err.filename else ""
+    return BangerError(f"{place}{(err.strerror or str(err)).lower()}")
 
 
 def _usage_lines(err: click.ClickException) -> Iterator[str]:
@@ -221,6 +238,11 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         output.result(line)
 
 
+cli.add_command(machines.boot)
+cli.add_command(machines.ssh)
+cli.add_command(machines.logs)
+cli.add_command(machines.ps)
+cli.add_command(machines.stop)
 cli.add_command(upkeep.verify)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from bangerbuild import report
+from bangerbuild import identities, report
 from bangerbuild.errors import BangerError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def drop_output() -> None:
 def say(lines: Iterable[str]) -> None:
     """Print lines that are no results, to stderr."""
     for line in lines:
-        click.echo(printable(line), err=True)
+        click.echo(printable(identities.removed(line)), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:

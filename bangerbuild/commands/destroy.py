@@ -7,6 +7,7 @@ files go before the records: whatever is left after a kill is still known, and t
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,9 @@ from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.model.artifacts import directory_of
+from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
 from bangerbuild.pipeline import load_to_read
+from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
@@ -138,7 +140,7 @@ def _left(opened: Store, target: str) -> Iterator[str]:
     asked = StepId(target)
     if asked.part:
         return
-    if asked.table == "vm":
+    if asked.table in PLAIN_TABLES:
         known = {artifact for record in opened.records.values() for artifact in record.artifacts}
         own = (artifact for artifact in opened.stamps if ArtifactPath(artifact).owner == asked)
         yield from (artifact for artifact in own if artifact not in known)
@@ -179,6 +181,11 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
 
 
 def _refuse_used(opened: Store, loss: Loss) -> None:
+    for owner in {StepId(target).owner for target in loss.targets if StepId(target).table == "vm"}:
+        if run_directory.is_held(str(opened.path / directory_of(owner))):
+            raise BusyError(
+                f"'{owner.name}' is running: nothing was removed", hint=f"bangerbuild stop {owner.name}"
+            )
     for item in loss.items:
         try:
             is_disk = item.is_disk and opened.exists(item.artifact)
@@ -211,11 +218,18 @@ def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> No
         return
     if (directory / ATTACHED_ROOT).is_symlink():  # of before a reboot: nothing holds the root
         (directory / ATTACHED_ROOT).unlink()
+    _remove_run_directory(directory / run_directory.NAME)
     left = sorted(path.name for path in directory.iterdir())
     if left:
         warn(f"'{directory}' stays: what else is in it was not made here ({', '.join(left)})")
     else:
         directory.rmdir()
+
+
+def _remove_run_directory(path: Path) -> None:
+    """Remove what the last start of a VM left, if it is ours."""
+    if not path.is_symlink() and path.is_dir() and path.stat().st_uid == os.geteuid():
+        shutil.rmtree(path)
 
 
 def loss_lines(loss: Loss) -> Iterator[str]:

@@ -18,6 +18,7 @@ from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.host import process
 from bangerbuild.host.process import Program
 from bangerbuild.planning import host
+from bangerbuild.running import kvm
 from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
@@ -84,10 +85,12 @@ def _cache() -> Finding:
 
 
 def _kvm() -> Finding:
-    device = Path("/dev/kvm")
-    usable = os.access(device, os.R_OK | os.W_OK)
-    hint = "add yourself to the group kvm: usermod -aG kvm USER" if device.exists() else None
-    return Finding("KVM", str(device) if usable else None, needed=False, purpose="runs VMs fast", hint=hint)
+    """Whether a guest runs, and not only whether the device opens."""
+    trouble = kvm.trouble(kvm.DEVICE, kvm.cache_path())
+    purpose = f"runs VMs fast; {trouble}" if trouble else "runs VMs fast"
+    is_closed = Path(kvm.DEVICE).exists() and not os.access(kvm.DEVICE, os.R_OK | os.W_OK)
+    hint = "add yourself to the group kvm: usermod -aG kvm USER" if is_closed else None
+    return Finding("KVM", None if trouble else kvm.DEVICE, needed=False, purpose=purpose, hint=hint)
 
 
 def lines(findings: Sequence[Finding]) -> Iterator[str]:

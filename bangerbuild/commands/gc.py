@@ -17,7 +17,7 @@ from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
-from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES
+from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES, PLAIN_TABLES
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import load_to_read
 from bangerbuild.planning import plan
@@ -172,12 +172,12 @@ def _unneeded(opened: Store, needed: frozenset[str]) -> Iterator[Waste]:
 
 
 def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
-    """Files of VMs that we made and that no step has as its own now, as long as nobody has changed them."""
+    """Files of VMs and networks that we made and no step has as its own, as long as nobody changed them."""
     known = {artifact for record in opened.records.values() for artifact in record.artifacts}
     known |= {output for step in graph.all_steps(wanted) for output in step.outputs}
     for artifact in sorted(opened.stamps.keys() - known):
         path = opened.path / artifact
-        if ArtifactPath(artifact).table != "vm" or not opened.exists(artifact):
+        if ArtifactPath(artifact).table not in PLAIN_TABLES or not opened.exists(artifact):
             continue
         try:
             if not opened.modified(artifact) and in_use.holder(path) is None:
@@ -218,7 +218,7 @@ def _allocated(paths: Iterable[Path]) -> int:
 
 
 def remove_empty(path: Path) -> None:
-    """Remove directories of images and VMs that hold nothing any more."""
+    """Remove directories of images, VMs and networks that hold nothing any more."""
     patterns = (IMAGE_DIRECTORIES, *OWNERS_DIRECTORIES)
     found = (directory for pattern in patterns for directory in path.glob(pattern))
     directories.remove_empty(path, [str(one.relative_to(path)) for one in found])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import graph, pipeline, steps, store
 from bangerbuild.model import ArtifactPath
-from bangerbuild.model.artifacts import VM_FILES
+from bangerbuild.model.artifacts import PLAIN_FILES
 from bangerbuild.model.recovered import Stray, Unrecovered
 from bangerbuild.planning import recovering
 from bangerbuild.store import Staged
@@ -94,15 +94,16 @@ def _salvaged(opened: Recovering) -> Staged:
 
 
 def _strays(opened: Store, declared: Collection[str]) -> Iterator[Stray | Unrecovered]:
-    """Files of VMs, or of disks, that no manifest declares and no record knows."""
+    """Files of VMs and networks that no manifest declares and no record knows."""
     known = {artifact for record in opened.records.values() for artifact in record.artifacts}
-    for path in sorted(opened.path.glob(VM_FILES)):
+    for path in sorted(path for pattern in PLAIN_FILES for path in opened.path.glob(pattern)):
         artifact = ArtifactPath(path.relative_to(opened.path))
         if artifact in known or artifact in declared or not opened.exists(artifact):
             continue
-        if artifact.owner:
-            found = (kind.stray(artifact.owner.name, path, artifact) for kind in steps.STEPS)
-            yield from filter(None, found)
+        owner = artifact.owner
+        for kind in steps.STEPS:
+            if kind.stray_table == owner.table and (found := kind.stray(owner.name, path, artifact)):
+                yield found
 
 
 def lines(recovery: Recovery) -> Iterator[str]:

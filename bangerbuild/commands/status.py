@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import readable_size
+from bangerbuild.errors import BangerError, readable_size
 from bangerbuild.model import StepId, Verb
-from bangerbuild.model.artifacts import VM_FILES
+from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
@@ -119,11 +119,11 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
 
 
 def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
-    """Of VMs alone: an image that nothing needs any more is `gc`'s business."""
+    """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
     made_by: dict[str, str] = {}
     for step_id, record in sorted(store.records.items()):
-        if StepId(step_id).table == "vm" and step_id not in known:
+        if StepId(step_id).table in PLAIN_TABLES and step_id not in known:
             for artifact in record.artifacts:
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():
@@ -133,21 +133,34 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:
     record = store.records.get(step_id)
-    base, size_bytes = (record.facts.get(key) if record else None for key in ("base", "size_bytes"))
-    path = store.path / artifact
+    facts = record.facts if record else {}
+    base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)
+    is_used = may_be_used and in_use.holder(path) is not None
     return ArtifactStatus(
         artifact,
         step_id,
         state,
-        found.st_size if size_bytes is None else cast("int", size_bytes),
+        _size_bytes(path, facts, found.st_size, is_used=is_used),
         found.st_blocks * 512,
         str(base) if base is not None else None,
-        may_be_used and in_use.holder(path) is not None,
+        is_used,
     )
+
+
+def _size_bytes(path: Path, facts: Mapping[str, Json], file_bytes: int, *, is_used: bool) -> int:
+    """The size of an artifact, of a disk as the manifest's `size` counts it; one in use is not opened."""
+    if "format" not in facts:
+        return file_bytes
+    if is_used:
+        return cast("int", facts.get("file_bytes", file_bytes))
+    try:
+        return formats.named(str(facts["format"])).size_of(path)
+    except BangerError:  # the plan says what is wrong with it
+        return file_bytes
 
 
 def by_half(store: Path) -> list[str]:

@@ -39,6 +39,8 @@ class Image:
     files: tuple[InlineFile, ...] = ()
     """Written into the root filesystem itself."""
     file_syncs: tuple[FileSync, ...] = ()
+    overlay_init: bool = False
+    """Whether its root filesystem gets the init that joins it with a VM's overlay root."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,29 @@ class Network:
     """Lower case; the default `06:00` + the address's four bytes is already filled in."""
     tap: str | None = None
     """The default `tap-NAME` is already filled in."""
+    name: str | None = field(default=None, metadata={"recipe": False})
+    """Of the `SharedNetwork` that the VM joins; what it takes from there is already filled in."""
+
+
+@dataclass(frozen=True)
+class SharedNetwork:
+    """`[network.NAME]`: what the VMs share that join it."""
+
+    name: str
+    subnet: str
+    """IPv4 with prefix length, `172.16.0.0/16`."""
+    gateway: str
+    """The default, the first address, is already filled in."""
+    dns: tuple[str, ...] = ()
+    reserve: tuple[tuple[str, str], ...] = ()
+    """Ranges: the first address and the last."""
+    bridge: str | None = None
+    nat: bool = False
+
+    @property
+    def gateway_interface(self) -> str:
+        """The gateway with the prefix length of the subnet, as the bridge has it."""
+        return f"{self.gateway}/{self.subnet.partition('/')[2]}"
 
 
 @dataclass(frozen=True)
@@ -187,5 +212,6 @@ class Manifest:
     files: tuple[Path, ...] = ()
     """Every file that was read, the one named on the command line first."""
     warnings: tuple[str, ...] = ()
+    networks: Mapping[str, SharedNetwork] = field(default_factory=dict)
     absent: tuple[Problem, ...] = ()
     """Files of this host that it names and that are not there, where they need not be."""

@@ -49,6 +49,18 @@ class Blocks(Protocol):
         """Make everything written so far part of the disk, and durable."""
 
 
+def write_all(fd: int, data: bytes | bytearray | memoryview, offset: int) -> None:
+    """Write all of the data at a place of a file: a disk that gets full takes a part first.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(fd, view, offset)
+        view, offset = view[written:], offset + written
+
+
 class RawFile(Closing, Blocks):
     """A file or block device that holds a disk byte for byte. It must exist, and its size never changes.
 
@@ -93,11 +105,8 @@ class RawFile(Closing, Blocks):
     @override
     def write(self, offset: int, data: bytes | bytearray) -> None:
         check_end(self, offset, len(data))
-        view = memoryview(data)
         try:
-            while view:
-                written = os.pwrite(self._fd, view, offset)
-                view, offset = view[written:], offset + written
+            write_all(self._fd, data, offset)
         except OSError as err:
             raise host_error(f"cannot write '{self.name}'", err) from err
 

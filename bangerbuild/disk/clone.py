@@ -11,6 +11,7 @@ import errno
 import fcntl
 import functools
 import hashlib
+import itertools
 import os
 import tempfile
 import threading
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
 FICLONE = 0x40049409
@@ -30,6 +31,7 @@ HOLE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
 DIGEST_PART_BYTES = 16 << 20
 DIGEST_THREADS = 2
+_ZEROS = bytes(DIGEST_PIECE_BYTES)
 NO_REFLINK = {
     errno.EOPNOTSUPP,
     errno.EXDEV,
@@ -193,6 +195,60 @@ def digest_of(data: bytes | bytearray, size_bytes: int) -> str:
             )
         )
     return hasher.hexdigest()
+
+
+class SharedDigest:
+    """The `digest` of files that are the same but for some pieces; what is the same is hashed once.
+
+    Args:
+        pieces: all pieces of one of the files that are not zeros, by their index in it; of DIGEST_PIECE_BYTES
+            each, but for one at the file's end.
+        size_bytes: of each file.
+        changing: the indices of those that differ.
+    """
+
+    def __init__(self, pieces: Mapping[int, bytes], size_bytes: int, changing: Collection[int]) -> None:
+        self._start = hashlib.sha256(size_bytes.to_bytes(8, "little"))
+        per_part = DIGEST_PART_BYTES // DIGEST_PIECE_BYTES
+        parts = itertools.groupby(sorted(pieces), lambda index: index // per_part)
+        self._parts = [_Part({index: pieces[index] for index in part}, changing) for _, part in parts]
+
+    def digest(self, pieces: Mapping[int, bytes | bytearray]) -> str:
+        """That of the file with these pieces in place of those that differ."""
+        hasher = self._start.copy()
+        for part in self._parts:
+            hasher.update(part.digest(pieces))
+        return hasher.hexdigest()
+
+
+class _Part:
+    """The pieces of one part; those before the first that differs are hashed already, or all of them."""
+
+    def __init__(self, pieces: Mapping[int, bytes], changing: Collection[int]) -> None:
+        there = [index for index in pieces if index in changing or not _is_zeros(pieces[index])]
+        first = next((at for at, index in enumerate(there) if index in changing), len(there))
+        self._indices, self._rest = there[:first], {index: pieces[index] for index in there[first:]}
+        self._hasher = hashlib.sha256()
+        for index in self._indices:
+            self._hasher.update(pieces[index])
+        self._whole = None if self._rest else self._finished({})
+
+    def digest(self, pieces: Mapping[int, bytes | bytearray]) -> bytes:
+        return self._finished(pieces) if self._whole is None else self._whole
+
+    def _finished(self, pieces: Mapping[int, bytes | bytearray]) -> bytes:
+        hasher, indices = self._hasher.copy(), list(self._indices)
+        for index, own in self._rest.items():
+            piece = pieces.get(index, own)
+            if not _is_zeros(piece):
+                hasher.update(piece)
+                indices.append(index)
+        hasher.update(b"".join(index.to_bytes(8, "little") for index in indices))
+        return hasher.digest() if indices else b""
+
+
+def _is_zeros(piece: bytes | bytearray) -> bool:
+    return piece == _ZEROS[: len(piece)]
 
 
 def _parts(fd: int) -> Iterator[list[tuple[int, int]]]:

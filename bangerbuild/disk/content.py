@@ -7,8 +7,11 @@ libext2fs.
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
+
+from typing_extensions import override
 
 from bangerbuild.disk.attribute_space import inline_data
 from bangerbuild.disk.inode import INLINE_DATA_FL, INLINE_EXTENTS, MAX_EXTENT_BLOCKS
@@ -62,6 +65,28 @@ def read_content(blocks: Blocks, superblock: Superblock, inode: Inode) -> Iterat
 def _zeros(length: int) -> Iterator[bytes]:
     for at in range(0, length, PIECE_BYTES):
         yield bytes(min(PIECE_BYTES, length - at))
+
+
+class PiecesFile(io.RawIOBase):
+    """Pieces of content as a file that is read once."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._left = memoryview(b"")
+
+    @override
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        """Fill a buffer as far as the present piece does; 0 at the end."""
+        target = memoryview(buffer).cast("B")  # type: ignore[arg-type] # any writable buffer, by contract
+        if not self._left:
+            self._left = memoryview(next(self._pieces, b""))
+        count = min(len(target), len(self._left))
+        target[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
 
 
 class Writes(Protocol):
@@ -175,6 +200,32 @@ class FileData:
             for piece in pieces(self.stream, length, self.name):
                 yield at, piece
                 at += len(piece)
+
+
+def data_of(name: str, blocks: Blocks, superblock: Superblock, inode: Inode) -> FileData:
+    """A file's content as that of a new file; its holes stay holes. `name` is what messages call it."""
+    size, block_bytes = inode.size_bytes, superblock.block_bytes
+    if inode.flags & INLINE_DATA_FL:
+        extents, content = None, read_content(blocks, superblock, inode)
+    else:
+        runs = [
+            run
+            for run in runs_of(blocks, superblock, inode)
+            if run.logical != TREE and run.is_written and run.logical * block_bytes < size
+        ]
+        extents = tuple(
+            (start := run.logical * block_bytes, min(run.blocks * block_bytes, size - start)) for run in runs
+        )
+        content = _read_runs(blocks, runs, block_bytes)
+    stream = cast("BinaryIO", io.BufferedReader(PiecesFile(content)))
+    return FileData(name, stream, size, extents)
+
+
+def _read_runs(blocks: Blocks, runs: list[Run], block_bytes: int) -> Iterator[bytes]:
+    for run in runs:
+        for at in range(0, run.blocks * block_bytes, PIECE_BYTES):
+            length = min(PIECE_BYTES, run.blocks * block_bytes - at)
+            yield blocks.read(run.first * block_bytes + at, length)
 
 
 def allocate(handle: Handle, goal: int, logical: int, count: int) -> list[Run]:

@@ -15,7 +15,7 @@ from bangerbuild.disk.content import FileData
 from bangerbuild.disk.libext2fs import EA_NO_SPACE, MISSING_EA_FEATURE
 from bangerbuild.disk.located import open_named
 from bangerbuild.disk.nodes import Nodes
-from bangerbuild.disk.reading import ROOT_INO, FileReader, names_path
+from bangerbuild.disk.reading import FileReader, names_path
 from bangerbuild.disk.removal import drop_directory
 from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
 from bangerbuild.disk.superblock import read_superblock
@@ -34,18 +34,20 @@ if TYPE_CHECKING:
 
 NO_XATTR = (EA_NO_SPACE, MISSING_EA_FEATURE)
 """The codes of attributes that a filesystem can't hold."""
+_LOST_AND_FOUND = "lost+found"
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_F = TypeVar("_F", bound="Filesystem")
 
 
-def _changes(
-    method: Callable[Concatenate[Filesystem, str, _P], _R],
-) -> Callable[Concatenate[Filesystem, str, _P], _R]:
+def changes(
+    method: Callable[Concatenate[_F, str, _P], _R],
+) -> Callable[Concatenate[_F, str, _P], _R]:
     """Wrap a method that changes the filesystem: after a failed change nothing more may be written."""
     named = names_path(method)
 
     @functools.wraps(method)
-    def wrapped(self: Filesystem, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    def wrapped(self: _F, path: str, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         if not self.writable:
             raise FilesystemError(f"'{self.name}' is open for reading only")
         try:
@@ -98,10 +100,13 @@ class Filesystem(FileReader):
         self.name = blocks.name
         self.writable = writable
         self.place = place
-        self.nodes = Nodes(self._handle, blocks, self.superblock, now, sound)
+        self.nodes = self._new_nodes(now, sound)
         self._labels: Labels | None = None
         self._open = True
         self._spoiled = False
+
+    def _new_nodes(self, now: int, sound: set[int]) -> Nodes:
+        return Nodes(self._handle, self.blocks, self.superblock, now, sound)
 
     def __enter__(self) -> Self:
         return self
@@ -144,10 +149,15 @@ class Filesystem(FileReader):
         self._handle.set_label(label.encode())
 
     def label_with(self, labels: Labels | None) -> None:
-        """Give what is written from now on a label each, and this disk's root one if it has none."""
+        """Give what is written from now on a label each, and what mke2fs made here if that has none."""
         self._labels = labels
-        if labels is not None and self.place.mount_point != "/":
-            self._label_unlabelled(ROOT_INO, self.place.mount_point)
+        top = self.place.mount_point
+        if labels is not None and top != "/":
+            self._label_unlabelled(self.nodes.root, top)
+            lost = f"{top}/{_LOST_AND_FOUND}"
+            found = None if lost in self.place.others else self.stat(lost, follow=False)
+            if found is not None:
+                self._label_unlabelled(found.ino, lost)
 
     def _label_unlabelled(self, ino: int, path: str) -> None:
         if self._labels is not None:
@@ -168,7 +178,7 @@ class Filesystem(FileReader):
     def _target(self, path: str) -> ResolvedPath:
         """The location for a new name; missing parents are made, mode 0755, owner root."""
         rules = Rules(make_directory=self._make_parent, place=self.place)
-        found = resolve(self.nodes, ROOT_INO, path, rules)
+        found = resolve(self.nodes, self.nodes.root, path, rules)
         if found is None:  # pragma: no cover - only without make_directory
             raise GuestPathError(f"'{path}' has no parent")
         if found.directory:
@@ -187,7 +197,7 @@ class Filesystem(FileReader):
         if found.ino and self.nodes.kind(found.ino) is EntryType.DIRECTORY:
             raise GuestPathError(f"'{path}' is a directory in '{self.name}'")
 
-    @_changes
+    @changes
     def write_file(  # noqa: PLR0913 - all that a file is, each by its name
         self,
         path: str,
@@ -249,7 +259,7 @@ class Filesystem(FileReader):
                     code=err.code,
                 ) from err
 
-    @_changes
+    @changes
     def make_directory(  # noqa: PLR0913 - all that a directory is, each by its name
         self,
         path: str,
@@ -275,7 +285,7 @@ class Filesystem(FileReader):
         ino = self.nodes.make_directory(place.directory, place.name, inode)
         self._set_xattrs(path, ino, given)
 
-    @_changes
+    @changes
     def make_symlink(
         self, path: str, target: str, *, uid: int = 0, gid: int = 0, mtime_ns: int | None = None
     ) -> None:
@@ -290,7 +300,7 @@ class Filesystem(FileReader):
         self.nodes.write_target(ino, inode, text)
         self._finish(place, path, ino, EntryType.SYMLINK, label)
 
-    @_changes
+    @changes
     def link(self, path: str, existing: str) -> None:
         """Make a hard link to `existing`; what is at `path` is replaced.
 
@@ -309,7 +319,7 @@ class Filesystem(FileReader):
         place = self._clear(path)
         self.nodes.add_name(place.directory, place.name, source.ino, kind)
 
-    @_changes
+    @changes
     def remove(self, path: str, *, recursive: bool = False) -> bool:
         """Remove a name, and the file with its last name; the last component is never followed.
 
@@ -328,15 +338,20 @@ class Filesystem(FileReader):
             return False
         if not found.directory:
             raise GuestPathError(f"'{path}' is the root of '{self.name}' and stays")
-        if self.nodes.kind(found.ino) is EntryType.DIRECTORY:
-            if not recursive and self.nodes.entries(found.ino):
-                raise GuestPathError(f"'{path}' is a directory in '{self.name}' that is not empty")
+        is_directory = self.nodes.kind(found.ino) is EntryType.DIRECTORY
+        if is_directory and not recursive and self.nodes.entries(found.ino):
+            raise GuestPathError(f"'{path}' is a directory in '{self.name}' that is not empty")
+        self._drop(found, is_directory=is_directory)
+        return True
+
+    def _drop(self, found: ResolvedPath, *, is_directory: bool) -> None:
+        """Remove what is there, with all that is in it."""
+        if is_directory:
             drop_directory(self.nodes, found.directory, found.name, found.ino)
         else:
             self.nodes.drop_name(found.directory, found.name, found.ino)
-        return True
 
-    @_changes
+    @changes
     def set_attributes(  # noqa: PLR0913 - all that may change, each by its name
         self,
         path: str,
@@ -362,12 +377,12 @@ class Filesystem(FileReader):
         inode.set_ctime(self.nodes.now)
         self.nodes.save(ino, inode)
 
-    @_changes
+    @changes
     def set_xattr(self, path: str, name: str, value: bytes, *, follow: bool = True) -> None:
         """Set an extended attribute by its full name; POSIX ACLs are in the kernel's form."""
         self.nodes.set_xattr(self._existing(path, follow=follow).ino, name, value)
 
-    @_changes
+    @changes
     def remove_xattr(self, path: str, name: str, *, follow: bool = True) -> None:
         """Remove an extended attribute; that it is missing is no error."""
         self.nodes.remove_xattr(self._existing(path, follow=follow).ino, name)

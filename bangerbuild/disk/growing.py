@@ -14,6 +14,7 @@ that can't be restored; this is reported, and nothing is truncated.
 from __future__ import annotations
 
 import os
+import re
 import struct
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 NOTE_SUFFIX = ".grow"
 UNDO_SUFFIX = ".undo"
 _NOTE_BYTES = 64
+_DIGITS = re.compile("[0-9]+")
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
 """Fields of a superblock that a mount or a check changes, but not growing: s_mtime, s_mnt_count, s_lastcheck;
 and s_uuid, which identifies the filesystem."""
@@ -61,7 +63,7 @@ def old_size(disk: Path) -> int | None:
         text = file.read(0, min(file.size_bytes, _NOTE_BYTES)).decode(errors="replace")
     if not text.endswith("\n"):  # the note is incomplete: the growth had not begun
         return disk.stat().st_size
-    if not (text[:-1].isascii() and text[:-1].isdigit()):
+    if not _DIGITS.fullmatch(text[:-1]) or int(text) > disk.stat().st_size:  # a growth never makes it smaller
         raise FilesystemError(f"the note '{note}' is damaged", hint=_hint(disk))
     return int(text)
 

@@ -162,13 +162,23 @@ def _refusal(fd: int, path: Path, lease: int) -> str | None:
     return None
 
 
+@contextlib.contextmanager
+def _passing_over() -> Iterator[None]:
+    """Ignore what is gone or hidden from this user, but not that this process can't look at all."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM}:
+            raise
+
+
 def _anyone(path: Path) -> str:
     return _loop_device(path) or _process(path) or "another program"
 
 
 def _loop_device(path: Path) -> str | None:
     for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
-        with contextlib.suppress(OSError):
+        with _passing_over():
             if Path(backing.read_text().rstrip("\n")).samefile(path):
                 return f"/dev/{backing.parent.parent.name}"
     return None
@@ -179,9 +189,9 @@ def _process(path: Path) -> str | None:
     for directory in Path("/proc").glob("[0-9]*"):
         if int(directory.name) == os.getpid():
             continue
-        with contextlib.suppress(OSError):
+        with _passing_over():
             for link in (directory / "fd").iterdir():
-                with contextlib.suppress(OSError):
+                with _passing_over():
                     if os.path.samestat(link.stat(), wanted):
                         return f"{(directory / 'comm').read_text().strip()} (process {directory.name})"
     return None

@@ -164,6 +164,15 @@ class Inode:
     def mtime_ns(self, value: int) -> None:
         self._put_time(0x10, 0x88, value)
 
+    @property
+    def atime_ns(self) -> int:
+        """The time of the last access."""
+        return self._get_time(0x08, 0x8C)
+
+    @atime_ns.setter
+    def atime_ns(self, value: int) -> None:
+        self._put_time(0x08, 0x8C, value)
+
     def set_times(self, now: int) -> None:
         """Set all times, the creation time included, in seconds."""
         created = ((0x90, 0x94),) if self._reaches(0x94) else ()

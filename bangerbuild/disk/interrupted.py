@@ -54,7 +54,9 @@ def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
         FilesystemError: it can't be opened, or the files beside it do not match it.
     """
     blocks: growing.BeforeGrowth | recovery.RecoveredDisk | RawFile
-    if growing.note_beside(disk).exists():
+    if not has_leftovers(disk):
+        blocks = RawFile(disk)
+    elif growing.note_beside(disk).exists():
         blocks = RawFile(disk) if growing.is_grown(disk) else growing.BeforeGrowth(disk, name)
     elif redo_log.path_beside(disk).exists():
         blocks = recovery.RecoveredDisk(disk, name)

@@ -21,14 +21,16 @@ NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and
 NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
 
 
-def make_empty(path: Path, geometry: tools.Geometry, job: DiskJob) -> None:
+def make_empty(path: Path, geometry: tools.Geometry, job: DiskJob, *, identity: str = "") -> None:
     """Make a disk with an empty ext4 that allocates next to nothing.
+
+    Its UUID is made of `identity`, or of the job's fingerprint if that is empty.
 
     mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
     """
     _check_holes(job)
     skeleton = job.staging / "skeleton.ext4"
-    run(tools.mke2fs(skeleton, geometry, fingerprint=job.fingerprint, epoch=job.epoch))
+    run(tools.mke2fs(skeleton, geometry, fingerprint=identity or job.fingerprint, epoch=job.epoch))
     clone.sparse_copy(skeleton, path)
     os.truncate(path, geometry.size_bytes)  # mke2fs leaves out a last group that would hold next to nothing
     skeleton.unlink()

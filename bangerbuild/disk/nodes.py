@@ -26,11 +26,14 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.content import FileData
     from bangerbuild.disk.libext2fs import DirectoryEntry, Handle
     from bangerbuild.disk.superblock import Superblock
 
+ROOT_INO = 2
 MAX_LINKS = 65000
 MOST_NAMES = 1_000_000
 """The most names that are read from one directory, because they are held in memory."""
@@ -62,6 +65,11 @@ class Nodes:
         self._facts: dict[int, tuple[EntryType | None, int]] = {}
         self._sound = Soundness(blocks, superblock, sound)
 
+    @property
+    def root(self) -> int:
+        """The directory that paths begin at."""
+        return ROOT_INO
+
     # the interface `Directories`
 
     def child(self, directory: int, name: bytes) -> int:
@@ -76,6 +84,10 @@ class Nodes:
 
     def entries(self, directory: int) -> list[DirectoryEntry]:
         """All names in a directory except `.` and `..`, in their order on disk."""
+        return self.stored_entries(directory)
+
+    def stored_entries(self, directory: int) -> list[DirectoryEntry]:
+        """Those of them that this disk has itself: all, unless a directory is joined of two."""
         self._facts_of(directory)
         found = self.handle.entries(directory, MOST_NAMES + 1)
         if len(found) > MOST_NAMES:
@@ -122,6 +134,10 @@ class Nodes:
         ):
             return inode.block_area[:size]
         return b"".join(read_content(self.blocks, self.superblock, inode))
+
+    def content(self, _ino: int, inode: Inode) -> Iterator[bytes]:
+        """A file's content, see `read_content`."""
+        return read_content(self.blocks, self.superblock, inode)
 
     def refuse_encrypted(self, inode: Inode, name: str) -> None:
         """Raise if content or names are encrypted."""

@@ -12,23 +12,22 @@ in the file (source: `docs/interop/qcow2.txt` of QEMU):
     refcount block  u16 for each cluster of the file: how many refer to it
 
 One L2 table and one refcount block take a cluster each, the two tables as many as they need, side by side.
-Files that this program makes have clusters of 16 KiB: see docs/disks.md for why.
+Files that this program makes have clusters of 4 KiB: see docs/disks.md for why.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from bangerbuild.errors import OverlayError
+from bangerbuild.errors import OverlayError, readable_size
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+REFCOUNT_ORDER = 4
+"""Refcounts of 2^4 bits."""
 MAGIC = b"QFI\xfb"
 VERSION = 3
-DEFAULT_CLUSTER_BITS = 14
+DEFAULT_CLUSTER_BITS = 12
 CLUSTER_BITS = range(9, 22)
 """What QEMU takes: 512 bytes to 2 MiB."""
 ONLY_REFERENCE = 1 << 63
@@ -39,26 +38,11 @@ HEAD_BYTES = 4096
 """Header, extensions and the name of the base lie in here in any file that is taken."""
 LARGEST_TABLE_BYTES = 32 << 20
 """QEMU takes no larger L1 table, and no refcount table beyond 8 MiB."""
-_LONGEST_NAME = 1023
+LONGEST_NAME = 1023
 
-_HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
-_EXTENSION = struct.Struct(">2I")
-_BASE_FORMAT = 0xE2792ACA
-_INCOMPATIBLE = {
-    0: ("was not closed (dirty)", "qemu-img check -r all {path}"),
-    1: ("is marked as corrupt", "qemu-img check -r all {path}"),
-    2: ("keeps its data in another file", "qemu-img convert -O qcow2 it"),
-    3: ("has another compression than deflate", "qemu-img convert -O qcow2 it"),
-    4: ("has extended L2 entries", "qemu-img convert -O qcow2 it"),
-}
-"""Bits of incompatible_features: what each says of a file, and the way out."""
-
-
-def _unusable(name: str, what: str, hint: str | None = None) -> OverlayError:
-    return OverlayError(
-        f"'{name}' {what}",
-        hint=hint or "put the file back from where there is a copy, or make it anew with --replace",
-    )
+HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
+EXTENSION = struct.Struct(">2I")
+BASE_FORMAT = 0xE2792ACA
 
 
 @dataclass(frozen=True)
@@ -75,6 +59,8 @@ class Header:
     base: str
     """The path of the base, relative to the file's directory."""
     compatible: int = 0
+    is_dirty: bool = False
+    """Whether it was not closed, so that its refcounts may be wrong. What is written here is not."""
 
     @property
     def cluster_bytes(self) -> int:
@@ -102,9 +88,15 @@ class Header:
         return clusters_of(self.l1_entries * 8, self.cluster_bits)
 
     def resized(self, size_bytes: int) -> Self:
-        """The header of a disk of another size; its L1 table may have to move."""
-        resized = replace(self, size_bytes=size_bytes)
-        return replace(resized, l1_entries=max(self.l1_entries, _l1_entries(size_bytes, self.cluster_bits)))
+        """The header of a disk of another size; its L1 table may have to move.
+
+        Raises:
+            OverlayError: the disk is too large.
+        """
+        entries = max(self.l1_entries, l1_entries_of(size_bytes, self.cluster_bits))
+        if entries * 8 > LARGEST_TABLE_BYTES:
+            raise OverlayError(f"a disk of {readable_size(size_bytes)} is too large for a qcow2 file")
+        return replace(self, size_bytes=size_bytes, l1_entries=entries)
 
     def at(
         self,
@@ -125,14 +117,14 @@ class Header:
         """The first cluster, its unused end left out."""
         name = self.base.encode()
         raw = b"raw".ljust(8, b"\0")
-        extensions = _EXTENSION.pack(_BASE_FORMAT, 3) + raw + _EXTENSION.pack(0, 0)
+        extensions = EXTENSION.pack(BASE_FORMAT, 3) + raw + EXTENSION.pack(0, 0)
         at = HEADER_BYTES + len(extensions)
         fields = (
             *(MAGIC, VERSION, at, len(name), self.cluster_bits, self.size_bytes, 0, self.l1_entries),
             *(self.l1_offset, self.refcount_offset, self.refcount_clusters, 0, 0),
             *(0, self.compatible, 0, 4, HEADER_BYTES, 0),
         )
-        return _HEADER.pack(*fields) + extensions + name
+        return HEADER.pack(*fields) + extensions + name
 
 
 def clusters_of(length: int, cluster_bits: int) -> int:
@@ -140,8 +132,14 @@ def clusters_of(length: int, cluster_bits: int) -> int:
     return (length + (1 << cluster_bits) - 1) >> cluster_bits
 
 
-def _l1_entries(size_bytes: int, cluster_bits: int) -> int:
+def l1_entries_of(size_bytes: int, cluster_bits: int) -> int:
+    """How many entries the L1 table of a disk of that size needs."""
     return max(1, clusters_of(clusters_of(size_bytes, cluster_bits) * 8, cluster_bits))
+
+
+def _blocks_for(clusters: int, cluster_bits: int) -> int:
+    """How many refcount blocks so many clusters and the blocks themselves need."""
+    return -(-clusters // ((1 << cluster_bits - 1) - 1))
 
 
 def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BITS) -> bytes:
@@ -156,114 +154,22 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
         OverlayError: the path is too long, or the disk too large.
     """
     cluster_bytes = 1 << cluster_bits
-    entries = _l1_entries(size_bytes, cluster_bits)
+    entries = l1_entries_of(size_bytes, cluster_bits)
     l1_clusters = clusters_of(entries * 8, cluster_bits)
-    header = Header(cluster_bits, size_bytes, entries, 3 * cluster_bytes, cluster_bytes, 1, base)
+    blocks = _blocks_for(2 + l1_clusters, cluster_bits)
+    header = Header(cluster_bits, size_bytes, entries, (2 + blocks) * cluster_bytes, cluster_bytes, 1, base)
     head = header.packed()
-    if len(base.encode()) > _LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
+    if len(base.encode()) > LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
         raise OverlayError(f"the path of a base, '{base}', is too long for a qcow2 file")
-    used = 3 + l1_clusters
-    if used > header.refcounts_per_block or entries * 8 > LARGEST_TABLE_BYTES:
-        raise OverlayError(f"a disk of {size_bytes} bytes is too large for a qcow2 file")
-    table = struct.pack(">Q", 2 * cluster_bytes)
-    counts = struct.pack(f">{used}H", *(1 for _ in range(used)))
+    if blocks > header.entries_per_table or entries * 8 > LARGEST_TABLE_BYTES:
+        raise OverlayError(f"a disk of {readable_size(size_bytes)} is too large for a qcow2 file")
+    table = struct.pack(f">{blocks}Q", *((2 + index) * cluster_bytes for index in range(blocks)))
+    counts = b"\0\1" * (2 + blocks + l1_clusters)
     return b"".join(
         (
             head.ljust(cluster_bytes, b"\0"),
             table.ljust(cluster_bytes, b"\0"),
-            counts.ljust(cluster_bytes, b"\0"),
+            counts.ljust(blocks * cluster_bytes, b"\0"),
             bytes(l1_clusters * cluster_bytes),
         )
     )
-
-
-def parse_header(head: bytes, name: str) -> Header:
-    """Read the first `HEAD_BYTES` of a file, or all of a shorter one.
-
-    Args:
-        head: the bytes.
-        name: what to call the file in a message.
-
-    Raises:
-        OverlayError: it is no qcow2 file, is damaged, or has a feature that is not known here.
-    """
-    if len(head) < _HEADER.size - 8 or not head.startswith(MAGIC):
-        raise _unusable(name, "is no qcow2 file, or ends before its header does")
-    fields = _HEADER.unpack_from(head.ljust(_HEADER.size, b"\0"))
-    _, version, base_at, base_length, cluster_bits, size_bytes, encryption, l1_entries = fields[:8]
-    l1_offset, refcount_offset, refcount_clusters, snapshots, _, *features = fields[8:]
-    incompatible, compatible, autoclear, refcount_order, header_bytes, _ = features
-    if version != VERSION:
-        raise _unusable(name, f"is a qcow2 file of version {version}; only {VERSION} is known")
-    if encryption:
-        raise _unusable(name, "is encrypted")
-    if snapshots:
-        count = "a snapshot" if snapshots == 1 else f"{snapshots} snapshots"
-        raise _unusable(name, f"has {count} inside", f"qemu-img snapshot -l '{name}', then -d each of them")
-    _refuse_features(name, incompatible, autoclear)
-    if cluster_bits not in CLUSTER_BITS or refcount_order != 4 or header_bytes < _HEADER.size - 8:
-        raise _unusable(
-            name, f"has clusters of 2^{cluster_bits} bytes and refcounts of 2^{refcount_order} bits"
-        )
-    if not 0 < base_length <= _LONGEST_NAME or base_at + base_length > len(head):
-        raise _unusable(name, "names no base")
-    base = head[base_at : base_at + base_length].decode(errors="surrogateescape")
-    _refuse_other_base_format(name, head[:base_at], header_bytes)
-    header = Header(
-        cluster_bits,
-        size_bytes,
-        l1_entries,
-        l1_offset,
-        refcount_offset,
-        refcount_clusters,
-        base,
-        compatible,
-    )
-    _check_tables(header, name)
-    return header
-
-
-def _refuse_features(name: str, incompatible: int, autoclear: int) -> None:
-    for bit in (bit for bit in range(64) if incompatible >> bit & 1):
-        what, hint = _INCOMPATIBLE.get(bit, (f"has the unknown feature {bit}", "use a newer bangerbuild"))
-        raise _unusable(name, what, hint.format(path=f"'{name}'"))
-    if autoclear:
-        raise _unusable(name, "has dirty bitmaps", f"qemu-img bitmap --remove '{name}' NAME, each of them")
-
-
-def _refuse_other_base_format(name: str, head: bytes, header_bytes: int) -> None:
-    for kind, data in _extensions(head, header_bytes):
-        if kind == _BASE_FORMAT and data != b"raw":
-            raise _unusable(name, f"stands on a base of the format '{data.decode(errors='replace')}'")
-
-
-def _extensions(head: bytes, at: int) -> Iterator[tuple[int, bytes]]:
-    while at + _EXTENSION.size <= len(head):
-        kind, length = _EXTENSION.unpack_from(head, at)
-        at += _EXTENSION.size
-        if kind == 0:
-            return
-        yield kind, head[at : at + length]
-        at += -(-length // 8) * 8
-
-
-def _check_tables(header: Header, name: str) -> None:
-    mask = header.cluster_bytes - 1
-    table_bytes = max(header.l1_entries * 8, header.refcount_clusters << header.cluster_bits)
-    if (
-        header.l1_offset & mask
-        or header.refcount_offset & mask
-        or not header.refcount_clusters
-        or table_bytes > LARGEST_TABLE_BYTES
-        or header.l1_entries < _l1_entries(header.size_bytes, header.cluster_bits)
-        or not header.size_bytes
-    ):
-        raise _unusable(name, "is damaged: its tables can't be where its header says", "qemu-img check it")
-
-
-def base_of(head: bytes) -> str | None:
-    """The path of the base that a file names, relative to its directory; None if it can't be told."""
-    try:
-        return parse_header(head, "").base
-    except OverlayError:
-        return None

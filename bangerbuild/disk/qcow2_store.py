@@ -1,32 +1,28 @@
 """A disk made of a raw base image and a qcow2 file that stands on it; `qcow2` has the format of the file.
 
-QEMU may have written to the file, with clusters of any size. What is read is checked: each cluster of the
-file is referred to once, and the refcounts say so. A cluster that is counted and that nothing refers to (QEMU
-was killed) does no harm; it stays where it is.
+QEMU may have written to the file, with clusters of any size; `qcow2_tables` reads and checks where it has
+which. New clusters go behind all that are used or counted.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from array import array
+from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.disk import qcow2
-from bangerbuild.disk.chunk_map import ChunkMap
-from bangerbuild.disk.overlay import ZEROS, OverlayStore
+from bangerbuild.disk import qcow2, qcow2_header
+from bangerbuild.disk.overlay import OverlayStore
+from bangerbuild.disk.qcow2_tables import Tables
 from bangerbuild.errors import OverlayError
 
 if TYPE_CHECKING:
+    from array import array
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
-
-_CHECK_HINT = (
-    "qemu-img check '{name}' says more; put the file back from a copy, or make it anew with --replace"
-)
 
 _TO_STORE = "../../"
 """From a VM's directory, where the file is published, to the store."""
@@ -78,142 +74,20 @@ class Qcow2Store(OverlayStore):
     @override
     def _read_metadata(self) -> None:
         head = self._file.read(0, min(qcow2.HEAD_BYTES, self._file.size_bytes))
-        self.header = qcow2.parse_header(head, self.name)
+        self.header = qcow2_header.parse_header(head, self.name)
         self._refuse_other_base(base_name(self.header.base))
+        found = Tables.read(self._file, self.header, self.name)
         self.chunk_bytes = self.header.cluster_bytes
         self.size_bytes = self.header.size_bytes
-        self._slots = ChunkMap()
-        self._tables = ChunkMap()
-        """Where each L2 table is, in clusters, by its index."""
-        self._blocks = ChunkMap()
-        """Where each refcount block is, in clusters, by its index."""
-        self._is_moved = False
+        self._slots, self._reserved = found.slots, found.reserved
+        self._tables, self._blocks = found.tables, found.blocks
+        self._is_moved = self.header.is_dirty
         """Whether the header in the file is not `header`."""
-        self._capacity_chunks = self._file.size_bytes // self.chunk_bytes
-        self._taken = bytearray(self._capacity_chunks // 8 + 1)
-        self._next_free = 0
-        self._read_refcount_table()
-        self._read_tables()
-        self._check_refcounts()
-        self._first_unused = self._next_free
-        self._counted = self._next_free
+        self._next_free = self._first_unused = found.first_unused
+        self._counted = 0 if self.header.is_dirty else found.first_unused
         """All clusters below are counted in the file."""
-        self._uncounted: list[int] = []
-        """Clusters that are counted in the file and not used any more."""
-
-    def _damaged(self, what: str) -> OverlayError:
-        return OverlayError(f"'{self.name}' is damaged: {what}", hint=_CHECK_HINT.format(name=self.name))
-
-    def _take(self, cluster: int, what: str) -> None:
-        """Note that something lies in a cluster; nothing else may."""
-        if not 0 <= cluster < self._capacity_chunks:
-            raise self._damaged(f"{what} lies beyond its end")
-        if self._taken[cluster >> 3] >> (cluster & 7) & 1:
-            raise self._damaged(f"{what} lies where something else does, in cluster {cluster}")
-        self._taken[cluster >> 3] |= 1 << (cluster & 7)
-        self._next_free = max(self._next_free, cluster + 1)
-
-    def _take_all(self, offset: int, clusters: int, what: str) -> None:
-        first = offset >> self.header.cluster_bits
-        if first + clusters > self._capacity_chunks:
-            raise self._damaged(f"{what} lies beyond its end")
-        for cluster in range(first, first + clusters):
-            self._take(cluster, what)
-
-    def _entries(self, offset: int, count: int) -> array[int]:
-        entries = array("Q", self._file.read(offset, count * 8))
-        entries.byteswap()
-        return entries
-
-    def _read_refcount_table(self) -> None:
-        self._take(0, "the header")
-        header = self.header
-        self._take_all(header.refcount_offset, header.refcount_clusters, "the refcount table")
-        count = (header.refcount_clusters << header.cluster_bits) // 8
-        for index, entry in enumerate(self._entries(header.refcount_offset, count)):
-            if entry:
-                self._blocks[index] = self._cluster_of(entry, f"refcount block {index}")
-                self._take(self._blocks[index], f"refcount block {index}")
-
-    def _cluster_of(self, entry: int, what: str) -> int:
-        cluster, rest = divmod(entry & ~qcow2.ONLY_REFERENCE, self.chunk_bytes)
-        if rest or not cluster:
-            raise self._damaged(f"{what} can't be at {entry:#x}")
-        return cluster
-
-    def _read_tables(self) -> None:
-        header = self.header
-        self._take_all(header.l1_offset, header.l1_clusters, "the L1 table")
-        for index, entry in enumerate(self._entries(header.l1_offset, header.l1_entries)):
-            if entry == 0:
-                continue
-            what = f"L2 table {index}"
-            if not entry & qcow2.ONLY_REFERENCE:
-                raise self._damaged(f"{what} is shared with a snapshot")
-            self._tables[index] = self._cluster_of(entry, what)
-            self._take(self._tables[index], what)
-            self._read_table(index)
-
-    def _read_table(self, index: int) -> None:
-        first = index * self.header.entries_per_table
-        offset = self._tables[index] * self.chunk_bytes
-        for within, entry in enumerate(self._entries(offset, self.header.entries_per_table)):
-            if entry == 0:
-                continue
-            chunk = first + within
-            if chunk >= self.header.clusters:
-                raise self._damaged(f"there is a cluster {chunk}, and its disk has {self.header.clusters}")
-            self._read_entry(chunk, entry)
-
-    def _read_entry(self, chunk: int, entry: int) -> None:
-        what = f"cluster {chunk} of its disk"
-        if entry & qcow2.COMPRESSED:
-            raise OverlayError(
-                f"'{self.name}' has compressed clusters", hint="qemu-img convert -O qcow2 it, without -c"
-            )
-        if entry & qcow2.ALL_ZEROS:
-            if rest := entry & ~qcow2.ALL_ZEROS:  # a place is reserved; it is lost if the cluster is written
-                self._take(self._cluster_of(rest, what), what)
-            self._slots[chunk] = ZEROS
-            return
-        if not entry & qcow2.ONLY_REFERENCE:
-            raise self._damaged(f"{what} is shared with a snapshot")
-        self._slots[chunk] = self._cluster_of(entry, what)
-        self._take(self._slots[chunk], what)
-
-    def _check_refcounts(self) -> None:
-        """Each cluster that is used must be counted once; new ones go behind all that are counted."""
-        per_block = self.header.refcounts_per_block
-        for index in range(-(-self._next_free // per_block)):
-            first = index * per_block
-            if index not in self._blocks:
-                if any(self._is_taken(cluster) for cluster in range(first, first + per_block)):
-                    raise self._damaged(f"no refcount block counts cluster {first} and those behind it")
-                continue
-            self._check_block(self._counts(self._blocks[index]), first)
-        self._next_free = max(self._next_free, self._last_counted() + 1)
-
-    def _check_block(self, counts: array[int], first: int) -> None:
-        for within, count in enumerate(counts):
-            if count != 1 and self._is_taken(first + within):
-                raise self._damaged(f"cluster {first + within} is used once, and counted {count} times")
-
-    def _is_taken(self, cluster: int) -> bool:
-        return cluster < self._capacity_chunks and bool(self._taken[cluster >> 3] >> (cluster & 7) & 1)
-
-    def _last_counted(self) -> int:
-        """The last cluster that the refcounts call used, whoever uses it."""
-        for index in reversed(list(self._blocks)):
-            counts = self._counts(self._blocks[index])
-            for within in range(len(counts) - 1, -1, -1):
-                if counts[within]:
-                    return index * len(counts) + within
-        return -1
-
-    def _counts(self, block: int) -> array[int]:
-        counts = array("H", self._read_slot(block))
-        counts.byteswap()
-        return counts
+        self._uncounted = found.leaks
+        """Clusters that would be counted so, and are not used."""
 
     @override
     def is_unused(self, chunk: int) -> bool:
@@ -229,7 +103,7 @@ class Qcow2Store(OverlayStore):
         return self._free_clusters(count)
 
     def _free_clusters(self, count: int) -> list[int]:
-        if self._next_free + count > self._capacity_chunks:
+        if self._next_free + count > self._file.size_bytes // self.chunk_bytes:
             raise OverlayError(f"'{self.name}' is full: there is no room for {count} clusters more")
         return list(range(self._next_free, self._next_free + count))
 
@@ -258,7 +132,10 @@ class Qcow2Store(OverlayStore):
 
     @override
     def _write_metadata(self, fresh: array[int]) -> None:
+        if self.header.is_dirty:
+            self._clear_counts()
         self._write_tables(fresh)
+        self._uncounted.extend(self._reserved.pop(chunk) for chunk in fresh if chunk in self._reserved)
         self._count()
         if self._is_moved:
             self._put(self.header.packed(), 0)
@@ -303,6 +180,12 @@ class Qcow2Store(OverlayStore):
         for cluster in self._uncounted:
             self._put_counts(cluster // per_block, range(cluster, cluster + 1), 0)
         self._counted, self._uncounted = self._next_free, []
+
+    def _clear_counts(self) -> None:
+        """Have nothing counted, for all to be counted anew."""
+        for block in self._blocks.values():
+            self._put(bytes(self.chunk_bytes), block * self.chunk_bytes)
+        self.header = replace(self.header, is_dirty=False)
 
     def _put_counts(self, index: int, clusters: range, count: int) -> None:
         offset = self._blocks[index] * self.chunk_bytes

@@ -6,7 +6,6 @@ import functools
 import os
 from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
-from bangerbuild.disk.content import read_content
 from bangerbuild.disk.inode import Stat, stat_of
 from bangerbuild.disk.located import located
 from bangerbuild.disk.resolve import ResolvedPath, Rules, resolve
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from bangerbuild.disk.nodes import Nodes
     from bangerbuild.tree import DiskMount, Entry
 
-ROOT_INO = 2
 MOST_AT_ONCE_BYTES = 256 << 20
 """The most that `read` reads into memory: a guest can make a sparse file of any size."""
 
@@ -82,7 +80,7 @@ class FileReader:
 
     def _find(self, path: str, *, follow: bool) -> ResolvedPath | None:
         rules = Rules(follow_last=follow, place=self.place)
-        found = resolve(self.nodes, ROOT_INO, path, rules)
+        found = resolve(self.nodes, self.nodes.root, path, rules)
         return found if found is not None and found.ino else None
 
     @names_path
@@ -106,29 +104,30 @@ class FileReader:
             GuestPathError: something else than a regular file is there.
             FilesystemError: it can't be read, or is larger than `most_bytes`.
         """
-        inode = self._file(path)
-        if inode is None:
+        found = self._file(path)
+        if found is None:
             return None
+        ino, inode = found
         if inode.size_bytes > most_bytes:
             raise FilesystemError(
                 f"'{path}' in '{self.name}' has {readable_size(inode.size_bytes)}, too much to read at once",
                 hint=f"{readable_size(most_bytes)} is the most: make it smaller in the guest or its image",
             )
-        return b"".join(read_content(self.blocks, self.nodes.superblock, inode))
+        return b"".join(self.nodes.content(ino, inode))
 
     @names_path
     def read_chunks(self, path: str) -> Iterator[bytes] | None:
         """The content of a regular file in pieces of at most 1 MiB, read lazily; None if nothing is there."""
-        inode = self._file(path)
-        return None if inode is None else self._pieces(path, inode)
+        found = self._file(path)
+        return None if found is None else self._pieces(path, *found)
 
-    def _pieces(self, path: str, inode: Inode) -> Iterator[bytes]:
+    def _pieces(self, path: str, ino: int, inode: Inode) -> Iterator[bytes]:
         try:
-            yield from read_content(self.blocks, self.nodes.superblock, inode)
+            yield from self.nodes.content(ino, inode)
         except FilesystemError as err:
             raise located(err, path, self.blocks) from err
 
-    def _file(self, path: str) -> Inode | None:
+    def _file(self, path: str) -> tuple[int, Inode] | None:
         found = self._find(path, follow=True)
         if found is None:
             return None
@@ -136,7 +135,7 @@ class FileReader:
         if inode.type is not EntryType.FILE:
             raise GuestPathError(f"'{path}' in '{self.name}' is no regular file")
         self.nodes.refuse_encrypted(inode, path)
-        return inode
+        return found.ino, inode
 
     @names_path
     def listdir(self, path: str) -> list[str] | None:
@@ -176,7 +175,7 @@ class FileReader:
 
     def walk(self) -> Iterator[Entry]:
         """Every name in the filesystem as an Entry, a directory before its content, names sorted."""
-        return walk(self.nodes, ROOT_INO)
+        return walk(self.nodes, self.nodes.root)
 
     @names_path
     def get_xattrs(self, path: str, *, follow: bool = True) -> dict[str, bytes]:

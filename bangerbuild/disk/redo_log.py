@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Self
 from typing_extensions import override
 
 from bangerbuild.disk import durable
-from bangerbuild.disk.blocks import RawFile, host_error
+from bangerbuild.disk.blocks import RawFile, host_error, write_all
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
 from bangerbuild.host.closing import Closing
@@ -108,13 +108,11 @@ class LogWriter:
         self._count += 1
 
     def _write(self, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                written = os.pwrite(self._fd, view, self._end)
-                view, self._end = view[written:], self._end + written
+            write_all(self._fd, data, self._end)
         except OSError as err:
             raise self._error("written", err) from err
+        self._end += len(data)
 
     def new(self, chunk: int) -> bytes:
         """The new bytes of a chunk in the log."""

@@ -17,7 +17,7 @@ def drop_directory(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
     Raises:
         FilesystemError: it contains itself, or is damaged otherwise; what was removed stays removed.
     """
-    pending = [(parent, name, ino, iter(nodes.entries(ino)))]
+    pending = [(parent, name, ino, iter(nodes.stored_entries(ino)))]
     while pending:
         above, own_name, own, left = pending[-1]
         entry = next(left, None)
@@ -27,7 +27,7 @@ def drop_directory(nodes: Nodes, parent: int, name: bytes, ino: int) -> None:
         elif nodes.kind(entry.ino) is EntryType.DIRECTORY:
             if any(entry.ino == open_ino for _, _, open_ino, _ in pending):
                 raise damaged(nodes.blocks, f"directory {entry.ino} is inside itself")
-            pending.append((own, entry.name, entry.ino, iter(nodes.entries(entry.ino))))
+            pending.append((own, entry.name, entry.ino, iter(nodes.stored_entries(entry.ino))))
         else:
             nodes.drop_name(own, entry.name, entry.ino)
 

@@ -4,7 +4,8 @@ A `FileTemplate` is a whole file, for disks that are the same to the last byte.
 
 A `StoreTemplate` is a file over a base, for files over that base that get the same files, of as many blocks
 each. They are the same but for those blocks, the sizes and mtimes in the inodes, and the inodes' checksums.
-libext2fs writes the first; each other one is its bytes with these replaced.
+libext2fs writes the first; each other one is its bytes with these replaced. A `SparseTemplate`, in a module
+of its own, is the same for files that hold a disk byte for byte.
 
     inode  u32 size at 0x04, its upper half at 0x6C; u32 generation at 0x64;
            checksum: lower u16 at 0x7C, upper u16 at 0x82 where the inode reaches that far
@@ -19,7 +20,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from bangerbuild.disk import clone
 from bangerbuild.disk.blocks import RawFile
@@ -93,8 +94,41 @@ def locate(disk: Filesystem, path: str) -> LocatedFile | None:
     return LocatedFile(found.ino, offset, disk.superblock.inode_bytes, runs)
 
 
-class StoreTemplate:
-    """The bytes of a store's file, and where in them the files lie whose content is replaced.
+class Packed(Protocol):
+    """A disk without what it need not hold; `OverlayStore` is one."""
+
+    def packed(self) -> bytes:
+        """All that it holds."""
+
+    def placed(self, offset: int, length: int) -> list[slice]:
+        """The places, in that, of a range of the disk."""
+
+
+class PackedTemplate:
+    """What a disk holds, and where in that the files lie whose content is replaced.
+
+    Args:
+        disk: the first; it must hold every byte of the files.
+        superblock: 1024 bytes.
+        files: those whose content differs from disk to disk.
+    """
+
+    def __init__(self, disk: Packed, superblock: bytes, files: Iterable[LocatedFile]) -> None:
+        self._bytes = disk.packed()
+        self._seed = _checksum_seed(superblock)
+        self._files = [_PackedFile.of(file, disk) for file in files]
+
+    def filled(self, files: Sequence[tuple[bytes, int]]) -> bytearray:
+        """What another disk holds, with content and mtime (in nanoseconds) of each file, in their order."""
+        data = bytearray(self._bytes)
+        for file, (content, mtime_ns) in zip(self._files, files, strict=True):
+            file.fill(data, content)
+            data[file.inode] = file.inode_of(data, len(content), mtime_ns, self._seed)
+        return data
+
+
+class StoreTemplate(PackedTemplate):
+    """The bytes of a store's file.
 
     Args:
         store: committed; it must hold every chunk of the files, see `OverlayStore.keep`.
@@ -103,11 +137,9 @@ class StoreTemplate:
     """
 
     def __init__(self, store: OverlayStore, superblock: bytes, files: Iterable[LocatedFile]) -> None:
-        self._bytes = store.packed()
+        super().__init__(store, superblock, files)
         self._least_bytes = store.least_bytes
         self._grows = store.grows
-        self._seed = _checksum_seed(superblock)
-        self._files = [_FileInStore.of(file, store) for file in files]
 
     def instantiate(self, path: Path, name: str, files: Sequence[tuple[bytes, int]]) -> str:
         """Write a store's file; the digest of what it is then, as `clone.digest` gives it.
@@ -121,10 +153,7 @@ class StoreTemplate:
         Raises:
             OverlayError: the store is too small.
         """
-        data = bytearray(self._bytes)
-        for file, (content, mtime_ns) in zip(self._files, files, strict=True):
-            file.fill(data, content)
-            data[file.inode] = file.inode_of(data, len(content), mtime_ns, self._seed)
+        data = self.filled(files)
         if self._grows:
             os.truncate(path, len(data))
         with RawFile(path, writable=True, durable=False) as target:
@@ -143,8 +172,8 @@ class StoreTemplate:
 
 
 @dataclass(frozen=True)
-class _FileInStore:
-    """Where in a store's file one file of the disk lies."""
+class _PackedFile:
+    """Where in what a disk holds one file lies."""
 
     ino: int
     inode: slice
@@ -152,9 +181,9 @@ class _FileInStore:
     """Of the content."""
 
     @classmethod
-    def of(cls, file: LocatedFile, store: OverlayStore) -> Self:
-        (inode,) = store.placed(file.inode_at, file.inode_bytes)
-        pieces = (piece for at, length in file.runs for piece in store.placed(at, length))
+    def of(cls, file: LocatedFile, disk: Packed) -> Self:
+        (inode,) = disk.placed(file.inode_at, file.inode_bytes)
+        pieces = (piece for at, length in file.runs for piece in disk.placed(at, length))
         return cls(file.ino, inode, tuple(pieces))
 
     def fill(self, data: bytearray, content: bytes) -> None:

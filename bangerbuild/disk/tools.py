@@ -11,9 +11,11 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bangerbuild.errors import ToolError
 from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 BLOCK_BYTES = 4096
@@ -34,6 +36,8 @@ FEATURES = (
     "extra_isize",
     "metadata_csum",
 )
+_FILE = "FILE"
+_DONE = frozenset({0})
 E2FSCK_SECONDS = 10
 E2FSCK_SECONDS_PER_GIB = 3
 MEMORY_BYTES = 384 << 20
@@ -58,6 +62,10 @@ class Geometry:
     """The least number of inodes; None: one for every 16 KiB."""
     label: str = ""
     """At most 16 bytes."""
+    journal_mib: int | None = None
+    """The size of the journal; None: as mke2fs has it."""
+    most_bytes: int | None = None
+    """The size to which it can grow without moving what lies in it; None: a thousand times its own."""
 
 
 def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> Command:
@@ -77,8 +85,10 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
         "lazy_itable_init=0",
         "lazy_journal_init=0",
         "root_owner=0:0",
+        *((f"resize={geometry.most_bytes // BLOCK_BYTES}",) if geometry.most_bytes else ()),
     )
-    return Command(
+    return _on(
+        path,
         (
             "mke2fs",
             *("-q", "-F", "-t", "ext4", "-b", str(BLOCK_BYTES), "-I", "256", "-m", "0"),
@@ -86,8 +96,9 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
             *("-U", str(name_uuid(fingerprint, "filesystem"))),
             *("-E", ",".join(extended)),
             *(("-L", geometry.label) if geometry.label else ()),
+            *(("-J", f"size={geometry.journal_mib}") if geometry.journal_mib else ()),
             *(("-N", str(geometry.inodes)) if geometry.inodes is not None else ("-i", "16384")),
-            str(path),
+            _FILE,
             str(geometry.size_bytes // BLOCK_BYTES),
         ),
         env={
@@ -100,12 +111,12 @@ def mke2fs(path: Path, geometry: Geometry, *, fingerprint: str, epoch: int) -> C
 
 def e2fsck_read_only(path: Path, *, size_bytes: int) -> Command:
     """Check a filesystem without changing it: exit code 0 means clean, 4 means errors."""
-    return _limited(Command(("e2fsck", "-fn", str(path)), ok=frozenset({0, 4})), size_bytes)
+    return _limited(_on(path, ("e2fsck", "-fn", _FILE), ok=frozenset({0, 4})), size_bytes)
 
 
 def e2image(path: Path, target: Path, *, size_bytes: int) -> Command:
     """Copy the metadata of a filesystem, which is what e2fsck reads, to a sparse raw file."""
-    return _limited(Command(("e2image", "-r", str(path), str(target))), size_bytes)
+    return _limited(_on(path, ("e2image", "-r", _FILE, str(target.absolute()))), size_bytes)
 
 
 def e2fsck_preen(path: Path, *, epoch: int, size_bytes: int | None = None) -> Command:
@@ -128,7 +139,7 @@ def e2fsck_replay(path: Path, *, epoch: int, size_bytes: int | None = None) -> C
 
 def _mending(options: str, path: Path, epoch: int) -> Command:
     env = {"E2FSCK_TIME": str(epoch), **_times(epoch)}
-    return Command(("e2fsck", options, str(path)), env=env, ok=frozenset({0, 1}))
+    return _on(path, ("e2fsck", options, _FILE), env=env, ok=frozenset({0, 1}))
 
 
 def _limited(command: Command, size_bytes: int | None) -> Command:
@@ -149,13 +160,35 @@ def resize2fs(path: Path, *, size_bytes: int, epoch: int, undo: Path | None = No
     With `undo`, resize2fs saves what it overwrites there. It then also runs without a recorded check, because
     `e2fsck_read_only` does not record one.
     """
-    keeping = () if undo is None else ("-f", "-z", str(undo))
-    return Command(("resize2fs", *keeping, str(path), f"{size_bytes // 512}s"), env=_times(epoch))
+    keeping = () if undo is None else ("-f", "-z", str(undo.absolute()))
+    return _on(path, ("resize2fs", *keeping, _FILE, f"{size_bytes // 512}s"), env=_times(epoch))
 
 
 def tune2fs_label(path: Path, label: str, *, epoch: int) -> Command:
     """Set a filesystem's label, at most 16 bytes."""
-    return Command(("tune2fs", "-L", label, str(path)), env=_times(epoch))
+    return _on(path, ("tune2fs", "-L", label, _FILE), env=_times(epoch))
+
+
+def _on(
+    path: Path, argv: tuple[str, ...], *, env: Mapping[str, str] | None = None, ok: frozenset[int] = _DONE
+) -> Command:
+    """A command with the file in the place of `_FILE`.
+
+    e2fsprogs takes what follows a '?' in the name of a file for options. So where a directory has one in its
+    name, the command runs there, and the file is named without it.
+
+    Raises:
+        ToolError: the file itself has one in its name.
+    """
+    if "?" in path.name:
+        raise ToolError(
+            f"'{path}' has a '?' in its name, and e2fsprogs takes what follows for options",
+            hint="give it another name",
+        )
+    directory = str(path.parent) if "?" in str(path) else None
+    file = f"./{path.name}" if directory else str(path)
+    words = tuple(file if word is _FILE else word for word in argv)
+    return Command(words, env=env or {}, ok=ok, directory=directory)
 
 
 def _times(epoch: int) -> dict[str, str]:

@@ -6,7 +6,7 @@ import io
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.content import read_content
+from bangerbuild.disk.content import PiecesFile
 from bangerbuild.disk.inode import stat_of
 from bangerbuild.disk.located import located
 from bangerbuild.disk.superblock import damaged
@@ -25,32 +25,11 @@ memory."""
 _DIRECTORY = EntryType.DIRECTORY
 
 
-class _PiecesFile(io.RawIOBase):
-    """Pieces of content as a file that is read once."""
-
-    def __init__(self, pieces: Iterator[bytes], path: str, blocks: Blocks) -> None:
-        self._pieces = pieces
-        self._path = path
-        self._blocks = blocks
-        self._left = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        target = memoryview(buffer).cast("B")  # type: ignore[arg-type] # any writable buffer, by contract
-        if not self._left:
-            self._left = memoryview(self._next())
-        count = min(len(target), len(self._left))
-        target[:count] = self._left[:count]
-        self._left = self._left[count:]
-        return count
-
-    def _next(self) -> bytes:
-        try:
-            return next(self._pieces, b"")
-        except FilesystemError as err:
-            raise located(err, self._path, self._blocks) from err
+def _located(pieces: Iterator[bytes], path: str, blocks: Blocks) -> Iterator[bytes]:
+    try:
+        yield from pieces
+    except FilesystemError as err:
+        raise located(err, path, blocks) from err
 
 
 def walk(nodes: Nodes, root: int) -> Iterator[Entry]:
@@ -103,9 +82,7 @@ def _entry(nodes: Nodes, path: str, ino: int, first_names: dict[int, str]) -> En
     content = None
     if is_file:
         nodes.refuse_encrypted(inode, path)
-        content = io.BufferedReader(
-            _PiecesFile(read_content(nodes.blocks, nodes.superblock, inode), f"/{path}", nodes.blocks)
-        )
+        content = io.BufferedReader(PiecesFile(_located(nodes.content(ino, inode), f"/{path}", nodes.blocks)))
     return Entry(
         path=path,
         type=stat.type,

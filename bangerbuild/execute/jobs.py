@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, BangerError, StoreError
 from bangerbuild.model import Verb
 from bangerbuild.store import Staged
@@ -129,10 +130,24 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
             if template:
                 workspace.offer(template, job.actions)
         workspace.stamp()
-    except (BangerError, OSError) as err:
+    except (BangerError, OSError, MemoryError, RuntimeError) as err:
         finished.seconds[current.id] = time.monotonic() - begun
-        finished.fail(current, err if isinstance(err, BangerError) else _from_os_error(err, workspace))
+        finished.fail(current, _deliberate(err, workspace))
     return finished
+
+
+def _deliberate(err: Exception, workspace: JobWorkspace) -> BangerError:
+    """The error of a step as a BangerError; what tells of no shortage of the host is a bug, and raised."""
+    if isinstance(err, BangerError):
+        return err
+    if isinstance(err, OSError):
+        return _from_os_error(err, workspace)
+    shortage = shortages.find(err)
+    if shortage is None:
+        raise err
+    error = StoreError(shortage.brief, hint=shortage.hint)
+    error.__cause__ = err
+    return error
 
 
 def _from_os_error(err: OSError, workspace: JobWorkspace) -> StoreError:

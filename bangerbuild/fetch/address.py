@@ -1,24 +1,16 @@
-"""URLs: which ones can be fetched, and how they are shown without passwords and tokens."""
+"""URLs: which ones can be fetched."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from bangerbuild.errors import FetchError
+from bangerbuild.identities import shown
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
-
-_REST = re.compile(r"\?[^#]+")
-_IDENTITY = re.compile("(?<=//)[^/]*@")
-
-
-def shown(url: str) -> str:
-    """A URL for a message: without user name, password and query."""
-    return _REST.sub("?…", _IDENTITY.sub("", url).partition("#")[0])  # a password may hold a "#"
 
 
 def parse(url: str) -> SplitResult:
@@ -43,7 +35,9 @@ def parse(url: str) -> SplitResult:
 def _is_right(parts: SplitResult) -> bool:
     if parts.scheme == "file":
         return parts.netloc in {"", "localhost"} and parts.path.startswith("/")
-    return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    host = parts.hostname or ""
+    is_name = bool(host) and (":" in host or "%" not in host)  # an IPv6 address may have a zone behind a '%'
+    return parts.scheme in {"http", "https"} and is_name and parts.port != 0
 
 
 def file_path(parts: SplitResult) -> Path:

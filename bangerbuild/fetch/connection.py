@@ -13,8 +13,9 @@ import os
 import ssl
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
 
 import urllib3
@@ -23,11 +24,15 @@ from urllib3.util import make_headers
 
 from bangerbuild import __version__
 from bangerbuild.errors import FetchError
-from bangerbuild.fetch.address import shown
+from bangerbuild.fetch.address import parse
+from bangerbuild.fetch.watch import Watch
+from bangerbuild.identities import shown
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Iterator, Mapping
 
+    from urllib3.connectionpool import HTTPConnectionPool
     from urllib3.response import BaseHTTPResponse
 
 REDIRECTS = 10
@@ -42,6 +47,7 @@ _REASONS: Mapping[type[exceptions.HTTPError], str] = {
 }
 """The first entry whose class matches counts."""
 _PIECE_BYTES = 1 << 20
+_REASON_LENGTH = 100
 _AUTHORITY_HINT = "name the file that has its authority: export SSL_CERT_FILE=/path/to/ca.pem"
 
 
@@ -58,6 +64,9 @@ class RetryPolicy:
     """How long a server may send nothing."""
     longest_pause_seconds: float = 60.0
     """The longest pause, even if the server asks for a longer one."""
+    window_seconds: float = 90.0
+    """A server that has not sent its headers in that time, or less than `window_bytes`, is broken off."""
+    window_bytes: int = 90 << 10
 
 
 class TransientError(FetchError):
@@ -90,27 +99,41 @@ def request(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterat
     """
     asked = url
     for _ in range(REDIRECTS):
-        with _answer(asked, headers, policy) as answer:
+        with (
+            Watch(policy.window_seconds, policy.window_bytes) as watch,
+            _answer(asked, headers, policy, watch) as answer,
+        ):
             target = answer.get_redirect_location()
             if not target:
-                yield _response(answer, url)
+                yield _response(answer, url, watch)
                 return
-            asked = _redirected(asked, urljoin(asked, target), url)
+            asked = _redirected(asked, target, url)
     raise FetchError(f"'{shown(url)}' can't be fetched: it redirects more than {REDIRECTS} times")
 
 
 def _redirected(last: str, target: str, url: str) -> str:
-    """The target of a redirect; a redirect from https to http is refused."""
-    scheme = urlsplit(target).scheme
-    if scheme == "https" or (scheme == "http" and urlsplit(last).scheme == "http"):
-        return target
-    raise FetchError(f"'{shown(url)}' can't be fetched: it redirects from '{shown(last)}' to '{scheme}:'")
+    """The target of a redirect, which is an address; a redirect from https to http is refused."""
+    brief = f"'{shown(url)}' can't be fetched: it redirects from '{shown(last)}'"
+    try:
+        whole = urljoin(last, target)
+        scheme = urlsplit(whole).scheme
+    except ValueError as err:
+        raise FetchError(f"{brief} to what is no address") from err
+    if scheme != "https" and (scheme != "http" or urlsplit(last).scheme != "http"):
+        raise FetchError(f"{brief} to '{scheme}:'")
+    try:
+        parse(whole)
+    except FetchError as err:
+        raise FetchError(f"{brief} to what is no address") from err
+    return whole
 
 
 @contextlib.contextmanager
-def _answer(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterator[BaseHTTPResponse]:
+def _answer(
+    url: str, headers: Mapping[str, str], policy: RetryPolicy, watch: Watch
+) -> Iterator[BaseHTTPResponse]:
     parts = urlsplit(url)
-    with _translated(url), _pool(parts) as pool:
+    with _translated(url, watch), _pool(parts, watch) as pool:
         answer = pool.urlopen(
             "GET",
             parts._replace(netloc=_host(parts), fragment="").geturl(),
@@ -120,25 +143,48 @@ def _answer(url: str, headers: Mapping[str, str], policy: RetryPolicy) -> Iterat
             preload_content=False,
             timeout=urllib3.Timeout(connect=policy.connect_seconds, read=policy.read_seconds),
         )
+        watch.has_begun()
         try:
             yield answer
         finally:
             answer.close()
 
 
-def _response(answer: BaseHTTPResponse, url: str) -> Response:
-    return Response(answer.status, answer.reason or "", answer.headers, _pieces(answer, url))
+def _response(answer: BaseHTTPResponse, url: str, watch: Watch) -> Response:
+    reason = (answer.reason or "")[:_REASON_LENGTH]
+    return Response(answer.status, reason, answer.headers, _pieces(answer, url, watch))
 
 
-def _pieces(answer: BaseHTTPResponse, url: str) -> Iterator[bytes]:
+def _pieces(answer: BaseHTTPResponse, url: str, watch: Watch) -> Iterator[bytes]:
     """The body without decoding: a .tar.gz that a server declares as gzip-encoded stays compressed."""
-    with _translated(url):
+    with _translated(url, watch):
         while piece := answer.read1(_PIECE_BYTES, decode_content=False):
+            watch.came(len(piece))
             yield piece
+        if watch.has_given_up:  # a body without a length ends where its connection does
+            raise exceptions.ProtocolError
 
 
-def _pool(parts: SplitResult) -> urllib3.PoolManager:
-    """A pool of connections to a host, through a proxy if the environment names one."""
+def _pool(parts: SplitResult, watch: Watch) -> urllib3.PoolManager:
+    """A pool of watched connections to a host, through a proxy if the environment names one."""
+    pool = _unwatched_pool(parts)
+    pool.pool_classes_by_scheme = {
+        scheme: _watched(kind, watch) for scheme, kind in pool.pool_classes_by_scheme.items()
+    }
+    return pool
+
+
+def _watched(kind: type[HTTPConnectionPool], watch: Watch) -> type[HTTPConnectionPool]:
+    connection: Any = kind.ConnectionCls
+
+    def new(self: Any) -> socket.socket:  # noqa: ANN401  # a connection of either scheme
+        return watch.over(connection._new_conn(self))  # noqa: SLF001  # before a proxy or TLS is spoken to
+
+    own = type(connection.__name__, (connection,), {"_new_conn": new})
+    return type(kind.__name__, (kind,), {"ConnectionCls": own})
+
+
+def _unwatched_pool(parts: SplitResult) -> urllib3.PoolManager:
     proxies = urllib.request.getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
     if proxy is None or urllib.request.proxy_bypass(parts.hostname or ""):
@@ -171,27 +217,32 @@ def _netrc_identity(host: str) -> tuple[str, str] | None:
         known = netrc.netrc(path).hosts.get(host)
     except (FileNotFoundError, RuntimeError):  # the user has no such file, or no home directory
         return None
-    except (netrc.NetrcParseError, OSError, UnicodeDecodeError) as err:
+    except netrc.NetrcParseError as err:  # whose message may quote a password
+        raise FetchError(f"'{path}' can't be read, which may know how to log in: line {err.lineno}") from None
+    except (OSError, UnicodeDecodeError) as err:
         raise FetchError(f"'{path}' can't be read, which may know how to log in", details=str(err)) from err
     return (known[0], known[2] or "") if known else None
 
 
 @contextlib.contextmanager
-def _translated(url: str) -> Iterator[None]:
+def _translated(url: str, watch: Watch) -> Iterator[None]:
     """Translate urllib3's errors."""
+    brief = f"'{shown(url)}' can't be fetched"
     try:
         yield
-    except exceptions.HTTPError as err:
-        raise _error(f"'{shown(url)}' can't be fetched", err) from err
+    except (exceptions.HTTPError, HTTPException) as err:
+        if watch.has_given_up:
+            raise TransientError(f"{brief}: its server sends next to nothing") from err
+        raise _error(brief, err) from err
 
 
-def _error(brief: str, err: exceptions.HTTPError) -> FetchError:
+def _error(brief: str, err: exceptions.HTTPError | HTTPException) -> FetchError:
     if isinstance(err, exceptions.SSLError) and _is_untrusted(err):
         why = "its server's certificate is not trusted"
         return FetchError(f"{brief}: {why}", details=str(err), hint=_AUTHORITY_HINT)
     if isinstance(err, _NO_ADDRESS):
         return FetchError(f"{brief}: there is no such address", details=str(err))
-    why = next(why for kind, why in _REASONS.items() if isinstance(err, kind))
+    why = next((why for kind, why in _REASONS.items() if isinstance(err, kind)), "the connection broke")
     return TransientError(f"{brief}: {why}", details=str(err))
 
 

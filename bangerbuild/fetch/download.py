@@ -9,15 +9,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FULL, FetchError, OfflineError
 from bangerbuild.fetch import url_records
-from bangerbuild.fetch.address import file_path, parse, shown
+from bangerbuild.fetch.address import file_path, parse
 from bangerbuild.fetch.cache import Blob
 from bangerbuild.fetch.locked_files import digest_of
 from bangerbuild.fetch.url_records import NOTHING, UrlRecord
 from bangerbuild.formats.hostfile import opened_file
+from bangerbuild.identities import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +48,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
     progress: TransferProgress = silent,
     offline: bool = False,
     policy: RetryPolicy | None = None,
+    max_bytes: int | None = None,
 ) -> Blob:
     """Download the file at a URL.
 
@@ -59,6 +62,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
         progress: called often, in this thread, with the number of bytes so far.
         offline: whether no server is asked; without a digest the last answer in the cache counts.
         policy: timeouts and attempts; None: the default.
+        max_bytes: how large it may be; None: 64 GiB.
 
     Raises:
         FetchError: the download failed, or has another digest; an OfflineError if a server had to be asked.
@@ -72,7 +76,7 @@ def download(  # noqa: PLR0913  # what and where, and keywords that most leave o
         return _local_file(url, file_path(parts), sha256)
     if offline:
         return _cached_answer(url, sha256, cache)
-    return _Download(url, sha256, cache, progress, policy).run()
+    return _Download(url, sha256, cache, _Manner(progress, policy, max_bytes)).run()
 
 
 def _local_file(url: str, path: Path, sha256: str | None) -> Blob:
@@ -104,6 +108,15 @@ def _memory(url: str, cache: Cache) -> Path:
     return cache.urls / f"{url_records.key_of(url)}.json"
 
 
+@dataclass(frozen=True)
+class _Manner:
+    """How a download is made; see `download`."""
+
+    progress: TransferProgress
+    policy: RetryPolicy | None
+    max_bytes: int | None
+
+
 class _Download:
     """One download; other processes that want the same URL wait for it."""
 
@@ -112,14 +125,12 @@ class _Download:
         url: str,
         sha256: str | None,
         cache: Cache,
-        progress: TransferProgress,
-        policy: RetryPolicy | None,
+        manner: _Manner,
     ) -> None:
         self._url = url
         self._sha256 = sha256
         self._cache = cache
-        self._progress = progress
-        self._policy = policy
+        self._manner = manner
         self._memory = _memory(url, cache)
 
     def run(self) -> Blob:
@@ -152,7 +163,7 @@ class _Download:
 
     def _transfer(self, draft: Draft, known: UrlRecord, here: Blob | None) -> TransferResult:
         from bangerbuild.fetch.connection import RetryPolicy
-        from bangerbuild.fetch.transfer import TransferRequest, transfer
+        from bangerbuild.fetch.transfer import DEFAULT_MOST_BYTES, TransferRequest, transfer
 
         return transfer(
             TransferRequest(
@@ -160,11 +171,12 @@ class _Download:
                 is_pinned=self._sha256 is not None,
                 draft=NOTHING if known.digest else known.validators,
                 unless=known.validators if here else None,
+                most_bytes=self._manner.max_bytes or DEFAULT_MOST_BYTES,
             ),
             draft.file,
             on_start=lambda validators: url_records.write(self._memory, UrlRecord(validators)),
-            progress=self._progress,
-            policy=self._policy or RetryPolicy(),
+            progress=self._manner.progress,
+            policy=self._manner.policy or RetryPolicy(),
         )
 
     @contextlib.contextmanager

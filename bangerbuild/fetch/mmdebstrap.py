@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.fetch.mmdebstrap_program import choose_mode, command, run
 from bangerbuild.formats.archive import open_archive
+from bangerbuild.identities import kept
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -113,7 +114,8 @@ def _moved(suite: Suite, pin: SuitePin, versions: str) -> FetchError:
 
 
 def _key(suite: Suite, epoch: int) -> str:
-    words = [suite.name, suite.packages, suite.mirror, suite.arguments, epoch]
+    mirror = suite.mirror and kept(suite.mirror)
+    words = [suite.name, suite.packages, mirror, suite.arguments, epoch]
     return hashlib.sha256(json.dumps(words).encode()).hexdigest()
 
 

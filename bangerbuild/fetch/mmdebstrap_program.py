@@ -6,7 +6,9 @@ import os
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
+from bangerbuild import identities
 from bangerbuild.errors import FetchError, ToolError
 from bangerbuild.host import process
 from bangerbuild.host.process import Command
@@ -41,6 +43,14 @@ these files, and the last hook removes those that still have the mark; a file th
 has written stays. What apt downloads may belong to the host's user `_apt`, whose number differs between
 hosts, so these directories are given to root; after these hooks apt only cleans up.
 """
+_AUTH = "BANGERBUILD_APT_AUTH"
+_WRITE_AUTH = f"""umask 077; printf '%s\\n' "${_AUTH}" >"$1/etc/apt/auth.conf" """
+_REMOVE_AUTH = 'rm "$1/etc/apt/auth.conf"'
+"""Hooks that tell apt how to log in.
+
+In the mirror's address they would be in the list of processes, and in the image's sources.list.
+"""
+_IDENTITY = re.compile(r"(https?://)([^\s/@:]+)(?::([^\s/@]*))?@([^\s/]+)")
 
 
 @dataclass(frozen=True)
@@ -62,24 +72,44 @@ class Suite:
 def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mapping[str, str]) -> Command:
     """The command that writes the tarball, uncompressed: no compressor's version may change its bytes."""
     is_extract = any(argument.endswith("extract") for argument in suite.arguments)
+    last_hook = f"--{'extract' if is_extract else 'customize'}-hook"
+    mirror, login = _without_identity(suite.mirror or "")
     return Command(
         (
             "mmdebstrap",
             *(f"--mode={mode}", "--format=tar", f"--setup-hook={_MARK_HOST_FILES}"),
+            *((f"--setup-hook={_WRITE_AUTH}",) if login else ()),
             *(f"--include={package}" for package in suite.packages),
             *suite.arguments,
-            f"--{'extract' if is_extract else 'customize'}-hook={_REMOVE_HOST_FILES}",
+            *((f"{last_hook}={_REMOVE_AUTH}",) if login else ()),
+            f"{last_hook}={_REMOVE_HOST_FILES}",
             *(suite.name, str(target)),
-            *((suite.mirror,) if suite.mirror else ()),
+            *((mirror,) if mirror else ()),
         ),
         env={
             **{name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)},
             "SOURCE_DATE_EPOCH": str(epoch),
+            **({_AUTH: login} if login else {}),
         },
         timeout_seconds=_SECONDS,
         output_bytes=_OUTPUT_BYTES,
         label=str(suite),
     )
+
+
+def _without_identity(mirror: str) -> tuple[str, str]:
+    """A mirror without names and passwords, and lines of apt_auth.conf(5) with them."""
+    lines = [
+        f"machine {scheme}{host} login {unquote(user)} password {unquote(password)}"
+        for scheme, user, password, host in _IDENTITY.findall(mirror)
+    ]
+    plain = _IDENTITY.sub(r"\1\4", mirror)
+    if identities.removed(plain) != plain or any(len(line.split()) != 6 for line in lines):
+        raise FetchError(
+            f"the mirror '{plain}' has a name or a password that apt can't be told",
+            hint="write a '/' or '@' in it as %2F or %40; apt takes none with a space",
+        )
+    return plain, "\n".join(lines)
 
 
 def choose_mode() -> str:

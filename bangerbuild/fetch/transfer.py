@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeAlias
 
-from bangerbuild.errors import FetchError
-from bangerbuild.fetch.address import shown
+from bangerbuild.errors import FetchError, readable_size
 from bangerbuild.fetch.connection import TransientError, request
 from bangerbuild.fetch.url_records import NOTHING, Validators
+from bangerbuild.identities import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -34,7 +34,9 @@ _WORTH_ANOTHER_TRY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _LOGIN = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.PROXY_AUTHENTICATION_REQUIRED})
 _GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 _LOGIN_HINT = "name and password for its server go into ~/.netrc"
-_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+_RANGE = re.compile(r"bytes (?:([0-9]{1,18})-[0-9]{1,18}|\*)/([0-9]{1,18}|\*)")
+_LENGTH = re.compile("[0-9]{1,18}")
+DEFAULT_MOST_BYTES = 64 << 30
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class TransferRequest:
     """The validators of the bytes in the draft."""
     unless: Validators | None = None
     """The validators of the complete file in the cache, which need not be sent again; None: there is none."""
+    most_bytes: int = DEFAULT_MOST_BYTES
+    """A file that is larger is not taken."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class _Transfer:
         if response.status == HTTPStatus.PARTIAL_CONTENT:
             total = self._total_of_part(response, offset)
         else:
-            total = _length(response.headers)
+            total = self._length(response.headers)
             self._start_anew()
             offset = 0
         if offset:
@@ -186,10 +190,28 @@ class _Transfer:
             self._start_anew()
             raise TransientError(f"{self._brief}: it changed while it was sent")
 
+    def _length(self, headers: Mapping[str, str]) -> int | None:
+        text = headers.get("Content-Length")
+        if text is None:
+            return None
+        if not _LENGTH.fullmatch(text):
+            raise FetchError(f"{self._brief}: its server says it has '{text[:40]}' bytes, which is no number")
+        return int(text)
+
+    def _check_size(self, size_bytes: int) -> None:
+        if size_bytes > self._wanted.most_bytes:
+            self._start_anew()
+            raise FetchError(
+                f"{self._brief}: it has more than {readable_size(self._wanted.most_bytes)}",
+                hint="if it is meant to be so large, say with `max_size` how large it may be",
+            )
+
     def _write(self, pieces: Iterator[bytes], offset: int, total: int | None) -> None:
+        self._check_size(offset if total is None else total)
         self._file.seek(offset)
         self._progress(offset, total)
         for piece in pieces:
+            self._check_size(offset + len(piece))
             _write_all(self._file, piece)
             offset += len(piece)
             self._progress(offset, total)
@@ -220,15 +242,10 @@ def _write_all(file: FileIO, piece: bytes) -> None:
         left = left[file.write(left) :]
 
 
-def _length(headers: Mapping[str, str]) -> int | None:
-    text = headers.get("Content-Length", "")
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
 def _wait_seconds(text: str) -> float:
     """The pause that a `Retry-After` header asks for, in either of its forms (RFC 9110, 10.2.3)."""
     if text.isascii() and text.isdigit():
         return float(text)
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, OverflowError):
         return email.utils.parsedate_to_datetime(text).timestamp() - time.time()
     return 0.0

@@ -16,12 +16,15 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from bangerbuild.identities import kept
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
 _DIGEST = re.compile("(?:[0-9a-f]{64})?")
 _MOST_BYTES = 1 << 20
+_MOST_LENGTH = 1000
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,8 @@ class Validators:
         whole seconds, and the file may have changed again within the same second (RFC 9110, 8.8.2.2).
         """
         modified = headers.get("Last-Modified", "")
-        return cls(headers.get("ETag", ""), modified if _is_past(modified, headers.get("Date", "")) else "")
+        is_old = _is_past(modified, headers.get("Date", ""))
+        return cls(_sendable(headers.get("ETag", "")), _sendable(modified) if is_old else "")
 
     @property
     def strong(self) -> str:
@@ -62,10 +66,15 @@ class Validators:
         return {"If-Modified-Since": self.last_modified} if self.last_modified else {}
 
 
+def _sendable(text: str) -> str:
+    """A validator if it can be sent back: one line (a server may fold a header), not longer than usual."""
+    return text if len(text) <= _MOST_LENGTH and text.isascii() and text.isprintable() else ""
+
+
 def _is_past(modified: str, sent: str) -> bool:
     try:
         return parsedate_to_datetime(sent) - parsedate_to_datetime(modified) >= timedelta(seconds=1)
-    except (ValueError, TypeError):  # one is missing or malformed, or only one has a time zone
+    except (ValueError, TypeError, OverflowError):  # one is missing or malformed, or only one has a time zone
         return False
 
 
@@ -83,8 +92,8 @@ class UrlRecord:
 
 
 def key_of(url: str) -> str:
-    """The name of a URL in the cache: a hash, because a URL may hold a password."""
-    return hashlib.sha256(url.encode()).hexdigest()
+    """The name of a URL in the cache: a hash of it without its user name and password."""
+    return hashlib.sha256(kept(url).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read(path: Path) -> UrlRecord:
@@ -96,7 +105,7 @@ def read(path: Path) -> UrlRecord:
         return UrlRecord()
     if not all(isinstance(word, str) for word in words) or not _DIGEST.fullmatch(words[2]):
         return UrlRecord()
-    return UrlRecord(Validators(words[0], words[1]), words[2])
+    return UrlRecord(Validators(_sendable(words[0]), _sendable(words[1])), words[2])
 
 
 def _content(path: Path) -> bytes:

@@ -28,6 +28,7 @@ _ALL_TAGS = frozenset({tag for pair in _TAGS.values() for tag in pair})
 _LONG_NAMES = {name[0]: name for name in _TAGS}
 _BASE = [_USER_OBJ, _GROUP_OBJ, _OTHER]
 _PERMISSIONS = re.compile("[r-][w-][x-]")
+_NUMBER = re.compile("[0-9]{1,20}")
 
 
 def access_acl(text: str) -> bytes | None:
@@ -99,7 +100,7 @@ def _entry(line: str) -> tuple[int, int, int]:
 
 
 def _id(kind: str, fields: list[str]) -> int:
-    number = next((field for field in (*fields[3:], fields[1]) if field.isascii() and field.isdigit()), None)
+    number = next((field for field in (*fields[3:], fields[1]) if _NUMBER.fullmatch(field)), None)
     if number is None and fields[1] == "root":
         return 0
     if number is None or int(number) >= _NO_ID:

@@ -13,6 +13,7 @@ from bangerbuild.guest import (
     network,
     network_managers,
     network_scripts,
+    root_account,
     sshd,
 )
 from bangerbuild.guest.devices import Devices
@@ -93,8 +94,9 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     """
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
-    ineffective = GuestEdits(warnings=(*_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken)))
-    return GuestEdits.joined((*defaults, ineffective, own_changes(vm, view, synced)))
+    refused = root_account.refusals(view, taken) if vm.guest.sshd and vm.has_keys else ()
+    told = (*refused, *_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken))
+    return GuestEdits.joined((*defaults, GuestEdits(warnings=told), own_changes(vm, view, synced)))
 
 
 def split(
@@ -115,10 +117,15 @@ def own_changes(declared: DeclaredFiles, view: GuestView, synced: Collection[str
     """
     taken = _taken(declared, synced)
     keys = sshd.authorized_keys(declared.authorized_keys) if declared.authorized_keys else GuestEdits()
-    unused: tuple[str, ...] = ()
-    if declared.authorized_keys and sshd.AUTHORIZED_KEYS in taken:
-        unused = (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
+    unused = own_warnings(declared, synced)
     return GuestEdits.joined((_yielding(keys, taken), GuestEdits(_files(declared, view), unused)))
+
+
+def own_warnings(declared: DeclaredFiles, synced: Collection[str] = ()) -> tuple[str, ...]:
+    """The warnings of `own_changes`, which no guest has to be read for."""
+    if declared.authorized_keys and sshd.AUTHORIZED_KEYS in _taken(declared, synced):
+        return (f"ssh_authorized_keys is not used: a declared file stands at '{sshd.AUTHORIZED_KEYS}'",)
+    return ()
 
 
 def identity_changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> GuestEdits:
@@ -170,7 +177,8 @@ def _fstab_file(vm: Declared, view: GuestView, mounts: Sequence[Mount]) -> Guest
 
 def _devices(vm: Declared, view: GuestView) -> Devices:
     labels = frozenset(f"LABEL={label}" for label in vm.disk_labels)
-    return Devices(view.filesystem_tags() | labels, disks=1 + len(labels))
+    root = view.root_devices()
+    return Devices(root.tags | labels, disks=root.count + len(labels), mounts_root=root.is_mounted)
 
 
 def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:

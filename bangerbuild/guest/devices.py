@@ -20,6 +20,8 @@ _EMPTY = re.compile(r"/dev/(zram|loop|ram|nbd)[0-9]+(p[0-9]+)?")
 
 _FSTYPES = frozenset({"9p", "virtiofs", "vboxsf", "vmhgfs", "fuse.vmhgfs-fuse", "prl_fs", "zfs"})
 """Filesystems that a VM does not have: shares of a host, and pools on disks that are not there."""
+_JOINED = "overlay"
+"""What the kernel calls a filesystem that is joined of two."""
 _TRANSPORTS = ("trans=tcp", "trans=unix", "trans=fd", "trans=rdma")
 """Options of a 9p filesystem that is no share of the host."""
 _SETS_UP = ("x-systemd.requires=", "x-systemd.makefs")
@@ -48,6 +50,17 @@ class Lack:
 
 
 @dataclass(frozen=True)
+class RootDevices:
+    """The disks that a VM's root is on."""
+
+    tags: frozenset[str] = frozenset()
+    """`LABEL=…` and `UUID=…` of the filesystem that the guest's system is on."""
+    count: int = 1
+    is_mounted: bool = True
+    """Whether that filesystem itself is mounted on /; else the guest joins several there."""
+
+
+@dataclass(frozen=True)
 class Devices:
     """The disks of a VM, as an fstab may name them. None of them has partitions."""
 
@@ -55,6 +68,17 @@ class Devices:
     """`LABEL=…` and `UUID=…` of the filesystems on them."""
     disks: int = 1
     """How many there are, the root counted."""
+    mounts_root: bool = True
+    """Whether one of them is mounted on /; see `RootDevices`."""
+
+    def lack_of_root(self, source: str, fstype: str) -> Lack | None:
+        """Why a line for / does not hold: its options are for the filesystem of a disk, and / is none."""
+        if self.mounts_root or fstype == _JOINED:
+            return None
+        return Lack(
+            "/ is joined of two disks in this VM, and no device is mounted there",
+            f"/ is joined of two disks in this VM, and '{source}' is not mounted there",
+        )
 
     def lack(self, source: str, fstype: str, options: Collection[str]) -> Lack | None:
         """Why a line would stop the boot: what it mounts is not there. None if it stops nothing."""

@@ -64,6 +64,8 @@ class FileContexts:
             else:
                 self._exact.setdefault(exact, []).append(spec)
         self._patterns.reverse()
+        self._below = functools.lru_cache(maxsize=64)(self._compatible)
+        self._in = functools.lru_cache(maxsize=64)(self._candidates)
         self.label = functools.cache(self._label)
 
     def _label(self, path: str, kind: EntryType) -> str | None:
@@ -74,15 +76,28 @@ class FileContexts:
                 return _given(spec)
         data = os.fsencode(path)
         try:
-            found = next(
-                (spec for spec in self._candidates(path, kind) if _pattern(spec.text).matches(data)), None
-            )
+            found = next((spec for spec in self._likely(path, data, kind) if _matches(spec, data)), None)
         except path_pattern.PatternError:
             return None
         return _given(found) if found else None
 
-    def _candidates(self, path: str, kind: EntryType) -> Iterator[_Spec]:
-        return (spec for prefix, spec in self._patterns if path.startswith(prefix) and spec.is_for(kind))
+    def _likely(self, path: str, data: bytes, kind: EntryType) -> Iterator[_Spec]:
+        """Yield the patterns that may match, in their order, without the cost of a match for most others."""
+        for prefix, required, spec in self._in(path[: path.rfind("/") + 1]):
+            if required in data and path.startswith(prefix) and spec.is_for(kind):
+                yield spec
+
+    def _candidates(self, directory: str) -> tuple[tuple[str, bytes, _Spec], ...]:
+        """The patterns that may match something in a directory, whose files come one after the other."""
+        top = directory[: directory.find("/", 1) + 1] or "/"
+        return tuple(
+            (prefix, _required(spec.text, prefix), spec)
+            for prefix, spec in self._below(top)
+            if _is_compatible(prefix, directory)
+        )
+
+    def _compatible(self, top: str) -> tuple[tuple[str, _Spec], ...]:
+        return tuple((prefix, spec) for prefix, spec in self._patterns if _is_compatible(prefix, top))
 
     def _substituted(self, path: str) -> str:
         for table in self._substitutions:
@@ -91,6 +106,24 @@ class FileContexts:
 
 
 _pattern = functools.lru_cache(maxsize=10000)(path_pattern.parse)
+
+
+def _matches(spec: _Spec, path: bytes) -> bool:
+    return _pattern(spec.text).matches(path)
+
+
+@functools.lru_cache(maxsize=10000)
+def _required(text: str, prefix: str) -> bytes:
+    """Text that a path must have to match; none of a pattern that is not understood, which is told then."""
+    try:
+        return _pattern(text).required(prefix)
+    except (path_pattern.PatternError, RecursionError):
+        return b""
+
+
+def _is_compatible(prefix: str, directory: str) -> bool:
+    """Whether a path that begins with `prefix` may be in or below a directory, which ends with a slash."""
+    return directory.startswith(prefix) or prefix.startswith(directory)
 
 
 def _given(spec: _Spec) -> str | None:

@@ -86,7 +86,7 @@ def _lacking(
     entries: Sequence[FstabLine], gone: frozenset[str], keep: frozenset[str], devices: Devices
 ) -> dict[FstabLine, Lack]:
     """Why each entry that can't be in force can't: what it mounts is not there, or lies on such an entry."""
-    lacks = {entry: devices.lack(entry.source, entry.fstype, entry.options) for entry in entries}
+    lacks = {entry: entry.lack(devices) for entry in entries}
     found = {entry: lack for entry, lack in lacks.items() if lack and entry.name not in keep}
     mounted = gone | {entry.target for entry in entries if entry not in found}
     lost = {entry.target for entry in found} - mounted - {"/"}
@@ -170,6 +170,11 @@ class FstabLine:
         layers = (option.partition("=")[2] for option in self.options if option.startswith(_LAYERS))
         named = (self.source, *(path for layer in layers for path in layer.split(":")))
         return tuple(normal(path) for path in named if path[:1] == "/" != path[1:2] and len(path) < _PATH_MAX)
+
+    def lack(self, devices: Devices) -> Lack | None:
+        """Why the line can't be in force in a VM with these devices; None if it can."""
+        of_root = devices.lack_of_root(self.source, self.fstype) if self.target == "/" else None
+        return of_root or devices.lack(self.source, self.fstype, self.options)
 
     @property
     def name(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.guest.init_system import InitSystem, enabled_script, enabled_unit, init_system
 from bangerbuild.tree import GuestChange, GuestEdits, GuestFile, GuestRemoval, GuestSymlink
 
 if TYPE_CHECKING:
@@ -52,6 +52,29 @@ exec /usr/bin/ssh-keygen -A'
 WantedBy=multi-user.target
 """
 
+HOST_KEYS_SCRIPT = "bangerbuild-host-keys"
+_SCRIPT_TEXT = """\
+#!/sbin/openrc-run
+description="Makes the SSH host keys of this machine"
+
+depend() {
+    use localmount
+    after localmount
+    before sshd ssh
+}
+
+start() {
+    for key in /etc/ssh/ssh_host_*_key; do
+        [ -s "$key" ] && return 0
+    done
+    ebegin "Making SSH host keys"
+    ssh-keygen -A
+    eend $?
+}
+"""
+_SSHD_SCRIPTS = ("/etc/init.d/sshd", "/etc/init.d/ssh")
+"""Alpine's and Gentoo's, which runs ssh-keygen itself, and Debian's, which does not."""
+
 _NO_KEYS_WARNING = (
     "the image's SSH host keys are removed, and it has neither systemd nor OpenRC to make new ones: "
     "run 'ssh-keygen -A' before sshd"
@@ -92,12 +115,15 @@ def _leftovers(view: GuestView) -> GuestEdits:
 
 
 def _host_keys(view: GuestView) -> GuestEdits:
-    """Remove the host keys; OpenRC's sshd script makes new ones, for systemd a unit is added."""
+    """Remove the host keys; a unit or script is added that makes new ones, if sshd's own script does not."""
     removal = GuestRemoval(HOST_KEYS)
     match init_system(view):
         case InitSystem.SYSTEMD:
             return GuestEdits((removal, *enabled_unit(HOST_KEYS_UNIT, _UNIT_TEXT)))
         case InitSystem.OPENRC:
-            return GuestEdits((removal,))
+            scripts = [text for text in map(view.read, _SSHD_SCRIPTS) if text is not None]
+            makes_none = bool(scripts) and not any(b"ssh-keygen" in text for text in scripts)
+            added = enabled_script(HOST_KEYS_SCRIPT, _SCRIPT_TEXT) if makes_none else ()
+            return GuestEdits((removal, *added))
         case None:
             return GuestEdits((removal,), (_NO_KEYS_WARNING,) if view.exists("/usr/sbin/sshd") else ())

@@ -1,4 +1,4 @@
-"""Detect the init system of a guest, and enable a systemd unit."""
+"""Detect the init system of a guest, and enable a systemd unit or an OpenRC script."""
 
 from __future__ import annotations
 
@@ -39,4 +39,13 @@ def enabled_unit(name: str, text: str) -> tuple[GuestChange, ...]:
     return (
         GuestFile(path, text.encode()),
         GuestSymlink(f"{UNIT_DIRECTORY}/multi-user.target.wants/{name}", path),
+    )
+
+
+def enabled_script(name: str, text: str) -> tuple[GuestChange, ...]:
+    """An OpenRC script and the link that `rc-update add` would make in the runlevel `default`."""
+    path = f"/etc/init.d/{name}"
+    return (
+        GuestFile(path, text.encode(), mode=0o755),
+        GuestSymlink(f"/etc/runlevels/default/{name}", path),
     )

@@ -5,19 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild.guest import network_managers
-from bangerbuild.guest.init_system import InitSystem, enabled_unit, init_system
+from bangerbuild.guest.init_system import InitSystem, enabled_script, enabled_unit, init_system
 from bangerbuild.guest.network_managers.network_manager import Guest, Interface
 from bangerbuild.guest.network_scripts import (
     CONF_PATH,
-    OPENRC_LINK,
-    OPENRC_PATH,
+    OPENRC_NAME,
     OPENRC_SCRIPT,
     SCRIPT,
     SCRIPT_PATH,
     UNIT,
     UNIT_TEXT,
 )
-from bangerbuild.tree import GuestChange, GuestEdits, GuestFile, GuestSymlink
+from bangerbuild.tree import GuestChange, GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Network
@@ -57,8 +56,7 @@ def _start(init: InitSystem | None) -> tuple[GuestChange, ...]:
         case InitSystem.SYSTEMD:
             return enabled_unit(UNIT, UNIT_TEXT)
         case InitSystem.OPENRC:
-            script = GuestFile(OPENRC_PATH, OPENRC_SCRIPT.encode(), mode=0o755)
-            return script, GuestSymlink(OPENRC_LINK, OPENRC_PATH)
+            return enabled_script(OPENRC_NAME, OPENRC_SCRIPT)
         case None:
             return ()
 

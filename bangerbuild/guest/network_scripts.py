@@ -5,8 +5,7 @@ from __future__ import annotations
 CONF_PATH = "/etc/bangerbuild/network.conf"
 SCRIPT_PATH = "/usr/local/sbin/bangerbuild-network"
 UNIT = "bangerbuild-network.service"
-OPENRC_PATH = "/etc/init.d/bangerbuild-network"
-OPENRC_LINK = "/etc/runlevels/default/bangerbuild-network"
+OPENRC_NAME = "bangerbuild-network"
 
 # POSIX sh, with the ip command of iproute2 or busybox. It handles three problems: an interface may appear
 # late (its driver is a module), udev may rename it after it was found (so a failed attempt is repeated), and
@@ -104,14 +103,15 @@ ExecStart={SCRIPT_PATH}
 WantedBy=multi-user.target
 """
 
+# `use` and not `need`: Debian's OpenRC mounts with other scripts, and there sshd is called ssh.
 OPENRC_SCRIPT = f"""\
 #!/sbin/openrc-run
 description="Gives this machine its network address"
 
 depend() {{
-    need localmount
-    after bootmisc modules hwdrivers
-    before sshd
+    use localmount
+    after localmount bootmisc modules hwdrivers
+    before sshd ssh
     provide net
 }}
 

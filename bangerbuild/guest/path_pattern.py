@@ -7,6 +7,7 @@ not understood, and neither is what takes too many steps.
 
 from __future__ import annotations
 
+import os
 import string
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -74,6 +75,18 @@ class _Byte(_Node):
         size, data, values = len(text.data), text.data, self.values
         return frozenset(at + 1 for at in starts if at < size and data[at] in values)
 
+    def runs(self, text: _Text, starts: _Positions) -> _Positions:
+        """Where any number of matches, one after the other, can end: the same in one pass."""
+        if not starts:
+            return starts
+        first, size, values = min(starts), len(text.data), self.values
+        text.count(size - first)
+        found = set(starts)
+        for at in range(first, size):
+            if at in found and text.data[at] in values:
+                found.add(at + 1)
+        return frozenset(found)
+
 
 @dataclass(frozen=True)
 class _TextStart(_Node):
@@ -121,6 +134,8 @@ class _Repeat(_Node):
     def ends(self, text: _Text, starts: _Positions) -> _Positions:
         for _ in range(self.least):
             starts = self.part.ends(text, starts)
+        if isinstance(self.part, _Byte) and self.most is None:
+            return self.part.runs(text, starts)
         found, new, more = starts, starts, 0
         while new and (self.most is None or more < self.most - self.least):
             new = self.part.ends(text, new) - found
@@ -237,12 +252,16 @@ class _Parser:
         """`{2}`, `{2,}` or `{2,3}`; what else begins with a brace stands for itself."""
         inner = "".join(reversed(self.text)).partition("}")[0]
         least, comma, most = inner[1:].partition(",")
-        if not (least.isdigit() and (not most or most.isdigit())):
+        if not (_is_digits(least) and (not most or _is_digits(most))):
             return None
         del self.text[-len(inner) - 1 :]
         if max(int(least), int(most or 0)) > MOST_REPEATS:
             raise PatternError("too many repeats")
         return int(least), int(most) if most else None if comma else int(least)
+
+
+def _is_digits(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 @dataclass(frozen=True)
@@ -261,6 +280,34 @@ class PathPattern:
             return bool(self.node.ends(_Text(path), frozenset((0,))))
         except RecursionError as err:
             raise PatternError("nested too deeply") from err
+
+    def required(self, prefix: str) -> bytes:
+        """The longest text that is in every path that matches, but for its fixed prefix; perhaps less."""
+        start = os.fsencode(prefix)
+        return max((piece.removeprefix(start) for piece in _literals(self.node)), key=len, default=b"")
+
+
+def _literals(node: _Node) -> Iterator[bytes]:
+    """Yield pieces of text that every match has, from what is neither optional nor one of several."""
+    piece = b""
+    for part in _parts(node):
+        if isinstance(part, _Byte) and len(part.values) == 1 and part.values <= _ALL:
+            piece += bytes(part.values)
+        else:
+            yield piece
+            piece = b""
+    yield piece
+
+
+def _parts(node: _Node) -> Iterator[_Node]:
+    """Yield what a match consists of, one after the other, groups without a choice opened up."""
+    if isinstance(node, _Sequence):
+        for part in node.parts:
+            yield from _parts(part)
+    elif isinstance(node, _Choice) and len(node.branches) == 1:
+        yield from _parts(node.branches[0])
+    else:
+        yield node
 
 
 def parse(text: str) -> PathPattern:

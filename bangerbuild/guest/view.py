@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
+    from bangerbuild.guest.devices import RootDevices
+
 _T = TypeVar("_T")
 
 
@@ -35,5 +37,5 @@ class GuestView(Protocol):
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:
         """What `answer` works out of the image alone; asked once for all VMs that share the image."""
 
-    def filesystem_tags(self) -> frozenset[str]:
-        """The names of the root filesystem itself in an fstab: `UUID=…`, and `LABEL=…` if it has a label."""
+    def root_devices(self) -> RootDevices:
+        """The devices of the root filesystem, as an fstab may name them."""

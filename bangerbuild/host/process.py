@@ -69,6 +69,10 @@ class Command:
     """The program is ended if it prints more."""
     memory_bytes: int | None = None
     """The address space that it may use; beyond it, allocations in the program fail."""
+    directory: str | None = None
+    """Where it runs; None: where this program does."""
+    file_bytes: int | None = None
+    """The size that a file may have which it writes; beyond it, it is ended or gets an error."""
     label: str | None = None
     """What messages call it where its arguments may hold a password; None: as a shell would take it."""
 
@@ -133,9 +137,13 @@ def _die_with_parent() -> tuple[str, ...]:
     """The prefix; empty if setpriv is missing or is busybox's, which lacks the option."""
     program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
     prefix = (program or "", *DIE_WITH_PARENT[1:])
-    if program is None or subprocess.run([*prefix, "true"], capture_output=True, check=False).returncode:
+    if program is None:
         return ()
-    return prefix
+    try:
+        probed = subprocess.run([*prefix, "true"], capture_output=True, check=False)
+    except OSError as err:
+        raise ToolError(f"'{program}' can't be started: {(err.strerror or str(err)).lower()}") from err
+    return () if probed.returncode else prefix
 
 
 def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
@@ -158,6 +166,7 @@ def _started(command: Command, argv: list[str], environment: dict[str, str]) -> 
         return subprocess.Popen(
             argv,
             env=environment,
+            cwd=command.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -174,14 +183,23 @@ def _running(
     with STARTING:
         process = _started(command, argv, environment)
         RUNNING.add(process)
-    if command.memory_bytes is not None:
-        with contextlib.suppress(ProcessLookupError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (command.memory_bytes, command.memory_bytes))
+    with contextlib.suppress(ProcessLookupError):
+        _limit(process.pid, resource.RLIMIT_AS, command.memory_bytes)
+        _limit(process.pid, resource.RLIMIT_FSIZE, command.file_bytes)
     try:
         with process:
             yield process
     finally:
         RUNNING.discard(process)
+
+
+def _limit(pid: int, what: int, most_bytes: int | None) -> None:
+    """Limit what a program may use; a lower limit of this process holds for it already."""
+    if most_bytes is None:
+        return
+    _, allowed = resource.prlimit(pid, what)
+    if allowed == resource.RLIM_INFINITY or allowed > most_bytes:
+        resource.prlimit(pid, what, (most_bytes, most_bytes))
 
 
 def end_all() -> None:

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     """By option: built in, module, absent; None: unknown."""
 
 BLOCK, TRANSPORTS, ROOT_FILESYSTEM, IP = "VIRTIO_BLK", ("VIRTIO_PCI", "VIRTIO_MMIO"), "EXT4_FS", "IP_PNP"
-OPTIONS = (BLOCK, *TRANSPORTS, ROOT_FILESYSTEM, IP)
+OVERLAY = "OVERLAY_FS"
+OPTIONS = (BLOCK, *TRANSPORTS, ROOT_FILESYSTEM, IP, OVERLAY)
 """The options that are checked."""
 LIMIT_BYTES = 16 << 20
 """The limit for a configuration; usual ones have about 300 KiB."""

@@ -7,7 +7,6 @@ lib/decompress.c.
 
 from __future__ import annotations
 
-import io
 import lzma
 import os
 from typing import TYPE_CHECKING
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
 LIMIT_BYTES = 512 << 20
+_LZMA_MEMORY_BYTES = 192 << 20
+"""Its header names a dictionary of up to 4 GiB; kernels have 32 MiB at most."""
 """A limit that no kernel reaches, against files that were made to fill the disk."""
 PIECE_BYTES = 1 << 20
 ELF_MAGIC = b"\x7fELF"
@@ -71,6 +72,16 @@ def pieces_of(file: BinaryIO) -> Iterator[bytes]:
         yield piece
 
 
+def decompressed_pieces(data: bytes) -> Iterator[bytes]:
+    """What is compressed in one of the ways that a kernel knows, in pieces, up to LIMIT_BYTES.
+
+    Raises:
+        FormatError: its compression is unknown, or it exceeds the limit.
+        CompressionError: it is damaged or cut short.
+    """
+    return limited(_reader(data)(data))
+
+
 def _reader(payload: bytes) -> Callable[[bytes], Iterator[bytes]]:
     for magic, name, read in _COMPRESSORS:
         if payload.startswith(magic):
@@ -95,12 +106,15 @@ def _streamed(name: str) -> Callable[[bytes], Iterator[bytes]]:
 
 
 def _lzma(data: bytes) -> Iterator[bytes]:
+    stream = lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=_LZMA_MEMORY_BYTES)
     try:
-        with lzma.LZMAFile(io.BytesIO(data), format=lzma.FORMAT_ALONE) as file:
-            while piece := file.read1(PIECE_BYTES):
-                yield piece
-    except EOFError as err:
-        raise CompressionError("is an lzma stream cut short", cut=True) from err
+        piece = stream.decompress(data, PIECE_BYTES)
+        while not stream.eof:  # behind its end stands the plain size
+            if not piece and stream.needs_input:
+                raise CompressionError("is an lzma stream cut short", cut=True)
+            yield piece
+            piece = stream.decompress(b"", PIECE_BYTES)
+        yield piece
     except lzma.LZMAError as err:
         raise CompressionError(f"is an lzma stream that does not decompress: {err}", cut=False) from err
 

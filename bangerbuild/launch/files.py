@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
-from bangerbuild.launch import attach, cloud_hypervisor, firecracker, qemu, shell
+from bangerbuild.launch import attach
+from bangerbuild.launch.vmms import VMMS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from bangerbuild.launch.machine import Boot, Machine
+    from bangerbuild.launch.machine import Machine
 
 ALWAYS = ("attach.sh", "detach.sh")
 
@@ -27,34 +25,6 @@ class LaunchFile:
     def mode(self) -> int:
         """Scripts can be run."""
         return 0o755 if self.name.endswith(".sh") else 0o644
-
-
-@dataclass(frozen=True)
-class _Vmm:
-    """A VMM and its launch file."""
-
-    name: str
-    """As an `Attachment` refuses it."""
-    file: str
-    write: Callable[[Machine, Boot], str]
-    refuse: Callable[[str], str]
-    """The file's text where the VMM can't use the VM's root, with the reason."""
-
-    def text(self, machine: Machine, boot: Boot) -> str:
-        why = machine.root.refusals.get(self.name)
-        return self.write(machine, boot) if why is None else self.refuse(why)
-
-
-VMMS = (
-    _Vmm(firecracker.NAME, "firecracker.json", firecracker.config, firecracker.refusal),
-    _Vmm(
-        cloud_hypervisor.NAME,
-        "cloud-hypervisor.sh",
-        cloud_hypervisor.script,
-        partial(shell.refusal, "cloud-hypervisor.sh", "cloud-hypervisor"),
-    ),
-    _Vmm(qemu.NAME, "qemu.sh", qemu.script, partial(shell.refusal, "qemu.sh", "QEMU")),
-)
 
 
 def names(*, kernel: bool) -> tuple[str, ...]:

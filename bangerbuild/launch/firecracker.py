@@ -9,23 +9,44 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.launch.session import API_SOCKET, RUN
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.launch.machine import Boot, Card, Machine
+    from bangerbuild.launch.machine import Boot, Machine
+    from bangerbuild.launch.session import Session
 
 
 NAME = "firecracker"
 """As formats of disks name it."""
+PROGRAM = "firecracker"
+CONFIG = "firecracker.json"
 
 
 def config(machine: Machine, boot: Boot) -> str:
     """The file's text."""
+    return _config(machine, boot, boot.card.tap)
+
+
+def session_files(machine: Machine, boot: Boot, session: Session) -> dict[str, str]:
+    """The configuration as `boot` wants it: with the network that was chosen."""
+    return {CONFIG: _config(machine, boot, boot.card.tap if session.network == "tap" else None)}
+
+
+def arguments(machine: Machine, boot: Boot, session: Session) -> Iterator[tuple[str, ...]]:  # noqa: ARG001  # all else is in the configuration
+    """Its console is on its standard input and output, its API a socket."""
+    yield "--api-sock", API_SOCKET
+    yield "--config-file", f"{RUN}/{CONFIG}"
+    yield session.arguments
+
+
+def _config(machine: Machine, boot: Boot, tap: str | None) -> str:
     document = {
         "boot-source": _boot_source(boot),
         "drives": list(_drives(machine)),
         "machine-config": {"vcpu_count": boot.vcpus, "mem_size_mib": boot.memory_mib, "smt": False},
-        "network-interfaces": _interfaces(boot.card),
+        "network-interfaces": _interfaces(tap, boot.card.mac),
     }
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
@@ -53,7 +74,5 @@ def _drives(machine: Machine) -> Iterator[dict[str, Any]]:
         }
 
 
-def _interfaces(card: Card) -> list[dict[str, str]]:
-    if card.tap is None:
-        return []
-    return [{"iface_id": "eth0", "host_dev_name": card.tap, "guest_mac": card.mac}]
+def _interfaces(tap: str | None, mac: str) -> list[dict[str, str]]:
+    return [{"iface_id": "eth0", "host_dev_name": tap, "guest_mac": mac}] if tap else []

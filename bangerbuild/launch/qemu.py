@@ -1,4 +1,4 @@
-"""`qemu.sh`: a q35 machine with KVM where it can be used, else TCG, and its network by the user's choice.
+"""A q35 machine of QEMU, with KVM where it can be used, else TCG; as `qemu.sh`, and as `boot` starts it.
 
 q35 and not microvm: distribution kernels find its PCI devices with the modules they have in every initrd.
 """
@@ -11,14 +11,17 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from bangerbuild.launch import cmdline, shell
+from bangerbuild.launch.session import API_SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.launch.machine import Boot, Card, Machine
+    from bangerbuild.launch.session import Session
 
 NAME = "qemu"
 """As formats of disks name it."""
+PROGRAM = "qemu-system-x86_64"
 
 COMMENT = """\
 Starts the VM {name} under QEMU, with KVM where it can be used. The serial console is on this terminal:
@@ -60,6 +63,8 @@ if [ "$net" != none ]; then
 fi
 """
 
+CONSOLE = ("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console")
+
 WIDEST_PREFIX = 24
 """The user-mode network has a host and a name server besides the guest: there is room for them here."""
 
@@ -72,18 +77,46 @@ def script(machine: Machine, boot: Boot) -> str:
         shell.attached_check(machine),
         _network(boot.card),
         "\n",
-        shell.command("qemu-system-x86_64", _options(machine, boot)),
+        shell.command(PROGRAM, _options(machine, boot, "kvm:tcg", ("-serial", "mon:stdio"))),
     )
     return "".join(parts)
 
 
-def _options(machine: Machine, boot: Boot) -> Iterator[tuple[str, ...]]:
+def arguments(machine: Machine, boot: Boot, session: Session) -> Iterator[tuple[str, ...]]:
+    """Those of the same machine as `boot` starts it: its monitor is a socket, its console not a terminal.
+
+    So the log of the console is QEMU's own standard output. One that QEMU would write beside a socket has
+    bytes twice where the reader of the socket is slow.
+    """
+    accel = "kvm:tcg" if session.kvm else "tcg"
+    yield from _options(machine, boot, accel, CONSOLE)
+    yield "-qmp", f"unix:{API_SOCKET},server=on,wait=off"
+    if session.network != "none":
+        yield "-device", _device(boot.card)
+        yield "-netdev", _tap(boot.card.tap) if session.network == "tap" else _user(boot.card, session)
+    yield session.arguments
+
+
+def _user(card: Card, session: Session) -> str:
+    forwards = (f",hostfwd=tcp:127.0.0.1:{host}-:{guest}" for host, guest in session.forwards)
+    return f"user,id=net0{user_network(card)}{''.join(forwards)}"
+
+
+def _device(card: Card) -> str:
+    return f"virtio-net-pci,netdev=net0,mac={card.mac},romfile="
+
+
+def _tap(tap: str | None) -> str:
+    return f"tap,id=net0,ifname={tap},script=no,downscript=no"
+
+
+def _options(machine: Machine, boot: Boot, accel: str, serial: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
     yield "-name", machine.name
-    yield "-machine", "q35,accel=kvm:tcg"
+    yield "-machine", f"q35,accel={accel}"
     yield "-cpu", "max"
     yield "-smp", str(boot.vcpus)
     yield "-m", f"{boot.memory_mib}M"
-    yield "-nodefaults", "-no-reboot", "-display", "none", "-serial", "mon:stdio"
+    yield "-nodefaults", "-no-reboot", "-display", "none", *serial
     yield "-device", "virtio-rng-pci"
     yield "-kernel", boot.kernel
     if boot.initrd:
@@ -108,13 +141,12 @@ def _network(card: Card) -> str:
         tap_case=_tap_case(card.tap) if card.tap else "",
         user=quote(f"user,id=net0{user_network(card)}"),
         choices="tap, user and none" if card.tap else "user and none",
-        device=quote(f"virtio-net-pci,netdev=net0,mac={card.mac},romfile="),
+        device=quote(_device(card)),
     )
 
 
 def _tap_case(tap: str) -> str:
-    netdev = quote(f"tap,id=net0,ifname={tap},script=no,downscript=no")
-    return TAP_CASE.format(tap=tap, device=quote(f"/sys/class/net/{tap}"), netdev=netdev)
+    return TAP_CASE.format(tap=tap, device=quote(f"/sys/class/net/{tap}"), netdev=quote(_tap(tap)))
 
 
 def user_network(card: Card) -> str:

@@ -1,8 +1,8 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
 The rooms behind this door: `source` reads, `form` checks against the schema; `image`, `filesystem` and `boot`
-make typed images, `merge`, `entries`, `disks`, `network` and `vm` typed VMs; `mounts` looks at what one VM
-mounts where, `checks` compares VMs and files with one another.
+make typed images, `networks` what VMs share, `merge`, `entries`, `disks`, `network` and `vm` typed VMs;
+`mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.declared import VM, Image, Manifest
+from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
@@ -20,6 +20,7 @@ from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.merge import MergedVM, merged_vms
+from bangerbuild.manifest.networks import check_named, check_networks, networks
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
 from bangerbuild.manifest.vm import VMs
@@ -56,11 +57,16 @@ def load(
     findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
     found_images = _images(documents, findings)
-    vms = _vms(documents, found_images, findings)
+    shared = networks(documents, findings)
+    vms = _vms(documents, found_images, shared, findings)
+    merged = [one for one, _ in vms]
     if reader.has_read_all:
-        checks.check_images([merged for merged, _ in vms], documents, findings)
+        checks.check_images(merged, documents, findings)
+        check_named(merged, documents, findings)
         check_derived(found_images, documents, findings)
+    checks.check_roots(vms, found_images, findings)
     checks.check_unique(vms, findings)
+    check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
         beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
@@ -68,7 +74,8 @@ def load(
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     absent = _in_order(findings.absent, documents)
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, absent)
+    vms_by_name = {vm.name: vm for _, vm in vms}
+    return Manifest(directory, found_images, vms_by_name, files, warnings, shared, absent)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:
@@ -110,12 +117,15 @@ def _images(documents: Sequence[ManifestFile], findings: Findings) -> dict[str, 
 
 
 def _vms(
-    documents: Sequence[ManifestFile], images: Mapping[str, Image], findings: Findings
+    documents: Sequence[ManifestFile],
+    images: Mapping[str, Image],
+    networks: Mapping[str, SharedNetwork],
+    findings: Findings,
 ) -> list[tuple[MergedVM, VM]]:
     """Every VM, merged and typed; of two with one name the last."""
     found: dict[str, tuple[MergedVM, VM]] = {}
     for document in documents:
-        vms = VMs(document, images, findings)
+        vms = VMs(document, images, networks, findings)
         for merged in merged_vms(document):
             found[merged.name] = merged, vms.build(merged)
     return list(found.values())

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk import formats
 from bangerbuild.manifest.files import Location, ManifestFile
+from bangerbuild.manifest.form import NAMED
 from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from bangerbuild.declared import VM
+    from bangerbuild.declared import VM, Image
     from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.problems import Findings
 
@@ -27,10 +29,10 @@ def check_store(documents: Sequence[ManifestFile], findings: Findings) -> None:
 
 
 def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
-    """No image and no VM may be defined in two files."""
+    """No image, VM or network may be defined in two files."""
     first: dict[tuple[str, str], Location] = {}
     for document in documents:
-        for kind in ("image", "vm"):
+        for kind in NAMED:
             for name in document.names[kind]:
                 place = Location(document, (kind, name))
                 before = first.setdefault((kind, name), place)
@@ -42,7 +44,7 @@ def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
 
 def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], findings: Findings) -> None:
     """Every VM names an image that there is, in whichever file."""
-    known = [name for document in documents for name in document.names["image"]]
+    known = dict.fromkeys(name for document in documents for name in document.names["image"])
     for vm in vms:
         name = vm.get("image", None)
         if name is None and not vm.is_refused():
@@ -50,6 +52,31 @@ def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], fin
         elif name is not None and name not in known:
             hint = near(name, known) or f"define it in [image.{name}]"
             findings.add(vm.place("image"), f"unknown image '{name}'", hint)
+
+
+def check_roots(
+    pairs: Sequence[tuple[MergedVM, VM]], images: Mapping[str, Image], findings: Findings
+) -> None:
+    """Every image has what the formats of its VMs' roots ask of it; one that starts from another has its."""
+    for merged, vm in pairs:
+        key = formats.named(vm.root.format).image_key
+        line = tuple(_line(vm.image, images)) if key else ()
+        is_known = line and (line[-1].rootfs.based_on is None or line[-1].rootfs.based_on in images)
+        if is_known and not any(getattr(image, key) for image in line):
+            findings.add(
+                merged.place("root", "format"),
+                f"format '{vm.root.format}', but image '{vm.image}' has no {key}",
+                f"write {key} = true under [image.{vm.image}.rootfs], or take another format",
+            )
+
+
+def _line(name: str, images: Mapping[str, Image]) -> Iterator[Image]:
+    """An image, the one that it starts from, and so on."""
+    seen: set[str] = set()
+    while name in images and name not in seen:
+        seen.add(name)
+        yield images[name]
+        name = images[name].rootfs.based_on or ""
 
 
 def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import re
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import Problem
-from bangerbuild.host import observed
+from bangerbuild.host import observed, toml
 from bangerbuild.host.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
 
@@ -21,9 +17,6 @@ if TYPE_CHECKING:
 
 Table = dict[str, Any]
 """A TOML table as tomllib gives it."""
-
-_AT_LINE = re.compile(r" \(at line (\d+), (column \d+)\)$")
-_AT_END = " (at end of document)"
 
 
 @dataclass(eq=False)
@@ -38,7 +31,8 @@ class ManifestFile:
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Every name under `image` and `vm`, refused ones too."""
+    """Every name under `image`, `vm` and `network`, refused ones too."""
+    _around_refused: set[Key] = field(default_factory=set)
 
     @cached_property
     def lines(self) -> dict[Key, int]:
@@ -51,9 +45,14 @@ class ManifestFile:
             key = key[:-1]
         return self.lines.get(key, 0)
 
+    def refuse(self, key: Key) -> None:
+        """Note that the schema has found fault with a key path."""
+        self.refused.add(key)
+        self._around_refused.update(key[:length] for length in range(len(key) + 1))
+
     def is_refused_below(self, key: Key) -> bool:
         """Whether the schema has found fault with anything in that table."""
-        return any(refused[: len(key)] == key for refused in self.refused)
+        return key in self._around_refused
 
 
 @dataclass(frozen=True)
@@ -99,13 +98,13 @@ class ManifestReader:
             if named_at and path.resolve() in [step.resolve() for step in trail]:
                 self.problems.append(_cycle(path, trail, named_at))
             elif path.resolve() not in self.documents:
-                document = ManifestFile(path, *_text(path, included=named_at is not None))
+                document = ManifestFile(path, *toml.read(path, may_be_pipe=named_at is None))
                 self.documents[path.resolve()] = document
-                document.tree = _parsed(document.text)
+                document.tree = toml.parse(document.text)
                 self._read_includes(document, (*trail, path))
         except OSError as err:
             self._give_up(_unreadable(path, err, named_at))
-        except _NotTomlError as err:
+        except toml.TomlError as err:
             self._give_up(Problem(str(path), err.line, "", str(err)))
 
     def _give_up(self, problem: Problem) -> None:
@@ -120,58 +119,11 @@ class ManifestReader:
                 self.read(document.path.parent / _expanded(name), place, trail)
 
 
-class _NotTomlError(Exception):
-    """The text is no TOML."""
-
-    def __init__(self, message: str, line: int) -> None:
-        super().__init__(message)
-        self.line = line
-
-
 def _expanded(name: str) -> Path:
     try:
         return expanded(name)
     except RuntimeError:  # no such user; opening it says "no such file"
         return Path(name)
-
-
-def _text(path: Path, *, included: bool) -> tuple[str, int]:
-    """What a file holds, and its mtime in nanoseconds.
-
-    A manifest that a user names may be a pipe; one that a file includes is a file.
-    """
-    if included and path.exists() and not path.is_file() and not path.is_dir():
-        raise OSError(errno.EINVAL, "no regular file", str(path))
-    with path.open("rb") as file:
-        mtime_ns, raw = os.fstat(file.fileno()).st_mtime_ns, file.read()
-    try:
-        return raw.decode("utf-8-sig"), mtime_ns  # an editor's byte order mark does no harm
-    except UnicodeDecodeError as err:
-        line = raw.count(b"\n", 0, err.start) + 1
-        raise _NotTomlError(f"not UTF-8: byte {raw[err.start]:#04x} on this line", line) from err
-
-
-def _parsed(text: str) -> Table:
-    try:
-        return tomllib.loads(text)
-    except RecursionError as err:
-        raise _NotTomlError("not TOML that can be read: it is nested too deeply", 0) from err
-    except tomllib.TOMLDecodeError as err:
-        raise _NotTomlError(*_what_and_where(str(err), text)) from err
-    except ValueError as err:  # Python's limit on the digits of a number
-        raise _NotTomlError("not TOML that can be read: a number has too many digits", 0) from err
-
-
-def _what_and_where(said: str, text: str) -> tuple[str, int]:
-    """What tomllib said, with the line taken out of its words."""
-    line = 0
-    if found := _AT_LINE.search(said):
-        line = int(found[1])
-        said = f"{said[: found.start()]} at {found[2]}"
-    elif said.endswith(_AT_END):
-        line = text.rstrip("\n").count("\n") + 1
-        said = f"{said.removesuffix(_AT_END)} at the end of the file"
-    return f"not valid TOML: {said[:1].lower()}{said[1:]}", line
 
 
 def _cycle(path: Path, trail: Sequence[Path], place: Location) -> Problem:

@@ -27,6 +27,8 @@ SCHEMAS = (
     Path(__file__).parents[2] / "schemas" / "manifest.schema.json",
 )
 """Where the schema is: as it is shipped, and in a checkout. The first that is there holds."""
+NAMED = ("image", "vm", "network")
+"""Tables whose keys are names that the user gives."""
 _PUT_IN = {"$ref", "$defs"}
 _TYPE_WORDS = {
     "string": "text",
@@ -59,7 +61,7 @@ def check(document: ManifestFile) -> Iterator[Problem]:
 
     What is left is safe to look into by key, so that the other checks can run in the same go.
     """
-    for kind in ("image", "vm"):
+    for kind in NAMED:
         table = document.tree.get(kind)
         document.names[kind] = tuple(table) if isinstance(table, dict) else ()
     errors = list(_validator(tuple(FORMATS)).iter_errors(document.tree))
@@ -116,16 +118,16 @@ def _problems(document: ManifestFile, error: ValidationError) -> Iterator[Proble
     instance: Any = error.instance
     if error.validator == "additionalProperties":
         for name in _unknown(instance, shape):
-            document.refused.add((*place.key, name))
+            document.refuse((*place.key, name))
             yield _unknown_key(place / name, name, shape)
     elif error.validator == "required":
-        document.refused.add(place.key)
+        document.refuse(place.key)
         misspelt = {nearest(name, shape["properties"]) for name in _unknown(instance, shape)}
         for name in shape["required"]:
             if name not in instance and name not in misspelt:  # of those the hint of an unknown key tells
                 yield place.problem(f"'{name}' is missing")
     else:
-        document.refused.add(place.key)
+        document.refuse(place.key)
         yield place.problem(f"{_subject(place.key)} is {quoted(instance)}: give {_expected(shape)}")
 
 
@@ -147,7 +149,7 @@ def _unknown_key(place: Location, name: str, shape: dict[str, Any]) -> Problem:
     return place.problem(f"unknown key {quoted(name)}", hint)
 
 
-_ARTICLES = {"image": "an image", "vm": "a VM"}
+_ARTICLES = {"image": "an image", "vm": "a VM", "network": "a network"}
 
 
 def _subject(key: Key) -> str:

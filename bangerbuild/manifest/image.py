@@ -79,6 +79,9 @@ def _place(image: Image, documents: Sequence[ManifestFile]) -> Location:
 def _image(name: str, table: Table, place: Location, findings: Findings) -> Image | None:
     sources = {key: filesystem(table[key], place / key, findings) for key in _FILESYSTEMS if key in table}
     check_boot(table, place, findings)
+    if "overlay_init" in table.get("work_seed", {}):
+        message = "'overlay_init' goes in rootfs only, as no VM starts from a work disk"
+        findings.add(place / "work_seed" / "overlay_init", message, "leave it out")
     kernel, initrd = (boot_source(table, key, place, findings) for key in ("kernel", "initrd"))
     values = [entry.value for entry in level((place,), findings)]
     rootfs = sources.get("rootfs")
@@ -93,4 +96,5 @@ def _image(name: str, table: Table, place: Location, findings: Findings) -> Imag
         table.get("cmdline"),
         files=tuple(value for value in values if isinstance(value, InlineFile)),
         file_syncs=tuple(value for value in values if isinstance(value, FileSync)),
+        overlay_init=table["rootfs"].get("overlay_init", False),
     )

@@ -2,71 +2,60 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import (
-    AddressValueError,
-    IPv4Address,
-    IPv4Interface,
-    IPv4Network,
-    IPv6Address,
-)
+from functools import partial
+from ipaddress import IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.declared import Network
-from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
-from bangerbuild.manifest.values import tap_name
+from bangerbuild.manifest.addresses import end_of, interface, ipv4
+from bangerbuild.manifest.networks import free_address
+from bangerbuild.manifest.problems import Findings, InvalidValueError
+from bangerbuild.manifest.values import default_tap
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from ipaddress import IPv4Address
+
+    from bangerbuild.declared import SharedNetwork
     from bangerbuild.manifest.merge import MergedVM
 
-_SMALLEST_WITH_BROADCAST = 30  # a /31 or /32 has neither a network nor a broadcast address (RFC 3021)
-_PREFIX = re.compile(r"[0-9]{1,2}")
 
-
-def network(vm: MergedVM, findings: Findings) -> Network:
-    """The network of a VM, its defaults filled in."""
+def network(vm: MergedVM, networks: Mapping[str, SharedNetwork], findings: Findings) -> Network:
+    """The network of a VM, its defaults and what it takes from the one that it joins filled in."""
     table: dict[str, Any] = vm.table("network")
-    address = None
-    if "address" in table:
-        address = findings.attempt(vm.place("network", "address"), interface, table["address"], None)
+    shared = networks.get(table.get("name", ""))
+    address = _address(vm, shared, findings)
     mode = table.get("mode", "bootstrap" if "address" in table else "none")
-    if mode != "none" and "address" not in table and not vm.is_refused("network"):
+    if mode != "none" and "address" not in table and not shared and not vm.is_refused("network"):
         place = vm.own / "network" / "mode"
         findings.add(place, f"mode is '{mode}', but there is no address", "give network.address")
     return Network(
         mode=mode,
         address=str(address) if address else None,
-        gateway=_gateway(vm, address, findings),
-        dns=_dns(vm, findings),
+        gateway=_gateway(vm, address, shared, findings),
+        dns=_dns(vm, shared, findings),
         mac=_mac(vm, address, findings),
-        tap=_tap(vm, mode, findings),
+        tap=_tap(vm, mode, shared),
+        name=shared.name if shared else None,
     )
 
 
-def interface(text: str) -> IPv4Interface:
-    """A host's address with its prefix length."""
-    host, slash, prefix = text.partition("/")
-    address = ipv4(host)
-    if not slash:
-        raise InvalidValueError(f"address is '{text}', without a prefix length", f"such as {text}/24")
-    if not _PREFIX.fullmatch(prefix) or int(prefix) > address.max_prefixlen:
-        raise InvalidValueError(f"address is {quoted(text)}: its prefix length is none of 0 to 32")
-    found = IPv4Interface(text)
-    if address.is_multicast or address.is_unspecified or address.is_loopback:
-        raise InvalidValueError(f"address is '{text}', which is no address for a host")
-    if end := _end(found.ip, found.network):
-        raise InvalidValueError(f"address is '{found}', {end}")
-    return found
-
-
-def ipv4(text: str) -> IPv4Address:
-    """An IPv4 address."""
-    try:
-        return IPv4Address(text)
-    except AddressValueError as err:
-        if _is_ipv6(text):
-            raise InvalidValueError(f"{quoted(text)} is an IPv6 address: only IPv4 is supported") from err
-        raise InvalidValueError(f"{quoted(text)} is no IPv4 address") from err
+def joined_interface(text: str, shared: SharedNetwork) -> IPv4Interface:
+    """The address of a host in a network, with the prefix length of its subnet, which may be left out."""
+    subnet = IPv4Network(shared.subnet)
+    given = interface(text if "/" in text else f"{text}/32")
+    if given.ip not in subnet:
+        message = f"address is '{text}', which is not in {subnet}, the subnet of network '{shared.name}'"
+        raise InvalidValueError(message, f"such as {free_address(shared)}")
+    if "/" in text and given.network.prefixlen != subnet.prefixlen:
+        message = f"address is '{text}', and network '{shared.name}' has the prefix length {subnet.prefixlen}"
+        raise InvalidValueError(message, f"write {given.ip}")
+    if str(given.ip) == shared.gateway:
+        message = f"address is '{text}', the gateway of network '{shared.name}'"
+        raise InvalidValueError(message, f"such as {free_address(shared)}")
+    if end := end_of(given.ip, subnet):
+        raise InvalidValueError(f"address is '{text}', {end}", f"such as {free_address(shared)}")
+    return IPv4Interface((given.ip, subnet.prefixlen))
 
 
 def mac_address(text: str) -> str:
@@ -80,19 +69,27 @@ def mac_address(text: str) -> str:
     return text.lower()
 
 
-def _is_ipv6(text: str) -> bool:
-    try:
-        IPv6Address(text)
-    except AddressValueError:
-        return False
-    return True
+def _address(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> IPv4Interface | None:
+    table = vm.table("network")
+    place = vm.place("network", "address")
+    if "address" not in table:
+        if shared and not vm.is_refused("network"):
+            hint = f"give network.address, such as {free_address(shared)}"
+            findings.add(place, f"no address, but the VM joins network '{shared.name}'", hint)
+        return None
+    if "name" in table and not shared:  # what is wrong with that network is told there
+        return None
+    read = partial(joined_interface, shared=shared) if shared else interface
+    return findings.attempt(place, read, table["address"], None)
 
 
-def _gateway(vm: MergedVM, address: IPv4Interface | None, findings: Findings) -> str | None:
+def _gateway(
+    vm: MergedVM, address: IPv4Interface | None, shared: SharedNetwork | None, findings: Findings
+) -> str | None:
     """The gateway; one from the defaults means nothing to a VM without an address."""
     table = vm.table("network")
     if "gateway" not in table:
-        return None
+        return shared.gateway if shared and address else None
     gateway = findings.attempt(vm.place("network", "gateway"), ipv4, table["gateway"], None)
     place = vm.own / "network" / "gateway"
     if gateway and address and (fault := _gateway_fault(gateway, address)):
@@ -109,18 +106,12 @@ def _gateway_fault(gateway: IPv4Address, address: IPv4Interface) -> str | None:
         return "the VM's own address"
     if gateway not in network:
         return f"which is not in the address's network {network}"
-    return _end(gateway, network)
+    return end_of(gateway, network)
 
 
-def _end(address: IPv4Address, network: IPv4Network) -> str | None:
-    """What else an address is that no host may have."""
-    if network.prefixlen > _SMALLEST_WITH_BROADCAST:
-        return None
-    ends = {network.network_address: "network", network.broadcast_address: "broadcast"}
-    return f"the {ends[address]} address of {network}" if address in ends else None
-
-
-def _dns(vm: MergedVM, findings: Findings) -> tuple[str, ...]:
+def _dns(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> tuple[str, ...]:
+    if shared and "dns" not in vm.table("network"):
+        return shared.dns
     place = vm.place("network", "dns")
     servers = vm.table("network").get("dns", ())
     return tuple(
@@ -135,8 +126,8 @@ def _mac(vm: MergedVM, address: IPv4Interface | None, findings: Findings) -> str
     return ":".join(("06", "00", *(f"{byte:02x}" for byte in address.ip.packed))) if address else None
 
 
-def _tap(vm: MergedVM, mode: str, findings: Findings) -> str | None:
+def _tap(vm: MergedVM, mode: str, shared: SharedNetwork | None) -> str | None:
+    """A VM on a bridge has a device there, whoever sets its address."""
     given: str | None = vm.table("network").get("tap")
-    if given is not None or mode == "none":
-        return given
-    return findings.attempt(vm.own / "network" / "tap", tap_name, f"tap-{vm.name}", None)
+    has_one = mode != "none" or (shared is not None and shared.bridge is not None)
+    return default_tap(vm.name) if given is None and has_one else given

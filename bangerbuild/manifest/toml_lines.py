@@ -1,6 +1,6 @@
 """Finds the line of every key of a TOML text, which tomllib does not tell.
 
-The text must be one that tomllib has parsed without complaint: the scanner knows TOML's shape
+The text must be one that `host.toml` has parsed without complaint: the scanner knows TOML's shape
 (https://toml.io/en/v1.0.0) and checks nothing. A key path is a tuple of table keys and array indices.
 """
 
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from bisect import bisect_right
 from collections import Counter
+
+from bangerbuild.host import toml
 
 Key = tuple[str | int, ...]
 
@@ -169,6 +170,6 @@ class _Scanner:
 def _plain(part: str) -> str:
     """A key part without its quotes and escapes."""
     if part[:1] == '"':
-        unquoted: str = tomllib.loads(f"k = {part}")["k"]  # the one place that knows every escape
+        unquoted: str = toml.parse(f"k = {part}")["k"]  # the one place that knows every escape
         return unquoted
     return part.strip("'") if part[:1] == "'" else part

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -32,7 +33,8 @@ _SIZE = re.compile(r"([1-9][0-9]{0,18})([KMGT])(?:iB)?")
 _LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
 _DEVICE_TAG = re.compile(r"(LABEL|UUID|PARTLABEL|PARTUUID|ID)=\S+")
 _MAX_HOSTNAME = 253
-_MAX_TAP_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
+_TAP = "tap-"
+_MAX_DEVICE_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
 _MAX_NAME_BYTES = 255
 RELATIVE_HINT = "paths are relative to the manifest file they stand in"
 """The hint for a host path at which nothing is."""
@@ -129,12 +131,13 @@ def default_hostname(name: str) -> str:
         raise InvalidValueError(f"the VM's name {err}", "set hostname") from err
 
 
-def tap_name(text: str) -> str:
-    """A network device's name."""
-    if len(text) > _MAX_TAP_BYTES:
-        message = f"tap is {quoted(text)}, {len(text)} bytes long: the name of a device has at most 15"
-        raise InvalidValueError(message, "set network.tap")
-    return text
+def default_tap(name: str) -> str:
+    """The name of the tap device of a VM that gives none; no device has one of more than 15 bytes."""
+    tap = f"{_TAP}{name}"
+    if len(tap) <= _MAX_DEVICE_BYTES:
+        return tap
+    digest = hashlib.sha256(name.encode()).hexdigest()
+    return f"{_TAP}{digest}"[:_MAX_DEVICE_BYTES]
 
 
 def owner(text: str) -> str:

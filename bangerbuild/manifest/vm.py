@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from bangerbuild.declared import Image
+    from bangerbuild.declared import Image, SharedNetwork
     from bangerbuild.manifest.merge import MergedVM
 
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
@@ -35,9 +35,16 @@ _MAX_FIRECRACKER_VCPUS = 32
 class VMs:
     """Builds the VMs of one file; what they share is read and checked once."""
 
-    def __init__(self, document: ManifestFile, images: Mapping[str, Image], findings: Findings) -> None:
+    def __init__(
+        self,
+        document: ManifestFile,
+        images: Mapping[str, Image],
+        networks: Mapping[str, SharedNetwork],
+        findings: Findings,
+    ) -> None:
         self._directory: Path = document.path.parent
         self._images = images
+        self._networks = networks
         self._findings = findings
         self._shared = level((Location(document), Location(document, ("defaults",))), findings)
         self._keys: dict[str, tuple[str, ...] | InvalidValueError] = {}
@@ -66,7 +73,7 @@ class VMs:
             work=work_disk,
             disks=tuple(value for value in values if isinstance(value, Disk)),
             guest=guest,
-            network=network(vm, self._findings),
+            network=network(vm, self._networks, self._findings),
             files=tuple(value for value in values if isinstance(value, InlineFile)),
             file_syncs=tuple(value for value in values if isinstance(value, FileSync)),
             mounts=tuple(value for value in values if isinstance(value, Mount)),

@@ -8,18 +8,22 @@ import re
 from bangerbuild.model.fingerprint import FINGERPRINT_LENGTH
 from bangerbuild.model.ids import StepId
 
-TOPS = {"vm": "vms", "image": "images"}
+TOPS = {"vm": "vms", "image": "images", "network": "net"}
 """The directory of the store that has the artifacts of each table's steps."""
+PLAIN_TABLES = ("vm", "network")
+"""Those whose artifacts lie in one directory for each name, without a fingerprint."""
 VM_FILES = f"{TOPS['vm']}/*/*"
 """A pattern of all files of VMs in a store."""
+PLAIN_FILES = tuple(f"{TOPS[table]}/*/*" for table in PLAIN_TABLES)
+"""Patterns of all files of VMs and of networks in a store."""
 IMAGE_DIRECTORIES = f"{TOPS['image']}/*/*"
 """A pattern of all directories of images in a store; see `is_image_directory` for which of them are ours."""
 OWNERS_DIRECTORIES = tuple(f"{top}/*" for top in TOPS.values())
-"""Patterns of the directories of VMs and of images, see `directory_of`."""
+"""Patterns of the directories of VMs, images and networks, see `directory_of`."""
 
 _NAME = "[a-z0-9][a-z0-9_-]*"
 _IMAGE_DIRECTORY = f"{TOPS['image']}/{_NAME}/[0-9a-f]{{{FINGERPRINT_LENGTH}}}"
-_VMS_FILE = re.compile(rf"{TOPS['vm']}/({_NAME})/[^/]+")
+_PLAIN_FILES = {table: re.compile(rf"{TOPS[table]}/({_NAME})/[^/]+") for table in PLAIN_TABLES}
 _IMAGES_FILE = re.compile(
     rf"{TOPS['image']}/({_NAME})/(?:[0-9a-f]{{{FINGERPRINT_LENGTH}}}|{{fingerprint}})/[^/]+"
 )
@@ -33,7 +37,7 @@ _NAMED_DIRECTORY = re.compile(rf"{_IMAGE_DIRECTORY}(?=/)".encode())
 class ArtifactPath(str):
     """The path of an artifact, relative to its store.
 
-    It is text wherever users meet it. A VM's is `vms/NAME/FILE`. An image's is
+    It is text wherever users meet it. A VM's is `vms/NAME/FILE`, a network's `net/NAME/FILE`. An image's is
     `images/NAME/FINGERPRINT/FILE`, as each recipe has a directory of its own.
     """
 
@@ -43,6 +47,11 @@ class ArtifactPath(str):
     def vm(cls, name: str, file: str) -> ArtifactPath:
         """The path of a VM's file."""
         return cls(f"{TOPS['vm']}/{name}/{file}")
+
+    @classmethod
+    def network(cls, name: str, file: str) -> ArtifactPath:
+        """The path of a network's file."""
+        return cls(f"{TOPS['network']}/{name}/{file}")
 
     @classmethod
     def image(cls, name: str, file: str) -> ArtifactPath:
@@ -64,15 +73,16 @@ class ArtifactPath(str):
 
     @property
     def owner(self) -> StepId:
-        """The VM or image that it belongs to, `vm.web`; empty if it is no artifact's path."""
-        if found := _VMS_FILE.fullmatch(self):
-            return StepId(f"vm.{found[1]}")
+        """The VM, image or network that it belongs to, `vm.web`; empty if it is no artifact's path."""
+        for table, pattern in _PLAIN_FILES.items():
+            if found := pattern.fullmatch(self):
+                return StepId(f"{table}.{found[1]}")
         found = _IMAGES_FILE.fullmatch(self)
         return StepId(f"image.{found[1]}" if found else "")
 
     @property
     def table(self) -> str:
-        """`vm` or `image`; empty if it is no artifact's path."""
+        """`vm`, `image` or `network`; empty if it is no artifact's path."""
         return self.owner.table
 
     @property
@@ -106,7 +116,7 @@ def _checked(value: str) -> ArtifactPath:
 
 
 def directory_of(owner: StepId) -> str:
-    """The directory of all artifacts of a VM or image."""
+    """The directory of all artifacts of a VM, image or network."""
     return f"{TOPS[owner.table]}/{owner.name}"
 
 

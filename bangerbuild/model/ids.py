@@ -2,45 +2,57 @@
 
 from __future__ import annotations
 
+import functools
+
+MOST_IDS = 1 << 20
+"""How many ids are remembered: a step's id is asked for often, and each is kept once."""
+
 
 class StepId(str):
-    """The id of a step, or of a VM or image as a whole.
+    """The id of a step, or of a VM, image or network as a whole.
 
-    It is text wherever users meet it, `table.name.part`: the table `vm` or `image`, the name of the VM or
-    image, and the part of it that the step makes. A part may have dots (`disk.data.patch`) and a size
-    (`work_seed@16GiB`). What belongs to the VM or image as a whole has no part.
+    It is text wherever users meet it, `table.name.part`: the table `vm`, `image` or `network`, a name in it,
+    and the part of that which the step makes. A part may have dots (`disk.data.patch`) and a size
+    (`work_seed@16GiB`). What belongs to the VM, image or network as a whole has no part.
     """
 
     __slots__ = ()
 
     @classmethod
+    @functools.lru_cache(MOST_IDS)
     def vm(cls, name: str, part: str) -> StepId:
         """The id of a step of a VM."""
         return cls(f"vm.{name}.{part}")
 
     @classmethod
+    @functools.lru_cache(MOST_IDS)
     def image(cls, name: str, part: str) -> StepId:
         """The id of a step of an image."""
         return cls(f"image.{name}.{part}")
 
+    @classmethod
+    def network(cls, name: str, part: str) -> StepId:
+        """The id of a step of a network."""
+        return cls(f"network.{name}.{part}")
+
     @property
     def table(self) -> str:
-        """`vm` or `image`."""
+        """`vm`, `image` or `network`."""
         return self.split(".", 1)[0]
 
     @property
     def name(self) -> str:
-        """Of the VM or image; empty if there is none."""
+        """Of the VM, image or network; empty if there is none."""
         return (*self.split(".", 2), "")[1]
 
     @property
     def part(self) -> str:
-        """What of the VM or image the step makes; empty for the VM or image as a whole."""
+        """What of it the step makes; empty for the VM, image or network as a whole."""
         return (*self.split(".", 2), "", "")[2]
 
     @property
     def owner(self) -> StepId:
-        """The VM or image that it belongs to: `vm.web`."""
+        """The VM, image or network that it belongs to: `vm.web`."""
         return StepId(".".join(self.split(".", 2)[:2]))
 
     @property

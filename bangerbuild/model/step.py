@@ -37,6 +37,11 @@ class Step(Protocol):
         """The name users see, such as `vm.web.root`."""
 
     @property
+    def has_format(self) -> bool:
+        """Whether its file is of a format in which the disk may have another size than the file."""
+        return False
+
+    @property
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts this one reads."""
 
@@ -81,6 +86,14 @@ class Step(Protocol):
         Raises:
             BangerError: it can't be read; then nothing is known to differ.
         """
+
+    def disk_bytes(self, view: View, artifact: str) -> int | None:  # noqa: ARG002
+        """The size of the disk in a file, where that is not the file's; nobody has it open.
+
+        Raises:
+            BangerError: it can't be told.
+        """
+        return None
 
     def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:
         """What a step is known to fail at that changes a disk which is made anew; reads, never writes.

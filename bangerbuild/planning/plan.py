@@ -10,7 +10,7 @@ import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
 from bangerbuild.errors import BangerError, SourceError
@@ -96,6 +96,7 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
     stand_ins: StandIns = field(init=False)
@@ -110,7 +111,7 @@ class Planner:
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
         artifacts = self.artifacts(step, record, wanted)
-        file_bytes = self._file_bytes(step, artifacts)
+        file_bytes = self._file_bytes(step, artifacts, record)
         resized = record is not None and file_bytes != record.facts.get("file_bytes", file_bytes)
         disk = self._disk(step, artifacts, settled=record is not None and not changes and not resized)
         looked_at = bool(artifacts) and (bool(changes) or disk.interrupted)
@@ -158,13 +159,21 @@ class Planner:
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
-    def _file_bytes(self, step: Step, artifacts: tuple[str, ...]) -> int | None:
-        """The size of a disk: of one that nobody has touched, or that is gone, that of its stamp."""
+    def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
+        """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
         if not step.exclusive or step.changes or not artifacts:
             return None
-        if self._touched(artifacts[0]) is None and artifacts[0] in self.store.stamps:
-            return self.store.stamps[artifacts[0]].size
-        return self.store.size(artifacts[0])
+        artifact, recorded = artifacts[0], cast("int | None", record and record.facts.get("file_bytes"))
+        if self._touched(artifact) is None and artifact in self.store.stamps:
+            return recorded if step.has_format and recorded is not None else self.store.stamps[artifact].size
+        file_bytes = self.store.size(artifact)
+        if file_bytes is None or not self._exists(artifact) or self._holder((artifact,)):
+            return file_bytes if recorded is None else recorded
+        try:
+            own_bytes = step.disk_bytes(self.view(), artifact)
+        except BangerError:
+            own_bytes = recorded
+        return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
         if artifact not in self.statuses:
@@ -208,9 +217,16 @@ class Planner:
                 for step_id in step.inputs
             },
             sources={source.role: self._digest(step, source) for source in step.sources},
-            tools={f"bangerbuild {step.kind}": str(step.format)}
-            | {tool: self.host.version(tool) for tool in step.tools},
+            tools=self._tools(step),
         )
+
+    def _tools(self, step: Step) -> Mapping[str, str]:
+        """The versions that count for a step: one table for all steps that name the same."""
+        what = step.kind, step.format, tuple(step.tools)
+        if what not in self.tools:
+            versions = {tool: self.host.version(tool) for tool in step.tools}
+            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+        return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
@@ -322,7 +338,7 @@ class Planner:
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
         if not action.step.changes or not action.pending:
-            return action
+            return self._forewarned(action, is_new=is_new)
         seen = self._obstacles_of_new(action) if is_new else self._preview(action)
         if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
@@ -333,7 +349,7 @@ class Planner:
                 self.actions[disk.id] = self._blocked(disk, seen.obstacles)
             return self._blocked(action, seen.obstacles)
         action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
-        return self._forewarned(action, is_new=is_new) if self.previews else action
+        return self._forewarned(action, is_new=is_new)
 
     def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
         """The same step, left as it is."""
@@ -352,6 +368,8 @@ class Planner:
         return Preview(obstacles=action.step.obstacles(self.view(), sources[0].artifacts[0]))
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
+        if not (self.previews and action.pending):
+            return action
         try:
             return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
         except BangerError:  # the run fails at it and says so

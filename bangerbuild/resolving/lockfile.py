@@ -17,7 +17,6 @@ import fcntl
 import os
 import re
 import shutil
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,9 @@ import tomli_w
 
 from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
-from bangerbuild.host import observed
+from bangerbuild.host import observed, toml
 from bangerbuild.model import Pin, StepId
-from bangerbuild.sources.source import lock_entry
+from bangerbuild.sources.source import kept_words, lock_entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -63,9 +62,14 @@ class LockEntry:
         return Pin(digest, platform or None, versions or None)
 
     def answers(self, asked: LockWords) -> bool:
-        """Whether it is about what is asked for, and nothing else."""
-        own = {key for key in self.words if key not in PIN_KEYS}
-        return own <= asked.keys() and all(self.words.get(key) == value for key, value in asked.items())
+        """Whether it is about what is asked for, and nothing else.
+
+        User names and passwords in addresses do not count; an older version kept them.
+        """
+        own = kept_words({key: word for key, word in self.words.items() if key not in PIN_KEYS})
+        wanted = kept_words(asked)
+        given = kept_words(self.words)
+        return own.keys() <= wanted.keys() and all(given.get(key) == value for key, value in wanted.items())
 
 
 @dataclass(frozen=True)
@@ -115,18 +119,14 @@ def read(path: Path) -> LockFile:
     """
     observed.look(path)
     try:
-        if path.exists() and not path.is_file() and not path.is_dir():  # a FIFO would be waited for
-            raise _unusable(path, "it is no regular file")
-        text = path.read_text(encoding="utf-8")
+        text, _ = toml.read(path, may_be_pipe=False)
+        return _parsed(toml.parse(text), path)
     except FileNotFoundError:
         return LockFile()
-    except (OSError, UnicodeDecodeError) as err:
+    except OSError as err:
         raise _unusable(path, _reason(err)) from err
-    try:
-        return _parsed(tomllib.loads(text), path)
-    except tomllib.TOMLDecodeError as err:
-        said = str(err)
-        raise _unusable(path, f"not valid TOML: {said[:1].lower()}{said[1:]}") from err
+    except toml.TomlError as err:
+        raise _unusable(path, f"line {err.line}: {err}" if err.line else str(err)) from err
 
 
 def write(path: Path, before: LockFile, after: LockFile) -> None:
@@ -239,7 +239,5 @@ def _unusable(path: Path, why: str) -> LockFileError:
     return LockFileError(f"the lock file '{path}' can't be used: {why}", hint=_SETTLE_HINT)
 
 
-def _reason(err: OSError | UnicodeDecodeError) -> str:
-    if isinstance(err, UnicodeDecodeError):
-        return "not UTF-8"
+def _reason(err: OSError) -> str:
     return (err.strerror or str(err)).lower()

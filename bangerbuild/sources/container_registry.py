@@ -15,14 +15,16 @@ import shutil
 import tempfile
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import CacheError, OfflineError, SourceError
+from bangerbuild.errors import CacheError, OfflineError, SourceError, readable_size
 from bangerbuild.formats.oci import skopeo
 from bangerbuild.formats.oci.config import platform_of
 from bangerbuild.formats.oci.digests import SHA256, pin_digest
 from bangerbuild.formats.oci.documents import parse_document
+from bangerbuild.formats.oci.layout import DOCUMENT_BYTES_MAX
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.model import Pin
 
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import FetchContext
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+DEFAULT_MOST_BYTES = 64 << 30
+LEAST_SECONDS, LEAST_BYTES_PER_SECOND = 600, 32 << 10
+"""A registry that sends less is broken off."""
 FORGOTTEN_SECONDS = 24 * 3600
 LAYOUTS = "layouts"
 """The directory of the cache where skopeo finds the blobs that are there, and puts the others."""
@@ -74,8 +79,12 @@ def _check_platform(reference: Reference, exact: Reference, wanted: Platform) ->
 
 
 @contextmanager
-def layout(reference: Reference, pin: Pin, cache: Cache, context: FetchContext) -> Iterator[Path]:
+def layout(
+    reference: Reference, pin: Pin, cache: Cache, context: FetchContext, most_bytes: int | None = None
+) -> Iterator[Path]:
     """A layout with the pinned image as its only one, for as long as it is open.
+
+    `most_bytes` is what all layers together may have; None: 64 GiB.
 
     Raises:
         SourceError: it can't be had, or is not what it is pinned to.
@@ -83,7 +92,9 @@ def layout(reference: Reference, pin: Pin, cache: Cache, context: FetchContext) 
         CacheError: the cache can't be read or written.
     """
     with _directory(cache) as directory:
-        _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory).bring()
+        bringing = _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory)
+        bringing.most_bytes = most_bytes or DEFAULT_MOST_BYTES
+        bringing.bring()
         yield directory
 
 
@@ -96,12 +107,14 @@ class _Bringing:
         self._cache = cache
         self._context = context
         self._directory = directory
+        self.most_bytes = DEFAULT_MOST_BYTES
 
     def bring(self) -> None:
         """Put those of the image's blobs into the cache that are not there, and an index over them."""
         manifest = self._document(self._pin.digest, skopeo.inspect_digest)
         document = parse_document(manifest, str(self._reference))
         layers = [entry.descriptor() for entry in document.tables("layers")]
+        self._check_size(layers)
         missing = [blob for blob in layers if self._held(blob) is None]
         if missing:
             self._copy(missing)
@@ -137,10 +150,23 @@ class _Bringing:
         self._context.progress(str(self._reference), 0, total_bytes)
         platform = parse_platform(self._pin.platform) if self._pin.platform else host_platform()
         command = skopeo.copy_to_layout(self._reference, self._directory, platform, environ=os.environ)
-        skopeo.run(command, self._reference)
+        largest = max(blob.size_bytes for blob in missing)
+        within = replace(
+            command,
+            file_bytes=largest + DOCUMENT_BYTES_MAX,
+            timeout_seconds=LEAST_SECONDS + total_bytes / LEAST_BYTES_PER_SECOND,
+        )
+        skopeo.run(within, self._reference)
         for blob in missing:
             self._held(blob)
         self._context.progress(str(self._reference), total_bytes, total_bytes)
+
+    def _check_size(self, layers: Sequence[Descriptor]) -> None:
+        if sum(blob.size_bytes for blob in layers) > self.most_bytes:
+            raise SourceError(
+                f"'{self._reference}' has layers of more than {readable_size(self.most_bytes)}",
+                hint="if it is meant to be so large, say with `max_size` how large it may be",
+            )
 
     def _refuse_if_offline(self) -> None:
         if self._context.offline:

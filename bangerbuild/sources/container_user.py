@@ -8,6 +8,7 @@ moby/sys/user, which Docker, containerd and runc share.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.sources.source import BuiltRoot
 
+_NUMBER = re.compile("[+-]?[0-9]+")
 PASSWD, GROUP = "/etc/passwd", "/etc/group"
 MAX_ID = 2**31 - 1
 """The largest that runtimes take."""
@@ -101,7 +103,7 @@ def _unknown(what: str, name: str, table: str, written: str) -> SourceError:
 
 def _number(text: str, written: str) -> int | None:
     """The number that a text is; None of a name."""
-    if not (text.isascii() and text.lstrip("+-").isdigit()):
+    if not _NUMBER.fullmatch(text):
         return None
     if text.startswith("-") or len(text) > 20 or int(text) > MAX_ID:
         raise SourceError(f"'{written}' runs its program as '{text}', which is no id from 0 to {MAX_ID}")

@@ -104,7 +104,10 @@ class OciRegistrySource(NamedImage, container.OciTransport):
     def open(self, context: OpenContext) -> Iterator[Content]:
         pin, platform = self.platform_pin(context)
         reference = parse_reference(self.reference)
-        with users_cache() as cache, container_registry.layout(reference, pin, cache, context) as path:
+        with (
+            users_cache() as cache,
+            container_registry.layout(reference, pin, cache, context, self.max_size_bytes) as path,
+        ):
             layout = DirectoryLayout(path)
             image = resolve(layout, None, platform, written=self.written)
             yield container.merged_content(self, layout, image)

@@ -8,15 +8,16 @@ so a field that decides no byte is marked with `NO_RECIPE`.
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeVar, cast
 
 from bangerbuild.errors import SourceError
-from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.host import observed
+from bangerbuild.identities import kept, removed, shown
 from bangerbuild.model import Source
 from bangerbuild.tree import GuestEdits
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     AddedEdits: TypeAlias = Callable[["BuiltRoot"], GuestEdits]
 
 T = TypeVar("T")
+_IS_ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]*://")
 PIN_FACT = "pin"
 """Under what key a step's record keeps the lock file's entry for the source that it was built from."""
 
@@ -314,14 +316,28 @@ class BootContent:
 
 
 def without_secrets(text: str) -> str:
-    """A text that may hold an address: without the address's user name, password and query."""
-    return shown(text) if "://" in text else text
+    """A text that is or has an address: without user name and password; an address alone without query."""
+    if "://" not in text:
+        return text
+    return shown(text) if _IS_ADDRESS.match(text) else removed(text)
+
+
+def kept_words(words: LockWords) -> dict[str, str | list[str]]:
+    """What a source asks for as a file may keep it: addresses without user names and passwords."""
+    return {
+        key: _kept(word) if isinstance(word, str) else [_kept(item) for item in word]
+        for key, word in words.items()
+    }
+
+
+def _kept(word: str) -> str:
+    return kept(word) if "://" in word else word
 
 
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:
     """The lock file's entry for what a source asks for, and what it turned out to be."""
     known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
-    return {**words, **{key: value for key, value in known.items() if value is not None}}
+    return {**kept_words(words), **{key: value for key, value in known.items() if value is not None}}
 
 
 def pin_facts(source: DeclaredSource, context: OpenContext) -> dict[str, Json]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.fetch.address import shown
 from bangerbuild.fetch.download import download
+from bangerbuild.identities import shown
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources import files
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         SourceTable,
     )
 
+_MOST_BOOT_BYTES = 4 << 30
 _ADDRESS = re.compile("(?:https?|file)://")
 
 
@@ -49,6 +50,11 @@ class _UrlFile(Elsewhere):
 
     url: str = field(metadata=NO_RECIPE)
     own_pin: Pin | None = field(default=None, metadata=NO_RECIPE)
+
+    @property
+    def most_bytes(self) -> int | None:
+        """How large the download may be; None: as large as any may be."""
+        return None
 
     @property
     @override
@@ -89,6 +95,11 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     def read(cls, table: SourceTable) -> Self | None:
         return cls(table.get("url"), _declared_pin(table), table.size("size"), table.size("max_size"))
 
+    @property
+    @override
+    def most_bytes(self) -> int | None:
+        return self.max_size_bytes
+
     @classmethod
     @override
     def claims(cls, text: str) -> bool:
@@ -108,12 +119,19 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
 class UrlBootFile(_UrlFile, BootSource, BootFileKind):
     """A kernel or an initrd to be downloaded."""
 
-    keys: ClassVar[tuple[str, ...]] = ("sha256",)
+    keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
+
+    max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
 
     @classmethod
     @override
     def read(cls, table: SourceTable) -> Self | None:
-        return cls(table.get("url"), _declared_pin(table))
+        return cls(table.get("url"), _declared_pin(table), table.size("max_size"))
+
+    @property
+    @override
+    def most_bytes(self) -> int:
+        return self.max_size_bytes or _MOST_BOOT_BYTES
 
     @override
     def inputs(self, image: str) -> tuple[str, ...]:
@@ -139,6 +157,13 @@ def _fetched(source: _UrlFile, sha256: str | None, cache: Cache, context: FetchC
     def progress(done_bytes: int, total_bytes: int | None) -> None:
         context.progress(source.written, done_bytes, total_bytes)
 
-    blob = download(source.url, sha256=sha256, cache=cache, progress=progress, offline=context.offline)
+    blob = download(
+        source.url,
+        sha256=sha256,
+        cache=cache,
+        progress=progress,
+        offline=context.offline,
+        max_bytes=source.most_bytes,
+    )
     progress(blob.size_bytes, blob.size_bytes)  # not every server says when that is
     return blob

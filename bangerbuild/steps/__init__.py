@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild.model import StepId
+from bangerbuild.steps.bridge import BridgeFiles
 from bangerbuild.steps.data_disk import DataDisk
 from bangerbuild.steps.data_patch import DataPatch
 from bangerbuild.steps.image_initrd import ImageInitrd
@@ -37,6 +38,7 @@ STEPS: tuple[type[StepKind], ...] = (
     DataDisk,
     DataPatch,
     Launch,
+    BridgeFiles,
 )
 
 
@@ -58,8 +60,9 @@ def is_exclusive(kind: str) -> bool:
 
 
 def declare(manifest: Manifest) -> list[Step]:
-    """Every step that the manifest asks for: image by image, then VM by VM."""
+    """Every step that the manifest asks for: image by image, VM by VM, then network by network."""
     steps = [step for step_class in STEPS for step in step_class.declare(manifest)]
-    names = (*(f"image.{name}" for name in manifest.images), *(f"vm.{name}" for name in manifest.vms))
-    order = {owner: number for number, owner in enumerate(names)}
+    tables = {"image": manifest.images, "vm": manifest.vms, "network": manifest.networks}
+    owners = (f"{table}.{name}" for table, names in tables.items() for name in names)
+    order = {owner: number for number, owner in enumerate(owners)}
     return sorted(steps, key=lambda step: order[StepId(step.id).owner])

@@ -43,11 +43,11 @@ class DataDisk(PlainDisk):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | None:
         """Any disk that is neither a root nor a work disk."""
         if path.suffix != RAW.suffix or path.stem in {"root", "work"}:
             return None
-        return Stray(StepId.vm(vm, f"disk.{path.stem}"), cls.kind, recovered(path, artifact))
+        return Stray(StepId.vm(name, f"disk.{path.stem}"), cls.kind, recovered(path, artifact))
 
     @property
     @override

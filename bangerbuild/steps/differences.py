@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import ledger
-from bangerbuild.steps.patching import file_line, matching
+from bangerbuild.steps.patching import directory_line, file_line, is_ours_to_change, matching
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
@@ -38,19 +38,27 @@ def differences(
     disk: OpenedDisk,
     changes: Iterable[GuestChange],
     entries: Iterable[PlacedEntry],
-    known: Mapping[str, str] = MappingProxyType({}),
+    before: Mapping[str, str] = MappingProxyType({}),
+    *,
+    is_untouched: bool = False,
 ) -> Iterator[FileDiff]:
     """What `patching.make` and `patching.sync` would change.
 
-    `known` has the lines of what is certain to be there, see `ledger`: of that neither disk nor host is read.
+    Args:
+        disk: to be read.
+        changes: what is declared.
+        entries: what file_syncs bring.
+        before: what the last run wrote, see `ledger`.
+        is_untouched: whether that is certain to be there: of that neither disk nor host is read.
     """
+    known = before if is_untouched else {}
     for change in changes:
         lines = ledger.of_changes([change])
         if not lines or not lines.items() <= known.items():
             yield from _change_differences(disk, change)
     for item in entries:
         if not _is_known(item, known):
-            yield from _entry_differences(disk, item)
+            yield from _entry_differences(disk, item, before.get(normal(item.guest), ""))
 
 
 def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
@@ -58,7 +66,7 @@ def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
     if line is None:
         return False
     if entry.type is EntryType.DIRECTORY:
-        return ledger.is_directory(line)
+        return line in {ledger.PLAIN_DIRECTORY, directory_line(item)}
     if entry.type is EntryType.HARD_LINK:
         return True
     if entry.type is EntryType.SYMLINK:
@@ -79,8 +87,8 @@ def _change_differences(disk: OpenedDisk, change: GuestChange) -> Iterator[FileD
             yield FileDiff(path, note="is removed")
 
 
-def _entry_differences(disk: OpenedDisk, item: PlacedEntry) -> Iterator[FileDiff]:
-    found = list(_but_for_xattrs(disk, item))
+def _entry_differences(disk: OpenedDisk, item: PlacedEntry, before: str) -> Iterator[FileDiff]:
+    found = list(_but_for_xattrs(disk, item, before))
     if not found and item.entry.type is EntryType.FILE:
         found += _noted(item.guest, _xattrs_note(ledger.xattrs(disk, item.guest) or {}, item.entry.xattrs))
     yield from found
@@ -91,10 +99,12 @@ def _xattrs_note(old: Mapping[str, bytes], new: Mapping[str, bytes]) -> str | No
     return f"extended attributes change: {', '.join(names)}" if names else None
 
 
-def _but_for_xattrs(disk: OpenedDisk, item: PlacedEntry) -> Iterator[FileDiff]:
+def _but_for_xattrs(disk: OpenedDisk, item: PlacedEntry, before: str) -> Iterator[FileDiff]:
     entry = item.entry
     if entry.type is EntryType.DIRECTORY:
-        yield from _noted(item.guest, "is made" if disk.stat(item.guest) is None else None)
+        found = disk.stat(item.guest)
+        if found is None or is_ours_to_change(disk, item, before):
+            yield from _noted(item.guest, _attribute_note(found, entry.mode, entry.uid, entry.gid))
     elif entry.type is EntryType.SYMLINK:
         yield from _symlink_differences(disk, item.guest, entry.target)
     elif entry.type is EntryType.HARD_LINK:

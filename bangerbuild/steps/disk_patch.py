@@ -175,9 +175,12 @@ class DiskPatch(StepKind, ABC):
                 entries = patching.synced(self, now, trees, _ignore, view.epoch)
                 gone = {*now_there.removed, *(str(one.facts.get("guest")) for one in now_there.reasons)}
                 shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
-                known = lines if is_untouched else {}
-                diffs = tuple(differences.differences(shown, wanted.changes, entries, without(known, gone)))
-                left = self._preview_undeclared(shown, base, without(lines, gone), wanted, trees.paths)
+                lines = without(lines, gone)
+                changed = differences.differences(
+                    shown, wanted.changes, entries, lines, is_untouched=is_untouched
+                )
+                diffs = tuple(changed)
+                left = self._preview_undeclared(shown, base, lines, wanted, trees.paths)
                 return Preview(diffs + left.diffs, left.reasons)
         except BangerError as err:
             return self._uncompared(err, view)
@@ -224,8 +227,14 @@ class DiskPatch(StepKind, ABC):
         return Recovered(artifacts, self._facts, written=lines)
 
     @override
-    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # none of a disk without a system
-        return ()
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        trees = patching.trees(view, self.file_syncs)
+        left_out = patching.left_out(self.file_syncs, trees)
+        return (*self._guest_warnings(view, trees.paths, is_new=is_new), *left_out)
+
+    def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002
+        """Those of `wanted`, and of what is done once, as far as they are known before."""
+        return defaults.own_warnings(self, synced)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -329,11 +338,11 @@ class DiskPatch(StepKind, ABC):
         points = tuple(GuestDirectory(point) for point in self.mount_points if not now.exists(point))
         return GuestEdits.joined((GuestEdits(points), defaults.own_changes(self, now, synced)))
 
-    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
+    def guest_now(self, image: GuestView, disk: OpenedDisk) -> GuestView:
         """The guest as this disk's patch may read it, before it writes."""
         return _DiskView(image, disk)
 
-    def _image_view(self, view: View, disk: OpenedDisk) -> views.ImageView:
+    def _image_view(self, view: View, disk: OpenedDisk) -> GuestView:
         """The image that the guest stands on; the disk itself where none has to be read."""
         artifact = self.image_artifact(view)
         return disks.shared_view(view, artifact) if artifact else views.ImageView(disk)
@@ -349,14 +358,14 @@ class DiskPatch(StepKind, ABC):
 class _DiskView:
     """A disk as it is now; what is read, the users and groups, is its guest's image's."""
 
-    def __init__(self, image: views.ImageView, disk: OpenedDisk) -> None:
+    def __init__(self, image: GuestView, disk: OpenedDisk) -> None:
         self.read = image.read
         self.exists = disk.exists
         self.mode = image.mode
         self.names = image.names
         self.link = image.link
         self.once = image.once
-        self.filesystem_tags = image.filesystem_tags
+        self.root_devices = image.root_devices
 
 
 def _places(wanted: GuestEdits, trees: patching.Trees) -> dict[str, bool]:

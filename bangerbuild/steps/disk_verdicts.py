@@ -33,16 +33,19 @@ def judge_unknown(situation: Situation, size_bytes: int | None) -> Verdict:
     return Verdict(Verb.BLOCKED if sized.verb is Verb.BLOCKED else Verb.ADOPT, (unknown, *sized.reasons))
 
 
-def judge_found(situation: Situation, verdict: Verdict) -> Verdict:
+def judge_found(situation: Situation, verdict: Verdict, *, is_unreadable: bool = False) -> Verdict:
     """What is done about a recorded disk that was looked into: nothing, if that would fail.
 
     Of one that is only kept it matters whether it is another than was recorded: then it was cut, or swapped.
+    `is_unreadable`: what was found keeps its filesystem from being read, so its patch can't be kept either,
+    unless the disk is ours: that is made anew with its patch.
     """
     if not situation.found or situation.record is None or verdict.verb is Verb.REPLACE:
         return verdict
     is_other = any(reason.code is ReasonCode.BASE_UNKNOWN for reason in situation.found)
     resized = file_bytes(situation, situation.record) != _recorded_bytes(situation.record)
-    if verdict.verb is Verb.KEEP and not is_other and not resized:
+    is_broken = is_other or resized or (is_unreadable and situation.modified())
+    if verdict.verb is Verb.KEEP and not is_broken:
         return verdict
     reasons = verdict.reasons if verdict.verb is Verb.BLOCKED else ()
     return Verdict(Verb.BLOCKED, (*reasons, *situation.found))
@@ -56,6 +59,12 @@ def file_bytes(situation: Situation, record: Record) -> int:
 
 def _recorded_bytes(record: Record) -> int:
     return cast("int", record.fact("file_bytes"))
+
+
+def judge_grown(record: Record, size_bytes: int) -> Verdict:
+    """Of a disk that has its size, whether it is only remembered as smaller: then growing it ends at once."""
+    recorded = _recorded_bytes(record)
+    return judge_size(recorded, size_bytes) if recorded < size_bytes else Verdict(Verb.KEEP)
 
 
 def judge_size(old: int, new: int | None) -> Verdict:

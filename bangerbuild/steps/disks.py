@@ -1,7 +1,7 @@
 """Opening the disks that steps make and patch, each through its format.
 
 A disk's record remembers, as facts, its `format`, its `base` (the image that a root stands on or was made
-from; other disks have none) and its `file_bytes`.
+from; other disks have none) and its `file_bytes`, the size as the manifest counts it.
 """
 
 from __future__ import annotations

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats.overlay import INIT
 from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.epoch import NANOSECONDS
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.guest import container_marks, defaults
+from bangerbuild.guest import container_marks, defaults, overlay_init
 from bangerbuild.guest.paths import normal
 from bangerbuild.sources.source import nothing_added
 from bangerbuild.steps import labels, patching, views
-from bangerbuild.tree import GuestFile
+from bangerbuild.tree import GuestEdits, GuestFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.epoch import Epoch
-    from bangerbuild.model import Json, Source, Workspace
+    from bangerbuild.model import Json, Source, View, Workspace
     from bangerbuild.sources.source import AddedEdits
-    from bangerbuild.tree import GuestChange, GuestEdits
+    from bangerbuild.tree import GuestChange
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Files:
     file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
     authorized_keys: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     """Always none: keys are a VM's affair."""
+    overlay_init: bool = field(default=False, metadata={"key": "rootfs.overlay_init", "unless": False})
+    """Whether the init is written that joins the image with an overlay root."""
 
 
 NONE = Files()
@@ -59,7 +62,8 @@ def write(
 
     Raises:
         FilesystemError: a path leads nowhere, or there is no room.
-        SourceError: an owner that the image does not know, a host file that can't be read.
+        SourceError: an owner that the image does not know, a host file that can't be read; a program that
+            the image lacks and that what is written into it calls.
     """
     if not writes(files, added):
         return {}
@@ -70,7 +74,7 @@ def write(
         trees = patching.trees(workspace, files.file_syncs)
         patching.make(disk, defaults.own_changes(files, view, trees.paths).changes, epoch)
         patching.sync(disk, patching.synced(files, view, trees, workspace.warn, epoch), {})
-        edits = added(views.ImageView(disk))
+        edits = _added(files, added, views.ImageView(disk), written)
         own = {*trees.paths, *(normal(one.guest) for one in files.files)}
         patching.make(disk, _of_epoch(_yielding(edits, own), epoch), epoch)
         for warning in edits.warnings:
@@ -78,8 +82,20 @@ def write(
     return _host_times(files, trees)
 
 
+def _added(files: Files, added: AddedEdits, view: views.ImageView, written: str) -> GuestEdits:
+    """What the source adds, and what was asked for that is no file of the user's."""
+    if not files.overlay_init:
+        return added(view)
+    return GuestEdits.joined((added(view), overlay_init.edits(INIT, view, written)))
+
+
 def _yielding(edits: GuestEdits, taken: Collection[str]) -> Iterator[GuestChange]:
     return (change for change in edits.changes if normal(change.path) not in taken)
+
+
+def warnings(files: Files, view: View) -> tuple[str, ...]:
+    """What `write` will warn of, as far as it is known before."""
+    return tuple(patching.left_out(files.file_syncs, patching.trees(view, files.file_syncs)))
 
 
 def writes(files: Files, added: AddedEdits) -> bool:

@@ -14,7 +14,7 @@ from bangerbuild.formats.format_error import FormatError
 from bangerbuild.kernel import boot_files, initrd
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import pin_facts
-from bangerbuild.steps import images
+from bangerbuild.steps import guest_kernel, images
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ class ImageInitrd(Unopened):
     initrd: BootSource
     follows_kernel: bool = field(metadata={"recipe": False})
     """Whether the kernel comes out of the guest; it is an input then."""
+    modules: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    """What the formats of roots ask of a kernel. Its record remembers which of them it holds."""
 
     @classmethod
     @override
@@ -49,7 +51,8 @@ class ImageInitrd(Unopened):
             if image.initrd is not None:
                 out_of_guest = bool(image.initrd.inputs(image.name))
                 kernel_too = image.kernel is not None and bool(image.kernel.inputs(image.name))
-                yield cls(image.name, image.initrd, out_of_guest and kernel_too)
+                modules = guest_kernel.modules(manifest, image.name)
+                yield cls(image.name, image.initrd, out_of_guest and kernel_too, modules)
 
     @property
     @override
@@ -90,10 +93,13 @@ class ImageInitrd(Unopened):
             _check(content.path, content.written)
             clone.clone(content.path, target)
         target.chmod(0o444)
+        held: dict[str, Json] = {}
+        if self.modules:
+            held["modules"] = cast("Json", initrd.modules(target, self.modules))
         found = content.found
         if release and found and found.release and not found.is_for(release):
             workspace.warn(f"'{found.path}' is for kernel {found.release}, and the kernel is {release}")
-        return {"guest": found.path if found else None, **pin_facts(self.initrd, workspace)}
+        return {"guest": found.path if found else None, **held, **pin_facts(self.initrd, workspace)}
 
 
 def _check(path: Path, written: str) -> None:

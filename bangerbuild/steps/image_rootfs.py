@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import ImageSource
 
 
@@ -40,11 +40,14 @@ class ImageRootfs(Unopened):
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
         """One for each image."""
         for image in manifest.images.values():
-            yield cls(image.name, image.rootfs, Files(image.files, image.file_syncs))
+            files = Files(image.files, image.file_syncs, overlay_init=image.overlay_init)
+            yield cls(image.name, image.rootfs, files)
 
     @property
     @override
     def format(self) -> int:
+        if self.files.overlay_init:
+            return 4
         return 2 if self.files == image_files.NONE else 3
 
     @property
@@ -70,6 +73,10 @@ class ImageRootfs(Unopened):
     @override
     def judge(self, situation: Situation) -> Verdict:
         return images.judge(situation)
+
+    @override
+    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
+        return image_files.warnings(self.files, view)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

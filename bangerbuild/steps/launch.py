@@ -122,7 +122,7 @@ class Launch(Unopened):
         """What is there as it would be written today; whatever else is there is written anew."""
         if not view.facts(StepId.vm(self.name, "root")):  # it is not known what they should name
             return None
-        for file in files.files(self._machine(view)):
+        for file in files.files(self.as_machine(view)):
             path = view.path(f"{self._directory}/{file.name}")
             if not path.is_file() or path.read_bytes() != file.content.encode():
                 return None
@@ -130,14 +130,14 @@ class Launch(Unopened):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | None:
         if path.name not in files.names(kernel=True):
             return None
-        return Stray(StepId.vm(vm, "launch"), cls.kind, Recovered((artifact,)))
+        return Stray(StepId.vm(name, "launch"), cls.kind, Recovered((artifact,)))
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        for file in files.files(self._machine(workspace)):
+        for file in files.files(self.as_machine(workspace)):
             target = workspace.create(ArtifactPath.vm(self.name, file.name))
             target.write_text(file.content, encoding="utf-8")
             target.chmod(file.mode)
@@ -160,7 +160,8 @@ class Launch(Unopened):
             | {name: StepId.vm(self.name, f"disk.{name}") for name in self.disks}
         )
 
-    def _machine(self, view: View) -> machine.Machine:
+    def as_machine(self, view: View) -> machine.Machine:
+        """The VM as its launch files describe it, and as `boot` starts it."""
         _, *others = self._disks().values()
         drives = tuple(Drive(self._relative(view.artifact(step_id))) for step_id in others)
         root = self._root(view)

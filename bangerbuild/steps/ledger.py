@@ -5,7 +5,7 @@ file MODE UID:GID SIZE SHA256 XATTRS    with the digest of its extended attribut
 symlink UID:GID TARGET
 directory MODE UID:GID          made so, whether it was there or not
 directory                       was there, and keeps what it had
-new directory                   made by a file_sync
+new directory MODE UID:GID      made so by a file_sync; without these words by an older version
 """
 
 from __future__ import annotations
@@ -71,7 +71,25 @@ def xattrs_digest(xattrs: Mapping[str, bytes]) -> str:
 
 def is_directory(line: str) -> bool:
     """Whether it is the line of a directory."""
-    return line == NEW_DIRECTORY or line.startswith(PLAIN_DIRECTORY)
+    return line.startswith((NEW_DIRECTORY, PLAIN_DIRECTORY))
+
+
+def new_directory(mode: int, uid: int, gid: int) -> str:
+    """The line of a directory that a file_sync made."""
+    return f"{NEW_DIRECTORY} {mode:04o} {uid}:{gid}"
+
+
+def is_new_directory(line: str) -> bool:
+    """Whether it is the line of such a directory."""
+    return line.startswith(NEW_DIRECTORY)
+
+
+def is_as_made(disk: OpenedDisk, path: str, line: str) -> bool:
+    """Whether such a directory is there with the mode and owner that it was made with."""
+    found = disk.stat(path, follow=False)
+    if found is None or found.type is not EntryType.DIRECTORY:
+        return False
+    return line == new_directory(found.mode, found.uid, found.gid)
 
 
 def symlink(uid: int, gid: int, target: str) -> str:
@@ -127,7 +145,7 @@ class Hashed:
 def is_there(disk: OpenedDisk, path: str, line: str) -> bool:
     """Whether the guest still has what was written."""
     try:
-        if line == NEW_DIRECTORY:
+        if is_new_directory(line):  # the guest may give it another mode and owner
             line = PLAIN_DIRECTORY
         return _line(disk, path, line) == line
     except GuestPathError:  # a parent leads elsewhere now
@@ -171,8 +189,18 @@ def as_found(
     disk: OpenedDisk, lines: Mapping[str, str], perhaps: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
     """What was written last: `lines`, or of runs that were interrupted whatever the disk has."""
-    found = {path: line for path, some in perhaps.items() for line in some if is_there(disk, path, line)}
+    found = {
+        path: line
+        for path, some in perhaps.items()
+        for line in some
+        if is_there(disk, path, line) and not _is_another(disk, path, line, lines)
+    }
     return {**lines, **found}
+
+
+def _is_another(disk: OpenedDisk, path: str, line: str, lines: Mapping[str, str]) -> bool:
+    """Whether a directory that was made before does not have what an interrupted run would have given it."""
+    return is_new_directory(line) and path in lines and not is_as_made(disk, path, line)
 
 
 def is_alone_there(disk: OpenedDisk, path: str, line: str) -> bool:
@@ -219,7 +247,7 @@ def undeclared(disk: OpenedDisk, lines: Mapping[str, str], wanted: Collection[st
     gone = [
         path
         for path in sorted(lines, reverse=True)
-        if path not in kept and (lines[path] == NEW_DIRECTORY or not lines[path].startswith(PLAIN_DIRECTORY))
+        if path not in kept and (is_new_directory(lines[path]) or not lines[path].startswith(PLAIN_DIRECTORY))
     ]
     if not gone:
         return []
@@ -313,7 +341,7 @@ def withdraw(disk: OpenedDisk, base: OpenedDisk | None, path: str, line: str) ->
     """
     if not is_there(disk, path, line):
         return False
-    if line == NEW_DIRECTORY:
+    if is_new_directory(line):
         if not disk.listdir(path):
             disk.remove(path)
         return True

@@ -150,7 +150,9 @@ class _Survey:
         line = self._before.get(path)
         if line is None and (path not in self._above or self._is_of_base(path)):
             return False
-        if line is not None and line != ledger.NEW_DIRECTORY:
+        if line is not None and not (
+            ledger.is_new_directory(line) and ledger.is_there(self._disk, path, line)
+        ):
             return False
         children = (f"{path}/{name}" for name in self._disk.listdir(path) or ())
         return all(map(self._is_ours, children))

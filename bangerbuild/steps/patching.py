@@ -120,6 +120,16 @@ def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     return Trees(surveys, frozenset(map(normal, paths)), frozenset(map(normal, directories)))
 
 
+def left_out(syncs: Sequence[FileSync], brought: Trees) -> Iterator[str]:
+    """Yield a warning for each socket, device and FIFO that these file_syncs do not copy."""
+    for sync, survey in zip(syncs, brought.surveys, strict=True):
+        yield from _left_out(sync.host.written, survey)
+
+
+def _left_out(written: str, survey: Survey) -> Iterator[str]:
+    return (f"'{written}/{path}' is a {kind.value} and is left out" for path, kind in survey.skipped)
+
+
 @contextmanager
 def shared_trees(view: View, syncs: Sequence[FileSync]) -> Iterator[Trees]:
     """The same as a context, so that jobs can share it."""
@@ -138,8 +148,8 @@ def synced(
     for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
         uid, gid = owners.ids(sync.owner)
         written = sync.host.written
-        for path, kind in survey.skipped:
-            warn(f"'{written}/{path}' is a {kind.value} and is left out")
+        for warning in _left_out(written, survey):
+            warn(warning)
         lost: dict[str, PlacedEntry] = {}
         for entry, digest in survey.entries(written):
             item = placed(sync, replace(entry, uid=uid, gid=gid), digest, epoch)
@@ -243,7 +253,7 @@ _MAKERS: Mapping[type, Callable[[OpenedDisk, object, Epoch], None]] = cast(
 def sync(
     disk: OpenedDisk, entries: Iterable[PlacedEntry], before: Mapping[str, str], *, spare_same: bool = False
 ) -> dict[str, str]:
-    """Copy host entries onto a disk; a directory that is there keeps its owner, mode and content.
+    """Copy host entries onto a disk; a directory that the guest has keeps its owner, mode and content.
 
     Args:
         disk: writable.
@@ -258,8 +268,7 @@ def sync(
     for item in entries:
         path = normal(item.guest)
         if item.entry.type is EntryType.DIRECTORY:
-            made = _sync_directory(disk, item) or before.get(path) == ledger.NEW_DIRECTORY
-            lines[path] = ledger.NEW_DIRECTORY if made else ledger.PLAIN_DIRECTORY
+            lines[path] = _sync_directory(disk, item, before.get(path, ledger.PLAIN_DIRECTORY))
         elif item.entry.type is EntryType.HARD_LINK:
             disk.link(item.guest, item.link_target)
             lines[path] = lines[normal(item.link_target)]
@@ -267,6 +276,15 @@ def sync(
             line = _same_file(disk, item) if spare_same else None
             lines[path] = line or _sync_leaf(disk, item)
     return lines
+
+
+def _line_now(disk: OpenedDisk, item: PlacedEntry, before: str) -> str:
+    """The line of a directory that was there; an older version did not write how it was made."""
+    if not ledger.is_new_directory(before):
+        return ledger.PLAIN_DIRECTORY
+    line = directory_line(item)
+    is_known = before != ledger.NEW_DIRECTORY or ledger.is_as_made(disk, item.guest, line)
+    return line if is_known else before
 
 
 def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
@@ -337,12 +355,26 @@ def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
     return file_line(item)
 
 
-def _sync_directory(disk: OpenedDisk, item: PlacedEntry) -> bool:
-    """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have."""
-    found = disk.stat(item.guest)
+def directory_line(item: PlacedEntry) -> str:
+    """The line of a directory that is made as planned."""
+    return ledger.new_directory(item.entry.mode, item.entry.uid, item.entry.gid)
+
+
+def is_ours_to_change(disk: OpenedDisk, item: PlacedEntry, before: str) -> bool:
+    """Whether a directory that an earlier run made gets what is declared now: not if the guest changed it."""
+    return before != directory_line(item) and ledger.is_as_made(disk, item.guest, before)
+
+
+def _sync_directory(disk: OpenedDisk, item: PlacedEntry, before: str) -> str:
+    """Make it unless the guest has one there, at the end of a symlink perhaps, as its own parents have.
+
+    Returns its line; `before` is that of the last run.
+    """
+    found, entry = disk.stat(item.guest), item.entry
     if found is not None and found.type is EntryType.DIRECTORY:
-        return False
-    entry = item.entry
+        if is_ours_to_change(disk, item, before):
+            disk.set_attributes(item.guest, mode=entry.mode, uid=entry.uid, gid=entry.gid)
+        return _line_now(disk, item, before)
     disk.make_directory(
         item.guest,
         mode=entry.mode,
@@ -351,4 +383,4 @@ def _sync_directory(disk: OpenedDisk, item: PlacedEntry) -> bool:
         mtime_ns=entry.mtime_ns,
         xattrs=entry.xattrs,
     )
-    return True
+    return directory_line(item)

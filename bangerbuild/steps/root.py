@@ -35,6 +35,7 @@ class RootDisk(Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     exclusive: ClassVar[bool] = True
+    has_format: ClassVar[bool] = True
     changes: ClassVar[None] = None
     sources: ClassVar[tuple[Source, ...]] = ()
 
@@ -99,7 +100,7 @@ class RootDisk(Unopened):
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.record is not None:
             verdict = self._judge_recorded(situation, situation.record)
-            return disk_verdicts.judge_found(situation, verdict)
+            return disk_verdicts.judge_found(situation, verdict, is_unreadable=self._format.stands_on_base)
         if self._format.stands_on_base:  # nobody knows on which
             return Verdict(Verb.BLOCKED, (Reason(ReasonCode.BASE_UNKNOWN),))
         return disk_verdicts.judge_unknown(situation, self.size_bytes)
@@ -108,7 +109,9 @@ class RootDisk(Unopened):
         changes = situation.changes
         if any(reason.facts.get("key") == FORMAT_KEY for reason in changes):
             return _judge_other(situation)
-        verdict = disk_verdicts.judge_size(_size_bytes(situation, record), self.size_bytes)
+        verdict = disk_verdicts.judge_size(disk_verdicts.file_bytes(situation, record), self.size_bytes)
+        if verdict.verb is Verb.KEEP and self.size_bytes is not None:  # it may have grown in a killed run
+            verdict = disk_verdicts.judge_grown(record, self.size_bytes)
         if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
             return self._judge_base(situation, verdict)
         if verdict.verb is Verb.BLOCKED and not situation.modified():
@@ -138,6 +141,12 @@ class RootDisk(Unopened):
             return () if is_made_again else (Reason(ReasonCode.BASE_UNKNOWN, {"missing": base.name}),)
         return disks.inspect(view, self._format, replace(self._disk(view), base=base))
 
+    @override
+    def disk_bytes(self, view: View, artifact: str) -> int | None:
+        path = view.path(artifact)
+        size_bytes = disks.format_of(view.facts(self.id), artifact).size_of(path)
+        return None if size_bytes == path.stat().st_size else size_bytes
+
     def _disk(self, view: View) -> StoredDisk:
         (artifact,) = self.outputs
         return StoredDisk(view.path(artifact), artifact)
@@ -162,8 +171,7 @@ class RootDisk(Unopened):
         if isinstance(base, Unrecovered):
             return base
         facts = _facts_of(disk_format, path, base)
-        own_bytes = facts.get("size_bytes", facts["file_bytes"])
-        declared = self.size_bytes if own_bytes == self.size_bytes else None
+        declared = self.size_bytes if facts["file_bytes"] == self.size_bytes else None
         is_todays = base == view.artifact(image_id)
         return Recovered(
             (artifact,),
@@ -176,7 +184,7 @@ class RootDisk(Unopened):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | Unrecovered | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | Unrecovered | None:
         """A root that does not say what it stands on is left alone."""
         one = next((one for one in formats.FORMATS.values() if path.name == f"root{one.suffix}"), None)
         if one is None:
@@ -185,13 +193,13 @@ class RootDisk(Unopened):
         if not one.stands_on_base:
             facts: dict[str, Json] = {"format": one.name, "file_bytes": path.stat().st_size}
             recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs={})
-            return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+            return Stray(StepId.vm(name, "root"), one.kind, recovered)
         base = _base_named(one, path, artifact, "")
         if isinstance(base, Unrecovered):
             return base
         facts = {**_facts_of(one, path, base), "declared_bytes": None}
         recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs=_inputs_of(base))
-        return Stray(StepId.vm(vm, "root"), one.kind, recovered)
+        return Stray(StepId.vm(name, "root"), one.kind, recovered)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
@@ -207,8 +215,8 @@ class RootDisk(Unopened):
     ) -> dict[str, Json]:
         """Mend a root where it lies and grow it to its size; its new facts."""
         disk_format.grow(disk, self.size_bytes, workspace)
-        sizes = _sizes(disk_format, workspace.path(disk.name))
-        return {**facts, "declared_bytes": self.size_bytes, **sizes}
+        file_bytes = disk_format.size_of(workspace.path(disk.name))
+        return {**facts, "declared_bytes": self.size_bytes, "file_bytes": file_bytes}
 
 
 def _base_named(disk_format: DiskFormat, path: Path, artifact: str, todays: str) -> str | Unrecovered:
@@ -236,10 +244,10 @@ def _inputs_of(base: str) -> dict[str, str]:
 def _facts_of(disk_format: DiskFormat, path: Path, base: str) -> dict[str, Json]:
     """What a root's record says of its file."""
     try:
-        sizes = _sizes(disk_format, path)
+        file_bytes = disk_format.size_of(path)
     except BangerError:  # it is damaged: the plan says so
-        sizes = {"file_bytes": path.stat().st_size}
-    return {"format": disk_format.name, "base": base, **sizes}
+        file_bytes = path.stat().st_size
+    return {"format": disk_format.name, "base": base, "file_bytes": file_bytes}
 
 
 def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict[str, Json]:
@@ -249,19 +257,7 @@ def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict
     disk_format = disks.format_of(facts, artifact)
     size_bytes = cast("int | None", facts.get("declared_bytes"))
     disk_format.make(Base(workspace.path(name), name), disk, size_bytes, workspace)
-    return {**facts, **_sizes(disk_format, disk.path)}
-
-
-def _sizes(disk_format: DiskFormat, path: Path) -> dict[str, Json]:
-    """What is remembered of a root's size: that of its file, and its own where that is another."""
-    file_bytes, size_bytes = path.stat().st_size, disk_format.size_of(path)
-    own: dict[str, Json] = {} if size_bytes == file_bytes else {"size_bytes": size_bytes}
-    return {"file_bytes": file_bytes, **own}
-
-
-def _size_bytes(situation: Situation, record: Record) -> int:
-    own = record.facts.get("size_bytes")
-    return disk_verdicts.file_bytes(situation, record) if own is None else cast("int", own)
+    return {**facts, "file_bytes": disk_format.size_of(disk.path)}
 
 
 def _judge_other(situation: Situation) -> Verdict:

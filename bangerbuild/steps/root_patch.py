@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
+from bangerbuild.disk import formats
 from bangerbuild.errors import FilesystemError
 from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
-from bangerbuild.steps import disks, labels, ledger, patching, root, root_layers, views
+from bangerbuild.steps import disks, guest_kernel, labels, ledger, patching, root, root_layers, views
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
+    from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import Json, View, Workspace
@@ -41,6 +43,10 @@ class RootPatch(DiskPatch):
     keep_mounts: tuple[str, ...]
     disk_mounts: tuple[Mount, ...] = field(metadata={"key": "disk"})
     declared_mounts: tuple[Mount, ...] = field(metadata={"key": "mount"})
+    root_format: str = field(metadata={"recipe": False})
+    """As it is declared; what counts is the root that is there."""
+    boot: tuple[str, ...] = field(metadata={"recipe": False})
+    """The steps of kernel and initrd, if the root asks something of a kernel."""
     has_keys: bool = field(metadata={"recipe": False})  # only for warnings: the keys may be on another disk
 
     @classmethod
@@ -63,6 +69,8 @@ class RootPatch(DiskPatch):
                 keep_mounts=vm.keep_mounts,
                 disk_mounts=placement.fstab(),
                 declared_mounts=vm.mounts,
+                root_format=vm.root.format,
+                boot=_boot(manifest, vm),
                 has_keys=vm.has_keys,
             )
 
@@ -76,6 +84,12 @@ class RootPatch(DiskPatch):
     def inputs(self) -> tuple[str, ...]:
         """The image is the one that the root stands on."""
         return (self.changes,)
+
+    @property
+    @override
+    def waits_for(self) -> tuple[str, ...]:
+        """The kernel and its initrd say whether they have what the root asks for."""
+        return (*super().waits_for, *self.boot)
 
     @property
     def mounts(self) -> tuple[Mount, ...]:
@@ -107,7 +121,8 @@ class RootPatch(DiskPatch):
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
         base = disks.base_of(workspace, self.changes).name
-        now, label = disks.shared_view(workspace, base), labels.of_image(workspace, base)
+        disk_format, stored = disks.stored(workspace, self.changes)
+        now, label = _on_drives(workspace, base, disk_format), labels.of_image(workspace, base)
         syncs = self.file_syncs
         with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
@@ -126,24 +141,27 @@ class RootPatch(DiskPatch):
                 epoch=workspace.epoch,
                 labels=label,
             )
-            disk_format, stored = disks.stored(workspace, self.changes)
             written = disk_format.fill(stored, layers, self.place, workspace)
-        for warning in root_layers.warnings(written):
+        for warning in (
+            *root_layers.warnings(written),
+            *guest_kernel.warnings(workspace, self.boot, disk_format, now),
+        ):
             workspace.warn(warning)
         lines = {**root_layers.lines(written), **lines}
         ledger.refuse_different(written.own, lines, stored.name)
         workspace.wrote(lines)
 
     @override
-    def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
-        """Those about the image, if that is made already."""
+    def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:
+        """Those about the image too, if that is made already."""
         artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
         if artifact is None or not view.path(artifact).is_file():
-            return ()
-        now = disks.shared_view(view, artifact)
-        synced = patching.trees(view, self.file_syncs).paths
+            return super()._guest_warnings(view, synced, is_new=is_new)
+        disk_format = formats.named(self.root_format) if is_new else disks.stored(view, self.changes)[0]
+        now = _on_drives(view, artifact, disk_format)
         identity = defaults.identity_changes(self, now, synced) if is_new else GuestEdits()
-        return (*identity.warnings, *self.wanted(now, synced).warnings)
+        of_kernel = guest_kernel.warnings(view, self.boot, disk_format, now)
+        return (*identity.warnings, *self.wanted(now, synced).warnings, *of_kernel)
 
     @override
     def new_places(self, image: views.ImageView, trees: patching.Trees) -> dict[str, bool]:
@@ -160,9 +178,28 @@ class RootPatch(DiskPatch):
         return defaults.changes(self, now, synced)
 
     @override
-    def guest_now(self, image: views.ImageView, disk: OpenedDisk) -> GuestView:
+    def _image_view(self, view: View, disk: OpenedDisk) -> GuestView:
+        disk_format, _ = disks.stored(view, self.changes)
+        artifact = self.image_artifact(view)
+        return _on_drives(view, artifact, disk_format) if artifact else views.ImageView(disk)
+
+    @override
+    def guest_now(self, image: GuestView, disk: OpenedDisk) -> GuestView:
         """The image, but for the users and groups that the root has now."""
         return views.RootView(image, disk)
+
+
+def _boot(manifest: Manifest, vm: VM) -> tuple[str, ...]:
+    asks = formats.named(vm.root.format).kernel_modules
+    return guest_kernel.boot_steps(manifest, vm.image) if asks else ()
+
+
+def _on_drives(view: View, image: str, disk_format: DiskFormat) -> GuestView:
+    """An image as the patch of a root of this format reads it."""
+    attachment, shared = disk_format.attachment(disk_format.suffix, image), disks.shared_view(view, image)
+    if attachment.is_mounted and len(attachment.drives) == 1:
+        return shared
+    return views.OnDrives(shared, count=len(attachment.drives), is_mounted=attachment.is_mounted)
 
 
 def _tmpfs(vm: VM) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bangerbuild.model import Step
 
@@ -21,9 +21,15 @@ class StepKind(Step, Protocol):
     def kinds(cls) -> tuple[str, ...]:
         """Every kind that such a step can be of; most have one."""
 
+    stray_table: ClassVar[str] = "vm"
+    """Whose directories `stray` is asked about."""
+
     @classmethod
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | Unrecovered | None:  # noqa: ARG003
-        """What a file is, in the directory of a VM that no manifest declares; None: it is of another kind."""
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | Unrecovered | None:  # noqa: ARG003
+        """What a file is, in the directory of a VM or network that no manifest declares.
+
+        None: it is of another kind.
+        """
         return None
 
     @classmethod

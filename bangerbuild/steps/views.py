@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from typing_extensions import override
 
+from bangerbuild.guest.devices import RootDevices
 from bangerbuild.guest.view import GuestView
 from bangerbuild.tree import EntryType
 
@@ -87,8 +89,9 @@ class ImageView(GuestView):
         return cast("_T", self._answers[question])
 
     @override
-    def filesystem_tags(self) -> frozenset[str]:
-        return self._image.tags
+    def root_devices(self) -> RootDevices:
+        """A disk that is mounted, as most roots are; see `OnDrives`."""
+        return RootDevices(self._image.tags)
 
     def stat(self, path: str) -> Stat | None:
         """What is there; links are followed."""
@@ -104,7 +107,7 @@ class RootView(GuestView):
     The image's fstab and sshd_config are what a patch adds to; on the root they hold what it added before.
     """
 
-    def __init__(self, image: ImageView, disk: OpenedDisk) -> None:
+    def __init__(self, image: GuestView, disk: OpenedDisk) -> None:
         self._image = image
         self._disk = disk
 
@@ -135,5 +138,22 @@ class RootView(GuestView):
         return self._image.once(question, answer)
 
     @override
-    def filesystem_tags(self) -> frozenset[str]:
-        return self._image.filesystem_tags()
+    def root_devices(self) -> RootDevices:
+        return self._image.root_devices()
+
+
+class OnDrives:
+    """An image as the patch of a root reads it that takes several drives, or is not mounted itself."""
+
+    def __init__(self, image: ImageView, *, count: int, is_mounted: bool) -> None:
+        self._devices = replace(image.root_devices(), count=count, is_mounted=is_mounted)
+        self.read = image.read
+        self.exists = image.exists
+        self.mode = image.mode
+        self.names = image.names
+        self.link = image.link
+        self.once = image.once
+
+    def root_devices(self) -> RootDevices:
+        """As the format of the root says."""
+        return self._devices

@@ -52,10 +52,10 @@ class WorkDisk(PlainDisk):
 
     @classmethod
     @override
-    def stray(cls, vm: str, path: Path, artifact: str) -> Stray | None:
+    def stray(cls, name: str, path: Path, artifact: str) -> Stray | None:
         if path.name != FILE_NAME:
             return None
-        return Stray(StepId.vm(vm, "work"), cls.kind, recovered(path, artifact))
+        return Stray(StepId.vm(name, "work"), cls.kind, recovered(path, artifact))
 
     @property
     @override

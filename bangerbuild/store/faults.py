@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import sqlite3
 from typing import TYPE_CHECKING
 
+from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, StoreError
 
 if TYPE_CHECKING:
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 LEAST_BYTES = 256 << 10
 """With less free space than this SQLite fails: it writes and maps several pages at a time."""
+DATABASE_FILES = 4
+"""How many files SQLite opens for one connection: the database, its log, the log's index, its directory."""
 ELSEWHERE_HINT = "choose another place: --store DIR, or `path` under [store]"
 DAMAGED_HINT = "`bangerbuild recover` sets state.db aside, and makes records of what lies in the store"
 HINTS = {errno.EACCES: ELSEWHERE_HINT, errno.EROFS: ELSEWHERE_HINT, **dict.fromkeys(FULL, FULL_HINT)}
@@ -23,13 +27,17 @@ def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     """The StoreError for an error of the store's directory or database."""
     if isinstance(err, sqlite3.Error) and _is_full(path):  # SQLite reports a full disk as "disk I/O error"
         err = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    if isinstance(err, sqlite3.Error) and (code := _shortage()):
+        err = OSError(code, os.strerror(code), str(path))
     if isinstance(err, sqlite3.Error):
         return StoreError(
             f"the store '{path}' can't be used: state.db: {err}",
             hint=DAMAGED_HINT if _is_damage(err) else "check that it can be written and has room",
         )
     place = err.filename or path
-    return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=HINTS.get(err.errno or 0))
+    shortage = shortages.find(err)
+    hint = shortage.hint if shortage else HINTS.get(err.errno or 0)
+    return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
 
 
 def _is_damage(err: sqlite3.Error) -> bool:
@@ -44,6 +52,22 @@ def is_out_of_space(err: OSError | sqlite3.Error, path: Path) -> bool:
     if isinstance(err, sqlite3.Error):
         return getattr(err, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or _is_full(path)
     return err.errno in FULL
+
+
+def _shortage() -> int:
+    """The errno of a shortage that SQLite reports as a disk at fault; 0 if there is none."""
+    file_bytes, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if file_bytes != resource.RLIM_INFINITY and file_bytes < LEAST_BYTES:
+        return errno.EFBIG
+    opened: list[int] = []
+    try:
+        opened.extend(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) for _ in range(DATABASE_FILES))
+    except OSError as err:
+        return err.errno or 0
+    finally:
+        for fd in opened:
+            os.close(fd)
+    return 0
 
 
 def _is_full(path: Path) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Stats = tuple[list[str], list[int]]
 
 HEAD = b"bangerbuild current 1 "
+MOST_BYTES = 1 << 30
 
 
 class RunRecord:
@@ -105,7 +106,7 @@ def found(key: Key) -> RunRecord | None:
         fd = os.open(f"{where}/{name(key)}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             status = os.fstat(fd)
-            data = os.read(fd, status.st_size)
+            data = os.read(fd, min(status.st_size, MOST_BYTES))
         finally:
             os.close(fd)
     except OSError:  # there is none, or something else lies there

@@ -66,6 +66,16 @@ MANAGED = Recipe(
 )
 """The first with every program that configures a network, each enabled as its package does it."""
 
+OPENRC = Recipe(
+    "openrc",
+    "minbase",
+    ("sysvinit-core", "openrc", "udev", "openssh-server", "iproute2", "ifupdown", "isc-dhcp-client"),
+)
+"""A Debian that OpenRC starts, with a `networking` in its runlevels."""
+
+SELINUX = Recipe("selinux", ROOTFS.variant, (*ROOTFS.packages, "selinux-policy-default", "policycoreutils"))
+"""The first with Debian's SELinux policy. Its files have no labels."""
+
 
 def tarball(recipe: Recipe) -> Path:
     """The recipe's tarball, made on first use; at any instant it is whole or not there."""

@@ -33,6 +33,7 @@ dmsetup create vm --table "0 $sectors snapshot /dev/vda /dev/vdb P 8" \\
 mount -t ext4 /dev/mapper/vm /newroot"""
 
 MOUNT_RAW = "mount -t ext4 /dev/vda /newroot"
+MOUNT_READ_ONLY = "mount -t ext4 -o ro /dev/vda /newroot"
 
 INIT = """\
 #!/bin/busybox sh
@@ -50,8 +51,14 @@ while read -r module; do
 done </modules.order
 {mount_root} || fail "no root filesystem"
 mount --move /dev /newroot/dev
+init=/sbin/init
+for word in $(cat /proc/cmdline); do
+    case $word in
+    init=*) init=${{word#init=}} ;;
+    esac
+done
 umount /sys /proc
-exec switch_root /newroot /sbin/init
+exec switch_root /newroot $init "$@"
 """
 
 
@@ -135,8 +142,8 @@ def _depends(module: bytes) -> list[str]:
     return [name.replace("-", "_") for name in names if name]
 
 
-def build_initrd(tree: PackageTree, mount_root: str) -> bytes:
-    """The initrd for a kernel whose packages are in `tree`; `mount_root` is shell."""
+def build_initrd(tree: PackageTree, mount_root: str, more: tuple[str, ...] = ()) -> bytes:
+    """The initrd for a kernel whose packages are in `tree`; `mount_root` is shell, `more` are modules."""
     archive = Cpio()
     for directory in ("bin", "dev", "lib", "lib64", "modules", "newroot", "proc", "sys"):
         archive.add(directory, stat.S_IFDIR | 0o755)
@@ -145,7 +152,7 @@ def build_initrd(tree: PackageTree, mount_root: str) -> bytes:
     for library in LIBRARIES:
         archive.add(f"lib/{library}", stat.S_IFREG | 0o644, tree.read(library))
     archive.add(f"lib64/{LOADER}", stat.S_IFREG | 0o755, tree.read(LOADER))
-    modules = modules_in_order(tree, MODULES)
+    modules = modules_in_order(tree, (*MODULES, *more))
     for name, content in modules.items():
         archive.add(f"modules/{name}", stat.S_IFREG | 0o644, content)
     archive.add("modules.order", stat.S_IFREG | 0o644, "".join(f"{name}\n" for name in modules).encode())
@@ -154,12 +161,14 @@ def build_initrd(tree: PackageTree, mount_root: str) -> bytes:
     return bytes(archive.content)
 
 
-def unpack_kernel(packages: Path, directory: Path, mount_root: str = MOUNT_SNAPSHOT) -> tuple[Path, Path]:
-    """Put the kernel and an initrd for it into `directory`."""
+def unpack_kernel(
+    packages: Path, directory: Path, mount_root: str = MOUNT_SNAPSHOT, more: tuple[str, ...] = ()
+) -> tuple[Path, Path]:
+    """Put the kernel and an initrd for it into `directory`; `more` are modules that it loads too."""
     kernel, initrd = directory / "vmlinuz", directory / "initrd.img"
     with tarfile.open(packages) as archive:
         tree = PackageTree(archive)
         (name,) = tree.names("vmlinuz-")
         kernel.write_bytes(tree.read(name))
-        initrd.write_bytes(build_initrd(tree, mount_root))
+        initrd.write_bytes(build_initrd(tree, mount_root, more))
     return kernel, initrd

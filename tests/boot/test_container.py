@@ -48,7 +48,6 @@ EDITS = {
     '# kernel = "vmlinuz"                # with one there are scripts that start the VM': (
         'kernel = "vmlinuz"\ninitrd = "initrd.img"'
     ),
-    "/sbin/entrypoint": "/sbin/init",  # the tests' own initrd reads no command line
     '[vm.web]\nimage = "web"\n': '[vm.web]\nimage = "web"\nroot.format = "raw"\n',
 }
 

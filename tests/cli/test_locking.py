@@ -158,7 +158,7 @@ def test_a_moved_entry_makes_a_new_image(cli: CommandLine, project: Path) -> Non
     assert "image.b" not in done.stdout
 
 
-@pytest.mark.parametrize(("name", "hint"), [("xyz", "known: a, b, c"), ("ab", "did you mean 'a'?")])
+@pytest.mark.parametrize(("name", "hint"), [("d", "known: a, b, c"), ("xyz", "known: a, b, c")])
 def test_an_upgrade_of_no_image_is_refused_with_the_way_out(
     cli: CommandLine, project: Path, name: str, hint: str
 ) -> None:
@@ -254,7 +254,7 @@ def test_a_lock_file_in_conflict_is_told_with_the_line(cli: CommandLine, project
     (project / "bangerbuild.lock").write_text("version = 1\n<<<<<<< HEAD\n")
     done = cli("apply", cwd=project)
     assert done.returncode == 3
-    assert "not valid TOML: invalid statement (at line 2, column 1)" in done.stderr
+    assert "line 2: not valid TOML: invalid statement at column 1" in done.stderr
 
 
 def test_the_lock_file_lies_beside_the_first_manifest_wherever_the_command_is_run(

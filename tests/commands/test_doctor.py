@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +12,10 @@ from bangerbuild.disk import libext2fs
 from bangerbuild.errors import LibraryError, ToolError
 from bangerbuild.host import process
 from bangerbuild.planning import host
+from bangerbuild.running import kvm
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FOUND = Finding("e2fsprogs", "1.47.0", needed=True, purpose="makes and checks ext4")
 LACKING = Finding(
@@ -78,17 +82,26 @@ def test_a_library_too_old_is_told_with_the_reason(monkeypatch: pytest.MonkeyPat
 JOIN = "add yourself to the group kvm: usermod -aG kvm USER"
 
 
-@pytest.mark.parametrize(
-    ("device", "found", "hint"),
-    [("usable", "/dev/kvm", JOIN), ("another's", None, JOIN), ("not there", None, None)],
-)
-def test_kvm_is_of_use_only_to_who_may_open_it(
-    monkeypatch: pytest.MonkeyPatch, device: str, found: str | None, hint: str | None
+@pytest.mark.parametrize("said", ["", "it runs no guest"])
+def test_kvm_is_of_use_where_a_guest_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str) -> None:
+    device = tmp_path / "kvm"
+    device.touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(kvm, "DEVICE", str(device))
+    monkeypatch.setattr(kvm, "probe", lambda _: said)
+    found = named("KVM")
+    assert (found.found, found.needed, found.hint) == (None if said else str(device), False, None)
+    assert found.purpose.endswith(said)
+
+
+def test_a_kvm_that_is_another_users_comes_with_the_way_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(Path, "exists", lambda _path: device != "not there")
-    monkeypatch.setattr("os.access", lambda _path, _mode: device == "usable")
-    kvm = doctor._kvm()
-    assert (kvm.found, kvm.needed, kvm.hint) == (found, False, hint)
+    monkeypatch.setattr(kvm, "DEVICE", str(tmp_path / "kvm"))
+    assert (named("KVM").found, named("KVM").hint) == (None, None)
+    (tmp_path / "kvm").touch()
+    monkeypatch.setattr("os.access", lambda _path, _mode: False)
+    assert (named("KVM").found, named("KVM").hint) == (None, JOIN)
 
 
 def test_the_users_cache_is_shown_with_what_it_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -266,3 +266,23 @@ def test_data_extents_are_ascending_and_hold_all_the_data(sparse: Path) -> None:
     for start, length in extents:
         covered[start : start + length] = content[start : start + length]
     assert bytes(covered) == content
+
+
+@given(
+    st.dictionaries(st.integers(0, 600), st.sampled_from([0, 1, 7]), max_size=8), st.sets(st.integers(0, 600))
+)
+def test_a_digest_that_is_shared_is_that_of_the_file_with_the_pieces_that_differ(
+    numbers: dict[int, int], changing: set[int]
+) -> None:
+    piece = clone.DIGEST_PIECE_BYTES
+    size = 601 * piece
+
+    def digest_of(pieces: dict[int, bytes]) -> str:
+        data = b"".join(pieces.get(index, bytes(piece)) for index in range(max(pieces, default=0) + 1))
+        return clone.digest_of(data, size)
+
+    pieces = {index: bytes([number]) * piece for index, number in numbers.items()}
+    shared = clone.SharedDigest(pieces, size, changing)
+    assert shared.digest({}) == digest_of(pieces)
+    other = {index: bytes([index % 3]) * piece for index in changing if index in pieces}
+    assert shared.digest(other) == digest_of(pieces | other)

@@ -203,3 +203,21 @@ def test_e2fsck_has_a_time_and_a_memory_by_the_size_of_its_disk(command: Command
     assert command.timeout_seconds == 22
     assert command.memory_bytes == (384 + 4 * 24) << 20
     assert command.output_bytes == 1 << 20
+
+
+def test_where_a_directory_has_a_question_mark_the_command_runs_there(tmp_path: Path) -> None:
+    disk = tmp_path / "a?b" / "disk.ext4"
+    disk.parent.mkdir()
+    run(tools.mke2fs(disk, tools.Geometry(8 << 20), fingerprint="a", epoch=1))
+    os.truncate(disk, 16 << 20)
+    run(tools.resize2fs(disk, size_bytes=16 << 20, epoch=1, undo=disk.with_name("undo?c")))
+    run(tools.tune2fs_label(disk, "label", epoch=1))
+    run(tools.e2image(disk, disk.with_name("meta?d"), size_bytes=16 << 20))
+    run(tools.e2fsck_preen(disk, epoch=1))
+    assert run(tools.e2fsck_read_only(disk, size_bytes=16 << 20)).code == 0
+    assert sorted(path.name for path in disk.parent.iterdir()) == ["disk.ext4", "meta?d", "undo?c"]
+
+
+def test_a_file_with_a_question_mark_is_refused() -> None:
+    with pytest.raises(ToolError, match="takes what follows for options"):
+        tools.e2fsck_read_only(Path("a?b"), size_bytes=1)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from bangerbuild.disk import clone
 from tests.disk.ext4_tools import assert_clean
-from tests.drills.scenes import DISKS, SENTINEL, base_of
+from tests.disk.qemu_img import checked, converted
+from tests.drills.scenes import SENTINEL, THIN, base_of
 from tests.drills.trees import differences, tree
 from tests.need import need
 from tests.projects import merge
@@ -35,6 +36,7 @@ LOOKED_AT = {
     "snap/work.ext4": "/.config/tool",
     "raw/work.ext4": "/.config/tool",
     "raw/data.ext4": "/readme",
+    THIN: "/etc/app.conf",
 }
 """A declared file of each disk."""
 
@@ -67,7 +69,7 @@ class Drill:
         self.prepared = self.directory / "prepared"
         self.prepared.mkdir()
         self.scene.prepare(self.prepared, self.runner)
-        self.old = {disk: self.tree(self.prepared, disk) for disk in DISKS if self.scene.before}
+        self.old = {disk: self.tree(self.prepared, disk) for disk in self.disks if self.scene.before}
         self.unchanged = {(disk, self.digest(self.prepared, disk)) for disk in self.old}
         self.said_before = self.looked_at(self.prepared)
         done = self.copy()
@@ -77,6 +79,11 @@ class Drill:
         self.names = names(done)
         self.said_after = self.looked_at(done)
         self.judge(done)
+
+    @property
+    def disks(self) -> tuple[str, ...]:
+        """All disks of the scene."""
+        return tuple(self.scene.after.disks())
 
     def copy(self) -> Path:
         """The prepared project once more."""
@@ -99,7 +106,8 @@ class Drill:
     def looked_at(self, project: Path) -> dict[str, bytes]:
         """What `cat` prints of each disk that is there."""
         said = {}
-        for disk, path in LOOKED_AT.items():
+        for disk in self.disks:
+            path = LOOKED_AT[disk]
             ended = self.runner.run("cat", f"build/vms/{disk}", path, project=project)
             ended.assert_done(0, 3)
             if ended.code == 0:
@@ -175,7 +183,7 @@ class Drill:
         """Every disk is whole, holds what is declared and what its guest wrote; nothing else is left."""
         assert names(project) == self.names
         expected = self.scene.disks()
-        for disk in DISKS:
+        for disk in self.disks:
             key = (disk, self.digest(project, disk))
             if key in self.judged:
                 continue
@@ -191,13 +199,16 @@ class Drill:
 def raw_of(project: Path, disk: str, target: Path) -> Path:
     """A disk as one raw file; one that stands on an image is merged into `target`."""
     path = project / "build" / "vms" / disk
+    if path.suffix == ".qcow2":
+        checked(path)
+        return converted(path, target)
     return merge(base_of(project, disk), path, target) if path.suffix == ".cow" else path
 
 
 def digest_of(project: Path, disk: str) -> str:
     """What tells the bytes of a disk from others, those of its base included."""
     path = project / "build" / "vms" / disk
-    under = clone.digest(base_of(project, disk)) if path.suffix == ".cow" else ""
+    under = clone.digest(base_of(project, disk)) if path.suffix != ".ext4" else ""
     return clone.digest(path) + under
 
 

@@ -1,8 +1,9 @@
 """What is drilled: a project before a run, the run, and what every disk must hold once it came to its end.
 
 Two VMs stand on one small image, `snap` with a snapshot root and a work disk from a seed, `raw` with a raw
-root, an empty work disk and a data disk. In all scenes but the first build their guests have been at work:
-each disk that is theirs holds a sentinel tree, which has to stay as it is, and they edited `/etc/app.conf`.
+root, an empty work disk and a data disk; in one scene there is `thin` instead, with a qcow2 root. In all
+scenes but the first build their guests have been at work: each disk that is theirs holds a sentinel tree,
+which has to stay as it is, and they edited `/etc/app.conf`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import tomli_w
 from bangerbuild import store
 from tests.drills.trees import Node, Tree, directory, file, symlink
 from tests.manifests import KEY
-from tests.projects import GuestSession
+from tests.projects import GuestSession, Qcow2Session
 from tests.steps.guest_disks import as_guest
 
 if TYPE_CHECKING:
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.opened import OpenedDisk
     from tests.drills.running import Runner
 
 APPLY = ("apply", "-j1")
 DISKS = ("snap/root.cow", "snap/work.ext4", "raw/root.ext4", "raw/work.ext4", "raw/data.ext4")
-MOUNT_POINTS = dict(zip(DISKS, ("/", "/root", "/", "/root", "/data"), strict=True))
+THIN = "thin/root.qcow2"
+MOUNT_POINTS = dict(zip((*DISKS, THIN), ("/", "/root", "/", "/root", "/data", "/"), strict=True))
 
 IMAGE: Mapping[str, Node] = {
     "/": directory(),
@@ -69,8 +72,12 @@ FSTAB = """\
 # Written by bangerbuild, from here on:
 tmpfs /run tmpfs defaults,nodev,nosuid,mode=0755 0 0
 tmpfs /tmp tmpfs defaults,nodev,nosuid,mode=1777 0 0
-LABEL=work /root ext4 defaults 0 2
 """
+FSTAB_LINES = {
+    "snap": "LABEL=work /root ext4 defaults 0 2\n",
+    "raw": "LABEL=work /root ext4 defaults 0 2\nLABEL=data /data ext4 defaults 0 2\n",
+    "thin": "",
+}
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,8 @@ class Declared:
     """Of all disks but the snapshot root, whose store gets twice as much."""
     image: Mapping[str, Node] = field(default_factory=lambda: IMAGE)
     synced: Mapping[str, Node] = field(default_factory=lambda: SYNCED)
+    is_thin: bool = False
+    """Whether there is one VM with a qcow2 root instead of the two."""
 
     def write(self, project: Path) -> None:
         """Put manifest, image tree, seed and synced tree into a project's directory."""
@@ -113,18 +122,25 @@ class Declared:
             "file_sync": [
                 {"host": "site", "guest": guest, "owner": "33:33"} for guest in ("/srv/site", "~/site")
             ],
-            "vm": {
-                "snap": {
-                    "image": "tiny",
-                    "root": {"size": "32MiB" if self.size == "16MiB" else "48MiB"},
-                    "ssh_authorized_keys": [KEY],
-                },
-                "raw": {
-                    "image": "bare",
-                    "root": {"format": "raw", "size": self.size},
-                    "disk": [{"name": "data", "size": self.size, "mount": "/data"}],
-                    "file": [{"guest": "/data/readme", "content": f"{self.port}\n"}],
-                },
+            "vm": self._thin() if self.is_thin else self._two(),
+        }
+
+    def _thin(self) -> dict[str, Any]:
+        """All that would be on a work disk is on the root."""
+        return {"thin": {"image": "bare", "work": False, "root": {"format": "qcow2", "size": self.size}}}
+
+    def _two(self) -> dict[str, Any]:
+        return {
+            "snap": {
+                "image": "tiny",
+                "root": {"size": "32MiB" if self.size == "16MiB" else "48MiB"},
+                "ssh_authorized_keys": [KEY],
+            },
+            "raw": {
+                "image": "bare",
+                "root": {"format": "raw", "size": self.size},
+                "disk": [{"name": "data", "size": self.size, "mount": "/data"}],
+                "file": [{"guest": "/data/readme", "content": f"{self.port}\n"}],
             },
         }
 
@@ -142,6 +158,8 @@ class Declared:
         conf = {"/.config": directory(), "/.config/tool": file(f"tool {self.port}\n")}
         site = under("/site", synced)
         keys = {"/.ssh": directory(0o700), "/.ssh/authorized_keys": file(f"{KEY}\n", 0o600)}
+        if self.is_thin:
+            return {THIN: {**self._root("thin", synced), **under("/root", {**conf, **site})}}
         return {
             "snap/root.cow": self._root("snap", synced),
             "snap/work.ext4": {**SEED, **conf, **site, **keys, "/": directory(0o700)},
@@ -158,7 +176,7 @@ class Declared:
             "/srv": directory(),
             **under("/srv/site", synced),
             "/etc/app.conf": file(f"port = {self.port}\n", 0o640, 0, 7),
-            "/etc/fstab": file(FSTAB + ("LABEL=data /data ext4 defaults 0 2\n" if name == "raw" else "")),
+            "/etc/fstab": file(FSTAB + FSTAB_LINES[name]),
             "/etc/hostname": file(f"{name}\n"),
             "/etc/hosts": file(f"127.0.0.1 localhost\n127.0.1.1 {name}\n"),
             "/etc/machine-id": file("", 0o444),
@@ -248,6 +266,12 @@ SCENES = {
         Scene("patch", Declared(), Declared(dns="9.9.9.9", port=8080, dropped=True, synced=WITHOUT_OLD)),
         Scene("grow", Declared(), Declared(size="24MiB")),
         Scene(
+            "qcow2",
+            Declared(is_thin=True),
+            Declared(is_thin=True, dns="9.9.9.9", port=8080, dropped=True, synced=WITHOUT_OLD, size="24MiB"),
+            (THIN,),
+        ),
+        Scene(
             "replace",
             Declared(),
             Declared(image={**IMAGE, "/etc/os-release": file("new\n")}),
@@ -265,19 +289,22 @@ def written_by_guest(project: Path, disk: str) -> Iterator[Filesystem]:
     if path.suffix == ".cow":
         with GuestSession(base_of(project, disk), path) as filesystem:
             yield filesystem
+    elif path.suffix == ".qcow2":
+        with Qcow2Session(base_of(project, disk), path) as filesystem:
+            yield filesystem
     else:
         with as_guest(path) as filesystem:
             yield filesystem
 
 
 def base_of(project: Path, disk: str) -> Path:
-    """The image that a snapshot root stands on."""
+    """The image that a root stands on."""
     vm = disk.split("/", maxsplit=1)[0]
     top = project / "build"
     return top / str(store.read(top).records[f"vm.{vm}.root"].facts["base"])
 
 
-def write_as_guest(disk: Filesystem, *, is_root: bool) -> None:
+def write_as_guest(disk: OpenedDisk, *, is_root: bool) -> None:
     """Write what a guest leaves on a disk that is its own."""
     edited = {"/etc/app.conf": EDITED, "/etc/machine-id": OWN_ID} if is_root else {}
     for path, node in {**SENTINEL, **edited}.items():

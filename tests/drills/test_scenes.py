@@ -19,6 +19,8 @@ from tests.drills.drill import ERRORS, Drill, spread
 from tests.drills.scenes import SCENES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tests.drills.running import Runner
 
 KILLED_AT_EACH = ("rename", "sync", "unlink", "truncate")
@@ -37,6 +39,8 @@ class Drilled:
     """The tests of a scene."""
 
     scene: ClassVar[str]
+    most_writes: ClassVar[int] = MOST_WRITES
+    failing: ClassVar[Mapping[str, int]] = FAILING
 
     @pytest.mark.parametrize("kind", KILLED_AT_EACH)
     def test_killed_at_any_call_nothing_is_lost_and_the_next_run_ends_it(
@@ -46,7 +50,7 @@ class Drilled:
             drill.kill(Hit((kind,), at))
 
     def test_killed_at_a_write_nothing_is_lost_and_the_next_run_ends_it(self, drill: Drill) -> None:
-        for at in spread(sum(drill.counts[kind] for kind in WRITES), MOST_WRITES):
+        for at in spread(sum(drill.counts[kind] for kind in WRITES), self.most_writes):
             drill.kill(Hit(WRITES, at))
 
     @pytest.mark.parametrize("lasting", [False, True], ids=["once", "lasting"])
@@ -54,7 +58,7 @@ class Drilled:
     def test_where_a_call_fails_one_message_says_so_and_nothing_has_changed(
         self, drill: Drill, kind: str, *, lasting: bool
     ) -> None:
-        for turn, at in enumerate(spread(drill.counts[kind], FAILING[kind])):
+        for turn, at in enumerate(spread(drill.counts[kind], self.failing[kind])):
             drill.fail(Hit((kind,), at, ERRORS[turn % len(ERRORS)], lasting=lasting))
 
 
@@ -74,6 +78,17 @@ class TestGrow(Drilled):
     """Such disks grow in place, a root's exception store too."""
 
     scene = "grow"
+
+
+class TestQcow2(Drilled):
+    """A qcow2 root that its guest has written to grows and is patched in place.
+
+    What it shares with the others' disks is drilled there: so some of the calls will do.
+    """
+
+    scene = "qcow2"
+    most_writes = 16
+    failing: ClassVar[Mapping[str, int]] = {"write": 6, "sync": 4, "create": 2, "truncate": 6, "rename": 2}
 
 
 class TestReplace(Drilled):

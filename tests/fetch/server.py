@@ -189,6 +189,17 @@ def silence(until: threading.Event) -> Answer:
     return answer
 
 
+def dripping(head: bytes, drop: bytes, until: threading.Event) -> Answer:
+    """A server that goes on for ever after it has sent `head`, a few bytes at a time."""
+
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(head)
+        while not until.wait(0.001):
+            handler.wfile.write(drop)
+
+    return answer
+
+
 def after(event: threading.Event, answer: Answer, *, reached: threading.Event) -> Answer:
     """An answer that waits for something."""
 

@@ -71,6 +71,28 @@ def test_redirects_in_a_circle_end(web: Server, cache: Cache) -> None:
     assert "redirects more than 10 times" in refusal(web.says(redirect("/file")), cache).brief
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "http://[::1/x",
+        "http://h:99999/",
+        "http://h:x/",
+        "//[",
+        "https://me:pa/ss@host/",
+        "http://:1/",
+    ],
+)
+def test_a_redirect_to_what_is_no_address_is_told(web: Server, cache: Cache, target: str) -> None:
+    error = refusal(web.says(redirect(target)), cache)
+    assert error.brief.endswith("to what is no address")
+    assert "pa/ss" not in error.brief
+
+
+@pytest.mark.parametrize("host", ["a" * 300, ".", "a..b", "xn--\u00fc", "a b"])
+def test_a_redirect_to_no_name_is_told(web: Server, cache: Cache, host: str) -> None:
+    assert "can't be fetched" in refusal(web.says(redirect(f"http://{host}/")), cache).brief
+
+
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://host/file", "gopher:x"])
 def test_a_redirect_leads_nowhere_but_to_other_servers(web: Server, cache: Cache, target: str) -> None:
     assert "it redirects" in refusal(web.says(redirect(target)), cache).brief
@@ -114,6 +136,15 @@ def test_a_netrc_that_is_broken_is_named(web: Server, cache: Cache, tmp_path: Pa
     (tmp_path / "netrc").write_text("machine\n")
     with pytest.raises(FetchError, match=r"netrc' can't be read, which may know how to log in"):
         fetch(web.says(file(DATA)), cache)
+
+
+def test_a_netrc_that_is_broken_at_a_password_does_not_show_it(
+    web: Server, cache: Cache, tmp_path: Path
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password word t0psecret\n")
+    with pytest.raises(FetchError, match="log in: line 2") as caught:
+        fetch(web.says(file(DATA)), cache)
+    assert "t0psecret" not in caught.value.brief + str(caught.value.details) + repr(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])

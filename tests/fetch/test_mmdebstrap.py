@@ -15,9 +15,10 @@ import pytest
 from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.fetch.cache import Cache
 from bangerbuild.fetch.mmdebstrap import Made, make, versions_in
-from bangerbuild.fetch.mmdebstrap_program import Suite
+from bangerbuild.fetch.mmdebstrap_program import Suite, command
 from tests.conftest import PROJECT
 from tests.fetch.repository import add_package
+from tests.fetch.server import file, running
 from tests.need import need
 from tests.projects import write_tar
 from tests.unprivileged import let_others_in
@@ -238,3 +239,21 @@ def test_without_root_it_is_the_same_bytes(cache: Cache, tmp_path: Path) -> None
     own = made(suite, cache).blob
     assert done.stdout.split() == ["unshare", own.digest], done.stderr
     assert not {name for name in names_in(own.path) if name.endswith(("hostname", "resolv.conf"))}
+
+
+def test_a_mirrors_password_is_told_to_apt_alone(repository: Path, cache: Cache) -> None:
+    """It is sent, and neither in the command nor in the tarball."""
+    with running() as web:
+        for path in (*repository.glob("*.deb"), repository / "Packages", repository / "Release"):
+            web.says(file(path.read_bytes()), path=f"/./{path.name}")
+        address = web.url("/").replace("//", "//me:pass%2Fword@")
+        suite = Suite("tiny", ("world",), f"deb [trusted=yes] {address} ./", INSTALLED)
+        argv = command(suite, Path("target"), mode="root", epoch=EPOCH, environ={}).argv
+        assert not any("word@" in word or "%2F" in word for word in argv)
+        tarball = made(suite, cache).blob.path
+        asked = {one.path: one.headers["Authorization"] for one in web.asked}
+        assert asked["/./world.deb"] == "Basic bWU6cGFzcy93b3Jk"
+    assert web.url("/").encode() in text_in(tarball, "./etc/apt/sources.list")
+    assert "./etc/apt/auth.conf" not in names_in(tarball)
+    assert b"pass/word" not in tarball.read_bytes()
+    assert b"pass%2Fword" not in tarball.read_bytes()

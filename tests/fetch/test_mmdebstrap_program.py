@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bangerbuild.errors import ToolError
+from bangerbuild.errors import FetchError, ToolError
 from bangerbuild.fetch.mmdebstrap_program import Suite, choose_mode, command, failure
 from bangerbuild.host import process
 
@@ -99,5 +99,16 @@ def test_the_command_says_everything_and_lets_little_of_the_environment_in() -> 
 def test_no_message_shows_the_password_of_a_mirror() -> None:
     suite = Suite("sid", mirror="http://me:word@mirror.example/debian")
     asked = command(suite, Path("/out.tar"), mode="root", epoch=7, environ={})
-    assert suite.mirror in asked.argv
+    assert asked.argv[-1] == "http://mirror.example/debian"
+    assert "me:word" not in " ".join(asked.argv)
     assert str(asked) == "mmdebstrap sid"
+
+
+@pytest.mark.parametrize(
+    "mirror",
+    ["http://me:pa/ss@host/debian", "deb http://me:pa%20ss@host/debian stable main", "http:/me:ss@host/"],
+)
+def test_a_password_that_apt_can_not_be_told_is_refused_without_it(mirror: str) -> None:
+    with pytest.raises(FetchError, match="that apt can't be told") as caught:
+        command(Suite("tiny", mirror=mirror), Path("target"), mode="root", epoch=0, environ={})
+    assert "ss@" not in caught.value.brief

@@ -5,12 +5,14 @@ from __future__ import annotations
 import email.utils
 import hashlib
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.errors import FetchError
 from bangerbuild.fetch.connection import RetryPolicy
+from bangerbuild.fetch.download import download
 from tests.fetch.fetching import DATA, DIGEST, OTHER, QUICK, assert_is, fetch, refusal
 from tests.fetch.server import (
     chunked,
@@ -21,7 +23,7 @@ from tests.fetch.server import (
 
 if TYPE_CHECKING:
     from bangerbuild.fetch.cache import Cache
-    from tests.fetch.server import Server
+    from tests.fetch.server import Handler, Server
 
 
 @pytest.mark.parametrize("sha256", [DIGEST, None])
@@ -233,3 +235,65 @@ def test_what_is_not_for_everybody_names_netrc(web: Server, cache: Cache, code: 
 @pytest.mark.parametrize("code", [204, 206, 300, 400, 418])
 def test_any_other_answer_is_no_file(web: Server, cache: Cache, code: int) -> None:
     assert str(code) in refusal(web.says(status(code)), cache).brief or code == 206
+
+
+@pytest.mark.parametrize("length", ["9" * 5000, "-1", "1e3", "", "0x10", "٣", "1000000, 5"])
+def test_a_length_that_is_no_number_is_told(web: Server, cache: Cache, length: str) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n".encode() + DATA)
+        handler.hang_up()
+
+    error = refusal(web.says(answer), cache)
+    assert "which is no number" in error.brief or "the connection broke" in error.brief
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # urllib3 leaves it open
+def test_two_lengths_that_differ_are_refused(web: Server, cache: Cache) -> None:
+    def answer(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nContent-Length: 5\r\n\r\n" + DATA)
+        handler.hang_up()
+
+    refusal(web.says(answer), cache)
+
+
+def test_a_range_of_many_digits_is_told(web: Server, cache: Cache) -> None:
+    url = web.says(file(DATA, cut=500_000), part(DATA[500_000:], 500_000, "9" * 5000))
+    assert "sends another part" in refusal(url, cache).brief
+
+
+def test_a_body_without_an_end_is_taken_to_the_limit(web: Server, cache: Cache) -> None:
+    def answer(handler: Handler) -> None:
+        handler.begin(200, {"Connection": "close"})
+        while True:
+            handler.wfile.write(DATA)
+
+    with pytest.raises(FetchError, match="it has more than 2 MiB") as caught:
+        download(web.says(answer), sha256=None, cache=cache, policy=QUICK, max_bytes=2 << 20)
+    assert "max_size" in str(caught.value.hint)
+    assert not any(cache.blobs.iterdir())
+    assert not any(cache.drafts.iterdir())
+
+
+def test_one_that_says_it_is_too_large_is_not_taken_at_all(web: Server, cache: Cache) -> None:
+    url = web.says(file(b"a", length=1 << 50))
+    assert "it has more than 64 GiB" in refusal(url, cache, None).brief
+    assert len(web.asked) == 1
+
+
+def test_a_version_on_two_lines_is_survived(web: Server, cache: Cache) -> None:
+    def answer(handler: Handler) -> None:
+        folded = b'HTTP/1.1 200 OK\r\nETag: "a\r\n b"\r\nContent-Length: 1000000\r\n\r\n'
+        handler.wfile.write(folded + DATA)
+
+    url = web.says(answer)
+    for _ in range(2):
+        assert fetch(url, cache, None).path.read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    "later", ["9" * 5000, "Mon, 01 Jan 0001 00:00:00 +2359", "Fri, 31 Dec 9999 23:59:59 -2359"]
+)
+def test_a_time_to_wait_that_is_out_of_range_is_survived(web: Server, cache: Cache, later: str) -> None:
+    quick = replace(QUICK, longest_pause_seconds=0.001)
+    url = web.says(status(503, {"Retry-After": later}), file(DATA))
+    assert fetch(url, cache, policy=quick).path.read_bytes() == DATA

@@ -88,3 +88,12 @@ def test_a_share_of_another_host_and_a_pool_are_lacking(fstype: str) -> None:
 def test_a_9p_filesystem_of_a_server_is_no_share_of_the_host() -> None:
     assert VM.lack("host0", "9p", ("trans=virtio",))
     assert not VM.lack("10.0.0.1", "9p", ("trans=tcp",))
+
+
+def test_no_line_for_the_top_holds_where_it_is_joined_of_two_disks() -> None:
+    joined = Devices(frozenset({f"UUID={UUID}"}), disks=2, mounts_root=False)
+    lack = joined.lack_of_root(f"UUID={UUID}", "ext4")
+    assert lack is not None
+    assert f"'UUID={UUID}' is not mounted there" in lack.reason
+    assert joined.lack_of_root("overlay", "overlay") is None
+    assert VM.lack_of_root(f"UUID={UUID}", "ext4") is None

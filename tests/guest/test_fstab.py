@@ -358,3 +358,15 @@ def test_a_line_to_keep_that_is_not_there_is_said_with_the_one_that_may_be_meant
         "did you mean '/boot/efi'?"
     )
     assert other == "keep_mounts names '/nope', and no line of the image's /etc/fstab is for it"
+
+
+def test_a_line_for_the_top_is_commented_out_where_that_is_no_disk_and_can_be_kept() -> None:
+    joined = Devices(HERE.tags, disks=2, mounts_root=False)
+    image = b"LABEL=data / ext4 errors=remount-ro 0 1\nLABEL=data /data ext4 defaults 0 2\n"
+    outcome = fstab(image, FstabRules(joined), ())
+    comment, root, data = outcome.content.splitlines()
+    assert comment.startswith(b"# Commented out by bangerbuild: / is joined of two disks in this VM")
+    assert (root, data) == (b"# LABEL=data / ext4 errors=remount-ro 0 1", image.splitlines()[1])
+    (warning,) = outcome.warnings
+    assert 'keep_mounts = ["/"]' in warning
+    assert fstab(image, FstabRules(joined, keep=("/",)), ()).content == image

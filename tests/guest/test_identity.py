@@ -93,8 +93,19 @@ def test_an_sshd_that_nobody_makes_keys_for_is_a_warning() -> None:
     assert "ssh-keygen -A" in warning
 
 
-def test_openrc_makes_the_keys_itself_so_there_is_no_warning() -> None:
-    assert fresh_identity(guest({**OPENRC, "/usr/sbin/sshd": b""})).warnings == ()
+def test_an_sshd_of_openrc_that_makes_its_keys_itself_needs_no_script() -> None:
+    alpine = {**OPENRC, "/etc/init.d/sshd": b"checkconfig() { ssh-keygen -A; }\n"}
+    outcome = fresh_identity(guest(alpine))
+    assert (outcome.changes, outcome.warnings) == ((*GONE, REMOVAL), ())
+
+
+def test_an_sshd_of_openrc_that_makes_none_gets_a_script_before_it() -> None:
+    outcome = fresh_identity(guest({**OPENRC, "/etc/init.d/ssh": b"sshd\n"}))
+    path = "/etc/init.d/bangerbuild-host-keys"
+    [script] = [one for one in outcome.changes if isinstance(one, GuestFile)]
+    assert (script.path, script.mode) == (path, 0o755)
+    assert GuestSymlink("/etc/runlevels/default/bangerbuild-host-keys", path) in outcome.changes
+    assert outcome.warnings == ()
 
 
 def test_without_an_sshd_there_is_no_warning() -> None:

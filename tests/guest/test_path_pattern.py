@@ -53,6 +53,30 @@ def test_what_matches_begins_with_the_fixed_prefix(pattern: str, text: str) -> N
         assert path.startswith(fixed_prefix(f"/b{pattern}"))
 
 
+@given(PATTERNS, TEXTS)
+def test_what_matches_has_the_required_text(pattern: str, text: str) -> None:
+    path, whole = "/b" + text, f"/b{pattern}"
+    if matches(whole, path):
+        assert parse(whole).required(fixed_prefix(whole)) in path.encode()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "required"),
+    [
+        ("/opt/(.*/)?lib(/.*)?", b"lib"),
+        (r"/usr/.*\.so(\.[^/]*)*", b".so"),
+        (r"/root/\.ssh(/.*)?", b".ssh"),
+        ("/srv/(?:www)/[^/]+", b"www/"),
+        ("/srv/.*", b""),
+        ("/a(bcd)?e{1,}", b""),
+        ("/x|/yyy", b""),
+        ("/usr/(lib|lib64)/x", b"/x"),
+    ],
+)
+def test_the_required_text_is_the_longest_behind_the_prefix(pattern: str, required: bytes) -> None:
+    assert parse(pattern).required(fixed_prefix(pattern)) == required
+
+
 @pytest.mark.parametrize(
     ("pattern", "prefix"),
     [
@@ -103,3 +127,8 @@ def test_what_is_slow_by_going_back_is_not_slow_here(pattern: str) -> None:
 def test_what_takes_too_many_steps_has_an_end() -> None:
     with pytest.raises(PatternError):
         matches("(.*){200}b", "a" * 4000)
+
+
+def test_digits_of_other_scripts_are_no_count() -> None:
+    parse("a{\N{SUPERSCRIPT TWO}}")
+    parse("a{1,\N{SUPERSCRIPT TWO}}")

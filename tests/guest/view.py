@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from bangerbuild.guest.devices import RootDevices
 from bangerbuild.tree import GuestFile
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ class DictView:
         below = (name.removeprefix(start) for name in known if name.startswith(start))
         return tuple(sorted({name.partition("/")[0] for name in below}))
 
-    def filesystem_tags(self) -> frozenset[str]:
-        return self.tags
+    def root_devices(self) -> RootDevices:
+        return RootDevices(self.tags)
 
     def once(self, question: Hashable, answer: Callable[[GuestView], _T]) -> _T:  # noqa: ARG002
         return answer(self)

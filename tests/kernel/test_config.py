@@ -18,6 +18,7 @@ BUILTIN: dict[str, Answer | None] = {
     "VIRTIO_MMIO": "y",
     "EXT4_FS": "y",
     "IP_PNP": "y",
+    "OVERLAY_FS": "y",
 }
 
 
@@ -29,6 +30,7 @@ def test_debians_cloud_kernel_has_its_virtio_in_modules_and_no_ip_pnp(tmp_path: 
         "VIRTIO_MMIO": "m",
         "EXT4_FS": "y",
         "IP_PNP": "n",
+        "OVERLAY_FS": "m",
     }
 
 

@@ -1,7 +1,8 @@
 """Against Firecracker's own description of its API, src/firecracker/swagger/firecracker.yaml.
 
 The tables below say what version 1.17 has there of the objects that we write. `additionalProperties` is the
-`deny_unknown_fields` of the structs that a file is read into. Nothing we write is younger than 1.0.
+`deny_unknown_fields` of the structs that a file is read into; only beside the tables of the whole file other
+names are let pass. Nothing we write is younger than 1.0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import pytest
 from jsonschema import Draft202012Validator, ValidationError
 
 from bangerbuild.launch import firecracker
+from bangerbuild.launch.session import Session
 from tests.launch.samples import PLAIN, PLAIN_BOOT, WEB, WEB_BOOT
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ NETWORK_INTERFACE = table(
     iface_id={"type": "string", "pattern": "^[A-Za-z0-9_]{1,64}$"},
     host_dev_name={"type": "string", "maxLength": 15},
     guest_mac={"type": "string", "pattern": "^([0-9a-f]{2}:){5}[0-9a-f]{2}$"},
+    mtu={"type": "integer"},
     rx_rate_limiter={"type": "object"},
     tx_rate_limiter={"type": "object"},
 )
@@ -144,3 +147,23 @@ def test_the_table_of_the_api_refuses_what_firecracker_would() -> None:
     document["drives"][0]["image_type"] = "raw"
     with pytest.raises(ValidationError):
         Draft202012Validator(CONFIG).validate(document)
+
+
+def test_boot_writes_the_same_configuration_where_it_uses_the_tap_device() -> None:
+    session = Session(kvm=True, network="tap")
+    assert firecracker.session_files(WEB, WEB_BOOT, session) == {
+        "firecracker.json": firecracker.config(WEB, WEB_BOOT)
+    }
+
+
+def test_boot_names_the_socket_of_the_api_and_its_configuration() -> None:
+    options = list(firecracker.arguments(WEB, WEB_BOOT, Session(kvm=True, network="tap")))
+    assert options == [("--api-sock", "run/api.sock"), ("--config-file", "run/firecracker.json"), ()]
+
+
+def test_what_only_says_why_not_is_no_machine_to_firecracker() -> None:
+    document = json.loads(firecracker.refusal("it reads raw disks only"))
+    assert document == {"refused": "Firecracker can't start this VM: it reads raw disks only"}
+    assert not document.keys() & CONFIG["properties"].keys()
+    with pytest.raises(ValidationError):
+        Draft202012Validator({"required": CONFIG["required"]}).validate(document)

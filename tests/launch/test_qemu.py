@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.launch import qemu
 from bangerbuild.launch.machine import Card
+from bangerbuild.launch.session import FREE_PORT, Session
 from tests.launch.running import Directory
 from tests.launch.samples import PLAIN, PLAIN_BOOT, WEB, WEB_BOOT
 from tests.need import need
@@ -280,3 +281,41 @@ def write_boot_files(vm: Path) -> None:
         file = vm / str(path)
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
+
+
+def started(session: Session) -> list[str]:
+    """How `boot` starts web."""
+    return [word for option in qemu.arguments(WEB, WEB_BOOT, session) for word in option]
+
+
+def test_boot_starts_the_machine_of_the_script(store: Directory) -> None:
+    by_script = run(store, BANGERBUILD_NET="user")
+    by_boot = started(Session(kvm=True, network="user"))
+    only_script, only_boot = set(by_script.argv) - set(by_boot), set(by_boot) - set(by_script.argv)
+    assert only_script == {"mon:stdio"}
+    assert only_boot == {
+        "-chardev",
+        "stdio,id=console,signal=off",
+        "chardev:console",
+        "-qmp",
+        "unix:run/api.sock,server=on,wait=off",
+    }
+
+
+def test_without_kvm_boot_names_tcg_alone() -> None:
+    assert "q35,accel=tcg" in started(Session(kvm=False, network="none"))
+
+
+def test_boot_forwards_ports_of_the_loopback() -> None:
+    words = started(Session(kvm=False, network="user", forwards=((FREE_PORT, 22), ("8080", 80))))
+    (network,) = (word for word in words if word.startswith("user,"))
+    assert network.endswith(",hostfwd=tcp:127.0.0.1:\0-:22,hostfwd=tcp:127.0.0.1:8080-:80")
+
+
+def test_boot_takes_the_tap_device_or_no_card() -> None:
+    assert "tap,id=net0,ifname=tap-web,script=no,downscript=no" in started(Session(kvm=False, network="tap"))
+    assert CARD not in started(Session(kvm=False, network="none"))
+
+
+def test_boots_own_arguments_come_last() -> None:
+    assert started(Session(kvm=False, network="user", arguments=("-m", "2G")))[-2:] == ["-m", "2G"]

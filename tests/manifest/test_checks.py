@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from bangerbuild.errors import Problem
 from bangerbuild.manifest import load
 from tests.manifest.loading import WEB, problems, problems_of, write
@@ -44,3 +46,39 @@ def test_two_vms_of_two_files_may_not_share_an_address() -> None:
     (problem,) = problems(write("vm.toml", WEB + 'network.address = "10.0.0.2/8"'), Path("a.toml"))
     assert (problem.file, problem.line) == ("a.toml", 3)
     assert problem.message == "more than one VM has the address '10.0.0.2': vm.web, vm.a"
+
+
+OVERLAY = """\
+[image.debian.rootfs]
+tar = "root.tar"
+{init}
+[image.derived.rootfs]
+image = "debian"
+[vm.web]
+image = "{image}"
+root.format = "overlay"
+"""
+
+
+@pytest.mark.parametrize("image", ["debian", "derived"])
+def test_an_overlay_root_asks_for_the_init_that_joins_it_in_its_image_or_in_what_that_starts_from(
+    image: str,
+) -> None:
+    (problem,) = problems_of(OVERLAY.format(image=image, init=""))
+    assert (problem.file, problem.line, problem.key) == ("vm.toml", 8, "vm.web.root.format")
+    assert problem.message == f"format 'overlay', but image '{image}' has no overlay_init"
+    assert problem.hint is not None
+    assert f"overlay_init = true under [image.{image}.rootfs]" in problem.hint
+    assert load([write("vm.toml", OVERLAY.format(image=image, init="overlay_init = true"))]).vms
+
+
+def test_nothing_is_said_of_an_image_of_which_too_little_is_known() -> None:
+    text = OVERLAY.format(image="derived", init="").replace('tar = "root.tar"', "")
+    assert [problem.message for problem in problems_of(text)] == ["no source"]
+
+
+def test_a_seed_of_work_disks_has_no_init() -> None:
+    text = '[image.debian]\nrootfs.tar = "root.tar"\nwork_seed = { tar = "root.tar", overlay_init = true }\n'
+    (problem,) = problems_of(text)
+    assert problem.key == "image.debian.work_seed.overlay_init"
+    assert "in rootfs only" in problem.message

@@ -86,9 +86,10 @@ def test_a_manifest_in_another_encoding_is_told_with_the_line() -> None:
     [
         ("a = " + "[" * 100_000, "not TOML that can be read: it is nested too deeply"),
         ("a = " + "9" * 5000, "not TOML that can be read: a number has too many digits"),
+        ("a = 0x" + "9" * 5000, "not TOML that can be read: an integer has more than 64 bits"),
     ],
 )
-def test_toml_past_what_python_reads_is_told(text: str, message: str) -> None:
+def test_toml_past_what_is_read_here_is_told(text: str, message: str) -> None:
     assert problems_of(text) == (Problem("vm.toml", 0, "", message),)
 
 

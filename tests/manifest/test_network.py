@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from ipaddress import IPv4Interface
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bangerbuild.declared import Network
-from bangerbuild.manifest.network import interface, mac_address
-from bangerbuild.manifest.problems import InvalidValueError
+from bangerbuild.manifest.network import mac_address
 from tests.manifest.loading import vm
 
 
@@ -40,30 +34,6 @@ def test_the_smallest_networks_have_no_reserved_addresses(prefix: str) -> None:
 def test_a_gateway_of_the_defaults_means_nothing_to_a_vm_without_an_address() -> None:
     text = '[defaults]\nimage = "debian"\nnetwork.gateway = "10.0.0.1"\n[vm.web]\n'
     assert vm(text).network.gateway is None
-
-
-@given(st.ip_addresses(v=4), st.integers(0, 32))
-def test_an_address_is_taken_unless_no_host_may_have_it(address: object, prefix: int) -> None:
-    text = f"{address}/{prefix}"
-    expected = IPv4Interface(text)
-    network = expected.network
-    ends = {network.network_address, network.broadcast_address} if prefix <= 30 else set()
-    is_special = expected.ip.is_multicast or expected.ip.is_loopback or expected.ip.is_unspecified
-    if expected.ip in ends or is_special:
-        with pytest.raises(InvalidValueError):
-            interface(text)
-    else:
-        assert interface(text) == expected
-
-
-@given(st.text(alphabet="0123456789./:ab ", max_size=20))
-def test_no_text_is_an_address_that_is_not_written_as_one(text: str) -> None:
-    try:
-        found = interface(text)
-    except InvalidValueError:
-        return
-    assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+/\d\d?", text)
-    assert text.startswith(f"{found.ip}/")
 
 
 def test_a_mac_address_is_written_in_lower_case() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from bangerbuild.manifest.problems import InvalidValueError
 from bangerbuild.manifest.values import (
     BLOCK_BYTES,
     MIN_DISK_BYTES,
+    default_tap,
     disk_size,
     guest_path,
     host_path,
@@ -147,6 +149,18 @@ def test_a_host_name_of_rfc_1123_is_taken(name: str) -> None:
 def test_any_other_host_name_is_refused(name: str) -> None:
     with pytest.raises(InvalidValueError):
         hostname(name)
+
+
+@given(st.from_regex(r"[a-z0-9][a-z0-9_-]{0,62}", fullmatch=True))
+def test_the_name_of_a_tap_device_is_never_too_long_and_hardly_that_of_another_vm(name: str) -> None:
+    tap = default_tap(name)
+    assert len(tap) <= 15
+    assert re.fullmatch(rf"tap-{name}" if len(name) <= 11 else r"tap-[0-9a-f]{11}", tap)
+
+
+def test_a_long_name_of_a_tap_device_is_made_of_the_vms_name() -> None:
+    digest = hashlib.sha256(b"runner-000001").hexdigest()
+    assert default_tap("runner-000001") == f"tap-{digest[:11]}"
 
 
 def test_a_host_path_keeps_what_was_written_and_its_own_dots() -> None:

@@ -22,6 +22,7 @@ DIRECTORY = f"images/debian/{FINGERPRINT}"
     [
         ("vms/web/root.cow", "vm", "vm.web", "vms/web", ".cow"),
         ("vms/web/root.upper.ext4", "vm", "vm.web", "vms/web", ".upper.ext4"),
+        ("net/lan/up.sh", "network", "network.lan", "net/lan", ".sh"),
         (f"{DIRECTORY}/vmlinuz", "image", "image.debian", DIRECTORY, ""),
         (f"{DIRECTORY}/work-seed@16GiB.ext4", "image", "image.debian", DIRECTORY, ".ext4"),
     ],
@@ -36,6 +37,7 @@ def test_a_path_has_an_owner_a_directory_and_a_suffix(
 
 def test_a_path_is_put_together_from_its_parts() -> None:
     assert ArtifactPath.vm("web", "root.cow") == "vms/web/root.cow"
+    assert ArtifactPath.network("lan", "up.sh") == "net/lan/up.sh"
     pattern = ArtifactPath.image("debian", "rootfs.ext4")
     assert (pattern, pattern.owner) == ("images/debian/{fingerprint}/rootfs.ext4", "image.debian")
     assert pattern.image_directory is None  # not before the fingerprint is known

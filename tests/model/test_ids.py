@@ -17,6 +17,7 @@ from bangerbuild.model import StepId
         ("vm.web.root.patch", "vm", "web", "root.patch", "vm.web"),
         ("vm.web.disk.data", "vm", "web", "disk.data", "vm.web"),
         ("image.x.work_seed@16GiB", "image", "x", "work_seed@16GiB", "image.x"),
+        ("network.lan.bridge", "network", "lan", "bridge", "network.lan"),
         ("vm", "vm", "", "", "vm"),
     ],
 )
@@ -28,6 +29,7 @@ def test_an_id_has_a_table_a_name_and_a_part(text: str, table: str, name: str, p
 def test_an_id_is_put_together_from_its_parts() -> None:
     assert StepId.vm("web", "disk.data").patch == "vm.web.disk.data.patch"
     assert StepId.image("x", "rootfs") == "image.x.rootfs"
+    assert StepId.network("lan", "bridge") == "network.lan.bridge"
     assert StepId("vm.web.root.patch").parent == "vm.web.root"
 
 

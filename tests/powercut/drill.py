@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 SEED = "bangerbuild"
 MOST_WITHOUT = 90
 """At how many states it is looked for one that a sync prevents."""
-SUFFIXES = (".ext4", ".cow")
+SUFFIXES = (".ext4", ".cow", ".qcow2")
 
 
 class BrokenError(AssertionError):

@@ -14,8 +14,21 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
+from bangerbuild.disk.formats import FORMATS
+from bangerbuild.disk.formats.values import Base, StoredDisk
+from bangerbuild.tree import ALONE
 from tests.drills.drill import NOTHING_DONE
-from tests.drills.scenes import APPLY, SCENES, Declared, write_as_guest, written_by_guest
+from tests.drills.scenes import (
+    APPLY,
+    IMAGE,
+    SCENES,
+    Declared,
+    base_of,
+    write_as_guest,
+    write_tree,
+    written_by_guest,
+)
+from tests.fakes import EPOCH
 from tests.projects import write_tar
 
 if TYPE_CHECKING:
@@ -34,6 +47,18 @@ work.size = "16MiB"
 guest = {{ sshd = false, network = false }}
 root = {{ format = "raw", size = "16MiB" }}
 """
+
+
+OVERLAY_MANIFEST = """
+image.tiny.rootfs = {{ directory = "tree", size = "16MiB", overlay_init = true }}
+[vm.web]
+image = "tiny"
+guest = {{ sshd = false, network = false }}
+root = {{ format = "overlay", size = "{size}" }}
+network.dns = ["{dns}"]
+file = [{files}]
+"""
+PROGRAMS = ("sh", "mount", "mkdir", "cat", "sleep", "pivot_root")
 
 
 @dataclass(frozen=True)
@@ -106,6 +131,28 @@ def prepare_grow_only(project: Path, runner: Runner, _: str) -> None:
     (project / "vm.toml").write_text(tomli_w.dumps(manifest))
 
 
+def prepare_overlay(project: Path, runner: Runner, _: str) -> None:
+    """A root that its guest joins with its image, and has written to, is to grow and to be patched."""
+
+    def declare(size: str, dns: str, *paths: str) -> None:
+        files = ", ".join(f'{{ guest = "{path}", content = "{dns}" }}' for path in paths)
+        (project / "vm.toml").write_text(OVERLAY_MANIFEST.format(size=size, dns=dns, files=files))
+
+    write_tree(project / "tree", IMAGE)
+    for name in PROGRAMS:
+        (project / "tree" / "bin" / name).write_text("")
+        (project / "tree" / "bin" / name).chmod(0o755)
+    declare("16MiB", "1.1.1.1", "/etc/app.conf", "/etc/motd")
+    runner.run(*APPLY, project=project).assert_done()
+    artifact = "vms/web/root.upper.ext4"
+    base = base_of(project, "web/root.upper.ext4")
+    root = StoredDisk(project / "build" / artifact, artifact, Base(base, ""))
+    with FORMATS["overlay"].transaction(root, ALONE, EPOCH) as disk:
+        write_as_guest(disk, is_root=True)
+        disk.remove("/bin/busybox")
+    declare("24MiB", "9.9.9.9", "/etc/app.conf", "/bin/busybox", "/srv/deep/file")
+
+
 def prepare_gc(project: Path, runner: Runner, _: str) -> None:
     """Images of before, which nothing stands on, and a data disk that no manifest names any more."""
     SCENES["replace"].prepare(project, runner)
@@ -144,8 +191,10 @@ ALL = {
         drilled("build"),
         drilled("patch"),
         drilled("grow"),
+        replace(drilled("qcow2"), states=20),
         replace(drilled("grow", shares=True), name="grow-shared", states=20),
         Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
+        Scene("overlay", prepare_overlay, states=25),
         drilled("replace"),
         Scene("adopt", prepare_adopt, theirs=ADOPTED),
         Scene(

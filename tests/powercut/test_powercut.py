@@ -72,10 +72,22 @@ class TestGrowOnly(Cut):
     scene = "grow-only"
 
 
+class TestOverlay(Cut):
+    """A root that its guest joins with its image grows and is patched."""
+
+    scene = "overlay"
+
+
 class TestGrowShared(Cut):
     """They grow in copies that share their blocks, as on XFS and btrfs."""
 
     scene = "grow-shared"
+
+
+class TestQcow2(Cut):
+    """A qcow2 root that its guest has written to grows and is patched in place."""
+
+    scene = "qcow2"
 
 
 class TestReplace(Cut):

@@ -184,8 +184,12 @@ def test_a_directory_that_may_not_be_written_is_told_with_the_way_out(path: Path
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        (CONFLICT, "not valid TOML: invalid statement (at line 4, column 1)"),
-        (b"version = 1 # \xfc", "not UTF-8"),
+        (CONFLICT, "line 4: not valid TOML: invalid statement at column 1"),
+        (b"version = 1 # \xfc", "line 1: not UTF-8: byte 0xfc on this line"),
+        ("a = " + "[" * 10_000, "not TOML that can be read: it is nested too deeply"),
+        ("version = " + "9" * 5000, "not TOML that can be read: a number has too many digits"),
+        ("version = 0x" + "9" * 5000, "not TOML that can be read: an integer has more than 64 bits"),
+        ("a" + ".a" * 100_000 + " = 1", "line 1: not TOML that can be read: a key has more than 100 parts"),
         ("", "it states no version, and this program reads version 1"),
         ("version = 2", "it is of version '2', and this program reads version 1"),
         (HEAD + "image = 1", "'image' is no table"),

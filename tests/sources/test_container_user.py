@@ -102,6 +102,7 @@ def test_without_a_passwd_file_a_number_is_a_user_of_group_0_whose_home_is_the_t
         ("2147483648", "'2147483648', which is no id"),
         ("-1", "'-1', which is no id"),
         ("9" * 5000, "which is no id"),
+        ("+-5", "user '+-5', which is not in its /etc/passwd"),
     ],
 )
 def test_who_is_not_there_is_told_by_name(user: str, named: str) -> None:

@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.errors import BangerError
+from bangerbuild.execute.workspace import JobWorkspace
 from bangerbuild.formats.acl import default_acl
 from bangerbuild.model import Verb
+from bangerbuild.steps import ledger
 from tests.content.mounting import mounted
 from tests.disk.ext4_tools import debugfs, make_ext4
 from tests.formats.tarmaking import set_xattr
@@ -64,6 +67,10 @@ def live(debian: Project) -> None:
         disk.write_file("/var/data", b"a guest's")
 
 
+def kill(*_arguments: object) -> None:
+    raise BangerError("killed")
+
+
 def with_attributes(site: Path) -> None:
     set_xattr(site / "ping", "user.origin", b"here")
     if os.geteuid() == 0:
@@ -92,6 +99,66 @@ def test_parents_that_are_missing_are_roots_and_0755_whatever_the_modes(debian: 
         ("0755", "0:0"),
         ("0700", "5:6"),
     ]
+
+
+MODES = 'directory_mode = "0750"\n'
+
+
+def directories(disk: Disk) -> list[tuple[str, str]]:
+    paths = ("/srv", "/srv/site", "/srv/site/sub")
+    return [(disk.stat(path).mode, disk.stat(path).owner) for path in paths]
+
+
+def test_a_changed_directory_mode_or_owner_holds_for_directories_that_were_made_before(
+    debian: Project, site: Path
+) -> None:
+    built(debian)
+    live(debian)
+    ours = ("/srv/site", "/srv/site/sub")
+    debian.write(SYNC + MODES)
+    noted = {diff.guest: diff.note for diff in debian.plan()[ID].diffs}
+    assert [noted[path] for path in ours] == ["mode 0700 -> 0750"] * 2
+    assert directories(built(debian, SYNC + MODES)) == [("0755", "0:0"), ("0750", "0:0"), ("0750", "0:0")]
+    again = SYNC + MODES + 'owner = "33:33"\n'
+    assert directories(built(debian, again)) == [("0755", "0:0"), ("0750", "33:33"), ("0750", "33:33")]
+    site.chmod(0o711)
+    found = built(debian)  # the host's again
+    assert directories(found) == [("0755", "0:0"), ("0711", "0:0"), ("0700", "0:0")]
+    assert debian.plan()[ID].verb is Verb.KEEP
+
+
+def test_a_directory_whose_mode_the_guest_changed_or_that_it_made_keeps_it(
+    debian: Project, site: Path
+) -> None:
+    with_image_directory = SYNC.replace("/srv/site", "/etc")
+    for text, path in ((SYNC, "/srv/site/sub"), (with_image_directory, "/etc")):
+        built(debian, text)
+        with debian.as_guest() as disk:
+            disk.set_attributes(path, mode=0o1711, uid=9, gid=9)
+        debian.write(text + MODES)
+        assert path not in {diff.guest for diff in debian.plan()[ID].diffs}
+        assert (built(debian, text + MODES).stat(path).mode) == "01711"
+        with debian.as_guest() as disk:
+            disk.set_attributes(path, mode=0o755, uid=0, gid=0)
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+def test_a_run_that_was_interrupted_in_between_changes_no_directory_of_the_guests(
+    debian: Project, site: Path, *, is_written: bool
+) -> None:
+    """The mode that was to be given counts as given only if the disk has it."""
+    built(debian)
+    live(debian)
+    with pytest.MonkeyPatch.context() as patch:
+        if is_written:
+            patch.setattr(ledger, "check", kill)
+        else:
+            intend = JobWorkspace.intend
+            patch.setattr(JobWorkspace, "intend", lambda *given: kill(intend(*given)))
+        debian.write(SYNC + MODES)
+        debian.apply()
+    assert directories(built(debian, SYNC + MODES))[1:] == [("0750", "0:0")] * 2
+    assert directories(built(debian, SYNC))[1:] == [("0700", "0:0")] * 2
 
 
 # extended attributes

@@ -25,6 +25,7 @@ from tests.conftest import PROJECT
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Fault, Host, Kill, Killed, running_on
 from tests.disk.journals import Log, differing_blocks
+from tests.manifests import KEY
 from tests.need import need
 from tests.steps.guest_disks import IMAGE, MIB, as_guest, label, vm_disk, write_precious
 from tests.stores import is_as_published
@@ -491,3 +492,41 @@ def test_a_large_tree_gets_into_a_guests_disk_in_little_memory(debian: Project) 
     work = vm_disk(debian, "work")
     work.assert_clean()
     assert work.read("/tree/f5") == (tree / "f5").read_bytes()
+
+
+ODD_SYNC = '[[{table}.file_sync]]\nhost = "odd"\nguest = "{path}"\n'
+ODD = f"""[vm.web]
+image = "debian"
+ssh_authorized_keys = ["{KEY}"]
+[vm.web.work]
+size = "16MiB"
+[[vm.web.disk]]
+name = "data"
+size = "16MiB"
+mount = "/data"
+[[vm.web.file]]
+guest = "~/.ssh/authorized_keys"
+content = ""
+""" + "".join(ODD_SYNC.format(table="vm.web", path=path) for path in ("/srv/odd", "~/odd", "/data/odd"))
+
+
+def test_the_plan_says_of_the_image_and_each_disk_what_the_run_warns_of(debian: Project) -> None:
+    (debian.directory / "odd").mkdir()
+    os.mkfifo(debian.directory / "odd/fifo")
+    debian.write(IMAGE + ODD_SYNC.format(table="image.debian", path="/opt/odd") + ODD)
+    fifo = "'odd/fifo' is a fifo and is left out"
+    planned = {step: action.warnings for step, action in debian.plan().items() if action.warnings}
+    assert planned == {
+        "image.debian.rootfs": (fifo,),
+        "vm.web.root.patch": (fifo,),
+        "vm.web.work.patch": (
+            "ssh_authorized_keys is not used: a declared file stands at '/root/.ssh/authorized_keys'",
+            fifo,
+        ),
+        "vm.web.disk.data.patch": (fifo,),
+    }
+    debian.build()
+    said = {warning.partition(": ")[2] for warning in debian.warnings}  # each once, of whatever step
+    of_the_image = {warning for warning in said if "LABEL=old" in warning or "/bin/sh" in warning}
+    assert said - of_the_image == {warning for warnings in planned.values() for warning in warnings}
+    assert debian.plan()["vm.web.work.patch"].warnings == ()

@@ -50,7 +50,9 @@ def test_a_hosts_kernel_is_published_as_it_is_and_unpacked_and_then_kept(image: 
         "release": RELEASE,
         "architecture": "x86_64",
         "guest": None,
-        "options": dict.fromkeys(("VIRTIO_BLK", "VIRTIO_PCI", "VIRTIO_MMIO", "EXT4_FS", "IP_PNP")),
+        "options": dict.fromkeys(
+            ("VIRTIO_BLK", "VIRTIO_PCI", "VIRTIO_MMIO", "EXT4_FS", "IP_PNP", "OVERLAY_FS")
+        ),
     }
     assert {action.verb for action in image.plan().values()} == {Verb.KEEP}
 
@@ -75,6 +77,7 @@ def test_the_newest_kernel_of_the_guest_is_taken_out_of_its_image(image: BootIma
         "VIRTIO_MMIO": "n",
         "EXT4_FS": "y",
         "IP_PNP": "y",
+        "OVERLAY_FS": "n",
     }
     assert image.warnings == []
 

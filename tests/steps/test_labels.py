@@ -146,7 +146,8 @@ def test_a_work_disk_has_the_labels_of_where_it_is_mounted(project: Project) -> 
     project.build()
     disk = vm_disk(project, "work")
     disk.assert_clean()
-    assert labels(disk, "/", "/.ssh", "/.ssh/authorized_keys", "/deep", "/deep/down") == [
+    assert labels(disk, "/", "/lost+found", "/.ssh", "/.ssh/authorized_keys", "/deep", "/deep/down") == [
+        "admin_home_t",
         "admin_home_t",
         "ssh_home_t",
         "ssh_home_t",

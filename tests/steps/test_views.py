@@ -76,7 +76,7 @@ def test_a_filesystem_is_named_by_its_uuid_and_its_label(tmp_path: Path) -> None
     for options, tags in (((), {uuid}), (("-L", "my root"), {uuid, "LABEL=my root"})):
         path = make_ext4(tmp_path / "disk.ext4", *options, size="16M")
         with RawFile(path) as blocks, Filesystem(blocks) as filesystem:
-            assert ImageView(filesystem).filesystem_tags() == tags
+            assert ImageView(filesystem).root_devices().tags == tags
 
 
 def test_each_thing_is_read_once_what_is_not_there_too(

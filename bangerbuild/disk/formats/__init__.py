@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.formats.overlay import Overlay
 from bangerbuild.disk.formats.qcow2 import Qcow2
 from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.snapshot import Snapshot
@@ -18,6 +19,7 @@ RAW = Raw()
 FORMATS: dict[str, DiskFormat] = {
     "snapshot": Snapshot(),
     "qcow2": Qcow2(),
+    "overlay": Overlay(),
     "raw": RAW,
 }
 

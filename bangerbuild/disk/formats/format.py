@@ -7,10 +7,11 @@ manifests: it is given paths and names, and what it needs of the job that works 
 from __future__ import annotations
 
 from abc import abstractmethod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -58,6 +59,16 @@ class DiskFormat(Protocol):
     @property
     def stands_on_base(self) -> bool:
         """Whether a disk holds only what differs from its image, and needs it for as long as it lives."""
+
+    @property
+    def image_key(self) -> str:
+        """The key of `[image.NAME.rootfs]` that has to be true for such roots; empty: none has."""
+        return ""
+
+    @property
+    def kernel_modules(self) -> Mapping[str, str]:
+        """What a guest's kernel has to have for such roots: modules, by the options that build them."""
+        return MappingProxyType({})
 
     @property
     def size(self) -> SizeRule:

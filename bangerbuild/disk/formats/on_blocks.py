@@ -48,6 +48,22 @@ class OnBlocks(DiskFormat, ABC):
             stack: closes what is opened beside it.
         """
 
+    def files(  # noqa: PLR0913 - independent choices, each by its name
+        self,
+        blocks: Blocks,
+        disk: StoredDisk,  # noqa: ARG002  # what stands on a base may need it
+        stack: ExitStack,
+        *,
+        writable: bool = False,
+        now: int,
+        allow_unclean: bool = False,
+        place: DiskMount,
+    ) -> Filesystem:
+        """The files on the ext4, see `Filesystem`; `stack` closes them."""
+        return stack.enter_context(
+            Filesystem(blocks, writable=writable, now=now, allow_unclean=allow_unclean, place=place)
+        )
+
     def unused(self, blocks: Blocks) -> tuple[int, Callable[[int], bool]] | None:  # noqa: ARG002  # by default nothing is known
         """Which chunks of the file nothing refers to, so that a transaction may write them before it commits.
 
@@ -74,10 +90,9 @@ class OnBlocks(DiskFormat, ABC):
         place: DiskMount,
         warn: Callable[[str], None] | None = None,
     ) -> Iterator[OpenedDisk]:
-        with self._mended(disk) as blocks:
+        with self._mended(disk) as blocks, ExitStack() as stack:
             journaled = _through_journal(blocks, warn)
-            with Filesystem(journaled, now=epoch, allow_unclean=True, place=place) as filesystem:
-                yield filesystem
+            yield self.files(journaled, disk, stack, now=epoch, allow_unclean=True, place=place)
 
     @contextmanager
     def _mended(self, disk: StoredDisk) -> Iterator[Blocks]:
@@ -97,7 +112,7 @@ class OnBlocks(DiskFormat, ABC):
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path, writable=True, durable=False))
             blocks = self._named(file, disk, stack)
-            yield stack.enter_context(Filesystem(blocks, writable=True, now=job.epoch, place=place))
+            yield self.files(blocks, disk, stack, writable=True, now=job.epoch, place=place)
 
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
@@ -108,11 +123,8 @@ class OnBlocks(DiskFormat, ABC):
     @contextmanager
     @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[OpenedDisk]:
-        with (
-            self.changed(disk) as blocks,
-            Filesystem(blocks, writable=True, now=epoch, place=place) as filesystem,
-        ):
-            yield filesystem
+        with self.changed(disk) as blocks, ExitStack() as stack:
+            yield self.files(blocks, disk, stack, writable=True, now=epoch, place=place)
 
     @contextmanager
     def changed(self, disk: StoredDisk) -> Iterator[Blocks]:

@@ -22,6 +22,7 @@ from bangerbuild.disk import (
     making,
     merging,
     qcow2,
+    qcow2_header,
     qcow2_store,
     redo_log,
     superblock,
@@ -31,7 +32,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.over_base import OverBase, base_of, merge
 from bangerbuild.disk.formats.values import SIZE_OF_DISK, Attachment, Drive, SizeRule
 from bangerbuild.disk.qcow2_store import Qcow2Store
-from bangerbuild.errors import OtherBaseError
+from bangerbuild.errors import OtherBaseError, OverlayError, readable_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,14 +69,14 @@ class Qcow2(OverBase):
 
     @override
     def size_of(self, path: Path) -> int:
-        """Of the disk that the file holds."""
-        with RawFile(path) as file:
-            return qcow2.parse_header(_head(file), str(path)).size_bytes
+        """Of the disk that the file holds, once an interrupted change of it is mended."""
+        with interrupted.open_recovered(path, str(path)) as file:
+            return qcow2_header.parse_header(_head(file), str(path)).size_bytes
 
     @override
     def base_of(self, path: Path) -> str | None:
         with RawFile(path) as file:
-            named = qcow2.base_of(_head(file))
+            named = qcow2_header.base_of(_head(file))
         return None if named is None else qcow2_store.base_name(named)
 
     @override
@@ -85,7 +86,9 @@ class Qcow2(OverBase):
     @contextmanager
     @override
     def starting(self, disk: StoredDisk, job: DiskJob) -> Iterator[ParsedBase]:
-        base, size_bytes = base_of(disk), self.size_of(disk.path)
+        base = base_of(disk)
+        with RawFile(disk.path) as file:
+            size_bytes = qcow2_header.parse_header(_head(file), disk.name).size_bytes
         plain = deduplication.parsed_base(base, job)
         if size_bytes == plain.size_bytes:
             yield plain
@@ -98,14 +101,14 @@ class Qcow2(OverBase):
     @contextmanager
     @override
     def opened_to_write(self, disk: StoredDisk, place: DiskMount, job: DiskJob) -> Iterator[Filesystem]:
-        with _Room(disk.path) as room, super().opened_to_write(disk, place, job) as filesystem:
+        with _Room(disk.path, disk.name) as room, super().opened_to_write(disk, place, job) as filesystem:
             room.store = cast("Qcow2Store", filesystem.blocks)
             yield filesystem
 
     @contextmanager
     @override
     def changed(self, disk: StoredDisk) -> Iterator[Blocks]:
-        with _Room(disk.path) as room, super().changed(disk) as blocks:
+        with _Room(disk.path, disk.name) as room, super().changed(disk) as blocks:
             room.store = cast("Qcow2Store", blocks)
             yield blocks
 
@@ -127,11 +130,17 @@ class Qcow2(OverBase):
         """Of the file only, as what is in it is looked at by who patches it."""
         base = base_of(disk)
         with RawFile(base.path) as under, interrupted.open_recovered(disk.path, disk.name) as file:
-            header = qcow2.parse_header(_head(file), disk.name)
+            header = qcow2_header.parse_header(_head(file), disk.name)
             named = qcow2_store.base_name(header.base)
             if named != base.name:
                 raise OtherBaseError.of(disk.name, named, base.name)
-            Qcow2Store(under, file)
+            store = Qcow2Store(under, file)
+            if store.size_bytes < under.size_bytes:
+                size, least = readable_size(store.size_bytes), readable_size(under.size_bytes)
+                raise OverlayError(
+                    f"'{disk.name}' is a disk of {size}, and its image has {least}",
+                    hint="put the file back from where there is a copy, or make it anew with --replace",
+                )
 
 
 def _head(file: Blocks) -> bytes:
@@ -141,27 +150,38 @@ def _head(file: Blocks) -> bytes:
 class _Room:
     """While a file is written, it is as large as it could become; what is not used is cut off again.
 
-    After a kill a file keeps its unused end, which does no harm: nothing refers to it.
+    After a kill a file keeps its unused end, which does no harm: nothing refers to it. The next change of it
+    cuts that off.
+
+    Raises:
+        OverlayError: there is no room for a file of that size.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, name: str) -> None:
         self._path = path
+        self._name = name
         self.store: Qcow2Store | None = None
         """Who knows at the end what is used."""
 
     def __enter__(self) -> Self:
         with RawFile(self._path) as file:
-            header = qcow2.parse_header(_head(file), str(self._path))
+            header = qcow2_header.parse_header(_head(file), self._name)
             self._old_bytes = file.size_bytes
         room_bytes = qcow2_store.room_bytes(header.size_bytes, header.cluster_bits)
-        os.truncate(self._path, self._old_bytes + room_bytes)
+        self._resize(self._old_bytes + room_bytes)
         return self
+
+    def _resize(self, size_bytes: int) -> None:
+        try:
+            os.truncate(self._path, size_bytes)
+        except OSError as err:
+            size = readable_size(size_bytes)
+            raise OverlayError(f"'{self._name}' can't have room for {size}: {err.strerror}") from err
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if redo_log.path_beside(self._path).exists():
             return
-        used_bytes = self.store.used_bytes if self.store and kind is None else 0
-        os.truncate(self._path, max(used_bytes, self._old_bytes))
+        self._resize(self.store.used_bytes if self.store and kind is None else self._old_bytes)
 
 
 def _grow(store: Qcow2Store, base: Path, size_bytes: int, job: DiskJob) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
@@ -18,7 +18,6 @@ from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from contextlib import ExitStack
     from pathlib import Path
 
     from bangerbuild.disk.blocks import Blocks
@@ -66,10 +65,8 @@ class Raw(OnBlocks):
     @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
         """Blocks that are free may be written before the commit."""
-        with (
-            Transaction(disk.path, disk.name) as file,
-            Filesystem(file, writable=True, now=epoch, place=place) as filesystem,
-        ):
+        with Transaction(disk.path, disk.name) as file, ExitStack() as stack:
+            filesystem = self.files(file, disk, stack, writable=True, now=epoch, place=place)
             file.allow(filesystem.superblock.block_bytes, filesystem.is_unused)
             yield filesystem
 

@@ -177,6 +177,8 @@ class Attachment:
     """What the root is; ends the sentence "the root of the VM is …"."""
     setup: HostSetup | None = None
     """What has to be set up before; None: nothing, any user can start the VM."""
+    is_mounted: bool = True
+    """Whether the first drive is what the guest has mounted on /; else its init joins several there."""
     kernel_words: tuple[str, ...] = ()
     """What the kernel's command line gets beside `root=`, such as `init=/bin/join`, whatever is declared."""
     refusals: Mapping[str, str] = field(default_factory=dict)

@@ -67,6 +67,7 @@ def platform_of(document: Document) -> Platform | None:
 
 def _diff_ids(rootfs: Document) -> tuple[str, ...]:
     found = rootfs.texts("diff_ids")
-    if wrong := next((text for text in found if not is_digest(text)), None):
-        raise rootfs.wrong("diff_ids", f"holds what is no digest: '{wrong}'")
+    for text in found:
+        if not is_digest(text):
+            raise rootfs.wrong("diff_ids", f"holds what is no digest: '{text}'")
     return found

@@ -111,8 +111,15 @@ def quoted_list(names: Iterable[str]) -> str:
 
 def _parsed(data: bytes, written: str) -> Any:  # noqa: ANN401 - whatever JSON holds
     try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as err:  # UnicodeDecodeError is a ValueError
+        return _checked_json(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as err:  # UnicodeError is a ValueError
         raise SourceError(
             f"'{written}' is damaged: it is no JSON", details=str(err), hint=DAMAGED_HINT
         ) from err
+
+
+def _checked_json(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    found = json.loads(text)
+    if "\\u" in text:  # an escape may stand for half a character, which is no text
+        json.dumps(found, ensure_ascii=False).encode()
+    return found

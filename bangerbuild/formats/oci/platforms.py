@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _WORD = re.compile("[a-z0-9_.-]+")
+_VARIANT = re.compile("v?([0-9]{1,9})")
 _MACHINES = {
     "x86_64": ("amd64", ""),
     "aarch64": ("arm64", ""),
@@ -97,4 +98,5 @@ def best(wanted: Platform, offered: Iterable[Platform | None]) -> int | None:
 
 
 def _number(variant: str) -> int:
-    return int(variant.removeprefix("v") or 0) if variant.removeprefix("v").isdigit() else 0
+    found = _VARIANT.fullmatch(variant)
+    return int(found[1]) if found else 0

@@ -124,7 +124,7 @@ def test_a_manifest_may_name_no_other(project: Project) -> None:
     project.write(IMAGE + WEB.replace('"toy"', '"poem"'))
     with pytest.raises(ManifestError) as caught:
         manifest.load((project.directory / "vm.toml",))
-    known = '"snapshot" or "qcow2" or "raw" or "toy" or "delta"'
+    known = '"snapshot" or "qcow2" or "overlay" or "raw" or "toy" or "delta"'
     assert [problem.message for problem in caught.value.problems] == [f"format is 'poem': give {known}"]
 
 

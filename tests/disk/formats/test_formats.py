@@ -11,7 +11,7 @@ from bangerbuild.disk import formats
 from bangerbuild.disk.formats import FORMATS, RAW
 from bangerbuild.disk.formats.values import VMM_NAMES, Attachment, Drive
 from bangerbuild.errors import StoreError
-from bangerbuild.launch.files import VMMS
+from bangerbuild.launch.vmms import VMMS
 from bangerbuild.manifest import form
 from tests.disk.formats.toy import Delta, Toy
 

@@ -73,5 +73,6 @@ def test_a_platform_is_system_and_architecture(fields: dict[str, Any], platform:
 def test_the_layers_contents_are_digests() -> None:
     good = digest_of(b"layer")
     assert parse_configuration(Document({"rootfs": {"diff_ids": [good]}}, "x")).diff_ids == (good,)
-    with pytest.raises(SourceError, match=r"its 'rootfs.diff_ids' holds what is no digest: 'sha1:1'"):
-        parse_configuration(Document({"rootfs": {"diff_ids": [good, "sha1:1"]}}, "x"))
+    for wrong in ("sha1:1", "", f"{good}0"):
+        with pytest.raises(SourceError, match=f"its 'rootfs.diff_ids' holds what is no digest: '{wrong}'"):
+            parse_configuration(Document({"rootfs": {"diff_ids": [good, wrong]}}, "x"))

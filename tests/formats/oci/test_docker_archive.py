@@ -133,7 +133,7 @@ MEMBERS = {b"config.json": CONFIG, b"lower.tar": LOWER, b"upper.tar": UPPER}
         ({}, [item("", "lower.tar")], ": manifest.json' is damaged: its '[0].Config' is missing"),
         ({}, [item("config.json", "lower.tar")], "its '[0].Layers' are 1, and its configuration has 2"),
         ({}, [item("config.json", "../x", "y")], ": layer 1 of 2': '../x' leads out of the tree with '..'"),
-        ({}, [item("config.json", "\ud800", "y")], ": layer 1 of 2' is not there: "),
+        ({}, [item("config.json", "\ud800", "y")], "manifest.json' is damaged: it is no JSON"),
         ({}, [item("config.json", "a\0b", "y")], "'a\\x00b' has a NUL byte in its name"),
         ({}, [{"Config": 1, "Layers": []}], "its '[0].Config' is no text"),
         ({}, ["app"], ": manifest.json' is damaged: it is no JSON list of objects"),

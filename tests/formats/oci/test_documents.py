@@ -92,7 +92,19 @@ def test_a_descriptor_that_could_not_be_compared_is_refused(changed: dict[str, A
         Document(fields, "x").descriptor()
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"\xff", b"[" * 100_000], ids=["", "{", "0xff", "deep"])
+ODD = {
+    "empty": b"",
+    "cut": b"{",
+    "bytes": b"\xff",
+    "deep": b"[" * 100_000,
+    "digits": b'{"size": ' + b"9" * 5000 + b"}",
+    "half a character": b'{"config": {"Cmd": ["\\ud800"]}}',
+    "half a key": b'[{"\\udfff": 1}]',
+    "half a character in bytes": b'{"a": "\xed\xa0\x80"}',
+}
+
+
+@pytest.mark.parametrize("data", ODD.values(), ids=list(ODD))
 def test_what_is_no_json_is_one_plain_error(data: bytes) -> None:
     for parse in (parse_document, parse_documents):
         with pytest.raises(SourceError, match="'x' is damaged: it is no JSON"):

@@ -70,3 +70,9 @@ def test_the_nearest_variant_that_still_runs_is_chosen(
 
 def test_what_says_no_platform_is_never_the_best() -> None:
     assert best(parse_platform("linux/amd64"), [None, Platform("unknown", "unknown")]) is None
+
+
+@pytest.mark.parametrize("variant", ["v" + "9" * 5000, "v²", "v-1", "vv", "\0"])
+def test_a_variant_that_is_no_number_is_no_work(variant: str) -> None:
+    best(Platform("linux", "arm", "v7"), [Platform("linux", "arm", variant)])
+    best(Platform("linux", "arm", variant), [Platform("linux", "arm", "v7")])

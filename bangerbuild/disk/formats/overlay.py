@@ -1,0 +1,146 @@
+"""`overlay`: a disk of its own that the guest itself joins with the read-only image, by overlayfs.
+
+No VMM and no host has to know of it: the image is one disk of the VM, and this is the next. An init in the
+image (`[image.NAME.rootfs] overlay_init`) joins the two before the guest's own init starts.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar, TypeVar
+
+from typing_extensions import override
+
+from bangerbuild.disk import deduplication
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.formats.over_base import base_of
+from bangerbuild.disk.formats.raw import Raw
+from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
+from bangerbuild.disk.overlayfs import filling, upper
+from bangerbuild.disk.overlayfs.tree import JoinedTree
+from bangerbuild.disk.sparse_template import SparseFile
+from bangerbuild.errors import OtherBaseError
+from bangerbuild.tree import ALONE, DiskMount
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import ExitStack
+    from pathlib import Path
+
+    from bangerbuild.disk import checking
+    from bangerbuild.disk.blocks import Blocks
+    from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
+    from bangerbuild.disk.layers import Layers, Written
+
+S = TypeVar("S")
+W = TypeVar("W")
+
+INIT = "/sbin/bangerbuild-overlay-init"
+"""Where the image has the init that joins the two disks."""
+
+
+class Overlay(Raw):
+    """A root is an ext4 with the upper tree; all that a raw disk can do, its file can do too."""
+
+    name: ClassVar[str] = "overlay"
+    kind: ClassVar[str] = "root-upper"
+    version: ClassVar[int] = 1
+    tools: ClassVar[tuple[str, ...]] = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
+    suffix: ClassVar[str] = ".upper.ext4"
+    stands_on_base: ClassVar[bool] = True
+    image_key: ClassVar[str] = "overlay_init"
+    kernel_modules: ClassVar[Mapping[str, str]] = {"OVERLAY_FS": "overlay"}
+    size: ClassVar[SizeRule] = SizeRule(
+        least_bytes=16 << 20,
+        too_small="too small for what a guest writes",
+        hint="give at least 16MiB, or leave size out for 1GiB, of which only what is written takes room",
+        is_whole_blocks=True,
+        is_of_clone=False,
+    )
+
+    @override
+    def recognises(self, head: bytes) -> bool:
+        return upper.is_marked(head)
+
+    @override
+    def base_of(self, path: Path) -> str | None:
+        with path.open("rb") as file:
+            return upper.lower_name(file.read(upper.MARK_BYTES))
+
+    @override
+    def attachment(self, root: str, base: str) -> Attachment:
+        return Attachment(
+            (Drive(base, is_read_only=True), Drive(root)),
+            "a disk that its guest joins with its image",
+            is_mounted=False,
+            kernel_words=(f"init={INIT}",),
+        )
+
+    @override
+    def files(
+        self,
+        blocks: Blocks,
+        disk: StoredDisk,
+        stack: ExitStack,
+        *,
+        writable: bool = False,
+        now: int,
+        allow_unclean: bool = False,
+        place: DiskMount,
+    ) -> Filesystem:
+        lower = stack.enter_context(_opened_base(base_of(disk)))
+        return stack.enter_context(
+            JoinedTree(blocks, lower, writable=writable, now=now, allow_unclean=allow_unclean, place=place)
+        )
+
+    @override
+    def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
+        """All of one image and one size are the same until they are filled."""
+        size = size_bytes or upper.DEFAULT_BYTES
+        with job.using(("empty upper", base.path, size), lambda: _empty(base, size, job)) as template:
+            template.instantiate(disk.path)
+
+    @override
+    def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
+        """Write what several roots of one image and size get alike once for all."""
+        if content.shared_bytes > deduplication.MOST_BYTES:
+            return super().fill(disk, content, place, job)
+        base = base_of(disk)
+        key = "upper", base.path, disk.path.stat().st_size
+        return filling.fill(filling.NewUpper(disk, key, lambda: _opened_base(base), place), content, job)
+
+    @override
+    def inspect(self, disk: StoredDisk, epoch: int) -> None:
+        base = base_of(disk)
+        super().inspect(disk, epoch)
+        named = self.base_of(disk.path)
+        if named is not None and named != base.name:
+            raise OtherBaseError.of(disk.name, named, base.name)
+        with self.opened(disk, epoch=epoch, place=ALONE) as tree:
+            tree.stat("/")
+
+    @override
+    def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
+        """E2fsck judges the upper disk; the files are those of the two joined."""
+        readable = super().check(disk, room)
+        return replace(readable, content=lambda place: self.opened(disk, epoch=room.epoch, place=place))
+
+
+@contextmanager
+def _opened_base(base: Base) -> Iterator[Filesystem]:
+    with RawFile(base.path) as blocks:
+        blocks.name = base.name or str(base.path)
+        with Filesystem(blocks) as lower:
+            yield lower
+
+
+@contextmanager
+def _empty(base: Base, size_bytes: int, job: DiskJob) -> Iterator[SparseFile]:
+    path = job.staging / "empty.upper.ext4"
+    with _opened_base(base) as lower:
+        upper.make(path, size_bytes, base.name, lower, job)
+    empty = SparseFile(path)
+    path.unlink()
+    yield empty

@@ -1,0 +1,104 @@
+"""Fill new upper disks from templates: what several of them share is written once, see `deduplication`."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from bangerbuild.disk import layers
+from bangerbuild.disk.blocks import RawFile
+from bangerbuild.disk.layers import Written
+from bangerbuild.disk.overlayfs.tree import JoinedTree
+from bangerbuild.disk.sparse_template import SparseFile, SparseTemplate
+from bangerbuild.disk.template import FileTemplate, locate
+from bangerbuild.disk.tools import BLOCK_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.formats.values import DiskJob, StoredDisk
+    from bangerbuild.disk.layers import Layers, OwnLayer
+    from bangerbuild.tree import DiskMount
+
+S = TypeVar("S")
+W = TypeVar("W")
+
+
+@dataclass(frozen=True)
+class NewUpper:
+    """An upper disk without changes that is to be filled."""
+
+    disk: StoredDisk
+    key: object
+    """What decides its bytes."""
+    lower: Callable[[], AbstractContextManager[Filesystem]]
+    """Opens the lower disk."""
+    place: DiskMount
+
+
+@dataclass(frozen=True)
+class _SharedPart(Generic[S]):
+    file: FileTemplate
+    """The disk as the shared layers leave it."""
+    written: tuple[S, ...]
+
+
+@dataclass(frozen=True)
+class _Template(Generic[W]):
+    sparse: SparseTemplate
+    files: tuple[str, ...]
+    """Whose content is replaced, by path, in the template's order."""
+    written: W
+
+
+def fill(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
+    """Fill a new disk from a template; the digest of its file is told to the job."""
+    key = new.key, new.place, content.shared_key
+    with job.using(key, lambda: _shared_part(new, content, job)) as part:
+        own_key = key, content.own.template_key(BLOCK_BYTES)
+        with job.using(own_key, lambda: _template(new, content.own, part, job)) as template:
+            files = {file.path: (file.content, file.mtime_ns) for file in content.own.files}
+            own = [files[path] for path in template.files]
+            job.has_digest(new.disk.name, template.sparse.instantiate(new.disk.path, own))
+            return Written(part.written, template.written)
+
+
+@contextmanager
+def _shared_part(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Iterator[_SharedPart[S]]:
+    path = job.staging / f"{new.disk.path.name}.shared"
+    empty = FileTemplate(new.disk.path)
+    empty.instantiate(path)
+    empty.close()
+    with _opened(new, path, job) as tree:
+        written = layers.write_shared(tree, content)
+    file = FileTemplate(path)
+    path.unlink()
+    yield _SharedPart(file, written)
+    file.close()
+
+
+@contextmanager
+def _template(
+    new: NewUpper, own: OwnLayer[S, W], part: _SharedPart[S], job: DiskJob
+) -> Iterator[_Template[W]]:
+    path = job.staging / f"{new.disk.path.name}.own"
+    part.file.instantiate(path)
+    with _opened(new, path, job) as tree:
+        written = own.write(tree, part.written)
+        files = {file.path: found for file in own.files if (found := locate(tree, file.path))}
+        superblock = tree.nodes.handle.superblock()
+    sparse = SparseTemplate(SparseFile(path), superblock, files.values())
+    path.unlink()
+    yield _Template(sparse, tuple(files), written)
+
+
+@contextmanager
+def _opened(new: NewUpper, path: Path, job: DiskJob) -> Iterator[JoinedTree]:
+    with new.lower() as lower, RawFile(path, writable=True, durable=False) as file:
+        file.name = new.disk.name  # the job that asks first hears what is wrong
+        with JoinedTree(file, lower, writable=True, now=job.epoch, place=new.place) as tree:
+            yield tree

@@ -1,0 +1,292 @@
+"""What is executed to start a VM: VMM and network are chosen, and what would fail is told first."""
+
+from __future__ import annotations
+
+import errno
+import os
+import posixpath
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bangerbuild.disk import in_use, interrupted
+from bangerbuild.disk.formats.values import ATTACHED_ROOT
+from bangerbuild.errors import BusyError, StoreError, ToolError, UsageError
+from bangerbuild.host import process
+from bangerbuild.launch.session import FREE_PORT, Session
+from bangerbuild.launch.vmms import PREFERRED, VMMS
+from bangerbuild.running import kvm, taps
+from bangerbuild.running.spawning import LOOPBACK, Start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from bangerbuild.launch.machine import Boot, Machine
+    from bangerbuild.launch.session import NetworkKind
+    from bangerbuild.launch.vmms import Vmm
+
+SSH_PORT = 22
+MOST_PORT = 65535
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the command line asks for."""
+
+    vmm: str | None = None
+    network: NetworkKind | None = None
+    forwards: tuple[tuple[int, int], ...] = ()
+    """Ports of the loopback, and the guest's that they lead to."""
+    attached: bool = False
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What is executed, and on what that depends beside the store."""
+
+    start: Start
+    notes: tuple[str, ...]
+    """What the user should know of it."""
+    kvm_trouble: str | None
+    """What was found of KVM; None: it was not asked for."""
+    paths: Mapping[str, bool] = field(default_factory=dict)
+    """Paths that were looked for, and whether something was there."""
+
+
+def forward(text: str) -> tuple[int, int]:
+    """`HOSTPORT:GUESTPORT` as numbers.
+
+    Raises:
+        ValueError: it is nothing like that.
+    """
+    host, colon, guest = text.partition(":")
+    return _port(host), _port(guest) if colon else _port("")
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) <= MOST_PORT):
+        raise ValueError(f"a port is a number from 1 to {MOST_PORT}")
+    return int(text)
+
+
+class Kvm:
+    """Whether KVM works, found out when it is first asked."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Why it can't be used; empty: it can."""
+        if self.found is None:
+            self.found = kvm.trouble(cache=kvm.cache_path())
+        return self.found
+
+
+def plan(machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str]) -> Planned:
+    """What is executed to start a VM.
+
+    Args:
+        machine: the VM.
+        directory: its own, in the store.
+        wish: what is asked for.
+        taken: ports of the loopback that are other VMs', with their names.
+
+    Raises:
+        UsageError: the VM has no kernel, or the wish can't be granted for any host.
+        ToolError: the VMM is not installed.
+        StoreError: a disk is not as it has to be.
+        BusyError: a disk is in use.
+    """
+    boot = machine.boot
+    if boot is None:
+        raise UsageError(f"'{machine.name}' has no kernel to start with", hint=KERNEL_HINT)
+    _check_disks(machine, boot, directory)
+    working = Kvm()
+    vmm, program = _vmm(machine, wish, working)
+    network, notes = _network(machine.name, boot, vmm, wish)
+    _check_ports(wish, taken)
+    forwards = _forwards(wish, network)
+    session = Session(
+        kvm=not working.trouble,
+        network=network,
+        forwards=forwards,
+        attached=wish.attached,
+        arguments=wish.arguments,
+    )
+    start = Start(
+        vm=machine.name,
+        vmm=vmm.name,
+        program=program,
+        argv=[vmm.program, *(word for option in vmm.arguments(machine, boot, session) for word in option)],
+        files=dict(vmm.files(machine, boot, session)),
+        console=vmm.console,
+        attached=wish.attached,
+        ssh=_ssh(boot, network, forwards),
+        ports=[host for host, _ in wish.forwards],
+        root=machine.root.drives[-1].path,
+    )
+    notes = (*_kvm_notes(vmm, working), *notes)
+    return Planned(start, notes, working.found, _looked_for(vmm, program, boot, directory))
+
+
+KERNEL_HINT = 'give its image a kernel: kernel = { guest = "/boot/vmlinuz-*" }, or a path'
+
+
+def _check_disks(machine: Machine, boot: Boot, directory: Path) -> None:
+    setup = machine.root.setup
+    if setup is not None and not (directory / ATTACHED_ROOT).exists():
+        sudo = "sudo " if setup.needs_root else ""
+        raise StoreError(
+            f"the root of '{machine.name}' is not attached",
+            hint=f'{sudo}{directory / "attach.sh"}, or root.format = "qcow2", which starts without root',
+        )
+    for path in (boot.kernel, boot.initrd, *(drive.path for drive in machine.drives)):
+        if path is not None and not (directory / path).exists():
+            shown = posixpath.normpath(f"{directory}/{path}")
+            raise StoreError(f"'{shown}' is not there", hint="bangerbuild apply")
+    for drive in machine.drives:
+        if not drive.is_read_only:
+            _check_disk(directory / drive.path)
+
+
+def _check_disk(path: Path) -> None:
+    if any(left.exists() for left in interrupted.leftovers(path)):
+        raise StoreError(
+            f"a change of '{path}' was interrupted", hint="bangerbuild apply finishes or undoes it"
+        )
+    if path.is_file() and (who := in_use.writer(path)):
+        raise BusyError(f"'{path}' is in use by {who}", hint="stop what uses it first")
+
+
+def _vmm(machine: Machine, wish: Wish, working: Kvm) -> tuple[Vmm, str]:
+    """The VMM, and the path of its program."""
+    if wish.vmm is not None:
+        named = next(vmm for vmm in VMMS if vmm.name == wish.vmm)
+        if unfit := _unfit(named, machine, wish):
+            raise UsageError(f"{named.label} can't start '{machine.name}': {unfit}")
+        return named, _program(named)
+    reasons = []
+    for vmm in PREFERRED:
+        unfit = _unfit(vmm, machine, wish) or (working.trouble if vmm.needs_kvm else "")
+        if not unfit:
+            try:
+                return vmm, _program(vmm)
+            except ToolError as err:
+                unfit = err.brief
+        reasons.append(f"{vmm.label}: {unfit}")
+    raise ToolError(
+        f"nothing here can start '{machine.name}'",
+        details="\n".join(reasons),
+        hint="apt install qemu-system-x86",
+    )
+
+
+def _unfit(vmm: Vmm, machine: Machine, wish: Wish) -> str:
+    """Why a VMM is out of the question; empty: it is not."""
+    network = "user" if wish.forwards else wish.network
+    if network and network not in vmm.networks:
+        return f"it has no network '{network}'"
+    return machine.root.refusals.get(vmm.name, "")
+
+
+def _program(vmm: Vmm) -> str:
+    try:
+        return process.find(vmm.program)
+    except ToolError as err:
+        hint = (
+            f"apt install {vmm.package}"
+            if vmm.package
+            else f"its releases have it: put {vmm.program} in PATH"
+        )
+        raise ToolError(err.brief, hint=hint) from err
+
+
+def _kvm_notes(vmm: Vmm, working: Kvm) -> Iterator[str]:
+    if working.trouble:
+        what = "which it can't do without" if vmm.needs_kvm else "which emulates (TCG), slowly"
+        yield f"KVM does not work here ({working.trouble}); {vmm.label} is started, {what}"
+
+
+def _network(name: str, boot: Boot, vmm: Vmm, wish: Wish) -> tuple[NetworkKind, tuple[str, ...]]:
+    """The network, and what the user should know of it."""
+    if wish.forwards and wish.network not in {None, "user"}:
+        raise UsageError("--forward is of the user network", hint="--net user, or without --forward")
+    if wish.forwards or wish.network == "user":
+        return "user", ()
+    if wish.network == "none":
+        return "none", ()
+    tap = boot.card.tap
+    trouble = taps.trouble(tap) if tap else "it declares no address, and so has no tap device"
+    if tap and not trouble:
+        return "tap", ()
+    if wish.network == "tap":
+        hint = (
+            f"sudo ip tuntap add {tap} mode tap user $USER; sudo ip link set {tap} up"
+            if tap
+            else "--net user"
+        )
+        raise ToolError(f"'{name}' can't have its tap device: {trouble}", hint=hint)
+    if "user" in vmm.networks:
+        return "user", ()
+    return "none", (f"'{name}' has no network: {trouble}, and {vmm.label} has no other",)
+
+
+def _forwards(wish: Wish, network: NetworkKind) -> tuple[tuple[str, int], ...]:
+    """Of the user network; a port of our own leads to sshd unless one was given."""
+    given = tuple((str(host), guest) for host, guest in wish.forwards)
+    if network != "user":
+        return ()
+    return given if any(guest == SSH_PORT for _, guest in given) else ((FREE_PORT, SSH_PORT), *given)
+
+
+def _ssh(boot: Boot, network: NetworkKind, forwards: tuple[tuple[str, int], ...]) -> str:
+    if network == "tap" and boot.card.address:
+        return f"{boot.card.address.partition('/')[0]}:{SSH_PORT}"
+    return next((f"{LOOPBACK}:{host}" for host, guest in forwards if guest == SSH_PORT), "")
+
+
+def _check_ports(wish: Wish, taken: Mapping[int, str]) -> None:
+    seen: set[int] = set()
+    for host, _ in wish.forwards:
+        if host in seen:
+            raise UsageError(f"--forward names port {host} twice")
+        seen.add(host)
+        if host in taken:
+            raise ToolError(
+                f"port {host} of this host leads to '{taken[host]}' already",
+                hint=f"--forward with another port, or: bangerbuild stop {taken[host]}",
+            )
+        _check_port(host)
+
+
+def _check_port(port: int) -> None:
+    """Whether a VMM can listen on it; QEMU itself has the last word."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            one.bind((LOOPBACK, port))
+            one.listen(1)
+        except OSError as err:
+            why = (
+                "is taken"
+                if err.errno == errno.EADDRINUSE
+                else f"can't be used: {(err.strerror or '').lower()}"
+            )
+            raise ToolError(f"port {port} of this host {why}", hint="--forward with another port") from err
+
+
+def _looked_for(vmm: Vmm, program: str, boot: Boot, directory: Path) -> dict[str, bool]:
+    """What must be there, or not be there, for the same to be executed again."""
+    found = {f"{directory / ATTACHED_ROOT}": (directory / ATTACHED_ROOT).exists()}
+    for place in process.SEARCH_PATH.split(os.pathsep):
+        path = os.path.join(place, vmm.program)  # noqa: PTH118  # as it is looked for
+        found[path] = path == program
+        if path == program:
+            break
+    if boot.card.tap:
+        device = str(taps.DEVICES / boot.card.tap)
+        found[device] = os.path.lexists(device)
+    return found

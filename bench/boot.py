@@ -1,0 +1,150 @@
+"""What `boot` costs: until the VMM is executed with nothing to build, and until sshd answers.
+
+For the first the VMM is a script that notes the time. For the second the same guest, a Debian without KVM, is
+started by `boot -d --wait` and by the command line that a user would write, in turn.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bangerbuild.running import readiness
+from bench.measure import INSTALLED, SCRATCH, medians, print_table, timed
+from bench.nothing import OURS, kernel
+from tests.boot.debian import BOOTABLE, tarball
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+ROUNDS = 11
+BOOT_ROUNDS = 3
+MOST_MS = 100
+FAKE = "#!/bin/sh\necho $(($(date +%s%N) / 1000)) >at\nexec sleep 3600\n"
+TINY = """\
+[image.tiny]
+kernel = "vmlinux"
+rootfs = { directory = "tree", size = "16MiB" }
+[vm.web]
+image = "tiny"
+root.format = "raw"
+"""
+DEBIAN = """\
+[image.bookworm]
+kernel = { guest = "/boot/vmlinuz-*" }
+initrd = { guest = "/boot/initrd.img-*" }
+rootfs.tar = "bookworm.tar"
+[vm.web]
+image = "bookworm"
+memory = "512MiB"
+root.format = "qcow2"
+network = { address = "172.16.0.10/24", gateway = "172.16.0.1" }
+"""
+NETWORK = ",net=172.16.0.0/24,host=172.16.0.1,dns=172.16.0.2,dhcpstart=172.16.0.10"
+BOOT: list[str | Path] = [OURS, "boot", "web", "-d", "-q", "--net", "user"]
+
+
+def main() -> None:
+    """Print both tables."""
+    fresh()
+    until_executed(SCRATCH)
+    fresh()
+    until_ssh(SCRATCH)
+    shutil.rmtree(SCRATCH)
+
+
+def fresh() -> None:
+    """Have an empty directory."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir(parents=True)
+
+
+def until_executed(directory: Path) -> None:
+    """From the start of the process to the start of the VMM."""
+    (directory / "tree/etc").mkdir(parents=True)
+    (directory / "tree/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
+    (directory / "vmlinux").write_bytes(kernel())
+    (directory / "vm.toml").write_text(TINY)
+    (directory / "bin").mkdir()
+    fake = directory / "bin" / "qemu-system-x86_64"
+    fake.write_text(FAKE)
+    fake.chmod(0o755)
+    environment = INSTALLED | {"PATH": f"{directory / 'bin'}:{os.environ['PATH']}"}
+    taken = []
+    for _ in range(ROUNDS + 2):
+        begun = time.time()
+        subprocess.run(BOOT, cwd=directory, env=environment, check=True, stderr=subprocess.DEVNULL)
+        taken.append(int((directory / "build/vms/web/at").read_text()) / 1e6 - begun)
+        stop(directory)
+    nothing = statistics.median(timed([sys.executable, "-c", "pass"]).seconds for _ in range(ROUNDS))
+    rows = {
+        "bangerbuild boot, until the VMM is executed": statistics.median(taken[2:]),
+        "python -c pass": nothing,
+        "the first of all, which builds": taken[0],
+    }
+    print_table("Nothing to build", rows, unit="ms", scale=1000)
+    print(f"  at most {MOST_MS} ms is wanted")
+
+
+def stop(directory: Path) -> None:
+    """Kill the VM."""
+    command: list[str | Path] = [OURS, "stop", "web", "--kill"]
+    subprocess.run(command, cwd=directory, env=INSTALLED, check=True, stdout=subprocess.DEVNULL)
+
+
+def until_ssh(directory: Path) -> None:
+    """From the start of the process to the banner of the guest's sshd."""
+    (directory / "bookworm.tar").symlink_to(tarball(BOOTABLE))
+    (directory / "vm.toml").write_text(DEBIAN)
+    timed([OURS, "apply", "-q"], directory)
+    sides: dict[str, Callable[[], float]] = {
+        "bangerbuild boot -d --wait": partial(ours, directory),
+        "QEMU by hand": partial(by_hand, directory),
+    }
+    for side in sides.values():
+        side()  # the guest makes its host keys once
+    print_table("Until sshd answers, a Debian without KVM", medians(sides, BOOT_ROUNDS))
+
+
+def ours(directory: Path) -> float:
+    """Started by one command."""
+    command: list[str | Path] = [*BOOT, "--wait=300", "--", "-machine", "accel=tcg"]
+    seconds = timed(command, directory).seconds
+    stop(directory)
+    return seconds
+
+
+def by_hand(directory: Path) -> float:
+    """Started by the command line of qemu.sh, without any of ours."""
+    vm = directory / "build/vms/web"
+    text = (vm / "qemu.sh").read_text().partition("exec ")[2].replace("\\\n", " ").replace('"$@"', "")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    network = [
+        "-netdev",
+        f"user,id=n{NETWORK},hostfwd=tcp:127.0.0.1:{port}-:22",
+        "-device",
+        "virtio-net-pci,netdev=n,mac=06:00:ac:10:00:0a",
+    ]
+    command = [*shlex.split(text), *network, "-machine", "accel=tcg"]
+    begun = time.perf_counter()
+    with subprocess.Popen(command, cwd=vm, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not readiness.answers("127.0.0.1", port):
+            time.sleep(readiness.POLL_SECONDS)
+        seconds = time.perf_counter() - begun
+        process.kill()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bangerbuild.errors import StoreError, ToolError, UsageError
+from bangerbuild.host import process
+from bangerbuild.launch.session import FREE_PORT
+from bangerbuild.running import kvm, starting, taps
+from bangerbuild.running.starting import Wish
+from tests.launch.samples import DISKS_ONLY, PLAIN, WEB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from bangerbuild.launch.machine import Machine
+    from bangerbuild.running.starting import Planned
+
+PROGRAMS = ("qemu-system-x86_64", "cloud-hypervisor", "firecracker")
+
+
+class Host:
+    """What a plan looks at, made up."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+        self.kvm = "there is no /dev/kvm"
+        self.tap = "there is no tap device tap-web"
+        self.programs = set(PROGRAMS)
+        self.directory = directory
+        monkeypatch.setattr(kvm, "trouble", lambda **_: self.kvm)
+        monkeypatch.setattr(taps, "trouble", lambda _: self.tap)
+        monkeypatch.setattr(process, "find", self.find)
+
+    def find(self, program: str) -> str:
+        if program not in self.programs:
+            raise ToolError(f"'{program}' is not installed", hint="")
+        return f"/bin/{program}"
+
+    def plan(self, wish: Wish, machine: Machine = WEB, taken: Mapping[int, str] | None = None) -> Planned:
+        return starting.plan(machine, self.directory, wish, taken or {})
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    directory = tmp_path / "vms" / "web"
+    directory.mkdir(parents=True)
+    for machine in (WEB, PLAIN):
+        assert machine.boot is not None
+        boot_files = (machine.boot.kernel, machine.boot.initrd)
+        for name in (*filter(None, boot_files), *(drive.path for drive in machine.drives)):
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    return Host(monkeypatch, directory)
+
+
+def test_qemu_is_first_and_emulates_where_kvm_does_not_work(host: Host) -> None:
+    planned = host.plan(Wish())
+    assert planned.start.vmm == "qemu"
+    assert "q35,accel=tcg" in planned.start.argv
+    assert planned.notes == (
+        "KVM does not work here (there is no /dev/kvm); QEMU is started, which emulates (TCG), slowly",
+    )
+    host.kvm = ""
+    planned = host.plan(Wish())
+    assert "q35,accel=kvm:tcg" in planned.start.argv
+    assert planned.notes == ()
+
+
+def test_without_qemu_one_that_needs_kvm_is_taken_if_it_works(host: Host) -> None:
+    host.programs.remove("qemu-system-x86_64")
+    with pytest.raises(ToolError) as caught:
+        host.plan(Wish())
+    assert caught.value.details == (
+        "QEMU: 'qemu-system-x86_64' is not installed\n"
+        "cloud-hypervisor: there is no /dev/kvm\n"
+        "Firecracker: there is no /dev/kvm"
+    )
+    host.kvm = ""
+    assert host.plan(Wish()).start.vmm == "cloud-hypervisor"
+    host.programs.remove("cloud-hypervisor")
+    assert host.plan(Wish()).start.vmm == "firecracker"
+
+
+def test_a_root_that_a_vmm_can_not_use_is_not_given_to_it(host: Host) -> None:
+    root = replace(WEB.root, refusals={"qemu": "too modern", "firecracker": "raw disks only"})
+    machine = replace(WEB, root=root)
+    host.kvm = ""
+    assert host.plan(Wish(), machine).start.vmm == "cloud-hypervisor"
+    with pytest.raises(UsageError, match="Firecracker can't start 'web': raw disks only"):
+        host.plan(Wish(vmm="firecracker"), machine)
+
+
+def test_a_vmm_that_was_asked_for_is_started_though_kvm_does_not_work(host: Host) -> None:
+    """It says itself what is wrong."""
+    planned = host.plan(Wish(vmm="cloud-hypervisor"))
+    assert planned.start.vmm == "cloud-hypervisor"
+    assert "cloud-hypervisor is started, which it can't do without" in planned.notes[0]
+
+
+def test_the_tap_device_is_taken_where_it_can_be_used(host: Host) -> None:
+    host.tap = ""
+    start = host.plan(Wish()).start
+    assert start.ssh == "172.16.0.10:22"
+    assert not start.chooses_port
+    assert any("ifname=tap-web" in word for word in start.argv)
+    assert any("ifname=tap-web" in word for word in host.plan(Wish(network="tap")).start.argv)
+    user = host.plan(Wish(network="user")).start
+    assert user.ssh == f"127.0.0.1:{FREE_PORT}"
+    assert user.chooses_port
+
+
+def test_ports_that_are_forwarded_ask_for_the_user_network(host: Host) -> None:
+    host.tap = host.kvm = ""
+    start = host.plan(Wish(forwards=((18099, 80),))).start
+    assert start.ports == [18099]
+    assert any("hostfwd=tcp:127.0.0.1:18099-:80" in word for word in start.argv)
+    host.programs = {"cloud-hypervisor"}
+    with pytest.raises(ToolError, match="nothing here can start 'web'"):
+        host.plan(Wish(forwards=((18099, 80),)))
+
+
+def test_a_port_that_leads_to_another_vm_is_refused(host: Host) -> None:
+    with pytest.raises(ToolError, match="port 18099 of this host leads to 'db' already"):
+        host.plan(Wish(forwards=((18099, 80),)), taken={18099: "db"})
+
+
+def test_a_vm_without_a_tap_device_has_the_user_network(host: Host) -> None:
+    host.tap = ""
+    assert host.plan(Wish(), PLAIN).start.ssh == f"127.0.0.1:{FREE_PORT}"
+    with pytest.raises(ToolError, match="it declares no address, and so has no tap device"):
+        host.plan(Wish(network="tap"), PLAIN)
+
+
+def test_without_any_network_that_is_said(host: Host) -> None:
+    host.kvm = ""
+    planned = host.plan(Wish(vmm="firecracker"))
+    assert planned.start.ssh == ""
+    assert planned.notes == (
+        "'web' has no network: there is no tap device tap-web, and Firecracker has no other",
+    )
+
+
+def test_a_vm_without_a_kernel_is_refused(host: Host) -> None:
+    with pytest.raises(UsageError, match="'disks' has no kernel"):
+        host.plan(Wish(), DISKS_ONLY)
+
+
+def test_a_disk_that_is_not_there_or_changed_by_half_is_named(host: Host) -> None:
+    log = host.directory / "work.ext4.redo"
+    log.touch()
+    with pytest.raises(StoreError, match=r"a change of '.*work\.ext4' was interrupted"):
+        host.plan(Wish())
+    log.unlink()
+    (host.directory / "work.ext4").unlink()
+    with pytest.raises(StoreError, match=r"work\.ext4' is not there"):
+        host.plan(Wish())
+
+
+def test_an_attachment_of_before_the_host_was_restarted_is_none(host: Host) -> None:
+    (host.directory / "root.dev").unlink()
+    (host.directory / "root.dev").symlink_to("/dev/mapper/bangerbuild-gone")
+    with pytest.raises(StoreError, match="the root of 'web' is not attached"):
+        host.plan(Wish())
+
+
+def test_what_was_looked_for_is_kept_to_be_compared(host: Host) -> None:
+    paths = host.plan(Wish()).paths
+    assert paths[str(host.directory / "root.dev")]
+    assert paths[str(taps.DEVICES / "tap-web")] is False
+
+
+@pytest.mark.parametrize(("text", "ports"), [("8080:80", (8080, 80)), ("1:65535", (1, 65535))])
+def test_a_forward_is_two_ports(text: str, ports: tuple[int, int]) -> None:
+    assert starting.forward(text) == ports
