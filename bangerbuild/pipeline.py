@@ -6,6 +6,7 @@ Read this first.
 from __future__ import annotations
 
 import dataclasses
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -141,13 +142,16 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
     declared.
 
     Raises:
-        ManifestError: nothing was ever built where its store would be.
+        ManifestError: a manifest that is named is not there, or nothing was ever built in its store.
         UsageError: a target names nothing.
     """
     try:
         found = manifest.load(request.manifests, store=request.store, needs_files=False)
     except ManifestError as err:
-        if err.store is None or not store.read(err.store).records:
+        is_mistyped = request.manifests != (Path(command.DEFAULT_MANIFEST),) and not all(
+            map(os.path.lexists, request.manifests)
+        )
+        if is_mistyped or err.store is None or not store.read(err.store).records:
             raise
         for problem in err.problems:
             warn("; ".join(problem.lines()))
@@ -310,6 +314,7 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         reporter.planned(made)
         host = LocalHost(opened, options.epoch, surveys)
         results = execute.execute(made, opened, host, reporter, options)
+        opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )

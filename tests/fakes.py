@@ -55,6 +55,8 @@ class FakeStep:
     found: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
     obstacle: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
     """What `run` is known to fail at."""
+    is_guests: bool = field(default=False, metadata={"recipe": False}, kw_only=True)
+    """Whether what it makes is a guest's from the moment it is published."""
     error: BangerError | None = field(default=None, metadata={"recipe": False})
     """Raised by `run`, once its outputs are half-made."""
     during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
@@ -120,7 +122,7 @@ class FakeStep:
             )
             for output in self.outputs:
                 artifact = output.format(fingerprint=workspace.fingerprint)
-                workspace.create(artifact).write_text(content + self.text)
+                workspace.create(artifact, guests=self.is_guests).write_text(content + self.text)
         if self.during:
             self.during(workspace)
         if self.error:

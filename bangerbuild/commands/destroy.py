@@ -201,6 +201,7 @@ def _refuse_used(opened: Store, loss: Loss) -> None:
 
 def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
     """A VM that starts on one of the disks meanwhile keeps all of them."""
+    opened.mark(loss.records, destroyed=True)
     opened.forget(loss.records, loss.artifacts)
     directories.remove_empty(opened.path, {item.artifact.rpartition("/")[0] for item in loss.items})
     for target in loss.targets:

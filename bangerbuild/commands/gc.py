@@ -18,6 +18,7 @@ from bangerbuild.errors import BusyError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
 from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES, PLAIN_TABLES
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import load_to_read
 from bangerbuild.planning import plan
@@ -193,7 +194,7 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
     records: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(opened.records.values(), key=lambda record: record.id):
         is_old = record.id != record.step_id
-        if needed.keys() & _image_directories(record):
+        if needed.keys() & _image_directories(record) or _is_guests(opened, record):
             continue
         if (is_old or StepId(record.id).owner not in declared) and not any(
             map(opened.exists, record.artifacts)
@@ -201,6 +202,12 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
             records.setdefault(record.artifacts, []).append(record.id)
     for artifacts, ids in records.items():
         yield Waste(artifacts[0], GONE, artifacts=artifacts, records=tuple(ids))
+
+
+def _is_guests(opened: Store, record: Record) -> bool:
+    """Whether a disk that is gone holds what a guest wrote: its drive may come back."""
+    stamps = (opened.stamps.get(artifact) for artifact in record.artifacts)
+    return not record.facts.get(DESTROYED) and any(stamp.guest for stamp in stamps if stamp)
 
 
 def _left_in_staging(path: Path, lock_seconds: float) -> Iterator[Waste]:

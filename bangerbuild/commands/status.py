@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import BangerError, readable_size
-from bangerbuild.model import StepId, Verb
+from bangerbuild.errors import BangerError, StoreError, readable_size
+from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ STATES = {
     Verb.BLOCKED: "blocked",
 }
 UNDECLARED = "undeclared"
+UNREADABLE = "unreadable"
+"""Who asks may not look at it."""
 UNJUDGED = "unjudged"
 """Of what it is made of, or whether it is declared, nothing is known now."""
 
@@ -105,6 +107,8 @@ def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
         due = patches.get(action.id, action) if action.verb is Verb.KEEP else action
         there = _there(action, store)
         state = STATES[Verb.REPLACE if there and due.verb is Verb.CREATE else due.verb]
+        if not there and any(reason.code is ReasonCode.DISK_GONE for reason in action.reasons):
+            state = STATES[Verb.CREATE]
         if there and plan.unjudged & {action.id, due.id, patches.get(action.id, action).id}:
             state = UNJUDGED
         for artifact in there or action.artifacts:
@@ -115,7 +119,10 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
     """What lies in the store of the step: not always where the next run will put it."""
     record = store.records.get(action.id)
     known = (action.artifacts, record.artifacts if record else ())
-    return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
+    try:
+        return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
+    except StoreError:  # it can't be looked at
+        return ()
 
 
 def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
@@ -137,9 +144,11 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
     base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
+        is_used = may_be_used and in_use.holder(path) is not None
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)
-    is_used = may_be_used and in_use.holder(path) is not None
+    except OSError:
+        return ArtifactStatus(artifact, step_id, UNREADABLE)
     return ArtifactStatus(
         artifact,
         step_id,

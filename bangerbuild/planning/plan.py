@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError, SourceError
+from bangerbuild.errors import BangerError, SourceError, StoreError
 from bangerbuild.model import (
     Action,
     Plan,
@@ -26,6 +26,7 @@ from bangerbuild.model import (
     Verdict,
 )
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.stand_ins import StandIns, unknown
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 UNREAD = "unread"
 """The digest of a source that can't be read, where nothing is to be made of it."""
+UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 NEW = {Verb.CREATE, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
@@ -105,7 +107,28 @@ class Planner:
         self.stand_ins = StandIns(self.store)
 
     def action(self, step: Step) -> Action:
-        """What is to be done about a step."""
+        """What is to be done about a step; one whose artifact can't be looked at is left."""
+        try:
+            return self._looked_at(step)
+        except StoreError as err:
+            if not isinstance(err.__cause__, OSError):
+                raise
+            return self._left(step, err)
+
+    def _left(self, step: Step, err: StoreError) -> Action:
+        wanted = self.wanted(step)
+        record = self.store.record(step.id, wanted.fingerprint)
+        facts = {"message": err.brief, "hint": err.hint or UNREADABLE_HINT}
+        return Action(
+            step=step,
+            verb=Verb.BLOCKED,
+            reasons=(Reason(ReasonCode.WOULD_FAIL, facts),),
+            recipe=record.recipe if record else wanted.recipe,
+            fingerprint=record.fingerprint if record else wanted.fingerprint,
+            artifacts=self.artifacts(step, record, wanted),
+        )
+
+    def _looked_at(self, step: Step) -> Action:
         stand_ins = self.stand_ins.of_step(step, self.actions)
         wanted = self.wanted(step)
         record = self._record(step, wanted)
@@ -284,8 +307,16 @@ class Planner:
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
         if situation.missing and (obstacles := self._obstacles(step, situation.record)):
             return Verdict(Verb.BLOCKED, obstacles)
+        if situation.missing and (gone := self._gone(step)):
+            if step.id not in self.forced:
+                return Verdict(Verb.BLOCKED, (gone,))
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING), Reason(ReasonCode.FORCED)))
         for disk in (self.actions[step_id] for step_id in step.inputs):
-            if disk.verb is Verb.BLOCKED and (disk.id not in self.store.records or _is_unfit(disk, step)):
+            if disk.verb is Verb.BLOCKED and (
+                disk.id not in self.store.records
+                or _is_unfit(disk, step)
+                or (situation.missing and _is_gone(disk))  # the drive is away that its files lie on
+            ):
                 # The disk stays, and nothing is known of it: not even a launch config can name its base.
                 causes = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
                 return Verdict(Verb.BLOCKED, tuple(causes))
@@ -293,6 +324,16 @@ class Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _gone(self, step: Step) -> Reason | None:
+        """That a disk is away which holds what a guest wrote, unless it is to be away."""
+        record = self.store.records.get(step.id)
+        if record is None or step.changes or not step.exclusive or record.facts.get(DESTROYED):
+            return None
+        stamps = ((path, self.store.stamps.get(path)) for path in record.artifacts)
+        away = [path for path, stamp in stamps if stamp and stamp.guest and not self._exists(path)]
+        hint = f"mount what it lies on, or `bangerbuild apply --replace {step.id}` makes a new one"
+        return Reason(ReasonCode.DISK_GONE, {"path": away[0], "hint": hint}) if away else None
 
     def _obstacles(self, step: Step, record: Record | None) -> tuple[Reason, ...]:
         """What lies in the place of an artifact and is none: somebody's own, that stays whatever is asked."""
@@ -415,8 +456,17 @@ class _PlannedDisk:
 
 def _is_unfit(disk: Action, step: Step) -> bool:
     """Whether a disk that stays can't be patched."""
-    unfit = {ReasonCode.BASE_UNKNOWN, ReasonCode.ARTIFACT_MODIFIED}
+    unfit = {
+        ReasonCode.BASE_UNKNOWN,
+        ReasonCode.ARTIFACT_MODIFIED,
+        ReasonCode.DISK_GONE,
+        ReasonCode.WOULD_FAIL,
+    }
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
+
+
+def _is_gone(disk: Action) -> bool:
+    return any(reason.code is ReasonCode.DISK_GONE for reason in disk.reasons)
 
 
 def _written(step: Step) -> dict[str, str]:

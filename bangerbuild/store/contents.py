@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.model.fingerprint import canonical_json, record_from_json
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.store import database as db
 from bangerbuild.store import directories, lost, replacing
 from bangerbuild.store import stamps as stamping
@@ -494,6 +495,28 @@ class Store:
             self._written.pop(step_id, None)
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
+
+    def mark(self, step_ids: Iterable[str], *, destroyed: bool) -> None:
+        """Remember that the artifacts of these steps are to be removed, or that they are not after all.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        marked = []
+        for step_id in step_ids:
+            record = self.records.get(step_id)
+            if record is not None and bool(record.facts.get(DESTROYED)) != destroyed:
+                others = {key: value for key, value in record.facts.items() if key != DESTROYED}
+                facts = {**others, DESTROYED: True} if destroyed else others
+                marked.append(replace(record, facts=facts))
+        if not marked:
+            return
+        try:
+            with self._writer() as database:
+                db.write_records(database, {record.id: db.body_of(record) for record in marked})
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self.records |= {record.id: record for record in marked}
 
     def make_current(self, kept: Iterable[tuple[str, str]]) -> None:
         """Make the records of earlier runs, whose fingerprints are current again, the records of their steps.

@@ -22,6 +22,7 @@ from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.need import need
 from tests.projects import write_small
+from tests.unprivileged import run_unprivileged
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -963,3 +964,21 @@ class TestWithoutAPerfectManifest:
         (error,) = [one["error"] for one in json.loads(done.stdout)["actions"] if one["result"] == "failed"]
         assert error["brief"]
         assert error.keys() == {"brief", "details", "hint"}
+
+
+class TestWhatSomebodyElseOwns:
+    """One disk that may not be looked at is said and left; the others have their plan."""
+
+    def test_status_and_plan_go_on(self, applied: Path) -> None:
+        edit(applied, 'content = "port = 80', 'content = "port = 81')
+        (applied / ROOT).chmod(0)
+        status = run_unprivileged(command("status", "--json"), cwd=applied)
+        states = {one["path"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
+        assert (status.returncode, states[ROOT.removeprefix("build/")]) == (0, "unreadable")
+        assert "current" in states.values()
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        assert plan.returncode == 0, plan.stderr
+        left = {one["id"]: one for one in json.loads(plan.stdout)["actions"] if one["action"] == "blocked"}
+        assert left.keys() == {"vm.web.root.patch"}
+        assert "permission denied" in left["vm.web.root.patch"]["reasons"][0]["message"]
+        assert "Traceback" not in status.stderr + plan.stderr
