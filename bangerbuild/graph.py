@@ -6,6 +6,7 @@ a node, with the step object under `step`.
 
 from __future__ import annotations
 
+import fnmatch
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -110,6 +111,8 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     """
     if found := matches(ids, name):
         return found
+    if is_pattern(name):
+        raise _met_nothing(name)
     if owned := _owners(ids, name):
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{owned[0]}'?")
     alike = _owners(ids, nearest(name, {StepId(step_id).name for step_id in ids}) or "")
@@ -120,8 +123,39 @@ def matching(ids: Collection[str], name: str) -> list[str]:
 
 
 def matches(ids: Collection[str], name: str) -> list[str]:
-    """The ids that a name selects; may be empty."""
+    """The ids that a name selects, or a pattern such as `vm.web-*`; may be empty."""
+    if is_pattern(name):
+        return [step_id for step_id in ids if _named_by(step_id, name)]
     return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name on the command line may stand for several."""
+    return any(mark in name for mark in "*?[")
+
+
+def _named_by(step_id: str, pattern: str) -> StepId | None:
+    """What of an id a pattern names: `vm.web-1` of `vm.web-1.root`."""
+    prefixes = StepId(step_id).prefixes
+    return next((prefix for prefix in prefixes if fnmatch.fnmatchcase(prefix, pattern)), None)
+
+
+def expanded(ids: Iterable[str], name: str) -> list[str]:
+    """What a name stands for: itself; a pattern for all that it names.
+
+    Raises:
+        UsageError: a pattern names nothing.
+    """
+    if not is_pattern(name):
+        return [name]
+    found = dict.fromkeys(named for step_id in ids if (named := _named_by(step_id, name)))
+    if not found:
+        raise _met_nothing(name)
+    return list(found)
+
+
+def _met_nothing(pattern: str) -> UsageError:
+    return UsageError(f"nothing is called like '{pattern}'", hint=_LIST_HINT)
 
 
 def without_table(ids: Collection[str], option: str, name: str) -> UsageError:

@@ -19,8 +19,8 @@ from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
+from bangerbuild.planning import origins, recovering
 from bangerbuild.planning import plan as planner
-from bangerbuild.planning import recovering
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
 from bangerbuild.resolving import lockfile
@@ -313,6 +313,10 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         resolved.write()
         reporter.planned(made)
         host = LocalHost(opened, options.epoch, surveys)
+        made_of = {StepId(action.id).owner for action in made.actions}
+        opened.keep_origins(
+            origins.of(made_of, loaded.manifest.origins, opened)
+        )  # a killed run leaves VMs too
         results = execute.execute(made, opened, host, reporter, options)
         opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
@@ -337,9 +341,25 @@ def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Re
         _refuse_unknown_image(loaded.manifest, upgrade)
     names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.manifest.images)
     asking = Asking(loaded.store, epoch(), loaded.request.offline, progress)
-    resolved = resolve(loaded.manifest, ResolveOptions(whole=True, upgrade=names), asking)
+    others = manifest.images_beside(loaded.manifest.files)
+    choices = ResolveOptions(
+        whole=True, upgrade=names, is_others=lambda name: others is None or name in others
+    )
+    resolved = resolve(loaded.manifest, choices, asking)
     resolved.write()
     return resolved
+
+
+def strangers(loaded: Loaded, opened: Store) -> dict[str, str | None]:
+    """See `origins.strangers`."""
+    return origins.strangers(loaded.request.manifests, loaded.whole, opened)
+
+
+def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
+    """See `origins.undeclared`; who asks for a part is told of that part."""
+    if loaded.request.targets:
+        return ()
+    return origins.undeclared(loaded.request.manifests, loaded.whole, opened)
 
 
 def _refuse_unknown_image(found: Manifest, name: str) -> None:
@@ -371,6 +391,10 @@ def _owners(made: Plan) -> frozenset[str]:
 def _forced(loaded: Loaded) -> frozenset[str]:
     """The ids of the steps that `replace` names."""
     for name in loaded.request.replace:
+        if graph.is_pattern(name):
+            raise UsageError(
+                f"--replace {name} is a pattern", hint="name each of them: it discards what is in it"
+            )
         if "." not in name:  # what is right for --target would discard everything here
             raise graph.without_table(loaded.whole, "--replace", name)
         _refuse_outside(loaded, name)
@@ -397,4 +421,4 @@ def _planned(
     made = planner.make(
         loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
     )
-    return made, surveys
+    return dataclasses.replace(made, undeclared=undeclared(loaded, opened)), surveys

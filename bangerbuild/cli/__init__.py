@@ -227,7 +227,8 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
     if loaded.is_read:
         plan, found = pipeline.look_leniently(loaded, output.warn)
-        examined = statuses.examine(plan, found, whole=not wanted["targets"])
+        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
+        examined = statuses.examine(plan, found, strangers)
     else:
         examined = statuses.recorded(store.read(loaded.store), wanted["targets"])
     if as_json:

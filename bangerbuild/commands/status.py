@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph
@@ -28,6 +30,8 @@ STATES = {
     Verb.BLOCKED: "blocked",
 }
 UNDECLARED = "undeclared"
+DAMAGED = "damaged"
+"""A disk that nobody has open, and whose header or superblock says that it is in no good order."""
 UNREADABLE = "unreadable"
 """Who asks may not look at it."""
 UNJUDGED = "unjudged"
@@ -49,6 +53,8 @@ class ArtifactStatus:
     base: str | None = None
     """The artifact it stands on."""
     in_use: bool = False
+    declared_by: str | None = None
+    """The manifest that declares it, where that is another than was asked about."""
 
     def to_json(self) -> dict[str, Json]:
         """As `status --json` shows it."""
@@ -60,17 +66,23 @@ class ArtifactStatus:
             "allocated_bytes": self.allocated_bytes,
             "base": self.base,
             "in_use": self.in_use,
+            "declared_by": self.declared_by,
         }
 
 
-def examine(plan: Plan, store: Store, *, whole: bool = True) -> tuple[ArtifactStatus, ...]:
-    """The artifacts that the plan speaks of, then those of VMs that no manifest declares.
+def examine(
+    plan: Plan, store: Store, strangers: Mapping[str, str | None] | None = MappingProxyType({})
+) -> tuple[ArtifactStatus, ...]:
+    """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
 
-    `whole` says whether the plan is of all that is declared; else nothing can be said of the others.
+    Args:
+        plan: of what is declared, or of a part of it.
+        store: what is there.
+        strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    return (*declared, *_undeclared(plan, store, shown)) if whole else declared
+    return declared if strangers is None else (*declared, *_undeclared(plan, store, shown, strangers))
 
 
 def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
@@ -107,6 +119,8 @@ def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
         due = patches.get(action.id, action) if action.verb is Verb.KEEP else action
         there = _there(action, store)
         state = STATES[Verb.REPLACE if there and due.verb is Verb.CREATE else due.verb]
+        if there and due.verb is Verb.KEEP and action.is_damaged:
+            state = DAMAGED
         if not there and any(reason.code is ReasonCode.DISK_GONE for reason in action.reasons):
             state = STATES[Verb.CREATE]
         if there and plan.unjudged & {action.id, due.id, patches.get(action.id, action).id}:
@@ -125,7 +139,9 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
         return ()
 
 
-def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
+def _undeclared(
+    plan: Plan, store: Store, shown: Container[str], strangers: Mapping[str, str | None]
+) -> Iterator[ArtifactStatus]:
     """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
     made_by: dict[str, str] = {}
@@ -135,7 +151,11 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():
         if artifact not in shown and store.exists(artifact):
-            yield _status(store, artifact, step_id, UNDECLARED, may_be_used=True)
+            origin = strangers.get(StepId(step_id).owner)
+            by = None if origin is None else os.path.relpath(store.path / origin)
+            state = UNDECLARED if by is None else f"declared by {by}"
+            found = _status(store, artifact, step_id, state, may_be_used=True)
+            yield replace(found, declared_by=by)
 
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:

@@ -215,3 +215,5 @@ class Manifest:
     networks: Mapping[str, SharedNetwork] = field(default_factory=dict)
     absent: tuple[Problem, ...] = ()
     """Files of this host that it names and that are not there, where they need not be."""
+    origins: Mapping[str, Path] = field(default_factory=dict)
+    """By `vm.NAME` and `network.NAME`: the manifest of the command line that declares it, or includes it."""

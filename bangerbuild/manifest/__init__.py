@@ -51,8 +51,10 @@ def load(
         ManifestError: there are problems; it holds all of them, by file and line.
     """
     reader = ManifestReader()
+    roots: dict[Path, Path] = {}
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
+        roots |= dict.fromkeys(reader.documents.keys() - roots, path)
     documents = list(reader.documents.values())
     findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
@@ -75,7 +77,29 @@ def load(
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     absent = _in_order(findings.absent, documents)
     vms_by_name = {vm.name: vm for _, vm in vms}
-    return Manifest(directory, found_images, vms_by_name, files, warnings, shared, absent)
+    origins = {
+        f"{table}.{name}": roots[place].absolute()
+        for place, document in reader.documents.items()
+        for table in ("vm", "network")
+        for name in document.names.get(table, ())
+    }
+    return Manifest(directory, found_images, vms_by_name, files, warnings, shared, absent, origins)
+
+
+def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
+    """The images that other manifests in the directory of these files declare; None: it can't be told."""
+    own = {path.resolve() for path in files}
+    names: set[str] = set()
+    for path in sorted(files[0].parent.glob("*.toml")):
+        if path.resolve() in own:
+            continue
+        reader = ManifestReader()
+        reader.read(path)
+        if not reader.has_read_all:
+            return None
+        images = (document.tree.get("image") for document in reader.documents.values())
+        names.update(name for table in images if isinstance(table, dict) for name in table)
+    return frozenset(names)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

@@ -153,7 +153,7 @@ class Planner:
             verdict = Verdict(Verb.BLOCKED, lacking)
         action = self._decided(step, wanted, situation, verdict, disk.holder)
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
-        if action.verb is Verb.KEEP and step.changes:
+        if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action

@@ -138,6 +138,17 @@ def plan_lines(
         if diffs:
             yield from _diff_lines(action, coloured=coloured)
     yield plan_sum(plan)
+    yield from undeclared_lines(plan)
+
+
+def undeclared_lines(plan: Plan) -> Iterator[str]:
+    """What left the manifests and is still in the store, and what to type."""
+    if names := plan.undeclared:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            f"{_few(names)} {verb} no longer declared, and still in the store: "
+            "`bangerbuild destroy --undeclared` removes what is there"
+        )
 
 
 def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) -> Iterator[str]:
@@ -256,6 +267,7 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "format": 1,
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
+        "undeclared": list(plan.undeclared),
         "summary": _summary(counts, failed),
     }
 

@@ -155,42 +155,44 @@ class DiskPatch(StepKind, ABC):
     @override
     def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool = True) -> Preview:
         """What stops the patch of one disk stops it when it is run; other steps have their plan."""
-        try:
-            with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
-                if not remakes_disk:
-                    disk.check_writable()
-                artifact = self.image_artifact(view)
-                image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
-                start = image if remakes_disk else disk  # where the run starts too
-                now = self.guest_now(self._image_view(view, disk), start)
-                trees = patching.trees(view, self.file_syncs)
-                wanted = self.wanted(now, trees.paths)
-                lines = self._before(disk, view)
-                base = image if "base" in view.facts(self.changes) else None
-                places = _places(wanted, trees)
-                now_there = room(disk, self.place.mount_point, places, lines, base)
-                found = room(image, self.place.mount_point, places, {}, None) if remakes_disk else now_there
-                if found.reasons or not in_full:
-                    return Preview(obstacles=tuple(found.reasons))
-                entries = patching.synced(self, now, trees, _ignore, view.epoch)
-                gone = {*now_there.removed, *(str(one.facts.get("guest")) for one in now_there.reasons)}
-                shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
-                lines = without(lines, gone)
-                changed = differences.differences(
-                    shown, wanted.changes, entries, lines, is_untouched=is_untouched
-                )
-                diffs = tuple(changed)
-                left = self._preview_undeclared(shown, base, lines, wanted, trees.paths)
-                return Preview(diffs + left.diffs, left.reasons)
-        except BangerError as err:
-            return self._uncompared(err, view)
-
-    def _uncompared(self, err: BangerError, view: View) -> Preview:
-        """What stops a preview stops the run too, unless an image is made before that."""
         artifact = self.image_artifact(view)
-        if artifact is not None and not view.path(artifact).is_file():
-            return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
-        return Preview(obstacles=(would_fail(err),))
+        has_image = artifact is not None and view.path(artifact).is_file()
+        if remakes_disk and artifact and has_image and (found := self.obstacles(view, artifact)):
+            return Preview(obstacles=found)
+        if remakes_disk and not in_full:
+            return Preview()
+        try:
+            return self._compared(view, is_untouched=is_untouched, remakes_disk=remakes_disk, in_full=in_full)
+        except BangerError as err:
+            if remakes_disk or (artifact and not has_image):  # the run makes what it needs
+                return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
+            return Preview(obstacles=(would_fail(err),))
+
+    def _compared(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool) -> Preview:
+        with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
+            if not remakes_disk:
+                disk.check_writable()
+            artifact = self.image_artifact(view)
+            image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
+            start = image if remakes_disk else disk  # where the run starts too
+            now = self.guest_now(self._image_view(view, disk), start)
+            trees = patching.trees(view, self.file_syncs)
+            wanted = self.wanted(now, trees.paths)
+            lines = self._before(disk, view)
+            base = image if "base" in view.facts(self.changes) else None
+            found = room(disk, self.place.mount_point, _places(wanted, trees), lines, base)
+            if not remakes_disk and (found.reasons or not in_full):
+                return Preview(obstacles=tuple(found.reasons))
+            entries = patching.synced(self, now, trees, _ignore, view.epoch)
+            gone = {*found.removed, *(str(one.facts.get("guest")) for one in found.reasons)}
+            shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
+            lines = without(lines, gone)
+            changed = differences.differences(
+                shown, wanted.changes, entries, lines, is_untouched=is_untouched
+            )
+            diffs = tuple(changed)
+            left = self._preview_undeclared(shown, base, lines, wanted, trees.paths)
+            return Preview(diffs + left.diffs, left.reasons)
 
     def _preview_undeclared(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -284,3 +285,18 @@ def test_what_moved_since_is_still_made_again_as_it_was_pinned(cli: CommandLine,
     done = cli("verify", "--rebuild", "--target", "image.a", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("made again, it has the same bytes") == 1
+
+
+def test_lock_leaves_what_another_manifest_of_the_directory_put_there(
+    cli: CommandLine, project: Path
+) -> None:
+    text = (project / "vm.toml").read_text()
+    (project / "two.toml").write_text(text.replace("image.b", "image.two"))
+    assert cli("lock", cwd=project).returncode == 0
+    assert cli("lock", "two.toml", cwd=project).returncode == 0
+    entries = tomllib.loads((project / "bangerbuild.lock").read_text())["image"]
+    assert entries.keys() == {"a", "b", "c", "two"}
+    (project / "two.toml").unlink()
+    assert cli("lock", cwd=project).returncode == 0
+    entries = tomllib.loads((project / "bangerbuild.lock").read_text())["image"]
+    assert entries.keys() == {"a", "b", "c"}

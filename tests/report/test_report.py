@@ -288,6 +288,7 @@ def test_the_plan_document_has_these_keys_and_values() -> None:
                 ],
             },
         ],
+        "undeclared": [],
         "summary": {
             "create": 1,
             "fetch": 0,

@@ -11,7 +11,7 @@ import pytest
 from bangerbuild import pipeline
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.model.request import RunOptions
-from tests.disk.ext4_tools import assert_clean, change_superblock, debugfs
+from tests.disk.ext4_tools import assert_clean, change_superblock, debugfs, remove_magic
 from tests.fakes import RecordingReporter
 from tests.projects import DEBIAN, Project, by_id, reasons, write_tar
 from tests.steps.guest_disks import as_guest
@@ -197,7 +197,7 @@ STATES: dict[str, Callable[[Path], None]] = {
     "a loop on the way": lambda disk: guest(disk, lambda one: one.make_symlink("/opt", "opt")),
     "marked with errors": lambda disk: change_superblock(disk, state=2),
     "an unknown feature": lambda disk: change_superblock(disk, feature_ro_compat=1 << 30),
-    "no filesystem": lambda disk: change_superblock(disk, magic=0),
+    "no filesystem": remove_magic,
     "cut": lambda disk: truncate(disk, 4096),
     "empty": lambda disk: truncate(disk, 0),
 }
