@@ -252,7 +252,7 @@ def ssh(
     manifest: tuple[Path, ...],
     store: Path | None,
 ) -> None:
-    """Log in to a running VM as root, or run the COMMAND after -- there.
+    """Log in to a running VM as root, or run a command there.
 
     One word is a line for the guest's shell, several are a program and its arguments. The exit code is the
     command's own, 255 if the VM can't be reached.
@@ -317,7 +317,7 @@ def stop(  # noqa: PLR0913  # one parameter for each option of the command
     manifest: tuple[Path, ...],
     store: Path | None,
 ) -> int:
-    """Stop VMs: power them down, and end those that don't.
+    """Stop VMs: power down, else end them.
 
     Each is asked to power down; if it does not within the timeout, its VMM is sent SIGTERM, then SIGKILL.
     """

@@ -107,7 +107,8 @@ class SshClient:
 
     @classmethod
     def with_new_key(cls, directory: Path) -> SshClient:
-        """A client with a key pair of its own in `directory`."""
+        """A client with a key pair of its own in `directory`, which is made where it is missing."""
+        directory.mkdir(exist_ok=True)
         key = directory / "id_ed25519"
         command = [need("ssh-keygen", "openssh-client"), "-q", "-t", "ed25519", "-N", "", "-f", str(key)]
         subprocess.run(command, check=True)

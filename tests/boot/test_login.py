@@ -146,13 +146,12 @@ Visits = dict[str, Visit]
 @pytest.fixture(scope="module")
 def client(scratch: Path) -> SshClient:
     """Who logs in."""
-    return SshClient.with_new_key(scratch)
+    return SshClient.with_new_key(scratch / "client")
 
 
 @pytest.fixture(scope="module")
 def dev(scratch: Path) -> SshClient:
     """Another person, whom the image knows as its user dev."""
-    (scratch / "dev").mkdir()
     return SshClient.with_new_key(scratch / "dev")
 
 

@@ -208,7 +208,7 @@ class Visits:
 @pytest.fixture(scope="module")
 def client(scratch: Path) -> SshClient:
     """Who logs in."""
-    return SshClient.with_new_key(scratch)
+    return SshClient.with_new_key(scratch / "network-managers-client")
 
 
 @pytest.fixture(scope="module")

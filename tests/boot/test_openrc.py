@@ -83,7 +83,7 @@ def cards(port: int) -> tuple[str, ...]:
 @pytest.fixture(scope="module")
 def report(scratch: Path, account: Account) -> dict[str, str]:
     """What the guest said of itself in its first boot; it has powered off since."""
-    client = SshClient.with_new_key(scratch)
+    client = SshClient.with_new_key(scratch / "openrc-client")
     directory = scratch / "openrc"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))

@@ -276,7 +276,6 @@ def visited(scratch: Path, account: Account) -> Visited:
     directory = scratch / "overlay-debian"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(DEBIAN))
-    (directory / "key").mkdir()
     client = SshClient.with_new_key(directory / "key")
     (directory / "id_ed25519.pub").write_text(client.public_key)
     copy_with(BOOTABLE, directory / "bookworm.tar", "/etc/machine-id", "0123456789abcdef0123456789abcdef\n")

@@ -134,7 +134,7 @@ def _contexts(contexts: Path, kind: str, names: list[str]) -> list[str]:
 @pytest.fixture(scope="module")
 def report(scratch: Path, account: Account) -> dict[str, str]:
     """What the guest said of itself; it has powered off since."""
-    client = SshClient.with_new_key(scratch)
+    client = SshClient.with_new_key(scratch / "selinux-client")
     directory = scratch / "selinux"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))

@@ -117,8 +117,28 @@ class JoinedTree(Filesystem):
         self.joined.hide(directory, found.name)
 
     @override
+    def make_directory(
+        self,
+        path: str,
+        *,
+        mode: int = 0o755,
+        uid: int = 0,
+        gid: int = 0,
+        mtime_ns: int | None = None,
+        xattrs: Mapping[str, bytes] | None = None,
+    ) -> None:
+        """For one that exists, nothing above it is copied up either."""
+        there = self.stat(path, follow=False)
+        if there is None or there.type is not EntryType.DIRECTORY:
+            super().make_directory(path, mode=mode, uid=uid, gid=gid, mtime_ns=mtime_ns, xattrs=xattrs)
+
+    @override
     def link(self, path: str, /, existing: str) -> None:
+        """What has both names below is not copied up for it."""
         source = self.stat(existing, follow=False)
+        there = self.stat(path, follow=False)
+        if source is not None and there is not None and source.ino == there.ino:
+            return
         if source is not None and source.type is not EntryType.DIRECTORY:
             self._copy_up(existing, follow=False)
         super().link(path, existing)

@@ -5,7 +5,7 @@ from io import BytesIO
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from bangerbuild.disk.blocks import RawFile
@@ -89,6 +89,12 @@ edits = st.lists(st.builds(Edit, st.sampled_from(KINDS), paths, st.integers(0, 9
 
 @settings(SHARED_FIXTURES, max_examples=40)
 @given(below=edits, first=edits, then=edits)
+@example(below=[Edit("directory", "/b/b")], first=[], then=[Edit("directory", "/b/b")])
+@example(
+    below=[Edit("write", "/a/a"), Edit("link", "/b/b", other="/a/a")],
+    first=[],
+    then=[Edit("link", "/b/b", other="/a/a")],
+)
 def test_edits_leave_in_the_upper_tree_what_the_kernel_leaves(  # noqa: PLR0917  # what is made, and the edits
     empty: Path,
     empty_upper: Path,
