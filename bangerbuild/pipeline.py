@@ -154,7 +154,7 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
         if is_mistyped or err.store is None or not store.read(err.store).records:
             raise
         for problem in err.problems:
-            warn("; ".join(problem.lines()))
+            warn("; ".join(line.strip() for line in problem.lines()))
         warn(f"nothing can be said of what is declared: only what lies in '{err.store}' counts")
         nothing = graph.build(())
         return Loaded(request, Manifest(err.store, {}, {}), nothing, nothing, Basis(), is_read=False)

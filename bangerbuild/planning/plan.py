@@ -118,7 +118,8 @@ class Planner:
     def _left(self, step: Step, err: StoreError) -> Action:
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
-        facts = {"message": err.brief, "hint": err.hint or UNREADABLE_HINT}
+        hint = None if _is_denied(err) else err.hint
+        facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -463,6 +464,10 @@ def _is_unfit(disk: Action, step: Step) -> bool:
         ReasonCode.WOULD_FAIL,
     }
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
+
+
+def _is_denied(err: StoreError) -> bool:
+    return isinstance(err.__cause__, PermissionError)
 
 
 def _is_gone(disk: Action) -> bool:

@@ -378,7 +378,7 @@ def test_a_disk_with_errors_is_kept_as_long_as_nothing_is_to_be_done_to_it(debia
     debian.build()
     path = vm_disk(debian, "work").path
     change_superblock(path, state=2)
-    assert action(debian) == ("keep", [])
+    assert action(debian) == ("keep", ["artifact-modified"])
     debian.write(sized("128MiB"))
     found = debian.plan()[ID]
     assert (found.verb, found.reasons[-1].facts["hint"]) == (Verb.BLOCKED, f"e2fsck -f '{path}'")
