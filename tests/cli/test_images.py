@@ -76,7 +76,7 @@ def test_a_disk_image_is_imported_and_one_of_its_partitions_may_be_named(
     done = cli("image", "import", "cloud.img", "one", "-q", cwd=directory)
     assert (done.returncode, done.stdout) == (1, "")
     assert "'cloud.img' has more than one root filesystem: partitions 1 and 2" in done.stderr
-    assert "hint: name one with `partition = " in done.stderr
+    assert "name one with `partition = " in done.stderr
     assert imported(cli, directory, "cloud.img", "one", "--partition", "2").exists("/etc/passwd")
     shown = cli("image", "show", "one", cwd=directory).stdout
     assert "number=2" in shown
@@ -170,7 +170,7 @@ def test_a_manifest_that_can_not_be_read_is_not_taken_for_none(
     if not named:
         (directory / "vm.toml").symlink_to("gone.toml")
     done = cli("gc", *named, cwd=directory)
-    assert (done.returncode, path.exists()) == (3, True)
+    assert (done.returncode, path.exists()) == (0, True)
     assert "can't read the manifest" in done.stderr
 
 
