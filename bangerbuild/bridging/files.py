@@ -10,7 +10,7 @@ from bangerbuild.launch.files import LaunchFile
 if TYPE_CHECKING:
     from bangerbuild.bridging.bridge import Bridge
 
-SCRIPTS = ("up.sh", "down.sh")
+SCRIPTS = (scripts.UP, scripts.DOWN_NAME)
 
 
 def names(bridge: Bridge) -> tuple[str, ...]:

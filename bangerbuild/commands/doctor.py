@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild.bridging import scripts
 from bangerbuild.disk import libext2fs
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import BangerError, ToolError, readable_size
@@ -55,10 +56,11 @@ def _findings() -> Iterator[Finding]:
 
 
 def _of_kinds() -> Iterable[Program]:
-    """The programs that kinds of sources and disk formats need, each once."""
+    """The programs that kinds of sources, disk formats and networks need, each once."""
     sources = (kind.programs for kind in (*FILESYSTEMS.values(), *BOOT_FILES.values()))
     disks = (one.programs for one in FORMATS.values())
-    return {program.name: program for program in chain(*sources, *disks)}.values()
+    networks = scripts.PROGRAMS
+    return {program.name: program for program in chain(*sources, *disks, networks)}.values()
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:
