@@ -55,6 +55,10 @@ class WithCommand(click.Command):
         ctx.meta[REST] = tuple(rest)
         return super().parse_args(ctx, own)
 
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """With the guest's words, which are no argument of ours."""
+        return [*super().collect_usage_pieces(ctx), "[--]", "[COMMAND]..."]
+
     def _divided(self, args: list[str]) -> tuple[list[str], list[str]]:
         options = (one for one in self.params if isinstance(one, click.Option) and not one.is_flag)
         valued = {name for option in options for name in option.opts}
@@ -103,6 +107,9 @@ def _forwards(
         except ValueError as err:
             message = f"'{value}' is not HOSTPORT:GUESTPORT, such as 8080:80: {err}"
             raise click.BadParameter(message, param=option) from err
+    ports = [host for host, _ in found]
+    if twice := [port for port in ports if ports.count(port) > 1]:
+        raise click.BadParameter(f"port {twice[0]} of this host is named twice", param=option)
     return tuple(found)
 
 
@@ -267,7 +274,7 @@ def _background(spawned: Spawned, wait_seconds: float | None, *, quiet: bool) ->
 
 
 @click.command(cls=WithCommand, options_metavar="[OPTIONS]")
-@click.argument("vm", callback=_vm, metavar="VM [--] [COMMAND]...")
+@click.argument("vm", callback=_vm)
 @_place
 @click.option("-i", "--identity", type=click.Path(path_type=Path), metavar="FILE", help="The private key.")
 @click.pass_context

@@ -239,7 +239,10 @@ def _tap_hint(tap: str | None, up: Path | None) -> str:
     if not tap:
         return "--net user"
     by_hand = f"sudo ip tuntap add {tap} mode tap user $USER; sudo ip link set {tap} up"
-    return f"sudo {shlex.quote(str(up))}" if up else by_hand
+    if up is None:
+        return by_hand
+    made = "" if up.exists() else f"bangerbuild apply --target network.{up.parent.name}, then "
+    return f"{made}sudo {shlex.quote(str(up))}"
 
 
 def _forwards(wish: Wish, network: NetworkKind) -> tuple[tuple[str, int], ...]:

@@ -512,10 +512,16 @@ def test_what_follows_the_vm_and_our_options_is_the_guests(
     assert done.stdout.splitlines()[-2:] == ["127.0.0.1", line], done.stderr
 
 
+def test_a_port_that_is_named_twice_is_refused_before_anything_is_built(project: Project) -> None:
+    done = project.run("boot", "web", "-d", "--forward", "18080:80", "--forward", "18080:81")
+    assert done.returncode == 3
+    assert "invalid value for '--forward': port 18080 of this host is named twice" in done.stderr
+
+
 def test_an_unknown_option_before_the_command_is_ours_and_refused(project: Project) -> None:
     done = project.run("ssh", "web", "-x", "ls")
     assert done.returncode == 3
-    assert "No such option: -x" in done.stderr
+    assert "no such option '-x'" in done.stderr
 
 
 def test_a_key_that_is_not_there_is_refused(project: Project) -> None:
@@ -526,10 +532,13 @@ def test_a_key_that_is_not_there_is_refused(project: Project) -> None:
 def test_a_missing_tap_of_a_networks_bridge_is_made_by_its_script(tmp_path: Path) -> None:
     shared = f'[network.lan]\nsubnet = "172.16.0.0/24"\nbridge = "br-x"\n{MANIFEST}network.name = "lan"\n'
     project = Project.make(tmp_path, shared + 'network.address = "172.16.0.11/24"\n')
-    done = project.run("boot", "db", "-d", "--net", "tap")
-    assert done.returncode == 1
-    assert f"hint: sudo {project.directory / 'build' / 'net' / 'lan' / 'up.sh'}\n" in done.stderr
-    assert (project.directory / "build" / "net" / "lan" / "up.sh").exists()
+    script = project.directory / "build" / "net" / "lan" / "up.sh"
+    for first in ("bangerbuild apply --target network.lan, then ", ""):
+        done = project.run("boot", "db", "-d", "--net", "tap")
+        assert done.returncode == 1
+        assert f"hint: {first}sudo {script}\n" in done.stderr
+        assert project.run("apply", "-q", "--target", "network.lan").returncode == 0
+        assert script.exists()
 
 
 # Disks

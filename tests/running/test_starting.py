@@ -139,7 +139,10 @@ def test_a_vm_without_a_tap_device_has_the_user_network(host: Host) -> None:
     ("up", "hint"),
     [
         (None, "sudo ip tuntap add tap-web mode tap user $USER; sudo ip link set tap-web up"),
-        ("a store/net/lan/up.sh", "sudo 'a store/net/lan/up.sh'"),
+        (
+            "a store/net/lan/up.sh",
+            "bangerbuild apply --target network.lan, then sudo 'a store/net/lan/up.sh'",
+        ),
     ],
 )
 def test_a_missing_tap_device_is_told_with_what_makes_it(host: Host, up: str | None, hint: str) -> None:
