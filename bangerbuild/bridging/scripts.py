@@ -9,7 +9,6 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bangerbuild.host.process import Program
 from bangerbuild.launch import shell
 from bangerbuild.launch.attach import BEGINNING, ROOT
 
@@ -17,15 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from bangerbuild.bridging.bridge import Bridge
-
-UP = "up.sh"
-DOWN_NAME = "down.sh"
-PROGRAMS = (
-    Program("ip", "sets up the bridges of networks, in up.sh"),
-    Program("nft", "lets networks with nat = true out, in up.sh"),
-    Program("flock", "keeps two runs of up.sh apart"),
-)
-"""What the scripts run, for `doctor`."""
 
 UP_COMMENT = """\
 Sets up the network {network} on this host: the bridge {device} with the address {address}, and

@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph, pipeline, store
-from bangerbuild.bridging import scripts
 from bangerbuild.commands import machines
 from bangerbuild.commands.browse import opened_disk
 from bangerbuild.errors import BangerError, BusyError, StoreError, ToolError
 from bangerbuild.model import StepId, Verb, View
-from bangerbuild.model.artifacts import ArtifactPath, directory_of
+from bangerbuild.model.artifacts import directory_of
 from bangerbuild.running import console, readiness, run_directory, spawning, starting
 from bangerbuild.running.run_directory import CONSOLE_LOG, NAME, VMM_LOG, RunDirectory, UnusableError
 from bangerbuild.running.stopping import TERM_SECONDS, until
+from bangerbuild.steps.bridge import up_script
 from bangerbuild.steps.launch import Launch
 from bangerbuild.store.faults import store_error
 
@@ -106,7 +106,7 @@ def _up(loaded: Loaded, vm: str) -> Path | None:
     network = loaded.manifest.networks.get(loaded.manifest.vms[vm].network.name or "")
     if network is None or network.bridge is None:
         return None
-    return loaded.store / ArtifactPath.network(network.name, scripts.UP)
+    return loaded.store / up_script(network.name)
 
 
 def _refuse_running(vm: str, directory: Path) -> None:

@@ -11,7 +11,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild.bridging import scripts
 from bangerbuild.disk import libext2fs
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import BangerError, ToolError, readable_size
@@ -24,6 +23,14 @@ from bangerbuild.sources import BOOT_FILES, FILESYSTEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+
+OF_NETWORKS = (
+    Program("ip", "sets up the bridges of networks, in up.sh"),
+    Program("nft", "lets networks with nat = true out, in up.sh"),
+    Program("flock", "keeps two runs of up.sh apart"),
+)
+"""What a network's scripts run."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,7 @@ def _of_kinds() -> Iterable[Program]:
     """The programs that kinds of sources, disk formats and networks need, each once."""
     sources = (kind.programs for kind in (*FILESYSTEMS.values(), *BOOT_FILES.values()))
     disks = (one.programs for one in FORMATS.values())
-    networks = scripts.PROGRAMS
-    return {program.name: program for program in chain(*sources, *disks, networks)}.values()
+    return {program.name: program for program in chain(*sources, *disks, OF_NETWORKS)}.values()
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:
