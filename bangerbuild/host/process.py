@@ -46,6 +46,8 @@ PACKAGES = {
     "partx": "util-linux",
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
+    "ip": "iproute2",
+    "nft": "nftables",
 }
 """Debian's names of packages that are not called as their programs."""
 
