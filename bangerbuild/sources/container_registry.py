@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import CacheError, OfflineError, SourceError, readable_size
-from bangerbuild.formats.oci import skopeo
+from bangerbuild.formats.oci import mediatypes, skopeo
 from bangerbuild.formats.oci.config import platform_of
 from bangerbuild.formats.oci.digests import SHA256, pin_digest
 from bangerbuild.formats.oci.documents import parse_document
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from bangerbuild.host.process import Command
     from bangerbuild.sources.source import FetchContext
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DEFAULT_MOST_BYTES = 64 << 30
 LEAST_SECONDS, LEAST_BYTES_PER_SECOND = 600, 32 << 10
 """A registry that sends less is broken off."""
@@ -120,7 +119,7 @@ class _Bringing:
             self._copy(missing)
         config = document.table("config").descriptor()
         self._document(pin_digest(config.digest, str(self._reference)), skopeo.inspect_configuration)
-        kind = document.text("mediaType", OCI_MANIFEST)
+        kind = document.text("mediaType", mediatypes.OCI_MANIFEST)
         _write_index(
             self._directory, {"mediaType": kind, "digest": SHA256 + self._pin.digest, "size": len(manifest)}
         )
