@@ -7,10 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bangerbuild.sources.cpio import CpioSource
 from bangerbuild.sources.ext4 import Ext4Source
+from bangerbuild.sources.squashfs import SquashfsSource
 from bangerbuild.sources.tar import TarSource
 
 if TYPE_CHECKING:
     from bangerbuild.sources.files import FileKind
 
-FILE_KINDS: dict[str, type[FileKind]] = {"tar": TarSource, "ext4": Ext4Source}
+FILE_KINDS: dict[str, type[FileKind]] = {
+    "tar": TarSource,
+    "ext4": Ext4Source,
+    "cpio": CpioSource,
+    "squashfs": SquashfsSource,
+}
