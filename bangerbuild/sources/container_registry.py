@@ -90,7 +90,7 @@ def layout(
         OfflineError: something of it is not in the cache.
         CacheError: the cache can't be read or written.
     """
-    with _directory(cache) as directory:
+    with layout_directory(cache) as directory:
         bringing = _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory)
         bringing.most_bytes = most_bytes or DEFAULT_MOST_BYTES
         bringing.bring()
@@ -176,7 +176,7 @@ class _Bringing:
 
 
 @contextmanager
-def _directory(cache: Cache) -> Iterator[Path]:
+def layout_directory(cache: Cache) -> Iterator[Path]:
     """A new layout whose blobs are the cache's; on its filesystem, as skopeo renames blobs into place."""
     layouts = cache.path / LAYOUTS
     try:

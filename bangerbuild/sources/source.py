@@ -334,7 +334,12 @@ def _kept(word: str) -> str:
 
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:
     """The lock file's entry for what a source asks for, and what it turned out to be."""
-    known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
+    known = {
+        "sha256": pin.digest,
+        "platform": pin.platform,
+        "versions": pin.versions,
+        "digests": list(pin.digests) or None,
+    }
     return {**kept_words(words), **{key: value for key, value in known.items() if value is not None}}
 
 
