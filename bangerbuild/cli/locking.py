@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import LockWords
 
 
+_MANIFESTS_MARK = re.compile("[./]")
+"""What a path may hold, and a name may not: `--upgrade vm.toml` upgrades all images of that manifest."""
 DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
@@ -41,6 +44,8 @@ def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> N
     from bangerbuild import pipeline
     from bangerbuild.report.reporters import Plain
 
+    if upgrade and _MANIFESTS_MARK.search(upgrade):  # no image is called so
+        manifest, upgrade = (Path(upgrade), *manifest), ""
     loaded = options.loaded(manifest, offline=offline)
     found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):

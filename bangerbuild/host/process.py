@@ -51,6 +51,8 @@ PACKAGES = {
     "blockdev": "util-linux",
     "flock": "util-linux",
     "sqfs2tar": "squashfs-tools-ng",
+    "ip": "iproute2",
+    "nft": "nftables",
 }
 """Debian's names of packages that are not called as their programs."""
 

@@ -37,21 +37,26 @@ DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
 
 
-def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None) -> Manifest:
+def load(
+    paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None, needs_files: bool = True
+) -> Manifest:
     """Loads one manifest of one or several files.
 
     Args:
         paths: the files, which act as one that includes them; the first may have `[store]`.
         store: the store's directory, instead of the manifest's.
+        needs_files: whether files of this host that it names have to be there.
 
     Raises:
         ManifestError: there are problems; it holds all of them, by file and line.
     """
     reader = ManifestReader()
+    roots: dict[Path, Path] = {}
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
+        roots |= dict.fromkeys(reader.documents.keys() - roots, path)
     documents = list(reader.documents.values())
-    findings = Findings(reader.problems)
+    findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
     found_images = _images(documents, findings)
     shared = networks(documents, findings)
@@ -66,10 +71,35 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
-        raise ManifestError(_in_order(findings.problems, documents))
+        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
+        raise ManifestError(_in_order(findings.problems, documents), beside)
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, shared)
+    absent = _in_order(findings.absent, documents)
+    vms_by_name = {vm.name: vm for _, vm in vms}
+    origins = {
+        f"{table}.{name}": roots[place].absolute()
+        for place, document in reader.documents.items()
+        for table in ("vm", "network")
+        for name in document.names.get(table, ())
+    }
+    return Manifest(directory, found_images, vms_by_name, files, warnings, shared, absent, origins)
+
+
+def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
+    """The images that other manifests in the directory of these files declare; None: it can't be told."""
+    own = {path.resolve() for path in files}
+    names: set[str] = set()
+    for path in sorted(files[0].parent.glob("*.toml")):
+        if path.resolve() in own:
+            continue
+        reader = ManifestReader()
+        reader.read(path)
+        if not reader.has_read_all:
+            return None
+        images = (document.tree.get("image") for document in reader.documents.values())
+        names.update(name for table in images if isinstance(table, dict) for name in table)
+    return frozenset(names)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.manifest.files import Location, ManifestFile
-from bangerbuild.manifest.problems import near, nearest, quoted
+from bangerbuild.manifest.problems import quoted
+from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,7 +9,7 @@ from bangerbuild.manifest.boot import boot_source, check_boot
 from bangerbuild.manifest.entries import level
 from bangerbuild.manifest.files import Location, ManifestFile, Table
 from bangerbuild.manifest.filesystem import filesystem
-from bangerbuild.manifest.problems import near
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
