@@ -111,7 +111,7 @@ class Project:
     def build(self, *replace: str) -> None:
         """Build, and nothing may fail."""
         errors = [result.error.brief for result in self.apply(*replace).values() if result.error]
-        assert errors == []
+        assert errors == [], errors
 
     def error(self, step_id: str) -> BangerError:
         """Build; the error of the step that has to fail."""

@@ -69,6 +69,8 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     shutil.copytree(EXAMPLES / relative.parent, directory)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for script, target, programs in SCRIPTS:
+        if (directory / "Dockerfile").exists():
+            need("buildah")
         if (directory / script).exists():
             for program, package in programs.items():
                 need(program, package)
@@ -115,6 +117,7 @@ def test_there_are_examples() -> None:
         "container",
         "debian-web",
         "demo",
+        "dockerfile",
         "overlay",
         "network",
         "packages",

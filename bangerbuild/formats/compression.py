@@ -53,28 +53,52 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
 
     Reading raises CompressionError where the stream is cut short or damaged.
     """
-    return io.BufferedReader(_Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
+    return io.BufferedReader(Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
 
 
-class _ByteStream(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
+def zstd_frame_bytes(file: BinaryIO) -> int:
+    """The size of the frame at the start of `file`, told by the sizes of its blocks.
+
+    Raises:
+        CompressionError: the file ends before the frame does, or the frame is damaged.
+    """
+    try:
+        head = file.read(_ZSTD_HEADER_BYTES_MAX)
+        if head.startswith(_ZSTD_MAGIC):
+            end = _end_of_frame(file, 0, head)
+        else:
+            end = 8 + int.from_bytes(head[4:8], "little")
+    except (EOFError, zstandard.ZstdError):
+        end = -1
+    if not 0 < end <= file.seek(0, os.SEEK_END):
+        raise CompressionError("is a zstd stream cut short", cut=True)
+    return end
 
 
-class _Decompressed(io.RawIOBase):
+class ByteStream(Protocol):
+    """A source of decompressed bytes."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end; EOFError where the stream is cut short."""
+
+
+class Decompressed(io.RawIOBase):
     """Translates the libraries' errors.
 
     Reads in single steps, so that all data before a damage is returned.
     """
 
-    def __init__(self, source: _ByteStream, compression: str) -> None:
+    def __init__(self, source: ByteStream, compression: str) -> None:
         super().__init__()
         self._source = source
         self._compression = compression
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer as far as one step does; 0 at the end."""
         view = memoryview(buffer)
         try:
             data = self._source.read1(len(view))
@@ -179,15 +203,20 @@ class _XzFile:
         return piece
 
     def _next(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+        return xz_decompressor()
 
 
-def _open_gzip(file: BinaryIO) -> _ByteStream:
+def xz_decompressor() -> lzma.LZMADecompressor:
+    """One stream's, with the memory limit that is set here."""
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
+def _open_gzip(file: BinaryIO) -> ByteStream:
     return gzip.GzipFile(fileobj=file)
 
 
 _MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
-_OPENERS: dict[str, Callable[[BinaryIO], _ByteStream]] = {
+_OPENERS: dict[str, Callable[[BinaryIO], ByteStream]] = {
     "gzip": _open_gzip,
     "bzip2": bz2.BZ2File,
     "xz": _XzFile,

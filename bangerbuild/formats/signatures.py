@@ -15,6 +15,9 @@ HEAD_BYTES = 68 << 10
 
 _AS_EXT4 = "name it with `ext4 = …` in a manifest"
 _AS_TAR = "name it with `tar = …` in a manifest"
+_AS_CPIO = "name it with `cpio = …` in a manifest"
+_AS_SQUASHFS = "name it with `squashfs = …` in a manifest"
+_REPACK_CPIO = "pack it again, as `cpio --create --format=newc` does"
 _UNPACK = "unpack it and give the directory (`directory = …` in a manifest), or turn it into a tarball"
 _AS_DISK = "name it with `disk_image = …` in a manifest"
 _OPEN = "open it with `cryptsetup open`, mount what is inside and give the mount point (`directory = …`)"
@@ -68,7 +71,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (0, b"LUKS\xba\xbe", "a LUKS volume", _OPEN),
         (536, b"LVM2 001", "an LVM physical volume", _ACTIVATE),
         (4096, b"\xfc\x4e\x2b\xa9", "a RAID member", _ACTIVATE),
-        (0, b"hsqs", "a squashfs image", _UNPACK),
+        (0, b"hsqs", "a squashfs image", _AS_SQUASHFS),
         (0, b"XFSB", "an XFS filesystem", _COPY),
         (0x10040, b"_BHRfS_M", "a btrfs filesystem", _COPY),
         (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem", _COPY),
@@ -84,7 +87,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (0, b"SnAp", "a dm-snapshot store", _STORE),
         (0, b"PK\x03\x04", "a zip archive", _UNPACK),
         (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-        (0, b"07070", "a cpio archive", _UNPACK),
+        (0, b"070707", "a cpio archive of the old form 'odc'", _REPACK_CPIO),
+        (0, b"07070", "a cpio archive", _AS_CPIO),
         (0, b"!<arch>\n", "an ar archive, such as a Debian package", _UNPACK),
         (0, b"\x1f\x8b", "a gzip stream", _COMPRESSED),
         (0, b"BZh", "a bzip2 stream", _COMPRESSED),
@@ -95,6 +99,8 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (0, b"\x5d\0\0", "an lzma stream", _DECOMPRESS),
         (0, b"\x1f\x9d", "a stream of compress", _DECOMPRESS),
         (0, b"\x7fELF", "an ELF program", _PROGRAM),
+        (0, b"\xc7\x71", "a cpio archive of the old binary form", _REPACK_CPIO),
+        (0, b"\x71\xc7", "a cpio archive of the old binary form", _REPACK_CPIO),
         (510, b"\x55\xaa", "a disk image with partitions", _AS_DISK),
     )
 )

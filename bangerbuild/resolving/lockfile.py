@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 FILE_NAME = "bangerbuild.lock"
 VERSION = 1
 HEAD = "# What the manifest's sources stand for. Made by bangerbuild; keep it in git.\n"
-PIN_KEYS = ("sha256", "platform", "versions")
+PIN_KEYS = ("sha256", "platform", "versions", "digests")
+_SINGLE_KEYS = PIN_KEYS[:3]
 _PLACE = re.compile(r"image\.[a-z0-9][a-z0-9_-]{0,62}\.(?:rootfs|work_seed|kernel|initrd)")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
@@ -58,8 +59,8 @@ class LockEntry:
     @property
     def pin(self) -> Pin:
         """What it stood for."""
-        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS)
-        return Pin(digest, platform or None, versions or None)
+        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS[:3])
+        return Pin(digest, platform or None, versions or None, tuple(self.words.get("digests", ())))
 
     def answers(self, asked: LockWords) -> bool:
         """Whether it is about what is asked for, and nothing else.
@@ -225,12 +226,15 @@ def _checked_table(value: Any, place: str, path: Path) -> dict[str, Any]:  # noq
 
 def _check_words(place: str, words: dict[str, Any], path: Path) -> None:
     for key, value in words.items():
-        items = value if isinstance(value, list) and key not in PIN_KEYS else [value]
+        items = value if isinstance(value, list) and key not in _SINGLE_KEYS else [value]
         if not all(isinstance(item, str) for item in items):
             raise _unusable(path, f"'{place}.{key}' is no text")
     for key in ("sha256", "versions"):
         if key in words and not _DIGEST.fullmatch(words[key]):
             raise _unusable(path, f"'{place}.{key}' is no SHA-256 digest")
+    digests = words.get("digests", [])
+    if not isinstance(digests, list) or not all(map(_DIGEST.fullmatch, digests)):
+        raise _unusable(path, f"'{place}.digests' is no list of SHA-256 digests")
     if "sha256" not in words:
         raise _unusable(path, f"'{place}' has no sha256")
 

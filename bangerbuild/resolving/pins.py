@@ -110,13 +110,6 @@ class _Settling:
         if known is not None or self.options.whole:
             self._compare(place, words, known, source.ask(self.context, None))
 
-    def look_at_tag(self, place: str, source: DeclaredSource, words: LockWords) -> None:
-        """The same of what a tag on the host stands for, which is its pin in any case."""
-        known = self._own(place, words)
-        pin = self.pins[place] = source.ask(self.context, known.pin if known else None)
-        if known is not None or self.options.whole:
-            self._compare(place, words, known, pin)
-
     def look_elsewhere(self, place: str, source: DeclaredSource, words: LockWords) -> None:
         """What lies elsewhere is what the manifest says, else the lock file, else what was built."""
         if source.own_pin is not None:
@@ -185,7 +178,6 @@ class _Settling:
 
 _LOOKS: Mapping[Resolution, Callable[[_Settling, str, DeclaredSource, LockWords], None]] = {
     Resolution.READ: _Settling.look_at_content,
-    Resolution.ASKED: _Settling.look_at_tag,
     Resolution.LOCKED: _Settling.look_elsewhere,
 }
 

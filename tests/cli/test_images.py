@@ -197,7 +197,7 @@ def test_the_store_is_the_manifests_where_there_is_one(cli: CommandLine, directo
         (("root.tar", "one", "--size", "much"), "image.one.rootfs.size: size is 'much'"),
         (("root.tar", "one", "--size", "0"), "image.one.rootfs.size: "),
         (("root.tar", "one", "--size", "9" * 5000), "image.one.rootfs.size: size is"),
-        (("root.tar", "one", "--platform", "linux/amd64"), "'platform' goes with 'oci' only"),
+        (("root.tar", "one", "--platform", "linux/amd64"), "'platform' goes with 'oci' or 'dockerfile' only"),
         (("oci:layout:v9", "one"), "'oci:layout:v9' has no image with the tag 'v9'"),
         (("docker://Up", "one"), "names no image"),
     ],

@@ -52,7 +52,7 @@ def test_where_the_schema_found_fault_nothing_is_said_twice() -> None:
     ("key", "value", "takers"),
     [
         ("owner", '"keep"', "'directory'"),
-        ("entrypoint", '"/init"', "'oci'"),
+        ("entrypoint", '"/init"', "'oci' or 'dockerfile'"),
         ("sha256", f'"{"ab" * 32}"', "'url'"),
     ],
 )

@@ -92,7 +92,7 @@ def test_an_ext4_is_told_by_its_superblock(path: Path, disk: Path, compression: 
         (0, b"LUKS\xba\xbe", "a LUKS volume"),
         (0x8001, b"CD001", "a CD image"),
         (510, b"\x55\xaa", "a disk image with partitions"),
-        (0, b"hsqs", "a squashfs"),
+        (0, b"XFSB", "an XFS"),
         (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
         (0, b"PK\3\4", "a zip archive"),
         (0, b"!<arch>\ndebian-binary", "an ar archive"),
