@@ -80,6 +80,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     locked: bool = False,
     offline: bool = False,
     upgrade: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[str | Path] = (),
 ) -> Loaded:
     """Load manifests, which act as one, and say which part of them is meant.
 
@@ -91,6 +93,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
         locked: refuse what the lock file would have to be changed for.
         offline: never use the network.
         upgrade: names of images whose sources are asked again what they stand for.
+        variables: values of variables, instead of those in `[vars]`.
+        variable_files: TOML files of such values; `variables` wins over them.
 
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
@@ -101,6 +105,7 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     check_type(store, (str, Path, NoneType), "a path for store")
     check_type(locked, bool, "True or False for locked")
     check_type(offline, bool, "True or False for offline")
+    check_type(variables, (dict, NoneType), "a dict of names and values for variables")
     return load_request(
         Request(
             tuple(Path(path) for path in given) or (Path(command.DEFAULT_MANIFEST),),
@@ -110,6 +115,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
             offline,
             locked,
             listed(upgrade, "upgrade", str, "a name"),
+            tuple((variables or {}).items()),
+            tuple(map(Path, listed(variable_files, "variable_files", (str, Path), "a path"))),
         )
     )
 
@@ -118,7 +125,8 @@ def load_request(request: Request, warn: Callable[[str], None] = _unheard) -> Lo
     """The same of a request as a value; `warn` is told what is odd about the manifests."""
     basis = Basis()
     with basis.recording():
-        found = manifest.load(request.manifests, store=request.store)
+        settings = manifest.Settings(request.variables, request.variable_files)
+        found = manifest.load(request.manifests, store=request.store, settings=settings)
         for message in found.warnings:
             warn(message)
         return _declared(request, found, basis)

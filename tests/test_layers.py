@@ -30,6 +30,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "graph",
         "identities",
         "launch",
+        "leases",
         "manifest",
         "model",
         "pipeline",
@@ -83,8 +84,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "graph": {"errors", "model"},
     "store": {"disk", "errors", "host", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "host", "model", "modes", "sources"},
-    "resolving": {"declared", "disk", "epoch", "errors", "host", "model", "planning", "sources", "store"},
+    "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "sources"},
+    "resolving": {
+        "declared",
+        "disk",
+        "epoch",
+        "errors",
+        "host",
+        "leases",
+        "model",
+        "planning",
+        "sources",
+        "store",
+    },
+    "leases": {"errors", "host"},
     "sources": {"disk", "errors", "fetch", "formats", "host", "identities", "kernel", "model", "tree"},
     "steps": {
         "bridging",
@@ -124,6 +137,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES = {
     "click": {"cli"},
     "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
+    "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "formats.directory"},

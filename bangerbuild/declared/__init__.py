@@ -212,3 +212,7 @@ class Manifest:
     """Every file that was read, the one named on the command line first."""
     warnings: tuple[str, ...] = ()
     networks: Mapping[str, SharedNetwork] = field(default_factory=dict)
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of their members, in order."""
+    leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Addresses that were leased and are not in the lock file yet: by network and VM."""

@@ -22,6 +22,9 @@ _COMPARED_NAMES = 1000
 class InvalidValueError(ValueError):
     """A value that can't be meant: why, and the way out."""
 
+    line = 0
+    """In a text of several lines the one that it is about, from 1; 0: the value as a whole."""
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
@@ -46,7 +49,7 @@ class Findings:
         try:
             return convert(value)
         except InvalidValueError as err:
-            self.add(place, str(err), err.hint)
+            self.problems.append(place.problem(str(err), err.hint, err.line))
             return fallback
 
 

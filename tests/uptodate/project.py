@@ -87,10 +87,20 @@ class Project:
 
     def request(self) -> Request:
         """The same, for the slow way."""
-        _, manifests, store, targets, locked, offline = self.asked().key
+        _, manifests, store, targets, locked, offline, variables, files = self.asked().key
         paths = tuple(type(self.path)(name) for name in manifests)
         where = type(self.path)(store) if store else None
-        return Request(paths, where, targets, locked=locked, offline=offline)
+        given = tuple((name, value) for name, _, value in (one.partition("=") for one in variables))
+        named = tuple(map(type(self.path), files))
+        return Request(
+            paths,
+            where,
+            targets,
+            locked=locked,
+            offline=offline,
+            variables=given,
+            variable_files=named,
+        )
 
     def is_current(self) -> bool:
         """The fast answer."""
