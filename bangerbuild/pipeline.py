@@ -6,6 +6,7 @@ Read this first.
 from __future__ import annotations
 
 import dataclasses
+import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
@@ -135,7 +136,30 @@ def load_request(request: Request, warn: Callable[[str], None] = _unheard) -> Lo
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
     """What is loaded, with other targets."""
     request = dataclasses.replace(loaded.request, targets=targets)
-    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, targets))
+    names = expanded(loaded.manifest, targets)
+    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, names))
+
+
+def expanded(found: Manifest, targets: Sequence[str]) -> tuple[str, ...]:
+    """What targets stand for: `fleet.runner` for each of its VMs, `fleet.runner.root` for their roots.
+
+    Raises:
+        UsageError: there is no such fleet.
+    """
+    names: list[str] = []
+    for target in targets:
+        table, _, rest = target.partition(".")
+        name, dot, part = rest.partition(".")
+        if table != "fleet" or not rest:
+            names.append(target)
+        elif name in found.fleets:
+            names += (f"vm.{member}{dot}{part}" for member in found.fleets[name])
+        else:
+            near = difflib.get_close_matches(name, found.fleets, n=1)
+            known = ", ".join(f"fleet.{one}" for one in found.fleets) or "none"
+            hint = f"did you mean 'fleet.{near[0]}'?" if near else f"known: {known}"
+            raise UsageError(f"no fleet is called '{name}'", hint=hint)
+    return tuple(names)
 
 
 def load_image(found: Manifest, *, offline: bool) -> Loaded:
@@ -148,7 +172,7 @@ def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
     for name in request.upgrade:
         _refuse_unknown_image(found, name)
     whole = graph.build(steps.declare(found))
-    wanted = graph.restrict(whole, request.targets) if request.targets else whole
+    wanted = graph.restrict(whole, expanded(found, request.targets)) if request.targets else whole
     return Loaded(request, found, whole, wanted, basis)
 
 
@@ -331,4 +355,4 @@ def _planned(
     made = planner.make(
         loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
     )
-    return made, surveys
+    return dataclasses.replace(made, fleets=loaded.manifest.fleets), surveys

@@ -106,14 +106,17 @@ def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
 
 def test_there_are_examples() -> None:
     assert {path.parent.name for path in MANIFESTS} >= {
+        "ci-runners",
         "container",
         "debian-web",
         "demo",
+        "matrix",
         "overlay",
         "network",
         "packages",
         "root-formats",
         "two-vms",
+        "web-stack",
     }
 
 

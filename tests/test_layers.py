@@ -56,6 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "commands": {
+        "declared",
         "disk",
         "errors",
         "execute",

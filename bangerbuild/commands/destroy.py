@@ -18,7 +18,8 @@ from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
-from bangerbuild.pipeline import load_request
+from bangerbuild.pipeline import expanded, load_request
+from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
@@ -28,9 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
     from bangerbuild.model.request import Request
     from bangerbuild.store import Store
+
+MOST_NAMED = 5
+"""As many of what was removed does a message name."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +89,10 @@ def destroy(
     """
     whole = load_request(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
+    request = replace(request, targets=expanded(loaded, request.targets))
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
+        _release(loaded, request.targets)
         return Loss(request.targets)
     alone = any(StepId(target).table == "image" for target in request.targets)  # whom VMs may be made on
     with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
@@ -97,7 +104,16 @@ def destroy(
         if (loss.items or loss.records) and not agree(loss):
             return None
         _remove(opened, loss, warn)
+        _release(loaded, request.targets)
         return loss
+
+
+def _release(loaded: Manifest, targets: Sequence[str]) -> None:
+    """Free the addresses of the VMs that go as a whole."""
+    asked = [StepId(target) for target in targets]
+    names = {target.name for target in asked if target.table == "vm" and not target.part}
+    if loaded.files and names:
+        lockfile.release(lockfile.path_beside(loaded), names)
 
 
 def _kinds(wanted: Graph, opened: Store) -> dict[str, str]:
@@ -243,6 +259,11 @@ def loss_lines(loss: Loss) -> Iterator[str]:
 def summary_line(loss: Loss) -> str:
     """What went."""
     if not loss.items:
-        return f"Nothing is left of {', '.join(loss.targets)}."
+        return f"Nothing is left of {_few(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+    return f"{number} of {_few(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+
+
+def _few(targets: Sequence[str]) -> str:
+    more = len(targets) - MOST_NAMED
+    return ", ".join(targets[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -40,7 +40,15 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.entries import Variables
     from bangerbuild.manifest.merge import MergedVM
 
-__all__ = ["DEFAULT_MANIFEST", "Settings", "load", "load_merged", "parse_size", "schema", "schema_text"]
+__all__ = [
+    "DEFAULT_MANIFEST",
+    "Settings",
+    "load",
+    "load_merged",
+    "parse_size",
+    "schema",
+    "schema_text",
+]
 
 DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
@@ -68,8 +76,8 @@ def load(
 
 def load_merged(
     paths: Sequence[Path], *, store: Path | None = None, settings: Settings | None = None
-) -> tuple[Manifest, tuple[MergedVM, ...]]:
-    """The same, with where each key of each VM comes from.
+) -> tuple[Manifest, tuple[MergedVM, ...], tuple[ManifestFile, ...]]:
+    """The same, with where each key of each VM comes from, and the files.
 
     Raises:
         ManifestError: see `load`.
@@ -109,7 +117,7 @@ def load_merged(
         {fleet.name: fleet.names for fleet in found_fleets},
         given,
     )
-    return manifest, tuple(merged)
+    return manifest, tuple(merged), tuple(documents)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

@@ -101,7 +101,7 @@ def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> No
 
 def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Location]]:
     network = vm.network
-    if network.address:
+    if network.address and merged.leased is None:  # `leasing` compares these with all others
         yield "address", network.address.partition("/")[0], merged.place("network", "address")
     if network.mac:
         yield "MAC address", network.mac, merged.place("network", "mac")

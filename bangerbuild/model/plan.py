@@ -77,6 +77,8 @@ class Plan:
     actions: tuple[Action, ...]
     origin: object = field(default=None, repr=False, compare=False)
     """What it was made from, for `apply`; None: it is only to be looked at."""
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """The names of the VMs of each fleet, which are shown together."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""
