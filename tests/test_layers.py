@@ -49,8 +49,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "graph",
         "manifest",
         "model",
+        "neighbours",
         "planning",
         "resolving",
+        "sources",
         "steps",
         "store",
         "uptodate",
@@ -64,8 +66,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "graph",
         "host",
         "launch",
+        "leases",
         "manifest",
         "model",
+        "neighbours",
         "pipeline",
         "planning",
         "report",
@@ -82,10 +86,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},
     "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},
-    "graph": {"errors", "model"},
+    "graph": {"errors", "model", "neighbours"},
     "store": {"disk", "errors", "host", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "sources"},
+    "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "neighbours", "sources"},
     "resolving": {
         "declared",
         "disk",
@@ -116,7 +120,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tree",
     },
     # mechanisms: know nothing of steps or manifests
-    "guest": {"declared", "errors", "tree"},
+    "guest": {"declared", "errors", "neighbours", "tree"},
     "kernel": {"disk", "errors", "formats", "tree"},
     "launch": {"declared", "disk"},
     "bridging": {"launch"},
@@ -127,7 +131,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     # values
     "epoch": set(),
     "modes": set(),
-    "declared": {"model", "modes", "sources"},
+    "neighbours": set(),
+    "declared": {"errors", "model", "modes", "sources"},
     "model": {"epoch", "errors", "formats"},
     "tree": set(),
     "errors": {"identities", "shortages"},

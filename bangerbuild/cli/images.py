@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
+from bangerbuild.errors import ManifestError
 from bangerbuild.model import Outcome
 from bangerbuild.uptodate import command
 
@@ -118,5 +119,10 @@ def _store_path(given: Path | None) -> Path:
     if given is None and Path(command.DEFAULT_MANIFEST).exists():
         from bangerbuild import manifest
 
-        return manifest.load((Path(command.DEFAULT_MANIFEST),)).store
+        try:
+            return manifest.load((Path(command.DEFAULT_MANIFEST),), needs_files=False).store
+        except ManifestError as err:  # where its store is can be told all the same, and nothing else counts
+            if err.store is not None:
+                return err.store
+            raise
     return (given or Path(options.DEFAULT_STORE)).absolute()

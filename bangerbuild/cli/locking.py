@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import LockWords
 
 
+_MANIFESTS_MARK = re.compile("[./]")
+"""What a path may hold, and a name may not: `--upgrade vm.toml` upgrades all images of that manifest."""
 DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
@@ -61,6 +64,8 @@ def lock(
     from bangerbuild import pipeline
     from bangerbuild.report.reporters import Plain
 
+    if upgrade and _MANIFESTS_MARK.search(upgrade):  # no image is called so
+        manifest, upgrade = (Path(upgrade), *manifest), ""
     loaded = options.loaded(manifest, **wanted)
     found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):

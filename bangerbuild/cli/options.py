@@ -81,7 +81,7 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "targets",
             multiple=True,
             metavar="ID",
-            help="Only this step, or all below it (vm.web), and what it needs. May be repeated.",
+            help="Only this step, or all below it (vm.web, 'vm.web-*'), and what it needs. May be repeated.",
         )(function)
     )
 

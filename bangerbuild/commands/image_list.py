@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import UsageError, readable_size
 from bangerbuild.model import StepId
+from bangerbuild.neighbours import near
 from bangerbuild.resolving.lockfile import PIN_KEYS
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def named(images: Sequence[StoredImage], name: str) -> StoredImage:
         if image.name == name or image.fingerprint.startswith(name):
             return image
     known = ", ".join(dict.fromkeys(image.name for image in images))
-    raise UsageError(f"no image '{name}' is in the store", hint=f"there are: {known}" if known else None)
+    hint = near(name, (image.name for image in images)) or (f"there are: {known}" if known else None)
+    raise UsageError(f"no image '{name}' is in the store", hint=hint)
 
 
 def lines(images: Sequence[StoredImage]) -> Iterator[str]:

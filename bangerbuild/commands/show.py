@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from bangerbuild import manifest
 from bangerbuild.errors import UsageError
-from bangerbuild.manifest.problems import near
 from bangerbuild.manifest.provenance import origins
+from bangerbuild.neighbours import near
 from bangerbuild.report.fleets import drawn_together
 from bangerbuild.resolving import lockfile
 

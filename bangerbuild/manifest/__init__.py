@@ -60,6 +60,7 @@ def load(
     *,
     store: Path | None = None,
     settings: Settings | None = None,
+    needs_files: bool = True,
 ) -> Manifest:
     """Loads one manifest of one or several files.
 
@@ -67,15 +68,20 @@ def load(
         paths: the files, which act as one; the first may have `[store]`, and the lock file is beside it.
         store: the store's directory, instead of the manifest's.
         settings: variables that the command line sets.
+        needs_files: whether files of this host that it names have to be there.
 
     Raises:
         ManifestError: there are problems; it holds all of them, by file and line.
     """
-    return load_merged(paths, store=store, settings=settings)[0]
+    return load_merged(paths, store=store, settings=settings, needs_files=needs_files)[0]
 
 
 def load_merged(
-    paths: Sequence[Path], *, store: Path | None = None, settings: Settings | None = None
+    paths: Sequence[Path],
+    *,
+    store: Path | None = None,
+    settings: Settings | None = None,
+    needs_files: bool = True,
 ) -> tuple[Manifest, tuple[MergedVM, ...], tuple[ManifestFile, ...]]:
     """The same, with where each key of each VM comes from, and the files.
 
@@ -83,10 +89,12 @@ def load_merged(
         ManifestError: see `load`.
     """
     reader = ManifestReader()
+    roots: dict[Path, Path] = {}
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
+        roots |= dict.fromkeys(reader.documents.keys() - roots, path)
     documents = list(reader.documents.values())
-    findings = Findings(reader.problems)
+    findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
     known = variables(documents, settings or Settings(), findings)
     found_images = _images(documents, known, findings)
@@ -106,18 +114,40 @@ def load_merged(
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
-        raise ManifestError(_in_order(findings.problems, documents))
-    manifest = Manifest(
-        directory,
-        found_images,
-        {vm.name: vm for _, vm in vms},
-        tuple(document.path for document in documents),
-        tuple(dict.fromkeys(findings.warnings)),  # one of the defaults comes up for every VM
-        shared,
-        {fleet.name: fleet.names for fleet in found_fleets},
-        given,
-    )
-    return manifest, tuple(merged), tuple(documents)
+        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
+        raise ManifestError(_in_order(findings.problems, documents), beside)
+    files = tuple(document.path for document in documents)
+    warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
+    absent = _in_order(findings.absent, documents)
+    vms_by_name = {vm.name: vm for _, vm in vms}
+    origins = {
+        f"{table}.{name}": roots[place].absolute()
+        for place, document in reader.documents.items()
+        for table in ("vm", "network")
+        for name in document.names.get(table, ())
+    }
+    for fleet in found_fleets:
+        root = roots[fleet.document.path.resolve()].absolute()
+        origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
+    members = {fleet.name: fleet.names for fleet in found_fleets}
+    found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, given)
+    return Manifest(*found), tuple(merged), tuple(documents)
+
+
+def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
+    """The images that other manifests in the directory of these files declare; None: it can't be told."""
+    own = {path.resolve() for path in files}
+    names: set[str] = set()
+    for path in sorted(files[0].parent.glob("*.toml")):
+        if path.resolve() in own:
+            continue
+        reader = ManifestReader()
+        reader.read(path)
+        if not reader.has_read_all:
+            return None
+        images = (document.tree.get("image") for document in reader.documents.values())
+        names.update(name for table in images if isinstance(table, dict) for name in table)
+    return frozenset(names)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:

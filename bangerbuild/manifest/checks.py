@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import formats
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.form import NAMED
-from bangerbuild.manifest.problems import Findings, near
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bangerbuild.declared import VM, Image
     from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.manifest.problems import Findings
 
 _SHOWN_VMS = 3
 

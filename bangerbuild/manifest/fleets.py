@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bangerbuild.manifest import ranges, templates
 from bangerbuild.manifest.files import Location
 from bangerbuild.manifest.form import NAME
-from bangerbuild.manifest.problems import Findings, InvalidValueError, near, nearest, quoted
+from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
+from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -103,9 +104,10 @@ def check_members(vms: Sequence[MergedVM], fleets: Sequence[Fleet], findings: Fi
     for vm in vms if members else ():
         if vm.name in members or "image" in vm.layers[-1].table or vm.is_refused():
             continue
+        has_image = vm.get("image", None) is not None
         meant = nearest(vm.name, members)
-        close = meant or alike.get(_NUMBER.sub("0", vm.name))
-        if close:
+        close = alike.get(_NUMBER.sub("0", vm.name)) or (None if has_image else meant)
+        if close:  # a VM with the image of the defaults may well have a name that is near
             names = members[close].names
             hint = f"did you mean '{meant}'?" if meant else f"it has {names[0]} to {names[-1]}"
             message = (

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.manifest import templates
 from bangerbuild.manifest.files import Location, ManifestFile
-from bangerbuild.manifest.problems import InvalidValueError, near, nearest, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ from bangerbuild.manifest.entries import level
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.filesystem import filesystem
 from bangerbuild.manifest.merge import Layer
-from bangerbuild.manifest.problems import near
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

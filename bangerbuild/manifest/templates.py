@@ -9,7 +9,8 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest.problems import InvalidValueError, near
+from bangerbuild.manifest.problems import InvalidValueError
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

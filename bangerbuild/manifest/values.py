@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from bangerbuild.disk.formats import RAW
 from bangerbuild.host import observed
 from bangerbuild.host.home import expanded
-from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.manifest.problems import HostFileError, InvalidValueError, quoted
 from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
@@ -183,14 +183,14 @@ def existing(path: HostPath, wanted: Literal["file", "directory", "either"]) -> 
     try:
         found = path.path.stat()
     except OSError as err:
-        raise InvalidValueError(*_not_there(path, err)) from err
+        raise HostFileError(path, *_not_there(path, err)) from err
     observed.note(path.path, found)
     sort = _sort(found)
     if sort != wanted and not (wanted == "either" and sort in ("file", "directory")):
         expected = "a file or a directory" if wanted == "either" else f"a {wanted}"
         raise InvalidValueError(f"{quoted(path.written)} is a {sort}: give {expected}")
     if not os.access(path.path, os.R_OK):
-        raise InvalidValueError(f"{quoted(path.written)} can't be read: permission denied")
+        raise HostFileError(path, f"{quoted(path.written)} can't be read: permission denied")
     return path
 
 

@@ -10,7 +10,8 @@ from bangerbuild.errors import Problem
 from bangerbuild.host import observed, toml
 from bangerbuild.manifest import templates
 from bangerbuild.manifest.files import Location
-from bangerbuild.manifest.problems import Findings, InvalidValueError, near, quoted
+from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

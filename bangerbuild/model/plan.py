@@ -54,6 +54,13 @@ class Action:
         return any(reason.code is ReasonCode.IN_USE for reason in self.reasons)
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether the disk was found to be damaged."""
+        return any(
+            reason.code is ReasonCode.ARTIFACT_MODIFIED and "error" in reason.facts for reason in self.reasons
+        )
+
+    @property
     def stays(self) -> bool:
         """Whether what was there before stays, and is at most changed in place."""
         return self.verb not in {Verb.CREATE, Verb.REPLACE}
@@ -77,6 +84,10 @@ class Plan:
     actions: tuple[Action, ...]
     origin: object = field(default=None, repr=False, compare=False)
     """What it was made from, for `apply`; None: it is only to be looked at."""
+    undeclared: tuple[str, ...] = ()
+    """The VMs and networks in the store that the manifests declared last, and no longer do."""
+    unjudged: frozenset[str] = frozenset()
+    """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
     fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     """The names of the VMs of each fleet, which are shown together."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import printable, readable_size
+from bangerbuild.errors import ManifestError, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
 from bangerbuild.report.fleets import Group, grouped, nameless
 
@@ -114,7 +114,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.FORCED: lambda _: "--replace",
     ReasonCode.WOULD_FAIL: lambda facts: str(facts["message"]),
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
-        f"'{facts['guest']}' can't be written: {facts['there']} is there in the guest"
+        f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
     ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
     ReasonCode.RENAMED: lambda facts: f"was {facts['old']}",
@@ -149,6 +149,17 @@ def plan_lines(
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
     yield plan_sum(plan)
+    yield from undeclared_lines(plan)
+
+
+def undeclared_lines(plan: Plan) -> Iterator[str]:
+    """What left the manifests and is still in the store, and what to type."""
+    if names := plan.undeclared:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            f"{_few(names)} {verb} no longer declared, and still in the store: "
+            "`bangerbuild destroy --undeclared` removes what is there"
+        )
 
 
 def _names(row: Action | Group) -> Iterator[str]:
@@ -216,17 +227,25 @@ def _action_lines(  # noqa: PLR0913  # what is said of it, and how
 
 
 def way_out(action: Action) -> str | None:
-    """The way out of a blocked disk: to replace it, which loses its content, unless it may be found again.
-
-    None for other steps, and where not even that is a way out.
-    """
-    if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
+    """The way out of a blocked step, of which `--replace` loses what is in the disk; None for other steps."""
+    if action.verb is not Verb.BLOCKED:
         return None
-    if any(reason.facts.get("stays") for reason in action.reasons):
-        return None
+    hints = dict.fromkeys(str(hint) for reason in action.reasons if (hint := _own_hint(reason)))
+    if hints:
+        return "; ".join(hints)
     if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
         return "`bangerbuild recover` looks into its header for that"
-    return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    if action.step.exclusive and action.step.changes is None:
+        return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    disk = action.step.changes or next(iter(action.step.inputs), None)
+    return f"see {disk}" if disk else None
+
+
+def _own_hint(reason: Reason) -> Json:
+    """What a reason says to do by itself; what lies in the place of an artifact is nobody's to replace."""
+    if reason.facts.get("stays"):
+        return "move it away, or mount what it leads to"
+    return None if reason.code is ReasonCode.ARTIFACT_MODIFIED else reason.facts.get("hint")
 
 
 def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
@@ -310,7 +329,39 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "format": 1,
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
-        "summary": {**{verb.value: count for verb, count in counts.items()}, "failed": failed},
+        "undeclared": list(plan.undeclared),
+        "summary": _summary(counts, failed),
+    }
+
+
+def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
+    """How many steps there are of each action; a key for each that there may ever be."""
+    numbers = {verb.value: count for verb, count in counts.items()}
+    created = numbers.pop(Verb.CREATE.value)
+    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+
+
+def error_json(error: BangerError) -> dict[str, Json]:
+    """An error as JSON."""
+    return {"brief": error.brief, "details": error.details, "hint": error.hint}
+
+
+def error_document(error: BangerError) -> dict[str, Json]:
+    """The document of a command that came to no result: the error, and the problems of a manifest."""
+    problems = error.problems if isinstance(error, ManifestError) else ()
+    return {
+        "format": 1,
+        "error": error_json(error),
+        "problems": [
+            {
+                "file": one.file,
+                "line": one.line,
+                "key": one.key,
+                "message": one.message,
+                "hint": one.hint,
+            }
+            for one in problems
+        ],
     }
 
 
@@ -324,6 +375,8 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
         "reasons": [value.to_json() for value in action.reasons],
         "needs": list(action.step.inputs),
     }
+    if hint := way_out(action):
+        document["hint"] = hint
     if action.warnings:
         document["warnings"] = list(action.warnings)
     if action.diffs:
@@ -331,7 +384,7 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
     if result is not None:
         document |= {"result": result.outcome.value, "seconds": round(result.seconds, 6)}
         if result.error is not None:
-            document["error"] = result.error.brief
+            document["error"] = error_json(result.error)
     return document
 
 

@@ -113,7 +113,7 @@ class Plain(Quiet):
             self._fleets = FleetProgress(pending, plan.fleets, _texts)
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
-        for line in still_lines(plan, self._width, verbose=self._verbose):
+        for line in (*still_lines(plan, self._width, verbose=self._verbose), *report.undeclared_lines(plan)):
             _print(line)
 
     @override
@@ -232,7 +232,7 @@ def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
             yield from (f"          {hint}" for hint in [report.way_out(action)] if hint)
         elif action.in_use:
             yield _line("in use", action, width, f"{_why(action)}; left as it is")
-        elif action.verb is Verb.KEEP and verbose:
+        elif action.verb is Verb.KEEP and (verbose or action.is_damaged):
             yield _line("keep", action, width, _why(action))
 
 

@@ -41,6 +41,8 @@ class ResolveOptions:
     """Refuse what the lock file would have to be changed for."""
     whole: bool = False
     """Make the lock file anew: with files of the host, without what the manifest no longer asks for."""
+    is_others: Callable[[str], bool] = lambda _name: False
+    """Whether another manifest of the directory declares an image of this name: its entries stay."""
     upgrade: Collection[str] = ()
     """Names of images whose sources are asked again."""
 
@@ -73,7 +75,7 @@ def settle(
         LockFileError: the lock file says something else than there is, or would have to be changed.
         SourceError, ToolError: what has to be asked gives no answer.
     """
-    settling = _Settling(lock, recorded, context, options or ResolveOptions())
+    settling = _Settling(lock, recorded, context, options or ResolveOptions(), frozenset(manifest.images))
     for place, source in _places(manifest):
         if settling.options.needed(place):
             settling.look(place, source)
@@ -88,6 +90,8 @@ class _Settling:
     recorded: Recorded
     context: AskContext
     options: ResolveOptions
+    images: frozenset[str] = frozenset()
+    """That the manifest declares."""
     pins: dict[str, Pin] = field(default_factory=dict)
     entries: dict[str, LockEntry] = field(default_factory=dict)
     """That hold from now on."""
@@ -169,7 +173,15 @@ class _Settling:
 
     def lock_then(self) -> LockFile:
         """What the lock file has to say."""
-        return LockFile(self.entries if self.options.whole else {**self.lock.entries, **self.entries})
+        kept = self.lock.entries
+        if self.options.whole:
+            kept = {key: one for key, one in kept.items() if self._is_others(key)}
+        return LockFile({**kept, **self.entries})
+
+    def _is_others(self, place: str) -> bool:
+        """Whether an entry is another manifest's, and not of an image that this one has too."""
+        name = StepId(place).name
+        return name not in self.images and self.options.is_others(name)
 
 
 _LOOKS: Mapping[Resolution, Callable[[_Settling, str, DeclaredSource, LockWords], None]] = {

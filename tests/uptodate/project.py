@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import tarfile
@@ -115,11 +116,11 @@ class Project:
             return False
         return all(action.verb is Verb.KEEP for action in plan.actions)
 
-    def apply(self) -> None:
+    def apply(self, *replace: str) -> None:
         """Do all there is to do, once what was changed last can be told from what is changed next."""
         time.sleep(0.03)
         plan, results = pipeline.apply(
-            pipeline.load_request(self.request(), lambda _: None),
+            pipeline.load_request(dataclasses.replace(self.request(), replace=replace), lambda _: None),
             options=AT_ONCE,
             reporter=RecordingReporter(),
         )
