@@ -77,14 +77,14 @@ def compiled(text: str) -> Template:
     import jinja2  # noqa: PLC0415  see the module
 
     try:
-        return Template(_environment().from_string(text))
+        return Template(_sandbox().from_string(text))
     except jinja2.TemplateSyntaxError as err:
         message = (err.message or "it can't be read").removesuffix(".")
         raise TemplateFaultError(f"no template: {message[:1].lower()}{message[1:]}", line=err.lineno) from err
 
 
 @lru_cache(maxsize=1)
-def _environment() -> jinja2.Environment:
+def _sandbox() -> jinja2.Environment:
     from jinja2 import StrictUndefined  # noqa: PLC0415  see the module
     from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 

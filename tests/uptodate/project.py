@@ -39,6 +39,11 @@ image = "tree"
 host = "~/profile"
 guest = "~/.profile"
 
+[[vm.web.file]]
+guest = "/etc/app.conf"
+template = true
+host = "app.j2"
+
 [vm.raw]
 image = "tree"
 root = { format = "raw" }
@@ -50,6 +55,9 @@ mount = "/data"
 
 [vm.boxed]
 image = "container"
+
+[vars]
+greeting = "hello"
 """
 IMAGES = """\
 [image.tree]
@@ -153,6 +161,7 @@ def write_project(path: Path, home: Path) -> None:
         "images.toml": IMAGES,
         "more/other.toml": OTHER,
         "key.pub": f"{KEY}\n",
+        "app.j2": "{{ vars.greeting }} of {{ name }}\n",
         "root/etc/passwd": "root:x:0:0::/root:/bin/sh\n",
         "dotfiles/vimrc": "set nocompatible\n",
         "dotfiles/vim/deep/colours": "blue\n",
