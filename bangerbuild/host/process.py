@@ -43,6 +43,8 @@ PACKAGES = {
     "losetup": "mount",
     "blockdev": "util-linux",
     "flock": "util-linux",
+    "ip": "iproute2",
+    "nft": "nftables",
 }
 """Debian's names of packages that are not called as their programs."""
 
