@@ -52,7 +52,7 @@ def lock(
     released: tuple[str, ...],
     **wanted: Any,  # noqa: ANN401  # the further options of `load`
 ) -> None:
-    """Write down which bytes the sources stand for, and which addresses VMs have.
+    """Write down what the sources stand for, and the VMs' addresses.
 
     bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
     registry. What is in it stays, unless --upgrade asks anew. A VM of a network that gives no address gets

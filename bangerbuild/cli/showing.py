@@ -32,7 +32,7 @@ def show(
     variable_files: tuple[Path, ...],
     as_json: bool,
 ) -> None:
-    """Print what is declared, or every key of a VM and where it comes from.
+    """Print what is declared, or where each key of a VM comes from.
 
     Without a VM: images, fleets and networks, and how much of them is used. A word is a manifest if it is a
     file, or has a slash in it.
