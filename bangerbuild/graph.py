@@ -7,6 +7,7 @@ a node, with the step object under `step`.
 from __future__ import annotations
 
 import fnmatch
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -122,6 +123,18 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     raise UsageError(f"no step is called '{name}'", hint=near(name, known) or _LIST_HINT)
 
 
+def selected(ids: Collection[str], names: Sequence[str]) -> set[str]:
+    """The ids that any of the names selects, of which there may be as many as a fleet has members.
+
+    Raises:
+        UsageError: a name selects none.
+    """
+    by_owner: defaultdict[str, list[str]] = defaultdict(list)
+    for step_id in ids:
+        by_owner[StepId(step_id).owner].append(step_id)
+    return {step_id for name in names for step_id in by_owner.get(name) or matching(ids, name)}
+
+
 def matches(ids: Collection[str], name: str) -> list[str]:
     """The ids that a name selects, or a pattern such as `vm.web-*`; may be empty."""
     if is_pattern(name):
@@ -178,7 +191,7 @@ def _owners(ids: Collection[str], name: str) -> list[StepId]:
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
     """The subgraph of the targets and everything they need."""
-    wanted = {step_id for name in targets for step_id in matching(graph, name)}
+    wanted = selected(graph, targets)
     needed = wanted.union(*(nx.ancestors(graph, step_id) for step_id in wanted))
     return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
 

@@ -6,6 +6,7 @@ Read this first.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +87,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     locked: bool = False,
     offline: bool = False,
     upgrade: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[str | Path] = (),
 ) -> Loaded:
     """Load manifests, which act as one, and say which part of them is meant.
 
@@ -97,6 +100,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
         locked: refuse what the lock file would have to be changed for.
         offline: never use the network.
         upgrade: names of images whose sources are asked again what they stand for.
+        variables: values of variables, instead of those in `[vars]`.
+        variable_files: TOML files of such values; `variables` wins over them.
 
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
@@ -107,6 +112,7 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     check_type(store, (str, Path, NoneType), "a path for store")
     check_type(locked, bool, "True or False for locked")
     check_type(offline, bool, "True or False for offline")
+    check_type(variables, (dict, NoneType), "a dict of names and values for variables")
     return load_request(
         Request(
             tuple(Path(path) for path in given) or (Path(command.DEFAULT_MANIFEST),),
@@ -116,6 +122,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
             offline,
             locked,
             listed(upgrade, "upgrade", str, "a name"),
+            tuple((variables or {}).items()),
+            tuple(map(Path, listed(variable_files, "variable_files", (str, Path), "a path"))),
         )
     )
 
@@ -129,10 +137,16 @@ def load_request(
     """
     basis = Basis()
     with basis.recording():
-        found = manifest.load(request.manifests, store=request.store, needs_files=needs_files)
+        found = manifest.load(
+            request.manifests, store=request.store, settings=_settings(request), needs_files=needs_files
+        )
         for message in found.warnings:
             warn(message)
         return _declared(request, found, basis)
+
+
+def _settings(request: Request) -> manifest.Settings:
+    return manifest.Settings(request.variables, request.variable_files)
 
 
 def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
@@ -146,7 +160,9 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
         UsageError: a target names nothing.
     """
     try:
-        found = manifest.load(request.manifests, store=request.store, needs_files=False)
+        found = manifest.load(
+            request.manifests, store=request.store, settings=_settings(request), needs_files=False
+        )
     except ManifestError as err:
         is_mistyped = request.manifests != (Path(command.DEFAULT_MANIFEST),) and not all(
             map(os.path.lexists, request.manifests)
@@ -166,7 +182,29 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
     """What is loaded, with other targets."""
     request = dataclasses.replace(loaded.request, targets=targets)
-    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, targets))
+    names = expanded(loaded.manifest, targets)
+    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, names))
+
+
+def expanded(found: Manifest, targets: Sequence[str]) -> tuple[str, ...]:
+    """What targets stand for: `fleet.runner` for each of its VMs, `fleet.runner.root` for their roots.
+
+    Raises:
+        UsageError: there is no such fleet.
+    """
+    names: list[str] = []
+    for target in targets:
+        table, _, rest = target.partition(".")
+        name, dot, part = rest.partition(".")
+        if table != "fleet" or not rest:
+            names.append(target)
+        elif meant := fnmatch.filter(found.fleets, name):
+            names += (f"vm.{member}{dot}{part}" for fleet in meant for member in found.fleets[fleet])
+        else:
+            known = [f"fleet.{one}" for one in found.fleets]
+            hint = near(f"fleet.{name}", known) or f"known: {', '.join(known) or 'none'}"
+            raise UsageError(f"no fleet is called '{name}'", hint=hint)
+    return tuple(names)
 
 
 def load_image(found: Manifest, *, offline: bool) -> Loaded:
@@ -179,7 +217,7 @@ def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
     for name in request.upgrade:
         _refuse_unknown_image(found, name)
     whole = graph.build(steps.declare(found))
-    wanted = graph.restrict(whole, request.targets) if request.targets else whole
+    wanted = graph.restrict(whole, expanded(found, request.targets)) if request.targets else whole
     return Loaded(request, found, whole, wanted, basis)
 
 
@@ -421,4 +459,5 @@ def _planned(
     made = planner.make(
         loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
     )
-    return dataclasses.replace(made, undeclared=undeclared(loaded, opened)), surveys
+    left = undeclared(loaded, opened)
+    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets), surveys

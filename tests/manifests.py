@@ -131,5 +131,23 @@ nat = true
 [vm.other]
 image = "a"
 work = false
+
+[vars]
+domain = "lab.example"
+
+[fleet.runner]
+names = "runner-{{001..003}}"
+[fleet.runner.vm]
+image = "a"
+[[fleet.runner.vm.file]]
+guest = "/etc/runner"
+host = "runner.j2"
+template = true
+
+[fleet.test]
+matrix = {{ suite = ["bookworm", "trixie"], size = [1, 2] }}
+exclude = [{{ suite = "trixie", size = 1 }}]
+name = "t-{{{{ suite }}}}-{{{{ size }}}}"
+vm.image = "a"
 """
 """Every key of the language, each at least once; much of it stands for files that are not there."""

@@ -113,16 +113,19 @@ def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
 
 def test_there_are_examples() -> None:
     assert {path.parent.name for path in MANIFESTS} >= {
+        "ci-runners",
         "cloud-image",
         "container",
         "debian-web",
         "demo",
         "dockerfile",
+        "matrix",
         "overlay",
         "network",
         "packages",
         "root-formats",
         "two-vms",
+        "web-stack",
     }
 
 

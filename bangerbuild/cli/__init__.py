@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, upkeep
+from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
@@ -282,6 +282,9 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
         output.json_result(graphs.to_json(made))
         return
     output.result(graphs.RENDERERS[form](made), newline=False)
+
+
+cli.add_command(showing.show)
 
 
 @cli.command()

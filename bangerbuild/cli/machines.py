@@ -178,6 +178,7 @@ def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")
 @options.jobs
 @options.lock_timeout
+@options.with_variables
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 @click.pass_context
 def boot(  # noqa: PLR0913  # one parameter for each option of the command
@@ -226,13 +227,14 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
     locked: bool,
     jobs: int | None,
     lock_timeout: float,
+    **settings: Any,  # noqa: ANN401  # what sets variables
 ) -> tuple[Spawned, Sequence[str]]:
     from bangerbuild.cli import remembering
     from bangerbuild.commands import boot as booting
     from bangerbuild.model.request import RunOptions
     from bangerbuild.report.reporters import reporter
 
-    loaded = options.loaded(manifest, store=store, offline=offline, locked=locked)
+    loaded = options.loaded(manifest, store=store, offline=offline, locked=locked, **settings)
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout, previews=False)
     with reporter(quiet=quiet, verbose=False) as telling:
         booted = booting.boot(loaded, vm, wish, None if no_apply else run_options, telling)

@@ -16,9 +16,11 @@ from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
+from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
 from bangerbuild.pipeline import load_to_read
+from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
+
+MOST_NAMED = 5
+"""As many of what was removed does a message name."""
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,13 @@ def destroy(
     """
     whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
-    request = replace(request, targets=_named(whole, request.targets, undeclared=undeclared))
+    asked = pipeline.expanded(loaded, request.targets)
+    request = replace(request, targets=_named(whole, asked, undeclared=undeclared))
     if not request.targets:
         return Loss(())
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
+        _release(request)
         return Loss(request.targets)
     alone = any(StepId(target).table == "image" for target in request.targets)  # whom VMs may be made on
     with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
@@ -107,7 +114,16 @@ def destroy(
         if (loss.items or loss.records) and not agree(loss):
             return None
         _remove(opened, loss, warn)
+        _release(request)
         return loss
+
+
+def _release(request: Request) -> None:
+    """Free the addresses of the VMs that go as a whole."""
+    asked = [StepId(target) for target in request.targets]
+    names = {target.name for target in asked if target.table == "vm" and not target.part}
+    if names and request.manifests:
+        lockfile.release(request.manifests[0].parent / FILE_NAME, names)
 
 
 def _named(whole: Loaded, targets: Sequence[str], *, undeclared: bool) -> tuple[str, ...]:
@@ -269,6 +285,11 @@ def summary_line(loss: Loss) -> str:
     if not loss.targets:
         return "Nothing is undeclared."
     if not loss.items:
-        return f"Nothing is left of {', '.join(loss.targets)}."
+        return f"Nothing is left of {_few(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+    return f"{number} of {_few(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+
+
+def _few(targets: Sequence[str]) -> str:
+    more = len(targets) - MOST_NAMED
+    return ", ".join(targets[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -219,3 +219,7 @@ class Manifest:
     """Files of this host that it names and that are not there, where they need not be."""
     origins: Mapping[str, Path] = field(default_factory=dict)
     """By `vm.NAME` and `network.NAME`: the manifest of the command line that declares it, or includes it."""
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of their members, in order."""
+    leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Addresses that were leased and are not in the lock file yet: by network and VM."""

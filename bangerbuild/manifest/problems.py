@@ -21,6 +21,9 @@ _QUOTED_LENGTH = 60
 class InvalidValueError(ValueError):
     """A value that can't be meant: why, and the way out."""
 
+    line = 0
+    """In a text of several lines the one that it is about, from 1; 0: the value as a whole."""
+
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
@@ -67,7 +70,7 @@ class Findings:
             self.absent.append(place.problem(str(err), err.hint))
             return cast("T", err.path) if isinstance(fallback, HostPath) else fallback
         except InvalidValueError as err:
-            self.add(place, str(err), err.hint)
+            self.problems.append(place.problem(str(err), err.hint, err.line))
             return fallback
 
 

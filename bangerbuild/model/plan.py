@@ -90,6 +90,8 @@ class Plan:
     """The VMs and networks in the store that the manifests declared last, and no longer do."""
     unjudged: frozenset[str] = frozenset()
     """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """The names of the VMs of each fleet, which are shown together."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

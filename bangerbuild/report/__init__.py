@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import ManifestError, printable, readable_size
-from bangerbuild.model import Outcome, ReasonCode, Verb
+from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -140,11 +141,21 @@ def plan_lines(
         coloured: use colours, for a terminal.
     """
     shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
-    width = max((len(action.id) for action in shown), default=0)
-    for action in shown:
-        yield from _action_lines(action, width, in_full=in_full, coloured=coloured)
+
+    def said(action: Action) -> list[str]:
+        lines = list(_action_lines(action, "", 0, coloured=False))
+        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
+        return [*lines, *(changed if diffs else ())]
+
+    rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    width = max((len(name) for row in rows for name in _names(row)), default=0)
+    for row in rows:
+        if isinstance(row, Group):
+            yield from _group_lines(row, width, diffs=diffs, coloured=coloured)
+            continue
+        yield from _action_lines(row, row.id, width, in_full=in_full, coloured=coloured)
         if diffs:
-            yield from _diff_lines(action, coloured=coloured)
+            yield from _diff_lines(row, coloured=coloured)
     yield plan_sum(plan)
     yield from undeclared_lines(plan)
 
@@ -159,17 +170,68 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
         )
 
 
-def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) -> Iterator[str]:
+def _names(row: Action | Group) -> Iterator[str]:
+    """What the lines of a row begin with."""
+    if not isinstance(row, Group):
+        yield row.id
+    elif _is_one_line(row):
+        yield f"fleet.{row.fleet}"
+    else:
+        yield from (f"fleet.{row.fleet}.{StepId(action.id).part}" for action in row.actions)
+
+
+def _is_one_line(group: Group) -> bool:
+    """Whether all of the VMs are made, for the usual reason."""
+    return group.verb is Verb.CREATE and all(
+        not action.in_use and [*map(reason, action.reasons)] == ["missing"] for action in group.actions
+    )
+
+
+def group_lines(group: Group, width: int) -> Iterator[str]:
+    """The lines of what was done to members of a fleet; warnings were told when they arose."""
+    if _is_one_line(group):
+        yield f"  {_verb(Verb.CREATE, coloured=False)} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        return
+    for action, name in zip(group.actions, _names(group), strict=True):
+        why = nameless(", ".join(map(reason, action.reasons)), group.names[0])
+        yield f"  {_verb(action.verb, coloured=False)} {name:<{width}}  {group.members}  {why}".rstrip()
+
+
+def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
+    """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
+    if _is_one_line(group):
+        verb = _verb(Verb.CREATE, coloured=coloured)
+        yield f"  {verb} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        for warning in dict.fromkeys(text for action in group.actions for text in action.warnings):
+            yield _warning(warning, coloured=coloured)
+        return
+    for action, name in zip(group.actions, _names(group), strict=True):
+        lines = [*_action_lines(action, name, width, lead=group.members, coloured=coloured)]
+        lines += _diff_lines(action, coloured=coloured) if diffs else ()
+        yield lines[0]
+        yield from (nameless(line, group.names[0]) for line in lines[1:])
+
+
+def _warning(text: str, *, coloured: bool) -> str:
+    return f"  {'':<7} {_painted(f'warning: {printable(text)}', YELLOW if coloured else None)}"
+
+
+def _verb(verb: Verb, *, coloured: bool) -> str:
+    return _painted(f"{verb.value:<7}", COLOURS.get(verb) if coloured else None)
+
+
+def _action_lines(  # noqa: PLR0913  # what is said of it, and how
+    action: Action, name: str, width: int, *, coloured: bool, in_full: bool = False, lead: str = ""
+) -> Iterator[str]:
     own = action.artifacts if in_full and action.step.changes is None else ()
-    first, *more = [*map(reason, action.reasons), *own] or [""]
-    verb = _painted(f"{action.verb.value:<7}", COLOURS.get(action.verb) if coloured else None)
-    yield f"  {verb} {action.id:<{width}}  {first}".rstrip()
+    first, *more = [*([lead] if lead else ()), *map(reason, action.reasons), *own] or [""]
+    yield f"  {_verb(action.verb, coloured=coloured)} {name:<{width}}  {first}".rstrip()
     for line in more:
         yield f"  {'':<7} {'':<{width}}  {line}"
     for note in action.notes:
         yield f"  {'':<7} {printable(note)}"
     for warning in action.warnings:
-        yield f"  {'':<7} {_painted(f'warning: {printable(warning)}', YELLOW if coloured else None)}"
+        yield _warning(warning, coloured=coloured)
     if discards := way_out(action):
         yield f"  {'':<7} {discards}"
 

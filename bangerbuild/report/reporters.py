@@ -15,6 +15,7 @@ from typing_extensions import override
 from bangerbuild import report
 from bangerbuild.errors import printable, readable_size
 from bangerbuild.model import Outcome, PlanReporter, ReasonCode, Verb
+from bangerbuild.report.fleets import Progress as FleetProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from bangerbuild.model import Action, Plan, Result
+    from bangerbuild.report.fleets import Group
 
 
 MOST_REASONS = 3
@@ -36,10 +38,12 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
     if quiet:
         yield Quiet()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _live(verbose=verbose) as live:
+        with _live(verbose=verbose) as live, live.told_at_last():
             yield live
     else:
-        yield Plain(verbose=verbose)
+        plain = Plain(verbose=verbose)
+        with plain.told_at_last():
+            yield plain
 
 
 def _print(line: str) -> None:
@@ -94,11 +98,24 @@ class Plain(Quiet):
         self._verbose = verbose
         self._width = 0
         self._said: dict[str, float] = {}
+        self._fleets = FleetProgress((), {}, _texts)
+
+    @contextlib.contextmanager
+    def told_at_last(self) -> Iterator[None]:
+        """Print at the end what is done of fleets of which not everything was."""
+        try:
+            yield
+        finally:
+            for group in self._fleets.left():
+                self._print_group(group)
 
     @override
     def planned(self, plan: Plan) -> None:
         """Print the steps that will not be done."""
         self.plan = plan
+        if not self._verbose:
+            pending = [action for action in plan.actions if action.pending]
+            self._fleets = FleetProgress(pending, plan.fleets, _texts)
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
         for line in (*still_lines(plan, self._width, verbose=self._verbose), *report.undeclared_lines(plan)):
@@ -107,10 +124,20 @@ class Plain(Quiet):
     @override
     def finished(self, action: Action, result: Result) -> None:
         self._note(result)
+        if self._fleets.is_grouped(action):
+            group = self._fleets.finished(action, is_done=result.outcome is Outcome.DONE)
+            if group is not None:
+                self._print_group(group)
+            if result.outcome is Outcome.DONE:
+                return
         _print(result_line(action, result, self._width))
         if result.error is not None:
             for line in report.more_of(result.error):
                 _print(f"        {line}")
+
+    def _print_group(self, group: Group) -> None:
+        for line in report.group_lines(group, self._width):
+            _print(line)
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
@@ -220,6 +247,10 @@ def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
 
 def _line(word: str, action: Action, width: int, text: str) -> str:
     return f"  {word:<7} {action.id:<{width}}  {text}".rstrip()
+
+
+def _texts(action: Action) -> list[str]:
+    return [report.reason(one) for one in action.reasons]
 
 
 def _why(action: Action) -> str:

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import LockFileError
+from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import StepId
 from bangerbuild.resolving import lockfile
-from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile
+from bangerbuild.resolving.lockfile import LockEntry, LockFile
 from bangerbuild.sources.source import PIN_FACT, Resolution
 
 if TYPE_CHECKING:

@@ -143,6 +143,8 @@ NOTICED: dict[str, Edit] = {
     **{f"{name} lengthened": of(name, lengthened) for name in HOST_FILES if name not in WHITE},
     **{f"{name} removed": of(name, Path.unlink) for name in (*HOST_FILES, *MANIFESTS)},
     "manifest: other memory": edited("vm.toml", "[vm.web]\n", '[vm.web]\nmemory = "1GiB"\n'),
+    "manifest: other variable": edited("vm.toml", '"hello"', '"hullo"'),
+    "template": edited("app.j2", " of ", " by "),
     "manifest: other mount": edited("vm.toml", '"/data"', '"/dat2"'),
     "manifest: larger disk": edited("vm.toml", 'size = "16MiB"', 'size = "32MiB"'),
     "manifest: a VM more": edited("vm.toml", "[vm.boxed]", '[vm.more]\nimage = "tree"\n[vm.boxed]'),

@@ -39,6 +39,11 @@ image = "tree"
 host = "~/profile"
 guest = "~/.profile"
 
+[[vm.web.file]]
+guest = "/etc/app.conf"
+template = true
+host = "app.j2"
+
 [vm.raw]
 image = "tree"
 root = { format = "raw" }
@@ -50,6 +55,9 @@ mount = "/data"
 
 [vm.boxed]
 image = "container"
+
+[vars]
+greeting = "hello"
 """
 IMAGES = """\
 [image.tree]
@@ -88,10 +96,20 @@ class Project:
 
     def request(self) -> Request:
         """The same, for the slow way."""
-        _, manifests, store, targets, locked, offline = self.asked().key
+        _, manifests, store, targets, locked, offline, variables, files = self.asked().key
         paths = tuple(type(self.path)(name) for name in manifests)
         where = type(self.path)(store) if store else None
-        return Request(paths, where, targets, locked=locked, offline=offline)
+        given = tuple((name, value) for name, _, value in (one.partition("=") for one in variables))
+        named = tuple(map(type(self.path), files))
+        return Request(
+            paths,
+            where,
+            targets,
+            locked=locked,
+            offline=offline,
+            variables=given,
+            variable_files=named,
+        )
 
     def is_current(self) -> bool:
         """The fast answer."""
@@ -143,6 +161,7 @@ def write_project(path: Path, home: Path) -> None:
         "images.toml": IMAGES,
         "more/other.toml": OTHER,
         "key.pub": f"{KEY}\n",
+        "app.j2": "{{ vars.greeting }} of {{ name }}\n",
         "root/etc/passwd": "root:x:0:0::/root:/bin/sh\n",
         "dotfiles/vimrc": "set nocompatible\n",
         "dotfiles/vim/deep/colours": "blue\n",

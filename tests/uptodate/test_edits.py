@@ -103,6 +103,19 @@ def test_what_grew_is_current_only_once_a_plan_says_so(built: Project) -> None:
     assert built.is_current()
 
 
+def test_each_setting_of_variables_has_an_answer_of_its_own(built: Project) -> None:
+    (built.path / "v.toml").write_text('greeting = "file"\n')
+    by_file = replace(built, arguments=("--var-file", "v.toml"))
+    assert not by_file.is_current()
+    by_file.apply()
+    assert by_file.is_current()
+    assert not built.is_current()
+    assert not replace(built, arguments=("--var", "greeting=file")).is_current()
+    edited("v.toml", "file", "disk")(by_file)
+    assert not by_file.is_current()
+    assert not by_file.is_to_be_kept()
+
+
 @settings(
     max_examples=12,
     deadline=None,
