@@ -53,6 +53,15 @@ arguments = ["--variant=minbase"]
 rootfs = {{ disk_image = "disk.qcow2", partition = "LABEL=root" }}
 [image.e]
 rootfs = {{ image = "bookworm" }}
+[image.g]
+rootfs = {{ squashfs = "root.squashfs" }}
+work_seed = {{ cpio = "seed.cpio" }}
+[image.h.rootfs]
+dockerfile = "tool"
+file = "Dockerfile"
+target = "run"
+args = {{ A = "1" }}
+builder = "buildah"
 
 [vm.web]
 image = "bookworm"

@@ -40,6 +40,7 @@ def test_a_minimal_manifest_gets_every_default(directory: Path) -> None:
             )
         },
         files=(Path("vm.toml"),),
+        origins={"vm.web": directory / "vm.toml"},
     )
 
 

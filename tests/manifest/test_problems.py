@@ -85,17 +85,18 @@ def test_the_error_counts_its_problems_and_ends_with_exit_code_3() -> None:
 
 
 def test_the_whole_language_is_understood() -> None:
-    for name in ("bookworm.tar.zst", "disk.ext4", "disk.qcow2", "vmlinuz"):
+    for name in ("bookworm.tar.zst", "disk.ext4", "disk.qcow2", "root.squashfs", "seed.cpio", "vmlinuz"):
         write(name, "")
     write("images.toml", "")
     write("runner.j2", "{{ name }}")
-    for name in ("skel", "tree"):
+    for name in ("skel", "tree", "tool"):
         Path(name).mkdir(exist_ok=True)
+    write("tool/Dockerfile", "FROM scratch AS run\nARG A\n")
     (Path.home() / ".ssh").mkdir(exist_ok=True)
     (Path.home() / ".ssh/id_ed25519.pub").write_text(KEY)
     (Path.home() / ".gitconfig").touch()
     loaded = load([write("vm.toml", EVERYTHING)])
-    assert {*loaded.images} == {"bookworm", "a", "b", "c", "d", "e", "f"}
+    assert {*loaded.images} == {"bookworm", "a", "b", "c", "d", "e", "f", "g", "h"}
     tests = {"t-bookworm-1", "t-bookworm-2", "t-trixie-2"}
     assert {*loaded.vms} == {"web", "other", "runner-001", "runner-002", "runner-003", *tests}
 
