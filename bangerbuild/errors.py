@@ -18,6 +18,7 @@ from bangerbuild import identities, shortages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos that mean that a disk or quota is full."""
@@ -113,9 +114,11 @@ class ManifestError(BangerError):
 
     exit_code = 3
 
-    def __init__(self, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, problems: tuple[Problem, ...], store: Path | None = None) -> None:
         super().__init__("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
         self.problems = problems
+        self.store = store
+        """Where the store would be."""
 
     @override
     def __str__(self) -> str:

@@ -6,19 +6,22 @@ a node, with the step object under `step`.
 
 from __future__ import annotations
 
-import difflib
+import fnmatch
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 import networkx as nx
 
 from bangerbuild.errors import GraphError, UsageError
 from bangerbuild.model import StepId
+from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
-    from bangerbuild.model import Json, Step
+    from bangerbuild.model import Json, Record, Step
 
     Graph: TypeAlias = nx.DiGraph[str]
 
@@ -45,6 +48,31 @@ def build(steps: Iterable[Step]) -> Graph:
     _check_outputs(graph)
     _check_acyclic(graph)
     return graph
+
+
+def of_records(records: Iterable[Record], targets: Sequence[str] = ()) -> Graph:
+    """What a store's records say was made of what; what is left of that, as an input may be forgotten.
+
+    Raises:
+        UsageError: a target names nothing.
+    """
+    last = {record.id: record for record in records if record.id == record.step_id}
+    graph: Graph = nx.DiGraph()
+    for record in last.values():
+        inputs = tuple(step_id for step_id in record.recipe.inputs if step_id in last)
+        graph.add_node(record.id, step=Recorded(record.id, record.recipe.kind, inputs, record.artifacts))
+        graph.add_edges_from((step_id, record.id) for step_id in inputs)
+    return restrict(graph, targets) if targets else graph
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A step as a record has it, to be shown."""
+
+    id: str
+    kind: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
 
 
 def _check_outputs(graph: Graph) -> None:
@@ -84,19 +112,63 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     """
     if found := matches(ids, name):
         return found
+    if is_pattern(name):
+        raise _met_nothing(name)
     if owned := _owners(ids, name):
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{owned[0]}'?")
+    alike = _owners(ids, nearest(name, {StepId(step_id).name for step_id in ids}) or "")
+    if alike and "." not in name:
+        raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{alike[0]}'?")
     known = {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
-    near = difflib.get_close_matches(name, known, n=1)
-    raise UsageError(
-        f"no step is called '{name}'",
-        hint=f"did you mean '{near[0]}'?" if near else _LIST_HINT,
-    )
+    raise UsageError(f"no step is called '{name}'", hint=near(name, known) or _LIST_HINT)
+
+
+def selected(ids: Collection[str], names: Sequence[str]) -> set[str]:
+    """The ids that any of the names selects, of which there may be as many as a fleet has members.
+
+    Raises:
+        UsageError: a name selects none.
+    """
+    by_owner: defaultdict[str, list[str]] = defaultdict(list)
+    for step_id in ids:
+        by_owner[StepId(step_id).owner].append(step_id)
+    return {step_id for name in names for step_id in by_owner.get(name) or matching(ids, name)}
 
 
 def matches(ids: Collection[str], name: str) -> list[str]:
-    """The ids that a name selects; may be empty."""
+    """The ids that a name selects, or a pattern such as `vm.web-*`; may be empty."""
+    if is_pattern(name):
+        return [step_id for step_id in ids if _named_by(step_id, name)]
     return [step_id for step_id in ids if step_id == name or step_id.startswith((f"{name}.", f"{name}@"))]
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name on the command line may stand for several."""
+    return any(mark in name for mark in "*?[")
+
+
+def _named_by(step_id: str, pattern: str) -> StepId | None:
+    """What of an id a pattern names: `vm.web-1` of `vm.web-1.root`."""
+    prefixes = StepId(step_id).prefixes
+    return next((prefix for prefix in prefixes if fnmatch.fnmatchcase(prefix, pattern)), None)
+
+
+def expanded(ids: Iterable[str], name: str) -> list[str]:
+    """What a name stands for: itself; a pattern for all that it names.
+
+    Raises:
+        UsageError: a pattern names nothing.
+    """
+    if not is_pattern(name):
+        return [name]
+    found = dict.fromkeys(named for step_id in ids if (named := _named_by(step_id, name)))
+    if not found:
+        raise _met_nothing(name)
+    return list(found)
+
+
+def _met_nothing(pattern: str) -> UsageError:
+    return UsageError(f"nothing is called like '{pattern}'", hint=_LIST_HINT)
 
 
 def without_table(ids: Collection[str], option: str, name: str) -> UsageError:
@@ -105,6 +177,8 @@ def without_table(ids: Collection[str], option: str, name: str) -> UsageError:
         hint = f"{option} {name}.NAME"
     else:
         owned = _owners(ids, name)
+        alike = nearest(name, {StepId(step_id).name for step_id in ids})
+        owned = owned or _owners(ids, alike or "")
         hint = f"{option} {owned[0]}" if owned else _LIST_HINT
     return UsageError(f"{option} {name} names no VM, image or step", hint=hint)
 
@@ -117,7 +191,7 @@ def _owners(ids: Collection[str], name: str) -> list[StepId]:
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
     """The subgraph of the targets and everything they need."""
-    wanted = {step_id for name in targets for step_id in matching(graph, name)}
+    wanted = selected(graph, targets)
     needed = wanted.union(*(nx.ancestors(graph, step_id) for step_id in wanted))
     return graph.subgraph([step_id for step_id in graph if step_id in needed]).copy()
 

@@ -6,29 +6,34 @@ Read this first.
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
-from bangerbuild.errors import UsageError
+from bangerbuild.declared import Manifest
+from bangerbuild.errors import BangerError, ManifestError, UsageError
 from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
+from bangerbuild.neighbours import near
+from bangerbuild.planning import origins, recovering
 from bangerbuild.planning import plan as planner
-from bangerbuild.planning import recovering
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
+from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
+from bangerbuild.sources.source import PIN_FACT
 from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from bangerbuild.declared import Manifest
     from bangerbuild.graph import Graph
     from bangerbuild.model import Pin, PlanReporter, Progress, Result
     from bangerbuild.planning.recovering import Found
@@ -52,6 +57,8 @@ class Loaded:
     """The part of it that the targets need; without targets the whole."""
     basis: Basis = field(default_factory=Basis, repr=False, compare=False)
     """What loading looked at on this host."""
+    is_read: bool = True
+    """Whether it is known what is declared; see `load_to_read`."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -80,6 +87,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     locked: bool = False,
     offline: bool = False,
     upgrade: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    variable_files: Sequence[str | Path] = (),
 ) -> Loaded:
     """Load manifests, which act as one, and say which part of them is meant.
 
@@ -91,6 +100,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
         locked: refuse what the lock file would have to be changed for.
         offline: never use the network.
         upgrade: names of images whose sources are asked again what they stand for.
+        variables: values of variables, instead of those in `[vars]`.
+        variable_files: TOML files of such values; `variables` wins over them.
 
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
@@ -101,6 +112,7 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     check_type(store, (str, Path, NoneType), "a path for store")
     check_type(locked, bool, "True or False for locked")
     check_type(offline, bool, "True or False for offline")
+    check_type(variables, (dict, NoneType), "a dict of names and values for variables")
     return load_request(
         Request(
             tuple(Path(path) for path in given) or (Path(command.DEFAULT_MANIFEST),),
@@ -110,24 +122,89 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
             offline,
             locked,
             listed(upgrade, "upgrade", str, "a name"),
+            tuple((variables or {}).items()),
+            tuple(map(Path, listed(variable_files, "variable_files", (str, Path), "a path"))),
         )
     )
 
 
-def load_request(request: Request, warn: Callable[[str], None] = _unheard) -> Loaded:
-    """The same of a request as a value; `warn` is told what is odd about the manifests."""
+def load_request(
+    request: Request, warn: Callable[[str], None] = _unheard, *, needs_files: bool = True
+) -> Loaded:
+    """The same of a request as a value; `warn` is told what is odd about the manifests.
+
+    Without `needs_files`, files of this host that they name may be missing: nothing can be planned then.
+    """
     basis = Basis()
     with basis.recording():
-        found = manifest.load(request.manifests, store=request.store)
+        found = manifest.load(
+            request.manifests, store=request.store, settings=_settings(request), needs_files=needs_files
+        )
         for message in found.warnings:
             warn(message)
         return _declared(request, found, basis)
 
 
+def _settings(request: Request) -> manifest.Settings:
+    return manifest.Settings(request.variables, request.variable_files)
+
+
+def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
+    """The same for a command that only reads the store, or removes what it is told to.
+
+    Files of the host may be missing. Of a manifest with problems, or that is not there, nothing counts as
+    declared.
+
+    Raises:
+        ManifestError: a manifest that is named is not there, or nothing was ever built in its store.
+        UsageError: a target names nothing.
+    """
+    try:
+        found = manifest.load(
+            request.manifests, store=request.store, settings=_settings(request), needs_files=False
+        )
+    except ManifestError as err:
+        is_mistyped = request.manifests != (Path(command.DEFAULT_MANIFEST),) and not all(
+            map(os.path.lexists, request.manifests)
+        )
+        if is_mistyped or err.store is None or not store.read(err.store).records:
+            raise
+        for problem in err.problems:
+            warn("; ".join(line.strip() for line in problem.lines()))
+        warn(f"nothing can be said of what is declared: only what lies in '{err.store}' counts")
+        nothing = graph.build(())
+        return Loaded(request, Manifest(err.store, {}, {}), nothing, nothing, Basis(), is_read=False)
+    for message in (*found.warnings, *(next(problem.lines()) for problem in found.absent)):
+        warn(message)
+    return _declared(request, found, Basis())
+
+
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
     """What is loaded, with other targets."""
     request = dataclasses.replace(loaded.request, targets=targets)
-    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, targets))
+    names = expanded(loaded.manifest, targets)
+    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, names))
+
+
+def expanded(found: Manifest, targets: Sequence[str]) -> tuple[str, ...]:
+    """What targets stand for: `fleet.runner` for each of its VMs, `fleet.runner.root` for their roots.
+
+    Raises:
+        UsageError: there is no such fleet.
+    """
+    names: list[str] = []
+    for target in targets:
+        table, _, rest = target.partition(".")
+        name, dot, part = rest.partition(".")
+        if table != "fleet" or not rest:
+            names.append(target)
+        elif meant := fnmatch.filter(found.fleets, name):
+            names += (f"vm.{member}{dot}{part}" for fleet in meant for member in found.fleets[fleet])
+        else:
+            known = [f"fleet.{one}" for one in found.fleets]
+            hint = near(f"fleet.{name}", known) or f"known: {', '.join(known) or 'none'}"
+            raise UsageError(f"no fleet is called '{name}'", hint=hint)
+    return tuple(names)
 
 
 def load_image(found: Manifest, *, offline: bool) -> Loaded:
@@ -140,7 +217,7 @@ def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
     for name in request.upgrade:
         _refuse_unknown_image(found, name)
     whole = graph.build(steps.declare(found))
-    wanted = graph.restrict(whole, request.targets) if request.targets else whole
+    wanted = graph.restrict(whole, expanded(found, request.targets)) if request.targets else whole
     return Loaded(request, found, whole, wanted, basis)
 
 
@@ -166,14 +243,48 @@ def plan(loaded: Loaded, *, previews: bool = True, progress: Progress = unseen) 
 def look(
     loaded: Loaded, *, ask: bool = False, previews: bool = True, progress: Progress = unseen
 ) -> tuple[Plan, Store]:
-    """The plan and the store it was made for.
-
-    Unless `ask`, no source is asked what it stands for: one that was never built counts as changed.
-    """
+    """The plan and the store it was made for."""
     forced = _forced(loaded)
     resolved = _resolved(loaded, progress, ask=ask)
     opened = store.read(loaded.store)
     return _planned(loaded, resolved, forced, opened, previews=previews)[0], opened
+
+
+def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
+    """A plan that is only to be looked at, and its store.
+
+    No source is asked what it stands for: one that was never built counts as changed. One that can't be read
+    is taken to be as it was.
+    """
+    opened, seconds = store.read(loaded.store), epoch()
+    plan = planner.make(
+        loaded.wanted,
+        opened,
+        LocalHost(opened, seconds, Surveys()),
+        epoch=seconds,
+        pins=_pins_as_far_as_known(loaded, warn),
+        previews=False,
+        is_lenient=True,
+    )
+    absent = {problem.key.partition("[")[0] for problem in loaded.manifest.absent}
+    unjudged = {action.id for action in plan.actions if action.step.changes and _is_of(action.id, absent)}
+    return dataclasses.replace(plan, unjudged=plan.unjudged | unjudged), opened
+
+
+def _is_of(step_id: str, keys: set[str]) -> bool:
+    """Whether a key of the manifest may be about a step of a VM; what is no VM's may be every one's."""
+    owner = StepId(step_id).owner
+    return any(StepId(key).owner == owner or StepId(key).table not in {"vm", "image"} for key in keys)
+
+
+def _pins_as_far_as_known(loaded: Loaded, warn: Callable[[str], None]) -> Mapping[str, Pin]:
+    try:
+        return _resolved(loaded, unseen, ask=False).pins
+    except BangerError as err:
+        warn(f"{err.brief}: what it is about can't be judged")
+        records = store.read(loaded.store).records
+        entries = {key: lockfile.remembered(one.facts.get(PIN_FACT)) for key, one in records.items()}
+        return {key: entry.pin for key, entry in entries.items() if entry}
 
 
 def known_pins(loaded: Loaded) -> Mapping[str, Pin]:
@@ -240,7 +351,12 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         resolved.write()
         reporter.planned(made)
         host = LocalHost(opened, options.epoch, surveys)
+        made_of = {StepId(action.id).owner for action in made.actions}
+        opened.keep_origins(
+            origins.of(made_of, loaded.manifest.origins, opened)
+        )  # a killed run leaves VMs too
         results = execute.execute(made, opened, host, reporter, options)
+        opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
@@ -263,15 +379,31 @@ def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Re
         _refuse_unknown_image(loaded.manifest, upgrade)
     names = () if upgrade is None else (upgrade,) if upgrade else tuple(loaded.manifest.images)
     asking = Asking(loaded.store, epoch(), loaded.request.offline, progress)
-    resolved = resolve(loaded.manifest, ResolveOptions(whole=True, upgrade=names), asking)
+    others = manifest.images_beside(loaded.manifest.files)
+    choices = ResolveOptions(
+        whole=True, upgrade=names, is_others=lambda name: others is None or name in others
+    )
+    resolved = resolve(loaded.manifest, choices, asking)
     resolved.write()
     return resolved
 
 
+def strangers(loaded: Loaded, opened: Store) -> dict[str, str | None]:
+    """See `origins.strangers`."""
+    return origins.strangers(loaded.request.manifests, loaded.whole, opened)
+
+
+def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
+    """See `origins.undeclared`; who asks for a part is told of that part."""
+    if loaded.request.targets:
+        return ()
+    return origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+
+
 def _refuse_unknown_image(found: Manifest, name: str) -> None:
-    """Refuse to upgrade an image that is not declared; a name with a dot may be meant as a manifest."""
+    """Refuse to upgrade an image that is not declared."""
     if name not in found.images:
-        hint = f"bangerbuild lock {name} --upgrade" if "." in name else f"known: {', '.join(found.images)}"
+        hint = near(name, found.images) or f"known: {', '.join(found.images)}"
         raise UsageError(f"no image is called '{name}'", hint=hint)
 
 
@@ -297,6 +429,10 @@ def _owners(made: Plan) -> frozenset[str]:
 def _forced(loaded: Loaded) -> frozenset[str]:
     """The ids of the steps that `replace` names."""
     for name in loaded.request.replace:
+        if graph.is_pattern(name):
+            raise UsageError(
+                f"--replace {name} is a pattern", hint="name each of them: it discards what is in it"
+            )
         if "." not in name:  # what is right for --target would discard everything here
             raise graph.without_table(loaded.whole, "--replace", name)
         _refuse_outside(loaded, name)
@@ -323,4 +459,5 @@ def _planned(
     made = planner.make(
         loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
     )
-    return made, surveys
+    left = undeclared(loaded, opened)
+    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets), surveys

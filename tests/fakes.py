@@ -53,6 +53,10 @@ class FakeStep:
     tools: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     diffs: tuple[FileDiff, ...] = field(default=(), metadata={"recipe": False})
     found: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
+    obstacle: tuple[Reason, ...] = field(default=(), metadata={"recipe": False})
+    """What `run` is known to fail at."""
+    is_guests: bool = field(default=False, metadata={"recipe": False}, kw_only=True)
+    """Whether what it makes is a guest's from the moment it is published."""
     error: BangerError | None = field(default=None, metadata={"recipe": False})
     """Raised by `run`, once its outputs are half-made."""
     during: Callable[[Workspace], None] | None = field(default=None, metadata={"recipe": False})
@@ -71,6 +75,9 @@ class FakeStep:
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
+    def notes(self) -> tuple[str, ...]:
+        return ()
+
     def judge(self, situation: Situation) -> Verdict:
         if situation.missing or situation.record is None:
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
@@ -85,8 +92,18 @@ class FakeStep:
     def inspect(self, view: View) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says what it finds
         return self.found
 
-    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # the test says what it shows
-        return Preview(self.diffs)
+    def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:  # noqa: ARG002  # the test says
+        return self.obstacle
+
+    def preview(  # the test says what it shows
+        self,
+        view: View,  # noqa: ARG002
+        *,
+        is_untouched: bool,  # noqa: ARG002
+        remakes_disk: bool,  # noqa: ARG002
+        in_full: bool = True,  # noqa: ARG002
+    ) -> Preview:
+        return Preview(self.diffs, obstacles=self.obstacle)
 
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:  # noqa: ARG002  # of a fake nobody need know
         return ()
@@ -108,7 +125,7 @@ class FakeStep:
             )
             for output in self.outputs:
                 artifact = output.format(fingerprint=workspace.fingerprint)
-                workspace.create(artifact).write_text(content + self.text)
+                workspace.create(artifact, guests=self.is_guests).write_text(content + self.text)
         if self.during:
             self.during(workspace)
         if self.error:

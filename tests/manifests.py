@@ -49,6 +49,8 @@ suite = "bookworm"
 packages = ["ssh"]
 mirror = "https://deb.example"
 arguments = ["--variant=minbase"]
+[image.f]
+rootfs = {{ disk_image = "disk.qcow2", partition = "LABEL=root" }}
 [image.e]
 rootfs = {{ image = "bookworm" }}
 
@@ -78,6 +80,7 @@ sshd = true
 network = true
 fstab = true
 identity = true
+cloud_init = "keep"
 
 [vm.web.network]
 name = "lan"
@@ -128,5 +131,23 @@ nat = true
 [vm.other]
 image = "a"
 work = false
+
+[vars]
+domain = "lab.example"
+
+[fleet.runner]
+names = "runner-{{001..003}}"
+[fleet.runner.vm]
+image = "a"
+[[fleet.runner.vm.file]]
+guest = "/etc/runner"
+host = "runner.j2"
+template = true
+
+[fleet.test]
+matrix = {{ suite = ["bookworm", "trixie"], size = [1, 2] }}
+exclude = [{{ suite = "trixie", size = 1 }}]
+name = "t-{{{{ suite }}}}-{{{{ size }}}}"
+vm.image = "a"
 """
 """Every key of the language, each at least once; much of it stands for files that are not there."""

@@ -16,6 +16,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.snapshot_store import SnapshotStore
+from bangerbuild.model import Outcome, Verb
 from bangerbuild.model.request import Request, RunOptions
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.fakes import RecordingReporter
@@ -110,13 +111,27 @@ class Project:
     def build(self, *replace: str) -> None:
         """Build, and nothing may fail."""
         errors = [result.error.brief for result in self.apply(*replace).values() if result.error]
-        assert errors == []
+        assert errors == [], errors
 
     def error(self, step_id: str) -> BangerError:
         """Build; the error of the step that has to fail."""
         error = self.apply()[step_id].error
         assert error is not None, f"{step_id} did not fail"
         return error
+
+    def blocked(self, step_id: str) -> dict[str, Json]:
+        """Plan and build; the reason of the step that both block, in the same words, and that is not run."""
+        action = self.plan()[step_id]
+        assert action.verb is Verb.BLOCKED, action
+        (reason,) = reasons(action)
+        reporter = RecordingReporter()
+        loaded = pipeline.load_request(self.request(), self.warnings.append)
+        plan, results = pipeline.apply(
+            loaded, options=RunOptions(jobs=2, keep_going=True, lock_seconds=0), reporter=reporter
+        )
+        assert reasons(by_id(plan)[step_id]) == [reason]
+        assert self._ended(reporter, results)[step_id].outcome is Outcome.SKIPPED
+        return reason
 
     def artifact(self, step_id: str, number: int = 0) -> Path:
         """What the last run of a step made."""

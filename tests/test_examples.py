@@ -69,6 +69,8 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     shutil.copytree(EXAMPLES / relative.parent, directory)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     for script, target, programs in SCRIPTS:
+        if (directory / "Dockerfile").exists():
+            need("buildah")
         if (directory / script).exists():
             for program, package in programs.items():
                 need(program, package)
@@ -84,6 +86,11 @@ def example(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 
 SCRIPTS = (
     ("make-rootfs", "rootfs", {"busybox": "busybox-static"}),
+    (
+        "make-disk",
+        "cloud.qcow2",
+        {"busybox": "busybox-static", "sfdisk": "fdisk", "mke2fs": "e2fsprogs", "qemu-img": "qemu-utils"},
+    ),
     ("make-image", "image", {"busybox": "busybox-static", "umoci": "umoci"}),
 )
 """What the comments of examples say to run first."""
@@ -106,14 +113,19 @@ def planned(cli: CommandLine, directory: Path) -> dict[str, Any]:
 
 def test_there_are_examples() -> None:
     assert {path.parent.name for path in MANIFESTS} >= {
+        "ci-runners",
+        "cloud-image",
         "container",
         "debian-web",
         "demo",
+        "dockerfile",
+        "matrix",
         "overlay",
         "network",
         "packages",
         "root-formats",
         "two-vms",
+        "web-stack",
     }
 
 

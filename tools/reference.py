@@ -19,7 +19,19 @@ def main() -> None:
     """Write the page to stdout."""
     schema = json.loads(SCHEMA.read_text())
     sections: list[str] = []
-    order = ("include", "store", "image", "network", "vm", "defaults", "file", "file_sync", "mount")
+    order = (
+        "include",
+        "store",
+        "image",
+        "network",
+        "vm",
+        "defaults",
+        "fleet",
+        "vars",
+        "file",
+        "file_sync",
+        "mount",
+    )
     properties = {name: schema["properties"][name] for name in order}
     _table(schema, {**schema, "properties": properties}, "", sections)
     sys.stdout.write(HEAD + "".join(sections))

@@ -10,7 +10,8 @@ from bangerbuild.launch.files import LaunchFile
 if TYPE_CHECKING:
     from bangerbuild.bridging.bridge import Bridge
 
-SCRIPTS = ("up.sh", "down.sh")
+UP = "up.sh"
+SCRIPTS = (UP, "down.sh")
 
 
 def names(bridge: Bridge) -> tuple[str, ...]:

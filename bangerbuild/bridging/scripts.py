@@ -21,7 +21,8 @@ UP_COMMENT = """\
 Sets up the network {network} on this host: the bridge {device} with the address {address}, and
 the VMs' tap devices on it, which belong to the user who owns this directory{nat}.
 Needs root. Looks first whether anything is in the way, and then changes nothing at all. What is
-there already stays as it is, so it may be run again at any time. down.sh takes it down.
+there already stays as it is, so it may be run again at any time. The tap devices that it made for
+VMs which are declared no more go, unless such a VM still runs. down.sh takes all of it down.
 """
 
 DOWN_COMMENT = """\
@@ -34,6 +35,18 @@ command -v {program} >/dev/null || fail "there is no {program} here: it comes wi
 """
 IP = PROGRAM.format(program="ip", package="iproute2")
 NFT = PROGRAM.format(program="nft", package="nftables")
+FLOCK = PROGRAM.format(program="flock", package="util-linux")
+
+LOCK = """\
+# One run at a time: the lock is on this directory, and ends with the run. up.sh calls down.sh with it.
+if [ -z "${BANGERBUILD_LOCKED-}" ]; then
+    exec 9<.
+    flock -n 9 || {
+        echo "${0##*/}: waits for another run" >&2
+        flock 9
+    }
+fi
+"""
 
 FUNCTIONS = """\
 # The names of the devices that `ip link show` lists for these words, each between two spaces.
@@ -146,7 +159,7 @@ CHANGES = """\
 undo() {
     if [ "$?" -ne 0 ] && [ -n "$is_new" ]; then
         echo "up.sh: taking down what was set up so far" >&2
-        sh ./down.sh || :
+        BANGERBUILD_LOCKED=yes sh ./down.sh || :
     fi
 }
 trap undo EXIT
@@ -178,6 +191,23 @@ for tap in $taps; do
     esac
     echo "link set dev $tap group $group master $bridge up"
 done | ip -batch - || fail "not all tap devices can be set up"
+
+# What was made here for VMs that are declared no more. A device that a VM has open has a carrier.
+open=$(ip -o link show group "$group" | sed -n '/LOWER_UP/s/^[0-9]*: \\([^:@]*\\).*/ \\1 /p' | tr -d '\\n')
+declared=$(echo "$taps" | tr '\\n' ' ')
+for tap in $ours; do
+    case "$declared $bridge " in
+    *" $tap "*) continue ;;
+    esac
+    case $owned in
+    *" $tap "*) ;;
+    *) continue ;;
+    esac
+    case $open in
+    *" $tap "*) echo "up.sh: $tap stays, as the VM that it was made for still runs" >&2 ;;
+    *) echo "link delete dev $tap" ;;
+    esac
+done | ip -batch - || fail "not all tap devices can be removed"
 """
 
 NAT = """\
@@ -217,9 +247,9 @@ def up(bridge: Bridge) -> str:
     """The text of up.sh."""
     nat = ", and NAT to the outside" if bridge.nat else ""
     comment = UP_COMMENT.format(network=bridge.network, device=bridge.device, address=bridge.address, nat=nat)
-    programs, parts = IP, (CHECKS, CHANGES, DROP_NAT, NO_NAT, DONE)
+    programs, parts = IP + FLOCK, (CHECKS, CHANGES, DROP_NAT, NO_NAT, DONE)
     if bridge.nat:
-        programs, parts = IP + NFT, (CHECKS, NAT_CHECKS, CHANGES, NAT, DONE)
+        programs, parts = IP + FLOCK + NFT, (CHECKS, NAT_CHECKS, CHANGES, NAT, DONE)
     values = {"address": bridge.address, "subnet": bridge.subnet, "mac": bridge.mac}
     taps = "taps='{}'\n".format("".join(f"\n{tap}" for tap in bridge.taps))
     return _script(bridge, comment, _assigned(values) + taps, programs, *parts)
@@ -228,7 +258,7 @@ def up(bridge: Bridge) -> str:
 def down(bridge: Bridge) -> str:
     """The text of down.sh."""
     comment = DOWN_COMMENT.format(network=bridge.network)
-    return _script(bridge, comment, "", IP + (NFT if bridge.nat else ""), DROP_NAT, DOWN)
+    return _script(bridge, comment, "", IP + FLOCK + (NFT if bridge.nat else ""), DROP_NAT, DOWN)
 
 
 def _script(bridge: Bridge, comment: str, values: str, programs: str, *body: str) -> str:
@@ -239,7 +269,7 @@ def _script(bridge: Bridge, comment: str, values: str, programs: str, *body: str
         "table": bridge.table,
     }
     beginning = _assigned(names) + values + BEGINNING
-    return shell.head(comment) + "\n".join((beginning, FUNCTIONS, programs + ROOT + LOOK, *body))
+    return shell.head(comment) + "\n".join((beginning, FUNCTIONS, programs + ROOT + LOCK + LOOK, *body))
 
 
 def _assigned(values: Mapping[str, str]) -> str:

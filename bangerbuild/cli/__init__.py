@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, upkeep
+from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
@@ -71,15 +71,19 @@ def _guarded(started: Again | None) -> int:
         ):  # its message is the help text
             err.show()
         else:
-            output.say(_usage_lines(err))
+            lines = list(_usage_lines(err))
+            output.say(lines)
+            output.json_error(BangerError(lines[-1].removeprefix("error: ")))
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
         output.say(
             report.problem_lines(err.problems) if isinstance(err, ManifestError) else report.error_lines(err)
         )
+        output.json_error(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.say_interrupted()
+        output.json_error(BangerError("interrupted"))
         return EXIT_INTERRUPTED
     except (OSError, MemoryError, RuntimeError, ImportError) as err:
         output.say(report.error_lines(_host_error(err)))
@@ -160,6 +164,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
+            output.json_error(BangerError(report.interrupted(telling.finished_ids, by_half)))
             return EXIT_INTERRUPTED
         except StoreError:  # the run has ended before all jobs had told what became of their disks
             for disk in statuses.by_half(telling.plan.store) if telling.plan else ():
@@ -216,14 +221,19 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
 
     Those of VMs that no manifest declares are listed too.
     """
-    from bangerbuild import pipeline
+    from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
 
-    plan, found = pipeline.look(options.loaded(**wanted))
-    examined = statuses.examine(plan, found, whole=not wanted["targets"])
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    if loaded.is_read:
+        plan, found = pipeline.look_leniently(loaded, output.warn)
+        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
+        examined = statuses.examine(plan, found, strangers)
+    else:
+        examined = statuses.recorded(store.read(loaded.store), wanted["targets"])
     if as_json:
         artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(plan.store), "artifacts": artifacts})
+        output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
         return
     for line in statuses.lines(examined):
         output.result(line)
@@ -239,9 +249,15 @@ cli.add_command(upkeep.verify)
 
 @cli.command()
 @options.manifest_options
-def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
+@options.as_json
+@click.option("--no-sources", is_flag=True, help="Files of this host need not be there: tarballs, keys.")
+def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa: ANN401  # as for the others
     """Check the manifest: prints its problems, or nothing."""
-    options.loaded(**wanted)
+    from bangerbuild import pipeline
+
+    found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    if as_json:
+        output.json_result({"format": 1, "problems": [], "warnings": list(found.warnings)})
 
 
 @cli.command()
@@ -256,12 +272,19 @@ def validate(**wanted: Any) -> None:  # noqa: ANN401  # the options that make a 
 def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the steps and what each needs."""
     from bangerbuild import graph as graphs
+    from bangerbuild import pipeline, store
 
-    made = options.loaded(**wanted).wanted
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    made = loaded.wanted
+    if not loaded.is_read:
+        made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
     if form == "json":
         output.json_result(graphs.to_json(made))
         return
     output.result(graphs.RENDERERS[form](made), newline=False)
+
+
+cli.add_command(showing.show)
 
 
 @cli.command()

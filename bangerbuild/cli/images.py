@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import options, output
-from bangerbuild.model import Outcome
+from bangerbuild.errors import ManifestError
+from bangerbuild.model import Outcome, Verb
 from bangerbuild.uptodate import command
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def image() -> None:
 @click.option("--max-size", metavar="SIZE", help="The most that it may unpack to.")
 @click.option("--sha256", metavar="DIGEST", help="What a download must be.")
 @click.option("--platform", metavar="OS/ARCH", help="Which of a container image's platforms.")
+@click.option("--partition", metavar="WHICH", help="Which partition of a disk image.")
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only, and the image's path.")
 def import_(
@@ -53,7 +55,7 @@ def import_(
 ) -> int:
     """Make an image of SOURCE, under NAME, and print its path.
 
-    SOURCE is a tarball, an ext4 or a directory; an address; or a container image such as docker://debian:12.
+    SOURCE is a tarball, an ext4, a disk image or a directory; an address; or a container image such as docker://debian:12.
     No manifest asks for it, so `gc` removes it; the same call makes it again.
     """
     from bangerbuild import manifest, pipeline
@@ -63,15 +65,16 @@ def import_(
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
     with reporter(quiet=quiet, verbose=False) as telling:
         plan, results = pipeline.apply(pipeline.load_image(loaded, offline=offline), reporter=telling)
-    if any(result.outcome is Outcome.FAILED for result in results):
+    is_blocked = any(action.verb is Verb.BLOCKED for action in plan.actions)
+    if is_blocked or any(result.outcome is Outcome.FAILED for result in results):
         return 1
     output.result(str(loaded.store / plan.actions[0].artifacts[0]))
     return 0
 
 
 def _value(key: str, text: str) -> str | int:
-    """An option's value as in a manifest: a size without a unit is a number of bytes."""
-    is_number = key in {"size", "max_size"} and text.isascii() and text.isdigit()
+    """An option's value as in a manifest: a size without a unit is a number, and so may a partition be."""
+    is_number = key in {"size", "max_size", "partition"} and text.isascii() and text.isdigit()
     return int(text) if is_number and len(text) <= _MAX_DIGITS else text
 
 
@@ -118,5 +121,10 @@ def _store_path(given: Path | None) -> Path:
     if given is None and Path(command.DEFAULT_MANIFEST).exists():
         from bangerbuild import manifest
 
-        return manifest.load((Path(command.DEFAULT_MANIFEST),)).store
+        try:
+            return manifest.load((Path(command.DEFAULT_MANIFEST),), needs_files=False).store
+        except ManifestError as err:  # where its store is can be told all the same, and nothing else counts
+            if err.store is not None:
+                return err.store
+            raise
     return (given or Path(options.DEFAULT_STORE)).absolute()

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bangerbuild import sources
 from bangerbuild.cli import options, output
+from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import LockWords
 
 
+_MANIFESTS_MARK = re.compile("[./]")
+"""What a path may hold, and a name may not: `--upgrade vm.toml` upgrades all images of that manifest."""
 DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
@@ -31,30 +36,73 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     metavar="[NAME]",
     help="Ask again what the sources of image NAME stand for, or those of all images.",
 )
+@click.option(
+    "--release",
+    "released",
+    multiple=True,
+    metavar="NAME",
+    help="Only free the addresses that VM NAME was leased. May be repeated.",
+)
 @click.option("--offline", is_flag=True, help="Never use the network.")
-def lock(manifest: tuple[Path, ...], upgrade: str | None, *, offline: bool) -> None:
-    """Write down which bytes the sources stand for.
+@options.with_variables
+def lock(
+    manifest: tuple[Path, ...],
+    upgrade: str | None,
+    *,
+    released: tuple[str, ...],
+    **wanted: Any,  # noqa: ANN401  # the further options of `load`
+) -> None:
+    """Write down what the sources stand for, and the VMs' addresses.
 
     bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
-    registry. What is in it stays, unless --upgrade asks anew.
+    registry. What is in it stays, unless --upgrade asks anew. A VM of a network that gives no address gets
+    the lowest free one, and keeps it until --release or `destroy` frees it.
     """
+    if released:
+        _release(manifest, tuple(name.removeprefix("vm.") for name in released))
+        return
     from bangerbuild import pipeline
     from bangerbuild.report.reporters import Plain
 
-    loaded = options.loaded(manifest, offline=offline)
+    if upgrade and _MANIFESTS_MARK.search(upgrade):  # no image is called so
+        manifest, upgrade = (Path(upgrade), *manifest), ""
+    loaded = options.loaded(manifest, **wanted)
     found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):
         output.result(line)
 
 
+def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
+    """Free addresses; the manifest is not read, as it may be what is wrong."""
+    from bangerbuild import leases
+    from bangerbuild.errors import UsageError
+    from bangerbuild.resolving import lockfile
+
+    first = manifest[0] if manifest else Path(DEFAULT_MANIFEST)
+    path = first.parent / leases.FILE_NAME
+    held = {lease.name for lease in leases.read(path).lines}
+    for name in names:
+        if name not in held:
+            near = difflib.get_close_matches(name, held, n=1)
+            hint = f"did you mean '{near[0]}'?" if near else f"{path} lists what was leased"
+            raise UsageError(f"no address is leased to '{name}'", hint=hint)
+    for lease in lockfile.release(path, names):
+        output.result(f"  release  {lease.name}  {lease.address}")
+
+
 def _lines(found: Resolved) -> Iterator[str]:
     changes = tuple(found.changes())
     width = max((len(change.place) for change in changes), default=0)
+    leased = tuple(found.leased())
     for change in changes:
         yield f"  {_verb(change):<7} {change.place:<{width}}  {_what(change)}"
+    for network, name, address in leased:
+        yield f"  lease   {name}  {address}  in {network}"
     count = len(found.after.entries)
     sources = "1 source" if count == 1 else f"{count} sources"
-    yield f"{found.path}: {sources}" if changes else f"Nothing to do: {sources} locked."
+    if addresses := sum(map(len, found.after.leases.values())):
+        sources += f", {addresses} address{'' if addresses == 1 else 'es'}"
+    yield f"{found.path}: {sources}" if changes or leased else f"Nothing to do: {sources} locked."
 
 
 def _verb(change: Change) -> str:

@@ -43,6 +43,38 @@ class WithRest(click.Command):
         )
 
 
+class WithCommand(click.Command):
+    """A command whose first word is a VM's, after which options of ours may follow: the rest is the guest's.
+
+    The rest begins at `--`, or at the first word that is no option: so `ssh web ls -l` needs no `--`.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep the guest's words."""
+        own, rest = self._divided(args)
+        ctx.meta[REST] = tuple(rest)
+        return super().parse_args(ctx, own)
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        """With the guest's words, which are no argument of ours."""
+        return [*super().collect_usage_pieces(ctx), "[--]", "[COMMAND]..."]
+
+    def _divided(self, args: list[str]) -> tuple[list[str], list[str]]:
+        options = (one for one in self.params if isinstance(one, click.Option) and not one.is_flag)
+        valued = {name for option in options for name in option.opts}
+        has_vm, place = False, 0
+        while place < len(args):
+            word = args[place]
+            if word == "--":
+                return args[:place], args[place + 1 :]
+            if not word.startswith("-"):
+                if has_vm:
+                    break
+                has_vm = True
+            place += 2 if word in valued else 1
+        return args[:place], args[place:]
+
+
 def _split(args: list[str]) -> tuple[list[str], bool, list[str]]:
     if "--" not in args:
         return args, False, []
@@ -75,6 +107,9 @@ def _forwards(
         except ValueError as err:
             message = f"'{value}' is not HOSTPORT:GUESTPORT, such as 8080:80: {err}"
             raise click.BadParameter(message, param=option) from err
+    ports = [host for host, _ in found]
+    if twice := [port for port in ports if ports.count(port) > 1]:
+        raise click.BadParameter(f"port {twice[0]} of this host is named twice", param=option)
     return tuple(found)
 
 
@@ -143,6 +178,7 @@ def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")
 @options.jobs
 @options.lock_timeout
+@options.with_variables
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 @click.pass_context
 def boot(  # noqa: PLR0913  # one parameter for each option of the command
@@ -191,13 +227,14 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
     locked: bool,
     jobs: int | None,
     lock_timeout: float,
+    **settings: Any,  # noqa: ANN401  # what sets variables
 ) -> tuple[Spawned, Sequence[str]]:
     from bangerbuild.cli import remembering
     from bangerbuild.commands import boot as booting
     from bangerbuild.model.request import RunOptions
     from bangerbuild.report.reporters import reporter
 
-    loaded = options.loaded(manifest, store=store, offline=offline, locked=locked)
+    loaded = options.loaded(manifest, store=store, offline=offline, locked=locked, **settings)
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout, previews=False)
     with reporter(quiet=quiet, verbose=False) as telling:
         booted = booting.boot(loaded, vm, wish, None if no_apply else run_options, telling)
@@ -238,7 +275,7 @@ def _background(spawned: Spawned, wait_seconds: float | None, *, quiet: bool) ->
     return 0
 
 
-@click.command(cls=WithRest)
+@click.command(cls=WithCommand, options_metavar="[OPTIONS]")
 @click.argument("vm", callback=_vm)
 @_place
 @click.option("-i", "--identity", type=click.Path(path_type=Path), metavar="FILE", help="The private key.")
@@ -254,8 +291,9 @@ def ssh(
 ) -> None:
     """Log in to a running VM as root, or run a command there.
 
-    One word is a line for the guest's shell, several are a program and its arguments. The exit code is the
-    command's own, 255 if the VM can't be reached.
+    What follows the VM's name and our options is the guest's, its options too. One word is a line for the
+    guest's shell, several are a program and its arguments. The exit code is the command's own, 255 if the VM
+    can't be reached.
     """
     from bangerbuild.commands import machines
 

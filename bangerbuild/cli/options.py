@@ -21,6 +21,43 @@ DEFAULT_STORE = "build"
 """The store if no manifest names one."""
 
 
+def _variables(
+    _context: click.Context, _option: click.Parameter, given: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    """The names and values of `KEY=VALUE`."""
+    for text in given:
+        if not text.partition("=")[0] or "=" not in text:
+            raise click.BadParameter(f"'{text}' is no KEY=VALUE")
+    return tuple((name, value) for name, _, value in (text.partition("=") for text in given))
+
+
+variable_options = (
+    click.option(
+        "--var",
+        "variables",
+        multiple=True,
+        metavar="KEY=VALUE",
+        callback=_variables,
+        help="Set a variable of [vars]. May be repeated.",
+    ),
+    click.option(
+        "--var-file",
+        "variable_files",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Set the variables in a TOML file. May be repeated.",
+    ),
+)
+
+
+def with_variables(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that set variables."""
+    for option in reversed(variable_options):
+        function = option(function)
+    return function
+
+
 def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments of every command that reads a manifest."""
     for option in reversed(
@@ -29,6 +66,7 @@ def store_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts go."
             ),
+            *variable_options,
         )
     ):
         function = option(function)
@@ -43,7 +81,7 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "targets",
             multiple=True,
             metavar="ID",
-            help="Only this step, or all below it (vm.web), and what it needs. May be repeated.",
+            help="Only this step, or all below it (vm.web, 'vm.web-*'), and what it needs. May be repeated.",
         )(function)
     )
 
@@ -122,12 +160,23 @@ def request(  # noqa: PLR0913  # one parameter for each option
     replace: tuple[str, ...] = (),
     offline: bool = False,
     locked: bool = False,
+    variables: tuple[tuple[str, str], ...] = (),
+    variable_files: tuple[Path, ...] = (),
 ) -> Request:
     """What is asked for, of the options that `manifest_options` and `plan_options` add."""
     from bangerbuild.model.request import Request
 
     paths = manifest or (Path(DEFAULT_MANIFEST),)
-    return Request(paths, store, targets, replace, offline=offline, locked=locked)
+    return Request(
+        paths,
+        store,
+        targets,
+        replace,
+        offline=offline,
+        locked=locked,
+        variables=variables,
+        variable_files=variable_files,
+    )
 
 
 def loaded(
@@ -137,7 +186,8 @@ def loaded(
     """The manifests of the same options, loaded; what is odd about them is printed."""
     import bangerbuild
 
-    found = bangerbuild.load(manifest, **wanted)
+    variables = dict(wanted.pop("variables", ()))
+    found = bangerbuild.load(manifest, **wanted, variables=variables)
     for message in found.warnings:
         output.warn(message)
     return found

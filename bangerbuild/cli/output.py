@@ -105,8 +105,21 @@ def warn(message: str) -> None:
 
 
 def json_result(document: dict[str, Any]) -> None:
-    """Print one JSON document."""
+    """Print one JSON document, the only one of this run."""
+    _printed.append(True)
     result(json.dumps(document, indent=2))
+
+
+def json_error(err: BangerError) -> None:
+    """Print an error as the one JSON document, where one was asked for and none was printed."""
+    words = sys.argv[1:]
+    options = words[: words.index("--")] if "--" in words else words
+    if "--json" in options and not _printed:
+        json_result(report.error_document(err))
+
+
+_printed: list[bool] = []
+"""Not empty once a document was printed."""
 
 
 def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:

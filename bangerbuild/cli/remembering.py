@@ -25,6 +25,8 @@ def remember(booted: Booted, request: Request, vm: str) -> None:
             (f"vm.{vm}",),
             locked=request.locked,
             offline=request.offline,
+            variables=[f"{name}={value}" for name, value in request.variables],
+            variable_files=[str(path) for path in request.variable_files],
         )
         basis = record.found(key)
         if basis is None:

@@ -11,7 +11,7 @@ import click
 
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
-from bangerbuild.errors import printable, readable_size
+from bangerbuild.errors import UsageError, printable, readable_size
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
@@ -110,12 +110,13 @@ def gc(  # one parameter for each option of the command
     "--target",
     "targets",
     multiple=True,
-    required=True,
     metavar="ID",
-    help="A VM (vm.web), one of its disks (vm.web.work), or an image that nothing needs. May be repeated.",
+    help="A VM (vm.web), several ('vm.web-*'), one of its disks (vm.web.work), or an image that nothing "
+    "needs. May be repeated.",
 )
+@click.option("--undeclared", is_flag=True, help="All that these manifests declared, and no longer do.")
 @click.option("--yes", is_flag=True, help="Don't ask.")
-def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: ANN401
+def destroy(*, lock_timeout: float, yes: bool, undeclared: bool, **wanted: Any) -> int:  # noqa: ANN401
     """Remove a VM's disks and files, WHATEVER IS IN THEM.
 
     It need not be declared any more. What goes is named first; without a terminal to ask on, --yes is needed.
@@ -127,7 +128,9 @@ def destroy(*, lock_timeout: float, yes: bool, **wanted: Any) -> int:  # noqa: A
         return yes or output.ask(f"Remove this, {readable_size(loss.size_bytes)}, for good?", hint="--yes")
 
     request = options.request(**wanted)
-    loss = destruction.destroy(request, agree, output.warn, lock_seconds=lock_timeout)
+    if not request.targets and not undeclared:
+        raise UsageError("nothing is named to be removed", hint="--target ID, or --undeclared")
+    loss = destruction.destroy(request, agree, output.warn, lock_seconds=lock_timeout, undeclared=undeclared)
     if loss is None:
         output.say(["nothing was removed"])
         return EXIT_FAILED

@@ -19,6 +19,7 @@ from bangerbuild.model.artifacts import directory_of
 from bangerbuild.running import console, readiness, run_directory, spawning, starting
 from bangerbuild.running.run_directory import CONSOLE_LOG, NAME, VMM_LOG, RunDirectory, UnusableError
 from bangerbuild.running.stopping import TERM_SECONDS, until
+from bangerbuild.steps.bridge import up_script
 from bangerbuild.steps.launch import Launch
 from bangerbuild.store.faults import store_error
 
@@ -92,11 +93,20 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
         _apply(loaded, vm, options, reporter, directory)
     opened = store.read(loaded.store)
     machine = _machine(loaded, vm, opened)
-    planned = starting.plan(machine, directory, wish, machines.ports(loaded.store, apart=vm))
+    taken = machines.ports(loaded.store, apart=vm)
+    planned = starting.plan(machine, directory, wish, taken, _up(loaded, vm))
     declared = loaded.manifest.vms[vm]
     if planned.start.ssh and declared.network.address:  # without, the guest may ask nobody for one
         planned.start.has_sshd = _has_sshd(opened, declared.image)
     return Booted(spawn(planned.start, directory), planned)
+
+
+def _up(loaded: Loaded, vm: str) -> Path | None:
+    """The script that makes a VM's tap device: that of its network, if that has a bridge."""
+    network = loaded.manifest.networks.get(loaded.manifest.vms[vm].network.name or "")
+    if network is None or network.bridge is None:
+        return None
+    return loaded.store / up_script(network.name)
 
 
 def _refuse_running(vm: str, directory: Path) -> None:

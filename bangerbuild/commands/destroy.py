@@ -11,14 +11,16 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, store
+from bangerbuild import graph, pipeline, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
+from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
-from bangerbuild.pipeline import load_request
+from bangerbuild.pipeline import load_to_read
+from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
@@ -30,7 +32,11 @@ if TYPE_CHECKING:
 
     from bangerbuild.graph import Graph
     from bangerbuild.model.request import Request
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
+
+MOST_NAMED = 5
+"""As many of what was removed does a message name."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +73,12 @@ class Loss:
 
 
 def destroy(
-    request: Request, agree: Callable[[Loss], bool], warn: Callable[[str], None], *, lock_seconds: float
+    request: Request,
+    agree: Callable[[Loss], bool],
+    warn: Callable[[str], None],
+    *,
+    lock_seconds: float,
+    undeclared: bool = False,
 ) -> Loss | None:
     """Remove what the targets name, declared or only recorded; what was removed, or None.
 
@@ -76,16 +87,22 @@ def destroy(
         agree: is told what goes, and says whether it may.
         warn: is told what stays beside it.
         lock_seconds: how long to wait for one who works on the same VMs.
+        undeclared: whether what left the manifests goes too.
 
     Raises:
         UsageError: a target names nothing, or nothing that could be removed by itself.
         BusyError: somebody has a disk open, or a lock; nothing was removed.
         StoreError: something stands on it, or it can't be removed.
     """
-    whole = load_request(replace(request, targets=()), warn)
+    whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
+    asked = pipeline.expanded(loaded, request.targets)
+    request = replace(request, targets=_named(whole, asked, undeclared=undeclared))
+    if not request.targets:
+        return Loss(())
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
+        _release(request)
         return Loss(request.targets)
     alone = any(StepId(target).table == "image" for target in request.targets)  # whom VMs may be made on
     with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
@@ -97,7 +114,29 @@ def destroy(
         if (loss.items or loss.records) and not agree(loss):
             return None
         _remove(opened, loss, warn)
+        _release(request)
         return loss
+
+
+def _release(request: Request) -> None:
+    """Free the addresses of the VMs that go as a whole."""
+    asked = [StepId(target) for target in request.targets]
+    names = {target.name for target in asked if target.table == "vm" and not target.part}
+    if names and request.manifests:
+        lockfile.release(request.manifests[0].parent / FILE_NAME, names)
+
+
+def _named(whole: Loaded, targets: Sequence[str], *, undeclared: bool) -> tuple[str, ...]:
+    """What goes, by name: what is meant by patterns, and what left the manifests."""
+    opened = store.read(whole.store)
+    kinds = _kinds(whole.wanted, opened)
+    if undeclared and not whole.is_read:
+        raise UsageError(
+            "it can't be told what is undeclared: the manifest can't be read", hint="--target ID"
+        )
+    gone = pipeline.undeclared(whole, opened) if undeclared else ()
+    named = (name for target in targets for name in graph.expanded(kinds, target))
+    return tuple(dict.fromkeys((*named, *gone)))
 
 
 def _kinds(wanted: Graph, opened: Store) -> dict[str, str]:
@@ -201,6 +240,7 @@ def _refuse_used(opened: Store, loss: Loss) -> None:
 
 def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
     """A VM that starts on one of the disks meanwhile keeps all of them."""
+    opened.mark(loss.records, destroyed=True)
     opened.forget(loss.records, loss.artifacts)
     directories.remove_empty(opened.path, {item.artifact.rpartition("/")[0] for item in loss.items})
     for target in loss.targets:
@@ -242,7 +282,14 @@ def loss_lines(loss: Loss) -> Iterator[str]:
 
 def summary_line(loss: Loss) -> str:
     """What went."""
+    if not loss.targets:
+        return "Nothing is undeclared."
     if not loss.items:
-        return f"Nothing is left of {', '.join(loss.targets)}."
+        return f"Nothing is left of {_few(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {', '.join(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+    return f"{number} of {_few(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
+
+
+def _few(targets: Sequence[str]) -> str:
+    more = len(targets) - MOST_NAMED
+    return ", ".join(targets[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -25,6 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
+OF_NETWORKS = (
+    Program("ip", "sets up the bridges of networks, in up.sh"),
+    Program("nft", "lets networks with nat = true out, in up.sh"),
+    Program("flock", "keeps two runs of up.sh apart"),
+)
+"""What a network's scripts run."""
+
+
 @dataclass(frozen=True)
 class Finding:
     """One thing looked for."""
@@ -55,10 +63,10 @@ def _findings() -> Iterator[Finding]:
 
 
 def _of_kinds() -> Iterable[Program]:
-    """The programs that kinds of sources and disk formats need, each once."""
+    """The programs that kinds of sources, disk formats and networks need, each once."""
     sources = (kind.programs for kind in (*FILESYSTEMS.values(), *BOOT_FILES.values()))
     disks = (one.programs for one in FORMATS.values())
-    return {program.name: program for program in chain(*sources, *disks)}.values()
+    return {program.name: program for program in chain(*sources, *disks, OF_NETWORKS)}.values()
 
 
 def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: str) -> Finding:

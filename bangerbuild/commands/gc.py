@@ -18,8 +18,9 @@ from bangerbuild.errors import BusyError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
 from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES, PLAIN_TABLES
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.model.request import epoch
-from bangerbuild.pipeline import load_request
+from bangerbuild.pipeline import load_to_read
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.store import directories
@@ -74,6 +75,8 @@ def collect(
     """
     path, wanted = _declared(request, warn)
     left = tuple(_left_in_staging(path, lock_seconds))
+    if wanted is None:
+        return path, left
     if dry_run or not path.exists():
         return path, (*find(store.read(path), wanted, warn), *left)
     with store.writing(path, timeout_seconds=lock_seconds, exclusive=True) as opened:
@@ -93,11 +96,12 @@ def _is_removed(opened: Store, waste: Waste, warn: Callable[[str], None]) -> boo
     return True
 
 
-def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph]:
+def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph | None]:
+    """The store and what is declared; None: that is not known, and nothing can be called needless."""
     if request.store and not request.manifests:
         return request.store.absolute(), graph.build(())
-    loaded = load_request(request, warn)
-    return loaded.manifest.store, loaded.wanted
+    loaded = load_to_read(request, warn)
+    return loaded.manifest.store, loaded.wanted if loaded.is_read else None
 
 
 def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
@@ -131,13 +135,21 @@ def _needed(
         return frozenset(dependents.image_directories(opened))
     images = graph.restrict(wanted, graph.immutable(wanted))
     seconds = epoch()
-    today = plan.make(images, opened, LocalHost(opened, seconds), epoch=seconds)
+    today = plan.make(images, opened, LocalHost(opened, seconds), epoch=seconds, is_lenient=True)
+    unjudged = {StepId(step_id).owner for step_id in today.unjudged}
     artifacts = [artifact for action in today.actions for artifact in action.artifacts]
     changed = (action.id for action in today.actions if action.verb is not Verb.KEEP)
     last = (opened.records[step_id] for step_id in changed if step_id in opened.records)
     artifacts += [artifact for record in last for artifact in record.artifacts]
     declared = {directory for artifact in artifacts if (directory := ArtifactPath(artifact).image_directory)}
-    return frozenset(declared.union(dependents.dependents(opened, apart=apart)))
+    if unjudged:
+        warn(f"it can't be told what is needed of {', '.join(sorted(unjudged))}: all of it stays")
+    kept = {
+        directory
+        for directory in dependents.image_directories(opened)
+        if ArtifactPath(f"{directory}/any").owner in unjudged
+    }
+    return frozenset(declared.union(kept, dependents.dependents(opened, apart=apart)))
 
 
 def _image_directories(record: Record) -> set[str | None]:
@@ -182,7 +194,7 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
     records: dict[tuple[str, ...], list[str]] = {}
     for record in sorted(opened.records.values(), key=lambda record: record.id):
         is_old = record.id != record.step_id
-        if needed.keys() & _image_directories(record):
+        if needed.keys() & _image_directories(record) or _is_guests(opened, record):
             continue
         if (is_old or StepId(record.id).owner not in declared) and not any(
             map(opened.exists, record.artifacts)
@@ -190,6 +202,12 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
             records.setdefault(record.artifacts, []).append(record.id)
     for artifacts, ids in records.items():
         yield Waste(artifacts[0], GONE, artifacts=artifacts, records=tuple(ids))
+
+
+def _is_guests(opened: Store, record: Record) -> bool:
+    """Whether a disk that is gone holds what a guest wrote: its drive may come back."""
+    stamps = (opened.stamps.get(artifact) for artifact in record.artifacts)
+    return not record.facts.get(DESTROYED) and any(stamp.guest for stamp in stamps if stamp)
 
 
 def _left_in_staging(path: Path, lock_seconds: float) -> Iterator[Waste]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import UsageError, readable_size
 from bangerbuild.model import StepId
+from bangerbuild.neighbours import near
 from bangerbuild.resolving.lockfile import PIN_KEYS
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class StoredImage:
     """As the manifest had it when the image was made."""
     pin: Mapping[str, Json]
     """What that stood for, as the lock file has it; empty for what lies on the host."""
+    partition: Mapping[str, Json]
+    """Which partition of a disk image it is, and why; empty for others."""
     config: Mapping[str, Json]
     """What a container image says of the program it is made for; empty for others."""
     kernel: str | None
@@ -68,7 +71,8 @@ def named(images: Sequence[StoredImage], name: str) -> StoredImage:
         if image.name == name or image.fingerprint.startswith(name):
             return image
     known = ", ".join(dict.fromkeys(image.name for image in images))
-    raise UsageError(f"no image '{name}' is in the store", hint=f"there are: {known}" if known else None)
+    hint = near(name, (image.name for image in images)) or (f"there are: {known}" if known else None)
+    raise UsageError(f"no image '{name}' is in the store", hint=hint)
 
 
 def lines(images: Sequence[StoredImage]) -> Iterator[str]:
@@ -87,6 +91,7 @@ def details(image: StoredImage) -> Iterator[str]:
         "path": image.artifact,
         "size": f"{readable_size(image.size_bytes)}, {readable_size(image.allocated_bytes)} allocated",
         "source": image.source,
+        **({"partition": _text(dict(image.partition))} if image.partition else {}),
         **{key: _text(value) for key, value in image.pin.items()},
         **{f"config {key}": _text(value) for key, value in image.config.items() if value},
         "kernel": image.kernel or "none",
@@ -120,6 +125,7 @@ def _image(record: Record, store: Store) -> StoredImage:
         allocated_bytes=status.st_blocks * 512,
         source=str(record.facts.get("source") or ", ".join(record.recipe.sources)),
         pin={key: value for key, value in _table(record, "pin").items() if key in PIN_KEYS},
+        partition=_table(record, "partition"),
         config=_table(record, "config"),
         kernel=cast("str | None", kernel.facts.get("release")) if kernel else None,
         parts=tuple(artifact for part in parts for artifact in part.artifacts if store.exists(artifact)),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import StoreError, ToolError, UsageError, printable
 from bangerbuild.host import process
 from bangerbuild.model.artifacts import TOPS
+from bangerbuild.neighbours import near
 from bangerbuild.running import login, run_directory, stopping
 from bangerbuild.running.run_directory import CONSOLE_LOG, NAME
 from bangerbuild.running.stopping import Stopping
@@ -37,9 +37,8 @@ def check_declared(vm: str, known: Collection[str]) -> None:
         UsageError: there is none, perhaps with one that may be meant.
     """
     if vm not in known:
-        near = difflib.get_close_matches(vm, known, n=1)
         some = f"known: {', '.join(sorted(known)[:MOST_NAMES])}" if known else "no VM is declared"
-        raise UsageError(f"no VM is called '{vm}'", hint=f"did you mean '{near[0]}'?" if near else some)
+        raise UsageError(f"no VM is called '{vm}'", hint=near(vm, known) or some)
 
 
 def directory_of(store: Path, vm: str) -> Path:

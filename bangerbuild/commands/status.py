@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild import graph
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import BangerError, readable_size
-from bangerbuild.model import StepId, Verb
+from bangerbuild.errors import BangerError, StoreError, readable_size
+from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Action, Json, Plan
@@ -27,6 +30,12 @@ STATES = {
     Verb.BLOCKED: "blocked",
 }
 UNDECLARED = "undeclared"
+DAMAGED = "damaged"
+"""A disk that nobody has open, and whose header or superblock says that it is in no good order."""
+UNREADABLE = "unreadable"
+"""Who asks may not look at it."""
+UNJUDGED = "unjudged"
+"""Of what it is made of, or whether it is declared, nothing is known now."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,8 @@ class ArtifactStatus:
     base: str | None = None
     """The artifact it stands on."""
     in_use: bool = False
+    declared_by: str | None = None
+    """The manifest that declares it, where that is another than was asked about."""
 
     def to_json(self) -> dict[str, Json]:
         """As `status --json` shows it."""
@@ -55,17 +66,48 @@ class ArtifactStatus:
             "allocated_bytes": self.allocated_bytes,
             "base": self.base,
             "in_use": self.in_use,
+            "declared_by": self.declared_by,
         }
 
 
-def examine(plan: Plan, store: Store, *, whole: bool = True) -> tuple[ArtifactStatus, ...]:
-    """The artifacts that the plan speaks of, then those of VMs that no manifest declares.
+def examine(
+    plan: Plan, store: Store, strangers: Mapping[str, str | None] | None = MappingProxyType({})
+) -> tuple[ArtifactStatus, ...]:
+    """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
 
-    `whole` says whether the plan is of all that is declared; else nothing can be said of the others.
+    Args:
+        plan: of what is declared, or of a part of it.
+        store: what is there.
+        strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    return (*declared, *_undeclared(plan, store, shown)) if whole else declared
+    return declared if strangers is None else (*declared, *_undeclared(plan, store, shown, strangers))
+
+
+def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
+    """The artifacts that records know, where it is not known what is declared.
+
+    Raises:
+        UsageError: a target names nothing.
+    """
+    own = {record.step_id for record in store.records.values()}
+    asked = {step_id for target in targets for step_id in graph.matching(own, target)} if targets else own
+    made_by: dict[str, str] = {}
+    for _, record in sorted(store.records.items()):
+        if record.step_id in asked:
+            for artifact in record.artifacts:
+                made_by.setdefault(artifact, record.step_id)
+    return tuple(
+        _status(
+            store,
+            artifact,
+            step_id,
+            UNJUDGED if store.exists(artifact) else "missing",
+            may_be_used=StepId(step_id).table == "vm",
+        )
+        for artifact, step_id in made_by.items()
+    )
 
 
 def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
@@ -77,6 +119,12 @@ def _declared(plan: Plan, store: Store) -> Iterator[ArtifactStatus]:
         due = patches.get(action.id, action) if action.verb is Verb.KEEP else action
         there = _there(action, store)
         state = STATES[Verb.REPLACE if there and due.verb is Verb.CREATE else due.verb]
+        if there and due.verb is Verb.KEEP and action.is_damaged:
+            state = DAMAGED
+        if not there and any(reason.code is ReasonCode.DISK_GONE for reason in action.reasons):
+            state = STATES[Verb.CREATE]
+        if there and plan.unjudged & {action.id, due.id, patches.get(action.id, action).id}:
+            state = UNJUDGED
         for artifact in there or action.artifacts:
             yield _status(store, artifact, action.id, state, may_be_used=action.step.exclusive)
 
@@ -85,10 +133,15 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
     """What lies in the store of the step: not always where the next run will put it."""
     record = store.records.get(action.id)
     known = (action.artifacts, record.artifacts if record else ())
-    return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
+    try:
+        return next((artifacts for artifacts in known if artifacts and all(map(store.exists, artifacts))), ())
+    except StoreError:  # it can't be looked at
+        return ()
 
 
-def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[ArtifactStatus]:
+def _undeclared(
+    plan: Plan, store: Store, shown: Container[str], strangers: Mapping[str, str | None]
+) -> Iterator[ArtifactStatus]:
     """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
     made_by: dict[str, str] = {}
@@ -98,7 +151,11 @@ def _undeclared(plan: Plan, store: Store, shown: Container[str]) -> Iterator[Art
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():
         if artifact not in shown and store.exists(artifact):
-            yield _status(store, artifact, step_id, UNDECLARED, may_be_used=True)
+            origin = strangers.get(StepId(step_id).owner)
+            by = None if origin is None else os.path.relpath(store.path / origin)
+            state = UNDECLARED if by is None else f"declared by {by}"
+            found = _status(store, artifact, step_id, state, may_be_used=True)
+            yield replace(found, declared_by=by)
 
 
 def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_used: bool) -> ArtifactStatus:
@@ -107,9 +164,11 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
     base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
+        is_used = may_be_used and in_use.holder(path) is not None
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)
-    is_used = may_be_used and in_use.holder(path) is not None
+    except OSError:
+        return ArtifactStatus(artifact, step_id, UNREADABLE)
     return ArtifactStatus(
         artifact,
         step_id,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import HostPath
     from bangerbuild.modes import Mode
     from bangerbuild.sources.source import BootSource, ImageSource
@@ -83,6 +84,8 @@ class GuestDefaults:
     network: bool = True
     fstab: bool = True
     identity: bool = True
+    cloud_init: Literal["none", "keep"] = field(default="none", metadata={"unless": "none"})
+    """Whether cloud-init is told that there is no cloud, where the image was a machine's disk."""
 
 
 @dataclass(frozen=True)
@@ -212,3 +215,11 @@ class Manifest:
     """Every file that was read, the one named on the command line first."""
     warnings: tuple[str, ...] = ()
     networks: Mapping[str, SharedNetwork] = field(default_factory=dict)
+    absent: tuple[Problem, ...] = ()
+    """Files of this host that it names and that are not there, where they need not be."""
+    origins: Mapping[str, Path] = field(default_factory=dict)
+    """By `vm.NAME` and `network.NAME`: the manifest of the command line that declares it, or includes it."""
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The names of their members, in order."""
+    leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Addresses that were leased and are not in the lock file yet: by network and VM."""

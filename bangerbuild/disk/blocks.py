@@ -17,7 +17,7 @@ from bangerbuild.errors import FULL, FULL_HINT, FilesystemError
 from bangerbuild.host.closing import Closing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 
@@ -126,14 +126,20 @@ class RawFile(Closing, Blocks):
         with contextlib.suppress(OSError):
             os.fdatasync(self._fd)
 
-    def allocate(self, offset: int, length: int) -> None:
-        """Reserve space for these bytes on the host, so that writing them can't fail for lack of space.
+    def allocate(self, ranges: Iterable[tuple[int, int]]) -> bool:
+        """Reserve space on the host, so that writing there can't lack it; whether any was missing.
+
+        Args:
+            ranges: offset and length of each, in bytes.
 
         Raises:
             FilesystemError: there is no space.
         """
         try:
-            os.posix_fallocate(self._fd, offset, length)
+            before = os.fstat(self._fd).st_blocks
+            for offset, length in ranges:
+                os.posix_fallocate(self._fd, offset, length)
+            return os.fstat(self._fd).st_blocks != before
         except OSError as err:
             raise host_error(f"there is no room for '{self.name}'", err) from err
 

@@ -27,6 +27,8 @@ FICLONE = 0x40049409
 
 COPY_BYTES = 1 << 30
 PIECE_BYTES = 1 << 20
+BLOCK_BYTES = 4096
+"""Holes are made of whole blocks of zeros."""
 HOLE_BYTES = 1 << 20
 DIGEST_PIECE_BYTES = 64 << 10
 DIGEST_PART_BYTES = 16 << 20
@@ -137,19 +139,33 @@ def _copy_piece(reader: int, writer: int, position: int, limit: int) -> int:
     return os.pwrite(writer, os.pread(reader, min(limit, PIECE_BYTES), position), position)
 
 
-def data_extents(fd: int) -> Iterator[tuple[int, int]]:
-    """The parts of a file that have data: (offset, length) in bytes, ascending."""
+def data_extents(fd: int, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
+    """The parts of a file, or of a range of it, that have data: (offset, length) in bytes, ascending."""
     size = os.fstat(fd).st_size
-    position = 0
-    while position < size:
+    stop = size if end is None else min(size, end)
+    position = start
+    while position < stop:
         try:
             start = os.lseek(fd, position, os.SEEK_DATA)
         except OSError as err:
             if err.errno == errno.ENXIO:
                 return
             raise
-        position = os.lseek(fd, start, os.SEEK_HOLE)
+        if start >= stop:
+            return
+        position = min(os.lseek(fd, start, os.SEEK_HOLE), stop)
         yield start, position - start
+
+
+def runs(piece: bytes) -> Iterator[tuple[bool, int, int]]:
+    """Where a piece of a disk has data and where blocks of zeros: (is data, start, end)."""
+    zeros = bytes(BLOCK_BYTES)
+    offsets = range(0, len(piece), BLOCK_BYTES)
+    for is_data, run in itertools.groupby(
+        offsets, lambda at: not zeros.startswith(piece[at : at + BLOCK_BYTES])
+    ):
+        blocks = list(run)
+        yield is_data, blocks[0], min(blocks[-1] + BLOCK_BYTES, len(piece))
 
 
 def keeps_holes(directory: Path) -> bool:

@@ -137,6 +137,11 @@ def l1_entries_of(size_bytes: int, cluster_bits: int) -> int:
     return max(1, clusters_of(clusters_of(size_bytes, cluster_bits) * 8, cluster_bits))
 
 
+def most_bytes(cluster_bits: int = DEFAULT_CLUSTER_BITS) -> int:
+    """The largest disk that the L1 table of such a file can describe."""
+    return LARGEST_TABLE_BYTES // 8 << (2 * cluster_bits - 3)
+
+
 def _blocks_for(clusters: int, cluster_bits: int) -> int:
     """How many refcount blocks so many clusters and the blocks themselves need."""
     return -(-clusters // ((1 << cluster_bits - 1) - 1))

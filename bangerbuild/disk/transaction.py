@@ -127,8 +127,9 @@ class Transaction(Closing, Blocks):
         self._is_unused = _never
         if self._log is None:
             return
-        for chunk in self._log.places:
-            self._file.allocate(chunk * self._chunk_bytes, self._length(chunk))
+        ranges = ((chunk * self._chunk_bytes, self._length(chunk)) for chunk in self._log.places)
+        if self._file.allocate(ranges):
+            self._file.flush()  # else, after a power cut, such a place may hold neither the old nor the new
         self._log.seal()
         log, self._log = self._log, None  # from now on the log must stay
         try:

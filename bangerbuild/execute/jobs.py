@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, BangerError, StoreError
+from bangerbuild.model import Verb
 from bangerbuild.store import Staged
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Job:
     """Whether one of these steps has failed or was skipped."""
     was_started: bool = field(default=False, compare=False)
     """Whether its start was reported."""
+    is_partial: bool = field(default=False, compare=False)
+    """Whether the patch of its disk is blocked, so that nobody has compared what the guest changed."""
 
 
 def of_plan(plan: Plan) -> list[Job]:
@@ -43,6 +46,9 @@ def of_plan(plan: Plan) -> list[Job]:
         job = jobs[disk] if disk in jobs else Job(len(jobs), [])
         job.actions.append(action)
         jobs[action.id] = job
+    for action in plan.actions:
+        if action.verb is Verb.BLOCKED and action.step.changes in jobs:
+            jobs[action.step.changes].is_partial = True
     unique = list({id(job): job for job in jobs.values()}.values())
     for job in unique:
         own = {action.id for action in job.actions}
@@ -81,6 +87,8 @@ class Finished:
     """What to publish; None if nothing."""
     was_reported: bool = False
     """Whether its results were reported."""
+    is_partial: bool = False
+    """See Job."""
 
     def fail(self, action: Action, error: BangerError) -> None:
         """Record a failure. Earlier in-place changes of a disk stay valid; staged files are discarded."""
@@ -96,7 +104,7 @@ class Finished:
             return
         workspace = self.workspace
         changed = workspace.changed
-        if self.failed:  # the disk must be inspected again
+        if self.failed or self.is_partial:  # the disk must be inspected again
             changed = {artifact: stamp.outdated() for artifact, stamp in changed.items()}
         records = tuple(record for _, records in self.done for record in records)
         guests = frozenset(workspace.guests)
@@ -105,7 +113,7 @@ class Finished:
 
 def run(job: Job, workspace: JobWorkspace) -> Finished:
     """Run a job, in a thread. A deliberate error becomes part of the result; any other exception is a bug."""
-    finished = Finished(workspace)
+    finished = Finished(workspace, is_partial=job.is_partial)
     template = workspace.template(job.actions)
     begun = time.monotonic()
     current = job.actions[0]

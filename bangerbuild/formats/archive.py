@@ -17,7 +17,7 @@ from bangerbuild.formats import pax, sparse
 from bangerbuild.formats.format_error import FormatError
 from bangerbuild.formats.hostfile import opened_file
 from bangerbuild.formats.limits import ENTRY_BYTES, Budget, UnpackLimits
-from bangerbuild.formats.names import symlink_text, tree_path
+from bangerbuild.formats.names import new_parents, symlink_text, tree_path
 from bangerbuild.formats.tarheader import BLOCK_BYTES
 from bangerbuild.formats.tarmembers import Member, read_members
 from bangerbuild.formats.tarstream import MemberContent, TarStream
@@ -43,9 +43,9 @@ _REFUSED_TYPES = {
     b"N": "a list of long names of an old GNU tar",
 }
 _VOLUME_KEYS = (b"GNU.volume.filename", b"GNU.volume.size", b"GNU.volume.offset")
-_ID_MAX = 0xFFFFFFFE
-_MAJOR_MAX, _MINOR_MAX = 0xFFF, 0xFFFFF
-_SYMLINK_MODE = 0o777
+ID_MAX = 0xFFFFFFFE
+MAJOR_MAX, MINOR_MAX = 0xFFF, 0xFFFFF
+SYMLINK_MODE = 0o777
 """The only mode of a symlink under Linux, whatever an archive says."""
 DEFAULT_LIMITS = UnpackLimits()
 
@@ -78,21 +78,12 @@ def read_entries(stream: TarStream) -> Iterator[Entry]:
             entry, content = _entry(member, stream)
         except FormatError as err:
             raise SourceError(f"'{stream.written}': '{member.name}' {err.brief}", hint=err.hint) from err
-        stream.spend(ENTRY_BYTES * (1 + _new_parents(entry.path, parents)))
+        stream.spend(ENTRY_BYTES * (1 + new_parents(entry.path, parents)))
         yield entry
         if content:
             content.finish()
         stream.place = f"after '{member.name}'"
     stream.drain()
-
-
-def _new_parents(path: str, met: set[str]) -> int:
-    """Add the directories above `path` to `met`; how many were new."""
-    count = 0
-    while (path := path.rpartition("/")[0]) not in met:
-        met.add(path)
-        count += 1
-    return count
 
 
 def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:
@@ -131,7 +122,7 @@ def _plain_entry(member: Member, path: str, type_: EntryType) -> Entry:
     return Entry(
         path,
         type_,
-        mode=_SYMLINK_MODE if type_ is EntryType.SYMLINK else header.mode,
+        mode=SYMLINK_MODE if type_ is EntryType.SYMLINK else header.mode,
         uid=_id(member, b"uid", header.uid),
         gid=_id(member, b"gid", header.gid),
         mtime_ns=_mtime_ns(member),
@@ -187,14 +178,14 @@ def _layout(member: Member, stored: int, stream: TarStream) -> tuple[int, int, s
 def _device(member: Member) -> tuple[int, int]:
     major = member.number(b"SCHILY.devmajor", member.header.major, "major number")
     minor = member.number(b"SCHILY.devminor", member.header.minor, "minor number")
-    if major > _MAJOR_MAX or minor > _MINOR_MAX:
+    if major > MAJOR_MAX or minor > MINOR_MAX:
         raise FormatError(f"has a device number that Linux does not hold: {major}, {minor}")
     return major, minor
 
 
 def _id(member: Member, key: bytes, otherwise: int) -> int:
     value = member.number(key, otherwise, "owner")
-    if value > _ID_MAX:
+    if value > ID_MAX:
         raise FormatError(f"has an owner that no filesystem holds: {value}")
     return value
 

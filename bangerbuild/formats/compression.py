@@ -26,7 +26,7 @@ MAGIC_BYTES = 6
 _BUFFER_BYTES = 256 << 10
 _XZ_MEMORY_BYTES = 160 << 20
 """Enough for a dictionary of 128 MiB, zstandard's limit too; `xz -9` uses 64 MiB."""
-_GZIP_MAGIC = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _GZIP_PIECE_BYTES = 64 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
@@ -55,28 +55,52 @@ def decompressed(file: BinaryIO, compression: str) -> BinaryIO:
 
     Reading raises CompressionError where the stream is cut short or damaged.
     """
-    return io.BufferedReader(_Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
+    return io.BufferedReader(Decompressed(_OPENERS[compression](file), compression), _BUFFER_BYTES)
 
 
-class _ByteStream(Protocol):
-    def read1(self, size: int, /) -> bytes: ...
+def zstd_frame_bytes(file: BinaryIO) -> int:
+    """The size of the frame at the start of `file`, told by the sizes of its blocks.
+
+    Raises:
+        CompressionError: the file ends before the frame does, or the frame is damaged.
+    """
+    try:
+        head = file.read(_ZSTD_HEADER_BYTES_MAX)
+        if head.startswith(_ZSTD_MAGIC):
+            end = _end_of_frame(file, 0, head)
+        else:
+            end = 8 + int.from_bytes(head[4:8], "little")
+    except (EOFError, zstandard.ZstdError):
+        end = -1
+    if not 0 < end <= file.seek(0, os.SEEK_END):
+        raise CompressionError("is a zstd stream cut short", cut=True)
+    return end
 
 
-class _Decompressed(io.RawIOBase):
+class ByteStream(Protocol):
+    """A source of decompressed bytes."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most `size` bytes, none at the end; EOFError where the stream is cut short."""
+
+
+class Decompressed(io.RawIOBase):
     """Translates the libraries' errors.
 
     Reads in single steps, so that all data before a damage is returned.
     """
 
-    def __init__(self, source: _ByteStream, compression: str) -> None:
+    def __init__(self, source: ByteStream, compression: str) -> None:
         super().__init__()
         self._source = source
         self._compression = compression
 
     def readable(self) -> bool:
+        """True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Fill the buffer as far as one step does; 0 at the end."""
         view = memoryview(buffer)
         try:
             data = self._source.read1(len(view))
@@ -181,7 +205,12 @@ class _XzFile:
         return piece
 
     def _next(self) -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+        return xz_decompressor()
+
+
+def xz_decompressor() -> lzma.LZMADecompressor:
+    """One stream's, with the memory limit that is set here."""
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
 class _GzipFile:
@@ -200,7 +229,7 @@ class _GzipFile:
             piece = self._member.unconsumed_tail
             if self._member.eof:
                 piece = self._start_of_next()
-                if not piece.startswith(_GZIP_MAGIC):
+                if not piece.startswith(GZIP_MAGIC):
                     return b""
                 self._member = zlib.decompressobj(_GZIP_WINDOW)
             elif not piece and not (piece := self._file.read(_GZIP_PIECE_BYTES)):
@@ -211,13 +240,13 @@ class _GzipFile:
     def _start_of_next(self) -> bytes:
         """What follows a member, without padding of zeros; enough of it to tell what it is."""
         piece = self._member.unused_data.lstrip(b"\0")
-        while len(piece) < len(_GZIP_MAGIC) and (more := self._file.read(_GZIP_PIECE_BYTES)):
+        while len(piece) < len(GZIP_MAGIC) and (more := self._file.read(_GZIP_PIECE_BYTES)):
             piece = (piece + more).lstrip(b"\0")
         return piece
 
 
-_MAGICS = ((_GZIP_MAGIC, "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
-_OPENERS: dict[str, Callable[[BinaryIO], _ByteStream]] = {
+_MAGICS = ((GZIP_MAGIC, "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
+_OPENERS: dict[str, Callable[[BinaryIO], ByteStream]] = {
     "gzip": _GzipFile,
     "bzip2": bz2.BZ2File,
     "xz": _XzFile,

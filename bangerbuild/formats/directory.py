@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bangerbuild.formats.dockerignore import IgnoreRules
+
     Skipped = Callable[[str, EntryType], None]
     Found = tuple[Entry, os.stat_result]
 
@@ -65,7 +67,7 @@ def walk_with_stat(
         raise SourceError(f"'{written}' is no directory")
     walk = _TreeWalk(top, rules, written, skipped, holes)
     try:
-        yield from walk.entries()
+        yield from _not_ignored(walk.entries(), rules.ignore) if rules.ignore else walk.entries()
     finally:
         walk.close()
 
@@ -124,7 +126,7 @@ class _TreeWalk:
     first_names: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def entries(self) -> Iterator[Found]:
-        is_excluded = _exclusion(self.rules.exclude)
+        is_excluded = _exclusion(self.rules)
         yield self._enter(os.fsencode(self.top), None, "")
         while self.levels:
             level = self.levels[-1]
@@ -210,15 +212,35 @@ def leaves_out(rules: TreeRules, directory: str) -> bool:
     Raises:
         SourceError: `rules.exclude` holds what is no pattern.
     """
+    if rules.ignore is not None:
+        return rules.ignore.prunes(directory)
     is_excluded, parts = _matcher(rules.exclude), directory.split("/")
     return any(is_excluded(f"{'/'.join(parts[: count + 1])}/") for count in range(len(parts)))
 
 
-def _exclusion(patterns: tuple[str, ...]) -> Callable[[str, os.stat_result], bool]:
+def _not_ignored(entries: Iterator[Found], ignore: IgnoreRules) -> Iterator[Found]:
+    """The entries that are not left out, and the directories above them."""
+    waiting: list[Found] = []
+    for found in entries:
+        path = found[0].path
+        waiting = [above for above in waiting if path.startswith(f"{above[0].path}/")]
+        if path and ignore.leaves_out(path):
+            if found[0].type is EntryType.DIRECTORY:
+                waiting.append(found)
+            continue
+        yield from waiting
+        waiting = []
+        yield found
+
+
+def _exclusion(rules: TreeRules) -> Callable[[str, os.stat_result], bool]:
     """Whether a path is left out. A directory that is takes all below it along, as in git."""
-    if not patterns:
+    ignore = rules.ignore
+    if ignore is not None:
+        return lambda path, _found: ignore.prunes(path)
+    if not rules.exclude:
         return lambda _path, _found: False
-    matches = _matcher(patterns)
+    matches = _matcher(rules.exclude)
     return lambda path, found: matches(f"{path}/" if stat.S_ISDIR(found.st_mode) else path)
 
 

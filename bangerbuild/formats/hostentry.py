@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild import modes
@@ -15,8 +15,10 @@ from bangerbuild.tree import TYPES, Entry, EntryType
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
     from typing import BinaryIO
 
+    from bangerbuild.formats.dockerignore import IgnoreRules
     from bangerbuild.formats.sparse import Extents
     from bangerbuild.modes import Mode
 
@@ -44,6 +46,8 @@ class TreeRules:
     """The same for the top, if it is a directory: before all others."""
     exclude: tuple[str, ...] = ()
     """What is left out, in gitignore syntax relative to the top."""
+    ignore: IgnoreRules | None = None
+    """What is left out, as `.dockerignore` has it."""
     xattrs: bool = True
     """Takes `user.*`, `security.capability` and POSIX ACLs. Others, such as SELinux labels, are the host's
     own affair and stay there."""
@@ -55,6 +59,12 @@ class TreeRules:
         if type_ in _DEVICES:
             return self.specials and self.keep_owner
         return self.specials if type_ is EntryType.FIFO else type_ is not EntryType.SOCKET
+
+    def without(self, top: Path, path: Path) -> TreeRules:
+        """For the context of a build: what lies in the tree at `top`, such as the store, is left out."""
+        if self.ignore is None or path == top or not path.is_relative_to(top):
+            return self
+        return replace(self, ignore=self.ignore.without(str(path.relative_to(top))))
 
     def mode_of(self, path: str, type_: EntryType, mode: int) -> int:
         """The permission bits of what has these on the host."""

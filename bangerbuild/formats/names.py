@@ -53,3 +53,12 @@ def symlink_text(raw: bytes) -> str:
     if not 0 < len(raw) <= SYMLINK_BYTES_MAX or b"\0" in raw:
         raise FormatError(f"is a symlink whose text is not 1 to {SYMLINK_BYTES_MAX} bytes, or holds NUL")
     return text_of(raw)
+
+
+def new_parents(path: str, met: set[str]) -> int:
+    """Add the directories above `path` to `met`, which has the top; how many were new."""
+    count = 0
+    while (path := path.rpartition("/")[0]) not in met:
+        met.add(path)
+        count += 1
+    return count

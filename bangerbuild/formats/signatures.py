@@ -15,9 +15,13 @@ HEAD_BYTES = 68 << 10
 
 _AS_EXT4 = "name it with `ext4 = …` in a manifest"
 _AS_TAR = "name it with `tar = …` in a manifest"
+_AS_CPIO = "name it with `cpio = …` in a manifest"
+_AS_SQUASHFS = "name it with `squashfs = …` in a manifest"
+_REPACK_CPIO = "pack it again, as `cpio --create --format=newc` does"
 _UNPACK = "unpack it and give the directory (`directory = …` in a manifest), or turn it into a tarball"
-_CONVERT = "convert it with `qemu-img convert -O raw`; if it has partitions, give the root filesystem's alone"
-_PARTITION = "give the partition that is the root filesystem: `sfdisk --dump` says where it is"
+_AS_DISK = "name it with `disk_image = …` in a manifest"
+_OPEN = "open it with `cryptsetup open`, mount what is inside and give the mount point (`directory = …`)"
+_ACTIVATE = "activate it, mount what is on it and give the mount point (`directory = …` in a manifest)"
 _COPY = "mount it and give the mount point (`directory = …` in a manifest)"
 _COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
@@ -35,9 +39,19 @@ class Signature:
     way_out: str | None
     """What to do with such a file; None: there is nothing to advise."""
 
+    @property
+    def name(self) -> str:
+        """Its kind in one word: `qcow2`, `XFS`."""
+        return self.what.split()[1]
+
     def way_out_of(self, compression: str | None) -> str | None:
         """The same for such a file inside a compression, if it is not None."""
-        return f"decompress it, then {self.way_out}" if compression and self.way_out else self.way_out
+        is_read_so = self.way_out == _AS_DISK
+        return (
+            f"decompress it, then {self.way_out}"
+            if compression and self.way_out and not is_read_so
+            else self.way_out
+        )
 
 
 _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
@@ -45,21 +59,36 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
     for offset, magic, what, way_out in (
         (1080, b"\x53\xef", "an ext2, ext3 or ext4 filesystem", _AS_EXT4),
         (257, b"ustar", "a tarball", _AS_TAR),
-        (0, b"QFI\xfb", "a qcow2 disk image", _CONVERT),
-        (0, b"KDMV", "a VMDK disk image", _CONVERT),
-        (0, b"conectix", "a VHD disk image", _CONVERT),
-        (0, b"vhdxfile", "a VHDX disk image", _CONVERT),
-        (64, b"\x7f\x10\xda\xbe", "a VDI disk image", _CONVERT),
-        (512, b"EFI PART", "a disk image with partitions", _PARTITION),
-        (0, b"hsqs", "a squashfs image", _UNPACK),
+        (0, b"QFI\xfb", "a qcow2 disk image", _AS_DISK),
+        (0, b"KDMV", "a VMDK disk image", _AS_DISK),
+        (0, b"conectix", "a VHD disk image", _AS_DISK),
+        (0, b"vhdxfile", "a VHDX disk image", _AS_DISK),
+        (64, b"\x7f\x10\xda\xbe", "a VDI disk image", _AS_DISK),
+        (512, b"EFI PART", "a disk image with partitions", _AS_DISK),
+        (4096, b"EFI PART", "a disk image with partitions", _AS_DISK),
+        (0, b"COWD", "a VMDK disk image", _AS_DISK),
+        (0, b"# Disk DescriptorFile", "a VMDK disk image", _AS_DISK),
+        (0, b"LUKS\xba\xbe", "a LUKS volume", _OPEN),
+        (536, b"LVM2 001", "an LVM physical volume", _ACTIVATE),
+        (4096, b"\xfc\x4e\x2b\xa9", "a RAID member", _ACTIVATE),
+        (0, b"hsqs", "a squashfs image", _AS_SQUASHFS),
         (0, b"XFSB", "an XFS filesystem", _COPY),
         (0x10040, b"_BHRfS_M", "a btrfs filesystem", _COPY),
         (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem", _COPY),
+        (1024, b"\x10\x20\xf5\xf2", "an F2FS filesystem", _COPY),
+        (4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca", "a bcachefs filesystem", _COPY),
+        (82, b"FAT32   ", "a FAT filesystem", _COPY),
+        (54, b"FAT16   ", "a FAT filesystem", _COPY),
+        (54, b"FAT12   ", "a FAT filesystem", _COPY),
+        (3, b"NTFS    ", "an NTFS filesystem", _COPY),
+        (3, b"EXFAT   ", "an exFAT filesystem", _COPY),
+        (4086, b"SWAPSPACE2", "a swap area", None),
         (0x8001, b"CD001", "a CD image", _COPY),
         (0, b"SnAp", "a dm-snapshot store", _STORE),
         (0, b"PK\x03\x04", "a zip archive", _UNPACK),
         (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
-        (0, b"07070", "a cpio archive", _UNPACK),
+        (0, b"070707", "a cpio archive of the old form 'odc'", _REPACK_CPIO),
+        (0, b"07070", "a cpio archive", _AS_CPIO),
         (0, b"!<arch>\n", "an ar archive, such as a Debian package", _UNPACK),
         (0, b"\x1f\x8b", "a gzip stream", _COMPRESSED),
         (0, b"BZh", "a bzip2 stream", _COMPRESSED),
@@ -70,7 +99,9 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (0, b"\x5d\0\0", "an lzma stream", _DECOMPRESS),
         (0, b"\x1f\x9d", "a stream of compress", _DECOMPRESS),
         (0, b"\x7fELF", "an ELF program", _PROGRAM),
-        (510, b"\x55\xaa", "a disk image with partitions", _PARTITION),
+        (0, b"\xc7\x71", "a cpio archive of the old binary form", _REPACK_CPIO),
+        (0, b"\x71\xc7", "a cpio archive of the old binary form", _REPACK_CPIO),
+        (510, b"\x55\xaa", "a disk image with partitions", _AS_DISK),
     )
 )
 _PAGE_STARTS = (b"<!doctype html", b"<html")

@@ -70,6 +70,10 @@ class Survey:
         """The path of each entry."""
         return (one.entry.path for one in self._entries)
 
+    def directories(self) -> Iterator[str]:
+        """The path of each directory."""
+        return (one.entry.path for one in self._entries if one.entry.type is EntryType.DIRECTORY)
+
     def mtimes(self) -> Iterator[tuple[str, int]]:
         """The path and mtime, in nanoseconds, of each entry but for directories."""
         entries = (one.entry for one in self._entries)

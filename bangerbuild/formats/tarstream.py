@@ -31,7 +31,8 @@ class TarStream:
     """A reader that returns exactly the requested bytes, or raises a SourceError that says where it failed.
 
     Args:
-        file: the open tarball at its start; the caller closes it.
+        file: the open tarball at its start; the caller closes it. What can't be seeked in is the output of
+            a program, and not compressed.
         written: the archive's name in messages.
         budget: the limit on what it may unpack to; None: no limit.
         digest: updated with the decompressed bytes, if the archive is compressed.
@@ -53,11 +54,13 @@ class TarStream:
         self._digest = digest
         self.place = "before its first entry"
         """The reader's position, for messages: `after 'etc/motd'`."""
-        self.compression = compression_of(file.read(MAGIC_BYTES))
+        self.compression = compression_of(file.read(MAGIC_BYTES)) if file.seekable() else None
         self.position = 0
         """The offset, in the decompressed bytes, of the next byte."""
-        self._size_bytes = file.seek(0, os.SEEK_END)
-        file.seek(0)
+        self._is_seekable = file.seekable() and self.compression is None
+        self._size_bytes = file.seek(0, os.SEEK_END) if file.seekable() else 0
+        if file.seekable():
+            file.seek(0)
         self._file = decompressed(file, self.compression) if self.compression else file
 
     def read_some(self, size: int) -> bytes:
@@ -96,7 +99,7 @@ class TarStream:
         """
         spare = padding if self.is_whole else 0
         left = size + padding
-        if self.compression is None:
+        if self._is_seekable:
             self.position += left
             if self.position - spare > self._size_bytes:
                 raise self.cut()
@@ -109,8 +112,8 @@ class TarStream:
             raise self.cut()
 
     def drain(self) -> None:
-        """Read to the end of a compressed stream, so that its checksums are verified."""
-        while self.compression and self.read_some(_PIECE_BYTES):
+        """Read to the end of what can't be seeked in: its checksums are verified, or its program ends."""
+        while not self._is_seekable and self.read_some(_PIECE_BYTES):
             pass
 
     def cut(self) -> SourceError:
@@ -130,17 +133,32 @@ class TarStream:
         return error
 
 
+class MemberStream(Protocol):
+    """The stream of an archive, as the content of a member reads it."""
+
+    def read_exactly(self, size: int) -> bytes:
+        """Exactly `size` bytes; SourceError if the archive ends before."""
+
+    def skip(self, size: int, padding: int = 0) -> None:
+        """Skip `size` bytes and their padding; SourceError if the archive ends before."""
+
+
 class MemberContent(io.RawIOBase):
     """The data of one member, as a file. A read returns all requested bytes unless the data ends.
 
     It is closed when the next member is read; a later read raises a ValueError.
+
+    Args:
+        stream: at the start of the data.
+        size: of the data.
+        alignment: the multiple of bytes to which an archive pads its data.
     """
 
-    def __init__(self, stream: TarStream, size: int) -> None:
+    def __init__(self, stream: MemberStream, size: int, alignment: int = BLOCK_BYTES) -> None:
         super().__init__()
         self._stream = stream
         self._left = size
-        self._padding = -size % BLOCK_BYTES
+        self._padding = -size % alignment
 
     def as_file(self) -> BinaryIO:
         """This object, typed as BinaryIO: the io classes do not inherit from typing.BinaryIO."""

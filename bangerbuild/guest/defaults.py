@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import GuestPathError
 from bangerbuild.guest import (
+    cloud_init,
     device_waits,
     fstab,
     identity,
@@ -95,7 +96,10 @@ def changes(vm: Declared, view: GuestView, synced: Collection[str] = ()) -> Gues
     taken = _taken(vm, synced)
     defaults = (_yielding(part, taken) for part in _defaults(vm, view, taken))
     refused = root_account.refusals(view, taken) if vm.guest.sshd and vm.has_keys else ()
-    told = (*refused, *_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken))
+    told = (
+        *(*refused, *_unmounted(vm, taken), *_unheard(vm, view), *_waits(vm, view, taken)),
+        *(cloud_init.unheard_seeds(view, taken) if vm.guest.cloud_init != "keep" else ()),
+    )
     return GuestEdits.joined((*defaults, GuestEdits(warnings=told), own_changes(vm, view, synced)))
 
 
@@ -152,6 +156,8 @@ def _defaults(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator
     if vm.guest.network:
         yield network.bootstrap(vm.network, view)
         yield _agreement(vm, view, taken)
+    if vm.guest.cloud_init == "keep":
+        yield cloud_init.kept(view)
     if vm.guest.fstab:
         mounts = fstab.with_tmpfs(vm.mounts)
         yield GuestEdits(tuple(_mount_points(mounts, view)))
@@ -182,7 +188,9 @@ def _devices(vm: Declared, view: GuestView) -> Devices:
 
 
 def _agreement(vm: Declared, view: GuestView, taken: Collection[str]) -> GuestEdits:
-    guest = guest_of(view, keeps_machine_id=not vm.guest.identity)
+    guest = guest_of(
+        view, keeps_machine_id=not vm.guest.identity, keeps_cloud_init=vm.guest.cloud_init == "keep"
+    )
     written = vm.guest.resolv_conf and bool(vm.network.dns)
     declares_resolv_conf = written or names.RESOLV_CONF in taken
     return network.agreement(vm.network, guest, declares_resolv_conf=declares_resolv_conf)

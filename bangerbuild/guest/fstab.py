@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import os
 import re
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 from bangerbuild.declared import Mount
 from bangerbuild.guest.devices import STOPS_NO_BOOT, Lack
 from bangerbuild.guest.paths import normal
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -123,8 +123,8 @@ def _unused(names: Collection[str], keep: Sequence[str]) -> Iterator[str]:
     """Yield a warning for each line to keep that the image's fstab does not have."""
     for name in keep:
         if normal(name) not in names:
-            near = difflib.get_close_matches(normal(name), names, n=1, cutoff=0.7)
-            hint = f": did you mean '{near[0]}'?" if near else ""
+            meant = near(normal(name), names)
+            hint = f": {meant}" if meant else ""
             yield f"keep_mounts names '{name}', and no line of the image's {PATH} is for it{hint}"
 
 

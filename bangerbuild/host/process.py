@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import resource
+import select
 import selectors
 import shlex
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import ToolError, readable_size
 from bangerbuild.host import observed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from _typeshed import WriteableBuffer
 
 SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
 """On Debian, the filesystem tools are not in an ordinary user's PATH."""
@@ -33,6 +38,8 @@ RUNNING: set[subprocess.Popen[bytes]] = set()
 STARTING = threading.Lock()
 """Held from a program's start until it is in RUNNING, so that `end_all` misses none."""
 
+_BUFFER_BYTES = 256 << 10
+
 PACKAGES = {
     "mke2fs": "e2fsprogs",
     "e2fsck": "e2fsprogs",
@@ -43,6 +50,12 @@ PACKAGES = {
     "losetup": "mount",
     "blockdev": "util-linux",
     "flock": "util-linux",
+    "partx": "util-linux",
+    "fallocate": "util-linux",
+    "qemu-img": "qemu-utils",
+    "sqfs2tar": "squashfs-tools-ng",
+    "ip": "iproute2",
+    "nft": "nftables",
 }
 """Debian's names of packages that are not called as their programs."""
 
@@ -120,12 +133,72 @@ def run(command: Command) -> Completed:
     Raises:
         ToolError: it is missing, can't be started, exceeded a limit, or its exit code is not in `ok`.
     """
-    argv = [*_die_with_parent(), find(command.argv[0]), *command.argv[1:]]
-    environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
-    completed = _watch(command, argv, environment)
+    completed = _watch(command)
     if completed.code not in command.ok:
         raise ToolError(f"'{command}' {_ended(completed.code)}", details=completed.output.strip())
     return completed
+
+
+@contextlib.contextmanager
+def streaming(command: Command, stall_seconds: float = 600) -> Iterator[BinaryIO]:
+    """Run a program and read what it writes to its output as it comes.
+
+    What it says on its other stream becomes the details of an error; a MiB of it is kept. It is ended if the
+    context is left before its output was read to the end.
+
+    Args:
+        command: `ok` and the limits of memory and of what it says count.
+        stall_seconds: how long it may write nothing.
+
+    Raises:
+        ToolError: it is missing, can't be started, stalls, or failed; also while it is read.
+    """
+    bounded = replace(command, file_bytes=command.output_bytes)
+    with tempfile.TemporaryFile() as complaints, _running(bounded, complaints) as process:
+        output = _Output(command, cast("IO[bytes]", process.stdout).fileno(), stall_seconds)
+        try:
+            yield io.BufferedReader(output, _BUFFER_BYTES)
+        except BaseException as err:
+            has_failed = isinstance(err, Exception) and output.is_at_end
+            if not has_failed or process.wait() in command.ok:
+                raise
+            raise _failed(command, process.returncode, complaints) from err  # why it ended too early
+        finally:
+            _end_unless(process, is_at_end=output.is_at_end)
+        if process.wait() not in command.ok and output.is_at_end:
+            raise _failed(command, process.returncode, complaints)
+
+
+def _end_unless(process: subprocess.Popen[bytes], *, is_at_end: bool) -> None:
+    if not is_at_end:
+        _end(process)
+
+
+def _failed(command: Command, code: int, complaints: IO[bytes]) -> ToolError:
+    complaints.seek(0)
+    said = complaints.read(_BUFFER_BYTES).decode(errors="replace").strip()
+    return ToolError(f"'{command}' {_ended(code)}", details=said)
+
+
+class _Output(io.RawIOBase):
+    """What a program writes, until it closes it."""
+
+    def __init__(self, command: Command, fd: int, stall_seconds: float) -> None:
+        super().__init__()
+        self._command = command
+        self._fd = fd
+        self._stall_seconds = stall_seconds
+        self.is_at_end = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        if not select.select([self._fd], [], [], self._stall_seconds)[0]:
+            raise ToolError(f"'{self._command}' wrote nothing for {self._stall_seconds:g} s")
+        count = os.readv(self._fd, [buffer])
+        self.is_at_end = count == 0
+        return count
 
 
 def _ended(code: int) -> str:
@@ -146,9 +219,9 @@ def _die_with_parent() -> tuple[str, ...]:
     return () if probed.returncode else prefix
 
 
-def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Completed:
+def _watch(command: Command) -> Completed:
     deadline = math.inf if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
-    with _running(command, argv, environment) as process:
+    with _running(command) as process:
         try:
             output = _collect(command, cast("IO[bytes]", process.stdout).fileno(), deadline)
             code = process.wait(_left(deadline))
@@ -161,7 +234,9 @@ def _watch(command: Command, argv: list[str], environment: dict[str, str]) -> Co
     return Completed(code, output.decode(errors="replace"))
 
 
-def _started(command: Command, argv: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+def _started(
+    command: Command, argv: list[str], environment: Mapping[str, str], complaints: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             argv,
@@ -169,7 +244,7 @@ def _started(command: Command, argv: list[str], environment: dict[str, str]) -> 
             cwd=command.directory,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
+            stderr=complaints or subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as err:
@@ -177,11 +252,11 @@ def _started(command: Command, argv: list[str], environment: dict[str, str]) -> 
 
 
 @contextlib.contextmanager
-def _running(
-    command: Command, argv: list[str], environment: dict[str, str]
-) -> Iterator[subprocess.Popen[bytes]]:
+def _running(command: Command, complaints: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [*_die_with_parent(), find(command.argv[0]), *command.argv[1:]]
+    environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
     with STARTING:
-        process = _started(command, argv, environment)
+        process = _started(command, argv, environment, complaints)
         RUNNING.add(process)
     with contextlib.suppress(ProcessLookupError):
         _limit(process.pid, resource.RLIMIT_AS, command.memory_bytes)

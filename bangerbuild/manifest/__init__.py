@@ -1,64 +1,112 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
 The rooms behind this door: `source` reads, `form` checks against the schema; `image`, `filesystem` and `boot`
-make typed images, `networks` what VMs share, `merge`, `entries`, `disks`, `network` and `vm` typed VMs;
+make typed images, `networks` what VMs share, `fleets` and `members` expand fleets, with `variables` and
+`templates`; `leasing` gives addresses; `merge`, `entries`, `disks`, `network` and `vm` make typed VMs;
 `mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
+from bangerbuild.manifest.fleets import Fleet, check_members, fleets
 from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
-from bangerbuild.manifest.merge import MergedVM, merged_vms
+from bangerbuild.manifest.leasing import lease
+from bangerbuild.manifest.members import TO_LEASE, basics, merged_vms
 from bangerbuild.manifest.networks import check_named, check_networks, networks
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
-from bangerbuild.manifest.vm import VMs
+from bangerbuild.manifest.variables import Settings, variables
+from bangerbuild.manifest.vm import Surroundings, VMs
 from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bangerbuild.errors import Problem
+    from bangerbuild.manifest.entries import Variables
+    from bangerbuild.manifest.merge import MergedVM
 
-__all__ = ["DEFAULT_MANIFEST", "load", "parse_size", "schema", "schema_text"]
+__all__ = [
+    "DEFAULT_MANIFEST",
+    "Settings",
+    "load",
+    "load_merged",
+    "parse_size",
+    "schema",
+    "schema_text",
+]
 
 DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
+_MOST_IN_ONE_PLACE = 3
 
 
-def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = None) -> Manifest:
+def load(
+    paths: Sequence[Path] = (DEFAULT_MANIFEST,),
+    *,
+    store: Path | None = None,
+    settings: Settings | None = None,
+    needs_files: bool = True,
+) -> Manifest:
     """Loads one manifest of one or several files.
 
     Args:
-        paths: the files, which act as one that includes them; the first may have `[store]`.
+        paths: the files, which act as one; the first may have `[store]`, and the lock file is beside it.
         store: the store's directory, instead of the manifest's.
+        settings: variables that the command line sets.
+        needs_files: whether files of this host that it names have to be there.
 
     Raises:
         ManifestError: there are problems; it holds all of them, by file and line.
     """
+    return load_merged(paths, store=store, settings=settings, needs_files=needs_files)[0]
+
+
+def load_merged(
+    paths: Sequence[Path],
+    *,
+    store: Path | None = None,
+    settings: Settings | None = None,
+    needs_files: bool = True,
+) -> tuple[Manifest, tuple[MergedVM, ...], tuple[ManifestFile, ...]]:
+    """The same, with where each key of each VM comes from, and the files.
+
+    Raises:
+        ManifestError: see `load`.
+    """
     reader = ManifestReader()
+    roots: dict[Path, Path] = {}
     for path in paths or (DEFAULT_MANIFEST,):
         reader.read(path)
+        roots |= dict.fromkeys(reader.documents.keys() - roots, path)
     documents = list(reader.documents.values())
-    findings = Findings(reader.problems)
+    findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
-    found_images = _images(documents, findings)
+    known = variables(documents, settings or Settings(), findings)
+    found_images = _images(documents, known, findings)
     shared = networks(documents, findings)
-    vms = _vms(documents, found_images, shared, findings)
-    merged = [one for one, _ in vms]
+    found_fleets = fleets(documents, known, findings)
+    merged = _merged(documents, found_fleets, known, findings)
+    given = _leased(merged, shared, documents, findings)
+    around = Surroundings(found_images, shared, known, _addresses(merged))
+    vms = _vms(documents, merged, around, findings)
     if reader.has_read_all:
-        checks.check_images(merged, documents, findings)
+        strangers = check_members(merged, found_fleets, findings)
+        checks.check_images(merged, documents, findings, strangers)
         check_named(merged, documents, findings)
         check_derived(found_images, documents, findings)
     checks.check_roots(vms, found_images, findings)
@@ -66,10 +114,40 @@ def load(paths: Sequence[Path] = (DEFAULT_MANIFEST,), *, store: Path | None = No
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
-        raise ManifestError(_in_order(findings.problems, documents))
+        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
+        raise ManifestError(_in_order(findings.problems, documents), beside)
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
-    return Manifest(directory, found_images, {vm.name: vm for _, vm in vms}, files, warnings, shared)
+    absent = _in_order(findings.absent, documents)
+    vms_by_name = {vm.name: vm for _, vm in vms}
+    origins = {
+        f"{table}.{name}": roots[place].absolute()
+        for place, document in reader.documents.items()
+        for table in ("vm", "network")
+        for name in document.names.get(table, ())
+    }
+    for fleet in found_fleets:
+        root = roots[fleet.document.path.resolve()].absolute()
+        origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
+    members = {fleet.name: fleet.names for fleet in found_fleets}
+    found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, given)
+    return Manifest(*found), tuple(merged), tuple(documents)
+
+
+def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
+    """The images that other manifests in the directory of these files declare; None: it can't be told."""
+    own = {path.resolve() for path in files}
+    names: set[str] = set()
+    for path in sorted(files[0].parent.glob("*.toml")):
+        if path.resolve() in own:
+            continue
+        reader = ManifestReader()
+        reader.read(path)
+        if not reader.has_read_all:
+            return None
+        images = (document.tree.get("image") for document in reader.documents.values())
+        names.update(name for table in images if isinstance(table, dict) for name in table)
+    return frozenset(names)
 
 
 def single_image(source: str, name: str, more: Mapping[str, str | int], *, store: Path) -> Manifest:
@@ -87,7 +165,7 @@ def single_image(source: str, name: str, more: Mapping[str, str | int], *, store
     table = {source_key(source): source, **more}
     document = ManifestFile(Path("the command line"), tree={"image": {name: {"rootfs": table}}})
     findings = Findings(form.check(document))
-    found = images_of(document, findings)
+    found = images_of(document, {document: {}}, findings)
     for problem in findings.problems:
         raise UsageError(
             f"{problem.key}: {problem.message}" if problem.key else problem.message,
@@ -103,26 +181,50 @@ def _check_files(documents: Sequence[ManifestFile], findings: Findings) -> None:
     checks.check_names(documents, findings)
 
 
-def _images(documents: Sequence[ManifestFile], findings: Findings) -> dict[str, Image]:
+def _images(documents: Sequence[ManifestFile], known: Variables, findings: Findings) -> dict[str, Image]:
     found: dict[str, Image] = {}
     for document in documents:
-        found |= images_of(document, findings)
+        found |= images_of(document, known, findings)
     return found
+
+
+def _merged(
+    documents: Sequence[ManifestFile], found: Sequence[Fleet], known: Variables, findings: Findings
+) -> list[MergedVM]:
+    """Every VM, merged, with what decides its address evaluated; of two with one name the last."""
+    merged = {vm.name: vm for vm in merged_vms(documents, found, findings)}
+    for vm in merged.values():
+        vm.render(TO_LEASE, basics(vm, known))
+    return list(merged.values())
+
+
+def _leased(
+    merged: Sequence[MergedVM],
+    shared: Mapping[str, SharedNetwork],
+    documents: Sequence[ManifestFile],
+    findings: Findings,
+) -> dict[str, dict[str, str]]:
+    """What the VMs are leased that give no address; the lock file counts only if there are networks."""
+    if not shared or not documents:
+        return {}
+    return lease(merged, shared, leases.read(documents[0].path.parent / leases.FILE_NAME), findings)
+
+
+def _addresses(merged: Sequence[MergedVM]) -> dict[str, str]:
+    """The addresses of all VMs that have one, without prefix length."""
+    said = ((vm.name, vm.table("network").get("address")) for vm in merged)
+    return {name: str(address).partition("/")[0] for name, address in said if address is not None}
 
 
 def _vms(
     documents: Sequence[ManifestFile],
-    images: Mapping[str, Image],
-    networks: Mapping[str, SharedNetwork],
+    merged: Sequence[MergedVM],
+    around: Surroundings,
     findings: Findings,
 ) -> list[tuple[MergedVM, VM]]:
-    """Every VM, merged and typed; of two with one name the last."""
-    found: dict[str, tuple[MergedVM, VM]] = {}
-    for document in documents:
-        vms = VMs(document, images, networks, findings)
-        for merged in merged_vms(document):
-            found[merged.name] = merged, vms.build(merged)
-    return list(found.values())
+    """Every VM, typed."""
+    builders = {document: VMs(document, around, findings) for document in documents}
+    return [(vm, builders[vm.document].build(vm)) for vm in merged]
 
 
 def _store(documents: Sequence[ManifestFile], given: Path | None, findings: Findings) -> Path:
@@ -139,7 +241,27 @@ def _store(documents: Sequence[ManifestFile], given: Path | None, findings: Find
 def _in_order(problems: Sequence[Problem], documents: Sequence[ManifestFile]) -> tuple[Problem, ...]:
     """Each problem once, by file in the order of reading, then by line.
 
-    One that stands in the defaults is found again for every VM.
+    One that stands in the defaults is found again for every VM; of those that the members of a fleet have in
+    one place, each its own, only the first few are told.
     """
     rank = {str(document.path): index for index, document in enumerate(documents)}
-    return tuple(sorted(set(problems), key=lambda p: (rank.get(p.file, -1), p.line, p.key, p.message)))
+    ordered = sorted(set(problems), key=lambda p: (rank.get(p.file, -1), p.line, p.key, p.message))
+    told: Counter[tuple[str, int, str]] = Counter()
+    found = []
+    for problem in ordered:
+        place = problem.file, problem.line, problem.key
+        told[place] += 1
+        if told[place] <= _MOST_IN_ONE_PLACE:
+            found.append(problem)
+    return tuple(_with_others(one, told[one.file, one.line, one.key], found) for one in found)
+
+
+def _with_others(problem: Problem, count: int, told: Sequence[Problem]) -> Problem:
+    """The last problem that is told of a place, with the number of those that are not."""
+    if count <= _MOST_IN_ONE_PLACE:
+        return problem
+    place = problem.file, problem.line, problem.key
+    last = [one for one in told if (one.file, one.line, one.key) == place][-1]
+    if problem is not last:
+        return problem
+    return replace(problem, message=f"{problem.message}, and {count - _MOST_IN_ONE_PLACE} more like it")

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from bangerbuild.disk import formats
 from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.form import NAMED
-from bangerbuild.manifest.problems import Findings, near
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from bangerbuild.declared import VM, Image
     from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.manifest.problems import Findings
 
 _SHOWN_VMS = 3
 
@@ -41,12 +42,17 @@ def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
                     )
 
 
-def check_images(vms: Sequence[MergedVM], documents: Sequence[ManifestFile], findings: Findings) -> None:
-    """Every VM names an image that there is, in whichever file."""
+def check_images(
+    vms: Sequence[MergedVM],
+    documents: Sequence[ManifestFile],
+    findings: Findings,
+    apart: Collection[str] = (),
+) -> None:
+    """Every VM names an image that there is, in whichever file; `apart` has other problems already."""
     known = dict.fromkeys(name for document in documents for name in document.names["image"])
     for vm in vms:
         name = vm.get("image", None)
-        if name is None and not vm.is_refused():
+        if name is None and not vm.is_refused() and vm.name not in apart:
             findings.add(vm.own / "image", "no image", "give one of [image.*]; for all VMs, in [defaults]")
         elif name is not None and name not in known:
             hint = near(name, known) or f"define it in [image.{name}]"
@@ -96,7 +102,7 @@ def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> No
 
 def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Location]]:
     network = vm.network
-    if network.address:
+    if network.address and merged.leased is None:  # `leasing` compares these with all others
         yield "address", network.address.partition("/")[0], merged.place("network", "address")
     if network.mac:
         yield "MAC address", network.mac, merged.place("network", "mac")

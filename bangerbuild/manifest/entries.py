@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bangerbuild import modes
 from bangerbuild.declared import Disk, FileSync, InlineFile, Mount
+from bangerbuild.manifest.contents import file_content
 from bangerbuild.manifest.values import (
     MIN_DISK_BYTES,
     disk_mount,
@@ -27,9 +28,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.declared import Times
-    from bangerbuild.manifest.files import Location, Table
+    from bangerbuild.manifest.contents import ContentTemplate
+    from bangerbuild.manifest.files import Location, ManifestFile, Table
+    from bangerbuild.manifest.merge import Layer
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.modes import Mode
+
+    Variables = Mapping[ManifestFile, Mapping[str, Any]]
+    """The values of each file's variables."""
 
 _OWNER = "root:root"
 _WHAT = {"guest": "guest path", "target": "mount target", "name": "disk name"}
@@ -45,12 +51,22 @@ class DeclaredEntry:
     target: str
     """The guest path, mount point or disk name: what may be there once on each level."""
     value: InlineFile | FileSync | Mount | Disk
+    template: ContentTemplate | None = None
+    """What the content of a file is made from for each VM."""
+
+    def filled(self, known: Mapping[str, Any], variables: Variables, findings: Findings) -> DeclaredEntry:
+        """The entry with its template evaluated; it knows these names, and the variables of its own file."""
+        if self.template is None or not isinstance(self.value, InlineFile):
+            return self
+        own = {**known, "vars": variables[self.place.document]}
+        content = self.template.rendered(own, findings)
+        return replace(self, value=replace(self.value, content=content), template=None)
 
 
-def level(places: Sequence[Location], findings: Findings) -> tuple[DeclaredEntry, ...]:
+def level(layers: Sequence[Layer], findings: Findings) -> tuple[DeclaredEntry, ...]:
     """The entries of tables that form one level, in the order of the manifest; each target only once."""
     found: dict[tuple[str, str], DeclaredEntry] = {}
-    for entry in _entries(places, findings):
+    for entry in _entries(layers, findings):
         first = found.setdefault((entry.key, entry.target), entry)
         if first is not entry:
             message = f"{_WHAT[entry.key]} '{entry.target}' is given twice, first in {first.place}"
@@ -64,35 +80,28 @@ def overridden(shared: Sequence[DeclaredEntry], own: Sequence[DeclaredEntry]) ->
     return (*(entry for entry in shared if (entry.key, entry.target) not in taken), *own)
 
 
-def _entries(places: Sequence[Location], findings: Findings) -> Iterator[DeclaredEntry]:
+def _entries(layers: Sequence[Layer], findings: Findings) -> Iterator[DeclaredEntry]:
     for kind, build in _BUILD.items():
-        for place in places:
-            array = _table_at(place).get(kind, ())
-            for index, table in enumerate(array):
+        for layer in layers:
+            for index, table in enumerate(layer.table.get(kind, ())):
                 if table is not None and table.keys() >= _REQUIRED[kind]:  # else the schema has refused it
-                    yield from build(table, place / kind / index, findings)
-
-
-def _table_at(place: Location) -> Table:
-    table = place.document.tree
-    for part in place.key:
-        table = table.get(str(part), {})
-    return table
+                    yield from build(table, layer.place / kind / index, findings)
 
 
 def _inline_file(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
+    content = file_content(table, place, findings)
     target = findings.attempt(place / "guest", guest_path, table["guest"], "")
     times = table.get("times", "fixed")
     value = InlineFile(
         target,
-        table["content"],
+        content.text,
         int(table.get("mode", "0644"), 8),
         _owner(table, place, findings),
         times,
-        place.document.mtime_ns if times == "host" else None,
+        content.mtime_ns if times == "host" else None,
     )
     if target:
-        yield DeclaredEntry(place, "guest", target, value)
+        yield DeclaredEntry(place, "guest", target, value, content.template)
 
 
 def _file_sync(table: Table, place: Location, findings: Findings) -> Iterator[DeclaredEntry]:
@@ -148,7 +157,7 @@ _BUILD: Mapping[str, Callable[[Table, Location, Findings], Iterator[DeclaredEntr
 
 
 _REQUIRED: Mapping[str, set[str]] = {
-    "file": {"guest", "content"},
+    "file": {"guest"},
     "file_sync": {"host", "guest"},
     "mount": {"source", "target", "fstype"},
     "disk": {"name", "size", "mount"},

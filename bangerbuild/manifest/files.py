@@ -31,7 +31,7 @@ class ManifestFile:
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Every name under `image`, `vm` and `network`, refused ones too."""
+    """Every name under `image`, `vm`, `network` and `fleet`, refused ones too."""
     _around_refused: set[Key] = field(default_factory=set)
 
     @cached_property
@@ -44,6 +44,15 @@ class ManifestFile:
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines.get(key, 0)
+
+    def line_within(self, key: Key, number: int) -> int:
+        """The line in the file of a line, from 1, of the text that a key has."""
+        line = self.line(key)
+        row = self.text.split("\n")[line - 1].strip() if line else ""
+        opened = [quotes for quotes in ('"""', "'''") if row.count(quotes) == 1]
+        if not number or not opened:
+            return line
+        return line + number - (0 if row.endswith(opened[0]) else 1)  # a line break after the quotes is none
 
     def refuse(self, key: Key) -> None:
         """Note that the schema has found fault with a key path."""
@@ -69,9 +78,9 @@ class Location:
         """For a message about another place."""
         return f"{dotted(self.key)} ({self.document.path}:{self.document.line(self.key)})"
 
-    def problem(self, message: str, hint: str | None = None) -> Problem:
-        """A problem that stands here."""
-        line = self.document.line(self.key)
+    def problem(self, message: str, hint: str | None = None, number: int = 0) -> Problem:
+        """A problem that stands here, or in a line of the text that is here."""
+        line = self.document.line_within(self.key, number)
         return Problem(str(self.document.path), line, dotted(self.key), message, hint)
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.disk.formats import FORMATS
+from bangerbuild.manifest import templates
 from bangerbuild.manifest.files import Location, ManifestFile
-from bangerbuild.manifest.problems import near, nearest, quoted
+from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,12 +28,16 @@ SCHEMAS = (
     Path(__file__).parents[2] / "schemas" / "manifest.schema.json",
 )
 """Where the schema is: as it is shipped, and in a checkout. The first that is there holds."""
-NAMED = ("image", "vm", "network")
+NAMED = ("image", "vm", "network", "fleet")
 """Tables whose keys are names that the user gives."""
+NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+"""What they look like."""
 _PUT_IN = {"$ref", "$defs"}
+_WHOLE_NUMBER = re.compile(r"-?[0-9]{1,18}")
 _TYPE_WORDS = {
     "string": "text",
     "integer": "a whole number",
+    "number": "a number",
     "boolean": "true or false",
     "array": "an array",
     "object": "a table",
@@ -65,9 +71,48 @@ def check(document: ManifestFile) -> Iterator[Problem]:
         document.names[kind] = tuple(table) if isinstance(table, dict) else ()
     errors = list(_validator(tuple(FORMATS)).iter_errors(document.tree))
     for error in errors:
+        if _is_template(error):
+            continue
         yield from _problems(document, error)
     for key in sorted(document.refused, key=len, reverse=True):
         _take_out(document.tree, key)
+
+
+def _is_template(error: ValidationError) -> bool:
+    """Whether it is about a text of a fleet that only becomes what the key takes; see `checked`."""
+    table, *_ = (*error.absolute_path, "")
+    return table == "fleet" and templates.is_template(error.instance)
+
+
+def checked(key: Key, value: str) -> Any:  # noqa: ANN401  any TOML value
+    """A text that a template gave, as the key of a VM takes it: a number where it takes numbers.
+
+    Raises:
+        InvalidValueError: it does not take that.
+    """
+    validator = _leaf_validator(tuple(part for part in key if isinstance(part, str)))
+    if validator.is_valid(value):
+        return value
+    other: Any = {"true": True, "false": False}.get(value)
+    if _WHOLE_NUMBER.fullmatch(value):
+        other = int(value)
+    if other is not None and validator.is_valid(other):
+        return other
+    shape: Any = next(iter(validator.iter_errors(value))).schema
+    raise InvalidValueError(f"{_subject(key)} is {quoted(value)}: give {_expected(shape)}")
+
+
+@lru_cache(maxsize=256)
+def _leaf_validator(words: tuple[str, ...]) -> Validator:
+    """What checks the values of one key of a VM."""
+    whole = _validator(tuple(FORMATS))
+    schema: Any = whole.schema
+    shape: Any = schema["properties"]["defaults"]
+    for word in words:
+        shape = shape.get("items", shape)
+        options = [shape, *shape.get("oneOf", ()), *shape.get("anyOf", ())]
+        shape = next(one["properties"][word] for one in options if word in one.get("properties", {}))
+    return whole.evolve(schema=shape.get("items", shape))
 
 
 @lru_cache(maxsize=1)
@@ -141,14 +186,22 @@ def _unknown(table: dict[str, Any], shape: dict[str, Any]) -> list[str]:
 
 def _unknown_key(place: Location, name: str, shape: dict[str, Any]) -> Problem:
     if kind := shape.get("x-names"):
-        expected = "at most 63 of a-z, 0-9 and, not first, '-' and '_'"
+        expected = shape.get("x-expects", _WHAT_A_NAME_IS)
         return place.problem(f"{quoted(name)} is no name for {_ARTICLES[kind]}: give {expected}")
     known = shape.get("properties", {})
     hint = near(name, known) or f"known here: {', '.join(sorted(known))}"
     return place.problem(f"unknown key {quoted(name)}", hint)
 
 
-_ARTICLES = {"image": "an image", "vm": "a VM", "network": "a network"}
+_ARTICLES = {
+    "image": "an image",
+    "vm": "a VM",
+    "network": "a network",
+    "fleet": "a fleet",
+    "variable": "a variable",
+    "axis": "an axis",
+}
+_WHAT_A_NAME_IS = "at most 63 of a-z, 0-9 and, not first, '-' and '_'"
 
 
 def _subject(key: Key) -> str:

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 from bangerbuild.declared import FileSync, Image, InlineFile
 from bangerbuild.manifest.boot import boot_source, check_boot
 from bangerbuild.manifest.entries import level
-from bangerbuild.manifest.files import Location, ManifestFile, Table
+from bangerbuild.manifest.files import Location, ManifestFile
 from bangerbuild.manifest.filesystem import filesystem
-from bangerbuild.manifest.problems import near
+from bangerbuild.manifest.merge import Layer
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from bangerbuild.manifest.entries import Variables
     from bangerbuild.manifest.problems import Findings
     from bangerbuild.sources.source import ImageSource
 
 _FILESYSTEMS = ("rootfs", "work_seed")
 
 
-def images(document: ManifestFile, findings: Findings) -> dict[str, Image]:
+def images(document: ManifestFile, variables: Variables, findings: Findings) -> dict[str, Image]:
     """The images of one file; those of whose filesystems too little is known are left out.
 
     What a VM's own keys mean depends on its image: nothing is said of them where the image is not known.
@@ -28,7 +30,7 @@ def images(document: ManifestFile, findings: Findings) -> dict[str, Image]:
     found = {}
     for name, table in document.tree.get("image", {}).items():
         place = Location(document, ("image", name))
-        image = _image(name, table, place, findings)
+        image = _image(name, Layer(place, table), variables, findings)
         if image and not document.is_refused_below(place.key):
             found[name] = image
     return found
@@ -76,14 +78,15 @@ def _place(image: Image, documents: Sequence[ManifestFile]) -> Location:
     return Location(defining, ("image", image.name))
 
 
-def _image(name: str, table: Table, place: Location, findings: Findings) -> Image | None:
+def _image(name: str, layer: Layer, variables: Variables, findings: Findings) -> Image | None:
+    place, table = layer.place, layer.table
     sources = {key: filesystem(table[key], place / key, findings) for key in _FILESYSTEMS if key in table}
     check_boot(table, place, findings)
     if "overlay_init" in table.get("work_seed", {}):
         message = "'overlay_init' goes in rootfs only, as no VM starts from a work disk"
         findings.add(place / "work_seed" / "overlay_init", message, "leave it out")
     kernel, initrd = (boot_source(table, key, place, findings) for key in ("kernel", "initrd"))
-    values = [entry.value for entry in level((place,), findings)]
+    values = [entry.filled({"image": name}, variables, findings).value for entry in level((layer,), findings)]
     rootfs = sources.get("rootfs")
     if rootfs is None or None in sources.values():
         return None

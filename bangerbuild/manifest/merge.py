@@ -1,28 +1,74 @@
-"""Merge a VM's keys over the defaults of its file, and remember the line of each key."""
+"""Merge a VM's keys over the defaults of its file, and remember where each key is said."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.manifest.files import Location, ManifestFile, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.leases import Lease
 
 ENTRY_KINDS = ("file", "file_sync", "mount", "disk")
 """Arrays of tables: appended rather than replaced, by `entries`."""
 
 
-class MergedVM:
-    """What a VM's table and `[defaults]` say together: tables key by key, values and lists replaced."""
+@dataclass(frozen=True)
+class Layer:
+    """One table of a VM's keys, and where it stands: the defaults, a fleet's, the VM's own."""
 
-    def __init__(self, document: ManifestFile, name: str) -> None:
-        self.document = document
+    place: Location
+    table: Table
+    is_shared: bool = False
+    """Whether several VMs have this very table."""
+
+
+class MergedVM:
+    """What the layers of a VM say together: tables key by key, values and lists replaced.
+
+    Args:
+        name: of the VM.
+        layers: the first is that of the defaults, and each wins over those before it.
+        merged: what they say together; None: it is made here.
+    """
+
+    def __init__(self, name: str, layers: tuple[Layer, ...], merged: Table | None = None) -> None:
         self.name = name
-        self.own = Location(document, ("vm", name))
-        self._own: Table = document.tree["vm"][name]
-        self._defaults: Table = document.tree.get("defaults", {})
-        self._merged = _merged(self._defaults, self._own)
+        self.layers = layers
+        self.leased: Lease | None = None
+        """The line of the lock file that its address comes from; of line 0 if it is new."""
+        self._merged = _of_layers(layers) if merged is None else merged
+
+    @property
+    def document(self) -> ManifestFile:
+        """The file whose defaults and entries it has."""
+        return self.layers[0].place.document
+
+    @property
+    def own(self) -> Location:
+        """Where a key would have to be added."""
+        return self.layers[-1].place
+
+    @property
+    def known(self) -> Mapping[str, Any]:
+        """What templates know of it beside what every VM has."""
+        return {}
+
+    @property
+    def entry_layers(self) -> tuple[Layer, ...]:
+        """The layers above the defaults, with their arrays of tables."""
+        return self.layers[1:]
+
+    def render(self, stage: int, known: Mapping[str, Any]) -> None:
+        """Evaluate the templates of a stage; a VM of no fleet has none."""
+
+    def lease(self, lease: Lease) -> None:
+        """Take the address that it was leased."""
+        self.leased = lease
+        self._merged = {**self._merged, "network": {**self.table("network"), "address": lease.address}}
 
     def get(self, key: str, fallback: Any) -> Any:  # noqa: ANN401  the schema knows the types, Python does not
         """The value of one of the VM's keys."""
@@ -34,40 +80,66 @@ class MergedVM:
         return table
 
     def place(self, *key: str) -> Location:
-        """Where a key is said: in the VM's own table, else in the defaults."""
-        if not _has(self._own, key) and _has(self._defaults, key):
-            return Location(self.document, ("defaults", *key))
-        return Location(self.document, (*self.own.key, *key))
+        """Where a key is said: in the last layer that has it; in the VM's own table if none has."""
+        for layer in reversed(self.layers):
+            if has(layer.table, key):
+                return Location(layer.place.document, (*layer.place.key, *key))
+        return Location(self.own.document, (*self.own.key, *key))
 
     def has_own(self, key: str) -> bool:
-        """Whether the VM's own table has that key."""
-        return key in self._own
+        """Whether a layer above the defaults has that key."""
+        return any(key in layer.table for layer in self.layers[1:])
 
     def is_refused(self, *key: str) -> bool:
         """Whether the schema refused something in that table, so that a missing key proves nothing."""
-        return any(self.document.is_refused_below((*level, *key)) for level in (self.own.key, ("defaults",)))
+        return any(layer.place.document.is_refused_below((*layer.place.key, *key)) for layer in self.layers)
+
+    def leaves(self) -> Iterator[tuple[tuple[str, ...], Any]]:
+        """Every key that is no table, with its value; without arrays of tables."""
+        yield from _leaves((), self._merged)
 
 
-def merged_vms(document: ManifestFile) -> Iterator[MergedVM]:
-    """Every VM of one file."""
-    for name in document.tree.get("vm", {}):
-        yield MergedVM(document, name)
+def defaults_of(document: ManifestFile) -> Layer:
+    """The defaults of a file."""
+    return Layer(Location(document, ("defaults",)), document.tree.get("defaults", {}))
 
 
-def _merged(base: Table, over: Table) -> Table:
+def own_layer(document: ManifestFile, name: str) -> Layer:
+    """A VM's own table."""
+    return Layer(Location(document, ("vm", name)), document.tree["vm"][name])
+
+
+def merged(base: Table, over: Table) -> Table:
+    """One table merged over another, both left as they are; without arrays of tables."""
     result = {key: value for key, value in base.items() if key not in ENTRY_KINDS}
     for key, value in over.items():
         below = result.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
-            result[key] = _merged(below, value)
+            result[key] = merged(below, value)
         elif key not in ENTRY_KINDS:
             result[key] = value
     return result
 
 
-def _has(table: Any, key: tuple[str, ...]) -> bool:  # noqa: ANN401  a value of any TOML type
+def has(table: Any, key: tuple[str | int, ...]) -> bool:  # noqa: ANN401  a value of any TOML type
+    """Whether a key path is in a table."""
     for part in key:
         if not isinstance(table, dict) or part not in table:
             return False
         table = table[part]
     return True
+
+
+def _of_layers(layers: tuple[Layer, ...]) -> Table:
+    result: Table = {}
+    for layer in layers:
+        result = merged(result, layer.table)
+    return result
+
+
+def _leaves(key: tuple[str, ...], table: Table) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _leaves((*key, name), value)
+        else:
+            yield (*key, name), value

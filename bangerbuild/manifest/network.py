@@ -26,7 +26,8 @@ def network(vm: MergedVM, networks: Mapping[str, SharedNetwork], findings: Findi
     shared = networks.get(table.get("name", ""))
     address = _address(vm, shared, findings)
     mode = table.get("mode", "bootstrap" if "address" in table else "none")
-    if mode != "none" and "address" not in table and not shared and not vm.is_refused("network"):
+    has_one = "address" in table or "name" in table  # what is wrong with a network is told there
+    if mode != "none" and not has_one and not vm.is_refused("network"):
         place = vm.own / "network" / "mode"
         findings.add(place, f"mode is '{mode}', but there is no address", "give network.address")
     return Network(
@@ -73,9 +74,6 @@ def _address(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> 
     table = vm.table("network")
     place = vm.place("network", "address")
     if "address" not in table:
-        if shared and not vm.is_refused("network"):
-            hint = f"give network.address, such as {free_address(shared)}"
-            findings.add(place, f"no address, but the VM joins network '{shared.name}'", hint)
         return None
     if "name" in table and not shared:  # what is wrong with that network is told there
         return None
@@ -94,7 +92,7 @@ def _gateway(
     place = vm.own / "network" / "gateway"
     if gateway and address and (fault := _gateway_fault(gateway, address)):
         findings.add(place, f"gateway is '{gateway}', {fault}")
-    is_alone = "address" not in table and not vm.is_refused("network")
+    is_alone = not {"address", "name"} & table.keys() and not vm.is_refused("network")
     if is_alone and vm.place("network", "gateway") == place:
         findings.add(place, f"gateway is '{gateway}', but there is no address", "give network.address")
     return str(gateway) if address else None

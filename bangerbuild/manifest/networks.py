@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from bangerbuild.declared import SharedNetwork
 from bangerbuild.manifest.addresses import end_of, ipv4
 from bangerbuild.manifest.files import Location, ManifestFile, Table
-from bangerbuild.manifest.problems import Findings, InvalidValueError, near, quoted
+from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
+from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

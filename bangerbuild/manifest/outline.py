@@ -5,20 +5,22 @@ A VM that runs can be found, logged in to and stopped although its manifest is b
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import ManifestError
-from bangerbuild.manifest.files import ManifestReader, Table
-from bangerbuild.manifest.problems import InvalidValueError
+from bangerbuild.manifest import form
+from bangerbuild.manifest.files import ManifestFile, ManifestReader, Table
+from bangerbuild.manifest.fleets import fleets
+from bangerbuild.manifest.problems import Findings, InvalidValueError
 from bangerbuild.manifest.values import host_path
+from bangerbuild.manifest.variables import Settings, variables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-
-    from bangerbuild.manifest.files import ManifestFile
 
 _DEFAULT_STORE = "build"
 
@@ -53,7 +55,8 @@ def outline(paths: Sequence[Path], *, store: Path | None) -> Outline:
     documents = list(reader.documents.values())
     if store is None and not (documents and documents[0].tree):
         raise ManifestError(tuple(reader.problems))
-    found = {name: files for document in documents for name, files in _vms(document)}
+    found = {name: files for document in documents for name, files in _members(document)}
+    found |= {name: files for document in documents for name, files in _vms(document)}
     return Outline(_store(documents, store), found)
 
 
@@ -70,9 +73,25 @@ def _vms(document: ManifestFile) -> Iterator[tuple[str, tuple[Path, ...]]]:
     default = _table(document.tree, "defaults").get("ssh_authorized_keys")
     vms = _table(document.tree, "vm")
     for name in vms:
-        entries = _table(vms, name).get("ssh_authorized_keys", default)
-        files = map(read, entries) if isinstance(entries, list) else ()
-        yield name, tuple(path for path in files if path is not None and path.is_file())
+        yield name, _files(_table(vms, name).get("ssh_authorized_keys", default), read)
+
+
+def _members(document: ManifestFile) -> Iterator[tuple[str, tuple[Path, ...]]]:
+    """The members of fleets; a fleet with a problem has none."""
+    read = partial(_path, directory=document.path.parent)
+    default = _table(document.tree, "defaults").get("ssh_authorized_keys")
+    checked = ManifestFile(document.path, document.text, tree=copy.deepcopy(document.tree))
+    findings = Findings(form.check(checked) if "fleet" in checked.tree else ())
+    known = variables([checked], Settings(), findings)
+    for fleet in fleets([checked], known, findings):
+        table = _table(_table(_table(checked.tree, "fleet"), fleet.name), "vm")
+        files = _files(table.get("ssh_authorized_keys", default), read)
+        yield from ((name, files) for name in fleet.names)
+
+
+def _files(entries: Any, read: Callable[[Any], Path | None]) -> tuple[Path, ...]:  # noqa: ANN401
+    files = map(read, entries) if isinstance(entries, list) else ()
+    return tuple(path for path in files if path is not None and path.is_file())
 
 
 def _path(written: Any, directory: Path) -> Path | None:  # noqa: ANN401  # a value of any TOML type

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
+
+from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -15,24 +16,41 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 T = TypeVar("T")
 _QUOTED_LENGTH = 60
-_COMPARED_LENGTH = 200
-_COMPARED_NAMES = 1000
 
 
 class InvalidValueError(ValueError):
     """A value that can't be meant: why, and the way out."""
+
+    line = 0
+    """In a text of several lines the one that it is about, from 1; 0: the value as a whole."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
 
 
-class Findings:
-    """What the checks have found so far; all of it is told at once."""
+class HostFileError(InvalidValueError):
+    """A file of this host that is not there, or can't be read: the manifest itself may be right."""
 
-    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+    def __init__(self, path: HostPath, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint)
+        self.path = path
+
+
+class Findings:
+    """What the checks have found so far; all of it is told at once.
+
+    Args:
+        problems: that were found before.
+        needs_files: whether it is a problem that a file of this host is not there.
+    """
+
+    def __init__(self, problems: Iterable[Problem] = (), *, needs_files: bool = True) -> None:
         self.problems = list(problems)
         self.warnings: list[str] = []
+        self.absent: list[Problem] = []
+        """The files that are not there, and need not be."""
+        self._needs_files = needs_files
 
     def add(self, place: Location, message: str, hint: str | None = None) -> None:
         """Takes down one problem."""
@@ -45,26 +63,15 @@ class Findings:
         """
         try:
             return convert(value)
+        except HostFileError as err:
+            if self._needs_files:
+                self.add(place, str(err), err.hint)
+                return fallback
+            self.absent.append(place.problem(str(err), err.hint))
+            return cast("T", err.path) if isinstance(fallback, HostPath) else fallback
         except InvalidValueError as err:
-            self.add(place, str(err), err.hint)
+            self.problems.append(place.problem(str(err), err.hint, err.line))
             return fallback
-
-
-def near(word: str, known: Iterable[str]) -> str | None:
-    """The hint "did you mean …?", if a known name is near enough to be meant."""
-    found = nearest(word, known)
-    return None if found is None else f"did you mean '{found}'?"
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known name that a word is near enough to that it may be meant.
-
-    Long words and many names are not compared: that takes time, for every problem of a manifest.
-    """
-    names = list(known)
-    if len(word) > _COMPARED_LENGTH or len(names) > _COMPARED_NAMES:
-        return None
-    return next(iter(difflib.get_close_matches(word, names, n=1, cutoff=0.7)), None)
 
 
 def quoted(value: object) -> str:

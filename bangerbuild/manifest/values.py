@@ -10,9 +10,10 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
 from bangerbuild.disk.formats import RAW
+from bangerbuild.errors import exact_size
 from bangerbuild.host import observed
 from bangerbuild.host.home import expanded
-from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.manifest.problems import HostFileError, InvalidValueError, quoted
 from bangerbuild.model import HostPath
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ def disk_size(value: str | int, rule: SizeRule = RAW.size) -> int:
     size_bytes = parse_size(value)
     if size_bytes < rule.least_bytes:
         raise InvalidValueError(f"size is {quoted(value)}, {rule.too_small}", rule.hint)
+    if rule.most_bytes is not None and size_bytes > rule.most_bytes:
+        most = exact_size(rule.most_bytes)
+        raise InvalidValueError(
+            f"size is {quoted(value)}, more than a root of this format can have",
+            f"give at most {most}, or take another root.format",
+        )
     rest = size_bytes % BLOCK_BYTES
     if rule.is_whole_blocks and rest:
         nearest = size_bytes - rest + (BLOCK_BYTES if rest * 2 >= BLOCK_BYTES else 0)
@@ -183,14 +190,14 @@ def existing(path: HostPath, wanted: Literal["file", "directory", "either"]) -> 
     try:
         found = path.path.stat()
     except OSError as err:
-        raise InvalidValueError(*_not_there(path, err)) from err
+        raise HostFileError(path, *_not_there(path, err)) from err
     observed.note(path.path, found)
     sort = _sort(found)
     if sort != wanted and not (wanted == "either" and sort in ("file", "directory")):
         expected = "a file or a directory" if wanted == "either" else f"a {wanted}"
         raise InvalidValueError(f"{quoted(path.written)} is a {sort}: give {expected}")
     if not os.access(path.path, os.R_OK):
-        raise InvalidValueError(f"{quoted(path.written)} can't be read: permission denied")
+        raise HostFileError(path, f"{quoted(path.written)} can't be read: permission denied")
     return path
 
 

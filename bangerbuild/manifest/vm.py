@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 from bangerbuild.manifest.disks import root, work
 from bangerbuild.manifest.entries import level, overridden
-from bangerbuild.manifest.files import Location, ManifestFile
+from bangerbuild.manifest.files import Location, ManifestFile, Table
 from bangerbuild.manifest.keys import public_keys
+from bangerbuild.manifest.members import OF_HOSTNAME, OF_NETWORK, OTHERS, basics
+from bangerbuild.manifest.merge import Layer, defaults_of
 from bangerbuild.manifest.mounts import (
     check_targets,
     check_visible,
@@ -22,37 +26,73 @@ from bangerbuild.manifest.toml_lines import dotted
 from bangerbuild.manifest.values import default_hostname, hostname, memory_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bangerbuild.declared import Image, SharedNetwork
+    from bangerbuild.declared import Image, Network, SharedNetwork
+    from bangerbuild.manifest.entries import DeclaredEntry
     from bangerbuild.manifest.merge import MergedVM
 
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
 _MAX_FIRECRACKER_VCPUS = 32
 
 
+@dataclass(frozen=True)
+class Surroundings:
+    """What VMs are built from, of all files."""
+
+    images: Mapping[str, Image]
+    networks: Mapping[str, SharedNetwork]
+    variables: Mapping[ManifestFile, Mapping[str, Any]]
+    addresses: Mapping[str, str]
+    """Of all VMs that have one, by name."""
+
+
 class VMs:
     """Builds the VMs of one file; what they share is read and checked once."""
 
-    def __init__(
-        self,
-        document: ManifestFile,
-        images: Mapping[str, Image],
-        networks: Mapping[str, SharedNetwork],
-        findings: Findings,
-    ) -> None:
-        self._directory: Path = document.path.parent
-        self._images = images
-        self._networks = networks
+    def __init__(self, document: ManifestFile, surroundings: Surroundings, findings: Findings) -> None:
+        self._around = surroundings
         self._findings = findings
-        self._shared = level((Location(document), Location(document, ("defaults",))), findings)
-        self._keys: dict[str, tuple[str, ...] | InvalidValueError] = {}
+        everything = Layer(Location(document), document.tree)
+        self._shared = level((everything, defaults_of(document)), findings)
+        self._levels: dict[int, tuple[DeclaredEntry, ...]] = {}
+        self._keys: dict[tuple[str, Path], tuple[str, ...] | InvalidValueError] = {}
 
     def build(self, vm: MergedVM) -> VM:
         """One VM; with problems in the findings, one that must not be used."""
-        image = self._images.get(vm.get("image", ""))
-        entries = overridden(self._shared, level((vm.own,), self._findings))
+        known = basics(vm, self._around.variables)
+        known |= {"vms": self._around.addresses, "image": vm.get("image", "")}
+        known |= _of_address(vm.table("network"), self._around.networks)
+        vm.render(OF_NETWORK, known)
+        net = network(vm, self._around.networks, self._findings)
+        known |= _of_network(net)
+        vm.render(OF_HOSTNAME, known)
+        known["hostname"] = name = self._hostname(vm)
+        vm.render(OTHERS, known)
+        variables = self._around.variables
+        entries = tuple(entry.filled(known, variables, self._findings) for entry in self._entries(vm))
+        return self._built(vm, name, net, entries)
+
+    def _entries(self, vm: MergedVM) -> tuple[DeclaredEntry, ...]:
+        """All arrays of tables; each layer wins over those below it."""
+        found = self._shared
+        for layer in vm.entry_layers:
+            found = overridden(found, self._level(layer))
+        return found
+
+    def _level(self, layer: Layer) -> tuple[DeclaredEntry, ...]:
+        """The entries of a layer, which is often one for all members of a fleet."""
+        key = id(layer.table)
+        if key not in self._levels:
+            found = level((layer,), self._findings)
+            if not layer.is_shared:
+                return found
+            self._levels[key] = found
+        return self._levels[key]
+
+    def _built(self, vm: MergedVM, hostname: str, network: Network, entries: Sequence[DeclaredEntry]) -> VM:
+        image = self._around.images.get(vm.get("image", ""))
         guest = GuestDefaults(**vm.table("guest"))
         work_disk = work(vm, image, self._findings)
         points = mount_points(entries, work_disk, vm.place("work", "mount"))
@@ -63,7 +103,7 @@ class VMs:
         return VM(
             name=vm.name,
             image=vm.get("image", ""),
-            hostname=self._hostname(vm),
+            hostname=hostname,
             vcpus=self._vcpus(vm),
             memory_bytes=self._memory(vm),
             authorized_keys=self._authorized_keys(vm),
@@ -73,7 +113,7 @@ class VMs:
             work=work_disk,
             disks=tuple(value for value in values if isinstance(value, Disk)),
             guest=guest,
-            network=network(vm, self._networks, self._findings),
+            network=network,
             files=tuple(value for value in values if isinstance(value, InlineFile)),
             file_syncs=tuple(value for value in values if isinstance(value, FileSync)),
             mounts=tuple(value for value in values if isinstance(value, Mount)),
@@ -105,19 +145,37 @@ class VMs:
 
     def _authorized_keys(self, vm: MergedVM) -> tuple[str, ...]:
         place = vm.place("ssh_authorized_keys")
+        read = partial(self._public_keys, directory=place.document.path.parent)
         found: list[str] = []
         for index, text in enumerate(vm.get("ssh_authorized_keys", ())):
-            found += self._findings.attempt(place / index, self._public_keys, text, ())
+            found += self._findings.attempt(place / index, read, text, ())
         return tuple(found)
 
-    def _public_keys(self, text: str) -> tuple[str, ...]:
+    def _public_keys(self, text: str, directory: Path) -> tuple[str, ...]:
         """Reads a key file once however many VMs name it."""
-        if text not in self._keys:
+        named = text, directory
+        if named not in self._keys:
             try:
-                self._keys[text] = public_keys(text, self._directory)
+                self._keys[named] = public_keys(text, directory)
             except InvalidValueError as err:
-                self._keys[text] = err
-        keys = self._keys[text]
+                self._keys[named] = err
+        keys = self._keys[named]
         if isinstance(keys, InvalidValueError):
             raise keys
         return keys
+
+
+def _of_address(table: Table, networks: Mapping[str, SharedNetwork]) -> dict[str, Any]:
+    """What templates know of a VM's address before it is checked."""
+    if "address" not in table:
+        return {}
+    shared = networks.get(table.get("name", ""))
+    address, _, prefix = str(table["address"]).partition("/")
+    prefix = prefix or (shared.subnet.partition("/")[2] if shared else "")
+    return {"address": address, **({"prefix": int(prefix)} if prefix.isascii() and prefix.isdigit() else {})}
+
+
+def _of_network(network: Network) -> dict[str, Any]:
+    """What templates know of a VM's network; what it does not have is undefined."""
+    given = {"gateway": network.gateway, "mac": network.mac}
+    return {key: value for key, value in given.items() if value is not None}

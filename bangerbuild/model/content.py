@@ -36,6 +36,8 @@ class Pin:
     """Of a container image, such as `linux/amd64`."""
     versions: str | None = None
     """Of a tarball made of packages: the digest of their names and versions."""
+    digests: tuple[str, ...] = ()
+    """Of the images that a build starts from, in their order: `digest` is theirs together."""
 
 
 @dataclass(frozen=True)

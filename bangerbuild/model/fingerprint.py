@@ -13,6 +13,7 @@ import json
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.model.ids import StepId
 from bangerbuild.model.reason import Reason, ReasonCode
 from bangerbuild.model.recipe import Recipe, Record
 
@@ -31,6 +32,9 @@ FINGERPRINT_LENGTH = 32
 IDENTITY_KEYS = ("guest", "target", "name")
 """The keys that identify an entry of an array of tables, by precedence."""
 
+
+IMAGE_KEY = "image"
+"""The key of the reason that a step stands on another image than before."""
 
 _NEVER = object()
 _known_parts: dict[type, _Parts | None] = {}
@@ -113,8 +117,21 @@ def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[R
             for role in _unequal(old.sources, new.sources)
             if role not in told
         ),
-        *(Reason(ReasonCode.INPUT_CHANGED, {"id": step_id}) for step_id in _unequal(old.inputs, new.inputs)),
+        *_input_differences(old.inputs, new.inputs),
     )
+
+
+def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Reason]:
+    """The inputs that changed; what is of another image now is told once, by the names of the images."""
+    unequal = list(map(StepId, _unequal(old, new)))
+    gone = {step_id.part: step_id for step_id in unequal if step_id not in new and step_id.table == "image"}
+    come = {step_id.part: step_id for step_id in unequal if step_id not in old and step_id.table == "image"}
+    moved = sorted(gone.keys() & come)
+    for part in moved[:1]:
+        names = {"old": gone[part].name, "new": come[part].name}
+        yield Reason(ReasonCode.RECIPE_CHANGED, {"key": IMAGE_KEY, **names})
+    told = {step_id for part in moved for step_id in (gone[part], come[part])}
+    yield from (Reason(ReasonCode.INPUT_CHANGED, {"id": one}) for one in unequal if one not in told)
 
 
 def _changed_kinds(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -38,6 +38,8 @@ class Action:
     diffs: tuple[FileDiff, ...] = ()
     warnings: tuple[str, ...] = ()
     """What executing it will warn of, as far as it is known before."""
+    notes: tuple[str, ...] = ()
+    """What there is to say of what it will make."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
     stand_ins: Mapping[str, Record] = field(default_factory=dict)
@@ -52,6 +54,13 @@ class Action:
     def in_use(self) -> bool:
         """Whether something must be done to a disk that somebody else holds open."""
         return any(reason.code is ReasonCode.IN_USE for reason in self.reasons)
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the disk was found to be damaged."""
+        return any(
+            reason.code is ReasonCode.ARTIFACT_MODIFIED and "error" in reason.facts for reason in self.reasons
+        )
 
     @property
     def stays(self) -> bool:
@@ -77,6 +86,12 @@ class Plan:
     actions: tuple[Action, ...]
     origin: object = field(default=None, repr=False, compare=False)
     """What it was made from, for `apply`; None: it is only to be looked at."""
+    undeclared: tuple[str, ...] = ()
+    """The VMs and networks in the store that the manifests declared last, and no longer do."""
+    unjudged: frozenset[str] = frozenset()
+    """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
+    fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """The names of the VMs of each fleet, which are shown together."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from bangerbuild.model.reason import Json
 
 
+DESTROYED = "destroyed"
+"""The fact of a record whose artifacts are being removed because somebody asked for it."""
+
+
 def remembered(facts: Mapping[str, Json], key: str, step_id: str) -> Json:
     """A fact that every record of the step's kind has.
 

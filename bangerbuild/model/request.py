@@ -29,6 +29,10 @@ class Request:
     """Refuse what the lock file would have to be changed for."""
     upgrade: tuple[str, ...] = ()
     """Images whose sources are asked again what they stand for."""
+    variables: tuple[tuple[str, str], ...] = ()
+    """Names and values that the command line sets."""
+    variable_files: tuple[Path, ...] = ()
+    """Files that set variables too; a value of the command line wins over theirs."""
 
 
 @dataclass(frozen=True)

@@ -95,11 +95,18 @@ class Step(Protocol):
         """
         return None
 
-    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
-        """What an `update` would change inside the guest; reads, never writes.
+    def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:
+        """What a step is known to fail at that changes a disk which is made anew; reads, never writes.
+
+        `made_from` is the artifact that the disk is made from.
+        """
+
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool = True) -> Preview:
+        """What an `update` would change inside the guest, or why it would fail; reads, never writes.
 
         Args:
             view: what may be read.
+            in_full: whether the changes are to be told, beside what it would fail at.
             is_untouched: whether the disk holds what it was left with, as far as `stat` tells.
             remakes_disk: see Action.
         """
@@ -117,6 +124,14 @@ class Step(Protocol):
         Raises:
             BangerError: what is there can't be read.
         """
+
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of what `run` will make; asked only if it is made anew.
+
+        Raises:
+            BangerError: it is known that the run fails so.
+        """
+        return ()
 
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
         """What `run` would warn of, as far as it is known before; reads, never writes.

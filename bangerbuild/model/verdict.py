@@ -33,6 +33,8 @@ class Preview:
 
     diffs: tuple[FileDiff, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    obstacles: tuple[Reason, ...] = ()
+    """What the update is known to fail at; then it is not begun."""
 
 
 @dataclass(frozen=True)

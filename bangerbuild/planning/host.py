@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
@@ -87,9 +88,15 @@ class LocalHost(Host):
             return source.pin or UNPINNED
         if source.rules is None:
             return digest.file_digest(source.path, cache=self._cache, written=source.written)
+        source = replace(source, rules=source.rules.without(source.path.absolute(), self._store))
         self._refuse_store_in(source)
         if source.surveyed and not self._surveys.holds(source):
             return self.survey(source).digest
+        return self._tree_digest(source)
+
+    def _tree_digest(self, source: Source) -> str:
+        if source.path is None or source.rules is None:
+            raise ValueError(f"'{source.written}' is no tree")
         return digest.tree_digest(source.path, source.rules, cache=self._cache, written=source.written)
 
     def _refuse_store_in(self, source: Source) -> None:

@@ -13,10 +13,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError
+from bangerbuild.errors import BangerError, SourceError, StoreError
 from bangerbuild.model import (
     Action,
-    FileDiff,
     Plan,
     Preview,
     Reason,
@@ -27,6 +26,7 @@ from bangerbuild.model import (
     Verdict,
 )
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.stand_ins import StandIns, unknown
 
@@ -36,10 +36,13 @@ if TYPE_CHECKING:
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Host, Pin, Record, Source, Step
+    from bangerbuild.model import Host, Json, Pin, Record, Source, Step
     from bangerbuild.store import Store
 
 
+UNREAD = "unread"
+"""The digest of a source that can't be read, where nothing is to be made of it."""
+UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 NEW = {Verb.CREATE, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
@@ -54,6 +57,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     pins: Mapping[str, Pin] = MappingProxyType({}),
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
+    is_lenient: bool = False,
 ) -> Plan:
     """The plan for these steps.
 
@@ -65,16 +69,17 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         pins: what steps' sources stand for that lie elsewhere, by the step's id.
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
+        is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
     with ExitStack() as stack:
-        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack))
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
-        return Plan(store.path, tuple(planner.actions.values()))
+        return Plan(store.path, tuple(planner.actions.values()), unjudged=frozenset(planner.unjudged))
 
 
 @dataclass
@@ -88,6 +93,8 @@ class Planner:
     forced: frozenset[str]
     previews: bool
     kept: KeptOpen
+    is_lenient: bool = False
+    unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
@@ -100,7 +107,29 @@ class Planner:
         self.stand_ins = StandIns(self.store)
 
     def action(self, step: Step) -> Action:
-        """What is to be done about a step."""
+        """What is to be done about a step; one whose artifact can't be looked at is left."""
+        try:
+            return self._looked_at(step)
+        except StoreError as err:
+            if not isinstance(err.__cause__, OSError):
+                raise
+            return self._left(step, err)
+
+    def _left(self, step: Step, err: StoreError) -> Action:
+        wanted = self.wanted(step)
+        record = self.store.record(step.id, wanted.fingerprint)
+        hint = None if _is_denied(err) else err.hint
+        facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
+        return Action(
+            step=step,
+            verb=Verb.BLOCKED,
+            reasons=(Reason(ReasonCode.WOULD_FAIL, facts),),
+            recipe=record.recipe if record else wanted.recipe,
+            fingerprint=record.fingerprint if record else wanted.fingerprint,
+            artifacts=self.artifacts(step, record, wanted),
+        )
+
+    def _looked_at(self, step: Step) -> Action:
         stand_ins = self.stand_ins.of_step(step, self.actions)
         wanted = self.wanted(step)
         record = self._record(step, wanted)
@@ -123,9 +152,10 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
-        action = self._decided(step, wanted, situation, verdict, disk.holder)
+        verdict, notes = foretold(step, verdict)
+        action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
-        if action.verb is Verb.KEEP and step.changes:
+        if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
@@ -228,7 +258,14 @@ class Planner:
             return self.pins[step.id].digest
         what = source.path, source.rules, source.pin
         if what not in self.digests:
-            self.digests[what] = self.host.digest(source)
+            try:
+                self.digests[what] = self.host.digest(source)
+            except SourceError:
+                if not self.is_lenient:
+                    raise
+                self.unjudged.add(step.id)
+                last = self.store.records.get(step.id)
+                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
         return self.digests[what]
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:
@@ -272,8 +309,16 @@ class Planner:
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
         if situation.missing and (obstacles := self._obstacles(step, situation.record)):
             return Verdict(Verb.BLOCKED, obstacles)
+        if situation.missing and (gone := self._gone(step)):
+            if step.id not in self.forced:
+                return Verdict(Verb.BLOCKED, (gone,))
+            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING), Reason(ReasonCode.FORCED)))
         for disk in (self.actions[step_id] for step_id in step.inputs):
-            if disk.verb is Verb.BLOCKED and (disk.id not in self.store.records or _is_unfit(disk, step)):
+            if disk.verb is Verb.BLOCKED and (
+                disk.id not in self.store.records
+                or _is_unfit(disk, step)
+                or (situation.missing and _is_gone(disk))  # the drive is away that its files lie on
+            ):
                 # The disk stays, and nothing is known of it: not even a launch config can name its base.
                 causes = (reason for reason in disk.reasons if reason.code is not ReasonCode.IN_USE)
                 return Verdict(Verb.BLOCKED, tuple(causes))
@@ -281,6 +326,16 @@ class Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _gone(self, step: Step) -> Reason | None:
+        """That a disk is away which holds what a guest wrote, unless it is to be away."""
+        record = self.store.records.get(step.id)
+        if record is None or step.changes or not step.exclusive or record.facts.get(DESTROYED):
+            return None
+        stamps = ((path, self.store.stamps.get(path)) for path in record.artifacts)
+        away = [path for path, stamp in stamps if stamp and stamp.guest and not self._exists(path)]
+        hint = f"mount what it lies on, or `bangerbuild apply --replace {step.id}` makes a new one"
+        return Reason(ReasonCode.DISK_GONE, {"path": away[0], "hint": hint}) if away else None
 
     def _obstacles(self, step: Step, record: Record | None) -> tuple[Reason, ...]:
         """What lies in the place of an artifact and is none: somebody's own, that stays whatever is asked."""
@@ -321,8 +376,39 @@ class Planner:
             untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
         )
-        action = self._forewarned(action, is_new=not stays_there)
-        return self._previewed(action) if action.verb is Verb.UPDATE and stays_there else action
+        return self._foreseen(action, is_new=not stays_there)
+
+    def _foreseen(self, action: Action, *, is_new: bool) -> Action:
+        """The action with what it would change, or blocked by what it is known to fail at."""
+        if not action.step.changes or not action.pending:
+            return self._forewarned(action, is_new=is_new)
+        seen = self._obstacles_of_new(action) if is_new else self._preview(action)
+        if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
+            known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
+            seen = replace(seen, obstacles=known)
+        if seen.obstacles:
+            if is_new:  # no disk is made without its patch
+                disk = self.actions[action.step.changes]
+                self.actions[disk.id] = self._blocked(disk, seen.obstacles)
+            return self._blocked(action, seen.obstacles)
+        action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
+        return self._forewarned(action, is_new=is_new)
+
+    def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
+        """The same step, left as it is."""
+        record = self.store.records.get(action.id)
+        kept = replace(action, recipe=record.recipe, fingerprint=record.fingerprint) if record else action
+        return replace(
+            kept, verb=Verb.BLOCKED, reasons=obstacles, remakes_disk=False, untouched=False, diffs=()
+        )
+
+    def _obstacles_of_new(self, action: Action) -> Preview:
+        """What is in the way in what the disk is made from, if that is there already."""
+        disk = self.actions[str(action.step.changes)].step
+        sources = [self.actions[step_id] for step_id in disk.inputs]
+        if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
+            return Preview()
+        return Preview(obstacles=action.step.obstacles(self.view(), sources[0].artifacts[0]))
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
         if not (self.previews and action.pending):
@@ -332,25 +418,36 @@ class Planner:
         except BangerError:  # the run fails at it and says so
             return action
 
-    def _previewed(self, action: Action) -> Action:
-        if action.in_use or not self.previews:
-            return action
-        seen = self._preview(action)
-        return replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
-
     def _preview(self, action: Action) -> Preview:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
         is_untouched = not any(map(self._touched, action.artifacts))
         try:
             return action.step.preview(
-                self.view(), is_untouched=is_untouched, remakes_disk=action.remakes_disk
+                self.view(),
+                is_untouched=is_untouched,
+                remakes_disk=action.remakes_disk,
+                in_full=self.previews,
             )
         except BangerError as err:
-            return Preview((FileDiff("/", note=f"can't be compared now: {err.brief}"),))
+            facts = {"message": err.brief, "hint": err.hint}
+            return Preview(obstacles=(Reason(ReasonCode.WOULD_FAIL, facts),))
 
     def view(self) -> PlanView:
         """What a step may read now."""
         return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
+
+
+def foretold(step: Step, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
+    if verdict.verb not in NEW:
+        return verdict, ()
+    try:
+        return verdict, step.notes()
+    except BangerError as err:
+        facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
+        if err.details:
+            facts["details"] = err.details
+        return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
 
 
 @dataclass(frozen=True)
@@ -374,8 +471,21 @@ class _PlannedDisk:
 
 def _is_unfit(disk: Action, step: Step) -> bool:
     """Whether a disk that stays can't be patched."""
-    unfit = {ReasonCode.BASE_UNKNOWN, ReasonCode.ARTIFACT_MODIFIED}
+    unfit = {
+        ReasonCode.BASE_UNKNOWN,
+        ReasonCode.ARTIFACT_MODIFIED,
+        ReasonCode.DISK_GONE,
+        ReasonCode.WOULD_FAIL,
+    }
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
+
+
+def _is_denied(err: StoreError) -> bool:
+    return isinstance(err.__cause__, PermissionError)
+
+
+def _is_gone(disk: Action) -> bool:
+    return any(reason.code is ReasonCode.DISK_GONE for reason in disk.reasons)
 
 
 def _written(step: Step) -> dict[str, str]:

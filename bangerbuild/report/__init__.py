@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import printable, readable_size
-from bangerbuild.model import Outcome, ReasonCode, Verb
+from bangerbuild.errors import ManifestError, printable, readable_size
+from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
+MOST_DETAILS = 16
 VALUE_LENGTH = 60
 NAMED_STEPS = 5
 """The most finished steps that the message of an interrupted run names."""
@@ -77,6 +79,13 @@ def _modified(facts: Mapping[str, Json]) -> str:
     return f"{error} ({hint})" if hint else str(error)
 
 
+def _would_fail(facts: Mapping[str, Json]) -> str:
+    """What the run would fail at, with what else it would say, on one line."""
+    details = [line.strip() for line in str(facts.get("details") or "").splitlines()][:MOST_DETAILS]
+    listed = f" ({'; '.join(details)})" if details else ""
+    return f"{facts['message']}{listed}"
+
+
 def _base_unknown(facts: Mapping[str, Json]) -> str:
     if "missing" in facts:
         return f"the image it stands on is gone: {facts['missing']}"
@@ -111,9 +120,9 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.IN_USE: lambda facts: f"in use by {facts['holder']}",
     ReasonCode.INTERRUPTED: lambda _: "interrupted before",
     ReasonCode.FORCED: lambda _: "--replace",
-    ReasonCode.WOULD_FAIL: lambda facts: str(facts["message"]),
+    ReasonCode.WOULD_FAIL: _would_fail,
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
-        f"'{facts['guest']}' can't be written: {facts['there']} is there in the guest"
+        f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
     ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
     ReasonCode.RENAMED: lambda facts: f"was {facts['old']}",
@@ -132,39 +141,121 @@ def plan_lines(
         coloured: use colours, for a terminal.
     """
     shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
-    width = max((len(action.id) for action in shown), default=0)
-    for action in shown:
-        yield from _action_lines(action, width, in_full=in_full, coloured=coloured)
+
+    def said(action: Action) -> list[str]:
+        lines = list(_action_lines(action, "", 0, coloured=False))
+        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
+        return [*lines, *(changed if diffs else ())]
+
+    rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    width = max((len(name) for row in rows for name in _names(row)), default=0)
+    for row in rows:
+        if isinstance(row, Group):
+            yield from _group_lines(row, width, diffs=diffs, coloured=coloured)
+            continue
+        yield from _action_lines(row, row.id, width, in_full=in_full, coloured=coloured)
         if diffs:
-            yield from _diff_lines(action, coloured=coloured)
+            yield from _diff_lines(row, coloured=coloured)
     yield plan_sum(plan)
+    yield from undeclared_lines(plan)
 
 
-def _action_lines(action: Action, width: int, *, in_full: bool, coloured: bool) -> Iterator[str]:
+def undeclared_lines(plan: Plan) -> Iterator[str]:
+    """What left the manifests and is still in the store, and what to type."""
+    if names := plan.undeclared:
+        verb = "is" if len(names) == 1 else "are"
+        yield (
+            f"{_few(names)} {verb} no longer declared, and still in the store: "
+            "`bangerbuild destroy --undeclared` removes what is there"
+        )
+
+
+def _names(row: Action | Group) -> Iterator[str]:
+    """What the lines of a row begin with."""
+    if not isinstance(row, Group):
+        yield row.id
+    elif _is_one_line(row):
+        yield f"fleet.{row.fleet}"
+    else:
+        yield from (f"fleet.{row.fleet}.{StepId(action.id).part}" for action in row.actions)
+
+
+def _is_one_line(group: Group) -> bool:
+    """Whether all of the VMs are made, for the usual reason."""
+    return group.verb is Verb.CREATE and all(
+        not action.in_use and [*map(reason, action.reasons)] == ["missing"] for action in group.actions
+    )
+
+
+def group_lines(group: Group, width: int) -> Iterator[str]:
+    """The lines of what was done to members of a fleet; warnings were told when they arose."""
+    if _is_one_line(group):
+        yield f"  {_verb(Verb.CREATE, coloured=False)} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        return
+    for action, name in zip(group.actions, _names(group), strict=True):
+        why = nameless(", ".join(map(reason, action.reasons)), group.names[0])
+        yield f"  {_verb(action.verb, coloured=False)} {name:<{width}}  {group.members}  {why}".rstrip()
+
+
+def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
+    """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
+    if _is_one_line(group):
+        verb = _verb(Verb.CREATE, coloured=coloured)
+        yield f"  {verb} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        for warning in dict.fromkeys(text for action in group.actions for text in action.warnings):
+            yield _warning(warning, coloured=coloured)
+        return
+    for action, name in zip(group.actions, _names(group), strict=True):
+        lines = [*_action_lines(action, name, width, lead=group.members, coloured=coloured)]
+        lines += _diff_lines(action, coloured=coloured) if diffs else ()
+        yield lines[0]
+        yield from (nameless(line, group.names[0]) for line in lines[1:])
+
+
+def _warning(text: str, *, coloured: bool) -> str:
+    return f"  {'':<7} {_painted(f'warning: {printable(text)}', YELLOW if coloured else None)}"
+
+
+def _verb(verb: Verb, *, coloured: bool) -> str:
+    return _painted(f"{verb.value:<7}", COLOURS.get(verb) if coloured else None)
+
+
+def _action_lines(  # noqa: PLR0913  # what is said of it, and how
+    action: Action, name: str, width: int, *, coloured: bool, in_full: bool = False, lead: str = ""
+) -> Iterator[str]:
     own = action.artifacts if in_full and action.step.changes is None else ()
-    first, *more = [*map(reason, action.reasons), *own] or [""]
-    verb = _painted(f"{action.verb.value:<7}", COLOURS.get(action.verb) if coloured else None)
-    yield f"  {verb} {action.id:<{width}}  {first}".rstrip()
+    first, *more = [*([lead] if lead else ()), *map(reason, action.reasons), *own] or [""]
+    yield f"  {_verb(action.verb, coloured=coloured)} {name:<{width}}  {first}".rstrip()
     for line in more:
         yield f"  {'':<7} {'':<{width}}  {line}"
+    for note in action.notes:
+        yield f"  {'':<7} {printable(note)}"
     for warning in action.warnings:
-        yield f"  {'':<7} {_painted(f'warning: {printable(warning)}', YELLOW if coloured else None)}"
+        yield _warning(warning, coloured=coloured)
     if discards := way_out(action):
         yield f"  {'':<7} {discards}"
 
 
 def way_out(action: Action) -> str | None:
-    """The way out of a blocked disk: to replace it, which loses its content, unless it may be found again.
-
-    None for other steps, and where not even that is a way out.
-    """
-    if action.verb is not Verb.BLOCKED or action.step.changes is not None or not action.step.exclusive:
+    """The way out of a blocked step, of which `--replace` loses what is in the disk; None for other steps."""
+    if action.verb is not Verb.BLOCKED:
         return None
-    if any(reason.facts.get("stays") for reason in action.reasons):
-        return None
+    hints = dict.fromkeys(str(hint) for reason in action.reasons if (hint := _own_hint(reason)))
+    if hints:
+        return "; ".join(hints)
     if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
         return "`bangerbuild recover` looks into its header for that"
-    return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    if action.step.exclusive and action.step.changes is None:
+        return f"`bangerbuild apply --replace {action.id}` discards what is in it"
+    disk = action.step.changes or next(iter(action.step.inputs), None)
+    return f"see {disk}" if disk else None
+
+
+def _own_hint(reason: Reason) -> Json:
+    """What a reason says to do by itself; what lies in the place of an artifact is nobody's to replace."""
+    if reason.facts.get("stays"):
+        return "move it away, or mount what it leads to"
+    return None if reason.code is ReasonCode.ARTIFACT_MODIFIED else reason.facts.get("hint")
 
 
 def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
@@ -248,7 +339,39 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "format": 1,
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
-        "summary": {**{verb.value: count for verb, count in counts.items()}, "failed": failed},
+        "undeclared": list(plan.undeclared),
+        "summary": _summary(counts, failed),
+    }
+
+
+def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
+    """How many steps there are of each action; a key for each that there may ever be."""
+    numbers = {verb.value: count for verb, count in counts.items()}
+    created = numbers.pop(Verb.CREATE.value)
+    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+
+
+def error_json(error: BangerError) -> dict[str, Json]:
+    """An error as JSON."""
+    return {"brief": error.brief, "details": error.details, "hint": error.hint}
+
+
+def error_document(error: BangerError) -> dict[str, Json]:
+    """The document of a command that came to no result: the error, and the problems of a manifest."""
+    problems = error.problems if isinstance(error, ManifestError) else ()
+    return {
+        "format": 1,
+        "error": error_json(error),
+        "problems": [
+            {
+                "file": one.file,
+                "line": one.line,
+                "key": one.key,
+                "message": one.message,
+                "hint": one.hint,
+            }
+            for one in problems
+        ],
     }
 
 
@@ -262,6 +385,10 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
         "reasons": [value.to_json() for value in action.reasons],
         "needs": list(action.step.inputs),
     }
+    if action.notes:
+        document["notes"] = list(action.notes)
+    if hint := way_out(action):
+        document["hint"] = hint
     if action.warnings:
         document["warnings"] = list(action.warnings)
     if action.diffs:
@@ -269,7 +396,7 @@ def _action_json(action: Action, result: Result | None) -> dict[str, Json]:
     if result is not None:
         document |= {"result": result.outcome.value, "seconds": round(result.seconds, 6)}
         if result.error is not None:
-            document["error"] = result.error.brief
+            document["error"] = error_json(result.error)
     return document
 
 

@@ -7,13 +7,15 @@ import os
 import sys
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from bangerbuild import report
 from bangerbuild.errors import printable, readable_size
-from bangerbuild.model import Outcome, PlanReporter, Verb
+from bangerbuild.model import Outcome, PlanReporter, ReasonCode, Verb
+from bangerbuild.report.fleets import Progress as FleetProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from bangerbuild.model import Action, Plan, Result
+    from bangerbuild.report.fleets import Group
 
 
 MOST_REASONS = 3
@@ -35,10 +38,12 @@ def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
     if quiet:
         yield Quiet()
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _live(verbose=verbose) as live:
+        with _live(verbose=verbose) as live, live.told_at_last():
             yield live
     else:
-        yield Plain(verbose=verbose)
+        plain = Plain(verbose=verbose)
+        with plain.told_at_last():
+            yield plain
 
 
 def _print(line: str) -> None:
@@ -55,7 +60,11 @@ class Quiet(PlanReporter):
 
     @override
     def planned(self, plan: Plan) -> None:
+        """Print what is known to fail: nothing else would say so."""
         self.plan = plan
+        failing = tuple(action for action in plan.actions if action.verb is Verb.BLOCKED and _fails(action))
+        for line in still_lines(replace(plan, actions=failing), 0, verbose=False):
+            _print(line)
 
     @override
     def started(self, action: Action) -> None:
@@ -89,23 +98,46 @@ class Plain(Quiet):
         self._verbose = verbose
         self._width = 0
         self._said: dict[str, float] = {}
+        self._fleets = FleetProgress((), {}, _texts)
+
+    @contextlib.contextmanager
+    def told_at_last(self) -> Iterator[None]:
+        """Print at the end what is done of fleets of which not everything was."""
+        try:
+            yield
+        finally:
+            for group in self._fleets.left():
+                self._print_group(group)
 
     @override
     def planned(self, plan: Plan) -> None:
         """Print the steps that will not be done."""
-        super().planned(plan)
+        self.plan = plan
+        if not self._verbose:
+            pending = [action for action in plan.actions if action.pending]
+            self._fleets = FleetProgress(pending, plan.fleets, _texts)
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
-        for line in still_lines(plan, self._width, verbose=self._verbose):
+        for line in (*still_lines(plan, self._width, verbose=self._verbose), *report.undeclared_lines(plan)):
             _print(line)
 
     @override
     def finished(self, action: Action, result: Result) -> None:
         self._note(result)
+        if self._fleets.is_grouped(action):
+            group = self._fleets.finished(action, is_done=result.outcome is Outcome.DONE)
+            if group is not None:
+                self._print_group(group)
+            if result.outcome is Outcome.DONE:
+                return
         _print(result_line(action, result, self._width))
         if result.error is not None:
             for line in report.more_of(result.error):
                 _print(f"        {line}")
+
+    def _print_group(self, group: Group) -> None:
+        for line in report.group_lines(group, self._width):
+            _print(line)
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
@@ -197,6 +229,10 @@ def result_line(action: Action, result: Result, width: int) -> str:
     return _line(result.outcome.value, action, width, "goes with what failed")
 
 
+def _fails(action: Action) -> bool:
+    return any(reason.code is ReasonCode.WOULD_FAIL for reason in action.reasons)
+
+
 def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
     """The lines of steps that are not done: blocked, in use; with `verbose` also kept ones."""
     for action in plan.actions:
@@ -205,12 +241,16 @@ def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
             yield from (f"          {hint}" for hint in [report.way_out(action)] if hint)
         elif action.in_use:
             yield _line("in use", action, width, f"{_why(action)}; left as it is")
-        elif action.verb is Verb.KEEP and verbose:
+        elif action.verb is Verb.KEEP and (verbose or action.is_damaged):
             yield _line("keep", action, width, _why(action))
 
 
 def _line(word: str, action: Action, width: int, text: str) -> str:
     return f"  {word:<7} {action.id:<{width}}  {text}".rstrip()
+
+
+def _texts(action: Action) -> list[str]:
+    return [report.reason(one) for one in action.reasons]
 
 
 def _why(action: Action) -> str:

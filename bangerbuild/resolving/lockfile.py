@@ -6,8 +6,12 @@
     url = "https://example.org/bookworm.tar.xz"
     sha256 = "…"                what that stood for
 
+    [network.lan]               a network, and which address each VM has been given in it: see `leases`
+    web = "172.16.0.10"
+
 It is TOML, sorted and written whole, made for `git diff`. An entry holds as long as the manifest asks for the
-same; one for another place does too, so that an image may be renamed or use what another one uses.
+same; one for another place does too, so that an image may be renamed or use what another one uses. A lease
+holds until it is released.
 """
 
 from __future__ import annotations
@@ -19,26 +23,30 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import tomli_w
 
+from bangerbuild import leases
 from bangerbuild.disk import durable
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.host import observed, toml
+from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import Pin, StepId
 from bangerbuild.sources.source import kept_words, lock_entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.declared import Manifest
     from bangerbuild.sources.source import LockWords
 
-FILE_NAME = "bangerbuild.lock"
+K = TypeVar("K")
+V = TypeVar("V")
 VERSION = 1
 HEAD = "# What the manifest's sources stand for. Made by bangerbuild; keep it in git.\n"
-PIN_KEYS = ("sha256", "platform", "versions")
+PIN_KEYS = ("sha256", "platform", "versions", "digests")
+_SINGLE_KEYS = PIN_KEYS[:3]
 _PLACE = re.compile(r"image\.[a-z0-9][a-z0-9_-]{0,62}\.(?:rootfs|work_seed|kernel|initrd)")
 _DIGEST = re.compile("[0-9a-f]{64}")
 _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
@@ -58,8 +66,8 @@ class LockEntry:
     @property
     def pin(self) -> Pin:
         """What it stood for."""
-        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS)
-        return Pin(digest, platform or None, versions or None)
+        digest, platform, versions = (str(self.words.get(key, "")) for key in PIN_KEYS[:3])
+        return Pin(digest, platform or None, versions or None, tuple(self.words.get("digests", ())))
 
     def answers(self, asked: LockWords) -> bool:
         """Whether it is about what is asked for, and nothing else.
@@ -78,6 +86,8 @@ class LockFile:
 
     entries: Mapping[str, LockEntry] = field(default_factory=dict)
     """By place: `image.bookworm.rootfs`."""
+    leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """The addresses of VMs, by network and by the VM's name."""
 
     def find(self, place: str, asked: LockWords) -> LockEntry | None:
         """The entry for what a place asks for: its own, else another's that asks for the same."""
@@ -92,6 +102,9 @@ class LockFile:
             step_id = StepId(place)
             images = tree.setdefault(step_id.table, {})
             images.setdefault(step_id.name, {})[step_id.part] = dict(self.entries[place].words)
+        for network in sorted(self.leases):
+            given = dict(sorted(self.leases[network].items()))
+            tree.setdefault("network", {})[network] = given
         return HEAD + tomli_w.dumps(tree)
 
 
@@ -120,7 +133,10 @@ def read(path: Path) -> LockFile:
     observed.look(path)
     try:
         text, _ = toml.read(path, may_be_pipe=False)
-        return _parsed(toml.parse(text), path)
+        held = leases.parsed(text, path)
+        for problem in held.problems:
+            raise LockFileError(next(problem.lines()), hint=problem.hint)
+        return _parsed(toml.parse(text), held, path)
     except FileNotFoundError:
         return LockFile()
     except OSError as err:
@@ -151,19 +167,62 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
 
 
+def release(path: Path, names: Collection[str]) -> tuple[leases.Lease, ...]:
+    """Free the addresses of these VMs in all networks; what was freed, nothing if nothing was leased.
+
+    The file need not be without fault: this is what mends an address that is there twice.
+
+    Raises:
+        LockFileError: it can't be read or written.
+    """
+    path = path.resolve()
+    try:
+        with _locked(path.parent):
+            text, _ = toml.read(path, may_be_pipe=False)
+            kept, gone = leases.without(text, names)
+            if gone:
+                _replace(path, kept)
+            return gone
+    except FileNotFoundError:
+        return ()
+    except OSError as err:
+        hint = f"make '{path.parent}' writable"
+        raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
+    except toml.TomlError as err:
+        raise _unusable(path, str(err)) from err
+
+
 def _merged(now: LockFile, before: LockFile, after: LockFile) -> LockFile | None:
     """What is there with our changes made to it; None if somebody else has made others of the same entry."""
-    entries = dict(now.entries)
-    for place in before.entries.keys() | after.entries.keys():
-        old, new = before.entries.get(place), after.entries.get(place)
+    entries = _changed(now.entries, before.entries, after.entries)
+    given = _changed(_flat(now.leases), _flat(before.leases), _flat(after.leases))
+    if entries is None or given is None:
+        return None
+    if len({(network, address) for (network, _), address in given.items()}) < len(given):
+        return None  # somebody else has leased the same address to another VM
+    held: dict[str, dict[str, str]] = {}
+    for (network, name), address in given.items():
+        held.setdefault(network, {})[name] = address
+    return LockFile(entries, held)
+
+
+def _changed(now: Mapping[K, V], before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, V] | None:
+    """One mapping with the difference of two others made to it; None if it has another change of the same."""
+    found = dict(now)
+    for key in before.keys() | after.keys():
+        old, new = before.get(key), after.get(key)
         if old == new:
             continue
-        if entries.get(place) not in (old, new):
+        if found.get(key) not in (old, new):
             return None
-        entries.pop(place, None)
+        found.pop(key, None)
         if new is not None:
-            entries[place] = new
-    return LockFile(entries)
+            found[key] = new
+    return found
+
+
+def _flat(given: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
+    return {(network, name): address for network, held in given.items() for name, address in held.items()}
 
 
 @contextlib.contextmanager
@@ -195,18 +254,22 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _parsed(tree: dict[str, Any], path: Path) -> LockFile:
+def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
     version = tree.pop("version", None)
     if version != VERSION:
         stated = "states no version" if version is None else f"is of version '{version}'"
         raise _unusable(path, f"it {stated}, and this program reads version {VERSION}")
+    networks = _checked_table(tree.pop("network", {}), "network", path)
+    given = held.given()
+    if {name: table for name, table in networks.items() if table} != given:
+        raise _unusable(path, "its networks are not written as one line for each lease")
     entries = {}
     for place, words in _tables(tree, path):
         if not _PLACE.fullmatch(place):
             raise _unusable(path, f"'{place}' is no place in a manifest")
         _check_words(place, words, path)
         entries[place] = LockEntry(words)
-    return LockFile(entries)
+    return LockFile(entries, given)
 
 
 def _tables(tree: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -225,12 +288,15 @@ def _checked_table(value: Any, place: str, path: Path) -> dict[str, Any]:  # noq
 
 def _check_words(place: str, words: dict[str, Any], path: Path) -> None:
     for key, value in words.items():
-        items = value if isinstance(value, list) and key not in PIN_KEYS else [value]
+        items = value if isinstance(value, list) and key not in _SINGLE_KEYS else [value]
         if not all(isinstance(item, str) for item in items):
             raise _unusable(path, f"'{place}.{key}' is no text")
     for key in ("sha256", "versions"):
         if key in words and not _DIGEST.fullmatch(words[key]):
             raise _unusable(path, f"'{place}.{key}' is no SHA-256 digest")
+    digests = words.get("digests", [])
+    if not isinstance(digests, list) or not all(map(_DIGEST.fullmatch, digests)):
+        raise _unusable(path, f"'{place}.digests' is no list of SHA-256 digests")
     if "sha256" not in words:
         raise _unusable(path, f"'{place}' has no sha256")
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import LockFileError
+from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import StepId
 from bangerbuild.resolving import lockfile
-from bangerbuild.resolving.lockfile import FILE_NAME, LockEntry, LockFile
+from bangerbuild.resolving.lockfile import LockEntry, LockFile
 from bangerbuild.sources.source import PIN_FACT, Resolution
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ class ResolveOptions:
     """Refuse what the lock file would have to be changed for."""
     whole: bool = False
     """Make the lock file anew: with files of the host, without what the manifest no longer asks for."""
+    is_others: Callable[[str], bool] = lambda _name: False
+    """Whether another manifest of the directory declares an image of this name: its entries stay."""
     upgrade: Collection[str] = ()
     """Names of images whose sources are asked again."""
 
@@ -72,7 +75,7 @@ def settle(
         LockFileError: the lock file says something else than there is, or would have to be changed.
         SourceError, ToolError: what has to be asked gives no answer.
     """
-    settling = _Settling(lock, recorded, context, options or ResolveOptions())
+    settling = _Settling(lock, recorded, context, options or ResolveOptions(), frozenset(manifest.images))
     for place, source in _places(manifest):
         if settling.options.needed(place):
             settling.look(place, source)
@@ -87,6 +90,8 @@ class _Settling:
     recorded: Recorded
     context: AskContext
     options: ResolveOptions
+    images: frozenset[str] = frozenset()
+    """That the manifest declares."""
     pins: dict[str, Pin] = field(default_factory=dict)
     entries: dict[str, LockEntry] = field(default_factory=dict)
     """That hold from now on."""
@@ -105,13 +110,6 @@ class _Settling:
         known = self._own(place, words)
         if known is not None or self.options.whole:
             self._compare(place, words, known, source.ask(self.context, None))
-
-    def look_at_tag(self, place: str, source: DeclaredSource, words: LockWords) -> None:
-        """The same of what a tag on the host stands for, which is its pin in any case."""
-        known = self._own(place, words)
-        pin = self.pins[place] = source.ask(self.context, known.pin if known else None)
-        if known is not None or self.options.whole:
-            self._compare(place, words, known, pin)
 
     def look_elsewhere(self, place: str, source: DeclaredSource, words: LockWords) -> None:
         """What lies elsewhere is what the manifest says, else the lock file, else what was built."""
@@ -168,12 +166,19 @@ class _Settling:
 
     def lock_then(self) -> LockFile:
         """What the lock file has to say."""
-        return LockFile(self.entries if self.options.whole else {**self.lock.entries, **self.entries})
+        kept = self.lock.entries
+        if self.options.whole:
+            kept = {key: one for key, one in kept.items() if self._is_others(key)}
+        return LockFile({**kept, **self.entries})
+
+    def _is_others(self, place: str) -> bool:
+        """Whether an entry is another manifest's, and not of an image that this one has too."""
+        name = StepId(place).name
+        return name not in self.images and self.options.is_others(name)
 
 
 _LOOKS: Mapping[Resolution, Callable[[_Settling, str, DeclaredSource, LockWords], None]] = {
     Resolution.READ: _Settling.look_at_content,
-    Resolution.ASKED: _Settling.look_at_tag,
     Resolution.LOCKED: _Settling.look_elsewhere,
 }
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from bangerbuild import store
+from bangerbuild import leases, store
+from bangerbuild.errors import LockFileError
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.resolving import lockfile, pins
 from bangerbuild.resolving.lockfile import LockFile
@@ -17,9 +18,13 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.epoch import Epoch
+    from bangerbuild.leases import Given
     from bangerbuild.model import Pin, Progress, Record, Source
     from bangerbuild.resolving.pins import ResolveOptions
     from bangerbuild.store import Store
+
+MOST_NAMED = 5
+"""As many VMs does a message name."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,12 @@ class Resolved:
         if self.path and self.before != self.after:
             lockfile.write(self.path, self.before, self.after)
 
+    def leased(self) -> Iterator[tuple[str, str, str]]:
+        """What is leased anew: the network, the VM, its address."""
+        for network, held in sorted(self.after.leases.items()):
+            known = self.before.leases.get(network, {})
+            yield from ((network, name, held[name]) for name in sorted(held) if name not in known)
+
     def changes(self) -> Iterator[Change]:
         """What of the lock file is no longer as it was."""
         for place in sorted({*self.before.entries, *self.after.entries}):
@@ -93,5 +104,23 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
     """
     path = lockfile.path_beside(manifest) if manifest.files else None
     before = lockfile.read(path) if path else LockFile()
+    if options.locked and manifest.leases:
+        raise _unleased(manifest.leases)
     settled = pins.settle(manifest, before, asking.record, asking, options)
-    return Resolved(settled.pins, path, before, settled.lock)
+    after = replace(settled.lock, leases=_leases(before.leases, manifest.leases))
+    return Resolved(settled.pins, path, before, after)
+
+
+def _leases(held: Given, new: Given) -> Given:
+    """What was leased before, and what is leased now."""
+    return {name: {**held.get(name, {}), **new.get(name, {})} for name in {**held, **new}}
+
+
+def _unleased(new: Given) -> LockFileError:
+    names = [name for given in new.values() for name in given]
+    more = f" and {len(names) - MOST_NAMED} more VMs" if len(names) > MOST_NAMED else ""
+    return LockFileError(
+        f"{leases.FILE_NAME} would have to be changed: it holds no address for "
+        f"{', '.join(names[:MOST_NAMED])}{more}",
+        hint="bangerbuild lock",
+    )

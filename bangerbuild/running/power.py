@@ -35,7 +35,7 @@ def power_down(vmm: str, place: str) -> None:
             one.connect(place)
             REQUESTS[vmm](one)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as err:
-        raise NoAnswerError(str(err) or "no answer") from err
+        raise NoAnswerError((getattr(err, "strerror", None) or str(err) or "no answer").lower()) from err
 
 
 def _qmp(one: socket.socket) -> None:

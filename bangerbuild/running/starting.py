@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import shlex
 import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -85,7 +86,9 @@ class Kvm:
         return self.found
 
 
-def plan(machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str]) -> Planned:
+def plan(
+    machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str], up: Path | None = None
+) -> Planned:
     """What is executed to start a VM.
 
     Args:
@@ -93,6 +96,7 @@ def plan(machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str]
         directory: its own, in the store.
         wish: what is asked for.
         taken: ports of the loopback that are other VMs', with their names.
+        up: the script that makes the VM's tap device; None: the user makes it.
 
     Raises:
         UsageError: the VM has no kernel, or the wish can't be granted for any host.
@@ -106,7 +110,7 @@ def plan(machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str]
     _check_disks(machine, boot, directory)
     working = Kvm()
     vmm, program = _vmm(machine, wish, working)
-    network, notes = _network(machine.name, boot, vmm, wish)
+    network, notes = _network(machine.name, boot, vmm, wish, up)
     _check_ports(wish, taken)
     forwards = _forwards(wish, network)
     session = Session(
@@ -210,7 +214,9 @@ def _kvm_notes(vmm: Vmm, working: Kvm) -> Iterator[str]:
         yield f"KVM does not work here ({working.trouble}); {vmm.label} is started, {what}"
 
 
-def _network(name: str, boot: Boot, vmm: Vmm, wish: Wish) -> tuple[NetworkKind, tuple[str, ...]]:
+def _network(
+    name: str, boot: Boot, vmm: Vmm, wish: Wish, up: Path | None
+) -> tuple[NetworkKind, tuple[str, ...]]:
     """The network, and what the user should know of it."""
     if wish.forwards and wish.network not in {None, "user"}:
         raise UsageError("--forward is of the user network", hint="--net user, or without --forward")
@@ -223,15 +229,20 @@ def _network(name: str, boot: Boot, vmm: Vmm, wish: Wish) -> tuple[NetworkKind, 
     if tap and not trouble:
         return "tap", ()
     if wish.network == "tap":
-        hint = (
-            f"sudo ip tuntap add {tap} mode tap user $USER; sudo ip link set {tap} up"
-            if tap
-            else "--net user"
-        )
-        raise ToolError(f"'{name}' can't have its tap device: {trouble}", hint=hint)
+        raise ToolError(f"'{name}' can't have its tap device: {trouble}", hint=_tap_hint(tap, up))
     if "user" in vmm.networks:
         return "user", ()
     return "none", (f"'{name}' has no network: {trouble}, and {vmm.label} has no other",)
+
+
+def _tap_hint(tap: str | None, up: Path | None) -> str:
+    if not tap:
+        return "--net user"
+    by_hand = f"sudo ip tuntap add {tap} mode tap user $USER; sudo ip link set {tap} up"
+    if up is None:
+        return by_hand
+    made = "" if up.exists() else f"bangerbuild apply --target network.{up.parent.name}, then "
+    return f"{made}sudo {shlex.quote(str(up))}"
 
 
 def _forwards(wish: Wish, network: NetworkKind) -> tuple[tuple[str, int], ...]:

@@ -51,7 +51,8 @@ class Stopping:
                 stack.callback(os.close, fd)
                 power.power_down(self.running.vmm, f"/proc/self/fd/{fd}/api.sock")
             except (power.NoAnswerError, OSError) as err:
-                self.notes.append(f"its VMM takes no power-down: {err}")
+                why = (getattr(err, "strerror", None) or str(err)).lower()
+                self.notes.append(f"its VMM takes no power-down: {why}")
                 return False
         return True
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.sources.boot_file import HostBootFile
 from bangerbuild.sources.boot_guest import GuestBootFile
 from bangerbuild.sources.directory import DirectorySource
+from bangerbuild.sources.dockerfile import DockerfileSource
 from bangerbuild.sources.file_kinds import FILE_KINDS
 from bangerbuild.sources.mmdebstrap import MmdebstrapSource
 from bangerbuild.sources.oci import OciKind
@@ -27,6 +28,7 @@ FILESYSTEMS: dict[str, type[FilesystemKind]] = {
     **FILE_KINDS,
     "directory": DirectorySource,
     "oci": OciKind,
+    "dockerfile": DockerfileSource,
     "url": UrlSource,
     "mmdebstrap": MmdebstrapSource,
     "image": OtherImage,

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import CacheError, OfflineError, SourceError, readable_size
-from bangerbuild.formats.oci import skopeo
+from bangerbuild.formats.oci import mediatypes, skopeo
 from bangerbuild.formats.oci.config import platform_of
 from bangerbuild.formats.oci.digests import SHA256, pin_digest
 from bangerbuild.formats.oci.documents import parse_document
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from bangerbuild.host.process import Command
     from bangerbuild.sources.source import FetchContext
 
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 DEFAULT_MOST_BYTES = 64 << 30
 LEAST_SECONDS, LEAST_BYTES_PER_SECOND = 600, 32 << 10
 """A registry that sends less is broken off."""
@@ -91,7 +90,7 @@ def layout(
         OfflineError: something of it is not in the cache.
         CacheError: the cache can't be read or written.
     """
-    with _directory(cache) as directory:
+    with layout_directory(cache) as directory:
         bringing = _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory)
         bringing.most_bytes = most_bytes or DEFAULT_MOST_BYTES
         bringing.bring()
@@ -120,7 +119,7 @@ class _Bringing:
             self._copy(missing)
         config = document.table("config").descriptor()
         self._document(pin_digest(config.digest, str(self._reference)), skopeo.inspect_configuration)
-        kind = document.text("mediaType", OCI_MANIFEST)
+        kind = document.text("mediaType", mediatypes.OCI_MANIFEST)
         _write_index(
             self._directory, {"mediaType": kind, "digest": SHA256 + self._pin.digest, "size": len(manifest)}
         )
@@ -177,7 +176,7 @@ class _Bringing:
 
 
 @contextmanager
-def _directory(cache: Cache) -> Iterator[Path]:
+def layout_directory(cache: Cache) -> Iterator[Path]:
     """A new layout whose blobs are the cache's; on its filesystem, as skopeo renames blobs into place."""
     layouts = cache.path / LAYOUTS
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from typing import TYPE_CHECKING, BinaryIO, ClassVar, Protocol
 
+from bangerbuild.disk.clone import runs
 from bangerbuild.errors import SourceError
 from bangerbuild.formats import signatures
 from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
@@ -17,7 +17,7 @@ from bangerbuild.host.home import expanded
 from bangerbuild.sources.source import FilesystemKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from contextlib import AbstractContextManager
     from pathlib import Path
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import Content, OpenContext
 
 _PIECE_BYTES = 1 << 20
-_BLOCK_BYTES = 4096
 _ZEROS_FOR_ONE = 64
 """How many zeros count as one byte of what a file unpacks to: they take no room, but time."""
 _DAMAGED_HINT = "fetch or make it again"
@@ -40,6 +39,8 @@ class FileContent:
     """What messages call it."""
     size_bytes: int | None
     max_size_bytes: int | None
+    partition: str = "auto"
+    """Which partition of a disk image is meant."""
 
 
 class FileKind(FilesystemKind, Protocol):
@@ -94,7 +95,7 @@ def head_of(path: Path, written: str) -> Head:
     Raises:
         SourceError: it is no regular file, is damaged where it begins, or can't be read.
     """
-    with _plain(path, written) as (plain, compression):
+    with opened_file(path, written) as file, _plain(file, written) as (plain, compression):
         return Head(plain.read(signatures.HEAD_BYTES), compression)
 
 
@@ -115,7 +116,14 @@ def file_bytes(path: Path) -> int | None:
         return None
 
 
-def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits) -> None:
+def unpack_disk(
+    path: Path,
+    target: Path,
+    *,
+    written: str,
+    limits: UnpackLimits,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> None:
     """Write a disk image to `target`, which must not exist, decompressed and with holes for zeros.
 
     Args:
@@ -123,16 +131,18 @@ def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits)
         target: the new file, for its owner alone; removed on any error.
         written: what messages call it.
         limits: what it may unpack to. Zeros count little, so that a large and empty disk is none too much.
+        progress: is told how many bytes of the file are read, and how many it has.
 
     Raises:
         SourceError: it is cut short, damaged, or unpacks to too much.
         OSError: `target` can't be written.
     """
-    budget = Budget(limits, path.stat().st_size, written)
+    total = path.stat().st_size
+    budget = Budget(limits, total, written)
     fd = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with _plain(path, written) as (plain, _):
-            _write_sparse(plain, fd, budget)
+        with opened_file(path, written) as file, _plain(file, written) as (plain, _):
+            _write_sparse(plain, fd, budget, lambda: progress(min(file.tell(), total), total))
     except BaseException:
         target.unlink()
         raise
@@ -141,32 +151,23 @@ def unpack_disk(path: Path, target: Path, *, written: str, limits: UnpackLimits)
 
 
 @contextmanager
-def _plain(path: Path, written: str) -> Iterator[tuple[BinaryIO, str | None]]:
+def _plain(file: BinaryIO, written: str) -> Iterator[tuple[BinaryIO, str | None]]:
     """A file's bytes as they were before it was compressed, and how it is."""
-    with opened_file(path, written) as file:
-        compression = compression_of(file.read(MAGIC_BYTES))
-        file.seek(0)
-        try:
-            yield (decompressed(file, compression) if compression else file), compression
-        except CompressionError as err:
-            raise SourceError(f"'{written}' {err.brief}", hint=_DAMAGED_HINT) from err
+    compression = compression_of(file.read(MAGIC_BYTES))
+    file.seek(0)
+    try:
+        yield (decompressed(file, compression) if compression else file), compression
+    except CompressionError as err:
+        raise SourceError(f"'{written}' {err.brief}", hint=_DAMAGED_HINT) from err
 
 
-def _write_sparse(plain: BinaryIO, fd: int, budget: Budget) -> None:
+def _write_sparse(plain: BinaryIO, fd: int, budget: Budget, done: Callable[[], None]) -> None:
     position = 0
     while piece := plain.read(_PIECE_BYTES):
-        for is_data, start, end in _runs(piece):
+        for is_data, start, end in runs(piece):
             budget.spend(end - start if is_data else (end - start) // _ZEROS_FOR_ONE)
             if is_data:
                 os.pwrite(fd, piece[start:end], position + start)
         position += len(piece)
+        done()
     os.ftruncate(fd, position)
-
-
-def _runs(piece: bytes) -> Iterator[tuple[bool, int, int]]:
-    """Where a piece has data and where blocks of zeros: (is data, start, end)."""
-    zeros = bytes(_BLOCK_BYTES)
-    offsets = range(0, len(piece), _BLOCK_BYTES)
-    for is_data, run in groupby(offsets, lambda at: not zeros.startswith(piece[at : at + _BLOCK_BYTES])):
-        blocks = list(run)
-        yield is_data, blocks[0], min(blocks[-1] + _BLOCK_BYTES, len(piece))

@@ -1,6 +1,7 @@
 """`oci = "oci:DIR:TAG"`: a container image in a layout that is a directory of the host.
 
-The tag is looked up in every run, and must stand for what the lock file says.
+Its tag is pinned as a registry's is: the image that the lock file has is built for as long as the layout
+holds its blobs, whatever the tag stands for by then.
 """
 
 from __future__ import annotations
@@ -11,23 +12,19 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.errors import SourceError
-from bangerbuild.formats.oci.digests import pin_digest
-from bangerbuild.formats.oci.layout import resolve
+from bangerbuild.formats.oci.digests import SHA256, pin_digest
+from bangerbuild.formats.oci.layout import resolve, resolve_digest
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
 from bangerbuild.model import NO_RECIPE, HostPath, Pin
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_registry import NamedImage
-from bangerbuild.sources.source import Resolution
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.formats.oci.layout import OciImage
-    from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
     from bangerbuild.host.process import Program
     from bangerbuild.sources.source import AskContext, Content, OpenContext, SourceTable
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 class OciLayoutSource(NamedImage, container.OciTransport):
     """An image in a layout: its manifest's digest says what it is."""
 
-    resolution: ClassVar[Resolution] = Resolution.ASKED
     programs: ClassVar[tuple[Program, ...]] = ()
 
     layout: HostPath = field(metadata=NO_RECIPE)
@@ -76,17 +72,17 @@ class OciLayoutSource(NamedImage, container.OciTransport):
         """For the platform that it stood for before, if the manifest names none."""
         named = self.platform or (before.platform if before else None)
         wanted = parse_platform(named) if named else host_platform()
-        return Pin(pin_digest(self._image(wanted).digest, self.written), str(wanted))
+        tag = parse_reference(self.reference).tag
+        image = resolve(self._files, tag, wanted, written=self.written)
+        return Pin(pin_digest(image.digest, self.written), str(wanted))
 
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
         pin, platform = self.platform_pin(context)
-        image = self._image(platform)
-        if pin_digest(image.digest, self.written) != pin.digest:
-            raise SourceError(f"'{self.written}' changed while it was read", hint="run it again")
-        yield container.merged_content(self, DirectoryLayout(self.layout.path), image)
+        image = resolve_digest(self._files, SHA256 + pin.digest, platform, written=self.written)
+        yield container.merged_content(self, self._files, image)
 
-    def _image(self, platform: Platform) -> OciImage:
-        tag = parse_reference(self.reference).tag
-        return resolve(DirectoryLayout(self.layout.path), tag, platform, written=self.written)
+    @property
+    def _files(self) -> DirectoryLayout:
+        return DirectoryLayout(self.layout.path)

@@ -49,10 +49,8 @@ class Resolution(Enum):
 
     READ = "read"
     """Its content is read on this host, or is another step's artifact, in every run."""
-    ASKED = "asked"
-    """It names content on this host through a tag, and is asked in every run what the tag stands for."""
     LOCKED = "locked"
-    """It lies elsewhere: it is asked once, and the lock file has the answer from then on."""
+    """It lies elsewhere or behind a tag: it is asked once, and the lock file has the answer from then on."""
 
 
 class SourceTable(Protocol):
@@ -116,7 +114,7 @@ class OpenContext(FetchContext, Protocol):
 
     @property
     def pin(self) -> Pin | None:
-        """What the step's source stands for, if it is of `Resolution.ASKED` or `LOCKED`."""
+        """What the step's source stands for, if it is of `Resolution.LOCKED`."""
 
     @property
     def staging(self) -> Path:
@@ -222,6 +220,14 @@ class ImageSource(DeclaredSource, Protocol):
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts it reads."""
 
+    def notes(self) -> tuple[str, ...]:
+        """What there is to say of what will be taken, as far as it can be told without fetching anything.
+
+        Raises:
+            SourceError, FilesystemError, ToolError: `open` is known to fail so.
+        """
+        return ()
+
     def open(self, context: OpenContext) -> AbstractContextManager[Content]:
         """What it holds, brought here if it lies elsewhere.
 
@@ -300,6 +306,8 @@ class Content:
     facts: Mapping[str, Json] = field(default_factory=dict)
     added: AddedEdits = nothing_added
     """What is written into the image because the source says so."""
+    is_of_machine: bool = False
+    """Whether it was the disk of a machine, which may expect a cloud around it."""
 
 
 @dataclass(frozen=True)
@@ -336,7 +344,12 @@ def _kept(word: str) -> str:
 
 def lock_entry(words: LockWords, pin: Pin) -> dict[str, str | list[str]]:
     """The lock file's entry for what a source asks for, and what it turned out to be."""
-    known = {"sha256": pin.digest, "platform": pin.platform, "versions": pin.versions}
+    known = {
+        "sha256": pin.digest,
+        "platform": pin.platform,
+        "versions": pin.versions,
+        "digests": list(pin.digests) or None,
+    }
     return {**kept_words(words), **{key: value for key, value in known.items() if value is not None}}
 
 

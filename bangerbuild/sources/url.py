@@ -12,7 +12,7 @@ from typing_extensions import override
 from bangerbuild.fetch.download import download
 from bangerbuild.identities import shown
 from bangerbuild.model import NO_RECIPE, Pin
-from bangerbuild.sources import files
+from bangerbuild.sources import disk_image, files
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
 from bangerbuild.sources.file_kinds import FILE_KINDS
 from bangerbuild.sources.source import (
@@ -85,15 +85,18 @@ class _UrlFile(Elsewhere):
 class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     """A filesystem, or a tarball of one, to be downloaded."""
 
-    keys: ClassVar[tuple[str, ...]] = ("sha256", "max_size")
+    keys: ClassVar[tuple[str, ...]] = ("sha256", "partition", "max_size")
 
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
     max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
+    partition: str = field(default=disk_image.AUTO, metadata={"key": "partition", "unless": disk_image.AUTO})
+    """Of a disk image."""
 
     @classmethod
     @override
     def read(cls, table: SourceTable) -> Self | None:
-        return cls(table.get("url"), _declared_pin(table), table.size("size"), table.size("max_size"))
+        sizes = table.size("size"), table.size("max_size")
+        return cls(table.get("url"), _declared_pin(table), *sizes, disk_image.partition(table))
 
     @property
     @override
@@ -110,7 +113,9 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     def open(self, context: OpenContext) -> Iterator[Content]:
         with self.fetched(context) as blob:
             kind = files.kind_of(blob.path, written=self.written, kinds=FILE_KINDS.values())
-            file = files.FileContent(blob.path, self.written, self.size_bytes, self.max_size_bytes)
+            file = files.FileContent(
+                blob.path, self.written, self.size_bytes, self.max_size_bytes, self.partition
+            )
             with kind.open_file(file, context) as content:
                 yield content
 

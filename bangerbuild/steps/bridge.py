@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json, Situation, Source, View, Workspace
 
 
+def up_script(network: str) -> ArtifactPath:
+    """What sets up a network with a bridge, the tap devices of its VMs too."""
+    return ArtifactPath.network(network, files.UP)
+
+
 @dataclass(frozen=True)
 class BridgeFiles(Unopened):
     """One network's files: the tool's own, written anew whenever they are not what they should be."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from typing_extensions import override
 
-from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.errors import BangerError
 from bangerbuild.guest import defaults
+from bangerbuild.guest.owners import Owners
+from bangerbuild.guest.paths import normal
+from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
+from bangerbuild.steps.obstacles import Without, room, without, would_fail
 from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
@@ -122,29 +126,73 @@ class DiskPatch(StepKind, ABC):
         return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
     @override
-    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
-        """What stops the patch of one disk stops it when it is run; other steps have their plan."""
+    def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:
+        """What stands in the way in what the disk is made from."""
         try:
-            with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
-                if obstacle := _obstacle(disk):
-                    return Preview((FileDiff("/", note=f"can't be changed: {obstacle}"),))
-                artifact = self.image_artifact(view)
-                image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
-                start = image if remakes_disk else disk  # where the run starts too
-                now = self.guest_now(self._image_view(view, disk), start)
-                trees = patching.trees(view, self.file_syncs)
-                wanted = self.wanted(now, trees.paths)
-                lines = self._before(disk, view)
-                entries = patching.synced(self, now, trees, _ignore, view.epoch)
-                changed = differences.differences(
-                    disk, wanted.changes, entries, lines, is_untouched=is_untouched
-                )
-                diffs = tuple(changed)
-                base = image if "base" in view.facts(self.changes) else None
-                gone = self._preview_undeclared(disk, base, lines, wanted, trees.paths)
-                return Preview(diffs + gone.diffs, gone.reasons)
+            image = disks.shared_view(
+                view, view.artifact(self.inputs[1]) if len(self.inputs) > 1 else made_from
+            )
+            for owner in {one.owner for one in self.files} | {one.owner for one in self.file_syncs}:
+                Owners(image).ids(owner)
+            wanted = self.new_places(image, patching.trees(view, self.file_syncs))
+            key = ("room", made_from, self.place, frozenset(wanted.items()))
+            source = disks.shared_source(view, made_from, self.place)
+            found = view.shared(
+                key, lambda: nullcontext(room(source, self.place.mount_point, wanted, {}, None))
+            )
+            return tuple(found.reasons)
         except BangerError as err:
-            return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
+            return (would_fail(err),)
+
+    def new_places(self, image: views.ImageView, trees: patching.Trees) -> dict[str, bool]:  # noqa: ARG002  # a root has more
+        """Where something is written on a new disk that may be in the way there already; see `room`."""
+        files = (normal(file.guest) for file in self.files)
+        keys = (AUTHORIZED_KEYS,) if self.authorized_keys else ()
+        return {path: path in trees.directories for path in trees.paths} | dict.fromkeys(
+            (*files, *keys), False
+        )
+
+    @override
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool = True) -> Preview:
+        """What stops the patch of one disk stops it when it is run; other steps have their plan."""
+        artifact = self.image_artifact(view)
+        has_image = artifact is not None and view.path(artifact).is_file()
+        if remakes_disk and artifact and has_image and (found := self.obstacles(view, artifact)):
+            return Preview(obstacles=found)
+        if remakes_disk and not in_full:
+            return Preview()
+        try:
+            return self._compared(view, is_untouched=is_untouched, remakes_disk=remakes_disk, in_full=in_full)
+        except BangerError as err:
+            if remakes_disk or (artifact and not has_image):  # the run makes what it needs
+                return Preview((FileDiff("/", note=f"can't be compared: {err.brief}"),))
+            return Preview(obstacles=(would_fail(err),))
+
+    def _compared(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool) -> Preview:
+        with disks.opened_to_read(view, self.changes, self.place) as disk, ExitStack() as stack:
+            if not remakes_disk:
+                disk.check_writable()
+            artifact = self.image_artifact(view)
+            image = stack.enter_context(disks.opened_image(view, artifact)) if artifact else disk
+            start = image if remakes_disk else disk  # where the run starts too
+            now = self.guest_now(self._image_view(view, disk), start)
+            trees = patching.trees(view, self.file_syncs)
+            wanted = self.wanted(now, trees.paths)
+            lines = self._before(disk, view)
+            base = image if "base" in view.facts(self.changes) else None
+            found = room(disk, self.place.mount_point, _places(wanted, trees), lines, base)
+            if not remakes_disk and (found.reasons or not in_full):
+                return Preview(obstacles=tuple(found.reasons))
+            entries = patching.synced(self, now, trees, _ignore, view.epoch)
+            gone = {*found.removed, *(str(one.facts.get("guest")) for one in found.reasons)}
+            shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
+            lines = without(lines, gone)
+            changed = differences.differences(
+                shown, wanted.changes, entries, lines, is_untouched=is_untouched
+            )
+            diffs = tuple(changed)
+            left = self._preview_undeclared(shown, base, lines, wanted, trees.paths)
+            return Preview(diffs + left.diffs, left.reasons)
 
     def _preview_undeclared(
         self,
@@ -229,6 +277,8 @@ class DiskPatch(StepKind, ABC):
         entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch)
         is_new = workspace.is_new(workspace.artifact(self.changes))
         before = {} if is_new else self._before(disk, workspace)
+        if not is_new:
+            before = self._make_room(disk, _places(wanted, trees), before, workspace)
         if is_new:
             lines = self._write(disk, entries, wanted, workspace)
         else:
@@ -240,6 +290,19 @@ class DiskPatch(StepKind, ABC):
         ledger.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
         return lines
+
+    def _make_room(
+        self, disk: OpenedDisk, wanted: Mapping[str, bool], before: Mapping[str, str], workspace: Workspace
+    ) -> dict[str, str]:
+        """Remove what we put where something of another kind comes; what is left of what was written."""
+        with ExitStack() as stack:
+            image = workspace.facts(self.changes).get("base")
+            base = stack.enter_context(disks.opened_image(workspace, str(image))) if image else None
+            found = room(disk, self.place.mount_point, wanted, before, base)
+        found.check()
+        for path in found.removed:
+            disk.remove(path, recursive=True)
+        return without(before, found.removed)
 
     def _withdraw(
         self, disk: OpenedDisk, before: Mapping[str, str], lines: Mapping[str, str], workspace: Workspace
@@ -307,13 +370,11 @@ class _DiskView:
         self.root_devices = image.root_devices
 
 
-def _obstacle(disk: OpenedDisk) -> str | None:
-    """Why a disk that can be read can't be written, and what to type."""
-    try:
-        disk.check_writable()
-    except FilesystemError as err:
-        return f"{err.brief} ({err.hint})" if err.hint else err.brief
-    return None
+def _places(wanted: GuestEdits, trees: patching.Trees) -> dict[str, bool]:
+    """Where something is written, and whether it is a directory; a declared file wins over a synced one."""
+    lines = ledger.of_changes(wanted.changes)
+    synced = {path: path in trees.directories for path in trees.paths}
+    return synced | {path: ledger.is_directory(line) for path, line in lines.items()}
 
 
 def _paths(wanted: GuestEdits, synced: Collection[str]) -> frozenset[str]:

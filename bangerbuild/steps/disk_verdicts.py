@@ -45,8 +45,8 @@ def judge_found(situation: Situation, verdict: Verdict, *, is_unreadable: bool =
     is_other = any(reason.code is ReasonCode.BASE_UNKNOWN for reason in situation.found)
     resized = file_bytes(situation, situation.record) != _recorded_bytes(situation.record)
     is_broken = is_other or resized or (is_unreadable and situation.modified())
-    if verdict.verb is Verb.KEEP and not is_broken:
-        return verdict
+    if verdict.verb is Verb.KEEP and not is_broken:  # nothing has to be done to it, and its guest may mend it
+        return Verdict(Verb.KEEP, (*verdict.reasons, *situation.found))
     reasons = verdict.reasons if verdict.verb is Verb.BLOCKED else ()
     return Verdict(Verb.BLOCKED, (*reasons, *situation.found))
 

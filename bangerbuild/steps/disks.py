@@ -93,6 +93,17 @@ def _viewed(image: Path) -> Iterator[views.ImageView]:
         yield views.ImageView(filesystem)
 
 
+def shared_source(view: View, artifact: str, place: DiskMount) -> OpenedDisk:
+    """What disks are made from, to be asked by all steps of a plan; paths in it are the guest's."""
+    return view.shared(("source", artifact, place), lambda: _source(view.path(artifact), place))
+
+
+@contextmanager
+def _source(path: Path, place: DiskMount) -> Iterator[OpenedDisk]:
+    with RawFile(path) as blocks, Filesystem(blocks, place=place) as filesystem:
+        yield filesystem
+
+
 @contextmanager
 def opened_image(view: View, artifact: str) -> Iterator[Filesystem]:
     """The filesystem of an image."""

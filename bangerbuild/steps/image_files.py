@@ -13,7 +13,7 @@ from bangerbuild.disk.formats.overlay import INIT
 from bangerbuild.disk.libext2fs import NO_SPACE
 from bangerbuild.epoch import NANOSECONDS
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.guest import container_marks, defaults, overlay_init
+from bangerbuild.guest import cloud_init, container_marks, defaults, overlay_init
 from bangerbuild.guest.paths import normal
 from bangerbuild.sources.source import nothing_added
 from bangerbuild.steps import labels, patching, views
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.epoch import Epoch
     from bangerbuild.model import Json, Source, View, Workspace
-    from bangerbuild.sources.source import AddedEdits
+    from bangerbuild.sources.source import AddedEdits, Content
     from bangerbuild.tree import GuestChange
 
 
@@ -101,6 +101,11 @@ def warnings(files: Files, view: View) -> tuple[str, ...]:
 def writes(files: Files, added: AddedEdits) -> bool:
     """Whether `write` has anything to write."""
     return files != NONE or added is not nothing_added
+
+
+def told(content: Content, *, is_root: bool) -> AddedEdits:
+    """What a source adds; to the root of what was a machine also what its cloud-init is told."""
+    return cloud_init.no_cloud if content.is_of_machine and is_root else content.added
 
 
 def look_over(target: Path, written: str, workspace: Workspace) -> bool:

@@ -81,6 +81,10 @@ class ImageRootfs(Unopened):
         return image_files.warnings(self.files, view)
 
     @override
+    def notes(self) -> tuple[str, ...]:
+        return self.rootfs.notes()
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         return image_source.build(

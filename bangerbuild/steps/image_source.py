@@ -72,8 +72,9 @@ def build(  # noqa: PLR0913 - independent choices, each by its name
                 run(tools.tune2fs_label(target, label, epoch=workspace.epoch))
         if is_root and image_files.look_over(target, source.written, workspace):
             is_judged = False
-        more = image_files.write(files, content.added, target, source.written, workspace)
-        is_judged = is_judged and not image_files.writes(files, content.added)
+        added = image_files.told(content, is_root=is_root)
+        more = image_files.write(files, added, target, source.written, workspace)
+        is_judged = is_judged and not image_files.writes(files, added)
     if not is_judged:
         check(target, source.written)
     for oddity in oddities(_top(target)):

@@ -82,6 +82,10 @@ class ImageWorkSeed(Unopened):
         return images.judge(situation)
 
     @override
+    def notes(self) -> tuple[str, ...]:
+        return self.work_seed.notes()
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         facts = image_source.build(

@@ -98,6 +98,8 @@ class Trees:
     """One for each file_sync, in their order."""
     paths: frozenset[str]
     """Every guest path that they bring, normal."""
+    directories: frozenset[str] = frozenset()
+    """Those of directories."""
 
     @property
     def size_bytes(self) -> int:
@@ -112,10 +114,10 @@ def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
         SourceError: a tree was not looked at before, and can't be read.
     """
     surveys = tuple(view.survey(source(sync)) for sync in syncs)
-    paths = (
-        guest_path(sync, path) for sync, survey in zip(syncs, surveys, strict=True) for path in survey.paths()
-    )
-    return Trees(surveys, frozenset(map(normal, paths)))
+    both = tuple(zip(syncs, surveys, strict=True))
+    paths = (guest_path(sync, path) for sync, survey in both for path in survey.paths())
+    directories = (guest_path(sync, path) for sync, survey in both for path in survey.directories())
+    return Trees(surveys, frozenset(map(normal, paths)), frozenset(map(normal, directories)))
 
 
 def left_out(syncs: Sequence[FileSync], brought: Trees) -> Iterator[str]:

@@ -11,6 +11,7 @@ from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError
 from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.fingerprint import IMAGE_KEY
 from bangerbuild.model.recipe import remembered
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
 from bangerbuild.steps import disk_verdicts, disks
@@ -112,7 +113,7 @@ class RootDisk(Unopened):
         verdict = disk_verdicts.judge_size(disk_verdicts.file_bytes(situation, record), self.size_bytes)
         if verdict.verb is Verb.KEEP and self.size_bytes is not None:  # it may have grown in a killed run
             verdict = disk_verdicts.judge_grown(record, self.size_bytes)
-        if any(reason.code is ReasonCode.INPUT_CHANGED for reason in changes):
+        if any(_is_of_base(reason) for reason in changes):
             return self._judge_base(situation, verdict)
         if verdict.verb is Verb.BLOCKED and not situation.modified():
             return Verdict(Verb.REPLACE, verdict.reasons)
@@ -258,6 +259,10 @@ def make(workspace: Workspace, artifact: str, facts: Mapping[str, Json]) -> dict
     size_bytes = cast("int | None", facts.get("declared_bytes"))
     disk_format.make(Base(workspace.path(name), name), disk, size_bytes, workspace)
     return {**facts, "file_bytes": disk_format.size_of(disk.path)}
+
+
+def _is_of_base(reason: Reason) -> bool:
+    return reason.code is ReasonCode.INPUT_CHANGED or reason.facts.get("key") == IMAGE_KEY
 
 
 def _judge_other(situation: Situation) -> Verdict:

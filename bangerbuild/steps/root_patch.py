@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
 from bangerbuild.disk import formats
+from bangerbuild.errors import FilesystemError
 from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import ROOT, Placement
@@ -162,6 +164,15 @@ class RootPatch(DiskPatch):
         return (*identity.warnings, *self.wanted(now, synced).warnings, *of_kernel)
 
     @override
+    def new_places(self, image: views.ImageView, trees: patching.Trees) -> dict[str, bool]:
+        """The defaults' places too, where the image is odd enough."""
+        declared = super().new_places(image, trees)
+        if not image.once("odd defaults", lambda _: _has_odd_defaults(image)):
+            return declared
+        lines = ledger.of_changes(self.wanted(image, trees.paths).changes)
+        return declared | {path: ledger.is_directory(line) for path, line in lines.items()}
+
+    @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:
         """The guest's defaults, and what is declared."""
         return defaults.changes(self, now, synced)
@@ -196,3 +207,16 @@ def _tmpfs(vm: VM) -> frozenset[str]:
     if not vm.guest.fstab or any(normal(file.guest) == fstab.PATH for file in vm.files):
         return frozenset()
     return frozenset(normal(mount.target) for mount in fstab.with_tmpfs(vm.mounts) if mount.fstype == "tmpfs")
+
+
+def _has_odd_defaults(image: views.ImageView) -> bool:
+    """Whether an image has a directory where a file of the defaults may come, or a file on the way to one."""
+    return any(_is_odd(image, path) for path in sorted(defaults.OWN_PATHS))
+
+
+def _is_odd(image: views.ImageView, path: str) -> bool:
+    try:
+        above = image.is_directory(posixpath.dirname(path))
+        return above is False or image.is_directory(path) is True
+    except FilesystemError:
+        return True

@@ -37,7 +37,11 @@ class Unopened(StepKind):
         return Recovered(artifacts)
 
     @override
-    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:
+    def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:  # what it makes lies in no guest
+        return ()
+
+    @override
+    def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool, in_full: bool = True) -> Preview:
         return Preview()  # it writes into no guest
 
     @override

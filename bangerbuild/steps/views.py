@@ -50,6 +50,11 @@ class ImageView(GuestView):
     def exists(self, path: str) -> bool:
         return self.stat(path) is not None
 
+    def is_directory(self, path: str) -> bool | None:
+        """Whether a directory is there, links followed; None: nothing is."""
+        found = self.stat(path)
+        return None if found is None else found.type is EntryType.DIRECTORY
+
     @override
     def mode(self, path: str) -> int | None:
         found = self.stat(path)

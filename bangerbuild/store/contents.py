@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from bangerbuild.disk import clone, durable, interrupted
 from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
 from bangerbuild.model.fingerprint import canonical_json, record_from_json
+from bangerbuild.model.ids import StepId
+from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.store import database as db
 from bangerbuild.store import directories, lost, replacing
 from bangerbuild.store import stamps as stamping
@@ -72,11 +74,13 @@ class Store:
         self.stamps: dict[str, Stamp] = {}
         self._written: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, tuple[str, str]] = {}
+        self.origins: dict[str, str] = {}
         if self._database is None:
             return
         self._version = db.version(self._database)
         self.records = {record.id: record for record in db.records(self._database)}
         self.stamps = dict(db.stamps(self._database))
+        self.origins = dict(db.origins(self._database))
         self._digests = dict(db.digests(self._database)) | self._new_digests
         for _, intent in db.intents(self._database):
             self._apply_if_renamed(intent)
@@ -487,6 +491,7 @@ class Store:
             durable.sync([parent for parent in parents if parent.is_dir()], self.path)
             with self._writer() as database:
                 db.forget(database, step_ids, artifacts)
+                db.forget_origins(database, self._without_records(step_ids))
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         for step_id in step_ids:
@@ -494,6 +499,49 @@ class Store:
             self._written.pop(step_id, None)
         for artifact in artifacts:
             self.stamps.pop(artifact, None)
+
+    def _without_records(self, step_ids: Sequence[str]) -> list[str]:
+        """The VMs and networks of which no record is left without those of these steps."""
+        left = {StepId(step_id).owner for step_id in self.records.keys() - set(step_ids)}
+        return sorted({StepId(step_id).owner for step_id in step_ids} - left)
+
+    def keep_origins(self, found: Mapping[str, str]) -> None:
+        """Remember which manifest declares which VMs and networks.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        new = {owner: manifest for owner, manifest in found.items() if self.origins.get(owner) != manifest}
+        if not new:
+            return
+        try:
+            with self._writer() as database:
+                db.write_origins(database, new)
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self.origins |= new
+
+    def mark(self, step_ids: Iterable[str], *, destroyed: bool) -> None:
+        """Remember that the artifacts of these steps are to be removed, or that they are not after all.
+
+        Raises:
+            StoreError: the store can't be written.
+        """
+        marked = []
+        for step_id in step_ids:
+            record = self.records.get(step_id)
+            if record is not None and bool(record.facts.get(DESTROYED)) != destroyed:
+                others = {key: value for key, value in record.facts.items() if key != DESTROYED}
+                facts = {**others, DESTROYED: True} if destroyed else others
+                marked.append(replace(record, facts=facts))
+        if not marked:
+            return
+        try:
+            with self._writer() as database:
+                db.write_records(database, {record.id: db.body_of(record) for record in marked})
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+        self.records |= {record.id: record for record in marked}
 
     def make_current(self, kept: Iterable[tuple[str, str]]) -> None:
         """Make the records of earlier runs, whose fingerprints are current again, the records of their steps.

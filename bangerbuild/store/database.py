@@ -6,6 +6,7 @@ files     what each patch wrote into its guest, as JSON; read only when needed. 
 stamps    the `stat` of each artifact, and its digest
 intents   publications that a session has begun and not yet confirmed, as JSON
 digests   digests of host files, each with the `stat` it was computed at
+origins   the manifest that declared each VM and network last, by its path from the store
 """
 
 from __future__ import annotations
@@ -48,6 +49,8 @@ CREATE TABLE stamps (
 CREATE TABLE intents (number INTEGER PRIMARY KEY, session TEXT NOT NULL, body TEXT NOT NULL);
 CREATE TABLE digests (key TEXT PRIMARY KEY, stamp TEXT NOT NULL, digest TEXT NOT NULL) WITHOUT ROWID;
 """
+ORIGINS = "CREATE TABLE origins (owner TEXT PRIMARY KEY, manifest TEXT NOT NULL) WITHOUT ROWID"
+"""Younger than the others: stores of before get it from their next writer."""
 
 
 def exists(path: Path) -> bool:
@@ -73,6 +76,11 @@ def connect(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.commit()
     check_format(database, path)
+    if not _has_origins(database):
+        database.execute("BEGIN IMMEDIATE")
+        if not _has_origins(database):
+            database.execute(ORIGINS)
+        database.commit()
     (path / JOURNAL).unlink(missing_ok=True)
     return database
 
@@ -131,6 +139,28 @@ def digests(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]
     """All digests of host files: key, then stamp and digest."""
     for key, stamp, digest in database.execute("SELECT key, stamp, digest FROM digests"):
         yield rows.digest(key, stamp, digest)
+
+
+def _has_origins(database: sqlite3.Connection) -> bool:
+    asked = "SELECT EXISTS (SELECT * FROM sqlite_schema WHERE name = 'origins')"
+    return bool(database.execute(asked).fetchone()[0])
+
+
+def origins(database: sqlite3.Connection) -> Iterator[tuple[str, str]]:
+    """The manifest of each VM and network."""
+    if _has_origins(database):
+        for owner, manifest in database.execute("SELECT owner, manifest FROM origins"):
+            yield rows.origin(owner, manifest)
+
+
+def write_origins(database: sqlite3.Connection, found: Mapping[str, str]) -> None:
+    """Write the manifests of VMs and networks; they replace the old ones."""
+    _put(database, "origins", found.items())
+
+
+def forget_origins(database: sqlite3.Connection, owners: Iterable[str]) -> None:
+    """Delete the rows of VMs and networks."""
+    database.executemany("DELETE FROM origins WHERE owner = ?", [(owner,) for owner in owners])
 
 
 def files(database: sqlite3.Connection, step_id: str) -> dict[str, str]:

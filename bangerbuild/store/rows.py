@@ -105,6 +105,12 @@ def digest(key: object, stamp: object, digest: object) -> tuple[str, tuple[str, 
     return _word(key, row), (_word(stamp, row), _word(digest, row))
 
 
+def origin(owner: object, manifest: object) -> tuple[str, str]:
+    """A row of `origins`."""
+    row = f"the origin of '{owner}'"
+    return _word(owner, row), _word(manifest, row)
+
+
 def ledger(step_id: str, body: object) -> dict[str, str]:
     """A row of `files`: what a patch wrote, by guest path."""
     row = f"the row of files of '{step_id}'"

@@ -136,6 +136,8 @@ def _key(request: Request) -> Key:
         request.targets,
         locked=request.locked,
         offline=request.offline,
+        variables=[f"{name}={value}" for name, value in request.variables],
+        variable_files=[str(path) for path in request.variable_files],
     )
 
 

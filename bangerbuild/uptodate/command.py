@@ -8,7 +8,8 @@ TYPE_CHECKING = False  # the name alone is known to type checkers; importing typ
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    Key = tuple[str, tuple[str, ...], str | None, tuple[str, ...], bool, bool]
+    Texts = tuple[str, ...]
+    Key = tuple[str, Texts, str | None, Texts, bool, bool, Texts, Texts]
 
 DEFAULT_MANIFEST = "vm.toml"
 COMPLETION = "_BANGERBUILD_COMPLETE"
@@ -27,8 +28,12 @@ OPTIONS = {
     "--jobs": "jobs",
     "--lock-timeout": "seconds",
     "--store": "store",
-    "--target": "target",
+    "--target": "targets",
+    "--var": "variables",
+    "--var-file": "files",
 }
+REPEATED = ("targets", "variables", "files")
+"""The options that may be given several times."""
 
 
 class Asked:
@@ -39,8 +44,15 @@ class Asked:
         self.quiet = quiet
 
 
-def key(
-    manifests: Sequence[str], store: str | None, targets: Sequence[str], *, locked: bool, offline: bool
+def key(  # noqa: PLR0913  # one for each option that counts
+    manifests: Sequence[str],
+    store: str | None,
+    targets: Sequence[str],
+    *,
+    locked: bool,
+    offline: bool,
+    variables: Sequence[str] = (),
+    variable_files: Sequence[str] = (),
 ) -> Key:
     """The key of a command line's record: different for two that may have different answers.
 
@@ -49,7 +61,8 @@ def key(
     Raises:
         OSError: the current directory is gone.
     """
-    return os.getcwd(), tuple(manifests), store, tuple(targets), locked, offline
+    given = tuple(variables), tuple(variable_files)
+    return os.getcwd(), tuple(manifests), store, tuple(targets), locked, offline, *given
 
 
 def asked(arguments: Sequence[str]) -> Asked | None:
@@ -59,7 +72,7 @@ def asked(arguments: Sequence[str]) -> Asked | None:
     found = _split(arguments[1:])
     if found is None:
         return None
-    manifests, options, targets, flags = found
+    manifests, options, lists, flags = found
     if not _is_number(options.get("jobs", "1")) or not _is_seconds(options.get("seconds", "0")):
         return None
     try:
@@ -67,9 +80,11 @@ def asked(arguments: Sequence[str]) -> Asked | None:
             key(
                 [_plain(path) for path in manifests] or [DEFAULT_MANIFEST],
                 _plain(options["store"]) if "store" in options else None,
-                targets,
+                lists["targets"],
                 locked="locked" in flags,
                 offline="offline" in flags,
+                variables=lists["variables"],
+                variable_files=[_plain(path) for path in lists["files"]],
             ),
             quiet="quiet" in flags,
         )
@@ -77,11 +92,11 @@ def asked(arguments: Sequence[str]) -> Asked | None:
         return None
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str], list[str], set[str]] | None:
-    """Manifests, options, targets and flags; None if there is anything else."""
+def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str], dict[str, list[str]], set[str]] | None:
+    """Manifests, options, options that may be repeated, and flags; None if there is anything else."""
     manifests: list[str] = []
     options: dict[str, str] = {}
-    targets: list[str] = []
+    lists: dict[str, list[str]] = {name: [] for name in REPEATED}
     flags: set[str] = set()
     rest = iter(words)
     for word in rest:
@@ -93,11 +108,11 @@ def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str], list[str], 
             name, value = _option(word, rest)
             if name is None or not value or value.startswith("-"):
                 return None
-            if name == "target":
-                targets.append(value)
+            if name in lists:
+                lists[name].append(value)
             else:
                 options[name] = value
-    return manifests, options, targets, flags
+    return manifests, options, lists, flags
 
 
 def _option(word: str, rest: Iterator[str]) -> tuple[str | None, str | None]:

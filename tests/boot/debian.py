@@ -66,6 +66,16 @@ MANAGED = Recipe(
 )
 """The first with every program that configures a network, each enabled as its package does it."""
 
+CLOUD = Recipe(
+    "cloud",
+    BOOTABLE.variant,
+    (
+        *(*BOOTABLE.packages, "cloud-init", "cloud-guest-utils", "cloud-initramfs-growroot", "netplan.io"),
+        "grub-efi-amd64-bin",
+    ),
+)
+"""The second with what a distribution's cloud image has beside it."""
+
 OPENRC = Recipe(
     "openrc",
     "minbase",

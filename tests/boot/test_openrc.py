@@ -1,9 +1,14 @@
-"""Debian with OpenRC, whose `networking` is told to use DHCP, where no DHCP server is in reach."""
+"""Debian with OpenRC, whose `networking` is told to use DHCP, where no DHCP server is in reach.
+
+Its root is joined of two disks by overlayfs; OpenRC knows nothing of the one that takes its changes.
+"""
 
 from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +16,11 @@ import tomli_w
 
 from tests.boot.conftest import Project
 from tests.boot.debian import KERNEL, OPENRC, tarball
-from tests.boot.initrd import MOUNT_RAW, unpack_kernel
+from tests.boot.initrd import MOUNT_READ_ONLY, unpack_kernel
 from tests.boot.launched import Launched, SshClient, launched
 from tests.boot.machine import interview, parse_report
+from tests.disk.ext4_tools import assert_clean
+from tests.need import need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +46,7 @@ iface eth1 inet dhcp
 MANIFEST: dict[str, Any] = {
     "image": {
         "openrc": {
-            "rootfs": {"tar": "openrc.tar"},
+            "rootfs": {"tar": "openrc.tar", "overlay_init": True},
             "kernel": "vmlinuz",
             "initrd": "initrd.img",
             "cmdline": "console=ttyS0 reboot=k panic=1 quiet no_timer_check net.ifnames=0",
@@ -50,7 +57,7 @@ MANIFEST: dict[str, Any] = {
         "tiny": {
             "image": "openrc",
             "memory": "384MiB",
-            "root": {"format": "raw"},
+            "root": {"format": "overlay"},
             "work": {"size": "16MiB"},
             "ssh_authorized_keys": ["./id_ed25519.pub"],
             "network": {"address": "172.16.0.10/24", "gateway": "172.16.0.1", "dns": [SERVER]},
@@ -67,6 +74,8 @@ QUESTIONS = {
     "hooks": "ls /run/eth0.configured /run/eth1.configured",
     "hostname": "hostname",
     "mounts": "findmnt -n -o FSTYPE,LABEL /root",
+    "root": "findmnt -n -o FSTYPE,OPTIONS /",
+    "change": "sh -c 'echo own >/etc/issue; rm /etc/motd; cat /etc/issue'",
 }
 
 
@@ -80,21 +89,35 @@ def cards(port: int) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Visited:
+    """The project of a guest that has powered off, and what it said of itself in its first boot."""
+
+    project: Project
+    report: dict[str, str]
+
+
 @pytest.fixture(scope="module")
-def report(scratch: Path, account: Account) -> dict[str, str]:
-    """What the guest said of itself in its first boot; it has powered off since."""
+def visited(scratch: Path, account: Account) -> Visited:
+    """The guest was built, booted, asked and left."""
     client = SshClient.with_new_key(scratch / "openrc-client")
     directory = scratch / "openrc"
     directory.mkdir()
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     (directory / "id_ed25519.pub").write_text(client.public_key)
     shutil.copyfile(tarball(OPENRC), directory / "openrc.tar")
-    unpack_kernel(tarball(KERNEL), directory, MOUNT_RAW)
+    unpack_kernel(tarball(KERNEL), directory, MOUNT_READ_ONLY, ("overlay",))
     account.take(directory)
     project = Project(directory, account)
     project.apply()
     with launched(project, "tiny", scratch / "openrc.console", cards=cards) as machine:
-        return _ask(client, machine)
+        return Visited(project, _ask(client, machine))
+
+
+@pytest.fixture(scope="module")
+def report(visited: Visited) -> dict[str, str]:
+    """What the guest said of itself."""
+    return visited.report
 
 
 def _ask(client: SshClient, machine: Launched) -> dict[str, str]:
@@ -143,3 +166,34 @@ def test_a_further_card_keeps_its_dhcp(report: dict[str, str]) -> None:
 
 def test_sysvinit_sets_the_hostname_and_mounts_the_work_disk(report: dict[str, str]) -> None:
     assert (report["hostname"], report["mounts"].split()) == ("tiny\n", ["ext4", "work"])
+
+
+def test_it_runs_on_the_image_and_its_own_disk_joined(visited: Visited) -> None:
+    assert visited.report["root"].startswith("overlay rw,")
+    assert visited.report["change"] == "own\n"
+
+
+def test_what_it_wrote_is_seen_from_outside_and_stays_when_it_is_patched(visited: Visited) -> None:
+    project, disk = visited.project, visited.project.vm("tiny") / "root.upper.ext4"
+
+    def sees_its_changes() -> bool:
+        names = project.bangerbuild("ls", str(disk), "/etc").decode().split()
+        return "motd" not in names and project.bangerbuild("cat", str(disk), "/etc/issue") == b"own\n"
+
+    assert sees_its_changes()
+    assert "needs_recovery" in features(
+        disk
+    )  # it goes down with the disk mounted: its init does not know of it
+    vm = {**MANIFEST["vm"]["tiny"], "file": [{"guest": "/etc/later", "content": "later\n"}]}
+    (project.directory / "vm.toml").write_text(tomli_w.dumps({**MANIFEST, "vm": {"tiny": vm}}))
+    project.apply()
+    assert "needs_recovery" not in features(disk)
+    assert_clean(disk)
+    assert sees_its_changes()
+    assert project.bangerbuild("cat", str(disk), "/etc/later") == b"later\n"
+
+
+def features(disk: Path) -> str:
+    """What dumpe2fs says of a disk."""
+    command = [need("dumpe2fs", "e2fsprogs"), "-h", str(disk)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -174,6 +176,51 @@ def test_what_the_manifest_says_anew_is_brought_about(host: Namespace, tmp_path:
     assert host.state() == before
 
 
+def test_taps_of_vms_that_are_declared_no_more_go_unless_they_are_open_or_not_ours(
+    host: Namespace, tmp_path: Path
+) -> None:
+    directory = written(tmp_path / "lan", replace(PLAIN, taps=(*PLAIN.taps, "tap-old", "tap-open")))
+    ups(host, directory)
+    host.ask("ip tuntap add dev tap-mine mode tap && ip link set tap-mine master br-lan up")
+    host.ask(f"ip tuntap add dev tap-root mode tap && ip link set tap-root group {PLAIN.group}")
+    written(tmp_path / "lan", PLAIN)
+    opened = f"{sys.executable} -c '{OPEN_TAP}' tap-open dash {quoted(directory / 'up.sh')}"
+    done = host.run(opened)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "up.sh: tap-open stays, as the VM that it was made for still runs\n"
+    assert taps(host) == {*PLAIN.taps, "tap-open", "tap-mine", "tap-root"}
+    ups(host, directory)
+    assert taps(host) == {*PLAIN.taps, "tap-mine", "tap-root"}
+
+
+OPEN_TAP = """\
+import fcntl, os, struct, subprocess, sys
+fd = os.open("/dev/net/tun", os.O_RDWR)
+fcntl.ioctl(fd, 0x400454CA, struct.pack("16sH22x", sys.argv[1].encode(), 0x5002))
+sys.exit(subprocess.run(sys.argv[2:]).returncode)
+"""
+"""Runs a command while a tap device is open (linux/if_tun.h)."""
+
+
+def taps(host: Namespace) -> set[str]:
+    """The names of all tap devices."""
+    return {line.partition(":")[0] for line in host.ask("ip tuntap show").splitlines()}
+
+
+def test_a_run_waits_for_another_one_of_the_same_network(host: Namespace, lan: Path) -> None:
+    held = os.open(lan, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    command = ["ip", "netns", "exec", host.name, need("dash"), str(lan / "up.sh")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as waiting:
+        assert waiting.stderr is not None
+        assert waiting.stderr.readline() == "up.sh: waits for another run\n"
+        assert "br-lan" not in host.ask("ip -o link show")
+        os.close(held)
+        said, errors = waiting.communicate()
+    assert (waiting.returncode, errors) == (0, "")
+    assert said == "The network lan is up: br-lan has the address 172.16.0.1/16.\n"
+
+
 def test_a_tap_that_was_taken_off_the_bridge_is_put_back_on_it(host: Namespace, lan: Path) -> None:
     ups(host, lan)
     host.ask("ip link set dev tap-web nomaster down && ip link delete tap-db")
@@ -244,7 +291,9 @@ def test_a_wider_route_past_a_gateway_is_not_in_the_way(host: Namespace, lan: Pa
     assert host.state() == before
 
 
-@pytest.mark.parametrize(("program", "package"), [("nft", "nftables"), ("ip", "iproute2")])
+@pytest.mark.parametrize(
+    ("program", "package"), [("nft", "nftables"), ("ip", "iproute2"), ("flock", "util-linux")]
+)
 def test_a_missing_program_is_named_with_its_package(
     host: Namespace, lan: Path, program: str, package: str
 ) -> None:

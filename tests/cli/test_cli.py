@@ -12,15 +12,17 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pexpect
 import pytest
 
 from bangerbuild import __version__, store
+from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
 from tests.need import need
 from tests.projects import write_small
+from tests.unprivileged import run_unprivileged
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ BLOCKING_MKE2FS = """\
 echo $$ > {pid_file}.new && mv {pid_file}.new {pid_file}
 exec sleep 600
 """
-SUMMARY_KEYS = ["create", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
+SUMMARY_KEYS = ["create", "fetch", "move", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
 
 
 @pytest.fixture
@@ -837,3 +839,146 @@ class TestOthers:
         done = cli("doctor", cwd=tmp_path)
         assert done.returncode == 1
         assert re.search(r"^MISSING e2fsprogs ", done.stdout, re.MULTILINE)
+
+
+class TestWithoutAPerfectManifest:
+    """Commands that read work from the store, and one JSON document comes whatever happens."""
+
+    READING: ClassVar = [
+        ["status", "--json"],
+        ["verify", "--json"],
+        ["gc", "-n", "--json"],
+        ["image", "ls", "--json"],
+        ["graph", "--format", "json"],
+    ]
+
+    @pytest.mark.parametrize("arguments", READING, ids=" ".join)
+    @pytest.mark.parametrize("fault", ["a file", "a key", "the manifest"])
+    def test_they_work_from_the_store_and_warn(
+        self, cli: CommandLine, applied: Path, arguments: list[str], fault: str
+    ) -> None:
+        if fault == "a file":
+            (applied / "tree").rename(applied / "gone")
+        elif fault == "a key":
+            edit(applied, 'image = "small"', 'imgae = "small"')
+        else:
+            (applied / "vm.toml").unlink()
+        before = everything(applied / "build/vms"), everything(applied / "build/images")
+        done = cli(*arguments, cwd=applied)
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)
+        is_of_no_manifest = arguments[0] == "image" or (arguments[0] == "gc" and fault == "the manifest")
+        assert is_of_no_manifest or "warning: vm.toml" in done.stderr
+        assert (everything(applied / "build/vms"), everything(applied / "build/images")) == before
+
+    def test_nothing_is_removed_that_can_t_be_judged(self, cli: CommandLine, applied: Path) -> None:
+        edit(
+            applied,
+            '[vm.web]\nimage = "small"\nwork = false\n',
+            '[vm.web]\nimage = "small"\nwork = false\nroot.format = "raw"\n',
+        )
+        assert cli("apply", cwd=applied).returncode == 0
+        assert cli("destroy", "--target", "vm.web", "--yes", cwd=applied).returncode == 0
+        (applied / "tree").rename(applied / "gone")
+        before = everything(applied / "build/images")
+        done = cli("gc", cwd=applied)
+        assert (done.returncode, "all of it stays" in done.stderr) == (0, True)
+        assert everything(applied / "build/images") == before
+
+    def test_what_is_not_known_is_said_to_be_so(self, cli: CommandLine, applied: Path) -> None:
+        (applied / "tree").rename(applied / "gone")
+        states = {
+            one["id"]: one["state"]
+            for one in json.loads(cli("status", "--json", cwd=applied).stdout)["artifacts"]
+        }
+        assert states == {
+            "image.small.rootfs": "unjudged",
+            "vm.web.root": "current",
+            "vm.web.launch": "current",
+        }
+
+    def test_a_vm_that_is_only_recorded_can_be_destroyed(self, cli: CommandLine, applied: Path) -> None:
+        (applied / "vm.toml").unlink()
+        assert cli("destroy", "--target", "vm.web", "--yes", cwd=applied).returncode == 0
+        assert not (applied / ROOT).exists()
+
+    def test_a_manifest_is_reviewed_without_the_files_that_it_names(
+        self, cli: CommandLine, project: Path
+    ) -> None:
+        (project / "tree").rename(project / "gone")
+        assert cli("validate", cwd=project).returncode == 3
+        done = cli("validate", "--no-sources", cwd=project)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        edit(project, 'image = "small"', 'image = "smal"')
+        assert "did you mean 'small'" in cli("validate", "--no-sources", cwd=project).stderr
+
+    def test_validate_prints_its_problems_as_json(self, cli: CommandLine, project: Path) -> None:
+        done = cli("validate", "--json", cwd=project)
+        assert (done.returncode, json.loads(done.stdout)) == (
+            0,
+            {"format": 1, "problems": [], "warnings": []},
+        )
+        edit(project, 'image = "small"', 'imgae = "small"')
+        done = cli("validate", "--json", cwd=project)
+        document = json.loads(done.stdout)
+        assert done.returncode == 3
+        assert document["error"]["brief"] == "1 problem"
+        assert {"file": "vm.toml", "line": 5, "key": "vm.web.imgae"}.items() <= document["problems"][
+            0
+        ].items()
+        assert "did you mean" in document["problems"][0]["hint"]
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["apply"], ["plan"], ["status"], ["verify"], ["gc"], ["recover"], ["validate"]],
+        ids=" ".join,
+    )
+    def test_json_is_one_document_where_there_is_nothing_at_all(
+        self, cli: CommandLine, tmp_path: Path, arguments: list[str]
+    ) -> None:
+        done = cli(*arguments, "--json", "--store", "none", "other.toml", cwd=tmp_path)
+        document = json.loads(done.stdout)
+        assert done.returncode == 3
+        assert document["problems"][0]["file"] == "other.toml"
+        assert document["error"].keys() == {"brief", "details", "hint"}
+
+    def test_json_says_that_nothing_was_built(self, cli: CommandLine, project: Path) -> None:
+        done = cli("verify", "--json", cwd=project)
+        assert done.returncode == 1
+        assert json.loads(done.stdout)["error"]["hint"] == "bangerbuild apply"
+
+    def test_json_says_that_the_store_is_busy(self, cli: CommandLine, applied: Path) -> None:
+        with StoreLock(applied / "build/.locks/store", 0, "the store"):
+            done = cli("gc", "--json", "--lock-timeout", "0", cwd=applied)
+        assert done.returncode == 4
+        assert json.loads(done.stdout)["error"]["brief"]
+
+    def test_json_says_of_a_wrong_option_what_stderr_says(self, cli: CommandLine, project: Path) -> None:
+        done = cli("plan", "--json", "--target", "vm.wbe", cwd=project)
+        assert json.loads(done.stdout)["error"]["hint"] == "did you mean 'vm.web'?"
+        assert json.loads(cli("plan", "--json", "--oops", cwd=project).stdout)["error"]["brief"]
+
+    def test_a_step_that_failed_has_its_error_with_its_hint(self, cli: CommandLine, project: Path) -> None:
+        edit(project, "content = ", 'owner = "nobody:root"\ncontent = ')
+        done = cli("apply", "--json", cwd=project)
+        (error,) = [one["error"] for one in json.loads(done.stdout)["actions"] if one["result"] == "failed"]
+        assert error["brief"]
+        assert error.keys() == {"brief", "details", "hint"}
+
+
+class TestWhatSomebodyElseOwns:
+    """One disk that may not be looked at is said and left; the others have their plan."""
+
+    def test_status_and_plan_go_on(self, applied: Path) -> None:
+        edit(applied, 'content = "port = 80', 'content = "port = 81')
+        (applied / ROOT).chmod(0)
+        status = run_unprivileged(command("status", "--json"), cwd=applied)
+        states = {one["path"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
+        assert (status.returncode, states[ROOT.removeprefix("build/")]) == (0, "unreadable")
+        assert "current" in states.values()
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        assert plan.returncode == 0, plan.stderr
+        left = {one["id"]: one for one in json.loads(plan.stdout)["actions"] if one["action"] == "blocked"}
+        assert left.keys() == {"vm.web.root.patch"}
+        assert "permission denied" in left["vm.web.root.patch"]["reasons"][0]["message"]
+        assert "Traceback" not in status.stderr + plan.stderr

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -158,15 +159,21 @@ def test_a_moved_entry_makes_a_new_image(cli: CommandLine, project: Path) -> Non
     assert "image.b" not in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("name", "hint"), [("d", "known: a, b, c"), ("vm.toml", "bangerbuild lock vm.toml --upgrade")]
-)
+@pytest.mark.parametrize(("name", "hint"), [("d", "known: a, b, c"), ("xyz", "known: a, b, c")])
 def test_an_upgrade_of_no_image_is_refused_with_the_way_out(
     cli: CommandLine, project: Path, name: str, hint: str
 ) -> None:
     done = cli("lock", "--upgrade", name, cwd=project)
     assert done.returncode == 3
     assert done.stderr == f"error: no image is called '{name}'\n  hint: {hint}\n"
+
+
+def test_an_upgrade_takes_a_manifest_for_a_manifest(cli: CommandLine, project: Path) -> None:
+    cli("lock", cwd=project)
+    move(project, "a.tar")
+    done = cli("lock", "--upgrade", "vm.toml", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert "move    image.a.rootfs" in done.stdout
 
 
 def test_lock_drops_what_the_manifest_no_longer_has(cli: CommandLine, project: Path, web: Web) -> None:
@@ -278,3 +285,18 @@ def test_what_moved_since_is_still_made_again_as_it_was_pinned(cli: CommandLine,
     done = cli("verify", "--rebuild", "--target", "image.a", cwd=project)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.count("made again, it has the same bytes") == 1
+
+
+def test_lock_leaves_what_another_manifest_of_the_directory_put_there(
+    cli: CommandLine, project: Path
+) -> None:
+    text = (project / "vm.toml").read_text()
+    (project / "two.toml").write_text(text.replace("image.b", "image.two"))
+    assert cli("lock", cwd=project).returncode == 0
+    assert cli("lock", "two.toml", cwd=project).returncode == 0
+    entries = tomllib.loads((project / "bangerbuild.lock").read_text())["image"]
+    assert entries.keys() == {"a", "b", "c", "two"}
+    (project / "two.toml").unlink()
+    assert cli("lock", cwd=project).returncode == 0
+    entries = tomllib.loads((project / "bangerbuild.lock").read_text())["image"]
+    assert entries.keys() == {"a", "b", "c"}

@@ -304,7 +304,7 @@ def test_a_forward_that_is_none_is_refused(project: Project, text: str) -> None:
 
 def test_one_port_can_not_lead_to_two(project: Project) -> None:
     done = project.run("boot", "web", "-d", "--forward", "8080:80", "--forward", "8080:81")
-    assert (done.returncode, "twice" in done.stderr) == (3, True)
+    assert (done.returncode, "port 8080 of this host is named twice" in done.stderr) == (3, True)
     done = project.run("boot", "web", "-d", "--forward", "8080:80", "--net", "none")
     assert done.returncode == 3
 
@@ -489,9 +489,50 @@ def test_ssh_is_given_the_way_the_key_and_the_command(project: Project) -> None:
     assert words[-2:] == ["127.0.0.1", "ls -l 'a b'"]
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["web", "ls", "-l", "a b"], "ls -l 'a b'"),
+        (["web", "ls -l | wc"], "ls -l | wc"),
+        (["web", "-i", "a key", "sh", "-c", "a -- b", "-i"], "sh -c 'a -- b' -i"),
+        (["--store", "build", "web", "--manifest=vm.toml", "env", "--store", "--", "x"], "env --store -- x"),
+        (["web", "--", "-x", "--help"], "-x --help"),
+    ],
+)
+def test_what_follows_the_vm_and_our_options_is_the_guests(
+    project: Project, words: list[str], line: str
+) -> None:
+    recorder = project.directory.parent / "bin" / "ssh"
+    recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    recorder.chmod(0o755)
+    (project.directory / "a key").touch()
+    project.run("boot", "web", "-d")
+    done = project.run("ssh", *words)
+    recorder.unlink()
+    assert done.stdout.splitlines()[-2:] == ["127.0.0.1", line], done.stderr
+
+
+def test_an_unknown_option_before_the_command_is_ours_and_refused(project: Project) -> None:
+    done = project.run("ssh", "web", "-x", "ls")
+    assert done.returncode == 3
+    assert "no such option '-x'" in done.stderr
+
+
 def test_a_key_that_is_not_there_is_refused(project: Project) -> None:
     project.run("boot", "web", "-d")
     assert project.run("ssh", "web", "-i", "none").returncode == 3
+
+
+def test_a_missing_tap_of_a_networks_bridge_is_made_by_its_script(tmp_path: Path) -> None:
+    shared = f'[network.lan]\nsubnet = "172.16.0.0/24"\nbridge = "br-x"\n{MANIFEST}network.name = "lan"\n'
+    project = Project.make(tmp_path, shared + 'network.address = "172.16.0.11/24"\n')
+    script = project.directory / "build" / "net" / "lan" / "up.sh"
+    for first in ("bangerbuild apply --target network.lan, then ", ""):
+        done = project.run("boot", "db", "-d", "--net", "tap")
+        assert done.returncode == 1
+        assert f"hint: {first}sudo {script}\n" in done.stderr
+        assert project.run("apply", "-q", "--target", "network.lan").returncode == 0
+        assert script.exists()
 
 
 # Disks

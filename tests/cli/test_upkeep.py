@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -81,3 +82,121 @@ def test_destroy_goes_ahead_where_that_is_said(cli: CommandLine, project: Path) 
 def test_destroy_needs_a_target(cli: CommandLine, project: Path) -> None:
     assert cli("destroy", "--yes", cwd=project).returncode == 3
     assert (project / "build/vms/web/root.ext4").exists()
+
+
+SEVERAL = """\
+[image.small]
+rootfs = {{ directory = "tree", size = "16MiB" }}
+
+{vms}
+"""
+VM = '[vm.{name}]\nimage = "small"\nwork = false\n'
+
+
+def declare(project: Path, *names: str, file: str = "vm.toml") -> None:
+    vms = "\n".join(VM.format(name=name) for name in names)
+    (project / file).write_text(SEVERAL.format(vms=vms))
+
+
+@pytest.fixture
+def several(cli: CommandLine, tmp_path: Path) -> Path:
+    """A store with VMs of two manifests."""
+    write_small(tmp_path, "")
+    declare(tmp_path, "web-1", "web-2", "db")
+    declare(tmp_path, "other", file="two.toml")
+    for manifest in ("vm.toml", "two.toml"):
+        done = cli("apply", manifest, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    return tmp_path
+
+
+def there(project: Path) -> set[str]:
+    return {path.name for path in (project / "build/vms").iterdir()}
+
+
+class TestUndeclared:
+    """What left the manifests is named, and removed on demand; what another manifest declares is not."""
+
+    def test_a_plan_names_what_left_and_what_to_type(self, cli: CommandLine, several: Path) -> None:
+        assert json.loads(cli("plan", "--json", cwd=several).stdout)["undeclared"] == []
+        declare(several, "web-1", "web-2")
+        done = cli("plan", cwd=several)
+        assert done.stdout.splitlines()[-1] == (
+            "vm.db is no longer declared, and still in the store: "
+            "`bangerbuild destroy --undeclared` removes what is there"
+        )
+        assert json.loads(cli("plan", "--json", cwd=several).stdout)["undeclared"] == ["vm.db"]
+        assert "vm.db is no longer declared" in cli("apply", cwd=several).stderr
+        assert json.loads(cli("plan", "--json", cwd=several).stdout)["undeclared"] == ["vm.db"]
+
+    def test_it_is_removed_and_nothing_of_another_manifest(self, cli: CommandLine, several: Path) -> None:
+        declare(several, "web-1")
+        assert cli("destroy", "--undeclared", cwd=several).returncode == 3
+        done = cli("destroy", "--undeclared", "--yes", cwd=several)
+        assert done.returncode == 0, done.stderr
+        assert there(several) == {"web-1", "other"}
+        again = cli("destroy", "--undeclared", "--yes", cwd=several)
+        assert (again.returncode, again.stdout) == (0, "Nothing is undeclared.\n")
+
+    def test_status_says_who_declares_what(self, cli: CommandLine, several: Path) -> None:
+        declare(several, "web-1", "web-2")
+        found = json.loads(cli("status", "--json", cwd=several).stdout)["artifacts"]
+        states = {one["id"]: (one["state"], one["declared_by"]) for one in found}
+        assert states["vm.db.root"] == ("undeclared", None)
+        assert states["vm.other.root"] == ("declared by two.toml", "two.toml")
+        assert states["vm.web-1.root"] == ("current", None)
+        assert "declared by two.toml" in cli("status", cwd=several).stdout
+
+    def test_what_moved_to_another_manifest_is_its(self, cli: CommandLine, several: Path) -> None:
+        declare(several, "web-1", "web-2")
+        declare(several, "other", "db", file="two.toml")
+        assert cli("apply", "two.toml", cwd=several).returncode == 0
+        assert json.loads(cli("plan", "--json", cwd=several).stdout)["undeclared"] == []
+
+    def test_a_project_that_was_moved_with_its_store_knows_its_own(
+        self, cli: CommandLine, several: Path, tmp_path_factory: pytest.TempPathFactory
+    ) -> None:
+        moved = tmp_path_factory.mktemp("moved") / "project"
+        shutil.copytree(several, moved)
+        declare(moved, "web-1", "web-2")
+        assert json.loads(cli("plan", "--json", cwd=moved).stdout)["undeclared"] == ["vm.db"]
+
+    def test_nothing_is_undeclared_while_the_manifest_can_t_be_read(
+        self, cli: CommandLine, several: Path
+    ) -> None:
+        (several / "vm.toml").write_text("[vm")
+        done = cli("destroy", "--undeclared", "--yes", cwd=several)
+        assert done.returncode == 3
+        assert there(several) == {"web-1", "web-2", "db", "other"}
+
+    def test_nothing_named_is_nothing_removed(self, cli: CommandLine, several: Path) -> None:
+        done = cli("destroy", "--yes", cwd=several)
+        assert done.returncode == 3
+        assert "--undeclared" in done.stderr
+
+
+class TestPatterns:
+    """`--target 'vm.web-*'`."""
+
+    def test_plan_apply_and_status_take_them(self, cli: CommandLine, several: Path) -> None:
+        for arguments in (["plan", "--json"], ["apply", "--json"]):
+            done = cli(*arguments, "--target", "vm.web-*", cwd=several)
+            ids = {action["id"].split(".")[1] for action in json.loads(done.stdout)["actions"]}
+            assert ids == {"small", "web-1", "web-2"}
+        found = json.loads(cli("status", "--json", "--target", "vm.*-1", cwd=several).stdout)["artifacts"]
+        assert {one["id"].split(".")[1] for one in found} == {"small", "web-1"}
+
+    def test_destroy_takes_them(self, cli: CommandLine, several: Path) -> None:
+        done = cli("destroy", "--target", "vm.web-*", "--yes", cwd=several)
+        assert done.returncode == 0, done.stderr
+        assert there(several) == {"db", "other"}
+
+    @pytest.mark.parametrize("command", ["plan", "apply", "destroy", "status"])
+    def test_one_that_meets_nothing_is_refused(self, cli: CommandLine, several: Path, command: str) -> None:
+        done = cli(command, "--target", "vm.wbe-*", cwd=several)
+        assert done.returncode == 3
+        assert "nothing is called like 'vm.wbe-*'" in done.stderr
+
+    def test_replace_takes_none(self, cli: CommandLine, several: Path) -> None:
+        done = cli("plan", "--replace", "vm.web-*", cwd=several)
+        assert (done.returncode, done.stdout) == (3, "")

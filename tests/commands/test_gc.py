@@ -288,7 +288,7 @@ class TestWaste:
             assert collected() == {}
         assert project.cow().exists()
 
-    def test_what_is_remembered_of_a_vm_whose_files_somebody_removed(
+    def test_what_is_remembered_of_a_vm_whose_files_somebody_removed_but_for_a_guests_disks(
         self, project: Project, collected: Collected
     ) -> None:
         guest_writes(project)
@@ -298,7 +298,9 @@ class TestWaste:
         shutil.rmtree(project.store / "vms/web")
         assert collected()["images/debian"] == "nothing needs it"
         assert not old.exists()
-        assert not [name for name in record_ids(project) if name.startswith("vm.web")]
+        known = {name for name in record_ids(project) if name.startswith("vm.web")}
+        work = {"vm.web.work", "vm.web.work.patch"}  # a guest's: its drive may come back
+        assert work <= known <= work | {"vm.web.root", "vm.web.root.patch"}
         assert collected() == {}
 
     def test_but_an_image_that_a_guests_root_stands_on_is_remembered(
@@ -403,16 +405,20 @@ class TestRefused:
             (project.directory / "vm.toml").unlink()
         else:
             project.write(manifest)
-        with pytest.raises(ManifestError):
-            collected()
+        if manifest is None:
+            with pytest.raises(ManifestError):
+                collected()
+        else:
+            assert collected() == {}
+            assert "nothing can be said" in collected.warnings[-1]
         assert files(project.store) == before
 
     def test_a_source_that_is_not_there(self, project: Project, collected: Collected) -> None:
         new_image(project)
         before = files(project.store)
         (project.directory / "root.tar").unlink()
-        with pytest.raises(ManifestError):
-            collected()
+        assert collected() == {}
+        assert "image.debian: all of it stays" in collected.warnings[-1]
         assert files(project.store) == before
 
     def test_a_host_on_which_nothing_can_be_planned(

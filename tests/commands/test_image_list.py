@@ -26,6 +26,7 @@ WEB = StoredImage(
     allocated_bytes=3 * MIB,
     source="docker://web:1",
     pin={"sha256": "cd" * 32, "platform": "linux/amd64"},
+    partition={},
     config={"env": ["A=b", "C=d"], "labels": {"x": "1"}, "user": ""},
     kernel="6.1.0-9-amd64",
     parts=("images/web/ab/vmlinuz", "images/web/ab/initrd.img"),
@@ -35,6 +36,12 @@ WEB = StoredImage(
 OLD = replace(
     WEB, fingerprint="ef" * 32, is_current=False, used_by=(), kernel=None, pin={}, config={}, parts=()
 )
+
+
+def test_the_details_say_which_partition_of_a_disk_it_is() -> None:
+    cut = replace(WEB, partition={"number": 1, "why": "`partition` names it"})
+    assert "partition      number=1" in "\n".join(details(cut))
+    assert "partition" not in "\n".join(details(WEB))
 
 
 def test_a_row_is_what_one_asks_for_first() -> None:

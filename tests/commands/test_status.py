@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import pipeline
+from bangerbuild import pipeline, report
 from bangerbuild.commands import status
 from bangerbuild.commands.status import ArtifactStatus
 from bangerbuild.model import Verb
+from tests.disk.ext4_tools import change_superblock, remove_magic
 from tests.manifests import KEY
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, forget, new_base
+from tests.stores import opened_by_another
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.conftest import CommandLine
@@ -43,10 +46,10 @@ class Shown:
 
     def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        plan, store = pipeline.look(
-            pipeline.load_request(replace(self._project.request(), targets=targets), ignore)
-        )
-        return by_path([one.to_json() for one in status.examine(plan, store, whole=not targets)])
+        loaded = pipeline.load_to_read(replace(self._project.request(), targets=targets), ignore)
+        plan, store = pipeline.look_leniently(loaded, ignore)
+        strangers = None if targets else pipeline.strangers(loaded, store)
+        return by_path([one.to_json() for one in status.examine(plan, store, strangers)])
 
     def states(self, *targets: str) -> dict[str, str]:
         """But for launch configs."""
@@ -279,3 +282,37 @@ def test_disks_that_are_changed_by_half_are_known_by_what_lies_beside_them(tmp_p
     for name in ("a.ext4", "a.ext4.redo", "b.ext4", "b.ext4.grow", "c.ext4", "root.cow", "root.cow.redo"):
         (tmp_path / "vms/web" / name).touch()
     assert status.by_half(tmp_path) == ["vms/web/a.ext4", "vms/web/b.ext4", "vms/web/root.cow"]
+
+
+FAULTS: dict[str, Callable[[Path], object]] = {
+    "marked with errors": lambda path: change_superblock(path, state=2),
+    "no filesystem": remove_magic,
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("root", ["", 'root.format = "raw"\n'], ids=["snapshot", "raw"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_disk_in_no_good_order_is_not_current(
+    project: Project, shown: Shown, root: str, fault: str
+) -> None:
+    project.write(WEB + root)
+    project.build()
+    path = project.store / "vms/web/work.ext4"
+    FAULTS[fault](path)
+    for _ in range(2):  # it is looked at as long as it is so
+        assert shown()["vms/web/work.ext4"]["state"] in {"damaged", "blocked"}
+    plan = project.plan()["vm.web.work"]
+    assert "work.ext4" in " ".join(map(report.reason, plan.reasons))
+    with opened_by_another(path):
+        assert shown()["vms/web/work.ext4"]["state"] == "current"
+
+
+def test_an_exception_store_that_the_kernel_gave_up_is_not_current(project: Project, shown: Shown) -> None:
+    project.write(WEB)
+    project.build()
+    with project.cow().open("r+b") as file:
+        file.seek(4)
+        file.write(bytes(4))  # `valid` of dm-snapshot's header
+    assert shown()["vms/web/root.cow"]["state"] in {"damaged", "blocked"}
+    assert project.plan()["vm.web.root"].reasons

@@ -88,6 +88,13 @@ def change_superblock(path: Path, **fields: int) -> None:
         subprocess.run(command, capture_output=True, check=True)
 
 
+def remove_magic(path: Path) -> None:
+    """Make a disk no filesystem's; debugfs would put the number back."""
+    with path.open("r+b") as file:
+        file.seek(1024 + 0x38)
+        file.write(bytes(2))
+
+
 def clone(source: Path, target: Path) -> None:
     """A sparse copy."""
     subprocess.run([need("cp", "coreutils"), "--sparse=always", source, target], check=True)

@@ -90,7 +90,7 @@ def test_a_host_without_room_is_told_before_anything_is_written(
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with RawFile(path, writable=True) as disk, pytest.raises(FilesystemError, match="is no room") as caught:
-        disk.allocate(0, 100)
+        disk.allocate([(0, 100)])
     assert (caught.value.hint, caught.value.code) == (FULL_HINT, errno.ENOSPC)
 
 

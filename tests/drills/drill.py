@@ -17,7 +17,7 @@ from bangerbuild.disk import clone
 from tests.disk.ext4_tools import assert_clean
 from tests.disk.qemu_img import checked, converted
 from tests.drills.scenes import SENTINEL, THIN, base_of
-from tests.drills.trees import differences, tree
+from tests.drills.trees import differences, joined, tree
 from tests.need import need
 from tests.projects import merge
 
@@ -36,7 +36,7 @@ LOOKED_AT = {
     "snap/work.ext4": "/.config/tool",
     "raw/work.ext4": "/.config/tool",
     "raw/data.ext4": "/readme",
-    THIN: "/etc/app.conf",
+    **dict.fromkeys(THIN.values(), "/etc/app.conf"),
 }
 """A declared file of each disk."""
 
@@ -97,7 +97,8 @@ class Drill:
         """What is on a disk, which e2fsck finds clean."""
         raw = self.raw(project, disk)
         assert_clean(raw)
-        return tree(raw)
+        found = tree(raw)
+        return joined(tree(base_of(project, disk)), found, raw) if disk == THIN["overlay"] else found
 
     def digest(self, project: Path, disk: str) -> str:
         """What tells the bytes of a disk from others, those of its base included."""
@@ -208,7 +209,8 @@ def raw_of(project: Path, disk: str, target: Path) -> Path:
 def digest_of(project: Path, disk: str) -> str:
     """What tells the bytes of a disk from others, those of its base included."""
     path = project / "build" / "vms" / disk
-    under = clone.digest(base_of(project, disk)) if path.suffix != ".ext4" else ""
+    stands_alone = path.suffix == ".ext4" and disk != THIN["overlay"]
+    under = "" if stands_alone else clone.digest(base_of(project, disk))
     return clone.digest(path) + under
 
 

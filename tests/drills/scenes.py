@@ -1,22 +1,27 @@
 """What is drilled: a project before a run, the run, and what every disk must hold once it came to its end.
 
 Two VMs stand on one small image, `snap` with a snapshot root and a work disk from a seed, `raw` with a raw
-root, an empty work disk and a data disk; in one scene there is `thin` instead, with a qcow2 root. In all
-scenes but the first build their guests have been at work: each disk that is theirs holds a sentinel tree,
-which has to stay as it is, and they edited `/etc/app.conf`.
+root, an empty work disk and a data disk; in two scenes there is `thin` instead, with a qcow2 or an overlay
+root. In all scenes but the first build their guests have been at work: each disk that is theirs holds a
+sentinel tree, which has to stay as it is, and they edited `/etc/app.conf`.
 """
 
 from __future__ import annotations
 
 import shutil
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from bangerbuild import store
+from bangerbuild.disk.formats import FORMATS, overlay
+from bangerbuild.disk.formats.values import Base, StoredDisk
+from bangerbuild.guest import overlay_init
+from bangerbuild.tree import ALONE
 from tests.drills.trees import Node, Tree, directory, file, symlink
+from tests.fakes import EPOCH
 from tests.manifests import KEY
 from tests.projects import GuestSession, Qcow2Session
 from tests.steps.guest_disks import as_guest
@@ -25,14 +30,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.opened import OpenedDisk
     from tests.drills.running import Runner
 
 APPLY = ("apply", "-j1")
 DISKS = ("snap/root.cow", "snap/work.ext4", "raw/root.ext4", "raw/work.ext4", "raw/data.ext4")
-THIN = "thin/root.qcow2"
-MOUNT_POINTS = dict(zip((*DISKS, THIN), ("/", "/root", "/", "/root", "/data", "/"), strict=True))
+THIN = {"qcow2": "thin/root.qcow2", "overlay": "thin/root.upper.ext4"}
+"""The root of `thin`, by its format."""
+MOUNT_POINTS = dict(
+    zip((*DISKS, *THIN.values()), ("/", "/root", "/", "/root", "/data", "/", "/"), strict=True)
+)
 
 IMAGE: Mapping[str, Node] = {
     "/": directory(),
@@ -49,6 +56,15 @@ IMAGE: Mapping[str, Node] = {
     "/run": directory(),
     "/tmp": directory(0o1777),
 }
+OVERLAY_IMAGE: Mapping[str, Node] = {
+    **IMAGE,
+    **{f"/bin/{name}": file("", 0o755) for name in ("sh", *overlay_init.PROGRAMS)},
+}
+OVERLAY_INIT: Mapping[str, Node] = {
+    **dict.fromkeys(("/proc", "/sys", "/dev", "/sbin"), directory()),
+    overlay.INIT: file(overlay_init.script(), 0o755),
+}
+"""What `overlay_init` puts into it."""
 SEED: Mapping[str, Node] = {"/": directory(), "/.profile": file("umask 022\n")}
 SYNCED: Mapping[str, Node] = {
     "": directory(0o750),
@@ -92,8 +108,8 @@ class Declared:
     """Of all disks but the snapshot root, whose store gets twice as much."""
     image: Mapping[str, Node] = field(default_factory=lambda: IMAGE)
     synced: Mapping[str, Node] = field(default_factory=lambda: SYNCED)
-    is_thin: bool = False
-    """Whether there is one VM with a qcow2 root instead of the two."""
+    thin: str | None = None
+    """The format of the root of one VM that is there instead of the two."""
 
     def write(self, project: Path) -> None:
         """Put manifest, image tree, seed and synced tree into a project's directory."""
@@ -111,7 +127,7 @@ class Declared:
                     "rootfs": {"directory": "tree", "size": "16MiB"},
                     "work_seed": {"directory": "skel", "size": "16MiB"},
                 },
-                "bare": {"rootfs": {"directory": "tree", "size": "16MiB"}},
+                "bare": {"rootfs": {"directory": "tree", "size": "16MiB", **self._overlay_init}},
             },
             "defaults": {
                 "guest": {"sshd": False, "network": False},
@@ -122,12 +138,16 @@ class Declared:
             "file_sync": [
                 {"host": "site", "guest": guest, "owner": "33:33"} for guest in ("/srv/site", "~/site")
             ],
-            "vm": self._thin() if self.is_thin else self._two(),
+            "vm": self._two() if self.thin is None else self._thin(self.thin),
         }
 
-    def _thin(self) -> dict[str, Any]:
+    def _thin(self, root_format: str) -> dict[str, Any]:
         """All that would be on a work disk is on the root."""
-        return {"thin": {"image": "bare", "work": False, "root": {"format": "qcow2", "size": self.size}}}
+        return {"thin": {"image": "bare", "work": False, "root": {"format": root_format, "size": self.size}}}
+
+    @property
+    def _overlay_init(self) -> dict[str, Any]:
+        return {"overlay_init": True} if self.thin == "overlay" else {}
 
     def _two(self) -> dict[str, Any]:
         return {
@@ -158,8 +178,8 @@ class Declared:
         conf = {"/.config": directory(), "/.config/tool": file(f"tool {self.port}\n")}
         site = under("/site", synced)
         keys = {"/.ssh": directory(0o700), "/.ssh/authorized_keys": file(f"{KEY}\n", 0o600)}
-        if self.is_thin:
-            return {THIN: {**self._root("thin", synced), **under("/root", {**conf, **site})}}
+        if self.thin is not None:
+            return {THIN[self.thin]: {**self._root("thin", synced), **under("/root", {**conf, **site})}}
         return {
             "snap/root.cow": self._root("snap", synced),
             "snap/work.ext4": {**SEED, **conf, **site, **keys, "/": directory(0o700)},
@@ -172,6 +192,7 @@ class Declared:
         at_first = file("declared at first\n")
         return {
             **self.image,
+            **(OVERLAY_INIT if self.thin == "overlay" else {}),
             **({} if self.dropped else {"/etc/motd": at_first, "/etc/gone": at_first}),
             "/srv": directory(),
             **under("/srv/site", synced),
@@ -251,6 +272,13 @@ class Scene:
         return trees
 
 
+def thin(root_format: str, image: Mapping[str, Node]) -> Scene:
+    """The root of `thin` grows and is patched."""
+    before = Declared(thin=root_format, image=image)
+    after = replace(before, dns="9.9.9.9", port=8080, dropped=True, synced=WITHOUT_OLD, size="24MiB")
+    return Scene(root_format, before, after, (THIN[root_format],))
+
+
 OWN_ID = file("fedcba9876543210fedcba9876543210\n", 0o444)
 REPLACED = {"vm.snap.root": "snap/root.cow"}
 WITHOUT_OLD = {
@@ -265,12 +293,8 @@ SCENES = {
         Scene("build", None, Declared(), ()),
         Scene("patch", Declared(), Declared(dns="9.9.9.9", port=8080, dropped=True, synced=WITHOUT_OLD)),
         Scene("grow", Declared(), Declared(size="24MiB")),
-        Scene(
-            "qcow2",
-            Declared(is_thin=True),
-            Declared(is_thin=True, dns="9.9.9.9", port=8080, dropped=True, synced=WITHOUT_OLD, size="24MiB"),
-            (THIN,),
-        ),
+        thin("qcow2", IMAGE),
+        thin("overlay", OVERLAY_IMAGE),
         Scene(
             "replace",
             Declared(),
@@ -283,12 +307,16 @@ SCENES = {
 
 
 @contextmanager
-def written_by_guest(project: Path, disk: str) -> Iterator[Filesystem]:
+def written_by_guest(project: Path, disk: str) -> Iterator[OpenedDisk]:
     """A disk of a project, to be written as its guest does."""
     path = project / "build" / "vms" / disk
     if path.suffix == ".cow":
         with GuestSession(base_of(project, disk), path) as filesystem:
             yield filesystem
+    elif disk == THIN["overlay"]:
+        root = StoredDisk(path, f"vms/{disk}", Base(base_of(project, disk), ""))
+        with FORMATS["overlay"].transaction(root, ALONE, EPOCH) as joined:
+            yield joined
     elif path.suffix == ".qcow2":
         with Qcow2Session(base_of(project, disk), path) as filesystem:
             yield filesystem

@@ -75,7 +75,9 @@ def _preload_into_programs() -> None:
     """What bangerbuild starts gets an environment of its own, and from here on what is preloaded with it."""
     start = process._started
     preloaded = {name: os.environ[name] for name in PRELOADED if name in os.environ}
-    process._started = lambda command, argv, environment: start(command, argv, environment | preloaded)
+    process._started = lambda command, argv, environment, complaints: start(
+        command, argv, {**environment, **preloaded}, complaints
+    )
 
 
 def _be_bangerbuild(arguments: list[str], directory: str, stdout: str, stderr: str) -> None:

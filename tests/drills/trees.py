@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 LOST_AND_FOUND = "/lost+found"
+UPPER = "/upper"
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,30 @@ def tree(disk: Path) -> Tree:
             for path, (ino, mode, uid, gid) in listed.items()
             if path != LOST_AND_FOUND
         }
+
+
+def joined(lower: Tree, disk: Tree, path: Path) -> Tree:
+    """What the kernel's overlayfs shows of a tree and one above it (Documentation/filesystems/overlayfs.rst).
+
+    Args:
+        lower: the tree below.
+        disk: all of the disk whose directory `upper` lies over it.
+        path: that disk, for attributes of its directories.
+    """
+    found = dict(lower)
+    for name in sorted(name for name in disk if name == UPPER or name.startswith(f"{UPPER}/")):
+        node, place = disk[name], name.removeprefix(UPPER) or "/"
+        if not (node.is_directory and found.get(place, node).is_directory) or _is_opaque(path, name, node):
+            for gone in [one for one in found if one == place or one.startswith(f"{place}/")]:
+                del found[gone]
+        if not stat.S_ISCHR(node.mode):  # a whiteout; images of drills have no devices
+            found[place] = node
+    return found
+
+
+def _is_opaque(disk: Path, name: str, node: Node) -> bool:
+    """Whether nothing below a directory is seen."""
+    return node.is_directory and "trusted.overlay.opaque" in _debugfs(disk, "-R", f'ea_list "{name}"')
 
 
 def _debugfs(disk: Path, *arguments: str) -> str:

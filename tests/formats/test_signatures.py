@@ -60,21 +60,36 @@ def test_what_tar_makes_is_a_tarball(tmp_path: Path, form: str) -> None:
         ("vdi", "a VDI disk image"),
     ],
 )
-def test_what_qemu_makes_is_a_disk_to_be_converted(tmp_path: Path, form: str, name: str) -> None:
+def test_what_qemu_makes_is_a_disk_image_with_its_key(tmp_path: Path, form: str, name: str) -> None:
     command = [need("qemu-img", "qemu-utils"), "create", "-q", "-f", form, str(tmp_path / "disk"), "4M"]
     subprocess.run(command, check=True)
     found = identify(head(tmp_path / "disk"))
     assert found is not None
     assert found.what == name
-    assert "qemu-img convert" in str(found.way_out)
+    assert found.way_out == "name it with `disk_image = …` in a manifest"
 
 
-@pytest.mark.parametrize(("offset", "magic"), [(510, b"\x55\xaa"), (512, b"EFI PART")])
-def test_a_disk_with_partitions_is_told_with_how_to_find_the_right_one(offset: int, magic: bytes) -> None:
+@pytest.mark.parametrize(("offset", "magic"), [(510, b"\x55\xaa"), (512, b"EFI PART"), (4096, b"EFI PART")])
+def test_a_disk_with_partitions_is_told_with_its_key(offset: int, magic: bytes) -> None:
     found = identify(bytes(offset) + magic)
     assert found is not None
     assert found.what == "a disk image with partitions"
-    assert "sfdisk --dump" in str(found.way_out)
+    assert found.way_out == found.way_out_of("xz") == "name it with `disk_image = …` in a manifest"
+
+
+@pytest.mark.parametrize(
+    ("offset", "magic", "what", "name"),
+    [
+        (0, b"LUKS\xba\xbe", "a LUKS volume", "LUKS"),
+        (536, b"LVM2 001", "an LVM physical volume", "LVM"),
+        (1024, b"\x10\x20\xf5\xf2", "an F2FS filesystem", "F2FS"),
+        (4086, b"SWAPSPACE2", "a swap area", "swap"),
+    ],
+)
+def test_what_partitions_hold_has_a_name_of_one_word(offset: int, magic: bytes, what: str, name: str) -> None:
+    found = identify(bytes(offset) + magic)
+    assert found is not None
+    assert (found.what, found.name) == (what, name)
 
 
 def test_an_xfs_is_to_be_mounted(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""Disks and what lies beside them: exception stores, qcow2 files, redo logs, notes of a growth, journals."""
+"""Disks and what lies beside them: exception stores, qcow2 files, disks that are joined with an image, redo
+logs, notes of a growth, journals.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import example, given
+from hypothesis import strategies as st
 
 from bangerbuild.disk import growing, interrupted, tools
+from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.journal import through_journal
+from bangerbuild.disk.overlayfs.tree import JoinedTree
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.redo_log import LogWriter, RedoLog, path_beside
 from bangerbuild.disk.snapshot_store import SnapshotStore
@@ -111,6 +116,97 @@ def test_a_sound_overlay_is_used(
     with kind(Memory(base), place.inside / "root") as store, Filesystem(store) as disk:
         assert disk.read(FILES[0]) == b"x" * 9000
         assert disk.read("/new") == b"y" * 20_000
+
+
+# the disk that a guest joins with its image
+
+LOWER = {"/etc/hosts": b"h" * 100, "/srv/text": b"t" * 9000, "/srv/deep/file": b"d", "/opt/old": b"o"}
+CHANGES = st.lists(
+    st.tuples(st.integers(0, 1 << 16), st.integers(0, 1 << 16), st.integers(1, 255)), min_size=1, max_size=24
+)
+"""Which of the blocks in use are changed, where in them, and how."""
+
+
+@pytest.fixture(scope="module")
+def lower(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = make_ext4(tmp_path_factory.mktemp("lower") / "lower.ext4", "-b", "4096", size="8M")
+    with RawFile(path, writable=True, durable=False) as blocks, Filesystem(blocks, writable=True) as disk:
+        for name, content in LOWER.items():
+            disk.write_file(name, content)
+    return Specimen(path.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def above(lower: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """It has copies, whiteouts and an opaque directory; no checksum keeps what is damaged from being read."""
+    options = ("-b", "4096", "-O", "^metadata_csum,^has_journal")
+    path = make_ext4(tmp_path_factory.mktemp("above") / "upper.ext4", *options, size="8M")
+    with RawFile(path, writable=True, durable=False) as blocks:
+        with Filesystem(blocks, writable=True, now=NOW) as disk:
+            disk.make_directory("/upper")
+            disk.make_directory("/work")
+        with Filesystem(Memory(lower)) as under, JoinedTree(blocks, under, writable=True, now=NOW) as tree:
+            edit(tree)
+    return Specimen(path.read_bytes())
+
+
+def edit(tree: JoinedTree) -> None:
+    """What takes each kind of mark."""
+    tree.write_file("/etc/hosts", b"new")
+    tree.remove("/opt/old")
+    tree.remove("/srv/deep", recursive=True)
+    tree.make_directory("/srv/deep")
+    tree.write_file("/srv/deep/own", b"own")
+    tree.link("/srv/second", "/srv/text")
+
+
+def use_joined(lower: bytes, path: Path) -> None:
+    """Read all of it, and write into it once more."""
+    with Filesystem(Memory(lower)) as under:
+        with RawFile(path) as blocks, JoinedTree(blocks, under, allow_unclean=True) as tree:
+            for entry in tree.walk():
+                while entry.content is not None and entry.content.read(1 << 20):
+                    pass
+        with (
+            RawFile(path, writable=True, durable=False) as blocks,
+            JoinedTree(blocks, under, writable=True, now=NOW) as tree,
+        ):
+            tree.write_file("/srv/text", b"y" * 20_000)
+            tree.remove("/etc", recursive=True)
+            tree.write_file("/etc/hosts", b"again")
+
+
+@few(120)
+@given(changes=CHANGES)
+def test_a_damaged_disk_over_an_image(
+    place: Place, lower: bytes, above: bytes, changes: list[tuple[int, int, int]]
+) -> None:
+    used = [at for at in range(0, len(above), CHUNK) if any(above[at : at + CHUNK])]
+    data = bytearray(above)
+    for block, offset, byte in changes:
+        filled = [at for at, old in enumerate(above[used[block % len(used)] :][:CHUNK]) if old]
+        data[used[block % len(used)] + filled[offset % len(filled)]] ^= byte
+    path = place.inside / "root.upper.ext4"
+    path.write_bytes(data)
+    with within_limits():
+        use_joined(lower, path)
+    place.assert_nothing_else_was_touched()
+
+
+def test_a_sound_disk_over_an_image_is_used(place: Place, lower: bytes, above: bytes) -> None:
+    path = place.inside / "root.upper.ext4"
+    path.write_bytes(above)
+    use_joined(lower, path)
+    with (
+        Filesystem(Memory(lower)) as under,
+        RawFile(path) as blocks,
+        JoinedTree(blocks, under) as tree,
+    ):
+        assert tree.read("/srv/text") == b"y" * 20_000
+        assert tree.read("/srv/deep/own") == b"own"
+        assert not tree.exists("/srv/deep/file")
+        assert not tree.exists("/opt/old")
+        assert [entry.path for entry in tree.walk() if entry.path.startswith("etc/")] == ["etc/hosts"]
 
 
 # what lies beside a disk

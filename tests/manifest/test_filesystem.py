@@ -52,7 +52,7 @@ def test_where_the_schema_found_fault_nothing_is_said_twice() -> None:
     ("key", "value", "takers"),
     [
         ("owner", '"keep"', "'directory'"),
-        ("entrypoint", '"/init"', "'oci'"),
+        ("entrypoint", '"/init"', "'oci' or 'dockerfile'"),
         ("sha256", f'"{"ab" * 32}"', "'url'"),
     ],
 )
@@ -80,7 +80,7 @@ def test_what_a_command_line_names_is_told_by_its_looks_and_its_content() -> Non
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"QFI\xfb\0\0\0\3", "'x' is a qcow2 disk image: no image can be made of it"),
+        (b"XFSB", "'x' is an XFS filesystem: no image can be made of it"),
         (b"", "'x' is empty: no image can be made of it"),
         (bytes(99), "'x' holds nothing but zeros: no image can be made of it"),
         (b"hello", "'x' is something that begins with 'hello': no image can be made of it"),
@@ -112,13 +112,18 @@ def test_a_pipe_is_refused_and_not_waited_for() -> None:
         source_key("pipe")
 
 
-def test_what_a_compression_hides_is_told(tmp_path: Path) -> None:
-    make_ext4(tmp_path / "disk", size="8M")
-    Path("disk.gz").write_bytes(gzip.compress((tmp_path / "disk").read_bytes()))
+def test_what_a_compression_hides_is_told() -> None:
+    Path("disk.gz").write_bytes(gzip.compress(b"XFSB"))
     with pytest.raises(UsageError) as caught:
         source_key("disk.gz")
-    assert "an ext2, ext3 or ext4 filesystem inside its gzip compression" in caught.value.brief
-    assert caught.value.hint == "decompress it, then name it with `ext4 = …` in a manifest"
+    assert "an XFS filesystem inside its gzip compression" in caught.value.brief
+    assert str(caught.value.hint).startswith("decompress it, then mount it")
+
+
+def test_a_compressed_ext4_is_a_disk_image(tmp_path: Path) -> None:
+    make_ext4(tmp_path / "disk", size="8M")
+    Path("disk.gz").write_bytes(gzip.compress((tmp_path / "disk").read_bytes()))
+    assert source_key("disk.gz") == "disk_image"
 
 
 def test_the_home_directory_may_be_meant(monkeypatch: pytest.MonkeyPatch) -> None:

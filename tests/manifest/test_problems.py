@@ -85,16 +85,19 @@ def test_the_error_counts_its_problems_and_ends_with_exit_code_3() -> None:
 
 
 def test_the_whole_language_is_understood() -> None:
-    for name in ("bookworm.tar.zst", "disk.ext4", "vmlinuz"):
+    for name in ("bookworm.tar.zst", "disk.ext4", "disk.qcow2", "vmlinuz"):
         write(name, "")
     write("images.toml", "")
+    write("runner.j2", "{{ name }}")
     for name in ("skel", "tree"):
         Path(name).mkdir(exist_ok=True)
     (Path.home() / ".ssh").mkdir(exist_ok=True)
     (Path.home() / ".ssh/id_ed25519.pub").write_text(KEY)
     (Path.home() / ".gitconfig").touch()
     loaded = load([write("vm.toml", EVERYTHING)])
-    assert {*loaded.images, *loaded.vms} == {"bookworm", "a", "b", "c", "d", "e", "web", "other"}
+    assert {*loaded.images} == {"bookworm", "a", "b", "c", "d", "e", "f"}
+    tests = {"t-bookworm-1", "t-bookworm-2", "t-trixie-2"}
+    assert {*loaded.vms} == {"web", "other", "runner-001", "runner-002", "runner-003", *tests}
 
 
 def test_a_kernel_by_path_and_by_address_is_told_as_two_sources() -> None:

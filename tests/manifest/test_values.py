@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import exact_size
 from bangerbuild.manifest import parse_size, schema
 from bangerbuild.manifest.problems import InvalidValueError
@@ -97,6 +98,15 @@ def test_a_disk_of_whole_blocks_is_taken_and_of_any_other_the_nearest_is_named(s
 def test_a_disk_that_ext4_has_no_room_on_is_refused(size: str | int) -> None:
     with pytest.raises(InvalidValueError, match="too small a disk"):
         disk_size(size)
+
+
+def test_a_root_larger_than_its_format_can_have_is_refused() -> None:
+    rule = FORMATS["qcow2"].size
+    assert disk_size("8TiB", rule) == 8 << 40
+    with pytest.raises(InvalidValueError, match="more than a root of this format can have") as caught:
+        disk_size((8 << 40) + 4096, rule)
+    assert caught.value.hint == "give at most 8TiB, or take another root.format"
+    assert disk_size("9TiB", FORMATS["raw"].size) == 9 << 40
 
 
 @pytest.mark.parametrize(

@@ -430,3 +430,18 @@ def test_recipes_differ_exactly_if_some_difference_is_told(one: Recipe, other: R
 def test_every_registered_kind_can_be_fingerprinted_without_its_name() -> None:
     step: Step = ImageRootfs("deb", TarSource(HostPath(Path("/a.tar"), "a.tar")))
     assert "name" not in step_fields(step)
+
+
+def test_a_step_that_moved_to_another_image_is_told_once_by_the_names_of_the_images() -> None:
+    old = replace(RECIPE, inputs={"image.b.rootfs": "1", "image.b.kernel": "2", "vm.web.root": "3"})
+    new = replace(RECIPE, inputs={"image.c.rootfs": "4", "image.c.kernel": "5", "vm.web.root": "6"})
+    assert differences(old, new, {}) == (
+        Reason(ReasonCode.RECIPE_CHANGED, {"key": "image", "old": "b", "new": "c"}),
+        Reason(ReasonCode.INPUT_CHANGED, {"id": "vm.web.root"}),
+    )
+
+
+def test_an_input_that_is_new_is_no_move() -> None:
+    old = replace(RECIPE, inputs={"vm.web.root": "3"})
+    new = replace(RECIPE, inputs={"image.c.kernel": "5", "vm.web.root": "3"})
+    assert differences(old, new, {}) == (Reason(ReasonCode.INPUT_CHANGED, {"id": "image.c.kernel"}),)

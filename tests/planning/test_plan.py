@@ -12,7 +12,7 @@ import pytest
 
 from bangerbuild import store
 from bangerbuild.epoch import Epoch
-from bangerbuild.errors import FilesystemError
+from bangerbuild.errors import FilesystemError, StoreError
 from bangerbuild.model import (
     Action,
     FileDiff,
@@ -312,6 +312,68 @@ class TestBlocked:
         assert made["vm.web.root.patch"] == ("create", [{"code": "missing"}])
 
 
+class TestADiskThatIsGone:
+    """One that holds what a guest wrote, as a record of this store says."""
+
+    WORK = FakeDisk("vm.web.work", outputs=("vms/web/work.ext4",), text="work", is_guests=True)
+    WORK_PATCH = FakeDisk("vm.web.work.patch", inputs=(WORK.id,), changes=WORK.id, text="patch")
+    LAUNCH = FakeStep("vm.web.launch", inputs=(WORK.id,), outputs=("vms/web/launch",))
+    ALL = (WORK, WORK_PATCH, LAUNCH)
+
+    def test_it_is_blocked_with_its_patch_and_files_that_are_away_too(self, tmp_path: Path) -> None:
+        built(self.ALL, tmp_path)
+        (tmp_path / "vms").rename(tmp_path / "unmounted")
+        made = planned(self.ALL, tmp_path)
+        assert {(action.verb, action.reasons[0].code) for action in made.actions} == {
+            (Verb.BLOCKED, ReasonCode.DISK_GONE)
+        }
+        assert of(made, self.WORK.id).reasons[0].facts["path"] == "vms/web/work.ext4"
+        (tmp_path / "unmounted").rename(tmp_path / "vms")
+        assert {action.verb for action in planned(self.ALL, tmp_path).actions} == {Verb.KEEP}
+
+    def test_replacing_it_makes_a_new_one(self, tmp_path: Path) -> None:
+        built(self.ALL, tmp_path)
+        (tmp_path / "vms/web/work.ext4").unlink()
+        forced = [self.WORK.id, self.WORK_PATCH.id]
+        made = shape(planned(self.ALL, tmp_path, forced=forced))
+        assert made[self.WORK.id] == ("create", [{"code": "missing"}, {"code": "forced"}])
+        built(self.ALL, tmp_path, forced=forced)
+        assert (tmp_path / "vms/web/work.ext4").exists()
+
+    def test_without_a_record_it_is_made(self, tmp_path: Path) -> None:
+        assert {action.verb for action in planned(self.ALL, tmp_path).actions} == {Verb.CREATE}
+
+    def test_one_that_was_to_be_destroyed_is_made(self, tmp_path: Path) -> None:
+        built(self.ALL, tmp_path)
+        with store.writing(tmp_path, timeout_seconds=0) as opened:
+            opened.mark([self.WORK.id], destroyed=True)
+        (tmp_path / "vms/web/work.ext4").unlink()
+        assert of(planned(self.ALL, tmp_path), self.WORK.id).verb is Verb.CREATE
+
+    def test_a_root_that_is_ours_is_made_again(self, tmp_path: Path) -> None:
+        built(STEPS, tmp_path)
+        (tmp_path / "vms/web/root.cow").unlink()
+        assert of(planned(STEPS, tmp_path), ROOT.id).verb is Verb.CREATE
+
+
+def test_an_artifact_that_can_t_be_looked_at_is_said_and_left(tmp_path: Path) -> None:
+    class Denied(FakeHost):
+        def holder(self, path: Path) -> str | None:
+            if path.name == "root.cow":
+                raise StoreError(f"'{path.name}': permission denied") from PermissionError()
+            return None
+
+    other = FakeStep("vm.db.launch", outputs=("vms/db/launch",), text="db")
+    built(STEPS, tmp_path)
+    changed = (BASE, replace(ROOT, text="new"), PATCH, other)
+    made = planned(changed, tmp_path, Denied())
+    for step_id in (ROOT.id, PATCH.id):
+        (reason,) = of(made, step_id).reasons
+        assert (of(made, step_id).verb, reason.code) == (Verb.BLOCKED, ReasonCode.WOULD_FAIL)
+        assert reason.facts["message"] == "'root.cow': permission denied"
+    assert of(made, other.id).verb is Verb.CREATE
+
+
 class TestPreview:
     DIFF = FileDiff("/etc/hostname", note="changes")
 
@@ -327,20 +389,31 @@ class TestPreview:
         made = planned((BASE, replace(ROOT, text="new"), patch), tmp_path)
         assert of(made, PATCH.id).diffs == ()
 
-    def test_a_guest_that_can_t_be_read_is_said_and_leaves_the_plan_of_the_others(
+    def test_a_guest_that_can_t_be_read_is_blocked_and_leaves_the_plan_of_the_others(
         self, tmp_path: Path
     ) -> None:
         class Unreadable(FakeDisk):
-            def preview(self, view: View, *, is_untouched: bool, remakes_disk: bool) -> Preview:  # noqa: ARG002  # it fails whatever it sees
-                raise FilesystemError("'root.cow' has errors")
+            def preview(  # it fails whatever it sees
+                self,
+                view: View,  # noqa: ARG002
+                *,
+                is_untouched: bool,  # noqa: ARG002
+                remakes_disk: bool,  # noqa: ARG002
+                in_full: bool = True,  # noqa: ARG002
+            ) -> Preview:
+                raise FilesystemError("'root.cow' has errors", hint="e2fsck")
 
         built(STEPS, tmp_path)
         patch = Unreadable(PATCH.id, PATCH.inputs, text="new", changes=PATCH.changes)
         made = planned((BASE, ROOT, patch), tmp_path)
-        assert of(made, PATCH.id).verb is Verb.UPDATE
-        assert of(made, PATCH.id).diffs == (
-            FileDiff("/", note="can't be compared now: 'root.cow' has errors"),
-        )
+        reason = {"code": "would-fail", "message": "'root.cow' has errors", "hint": "e2fsck"}
+        assert shape(made)[PATCH.id] == ("blocked", [reason])
+
+    def test_a_patch_that_would_fail_keeps_its_new_disk_from_being_made(self, tmp_path: Path) -> None:
+        would_fail = Reason(ReasonCode.WOULD_FAIL, {"message": "no"})
+        built((BASE,), tmp_path)
+        made = shape(planned((BASE, ROOT, replace(PATCH, obstacle=(would_fail,))), tmp_path))
+        assert made[ROOT.id] == made[PATCH.id] == ("blocked", [{"code": "would-fail", "message": "no"}])
 
     def test_a_preview_sees_published_artifacts_and_recorded_facts(self, tmp_path: Path) -> None:
         built(STEPS, tmp_path)

@@ -63,6 +63,11 @@ class Content:
             elif page in self.pages:
                 self.put(page, within, bytes(size))
 
+    def allocate(self, start: int, length: int) -> None:
+        """Give blocks to what has none: they read as zeros, also after a cut, until data is in them."""
+        for page, _, _ in pieces(start, length):
+            self.pages.setdefault(page, ZEROS)
+
     def write_to(self, path: Path, mode: int) -> None:
         """Make this a file of the host."""
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, mode)

@@ -15,7 +15,9 @@ ext4       One journal holds the metadata of all files. So what is there after a
 ext4-writeback
            The same with `data=writeback`: blocks may belong to a file before its data is in them, and hold
            what was in them before. (ext4.rst: "data ordering is not preserved, data may be written into the
-           main file system after its metadata has been committed to the journal".)
+           main file system after its metadata has been committed to the journal".) Blocks that fallocate(2)
+           gave read as zeros until their data is there: an extent says whether it is written.
+           (Documentation/filesystems/ext4/ifork.rst, "uninitialized extents".)
 xfs        Metadata is in order in one log, as on ext4; fsync(2) writes the log up to the last change of that
            inode. A size is changed when the data is there, so there are holes, but neither stale blocks nor
            zeros at the end. (Documentation/filesystems/xfs/xfs-delayed-logging-design.rst; fs/xfs/xfs_file.c,

@@ -100,7 +100,8 @@ def change(content: Content, record: Record) -> None:
     elif record.kind == "punch":
         content.punch(record.a, record.b)
     elif record.kind == "allocate":
-        content.size = max(content.size, record.a)
+        content.allocate(record.a, abs(record.b))
+        content.size = max(content.size, record.a + record.b)
 
 
 def write(content: Content, record: Record) -> bool:

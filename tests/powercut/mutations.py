@@ -50,6 +50,7 @@ PLACES = (
     Place("directories, after the renames", "replace", r"^contents\.Store\._rename > durable\.sync\b"),
     Place("the directory of a new store", "cache", r"durable\.make_directory > "),
     Place("a redo log", "patch", r"^redo_log\.LogWriter\.seal$"),
+    Place("room in a disk, before its redo log", "qcow2", r"^transaction\.Transaction\.flush > blocks"),
     Place("the name of a redo log", "patch", r"^redo_log\.LogWriter\.seal > durable\.sync_one"),
     Place("a patched disk", "patch", r"^transaction\.Transaction\._write_or_restore > blocks"),
     Place("the removal of a redo log", "patch", r"^redo_log\.remove > "),

@@ -362,7 +362,7 @@ static int allocate(int fd, int mode, off64_t at, off64_t size) {
     if (!failed && (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE)))
         put_change(fd, PUNCH, at, size);
     else if (!failed && !(mode & ~FALLOC_FL_KEEP_SIZE))
-        put_change(fd, ALLOCATE, mode ? 0 : at + size, 0);
+        put_change(fd, ALLOCATE, at, mode ? -size : size); /* below 0: the file stays as long as it is */
     unlock();
     if (!failed && (mode & ~(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE)))
         unknown("fallocate");

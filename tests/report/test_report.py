@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json
 
 RECIPE = Recipe("fake", {}, {}, {}, {})
-SUMMARY_KEYS = ["create", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
+SUMMARY_KEYS = ["create", "fetch", "move", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
 
 
 def action(
@@ -160,11 +160,11 @@ def test_a_blocked_disk_that_is_in_use_counts_once_as_blocked() -> None:
     assert report.result_sum(plan, [Result("a", Outcome.SKIPPED)], 0.04) == "1 blocked in 0.0 s"
 
 
-def test_a_blocked_patch_names_no_way_out_of_its_own_for_its_disk_has_it() -> None:
+def test_a_blocked_patch_names_its_disk_which_has_the_way_out() -> None:
     blocked = [action("vm.a.root", Verb.BLOCKED), action("vm.a.root.patch", Verb.BLOCKED)]
     assert [report.way_out(one) for one in blocked] == [
         "`bangerbuild apply --replace vm.a.root` discards what is in it",
-        None,
+        "see vm.a.root",
     ]
 
 
@@ -288,8 +288,11 @@ def test_the_plan_document_has_these_keys_and_values() -> None:
                 ],
             },
         ],
+        "undeclared": [],
         "summary": {
             "create": 1,
+            "fetch": 0,
+            "move": 0,
             "adopt": 0,
             "update": 1,
             "grow": 0,
@@ -305,7 +308,7 @@ def test_the_summary_has_exactly_the_promised_keys_in_their_order() -> None:
     summary = report.plan_json(PLAN)["summary"]
     assert isinstance(summary, dict)
     assert list(summary) == SUMMARY_KEYS
-    assert summary == dict(zip(SUMMARY_KEYS, [1, 0, 1, 1, 0, 1, 1, 0], strict=True))
+    assert summary == dict(zip(SUMMARY_KEYS, [1, 0, 0, 0, 1, 1, 0, 1, 1, 0], strict=True))
 
 
 def test_the_document_of_an_apply_adds_what_became_of_every_step() -> None:
@@ -320,11 +323,15 @@ def test_the_document_of_an_apply_adds_what_became_of_every_step() -> None:
     assert ends == [
         {"result": "skipped", "seconds": 0.0, "error": None},
         {"result": "done", "seconds": 0.25, "error": None},
-        {"result": "failed", "seconds": 0.5, "error": "'~/a' can't be read"},
+        {
+            "result": "failed",
+            "seconds": 0.5,
+            "error": {"brief": "'~/a' can't be read", "details": None, "hint": None},
+        },
         {"result": "skipped", "seconds": 0.0, "error": None},
         {"result": "skipped", "seconds": 0.0, "error": None},
     ]
-    assert document["summary"] == {**dict(zip(SUMMARY_KEYS, [1, 0, 1, 1, 0, 1, 1, 1], strict=True))}
+    assert document["summary"] == {**dict(zip(SUMMARY_KEYS, [1, 0, 0, 0, 1, 1, 0, 1, 1, 1], strict=True))}
 
 
 def test_only_what_failed_has_an_error_key() -> None:

@@ -270,17 +270,30 @@ def test_locked_does_not_mind_what_is_stale() -> None:
     assert settle(manifest(), ALL, forgotten, FakeWorld(), ResolveOptions(locked=True)).lock == ALL
 
 
+def test_a_tag_of_a_layout_is_asked_once_and_then_stays() -> None:
+    images = manifest(Image("a", Layout(reference="oci:layout:v1", layout=host("layout"))))
+    world = FakeWorld({"oci:layout:v1": Pin(B, "linux/amd64")})
+    settled = settle(images, LockFile(), forgotten, world)
+    words = {"oci": "oci:layout:v1"}
+    assert settled.lock == locked(a_rootfs=LockEntry.of(words, Pin(B, "linux/amd64")))
+    world.answers["oci:layout:v1"] = Pin(C, "linux/amd64")
+    assert pin_of(settle(images, settled.lock, forgotten, world), "a") == Pin(B, "linux/amd64")
+    upgraded = settle(images, settled.lock, forgotten, world, ResolveOptions(upgrade=("a",)))
+    assert pin_of(upgraded, "a") == Pin(C, "linux/amd64")
+    assert len(world.asked) == 2
+
+
 # files of the host
 
 
 ARCHIVES = manifest(
     Image("a", TarSource(host("root.tar"))),
-    Image("b", Layout(reference="oci:layout:v1", layout=host("layout"))),
+    Image("b", TarSource(host("other.tar"))),
 )
-ARCHIVE_WORLD = {"root.tar": Pin(A), "oci:layout:v1": Pin(B, "linux/amd64")}
+ARCHIVE_WORLD = {"root.tar": Pin(A), "other.tar": Pin(B)}
 ARCHIVES_LOCKED = locked(
     a_rootfs=LockEntry.of({"tar": "root.tar"}, Pin(A)),
-    b_rootfs=LockEntry.of({"oci": "oci:layout:v1"}, Pin(B, "linux/amd64")),
+    b_rootfs=LockEntry.of({"tar": "other.tar"}, Pin(B)),
 )
 
 
@@ -288,7 +301,6 @@ def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
     world = FakeWorld(ARCHIVE_WORLD)
     settled = settle(ARCHIVES, LockFile(), forgotten, world)
     assert (settled.lock, world.hashed) == (LockFile(), [])
-    assert pin_of(settled, "b") == Pin(B, "linux/amd64")
     assert settle(ARCHIVES, LockFile(), forgotten, world, ResolveOptions(whole=True)).lock == ARCHIVES_LOCKED
 
 
@@ -296,14 +308,14 @@ def test_files_of_the_host_are_locked_only_by_whoever_asks_for_it() -> None:
     ("changed", "said", "name"),
     [
         ("root.tar", "'root.tar' of image.a.rootfs", "a"),
-        ("oci:layout:v1", "'oci:layout:v1' of image.b.rootfs", "b"),
+        ("other.tar", "'other.tar' of image.b.rootfs", "b"),
     ],
 )
 @pytest.mark.parametrize("wish", [ResolveOptions(), ResolveOptions(locked=True), ResolveOptions(whole=True)])
 def test_a_file_of_the_host_that_is_locked_and_differs_is_refused(
     changed: str, said: str, name: str, wish: ResolveOptions
 ) -> None:
-    world = FakeWorld({**ARCHIVE_WORLD, changed: Pin(C, ARCHIVE_WORLD[changed].platform)})
+    world = FakeWorld({**ARCHIVE_WORLD, changed: Pin(C)})
     with pytest.raises(LockFileError) as caught:
         settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world, wish)
     assert caught.value.brief == f"{said} is not what bangerbuild.lock says"
@@ -311,10 +323,10 @@ def test_a_file_of_the_host_that_is_locked_and_differs_is_refused(
 
 
 def test_all_that_differ_are_told() -> None:
-    world = FakeWorld({"root.tar": Pin(B), "oci:layout:v1": Pin(C)})
+    world = FakeWorld({"root.tar": Pin(B), "other.tar": Pin(C)})
     with pytest.raises(LockFileError) as caught:
         settle(ARCHIVES, ARCHIVES_LOCKED, forgotten, world)
-    assert caught.value.details == "neither is 'oci:layout:v1' of image.b.rootfs"
+    assert caught.value.details == "neither is 'other.tar' of image.b.rootfs"
 
 
 def test_another_file_in_the_manifest_is_no_difference() -> None:

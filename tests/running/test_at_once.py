@@ -139,7 +139,7 @@ def test_of_many_records_the_oldest_go(tmp_path: Path, monkeypatch: pytest.Monke
             at_once.Prepared(
                 words=[str(number)],
                 where="/",
-                key=("/", (), None, (), False, False),
+                key=("/", (), None, (), False, False, (), ()),
                 basis=0,
                 directory="/",
                 start={},

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +15,6 @@ from tests.launch.samples import DISKS_ONLY, PLAIN, WEB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from bangerbuild.launch.machine import Machine
     from bangerbuild.running.starting import Planned
@@ -133,6 +133,22 @@ def test_a_vm_without_a_tap_device_has_the_user_network(host: Host) -> None:
     assert host.plan(Wish(), PLAIN).start.ssh == f"127.0.0.1:{FREE_PORT}"
     with pytest.raises(ToolError, match="it declares no address, and so has no tap device"):
         host.plan(Wish(network="tap"), PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("up", "hint"),
+    [
+        (None, "sudo ip tuntap add tap-web mode tap user $USER; sudo ip link set tap-web up"),
+        (
+            "a store/net/lan/up.sh",
+            "bangerbuild apply --target network.lan, then sudo 'a store/net/lan/up.sh'",
+        ),
+    ],
+)
+def test_a_missing_tap_device_is_told_with_what_makes_it(host: Host, up: str | None, hint: str) -> None:
+    with pytest.raises(ToolError, match="there is no tap device tap-web") as caught:
+        starting.plan(WEB, host.directory, Wish(network="tap"), {}, Path(up) if up else None)
+    assert caught.value.hint == hint
 
 
 def test_without_any_network_that_is_said(host: Host) -> None:

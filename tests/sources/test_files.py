@@ -89,10 +89,10 @@ def test_an_ext4_is_told_by_its_superblock(path: Path, disk: Path, compression: 
         (100_000, b"1", "nothing but zeros"),
         (0, b"\r\n<!DOCTYPE HTML>\n<html>", "a web page"),
         (0, b"<html lang='en'>", "a web page"),
-        (0, b"QFI\xfb\0\0\0\3", "a qcow2 disk"),
-        (512, b"EFI PART", "a disk image with partitions"),
+        (0, b"LUKS\xba\xbe", "a LUKS volume"),
+        (0x8001, b"CD001", "a CD image"),
         (510, b"\x55\xaa", "a disk image with partitions"),
-        (0, b"hsqs", "a squashfs"),
+        (0, b"XFSB", "an XFS"),
         (0x10040, b"_BHRfS_M", "a btrfs filesystem"),
         (0, b"PK\3\4", "a zip archive"),
         (0, b"!<arch>\ndebian-binary", "an ar archive"),
@@ -107,7 +107,7 @@ def test_what_is_neither_is_called_by_its_name(path: Path, offset: int, magic: b
         assert words in refusal(path, gzip.compress(content)).brief
 
 
-@pytest.mark.parametrize("content", [b"QFI\xfb", b"\x04\x22\x4d\x18", b"<html>", bytes(512) + b"EFI PART"])
+@pytest.mark.parametrize("content", [b"XFSB", b"\x04\x22\x4d\x18", b"<html>", bytes(536) + b"LVM2 001"])
 def test_there_is_a_way_out(path: Path, content: bytes) -> None:
     assert refusal(path, content).hint is not None
 

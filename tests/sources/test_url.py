@@ -161,7 +161,10 @@ def test_a_web_page_is_no_image(project: Project, web: Web, served: Path) -> Non
     (served / "page").write_text("<!DOCTYPE html><html>please log in</html>")
     project.write(url_of(web, "page"))
     error = project.error(ID)
-    assert error.brief == f"'{web.url('page')}' is a web page: it is neither a tarball nor an ext4"
+    assert (
+        error.brief
+        == f"'{web.url('page')}' is a web page: it is neither a tarball nor an ext4 nor a disk image"
+    )
 
 
 def test_an_address_that_gives_nothing_is_one_plain_error_and_no_store_is_made(

@@ -71,8 +71,8 @@ def test_a_name_that_the_guest_does_not_know_fails_and_leaves_the_disk(debian: P
     debian.build()
     before = vm_disk(debian, "data").path.read_bytes()
     debian.write(WEB + disk() + file("/data/a") + file("/data/b", more='owner = "nobody:root"\n'))
-    error = debian.error(PATCH)
-    assert error.brief == "owner 'nobody:root': 'nobody' is not in the guest's /etc/passwd"
+    reason = debian.blocked(PATCH)
+    assert reason["message"] == "owner 'nobody:root': 'nobody' is not in the guest's /etc/passwd"
     assert vm_disk(debian, "data").path.read_bytes() == before
 
 
@@ -90,7 +90,8 @@ def test_an_unknown_disk_whose_patch_fails_is_adopted_and_its_content_is_as_it_w
     before = write_precious(path)
     debian.write(WEB + disk(size="128MiB") + file("/data/precious"))
     results = debian.apply()
-    assert (results[ID].outcome, results[PATCH].outcome) == (Outcome.DONE, Outcome.FAILED)
+    assert (results[ID].outcome, results[PATCH].outcome) == (Outcome.DONE, Outcome.SKIPPED)
+    assert debian.blocked(PATCH)["guest"] == "/data/precious"
     assert precious(path) == before
     assert debian.plan()[ID].verb is Verb.KEEP
 
@@ -115,13 +116,9 @@ def test_a_plan_says_what_a_patch_will_be_refused_for(debian: Project) -> None:
     with as_guest(path) as filesystem:
         filesystem.make_directory("/y")
     debian.write(WEB + disk() + file("/data/y"))
-    (diff,) = [diff for diff in debian.plan()[PATCH].diffs if diff.guest == "/data/y"]
-    assert (
-        diff.note
-        == "can't be written: a directory is there in the guest; move it away, or change the manifest"
-    )
+    reason = debian.blocked(PATCH)
+    assert (reason["code"], reason["guest"], reason["there"]) == ("path-in-the-way", "/data/y", "directory")
     change_superblock(path, state=2)
-    (diff,) = debian.plan()[PATCH].diffs
-    assert diff.note == (
-        f"can't be changed: 'vms/web/data.ext4' is marked as having errors (e2fsck -f '{path}')"
-    )
+    reason = debian.blocked(PATCH)
+    assert reason["message"] == "'vms/web/data.ext4' is marked as having errors"
+    assert reason["hint"] == f"e2fsck -f '{path}'"

@@ -108,8 +108,8 @@ def test_one_file_that_can_not_be_written_leaves_all_others_unwritten(built: Pro
         disk.make_directory("/etc/in-the-way")
     before = root_file(built).read_bytes()
     declare_conf(built, '[[vm.web.file]]\nguest = "/etc/in-the-way"\ncontent = ""\n')
-    error = built.error("vm.web.root.patch")
-    assert "'/etc/in-the-way' is a directory" in error.brief
+    reason = built.blocked("vm.web.root.patch")
+    assert (reason["code"], reason["guest"]) == ("path-in-the-way", "/etc/in-the-way")
     assert root_file(built).read_bytes() == before
     assert not interrupted.is_half_patched(root_file(built))
 
@@ -328,9 +328,9 @@ def test_a_disk_marked_with_errors_is_refused_with_what_to_type_and_left_alone(d
     change_superblock(work, state=2)
     before = work.read_bytes()
     declare(debian, NOTE, form="raw")
-    error = debian.error("vm.web.work.patch")
-    assert error.brief == "'vms/web/work.ext4' is marked as having errors"
-    assert error.hint == f"e2fsck -f '{work}'"
+    reason = debian.blocked("vm.web.work.patch")
+    assert reason["message"] == "'vms/web/work.ext4' is marked as having errors"
+    assert reason["hint"] == f"e2fsck -f '{work}'"
     assert work.read_bytes() == before
 
 
@@ -350,9 +350,9 @@ def test_a_damaged_journal_is_not_thrown_away(built: Project, damage: dict[str, 
             cow.commit()
     kept = root_file(built).read_bytes()
     declare_conf(built)
-    error = built.error("vm.web.root.patch")
-    assert f"the journal of 'vms/web/{root_file(built).name}' is damaged" in error.brief
-    assert error.hint == (
+    reason = built.blocked("vm.web.root.patch")
+    assert f"the journal of 'vms/web/{root_file(built).name}' is damaged" in str(reason["message"])
+    assert reason["hint"] == (
         f"e2fsck -f '{root_file(built)}'"
         if is_raw(built)
         else "start the VM, whose system checks its root; or make it anew with --replace"

@@ -111,7 +111,7 @@ def tarball(path: Path) -> None:
 
 COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
 AS_TAR = "name it with `tar = …` in a manifest"
-CONVERT = "convert it with `qemu-img convert -O raw`; if it has partitions, give the root filesystem's alone"
+AS_DISK = "name it with `disk_image = …` in a manifest"
 NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"
 BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "wrong link count": (
@@ -135,7 +135,7 @@ BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
     "empty": (empty, "'disk.ext4' holds no ext4 filesystem: it is empty", NO_EXT4),
     "zeros": (zeros, "'disk.ext4' holds no ext4 filesystem: it begins with zeros", NO_EXT4),
     "gzip": (compress, "'disk.ext4' holds no ext4 filesystem: it looks like a gzip stream", COMPRESSED),
-    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", CONVERT),
+    "qcow2": (qcow2, "'disk.ext4' holds no ext4 filesystem: it looks like a qcow2 disk image", AS_DISK),
     "tar": (tarball, "'disk.ext4' holds no ext4 filesystem: it looks like a tarball", AS_TAR),
 }
 

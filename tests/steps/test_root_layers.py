@@ -70,7 +70,7 @@ def test_a_vms_disks_do_not_depend_on_those_that_are_made_with_it(site: Project,
     site.write(HEAD + vm("web"))
     (site.store / "vms/web/root.cow").unlink()
     (site.store / "vms/web/work.ext4").unlink()
-    site.build()
+    site.build("vm.web.work")
     assert disks(site, "web") == built
 
 

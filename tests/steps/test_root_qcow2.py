@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 from contextlib import contextmanager
@@ -52,6 +53,36 @@ def root_of(project: Project) -> Path:
 
 def resize(project: Project, size: str) -> None:
     subprocess.run([need("qemu-img", "qemu-utils"), "resize", "-q", root_of(project), size], check=True)
+
+
+def test_an_image_that_is_gone_or_another_root_in_its_place_is_told_and_nothing_is_touched(
+    project: Project,
+) -> None:
+    root, image = root_of(project), project.image("debian")
+    kept = root.read_bytes()
+    aside = image.with_name("aside.ext4")
+    with root.open("r+b") as file:  # its guest has been at work
+        file.seek(0, os.SEEK_END)
+        file.write(bytes(4096))
+    written = root.read_bytes()
+    image.rename(aside)
+    planned = project.plan()
+    assert planned["image.debian.rootfs"].verb is Verb.CREATE  # the same bytes, under the same name
+    assert planned["vm.web.root"].verb is Verb.KEEP
+    assert root.read_bytes() == written
+    aside.rename(image)
+    other = "../../images/debian/other/rootfs.ext4"
+    subprocess.run(
+        [need("qemu-img", "qemu-utils"), "rebase", "-u", "-F", "raw", "-b", other, root], check=True
+    )
+    moved = root.read_bytes()
+    blocked = project.plan()["vm.web.root"]
+    assert blocked.verb is Verb.BLOCKED
+    assert reasons(blocked)[-1]["code"] == "base-unknown"
+    project.apply()
+    assert root.read_bytes() == moved
+    root.write_bytes(kept)
+    assert project.plan()["vm.web.root"].verb is Verb.KEEP
 
 
 def test_a_root_that_nobody_touched_is_not_opened(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,3 +65,21 @@ def test_an_ordinary_store_is_fine(root: Path) -> None:
     (root / ".locks").mkdir()
     directories.check(root)
     directories.check(root / "nowhere")
+
+
+def test_an_images_directory_that_nobody_may_enter_ends_no_command_for_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed, listed = f"{root}/images/closed", os.scandir
+    (root / "images/closed").mkdir(parents=True)
+
+    def scandir(path: str) -> object:
+        if path == closed:  # as it is for a user without rights; these tests may run as root
+            raise PermissionError
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(PermissionError):
+        directories.check(root)  # what is in it may be reached by its name
+    monkeypatch.setattr(os, "access", lambda path, _mode: path != closed)
+    directories.check(root)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import tarfile
@@ -38,6 +39,11 @@ image = "tree"
 host = "~/profile"
 guest = "~/.profile"
 
+[[vm.web.file]]
+guest = "/etc/app.conf"
+template = true
+host = "app.j2"
+
 [vm.raw]
 image = "tree"
 root = { format = "raw" }
@@ -49,6 +55,9 @@ mount = "/data"
 
 [vm.boxed]
 image = "container"
+
+[vars]
+greeting = "hello"
 """
 IMAGES = """\
 [image.tree]
@@ -87,10 +96,20 @@ class Project:
 
     def request(self) -> Request:
         """The same, for the slow way."""
-        _, manifests, store, targets, locked, offline = self.asked().key
+        _, manifests, store, targets, locked, offline, variables, files = self.asked().key
         paths = tuple(type(self.path)(name) for name in manifests)
         where = type(self.path)(store) if store else None
-        return Request(paths, where, targets, locked=locked, offline=offline)
+        given = tuple((name, value) for name, _, value in (one.partition("=") for one in variables))
+        named = tuple(map(type(self.path), files))
+        return Request(
+            paths,
+            where,
+            targets,
+            locked=locked,
+            offline=offline,
+            variables=given,
+            variable_files=named,
+        )
 
     def is_current(self) -> bool:
         """The fast answer."""
@@ -105,11 +124,11 @@ class Project:
             return False
         return all(action.verb is Verb.KEEP for action in plan.actions)
 
-    def apply(self) -> None:
+    def apply(self, *replace: str) -> None:
         """Do all there is to do, once what was changed last can be told from what is changed next."""
         time.sleep(0.03)
         plan, results = pipeline.apply(
-            pipeline.load_request(self.request(), lambda _: None),
+            pipeline.load_request(dataclasses.replace(self.request(), replace=replace), lambda _: None),
             options=AT_ONCE,
             reporter=RecordingReporter(),
         )
@@ -142,6 +161,7 @@ def write_project(path: Path, home: Path) -> None:
         "images.toml": IMAGES,
         "more/other.toml": OTHER,
         "key.pub": f"{KEY}\n",
+        "app.j2": "{{ vars.greeting }} of {{ name }}\n",
         "root/etc/passwd": "root:x:0:0::/root:/bin/sh\n",
         "dotfiles/vimrc": "set nocompatible\n",
         "dotfiles/vim/deep/colours": "blue\n",

@@ -45,6 +45,7 @@ WORDS = (
         "--jobs=+4",
     ),
     *("--locked", "--offline", "--", "-", "", "-v", "--json", "-n", "--dry-run", "--help", "--replace", "-x"),
+    *("--var", "a=b", "--var=a=b", "--var=a=", "--var==", "--var-file", "--var-file=v.toml"),
     *("--lock", "--off", "~", ".", "--quiet=1", "-j=4", "--store=-x", "--jobs=99999999999"),
 )
 UNDERSTOOD: tuple[list[str], ...] = (
@@ -56,6 +57,7 @@ UNDERSTOOD: tuple[list[str], ...] = (
     ["--store", "here", "a.toml", "./b.toml"],
     ["--target", "vm.web", "--target=vm.db"],
     ["--locked", "--offline"],
+    ["--var", "a=b", "--var=a=c=d", "--var-file", "./v.toml"],
 )
 LEFT_ALONE = (
     [],
@@ -90,8 +92,11 @@ def test_what_is_understood_is_what_click_understands(arguments: list[str]) -> N
     assert params is not None
     assert not any(params[name] for name in ("dry_run", "as_json", "verbose", "replace"))
     assert asked.quiet == params["quiet"]
-    _, manifests, store, targets, locked, offline = asked.key
+    _, manifests, store, targets, locked, offline, variables, files = asked.key
     assert (targets, locked, offline) == (params["targets"], params["locked"], params["offline"])
+    given = [tuple(one.split("=", 1)) for one in variables]
+    assert given == list(params["variables"])  # type: ignore[call-overload]
+    assert files == tuple(map(str, params["variable_files"]))  # type: ignore[call-overload]
     written = [str(path) for path in params["manifest"]] or ["vm.toml"]  # type: ignore[attr-defined]
     if set(arguments).isdisjoint({"", "//x", ".", "--store=."}):  # never what pathlib writes, so never found
         assert list(manifests) == written

@@ -27,7 +27,7 @@ from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.host import process
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
-from bangerbuild.pipeline import known_pins, load_request
+from bangerbuild.pipeline import expanded, known_pins, load_request, load_to_read
 from bangerbuild.store.directories import LOCKS
 from bangerbuild.store.locks import StoreLock
 
@@ -75,13 +75,15 @@ def verify(
 
     A store that nobody can write is checked in the directory for temporary files.
     """
-    loaded = load_request(replace(request, targets=()), warn)
+    load = load_request if again else load_to_read
+    loaded = load(replace(request, targets=()), warn)
     process.find("e2fsck")
     _check_there(loaded.store, again=again)
     checks: list[Check] = []
     opening = store.writing if os.access(loaded.store, os.W_OK) else _only_read
     with opening(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
-        records, steps = _chosen(opened, loaded.wanted, request.targets)
+        targets = expanded(loaded.manifest, request.targets)
+        records, steps = _chosen(opened, loaded.wanted, targets)
         for found in _examined(opened, records, run_options):
             tell(found)
             checks += found

@@ -17,9 +17,9 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.format import DiskFormat
 from bangerbuild.disk.journal import through_journal
-from bangerbuild.disk.superblock import read_superblock
+from bangerbuild.disk.superblock import mend_hint, read_superblock
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import FilesystemError
+from bangerbuild.errors import FilesystemError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -177,6 +177,8 @@ def _through_journal(blocks: Blocks, warn: Callable[[str], None] | None) -> Bloc
         return through_journal(blocks)
     except FilesystemError as err:
         if warn is None:
+            if isinstance(err, JournalError):
+                err.hint = mend_hint(blocks)
             raise
         warn(f"{err.brief}: what is read here may be old")
         return blocks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
@@ -56,7 +57,7 @@ class Qcow2(OverBase):
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".qcow2"
     store: ClassVar[type[Qcow2Store]] = Qcow2Store
-    size: ClassVar[SizeRule] = SIZE_OF_DISK
+    size: ClassVar[SizeRule] = replace(SIZE_OF_DISK, most_bytes=qcow2.most_bytes())
 
     @override
     def recognises(self, head: bytes) -> bool:

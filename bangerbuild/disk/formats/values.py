@@ -90,6 +90,8 @@ class SizeRule:
     """Whether it is a multiple of ext4's 4096 bytes."""
     is_of_clone: bool
     """Whether the disk starts as a copy of its image, and so is no smaller."""
+    most_bytes: int | None = None
+    """What the format can hold; None: more than any manifest asks for."""
 
 
 VMM_NAMES = ("firecracker", "cloud-hypervisor", "qemu")

@@ -67,6 +67,21 @@ def resolve(layout: OciLayout, tag: str | None, platform: Platform, *, written: 
     return _IndexResolver(layout, platform, written).image(tag)
 
 
+def resolve_digest(layout: OciLayout, digest: str, platform: Platform, *, written: str) -> OciImage:
+    """The image whose manifest has this digest, whether or not a tag of the layout stands for it.
+
+    Args:
+        layout: has the files.
+        digest: `sha256:…`.
+        platform: the image's, unless its configuration names another.
+        written: the image's name in messages.
+
+    Raises:
+        SourceError: the layout no longer holds it, or it is damaged.
+    """
+    return _IndexResolver(layout, platform, written).pinned(digest)
+
+
 class _IndexResolver:
     def __init__(self, layout: OciLayout, platform: Platform, written: str) -> None:
         self._layout = layout
@@ -79,6 +94,17 @@ class _IndexResolver:
     def image(self, tag: str | None) -> OciImage:
         found = tuple(self._candidates(self._tagged(tag), 0))
         return self._image(choose(found, self._wanted, self._written, others=self._others))
+
+    def pinned(self, digest: str) -> OciImage:
+        self._layout.check(self._written)
+        size_bytes = self._layout.size_of(blob_name(digest), f"{self._written}: manifest")
+        if size_bytes is None:
+            raise SourceError(
+                f"'{self._written}' no longer holds the image that it is pinned to: '{digest}'",
+                hint="put that image back, or take what the tag stands for now: bangerbuild lock --upgrade",
+            )
+        blob = Descriptor(mediatypes.OCI_MANIFEST, digest, size_bytes)
+        return self._image(Candidate(blob, None))
 
     def _tagged(self, tag: str | None) -> Sequence[Document]:
         """The entries of `index.json` that have the tag."""

@@ -8,9 +8,10 @@ INDEXES = frozenset(
         "application/vnd.docker.distribution.manifest.list.v2+json",
     }
 )
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 MANIFESTS = frozenset(
     {
-        "application/vnd.oci.image.manifest.v1+json",
+        OCI_MANIFEST,
         "application/vnd.docker.distribution.manifest.v2+json",
     }
 )

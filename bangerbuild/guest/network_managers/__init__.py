@@ -39,7 +39,7 @@ OWN_PATHS = frozenset(path for manager in NETWORK_MANAGERS for path in manager.p
 def running(guest: Guest) -> tuple[NetworkManager, ...]:
     """The managers that the guest has and starts."""
     return guest.view.once(
-        ("running network managers", guest.services),
+        ("running network managers", guest.services, guest.keeps_cloud_init),
         lambda _image: tuple(manager for manager in NETWORK_MANAGERS if manager.runs(guest)),
     )
 

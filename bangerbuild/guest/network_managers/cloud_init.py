@@ -36,7 +36,7 @@ class CloudInit(NetworkManager):
 
     @override
     def runs(self, guest: Guest) -> bool:
-        if not guest.view.exists(CONFIG) or guest.view.exists(DISABLED):
+        if guest.keeps_cloud_init or not guest.view.exists(CONFIG) or guest.view.exists(DISABLED):
             return False
         return any(map(guest.services.starts, _SERVICES))
 

@@ -46,13 +46,15 @@ class Guest:
 
     view: GuestView
     services: Services
+    keeps_cloud_init: bool = False
+    """Whether cloud-init is to do what it does elsewhere."""
 
 
-def guest_of(view: GuestView, *, keeps_machine_id: bool) -> Guest:
+def guest_of(view: GuestView, *, keeps_machine_id: bool, keeps_cloud_init: bool = False) -> Guest:
     """The image with its services, see `services`."""
     return view.once(
-        ("guest of network managers", keeps_machine_id),
-        lambda image: Guest(image, services(image, keeps_machine_id=keeps_machine_id)),
+        ("guest of network managers", keeps_machine_id, keeps_cloud_init),
+        lambda image: Guest(image, services(image, keeps_machine_id=keeps_machine_id), keeps_cloud_init),
     )
 
 

@@ -1,0 +1,185 @@
+"""Programs that build a Dockerfile: their command lines, and what comes of them, an archive of one image.
+
+buildah and podman work in a storage of their own beside the build, with plain directories and without
+namespaces of their own for what is run (`vfs` and `chroot`): that works as root and as a user, in containers
+too, and gives the same bytes. docker builds in its daemon.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from bangerbuild.errors import FetchError, ToolError
+from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
+from bangerbuild.formats.oci.skopeo import environment
+from bangerbuild.host import process
+from bangerbuild.host.process import Command, Program
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_OUTPUT_BYTES = 64 << 20
+_SHOWN_LINES = 60
+_TAG = "localhost/bangerbuild:built"
+
+
+@dataclass(frozen=True)
+class Build:
+    """What is built, and where."""
+
+    written: str
+    """What messages call it."""
+    place: Path
+    """A private directory, which has `context` and `Dockerfile`; the archive becomes `image.tar` in it."""
+    platform: str
+    target: str | None
+    arguments: Mapping[str, str]
+    epoch: int
+
+    @property
+    def archive(self) -> Path:
+        """Where the image is written."""
+        return self.place / "image.tar"
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options that all builders have; the values of arguments come by the environment."""
+        target = (f"--target={self.target}",) if self.target else ()
+        arguments = tuple(f"--build-arg={name}" for name in sorted(self.arguments))
+        return (f"--platform={self.platform}", *target, *arguments, f"--file={self.place / 'Dockerfile'}")
+
+    def command(self, *argv: str) -> Command:
+        """A command of a builder."""
+        environ = {**environment(os.environ), "TMPDIR": str(self.place), **self.arguments}
+        return Command(argv, environ, output_bytes=_OUTPUT_BYTES, label=f"{argv[0]} build {self.written}")
+
+
+class Builder(Protocol):
+    """A program that builds images."""
+
+    name: ClassVar[str]
+    transport: ClassVar[str]
+    """Of the archive that it makes."""
+    takes_layouts: ClassVar[bool]
+    """Whether a FROM may name a layout of the host; else it has to fetch what a digest names."""
+
+    def commands(self, build: Build) -> tuple[Command, ...]:
+        """What is run, one after the other."""
+
+
+class _WithStorage(Builder):
+    """buildah, and podman, which has buildah in it."""
+
+    transport: ClassVar[str] = OCI_ARCHIVE
+    takes_layouts: ClassVar[bool] = True
+
+    def _build(self, build: Build, *more: str) -> Command:
+        fixed = ("--isolation=chroot", f"--timestamp={build.epoch}")
+        options = (*fixed, *build.options, *more, str(build.place / "context"))
+        return build.command(*self._start(build), "build", *options)
+
+    def _start(self, build: Build) -> tuple[str, ...]:
+        """As root its mounts are kept from the host; else it has a namespace of its own anyhow."""
+        apart = ("unshare", "--mount", "--propagation=private", "--") if os.geteuid() == 0 else ()
+        places = (f"--root={build.place / 'storage'}", f"--runroot={build.place / 'run'}")
+        return (*apart, self.name, *places, "--storage-driver=vfs")
+
+
+class Buildah(_WithStorage):
+    """github.com/containers/buildah."""
+
+    name: ClassVar[str] = "buildah"
+
+    def commands(self, build: Build) -> tuple[Command, ...]:
+        """It writes the archive itself."""
+        return (
+            self._build(
+                build, "--omit-history", "--identity-label=false", f"--tag=oci-archive:{build.archive}:built"
+            ),
+        )
+
+
+class Podman(_WithStorage):
+    """podman.io."""
+
+    name: ClassVar[str] = "podman"
+
+    def commands(self, build: Build) -> tuple[Command, ...]:
+        """The image is saved out of its storage."""
+        save = ("save", "--format=oci-archive", f"--output={build.archive}", _TAG)
+        return (self._build(build, f"--tag={_TAG}"), build.command(*self._start(build), *save))
+
+
+class Docker(Builder):
+    """docs.docker.com; its daemon keeps layers, so that what is unchanged is not run again."""
+
+    name: ClassVar[str] = "docker"
+    transport: ClassVar[str] = DOCKER_ARCHIVE
+    takes_layouts: ClassVar[bool] = False
+
+    def commands(self, build: Build) -> tuple[Command, ...]:
+        """The image has a name of its own in the daemon until it is saved."""
+        tag = f"bangerbuild-{build.place.name.lower()}:built"
+        return (
+            build.command("docker", "build", *build.options, f"--tag={tag}", str(build.place / "context")),
+            build.command("docker", "save", f"--output={build.archive}", tag),
+            build.command("docker", "image", "rm", tag),
+        )
+
+
+BUILDERS: dict[str, Builder] = {kind.name: kind() for kind in (Buildah, Podman, Docker)}
+PROGRAMS = (Program("buildah", "builds Dockerfiles; podman and docker do too"),)
+
+
+def chosen(name: str | None) -> Builder:
+    """The builder of a name; without one the first that is installed.
+
+    Raises:
+        ToolError: there is none.
+    """
+    if name is not None:
+        process.find(name)
+        return BUILDERS[name]
+    found = (one for one in BUILDERS.values() if shutil.which(one.name, path=process.SEARCH_PATH))
+    builder = next(found, None)
+    if builder is None:
+        raise ToolError(
+            f"nothing that builds a Dockerfile is installed: {', '.join(BUILDERS)}",
+            hint="apt install buildah",
+        )
+    return builder
+
+
+def build(builder: Builder, wanted: Build) -> None:
+    """Build an image.
+
+    Raises:
+        FetchError: the build failed; the details are the end of what it printed.
+        ToolError: the builder is missing.
+    """
+    try:
+        for command in builder.commands(wanted):
+            process.find(builder.name)
+            process.run(command)
+    except ToolError as err:
+        if err.details is None:
+            raise
+        lines = err.details.splitlines()[-_SHOWN_LINES:]
+        brief = f"'{wanted.written}' can't be built by {builder.name}"
+        raise FetchError(brief, details="\n".join(lines), hint=err.hint) from err
+    finally:
+        _remove_storage(builder, wanted)
+
+
+def _remove_storage(builder: Builder, wanted: Build) -> None:
+    """Remove what a builder leaves, also the files of other users of its namespace."""
+    for name in ("storage", "run"):
+        path = wanted.place / name
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists() and os.geteuid() != 0:
+            remove = ("unshare", "rm", "-rf", str(path))
+            process.run(Command((builder.name, *remove), environment(os.environ), ok=frozenset(range(256))))

@@ -1,0 +1,168 @@
+"""Which address a VM of a network gets that gives none: the one that it was leased, else the lowest free one.
+
+Pure: what is given anew is written by whoever applies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+from typing import TYPE_CHECKING
+
+from bangerbuild.errors import Problem
+from bangerbuild.leases import Lease, release_hint
+from bangerbuild.manifest.addresses import end_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+
+    from bangerbuild.declared import SharedNetwork
+    from bangerbuild.leases import Leases
+    from bangerbuild.manifest.merge import MergedVM
+    from bangerbuild.manifest.problems import Findings
+
+_MOST_SHOWN = 8
+"""As many names are listed of what could be released."""
+
+
+def lease(
+    vms: Sequence[MergedVM], networks: Mapping[str, SharedNetwork], leases: Leases, findings: Findings
+) -> dict[str, dict[str, str]]:
+    """Give every VM its address that joins a network and gives none.
+
+    Args:
+        vms: all VMs; those that get an address are told.
+        networks: by name, those without problems.
+        leases: what the lock file holds.
+        findings: takes the problems.
+
+    Returns:
+        What is given anew, by network and VM: the lock file does not hold it yet.
+    """
+    findings.problems += leases.problems
+    said = _Said(vms)
+    given = {}
+    held = leases.by_network()
+    for network in networks.values():
+        joined = [vm for vm in vms if vm.table("network").get("name") == network.name]
+        leasing = _Leasing(network, held.get(network.name, {}), said, str(leases.path), findings)
+        given[network.name] = leasing.run([vm for vm in joined if "address" not in vm.table("network")])
+    return {network: new for network, new in given.items() if new}
+
+
+class _Said:
+    """The addresses that VMs give themselves."""
+
+    def __init__(self, vms: Iterable[MergedVM]) -> None:
+        self.vms: dict[int, MergedVM] = {}
+        for vm in vms:
+            number = _number(vm.table("network").get("address"))
+            if number is not None:
+                self.vms.setdefault(number, vm)
+
+
+@dataclass
+class _Leasing:
+    network: SharedNetwork
+    held: Mapping[str, Lease]
+    said: _Said
+    path: str
+    """Of the lock file."""
+    findings: Findings
+    given: dict[str, str] = field(default_factory=dict)
+
+    def run(self, vms: Sequence[MergedVM]) -> dict[str, str]:
+        """Lease to these VMs, which join the network and give no address."""
+        new = []
+        for vm in vms:
+            lease = self.held.get(vm.name)
+            if lease is None:
+                new.append(vm)
+            elif self._check(lease):
+                vm.lease(lease)
+        self._check_said({vm.name for vm in vms})
+        free = self._free()
+        for index, vm in enumerate(new):
+            number = next(free, None)
+            if number is None:
+                self._tell_full(new[index:], {vm.name for vm in vms})
+                break
+            self.given[vm.name] = str(IPv4Address(number))
+            vm.lease(Lease(self.network.name, vm.name, self.given[vm.name], 0))
+        return self.given
+
+    def _free(self) -> Iterator[int]:
+        """The addresses that nobody has, the lowest first."""
+        subnet = IPv4Network(self.network.subnet)
+        taken = self.said.vms.keys() | {int(IPv4Address(lease.address)) for lease in self.held.values()}
+        taken |= {int(IPv4Address(self.network.gateway))}
+        reserved = sorted(
+            (int(IPv4Address(one)), int(IPv4Address(last))) for one, last in self.network.reserve
+        )
+        number, end = int(subnet.network_address) + 1, int(subnet.broadcast_address)
+        for first, last in [*reserved, (end, end)]:
+            for free in range(number, min(first, end)):
+                if free not in taken:
+                    yield free
+            number = max(number, last + 1)
+
+    def _check(self, lease: Lease) -> bool:
+        """Whether an address that was leased may still be used."""
+        subnet, address = IPv4Network(self.network.subnet), IPv4Address(lease.address)
+        fault = None
+        if address not in subnet:
+            fault = f"which is not in {subnet}, the subnet of network '{self.network.name}'"
+        elif lease.address == self.network.gateway:
+            fault = f"the gateway of network '{self.network.name}'"
+        else:
+            fault = end_of(address, subnet)
+        if fault:
+            hint = f"{release_hint([lease.name])}, and the next plan gives it another one"
+            message = f"'{lease.name}' has the address '{address}', {fault}"
+            self.findings.problems.append(Problem(self.path, lease.line, lease.key, message, hint))
+        return not fault
+
+    def _check_said(self, leased: Collection[str]) -> None:
+        """Finds an address that one VM gives itself, and that another one was leased."""
+        for lease in self.held.values():
+            vm = self.said.vms.get(int(IPv4Address(lease.address)))
+            if vm is not None and vm.name != lease.name and _joins(vm, self.network):
+                whose = (
+                    f"'{lease.name}'"
+                    if lease.name in leased
+                    else f"'{lease.name}', which is not declared here,"
+                )
+                message = f"address is '{lease.address}', and {whose} has it in {self.path}:{lease.line}"
+                hint = f"give another one; or {release_hint([lease.name])}"
+                self.findings.add(vm.place("network", "address"), message, hint)
+
+    def _tell_full(self, left: Sequence[MergedVM], joined: Collection[str]) -> None:
+        """There is no address for these VMs."""
+        unused = sorted(name for name in self.held if name not in joined)
+        message = (
+            f"network '{self.network.name}' ({self.network.subnet}) has no address left for {_few(left)}"
+        )
+        hint = "give it a larger subnet, or reserve less of it"
+        if unused:
+            names = unused[:_MOST_SHOWN]
+            more = f" ({len(unused) - len(names)} more hold one)" if len(unused) > len(names) else ""
+            hint += f"; or, of VMs that are not declared here: {release_hint(names)}{more}"
+        self.findings.add(left[0].place("network", "name"), message, hint)
+
+
+def _joins(vm: MergedVM, network: SharedNetwork) -> bool:
+    address = _number(vm.table("network").get("address"))
+    return address is not None and IPv4Address(address) in IPv4Network(network.subnet)
+
+
+def _few(vms: Sequence[MergedVM]) -> str:
+    first = f"vm.{vms[0].name}"
+    return first if len(vms) == 1 else f"{first} and {len(vms) - 1} more"
+
+
+def _number(text: object) -> int | None:
+    """An address as a number; None if it is none, which is told elsewhere."""
+    try:
+        return int(IPv4Address(str(text).partition("/")[0]))
+    except ValueError:
+        return None

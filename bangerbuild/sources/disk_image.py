@@ -1,0 +1,149 @@
+"""`disk_image = "FILE"`: the disk of a machine, with partitions or without, of which the root is taken."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from typing_extensions import override
+
+from bangerbuild.disk import superblock
+from bangerbuild.errors import SourceError
+from bangerbuild.formats.limits import UnpackLimits
+from bangerbuild.host import observed
+from bangerbuild.host.process import Program
+from bangerbuild.model import NO_RECIPE
+from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
+from bangerbuild.sources.files import FileContent, FileKind, head_of, head_of_named, unpack_disk
+from bangerbuild.sources.source import Content, DiskImage
+from bangerbuild.virtual_disk import choice, containers, opening, table
+from bangerbuild.virtual_disk.extraction import Extraction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.model import Json
+    from bangerbuild.sources.source import OpenContext, SourceTable
+
+AUTO = choice.AUTO
+_UNPACKED = "disk.unpacked"
+_ROOT = "root.ext4"
+
+
+@dataclass(frozen=True)
+class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
+    """A virtual disk of the host: raw, also compressed, or in a format that qemu-img reads."""
+
+    word: ClassVar[str] = "disk_image"
+    article: ClassVar[str] = "a disk image"
+    keys: ClassVar[tuple[str, ...]] = ("partition", "max_size")
+    programs: ClassVar[tuple[Program, ...]] = (
+        Program("partx", "reads the partition tables of disk images"),
+        Program("qemu-img", "reads disk images of the formats qcow2, VMDK, VHDX, VDI and VHD"),
+    )
+
+    partition: str = AUTO
+    size_bytes: int | None = field(default=None, metadata={"key": "size"})
+    max_size_bytes: int | None = field(default=None, metadata=NO_RECIPE)
+    """How much data the filesystem may hold; None: what is usual."""
+
+    @classmethod
+    @override
+    def read(cls, table: SourceTable) -> Self | None:
+        path, wanted = table.file("disk_image"), partition(table)
+        return cls(path, wanted, table.size("size"), table.size("max_size"))
+
+    @classmethod
+    @override
+    def claims(cls, text: str) -> bool:
+        """Also an ext4 that is compressed: `ext4` takes none."""
+        head = head_of_named(text)
+        if head is None:
+            return False
+        is_packed_ext4 = head.compression is not None and superblock.has_magic(head.plain)
+        return is_packed_ext4 or cls.recognises(head.plain)
+
+    @staticmethod
+    @override
+    def recognises(head: bytes) -> bool:
+        """It has the magic number of a format of virtual disks, or a partition table, and is no CD."""
+        is_container = containers.container_of(head) is not None
+        return is_container or (table.has_table(head) and not opening.is_cd(head))
+
+    @override
+    def notes(self) -> tuple[str, ...]:
+        """Which partition is taken; of a compressed file that is seen when it is unpacked."""
+        with observed.unrecorded():
+            if head_of(self.path.path, self.written).compression:
+                return ()
+            with opening.opened(self.path.path, self.written) as (disk, room):
+                found = choice.choose(opening.contents(disk, room), disk, self.partition)
+        return (str(found),)
+
+    @contextmanager
+    @override
+    def open(self, context: OpenContext) -> Iterator[Content]:
+        file = FileContent(self.path.path, self.written, self.size_bytes, self.max_size_bytes, self.partition)
+        with self.open_file(file, context) as content:
+            yield content
+
+    @staticmethod
+    @contextmanager
+    @override
+    def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:
+        """Only the partition is copied; a compressed file is unpacked for that, and shrinks meanwhile."""
+        limits = UnpackLimits(file.max_size_bytes)
+        with _uncompressed(file, limits, context) as (path, is_ours):
+            target = context.staging / _ROOT
+            with opening.opened(path, file.written, context.staging, is_ours=is_ours) as (disk, room):
+                found = opening.contents(disk, room)
+                chosen = choice.choose(found, disk, file.partition)
+                extraction = Extraction(disk, room, limits, file.path.stat().st_size, context)
+                extraction.take(chosen.content, target)
+                extraction.take_boot(found, chosen.content, target)
+        facts: dict[str, Json] = {"partition": {"number": chosen.content.partition.number, "why": chosen.why}}
+        image = DiskImage(target, file.written, file.size_bytes, is_ours=True)
+        yield Content(image, facts, is_of_machine=True)
+
+
+@contextmanager
+def _uncompressed(
+    file: FileContent, limits: UnpackLimits, context: OpenContext
+) -> Iterator[tuple[Path, bool]]:
+    """A file without its compression, and whether it is a copy."""
+    if head_of(file.path, file.written).compression is None:
+        yield file.path, False
+        return
+    unpacked = context.staging / _UNPACKED
+    unpack_disk(
+        file.path,
+        unpacked,
+        written=file.written,
+        limits=limits,
+        progress=lambda done, total: context.progress(file.written, done, total),
+    )
+    try:
+        yield unpacked, True
+    finally:
+        unpacked.unlink()
+
+
+def partition(table: SourceTable) -> str:
+    """Which partition a manifest names."""
+    given = table.get("partition")
+    if isinstance(given, int):
+        if given not in choice.NUMBERS:
+            last = choice.NUMBERS[-1]
+            table.problem("partition", f"there is no partition {given}", f"give a number from 1 to {last}")
+        return str(given)
+    return table.convert("partition", _partition) or AUTO
+
+
+def _partition(text: str) -> str:
+    key, _, value = text.partition("=")
+    if text != AUTO and not (key in choice.TAGS and value):
+        tags = ", ".join(f"{tag}=…" for tag in choice.TAGS)
+        raise SourceError(f"'{text}' names no partition", hint=f"give auto, a number, {tags}")
+    return text

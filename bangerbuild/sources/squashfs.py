@@ -1,0 +1,64 @@
+"""`squashfs = "FILE"`: a squashfs image of a whole tree."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
+
+from bangerbuild.formats.limits import UnpackLimits
+from bangerbuild.formats.squashfs import MAGIC, open_squashfs
+from bangerbuild.host.process import Program
+from bangerbuild.sources.files import head_of, unpack_disk
+from bangerbuild.sources.packed_tree import PackedTree
+from bangerbuild.sources.source import Content, EntryTree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from bangerbuild.sources.files import FileContent
+    from bangerbuild.sources.source import OpenContext
+
+
+@dataclass(frozen=True)
+class SquashfsSource(PackedTree):
+    """An image that sqfs2tar reads, in any compression that it knows."""
+
+    word: ClassVar[str] = "squashfs"
+    article: ClassVar[str] = "a squashfs image"
+    programs: ClassVar[tuple[Program, ...]] = (Program("sqfs2tar", "reads squashfs images"),)
+
+    @staticmethod
+    @override
+    def recognises(head: bytes) -> bool:
+        """It has the magic number (fs/squashfs/squashfs_fs.h)."""
+        return head.startswith(MAGIC)
+
+    @staticmethod
+    @contextmanager
+    @override
+    def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:
+        """One that is compressed once more is unpacked first: it can't be read from its start to its end."""
+        limits = UnpackLimits(file.max_size_bytes)
+        path = _plain(file, limits, context)
+        yield Content(
+            EntryTree(
+                file.written,
+                file.size_bytes,
+                lambda: open_squashfs(path, written=file.written, limits=limits),
+            )
+        )
+
+
+def _plain(file: FileContent, limits: UnpackLimits, context: OpenContext) -> Path:
+    head = head_of(file.path, file.written)
+    if not SquashfsSource.recognises(head.plain):
+        raise head.refusal(file.written, "it is no squashfs image")
+    if head.compression is None:
+        return file.path
+    unpacked = context.staging / "unpacked.squashfs"
+    unpack_disk(file.path, unpacked, written=file.written, limits=limits)
+    return unpacked

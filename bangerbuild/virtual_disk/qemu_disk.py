@@ -1,0 +1,125 @@
+"""A virtual disk in a format that qemu-img reads, a range at a time: nothing else of it is unpacked."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from bangerbuild.disk.blocks import check_end
+from bangerbuild.errors import FilesystemError, SourceError, ToolError
+from bangerbuild.host.process import run
+from bangerbuild.virtual_disk import tools
+from bangerbuild.virtual_disk.disks import SECTOR_BYTES, VirtualDisk, new_file, slices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bangerbuild.formats.limits import Budget
+    from bangerbuild.host.process import Command
+    from bangerbuild.virtual_disk.containers import Container
+
+READ_BYTES = 256 << 10
+"""How much is read for a small read: each call of qemu-img takes about 15 ms."""
+MOST_PIECES = 128
+"""How many of these are kept."""
+MOST_BYTES = 1 << 60
+_SOURCE = re.compile(r"'?json:\{.*\}'?")
+
+
+class QemuDisk(VirtualDisk):
+    """A disk in a file of such a format.
+
+    Args:
+        path: the file, whose header was checked.
+        container: what it is.
+        written: what messages call it.
+        room: a private directory for pieces of it, with nothing else in it.
+
+    Raises:
+        SourceError: it is damaged, or qemu-img can't read it.
+        ToolError: qemu-img is missing.
+    """
+
+    def __init__(self, path: Path, container: Container, written: str, room: Path) -> None:
+        self.name = written
+        self.place: str | None = written
+        self.writable = False
+        self._container = container
+        self._room = room
+        self._pieces: dict[int, bytes] = {}
+        (room / tools.SOURCE).symlink_to(path.absolute())
+        self.size_bytes = self._virtual_bytes()
+
+    def _virtual_bytes(self) -> int:
+        try:
+            size = json.loads(self._run(tools.info(self._container, self._room)))["virtual-size"]
+        except (ValueError, KeyError, TypeError) as err:
+            raise SourceError(f"qemu-img does not say how large the disk in '{self.name}' is") from err
+        if not isinstance(size, int) or not 0 < size <= MOST_BYTES:
+            raise SourceError(f"'{self.name}' says that its disk has {size} bytes")
+        return size // SECTOR_BYTES * SECTOR_BYTES
+
+    def _run(self, command: Command) -> str:
+        try:
+            return run(command).output
+        except ToolError as err:
+            if err.details is None:  # it is missing, or took too long
+                raise
+            raise SourceError(
+                f"'{self.name}' can't be read as a {self._container.name} disk image",
+                details=_SOURCE.sub(f"'{self.name}'", err.details),
+                hint=f"qemu-img check -f {self._container.driver} '{self.name}'",
+            ) from err
+
+    @override
+    def read(self, offset: int, length: int) -> bytes:
+        check_end(self, offset, length)
+        first, end = offset // READ_BYTES, -(-(offset + length) // READ_BYTES)
+        data = b"".join(map(self._piece, range(first, end)))
+        return data[offset - first * READ_BYTES :][:length]
+
+    def _piece(self, index: int) -> bytes:
+        if index not in self._pieces:
+            if len(self._pieces) >= MOST_PIECES:
+                self._pieces.pop(next(iter(self._pieces)))
+            self._pieces[index] = self._read_piece(index * READ_BYTES)
+        return self._pieces[index]
+
+    def _read_piece(self, start: int) -> bytes:
+        length = min(READ_BYTES, self.size_bytes - start)
+        piece = self._room / "piece"
+        with new_file(piece, length):
+            self._copy_range(piece, tools.Range(start, length))
+            data = piece.read_bytes()
+        piece.unlink()
+        return data
+
+    def _copy_range(self, target: Path, what: tools.Range) -> None:
+        self._run(tools.copy(self._container, self._room, os.path.relpath(target, self._room), what))
+
+    @override
+    def write(self, offset: int, data: bytes) -> None:
+        raise FilesystemError(f"'{self.name}' is open for reading only")
+
+    @override
+    def flush(self) -> None:
+        """Nothing is ever written."""
+
+    @override
+    def copy(
+        self, start: int, length: int, target: Path, *, budget: Budget, progress: Callable[[int], None]
+    ) -> None:
+        check_end(self, start, length)
+        taken = 0
+        with new_file(target, length):
+            for position, here in slices(length):
+                self._copy_range(target, tools.Range(start + position, here, position))
+                now = target.stat().st_blocks * SECTOR_BYTES
+                budget.spend(now - taken)
+                taken = now
+                progress(position + here)

@@ -1,0 +1,95 @@
+"""The command lines of qemu-img and partx: each function returns a `Command`.
+
+The format is always given, never probed: a raw disk whose guest wrote a qcow2 header into its first sector
+would have QEMU open any file of the host. Files are named relative to a private directory, so no name is
+taken for a protocol or an option.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bangerbuild.host.process import Command
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bangerbuild.virtual_disk.containers import Container
+
+SOURCE = "disk"
+"""What a virtual disk is called in the directory where qemu-img runs: a link to it."""
+MEMORY_BYTES = 1 << 30
+"""Tables of a hostile file may be of any size."""
+INFO_SECONDS = 60
+COPY_SECONDS = 600
+_ENV = {"MALLOC_ARENA_MAX": "2"}
+"""Each thread would reserve 64 MiB, which count as used."""
+COLUMNS = "NR,START,SECTORS,TYPE,UUID,NAME,SCHEME"
+
+
+def info(container: Container, directory: Path) -> Command:
+    """Print what a virtual disk is, as JSON."""
+    return _qemu_img(("info", "--output=json", _json(_image(container))), directory, INFO_SECONDS)
+
+
+@dataclass(frozen=True)
+class Range:
+    """What is copied; all of it in bytes, multiples of 512."""
+
+    start: int
+    """In the virtual disk."""
+    length: int
+    position: int = 0
+    """In the target."""
+
+
+def copy(container: Container, directory: Path, target: str, what: Range) -> Command:
+    """Copy a range of a virtual disk into a file that is there and has only zeros at that position.
+
+    Zeros are left out. What does not lie in the range is not read.
+
+    Args:
+        container: of the disk.
+        directory: private; it has `SOURCE` and the target.
+        target: the name of the file in it.
+        what: the range.
+    """
+    source = {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
+    file = {"driver": "file", "filename": target}
+    to = {"driver": "raw", "offset": what.position, "size": what.length, "file": file}
+    words = ("convert", "-n", "--target-is-zero", _json(source), _json(to))
+    return _qemu_img(words, directory, COPY_SECONDS)
+
+
+def partitions(directory: Path, file: str, sector_bytes: int) -> Command:
+    """Print the partitions of a raw disk; exit code 1 means that there is no table."""
+    argv = ("partx", "--sector-size", str(sector_bytes), "--pairs", "--bytes", "--output", COLUMNS, file)
+    return Command(argv, ok=frozenset({0, 1}), timeout_seconds=INFO_SECONDS, directory=str(directory))
+
+
+def punch(file: Path, *, start: int, length: int) -> Command:
+    """Give back the room that a range of a file takes."""
+    argv = ("fallocate", "--punch-hole", "--offset", str(start), "--length", str(length), str(file))
+    return Command(argv, timeout_seconds=INFO_SECONDS)
+
+
+def _image(container: Container) -> dict[str, object]:
+    file = {"driver": "file", "filename": SOURCE}
+    base = {"backing": None} if container.driver in {"qcow2", "vmdk"} else {}
+    return {"driver": container.driver, **base, "file": file}
+
+
+def _json(node: dict[str, object]) -> str:
+    return f"json:{json.dumps(node)}"
+
+
+def _qemu_img(arguments: tuple[str, ...], directory: Path, seconds: int) -> Command:
+    return Command(
+        ("qemu-img", *arguments),
+        env=_ENV,
+        timeout_seconds=seconds,
+        memory_bytes=MEMORY_BYTES,
+        directory=str(directory),
+    )

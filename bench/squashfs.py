@@ -1,0 +1,71 @@
+"""A squashfs of a Debian to ext4: ours beside `unsquashfs` + `mke2fs -d`, as root. Both end in a sync."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from functools import partial
+from typing import TYPE_CHECKING
+
+from bench.measure import BANGERBUILD, SCRATCH, medians, print_table, removed, timed
+from tests.boot.debian import ROOTFS, tarball
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ROUNDS = 5
+COMPRESSIONS = ("zstd", "gzip", "xz")
+
+
+def main(compressions: tuple[str, ...] = COMPRESSIONS) -> None:
+    """Print a table of seconds and ratios for each compression."""
+    if os.geteuid() != 0:
+        raise SystemExit("the other side needs root: unsquashfs keeps owners only for root")
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    (SCRATCH / "tree").mkdir(parents=True)
+    source = tarball(ROOTFS)
+    timed(["tar", "--numeric-owner", "--xattrs", "-xpf", source, "-C", "tree"])
+    for compression in compressions:
+        image = SCRATCH / f"{compression}.squashfs"
+        timed(["mksquashfs", "tree", image, "-comp", compression, "-no-progress", "-quiet"])
+        compare(image)
+        image.unlink()
+    shutil.rmtree(SCRATCH)
+
+
+def compare(image: Path) -> None:
+    """Print the table of one image."""
+    peaks: list[float] = []
+    rows = medians(
+        {
+            "bangerbuild apply": partial(ours, image, 'size = "1GiB"\n', peaks),
+            "bangerbuild apply, its size told by itself": partial(ours, image, "", peaks),
+            "unsquashfs + mke2fs -d + sync": partial(theirs, image),
+        },
+        ROUNDS,
+    )
+    print_table(f"{image.stat().st_size >> 20} MiB {image.name} to ext4, whole processes", rows)
+    print(f"  bangerbuild's peak: {max(peaks):.0f} MiB resident")
+
+
+def ours(image: Path, size: str, peaks: list[float]) -> float:
+    """Seconds of an apply."""
+    (SCRATCH / "vm.toml").write_text(f'[image.debian.rootfs]\nsquashfs = "{image}"\n{size}')
+    removed(SCRATCH / "build")
+    run = timed([*BANGERBUILD, "apply", "-q"])
+    peaks.append(run.peak_mib)
+    return run.seconds
+
+
+def theirs(image: Path) -> float:
+    """Seconds by way of a directory."""
+    removed(SCRATCH / "unpacked")
+    removed(SCRATCH / "theirs.ext4")
+    seconds = timed(["unsquashfs", "-q", "-n", "-d", "unpacked", image]).seconds
+    seconds += timed(["mke2fs", "-q", "-t", "ext4", "-d", "unpacked", "theirs.ext4", "1G"]).seconds
+    return seconds + timed(["sync", "--file-system", "theirs.ext4"]).seconds
+
+
+if __name__ == "__main__":
+    main(tuple(sys.argv[1:]) or COMPRESSIONS)

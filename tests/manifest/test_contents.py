@@ -1,0 +1,88 @@
+"""The content of a `[[file]]`: as it is written, or from a template in it or in a host file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.manifest.loading import WEB, loaded, problems_of, vm, write
+
+FILE = WEB + '[[vm.web.file]]\nguest = "/a"\n'
+
+
+def test_a_content_is_no_template_unless_it_says_so() -> None:
+    assert loaded(FILE + 'content = "{{ name }}"').vms["web"].files[0].content == "{{ name }}"
+    text = FILE + 'template = true\ncontent = "{{ name }}"'
+    assert loaded(text).vms["web"].files[0].content == "web"
+
+
+def test_a_template_may_be_a_host_file_whose_time_it_may_have() -> None:
+    path = write("conf/a.j2", "{{ image }}\n{{ hostname }}\n")
+    os.utime(path, ns=(0, 1234567890))
+    text = FILE + 'template = true\nhost = "conf/a.j2"\ntimes = "host"'
+    (file,) = loaded(text).vms["web"].files
+    assert (file.content, file.mtime_ns) == ("debian\nweb\n", 1234567890)
+
+
+def test_defaults_and_files_of_all_vms_are_evaluated_for_each() -> None:
+    text = (
+        WEB
+        + '[vm.db]\nimage = "debian"\n[defaults]\n'
+        + "".join(
+            f'[[{table}]]\nguest = "/{index}"\ntemplate = true\ncontent = "{{{{ name }}}}"\n'
+            for index, table in enumerate(("file", "defaults.file"))
+        )
+    )
+    found = loaded(text).vms
+    assert {name: [file.content for file in one.files] for name, one in found.items()} == {
+        "web": ["web", "web"],
+        "db": ["db", "db"],
+    }
+
+
+def test_a_file_of_an_image_knows_the_image_and_the_variables() -> None:
+    text = '[vars]\na = 1\n[[image.debian.file]]\nguest = "/a"\n'
+    text += 'template = true\ncontent = "{{ image }} {{ vars.a }}"'
+    found = loaded('[image.debian.rootfs]\ntar = "root.tar"\n' + text)
+    assert found.images["debian"].files[0].content == "debian 1"
+
+
+def test_a_problem_in_a_host_file_is_told_there() -> None:
+    write("a.j2", "fine\n{{ nothing }}\n")
+    (problem,) = problems_of(FILE + 'template = true\nhost = "a.j2"')
+    assert (problem.file, problem.line, problem.message) == ("a.j2", 2, "'nothing' is undefined")
+    write("a.j2", "fine\n\n{% if %}\n")
+    (problem,) = problems_of(FILE + 'template = true\nhost = "a.j2"')
+    assert (problem.file, problem.line) == ("a.j2", 3)
+
+
+def test_a_vm_without_an_address_does_not_know_one() -> None:
+    (problem,) = problems_of(FILE + 'template = true\ncontent = "{{ address }}"')
+    assert problem.message == "'address' is undefined"
+
+
+@pytest.mark.parametrize(("data", "why"), [(b"\xff", "it is not UTF-8"), (None, "is not there")])
+def test_a_host_file_that_is_no_template_is_told(data: bytes | None, why: str) -> None:
+    if data is not None:
+        Path("a.j2").write_bytes(data)
+    (problem,) = problems_of(FILE + 'template = true\nhost = "a.j2"')
+    assert why in problem.message
+
+
+def test_all_addresses_are_known() -> None:
+    found = vm("""[vm.web]
+image = "debian"
+network.address = "10.0.0.2/24"
+[[vm.web.file]]
+guest = "/a"
+template = true
+content = "{% for name, address in vms.items() %}{{ name }}={{ address }} {% endfor %}"
+[vm.db]
+image = "debian"
+network.address = "10.0.0.3/24"
+[vm.none]
+image = "debian"
+""")
+    assert found.files[0].content == "web=10.0.0.2 db=10.0.0.3 "

@@ -1,0 +1,1 @@
+"""Disks of machines: made by the tools that distributions make theirs with."""
