@@ -44,7 +44,10 @@ _INCOMPAT_NAMES = {0x1: "compression", 0x8: "journal_dev", 0x1000: "dirdata"}
 # sparse_super, large_file, btree_dir, huge_file, uninit_bg, dir_nlink, extra_isize, bigalloc, metadata_csum,
 # verity
 _WRITABLE_RO_COMPAT = 0x1 | 0x2 | 0x4 | 0x8 | 0x10 | 0x20 | 0x40 | 0x200 | 0x400 | 0x8000
-_QUOTA = 0x100 | 0x2000
+_REMOVABLE = 0x100 | 0x1000 | 0x2000
+"""quota, read-only, project: what tune2fs takes off again (`clear_ok_features` in misc/tune2fs.c)."""
+_SHARED_BLOCKS = 0x4000
+_JOURNAL_DEV = 0x8
 _RO_COMPAT_NAMES = {
     0x80: "has_snapshot",
     0x100: "quota",
@@ -55,6 +58,7 @@ _RO_COMPAT_NAMES = {
     0x10000: "orphan_present",
 }
 
+_REMAKE_HINT = "mount it and give the mount point (`directory = …` in a manifest)"
 _NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partition table"
 
 
@@ -156,19 +160,36 @@ def read_superblock(
 
 
 def _check_features(name: str, superblock: Superblock, *, writable: bool) -> None:
+    if superblock.incompat & _JOURNAL_DEV:
+        raise FilesystemError(
+            f"'{name}' is the journal of another ext4 filesystem (journal_dev), and has no files",
+            hint="give that filesystem, once `tune2fs -O ^has_journal` has taken its journal from it",
+        )
     if unknown := superblock.incompat & ~_KNOWN_INCOMPAT:
         raise FilesystemError(
-            f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}"
+            f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}",
+            hint=_REMAKE_HINT,
         )
     refused = superblock.ro_compat & ~_WRITABLE_RO_COMPAT & ~RO_COMPAT_ORPHAN_PRESENT
     if writable and refused:
         names = _names(refused, _RO_COMPAT_NAMES)
-        off = ",".join(f"^{feature}" for feature in names.split(", "))
-        hint = f"tune2fs -O {off} '{name}'" if refused & _QUOTA == refused else None
         raise FilesystemError(
             f"'{name}' can't be written: it uses ext4 features that are not kept up to date: {names}",
-            hint=hint,
+            hint=_without_features(name, refused),
         )
+
+
+def _without_features(name: str, refused: int) -> str:
+    """The commands that take features off a filesystem."""
+    if refused & ~_REMOVABLE & ~_SHARED_BLOCKS:
+        return _REMAKE_HINT
+    commands = []
+    if refused & _SHARED_BLOCKS:
+        commands.append(f"e2fsck -f -E unshare_blocks '{name}'")
+    if removable := refused & _REMOVABLE:
+        off = ",".join(f"^{feature}" for feature in _names(removable, _RO_COMPAT_NAMES).split(", "))
+        commands.append(f"tune2fs -O {off} '{name}'")
+    return ", then ".join(commands)
 
 
 def _names(bits: int, names: dict[int, str]) -> str:

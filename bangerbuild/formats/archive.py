@@ -41,9 +41,8 @@ _REFUSED_TYPES = {
     b"D": "a directory of an incremental backup",
     b"M": "the continuation of a file on another volume",
     b"N": "a list of long names of an old GNU tar",
-    b"V": "a volume header",
 }
-_VOLUME_KEYS = b"GNU.volume."
+_VOLUME_KEYS = (b"GNU.volume.filename", b"GNU.volume.size", b"GNU.volume.offset")
 ID_MAX = 0xFFFFFFFE
 MAJOR_MAX, MINOR_MAX = 0xFFF, 0xFFFFF
 SYMLINK_MODE = 0o777
@@ -88,7 +87,7 @@ def read_entries(stream: TarStream) -> Iterator[Entry]:
 
 
 def _entry(member: Member, stream: TarStream) -> tuple[Entry, MemberContent | None]:
-    if any(key.startswith(_VOLUME_KEYS) for key in member.records):
+    if any(key in _VOLUME_KEYS for key in member.records):
         raise FormatError("is part of a multi-volume archive")
     path = tree_path(member.raw_name)
     type_ = _type(member)

@@ -6,7 +6,6 @@ Concatenated streams are read as one. The only module that imports zstandard.
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import os
@@ -27,6 +26,9 @@ MAGIC_BYTES = 6
 _BUFFER_BYTES = 256 << 10
 _XZ_MEMORY_BYTES = 160 << 20
 """Enough for a dictionary of 128 MiB, zstandard's limit too; `xz -9` uses 64 MiB."""
+GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_GZIP_PIECE_BYTES = 64 << 10
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
@@ -211,13 +213,41 @@ def xz_decompressor() -> lzma.LZMADecompressor:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
 
 
-def _open_gzip(file: BinaryIO) -> ByteStream:
-    return gzip.GzipFile(fileobj=file)
+class _GzipFile:
+    """Members one after the other; what follows the last one is ignored, as gzip itself does.
+
+    `gzip.GzipFile` refuses it. There is padding at the end of tapes, and signatures at that of images.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._member = zlib.decompressobj(_GZIP_WINDOW)
+
+    def read1(self, size: int, /) -> bytes:
+        data = b""
+        while not data:
+            piece = self._member.unconsumed_tail
+            if self._member.eof:
+                piece = self._start_of_next()
+                if not piece.startswith(GZIP_MAGIC):
+                    return b""
+                self._member = zlib.decompressobj(_GZIP_WINDOW)
+            elif not piece and not (piece := self._file.read(_GZIP_PIECE_BYTES)):
+                raise EOFError
+            data = self._member.decompress(piece, size)
+        return data
+
+    def _start_of_next(self) -> bytes:
+        """What follows a member, without padding of zeros; enough of it to tell what it is."""
+        piece = self._member.unused_data.lstrip(b"\0")
+        while len(piece) < len(GZIP_MAGIC) and (more := self._file.read(_GZIP_PIECE_BYTES)):
+            piece = (piece + more).lstrip(b"\0")
+        return piece
 
 
-_MAGICS = ((b"\x1f\x8b", "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
+_MAGICS = ((GZIP_MAGIC, "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
 _OPENERS: dict[str, Callable[[BinaryIO], ByteStream]] = {
-    "gzip": _open_gzip,
+    "gzip": _GzipFile,
     "bzip2": bz2.BZ2File,
     "xz": _XzFile,
     "zstd": _ZstdFile,

@@ -22,6 +22,8 @@ ZERO_BLOCK = bytes(BLOCK_BYTES)
 
 _FIELDS = struct.Struct("100s8s8s8s12s12s8s1s100s8s64s8s8s155s12x")
 _POSIX_MAGIC = b"ustar\0"
+_DEVICES = (b"3", b"4")
+"""The types whose device numbers count; what packed others may have anything there."""
 
 
 @dataclass(slots=True)
@@ -64,8 +66,8 @@ def parse_header(block: bytes) -> TarHeader:
         mtime_s=_frequent_number(mtime),
         type=type_,
         link=_text(link),
-        major=_frequent_number(major),
-        minor=_frequent_number(minor),
+        major=_frequent_number(major) if type_ in _DEVICES else 0,
+        minor=_frequent_number(minor) if type_ in _DEVICES else 0,
     )
 
 

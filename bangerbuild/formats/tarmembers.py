@@ -24,6 +24,7 @@ _NUMBER_MAX = (1 << 63) - 1
 _EXTENSION_BYTES_MAX = 16 << 20
 """The limit for the extended headers of one member, and for the global ones: they are held in memory."""
 _PAX, _PAX_OF_SOLARIS, _PAX_GLOBAL = b"x", b"X", b"g"
+_VOLUME = b"V"
 _LONG_FIELDS = {b"L": b"path", b"K": b"linkpath"}
 _REPEATED_KEYS = (b"GNU.sparse.offset", b"GNU.sparse.numbytes")
 
@@ -153,6 +154,8 @@ class _MemberReader:
             extensions.records[_LONG_FIELDS[header.type]] = self._payload(header).split(b"\0", 1)[0]
         elif header.type in {_PAX, _PAX_OF_SOLARIS}:
             self._take_records(header, extensions)
+        elif header.type == _VOLUME:  # what `tar --label` wrote
+            self._payload(header)
         elif header.type == _PAX_GLOBAL:
             found = Extensions({})
             self._take_records(header, found)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from typing_extensions import override
 
-from bangerbuild.formats.compression import CompressionError, decompressed
+from bangerbuild.formats.compression import GZIP_MAGIC, CompressionError, decompressed
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.slices import RandomAccess
 
@@ -93,7 +93,7 @@ class UnpackedBytes(RandomAccess):
 
 
 class _Gzip:
-    """A gzip file with one or more members, read as `gzip.GzipFile` reads it."""
+    """A gzip file with one or more members, read as `compression` reads it."""
 
     def __init__(self, file: BinaryIO, position: int = 0, packed_position: int = 0) -> None:
         self.position = position
@@ -125,8 +125,10 @@ class _Gzip:
         if not self.inflate.eof:
             return self.inflate.unconsumed_tail or self._next()
         packed = self.inflate.unused_data.lstrip(b"\0")
-        while not packed and (packed := self._next()):
-            packed = packed.lstrip(b"\0")
+        while len(packed) < len(GZIP_MAGIC) and (more := self._next()):
+            packed = (packed + more).lstrip(b"\0")
+        if not packed.startswith(GZIP_MAGIC):
+            return b""
         self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
         return packed
 

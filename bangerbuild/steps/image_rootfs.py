@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
 from bangerbuild.disk.formats import RAW
+from bangerbuild.formats import wrappers
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.steps import image_files, image_source, images
 from bangerbuild.steps.image_files import Files
@@ -86,7 +88,13 @@ class ImageRootfs(Unopened):
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         return image_source.build(
-            self.rootfs, target, workspace, files=self.files, is_root=True, oddities=_oddities
+            self.rootfs,
+            target,
+            workspace,
+            adapt=partial(wrappers.refusing, written=self.rootfs.written),
+            files=self.files,
+            is_root=True,
+            oddities=_oddities,
         )
 
 

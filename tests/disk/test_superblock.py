@@ -14,6 +14,7 @@ from bangerbuild.disk.superblock import parse_superblock, read_superblock
 from bangerbuild.errors import FilesystemError
 from tests.disk.ext4_tools import (
     change_superblock,
+    debugfs,
     make_ext4,
 )
 from tests.need import need
@@ -43,6 +44,51 @@ def test_a_feature_that_writing_would_break_is_refused_by_name(
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("features", ["quota", "quota,project"])
+def test_the_command_of_the_hint_takes_such_a_feature_off(features: str, tmp_path: Path) -> None:
+    path = make_ext4(tmp_path / "disk.ext4", "-O", features)
+    follow_the_hint(path)
+    with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True):
+        pass
+
+
+def test_the_command_of_the_hint_makes_a_filesystem_writable(tmp_path: Path) -> None:
+    path = make_ext4(tmp_path / "disk.ext4")
+    debugfs_write(path, "feature read-only")
+    follow_the_hint(path)
+    with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True):
+        pass
+
+
+def test_the_commands_of_the_hint_give_each_file_blocks_of_its_own(tmp_path: Path) -> None:
+    """As images for Android share them; mke2fs makes none."""
+    path = make_ext4(tmp_path / "disk.ext4", "-O", "^64bit,^extent,quota")
+    (tmp_path / "file").write_text("content")
+    for name in ("one", "two"):
+        debugfs_write(path, f"write {tmp_path}/file {name}")
+    shared = debugfs(path, "blocks one").decode().strip()
+    debugfs_write(path, f"set_inode_field two block[0] {shared}")
+    debugfs_write(path, "feature shared_blocks")
+    follow_the_hint(path)
+    with RawFile(path, writable=True) as blocks, Filesystem(blocks, writable=True) as fs:
+        assert fs.read("/one") == fs.read("/two") == b"content"
+    assert debugfs(path, "blocks one") != debugfs(path, "blocks two")
+
+
+def debugfs_write(path: Path, request: str) -> None:
+    subprocess.run([need("debugfs", "e2fsprogs"), "-w", "-R", request, path], check=True, capture_output=True)
+
+
+def follow_the_hint(path: Path) -> None:
+    """Run the commands that a refusal to write names; there is no terminal for questions."""
+    with RawFile(path, writable=True) as blocks, pytest.raises(FilesystemError) as caught:
+        Filesystem(blocks, writable=True)
+    for command in str(caught.value.hint).split(", then "):
+        typed = command.replace("e2fsck -f", "e2fsck -fy")
+        done = subprocess.run(["/bin/sh", "-c", typed], capture_output=True, check=False)
+        assert done.returncode < 4, done.stderr
+
+
 @pytest.mark.parametrize(
     ("fields", "message", "hint"),
     [
@@ -50,8 +96,9 @@ def test_a_feature_that_writing_would_break_is_refused_by_name(
         ({"state": 3}, "is marked as having errors", "e2fsck -f"),
         ({"state": 0}, "is marked as having errors", "e2fsck -f"),
         ({"last_orphan": 12}, "has orphaned inodes", "e2fsck -p"),
-        ({"feature_incompat": 0x2C2 | 0x1000}, "not supported: dirdata", None),
-        ({"feature_incompat": 0x2C2 | 0x80000000}, "not supported: 0x80000000", None),
+        ({"feature_incompat": 0x2C2 | 0x1000}, "not supported: dirdata", "mount it"),
+        ({"feature_incompat": 0x2C2 | 0x80000000}, "not supported: 0x80000000", "mount it"),
+        ({"feature_incompat": 0x2C2 | 0x8}, "is the journal of another ext4", "give that filesystem"),
         ({"blocks_count": 1 << 20}, "is cut short: its filesystem has 4294967296 bytes", "put the whole"),
     ],
 )

@@ -19,9 +19,19 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bangerbuild.errors import SourceError
 from bangerbuild.formats.archive import open_archive
 from bangerbuild.tree import EntryType
-from tests.formats.tarmaking import END, entries_of, gnu_tar, measure_archive, member, read_all, set_xattr
+from tests.formats.tarmaking import (
+    END,
+    entries_of,
+    gnu_tar,
+    header,
+    measure_archive,
+    member,
+    read_all,
+    set_xattr,
+)
 from tests.need import lacking, need
 
 if TYPE_CHECKING:
@@ -73,6 +83,30 @@ def test_files_modes_links_and_fifos_come_out_as_they_went_in(
     assert (found["tmp"][0].type, found["tmp"][0].mode) == (EntryType.DIRECTORY, 0o1777)
     if format_ != "v7":
         assert (found["fifo"][0].type, found["fifo"][0].mode) == (EntryType.FIFO, 0o620)
+
+
+@pytest.mark.parametrize("format_", ["gnu", "posix"])
+def test_a_label_is_skipped(tree: Path, tmp_path: Path, format_: str) -> None:
+    labelled = gnu_tar(tree, tmp_path / "a", f"--format={format_}", "--label=backup")
+    assert read_all(labelled) == read_all(gnu_tar(tree, tmp_path / "b", f"--format={format_}"))
+
+
+@pytest.mark.parametrize("kind", [b"0", b"5", b"2", b"6"])
+def test_device_numbers_count_for_devices_only(tmp_path: Path, kind: bytes) -> None:
+    """Packers for other systems write words there."""
+
+    def with_words(type_: bytes) -> Path:
+        block = bytearray(header(b"x", kind=type_, link=b"y" if type_ == b"2" else b""))
+        block[329:345] = b"dos\0    dos\0    "
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\0 " % sum(block)
+        path = tmp_path / type_.decode()
+        path.write_bytes(bytes(block) + END)
+        return path
+
+    assert list(entries_of(with_words(kind))) == ["x"]
+    with pytest.raises(SourceError, match="has a damaged header"):
+        entries_of(with_words(b"3"))
 
 
 @pytest.mark.parametrize("format_", FORMATS)

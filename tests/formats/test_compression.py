@@ -103,6 +103,22 @@ def test_a_frame_to_be_skipped_may_come_first() -> None:
     assert unpacked("zstd", data) == b"data"
 
 
+@pytest.mark.parametrize("kind", ["gzip", "bzip2"])
+@pytest.mark.parametrize("more", [b"\0" * 3000, b"a signature", b"\0\0x", b"\x1f"])
+def test_what_follows_the_last_member_is_ignored_as_the_program_does(kind: str, more: bytes) -> None:
+    data = pack(kind, b"one, ") + pack(kind, PLAIN)
+    assert unpacked(kind, data + more) == b"one, " + PLAIN
+    done = subprocess.run([need(kind), "-dc"], input=data + more, capture_output=True, check=False)
+    assert done.stdout == b"one, " + PLAIN
+
+
+def test_a_second_member_that_is_damaged_is_not_taken_for_what_follows() -> None:
+    data = bytearray(pack("gzip", PLAIN))
+    data[len(data) // 2] ^= 0x55
+    with pytest.raises(CompressionError, match="does not decompress"):
+        unpacked("gzip", pack("gzip", b"one") + bytes(data))
+
+
 def test_the_file_stays_the_callers(tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(pack("gzip", b"data"))
     with (tmp_path / "a.gz").open("rb") as file:

@@ -173,7 +173,6 @@ UNFIT = {
     "NUL byte": pax([(b"path", b"a\0b")]) + header(b"x"),
     "symlink whose text": header(b"x", kind=b"2"),
     "of the unknown type 'Z'": header(b"x", kind=b"Z"),
-    "a volume header": header(b"label", kind=b"V"),
     "another volume": header(b"x", kind=b"M"),
     "an incremental backup": header(b"x", kind=b"D"),
     "part of a multi-volume archive": pax([(b"GNU.volume.filename", b"x")], kind=b"g") + header(b"x"),

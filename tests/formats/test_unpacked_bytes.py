@@ -63,6 +63,15 @@ def test_parts_can_be_read_in_any_order(packed: UnpackedBytes) -> None:
         assert read_part(packed, offset, size) == CONTENT[offset : offset + size]
 
 
+@pytest.mark.parametrize("more", [b"", bytes(3000), b"a signature", b"\0\0x", b"\x1f"])
+def test_what_follows_the_last_gzip_member_is_ignored(tmp_path: Path, more: bytes) -> None:
+    (tmp_path / "packed").write_bytes(gzip.compress(CONTENT) + gzip.compress(b"last") + more)
+    with (tmp_path / "packed").open("rb") as file:
+        source = UnpackedBytes(file, "gzip", "it")
+        assert read_part(source, len(CONTENT), 100) == b"last"
+        assert read_part(source, 0, 10) == CONTENT[:10]
+
+
 def test_going_back_in_gzip_does_not_begin_anew(tmp_path: Path) -> None:
     path = tmp_path / "packed"
     path.write_bytes(gzip.compress(RANDOM.randbytes(200_000)))

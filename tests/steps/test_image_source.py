@@ -80,6 +80,11 @@ def leave_journal(path: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
+def count_wrong(path: Path) -> None:
+    """An error for which `e2fsck -fn` ends with code 0; some tools that write an ext4 leave it."""
+    change_superblock(path, free_blocks_count=7)
+
+
 def cut_short(path: Path) -> None:
     os.truncate(path, 16 * MIB)
 
@@ -115,6 +120,11 @@ BAD_EXT4: dict[str, tuple[Callable[[Path], None], str, str | None]] = {
         "e2fsck -f 'disk.ext4'",
     ),
     "wrong bitmap": (break_bitmap, "the filesystem in 'disk.ext4' has errors", "e2fsck -f 'disk.ext4'"),
+    "wrong totals": (
+        count_wrong,
+        "the filesystem in 'disk.ext4' has errors",
+        "e2fsck -f 'disk.ext4'",
+    ),
     "marked": (mark_errors, "'disk.ext4' is marked as having errors", "e2fsck -f 'disk.ext4'"),
     "journal": (leave_journal, "'disk.ext4' has an unreplayed journal", "e2fsck -p 'disk.ext4'"),
     "truncated": (
@@ -145,6 +155,21 @@ def test_a_rootfs_that_is_no_sound_ext4_is_one_plain_error(
     assert artifacts(project) == []
     assert store.read(project.store).records == {}
     assert source.read_bytes() == before
+
+
+def test_what_e2fsck_remarks_of_the_clock_is_no_error(project: Project, source: Path) -> None:
+    change_superblock(source, mtime=20990101000000)
+    done = subprocess.run([need("e2fsck"), "-fn", source], capture_output=True, check=True)
+    assert b"is in the future.\nFix? no" in done.stdout
+    built(project, EXT4)
+
+
+def test_blocks_that_are_larger_than_a_page_are_warned_of(project: Project) -> None:
+    make_ext4(project.directory / "disk.ext4", "-b", "8192", size="32M")
+    project.write(EXT4)
+    project.build()
+    (warning,) = project.warnings
+    assert "'disk.ext4' has blocks of 8192 bytes: x86 guests, whose pages have 4096" in warning
 
 
 def test_an_ext4_that_is_full_is_taken_and_a_patch_of_it_says_so(project: Project, source: Path) -> None:
