@@ -15,7 +15,9 @@ from tests.conftest import PROJECT
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+    from typing import Any
 
 MIB = 1 << 20
 MOST_SECONDS = 10
@@ -98,3 +100,20 @@ def everything_but(store: Path, top: Path) -> dict[str, str]:
         for path in sorted(top.rglob("*"))
         if store not in (path, *path.parents)
     }
+
+
+def refusal(action: Mapping[str, Any]) -> tuple[str, str]:
+    """What stopped a step, and the way out: the plan knows of it, or else the run does."""
+    if action["action"] == "blocked":
+        assert action["result"] == "skipped"
+        ways_out = (action.get("hint"), *(reason.get("hint") for reason in action["reasons"]))
+        said = (_said(reason, action["artifacts"][0]) for reason in action["reasons"])
+        return ", ".join(said), " ".join(filter(None, ways_out))
+    assert action["result"] == "failed"
+    return action["error"]["brief"], action["error"]["hint"]
+
+
+def _said(reason: Mapping[str, Any], artifact: str) -> str:
+    if reason["code"] == "path-in-the-way":
+        return f"'{reason['guest']}' is a directory in '{artifact}'"
+    return str(reason.get("message") or reason.get("error"))

@@ -17,7 +17,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from tests.disk.ext4_tools import is_clean
 from tests.hostile.damage import Region, damaged, make_target, regions
-from tests.hostile.running import Ran, digest, run
+from tests.hostile.running import Ran, digest, refusal, run
 from tests.manifests import KEY
 from tests.projects import Project, merge
 
@@ -109,10 +109,6 @@ class Damaged:
         """What a run said of each step."""
         return {action["id"]: action for action in json.loads(self.runs[run].stdout)["actions"]}
 
-    def said(self, case: Case) -> str:
-        """What `apply` said of the patch of a disk, up to the next failure."""
-        return self.runs["apply"].stderr.partition(f"{case.patch} failed:")[2].partition(" failed:")[0]
-
 
 @pytest.fixture(scope="module")
 def hurt(tmp_path_factory: pytest.TempPathFactory) -> Damaged:
@@ -180,11 +176,11 @@ def test_a_damaged_disk_is_patched_well_or_refused_by_name(hurt: Damaged, case: 
     if action["result"] == "done":
         assert not hurt.was_clean[case] or is_clean(whole(hurt.project, case))
         return
-    assert action["result"] == "failed"
     assert not hurt.was_clean[case]
-    assert f"'{case.disk}'" in action["error"]
-    assert "hint: " in hurt.said(case)
-    assert ".staging" not in hurt.said(case)
+    said, way_out = refusal(action)
+    assert f"'{case.disk}'" in said
+    assert way_out
+    assert ".staging" not in json.dumps(action)
     assert digest(hurt.project.store / case.disk) == hurt.disks[case]
 
 
@@ -195,7 +191,7 @@ def test_every_run_ends_in_time_and_in_bounds(hurt: Damaged, name: str) -> None:
 
 def test_most_damage_is_noticed_and_what_is_not_is_patched(hurt: Damaged) -> None:
     results = [hurt.actions("apply")[case.patch]["result"] for case in CASES]
-    assert results.count("failed") > len(CASES) // 3
+    assert results.count("failed") + results.count("skipped") > len(CASES) // 3
     assert results.count("done") > len(CASES) // 10
 
 
