@@ -110,7 +110,10 @@ class Project:
 
     def build(self, *replace: str) -> None:
         """Build, and nothing may fail."""
-        errors = [result.error.brief for result in self.apply(*replace).values() if result.error]
+        failed = [result.error for result in self.apply(*replace).values() if result.error]
+        errors = [
+            error.brief if error.details is None else f"{error.brief}\n{error.details}" for error in failed
+        ]
         assert errors == [], errors
 
     def error(self, step_id: str) -> BangerError:
