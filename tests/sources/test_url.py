@@ -163,7 +163,8 @@ def test_a_web_page_is_no_image(project: Project, web: Web, served: Path) -> Non
     error = project.error(ID)
     assert (
         error.brief
-        == f"'{web.url('page')}' is a web page: it is neither a tarball nor an ext4 nor a disk image"
+        == f"'{web.url('page')}' is a web page: it is neither a tarball nor an ext4 nor a disk image "
+        "nor a cpio archive nor a squashfs image"
     )
 
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 ID, PATCH, BASE = "vm.web.root", "vm.web.root.patch", "image.debian.rootfs"
 RAW, SNAPSHOT = 'root.format = "raw"\n', 'root.format = "snapshot"\n'
-BARE = "guest = { " + ", ".join(f"{name} = false" for name in vars(GuestDefaults())) + " }\n"
+SWITCHES = [name for name, value in vars(GuestDefaults()).items() if isinstance(value, bool)]
+BARE = "guest = { " + ", ".join(f"{name} = false" for name in SWITCHES) + " }\n"
 
 
 def web(more: str = RAW) -> str:
