@@ -239,7 +239,9 @@ def _other_kind(blocks: Blocks) -> FilesystemError:
     """The error of a disk without ext4 magic: what it is, as far as its beginning tells, and the way out."""
     head = blocks.read(0, min(blocks.size_bytes, signatures.HEAD_BYTES))
     start = f"'{blocks.name}' holds no ext4 filesystem"
-    if found := signatures.identify(head):
+    tail_bytes = min(blocks.size_bytes, signatures.TAIL_BYTES)
+    tail = blocks.read(blocks.size_bytes - tail_bytes, tail_bytes)
+    if found := signatures.identify(head, tail):
         return FilesystemError(f"{start}: it looks like {found.what}", hint=found.way_out)
     if not head:
         return FilesystemError(f"{start}: it is empty", hint=_NO_EXT4_HINT)

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 
 from bangerbuild.errors import printable_bytes
 
+ZEROS = "nothing but zeros"
+TAIL_BYTES = 512
+"""How much of its end: some have their mark there."""
 HEAD_BYTES = 68 << 10
 """How much of a file `identify` wants to see: past where ISO 9660 and btrfs have their marks."""
 
@@ -27,6 +30,10 @@ _COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that w
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
 _PROGRAM = "name the root filesystem instead"
 _PAGE = "the address leads to a page about the file: give the file's own"
+_EXPAND = "expand it with `simg2img`, and name the result with `ext4 = …` in a manifest"
+_APPLE = (
+    "convert it with `qemu-img convert -f dmg -O qcow2`, and name that with `disk_image = …` in a manifest"
+)
 _STORE = "name the image that it stands on instead"
 
 
@@ -59,6 +66,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
     for offset, magic, what, way_out in (
         (1080, b"\x53\xef", "an ext2, ext3 or ext4 filesystem", _AS_EXT4),
         (257, b"ustar", "a tarball", _AS_TAR),
+        (0x8001, b"CD001", "a CD image", _COPY),  # many have a partition table too
         (0, b"QFI\xfb", "a qcow2 disk image", _AS_DISK),
         (0, b"KDMV", "a VMDK disk image", _AS_DISK),
         (0, b"conectix", "a VHD disk image", _AS_DISK),
@@ -83,10 +91,12 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (3, b"NTFS    ", "an NTFS filesystem", _COPY),
         (3, b"EXFAT   ", "an exFAT filesystem", _COPY),
         (4086, b"SWAPSPACE2", "a swap area", None),
-        (0x8001, b"CD001", "a CD image", _COPY),
+        (0, b"\x3a\xff\x26\xed", "an Android sparse image", _EXPAND),
         (0, b"SnAp", "a dm-snapshot store", _STORE),
         (0, b"PK\x03\x04", "a zip archive", _UNPACK),
         (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+        (0, b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+        (0, b"\xed\xab\xee\xdb", "an RPM package", _UNPACK),
         (0, b"070707", "a cpio archive of the old form 'odc'", _REPACK_CPIO),
         (0, b"07070", "a cpio archive", _AS_CPIO),
         (0, b"!<arch>\n", "an ar archive, such as a Debian package", _UNPACK),
@@ -95,26 +105,33 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (0, b"\xfd7zXZ\0", "an xz stream", _COMPRESSED),
         (0, b"\x28\xb5\x2f\xfd", "a zstd stream", _COMPRESSED),
         (0, b"\x04\x22\x4d\x18", "an lz4 stream", _DECOMPRESS),
+        (0, b"\x02\x21\x4c\x18", "an lz4 stream of the old form", _DECOMPRESS),
+        (0, b"\x89LZO\0\r\n\x1a\n", "an lzop stream", _DECOMPRESS),
         (0, b"LZIP", "an lzip stream", _DECOMPRESS),
         (0, b"\x5d\0\0", "an lzma stream", _DECOMPRESS),
         (0, b"\x1f\x9d", "a stream of compress", _DECOMPRESS),
         (0, b"\x7fELF", "an ELF program", _PROGRAM),
+        (0x202, b"HdrS", "a Linux kernel", _PROGRAM),
         (0, b"\xc7\x71", "a cpio archive of the old binary form", _REPACK_CPIO),
         (0, b"\x71\xc7", "a cpio archive of the old binary form", _REPACK_CPIO),
         (510, b"\x55\xaa", "a disk image with partitions", _AS_DISK),
     )
 )
+_TRAILERS: tuple[tuple[bytes, Signature], ...] = (
+    (b"koly", Signature("an Apple disk image", _APPLE)),
+    (b"conectix", Signature("a VHD disk image", _AS_DISK)),
+)
 _PAGE_STARTS = (b"<!doctype html", b"<html")
 
 
-def identify(head: bytes) -> Signature | None:
-    """What a file that begins with `head` is; None if it is nothing that is known here."""
+def identify(head: bytes, tail: bytes = b"") -> Signature | None:
+    """What a file is that begins with `head` and ends with `tail`; None if it is nothing known here."""
     if head.lstrip()[:14].lower().startswith(_PAGE_STARTS):
         return Signature("a web page", _PAGE)
     for offset, magic, signature in _SIGNATURES:
         if head.startswith(magic, offset):
             return signature
-    return None
+    return next((signature for magic, signature in _TRAILERS if tail.startswith(magic)), None)
 
 
 def inside(compression: str | None) -> str:
@@ -122,8 +139,10 @@ def inside(compression: str | None) -> str:
     return f" inside its {compression} compression" if compression else ""
 
 
-def described(head: bytes) -> Signature:
+def described(head: bytes, tail: bytes = b"") -> Signature:
     """The same in words for any file: one that nothing is known of by its first bytes."""
+    if found := identify(head, tail):
+        return found
     if not head.strip(b"\0"):
-        return Signature("nothing but zeros" if head else "empty", None)
-    return identify(head) or Signature(f"something that begins with '{printable_bytes(head[:8])}'", None)
+        return Signature(ZEROS if head else "empty", None)
+    return Signature(f"something that begins with '{printable_bytes(head[:8])}'", None)

@@ -80,11 +80,13 @@ class Head:
     """At most `HEAD_BYTES`, decompressed."""
     compression: str | None
     """None: the file is not compressed."""
+    tail: bytes = b""
+    """How it ends: at most `TAIL_BYTES`, if it is not compressed."""
 
     def refusal(self, written: str, why: str) -> SourceError:
         """The error for a file of no wanted kind: what it is, why that will not do, and the way out."""
-        found = signatures.described(self.plain)
-        verb = "holds" if self.plain and not self.plain.strip(b"\0") else "is"  # zeros
+        found = signatures.described(self.plain, self.tail)
+        verb = "holds" if found.what == signatures.ZEROS else "is"
         brief = f"'{written}' {verb} {found.what}{signatures.inside(self.compression)}: {why}"
         return SourceError(brief, hint=found.way_out_of(self.compression))
 
@@ -96,7 +98,10 @@ def head_of(path: Path, written: str) -> Head:
         SourceError: it is no regular file, is damaged where it begins, or can't be read.
     """
     with opened_file(path, written) as file, _plain(file, written) as (plain, compression):
-        return Head(plain.read(signatures.HEAD_BYTES), compression)
+        head = plain.read(signatures.HEAD_BYTES)
+        if compression is None:
+            plain.seek(-min(signatures.TAIL_BYTES, plain.seek(0, os.SEEK_END)), os.SEEK_END)
+        return Head(head, compression, b"" if compression else plain.read())
 
 
 def head_of_named(text: str) -> Head | None:

@@ -15,6 +15,7 @@ import pytest
 import zstandard
 
 from bangerbuild.formats.signatures import HEAD_BYTES, described, identify
+from bangerbuild.sources.files import head_of
 from tests.disk.ext4_tools import make_ext4
 from tests.formats.tarmaking import gnu_tar
 from tests.need import need
@@ -124,6 +125,58 @@ def test_what_cpio_makes_is_one(tmp_path: Path) -> None:
     command = [need("cpio"), "--quiet", "-o", "-H", "newc"]
     done = subprocess.run(command, input=b"", cwd=tmp_path, capture_output=True, check=True)
     assert what(done.stdout) == "a cpio archive"
+
+
+@pytest.mark.parametrize(
+    ("offset", "magic", "name"),
+    [
+        (0, b"\x3a\xff\x26\xed", "an Android sparse image"),
+        (0, b"Rar!\x1a\x07\0", "a RAR archive"),
+        (0, b"\xed\xab\xee\xdb", "an RPM package"),
+        (0, b"\x89LZO\0\r\n\x1a\n", "an lzop stream"),
+        (510, b"\x55\xaa\xeb\x66HdrS", "a Linux kernel"),
+    ],
+)
+def test_what_no_tool_makes_here_is_called_by_its_mark(offset: int, magic: bytes, name: str) -> None:
+    assert what(bytes(offset) + magic + bytes(5000)) == name
+
+
+def test_lz4_of_either_form_is_one(tmp_path: Path) -> None:
+    for form, name in (("-1", "an lz4 stream"), ("-l", "an lz4 stream of the old form")):
+        command = [need("lz4"), form, "-c"]
+        assert what(subprocess.run(command, input=b"x", capture_output=True, check=True).stdout) == name
+
+
+def test_a_swap_area_and_a_fat_are_no_disks_with_partitions(tmp_path: Path) -> None:
+    for command, name in (("mkswap", "a swap area"), ("mkfs.fat", "a FAT filesystem")):
+        (tmp_path / name).touch()
+        os.truncate(tmp_path / name, 16 << 20)
+        packages = {"mkswap": "util-linux", "mkfs.fat": "dosfstools"}
+        subprocess.run([need(command, packages[command]), tmp_path / name], check=True, capture_output=True)
+        assert what(head(tmp_path / name)) == name
+
+
+def test_a_cd_with_a_partition_table_is_a_cd() -> None:
+    content = bytearray(HEAD_BYTES)
+    content[0x8001:0x8006], content[510:520] = b"CD001", b"\x55\xaaEFI PART"
+    assert what(bytes(content)) == "a CD image"
+
+
+def test_what_has_its_mark_at_the_end_is_told_by_that(tmp_path: Path) -> None:
+    for mark, name in ((b"koly", "an Apple disk image"), (b"conectix", "a VHD disk image")):
+        found = identify(b"x" * 4096, mark.ljust(512, b"\0"))
+        assert found is not None
+        assert found.what == name
+    command = [need("qemu-img", "qemu-utils"), "create", "-q", "-f", "vpc", "-o", "subformat=fixed"]
+    subprocess.run([*command, tmp_path / "disk.vhd", "4M"], check=True)
+    assert (
+        described(head(tmp_path / "disk.vhd"), (tmp_path / "disk.vhd").read_bytes()[-512:]).what
+        == "a VHD disk image"
+    )
+    assert (
+        head_of(tmp_path / "disk.vhd", "disk.vhd").refusal("disk.vhd", "no").brief
+        == "'disk.vhd' is a VHD disk image: no"
+    )
 
 
 @pytest.mark.parametrize(
