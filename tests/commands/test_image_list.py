@@ -81,12 +81,15 @@ def test_an_image_is_named_by_its_name_or_the_beginning_of_its_fingerprint() -> 
     assert named([WEB, OLD], "efef") is OLD
 
 
-@pytest.mark.parametrize(("images", "hint"), [([WEB, OLD], "there are: web"), ([], None)])
+@pytest.mark.parametrize(
+    ("images", "name", "hint"),
+    [([WEB, OLD], "wbe", "did you mean 'web'?"), ([WEB, OLD], "mail", "there are: web"), ([], "wbe", None)],
+)
 def test_an_image_that_is_not_there_is_told_with_those_that_are(
-    images: list[StoredImage], hint: str | None
+    images: list[StoredImage], name: str, hint: str | None
 ) -> None:
-    with pytest.raises(UsageError, match="no image 'wbe' is in the store") as caught:
-        named(images, "wbe")
+    with pytest.raises(UsageError, match=f"no image '{name}' is in the store") as caught:
+        named(images, name)
     assert caught.value.hint == hint
 
 

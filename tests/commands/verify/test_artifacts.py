@@ -69,7 +69,7 @@ class TestDamage:
     ) -> None:
         work = disk("web/work.ext4")
         if suffix == "redo":
-            with running_on(Kill(at=12)), suppress(Killed), Transaction(work, "disk") as file:
+            with running_on(Kill(at=13)), suppress(Killed), Transaction(work, "disk") as file:
                 file.write(2 << 20, b"patched" * 2000)
                 file.flush()
             with work.open("r+b") as used:
