@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 MAGIC_BYTES = 6
 """How many bytes at a file's start identify its compression."""
 _BUFFER_BYTES = 256 << 10
+_PIECE_BYTES = 64 << 10
+"""How much of a file is given to a decompressor at once; zlib copies what it has not taken yet."""
 _XZ_MEMORY_BYTES = 160 << 20
 """Enough for a dictionary of 128 MiB, zstandard's limit too; `xz -9` uses 64 MiB."""
 GZIP_MAGIC = b"\x1f\x8b"
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
-_GZIP_PIECE_BYTES = 64 << 10
+GZIP_WINDOW = 16 + zlib.MAX_WBITS
+"""zlib's window bits for a stream with a header and checksum of gzip."""
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
@@ -173,82 +175,98 @@ def _end_of_frame(file: BinaryIO, position: int, head: bytes) -> int:
     return position + (4 if has_checksum else 0)
 
 
-class _XzFile:
-    """The lzma module's decompressor with a memory limit, which LZMAFile can't set.
+class Steps(Protocol):
+    """A decompressor of one stream that returns no more than it is asked for, as bz2's and lzma's are."""
 
-    Without one, a stream may request a dictionary of up to 4 GiB.
+    @property
+    def eof(self) -> bool:
+        """Whether the stream has ended."""
+
+    @property
+    def needs_input(self) -> bool:
+        """Whether it has nothing more to return without more of the stream."""
+
+    @property
+    def unused_data(self) -> bytes:
+        """What was given to it and follows the stream."""
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """What comes of more of the stream."""
+
+
+class Inflate:
+    """zlib's decompressor in that form, for one member of gzip; it verifies checksums too."""
+
+    def __init__(self) -> None:
+        self._inflate = zlib.decompressobj(GZIP_WINDOW)
+
+    @property
+    def eof(self) -> bool:
+        """See Steps."""
+        return self._inflate.eof
+
+    @property
+    def needs_input(self) -> bool:
+        """See Steps."""
+        return not self._inflate.unconsumed_tail
+
+    @property
+    def unused_data(self) -> bytes:
+        """See Steps."""
+        return self._inflate.unused_data
+
+    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        """See Steps."""
+        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
+
+
+def xz_decompressor() -> lzma.LZMADecompressor:
+    """One stream's, with a memory limit, which LZMAFile can't set: a stream may ask for up to 4 GiB."""
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
+
+
+class _Streams:
+    """Streams one after the other, with padding of zeros between them.
+
+    Args:
+        file: at its start.
+        begin: makes the decompressor of one.
+        magic: how the next one begins; what begins otherwise is ignored, as gzip itself does: there is
+            padding at the end of tapes, and signatures at that of images. Empty: whatever follows is one.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, begin: Callable[[], Steps], magic: bytes = b"") -> None:
         self._file = file
-        self._decompressor = self._next()
+        self._begin = begin
+        self._magic = magic
+        self._steps = begin()
 
     def read1(self, size: int, /) -> bytes:
         data = b""
         while not data:
             piece = b""
-            if self._decompressor.eof:
+            if self._steps.eof:
                 piece = self._start_of_next()
-                if not piece:
+                if not piece or not piece.startswith(self._magic):
                     return b""
-                self._decompressor = self._next()
-            elif self._decompressor.needs_input and not (piece := self._file.read(_BUFFER_BYTES)):
+                self._steps = self._begin()
+            elif self._steps.needs_input and not (piece := self._file.read(_PIECE_BYTES)):
                 raise EOFError
-            data = self._decompressor.decompress(piece, size)
+            data = self._steps.decompress(piece, size)
         return data
 
     def _start_of_next(self) -> bytes:
-        """The bytes after a stream's end, without zero padding; empty at the end of the file."""
-        piece = self._decompressor.unused_data.lstrip(b"\0")
-        while not piece and (piece := self._file.read(_BUFFER_BYTES)):
-            piece = piece.lstrip(b"\0")
-        return piece
-
-    def _next(self) -> lzma.LZMADecompressor:
-        return xz_decompressor()
-
-
-def xz_decompressor() -> lzma.LZMADecompressor:
-    """One stream's, with the memory limit that is set here."""
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY_BYTES)
-
-
-class _GzipFile:
-    """Members one after the other; what follows the last one is ignored, as gzip itself does.
-
-    `gzip.GzipFile` refuses it. There is padding at the end of tapes, and signatures at that of images.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._member = zlib.decompressobj(_GZIP_WINDOW)
-
-    def read1(self, size: int, /) -> bytes:
-        data = b""
-        while not data:
-            piece = self._member.unconsumed_tail
-            if self._member.eof:
-                piece = self._start_of_next()
-                if not piece.startswith(GZIP_MAGIC):
-                    return b""
-                self._member = zlib.decompressobj(_GZIP_WINDOW)
-            elif not piece and not (piece := self._file.read(_GZIP_PIECE_BYTES)):
-                raise EOFError
-            data = self._member.decompress(piece, size)
-        return data
-
-    def _start_of_next(self) -> bytes:
-        """What follows a member, without padding of zeros; enough of it to tell what it is."""
-        piece = self._member.unused_data.lstrip(b"\0")
-        while len(piece) < len(GZIP_MAGIC) and (more := self._file.read(_GZIP_PIECE_BYTES)):
+        """What follows a stream, without zeros; enough of it to tell what it is, empty at the file's end."""
+        piece = self._steps.unused_data.lstrip(b"\0")
+        while len(piece) < max(1, len(self._magic)) and (more := self._file.read(_PIECE_BYTES)):
             piece = (piece + more).lstrip(b"\0")
         return piece
 
 
 _MAGICS = ((GZIP_MAGIC, "gzip"), (b"BZh", "bzip2"), (b"\xfd7zXZ\0", "xz"), (_ZSTD_MAGIC, "zstd"))
 _OPENERS: dict[str, Callable[[BinaryIO], ByteStream]] = {
-    "gzip": _GzipFile,
+    "gzip": lambda file: _Streams(file, Inflate, GZIP_MAGIC),
     "bzip2": bz2.BZ2File,
-    "xz": _XzFile,
+    "xz": lambda file: _Streams(file, xz_decompressor),
     "zstd": _ZstdFile,
 }

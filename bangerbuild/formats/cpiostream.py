@@ -17,15 +17,13 @@ from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compr
 from bangerbuild.formats.cpioheader import is_header
 from bangerbuild.formats.single_stream import SingleStream
 from bangerbuild.formats.slices import PlainBytes, part_of
-from bangerbuild.formats.tarstream import MemberStream
+from bangerbuild.formats.tarstream import DAMAGED_HINT, MemberStream
 
 if TYPE_CHECKING:
     from bangerbuild.formats.limits import Budget
 
 _PIECE_BYTES = 1 << 20
 _ZEROS_BYTES = 4096
-_CUT_HINT = "it was cut short: fetch or make it again"
-_DAMAGED_HINT = "fetch or make it again"
 
 
 class CpioStream(MemberStream):
@@ -40,7 +38,6 @@ class CpioStream(MemberStream):
     def __init__(self, file: BinaryIO, written: str, budget: Budget) -> None:
         self.written = written
         self.place = "before its first entry"
-        """The reader's position, for messages: `after 'etc/motd'`."""
         self._file = file
         self._size_bytes = os.fstat(file.fileno()).st_size
         self._plain = part_of(PlainBytes(file), 0, self._size_bytes)
@@ -75,7 +72,7 @@ class CpioStream(MemberStream):
 
     def _is_end_expected(self) -> bool:
         if self._is_first:
-            raise SourceError(f"'{self.written}' holds no cpio archive", hint=_DAMAGED_HINT)
+            raise SourceError(f"'{self.written}' holds no cpio archive", hint=DAMAGED_HINT)
         return True
 
     def _check_start(self) -> None:
@@ -105,6 +102,7 @@ class CpioStream(MemberStream):
             self._ahead += data
         return self._ahead
 
+    @override
     def read_some(self, size: int) -> bytes:
         """`size` bytes, or fewer at the end of what is read now."""
         data, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -136,16 +134,6 @@ class CpioStream(MemberStream):
         self._budget.spend(count_bytes)
 
     @override
-    def read_exactly(self, size: int) -> bytes:
-        pieces = []
-        while size > 0 and (data := self.read_some(min(size, _PIECE_BYTES))):
-            pieces.append(data)
-            size -= len(data)
-        if size > 0:
-            raise self.cut()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    @override
     def skip(self, size: int, padding: int = 0) -> None:
         left = size + padding - len(self._ahead)
         self._ahead = self._ahead[size + padding :]
@@ -159,11 +147,3 @@ class CpioStream(MemberStream):
             if not (data := self._read(min(left, _PIECE_BYTES))):
                 raise self.cut()
             left -= len(data)
-
-    def cut(self) -> SourceError:
-        """The error for an archive that ends too early."""
-        return SourceError(f"'{self.written}' ends {self.place}", hint=_CUT_HINT)
-
-    def damaged(self, brief: str) -> SourceError:
-        """The error for a damaged archive; `brief` is a predicate."""
-        return SourceError(f"'{self.written}' is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)

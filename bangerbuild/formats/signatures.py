@@ -25,7 +25,7 @@ _UNPACK = "unpack it and give the directory (`directory = …` in a manifest), o
 _AS_DISK = "name it with `disk_image = …` in a manifest"
 _OPEN = "open it with `cryptsetup open`, mount what is inside and give the mount point (`directory = …`)"
 _ACTIVATE = "activate it, mount what is on it and give the mount point (`directory = …` in a manifest)"
-_COPY = "mount it and give the mount point (`directory = …` in a manifest)"
+MOUNT_HINT = "mount it and give the mount point (`directory = …` in a manifest)"
 _COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
 _PROGRAM = "name the root filesystem instead"
@@ -66,7 +66,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
     for offset, magic, what, way_out in (
         (1080, b"\x53\xef", "an ext2, ext3 or ext4 filesystem", _AS_EXT4),
         (257, b"ustar", "a tarball", _AS_TAR),
-        (0x8001, b"CD001", "a CD image", _COPY),  # many have a partition table too
+        (0x8001, b"CD001", "a CD image", MOUNT_HINT),  # many have a partition table too
         (0, b"QFI\xfb", "a qcow2 disk image", _AS_DISK),
         (0, b"KDMV", "a VMDK disk image", _AS_DISK),
         (0, b"conectix", "a VHD disk image", _AS_DISK),
@@ -80,16 +80,16 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (536, b"LVM2 001", "an LVM physical volume", _ACTIVATE),
         (4096, b"\xfc\x4e\x2b\xa9", "a RAID member", _ACTIVATE),
         (0, b"hsqs", "a squashfs image", _AS_SQUASHFS),
-        (0, b"XFSB", "an XFS filesystem", _COPY),
-        (0x10040, b"_BHRfS_M", "a btrfs filesystem", _COPY),
-        (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem", _COPY),
-        (1024, b"\x10\x20\xf5\xf2", "an F2FS filesystem", _COPY),
-        (4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca", "a bcachefs filesystem", _COPY),
-        (82, b"FAT32   ", "a FAT filesystem", _COPY),
-        (54, b"FAT16   ", "a FAT filesystem", _COPY),
-        (54, b"FAT12   ", "a FAT filesystem", _COPY),
-        (3, b"NTFS    ", "an NTFS filesystem", _COPY),
-        (3, b"EXFAT   ", "an exFAT filesystem", _COPY),
+        (0, b"XFSB", "an XFS filesystem", MOUNT_HINT),
+        (0x10040, b"_BHRfS_M", "a btrfs filesystem", MOUNT_HINT),
+        (1024, b"\xe2\xe1\xf5\xe0", "an EROFS filesystem", MOUNT_HINT),
+        (1024, b"\x10\x20\xf5\xf2", "an F2FS filesystem", MOUNT_HINT),
+        (4120, b"\xc6\x85\x73\xf6\x4e\x1a\x45\xca", "a bcachefs filesystem", MOUNT_HINT),
+        (82, b"FAT32   ", "a FAT filesystem", MOUNT_HINT),
+        (54, b"FAT16   ", "a FAT filesystem", MOUNT_HINT),
+        (54, b"FAT12   ", "a FAT filesystem", MOUNT_HINT),
+        (3, b"NTFS    ", "an NTFS filesystem", MOUNT_HINT),
+        (3, b"EXFAT   ", "an exFAT filesystem", MOUNT_HINT),
         (4086, b"SWAPSPACE2", "a swap area", None),
         (0, b"\x3a\xff\x26\xed", "an Android sparse image", _EXPAND),
         (0, b"SnAp", "a dm-snapshot store", _STORE),

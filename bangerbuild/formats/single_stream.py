@@ -5,18 +5,23 @@ from __future__ import annotations
 import bz2
 import io
 import os
-import zlib
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO
 
-from bangerbuild.formats.compression import Decompressed, decompressed, xz_decompressor, zstd_frame_bytes
+from bangerbuild.formats.compression import (
+    Decompressed,
+    Inflate,
+    decompressed,
+    xz_decompressor,
+    zstd_frame_bytes,
+)
 from bangerbuild.formats.slices import PlainBytes, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from bangerbuild.formats.compression import Steps
+
 _BUFFER_BYTES = 256 << 10
-_WITH_GZIP_HEADER = 31
-"""zlib's window bits for a stream with a header and checksum of gzip."""
 
 
 class SingleStream:
@@ -52,44 +57,10 @@ class SingleStream:
         return self._offset + self._taken_bytes()
 
 
-class _Steps(Protocol):
-    """A decompressor of one stream that returns no more than it is asked for."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
-
-
-class _Inflate:
-    """zlib's decompressor in the form that the others have."""
-
-    def __init__(self) -> None:
-        self._inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
-
-    @property
-    def eof(self) -> bool:
-        return self._inflate.eof
-
-    @property
-    def needs_input(self) -> bool:
-        return not self._inflate.unconsumed_tail
-
-    @property
-    def unused_data(self) -> bytes:
-        return self._inflate.unused_data
-
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes:
-        return self._inflate.decompress(self._inflate.unconsumed_tail + data, max_length)
-
-
 class _Stepwise:
     """One stream of gzip, bzip2 or xz."""
 
-    def __init__(self, file: BinaryIO, steps: _Steps) -> None:
+    def __init__(self, file: BinaryIO, steps: Steps) -> None:
         self._file = file
         self._steps = steps
         self._read_bytes = 0
@@ -111,8 +82,8 @@ class _Stepwise:
         return data
 
 
-_STEPS: dict[str, Callable[[], _Steps]] = {
-    "gzip": _Inflate,
+_STEPS: dict[str, Callable[[], Steps]] = {
+    "gzip": Inflate,
     "bzip2": bz2.BZ2Decompressor,
     "xz": xz_decompressor,
 }

@@ -13,7 +13,7 @@ from bangerbuild.errors import SourceError, ToolError
 from bangerbuild.formats.archive import DEFAULT_LIMITS, read_entries
 from bangerbuild.formats.hostfile import check_is_file
 from bangerbuild.formats.limits import Budget
-from bangerbuild.formats.tarstream import TarStream
+from bangerbuild.formats.tarstream import DAMAGED_HINT, TarStream
 from bangerbuild.host.process import Command, streaming
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MAGIC = b"hsqs"
 _MEMORY_BYTES = 1 << 30
 """It holds the names of the whole tree, and a directory may be in the tree more than once."""
-_DAMAGED_HINT = "fetch or make it again"
 
 
 def command(path: Path) -> Command:
@@ -61,5 +60,5 @@ def _translated(asked: Command, path: Path, written: str) -> Iterator[None]:
             raise
         details = err.details.replace(str(path.resolve()), written)
         raise SourceError(
-            f"'{written}' can't be read as a squashfs image", details=details, hint=_DAMAGED_HINT
+            f"'{written}' can't be read as a squashfs image", details=details, hint=DAMAGED_HINT
         ) from err

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, BinaryIO, Protocol, cast
+
+from typing_extensions import override
 
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 1 << 20
 _CUT_HINT = "it was cut short: fetch or make it again"
-_DAMAGED_HINT = "fetch or make it again"
+DAMAGED_HINT = "fetch or make it again"
 
 
 class Digest(Protocol):
@@ -27,7 +30,42 @@ class Digest(Protocol):
         """Add these bytes."""
 
 
-class TarStream:
+class MemberStream(ABC):
+    """An archive that is read forwards."""
+
+    written: str
+    """Its name in messages."""
+    place: str
+    """The reader's position, for messages: `after 'etc/motd'`."""
+
+    @abstractmethod
+    def read_some(self, size: int) -> bytes:
+        """`size` bytes, or fewer at the end."""
+
+    @abstractmethod
+    def skip(self, size: int, padding: int = 0) -> None:
+        """Skip `size` bytes and their padding; SourceError if the archive ends before."""
+
+    def read_exactly(self, size: int) -> bytes:
+        """Exactly `size` bytes; SourceError if the archive ends before."""
+        pieces = []
+        while size > 0 and (data := self.read_some(min(size, _PIECE_BYTES))):
+            pieces.append(data)
+            size -= len(data)
+        if size:
+            raise self.cut()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def cut(self) -> SourceError:
+        """The error for an archive that ends too early."""
+        return SourceError(f"'{self.written}' ends {self.place}", hint=_CUT_HINT)
+
+    def damaged(self, brief: str) -> SourceError:
+        """The error for a damaged archive; `brief` is a predicate."""
+        return SourceError(f"'{self.written}' is damaged {self.place}: it {brief}", hint=DAMAGED_HINT)
+
+
+class TarStream(MemberStream):
     """A reader that returns exactly the requested bytes, or raises a SourceError that says where it failed.
 
     Args:
@@ -53,7 +91,6 @@ class TarStream:
         self._budget = budget
         self._digest = digest
         self.place = "before its first entry"
-        """The reader's position, for messages: `after 'etc/motd'`."""
         self.compression = compression_of(file.read(MAGIC_BYTES)) if file.seekable() else None
         self.position = 0
         """The offset, in the decompressed bytes, of the next byte."""
@@ -63,8 +100,8 @@ class TarStream:
             file.seek(0)
         self._file = decompressed(file, self.compression) if self.compression else file
 
+    @override
     def read_some(self, size: int) -> bytes:
-        """`size` bytes, or fewer at the end of the archive."""
         try:
             data = self._file.read(size)
         except CompressionError as err:
@@ -82,16 +119,7 @@ class TarStream:
         if self._budget is not None:
             self._budget.spend(count_bytes)
 
-    def read_exactly(self, size: int) -> bytes:
-        """Exactly `size` bytes; SourceError if the archive ends before."""
-        pieces = []
-        while size > 0 and (data := self.read_some(min(size, _PIECE_BYTES))):
-            pieces.append(data)
-            size -= len(data)
-        if size:
-            raise self.cut()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
+    @override
     def skip(self, size: int, padding: int = 0) -> None:
         """Skip `size` bytes and their padding; an uncompressed archive is seeked in.
 
@@ -116,31 +144,13 @@ class TarStream:
         while not self._is_seekable and self.read_some(_PIECE_BYTES):
             pass
 
-    def cut(self) -> SourceError:
-        """The error for an archive that ends too early."""
-        return SourceError(f"'{self.written}' ends {self.place}", hint=_CUT_HINT)
-
-    def damaged(self, brief: str) -> SourceError:
-        """The error for a damaged archive; `brief` is a predicate."""
-        return SourceError(f"'{self.written}' is damaged {self.place}: it {brief}", hint=_DAMAGED_HINT)
-
     def _broken(self, err: CompressionError) -> SourceError:
         if err.cut:
             error = self.cut()
         else:
-            error = SourceError(f"'{self.written}' can't be read {self.place}", hint=_DAMAGED_HINT)
+            error = SourceError(f"'{self.written}' can't be read {self.place}", hint=DAMAGED_HINT)
         error.details = f"'{self.written}' {err.brief}"
         return error
-
-
-class MemberStream(Protocol):
-    """The stream of an archive, as the content of a member reads it."""
-
-    def read_exactly(self, size: int) -> bytes:
-        """Exactly `size` bytes; SourceError if the archive ends before."""
-
-    def skip(self, size: int, padding: int = 0) -> None:
-        """Skip `size` bytes and their padding; SourceError if the archive ends before."""
 
 
 class MemberContent(io.RawIOBase):

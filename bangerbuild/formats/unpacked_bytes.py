@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from typing_extensions import override
 
-from bangerbuild.formats.compression import GZIP_MAGIC, CompressionError, decompressed
+from bangerbuild.formats.compression import GZIP_MAGIC, GZIP_WINDOW, CompressionError, decompressed
 from bangerbuild.formats.hostfile import changed
 from bangerbuild.formats.slices import RandomAccess
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 64 << 10
 _PASSED_BYTES = 256 << 10
-_WITH_GZIP_HEADER = 31
 _STATES_MAX = 256
 """About 12 MiB in all; when there are more states, every second one is dropped."""
 _STATE_DISTANCE_BYTES = 2 << 20
@@ -97,7 +96,7 @@ class _Gzip:
 
     def __init__(self, file: BinaryIO, position: int = 0, packed_position: int = 0) -> None:
         self.position = position
-        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)  # which verifies checksums too
+        self.inflate = zlib.decompressobj(GZIP_WINDOW)  # which verifies checksums too
         self._file = file
         self._packed_position = packed_position
 
@@ -129,7 +128,7 @@ class _Gzip:
             packed = (packed + more).lstrip(b"\0")
         if not packed.startswith(GZIP_MAGIC):
             return b""
-        self.inflate = zlib.decompressobj(_WITH_GZIP_HEADER)
+        self.inflate = zlib.decompressobj(GZIP_WINDOW)
         return packed
 
     def _next(self) -> bytes:

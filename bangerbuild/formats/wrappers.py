@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 _LAYER = re.compile(r"(?:.+/layer\.tar|[0-9a-f]{64}(?:\.tar|\.json)?)")
 """What `docker save` and `podman save` call layers and configurations."""
+_IN_ROOTFS = (
+    "its tree lies below 'rootfs': unpack it as root and give that directory (`directory = …` in a manifest)"
+)
 _TREE = {"etc", "usr"}
 _DISKS = (".vmdk", ".vdi", ".vhd", ".img", ".qcow2", ".raw")
 
@@ -124,17 +127,12 @@ def _lxd(top: _Top) -> _Wrapper | None:
     if not top.has("metadata.yaml"):
         return None
     if top.has("rootfs"):
-        return _Wrapper("an image of LXD or Incus", _BELOW.replace("{top}", "rootfs"))
+        return _Wrapper("an image of LXD or Incus", _IN_ROOTFS)
     if set(top.types) <= {"metadata.yaml", "templates"}:
         return _Wrapper(
             "the half of an LXD or Incus image that has no files", "give the other half, its rootfs"
         )
     return None
-
-
-_BELOW = (
-    "its tree lies below '{top}': unpack it as root and give that directory (`directory = …` in a manifest)"
-)
 
 
 def _one_below(top: _Top) -> _Wrapper | None:
