@@ -17,12 +17,14 @@ from typing_extensions import override
 from bangerbuild import identities, shortages
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 """The errnos that mean that a disk or quota is full."""
 FULL_HINT = "free some space there, or choose another place: --store DIR"
+MOST_NAMED = 5
+"""As many of a kind does a message name."""
 SIZE_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -35,6 +37,12 @@ def printable(text: str) -> str:
 def printable_bytes(data: bytes) -> str:
     r"""Bytes as a text of ASCII in which all others are spelled out: `\x1f\x8b`."""
     return printable(data.decode("ascii", "backslashreplace"))
+
+
+def few(names: Sequence[str], noun: str = "") -> str:
+    """Names in a message, the first of them where there are many: `a, b, c, d, e and 3 more VMs`."""
+    more = f" and {len(names) - MOST_NAMED} more {noun}".rstrip() if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def readable_size(size_bytes: int) -> str:

@@ -15,7 +15,7 @@ from bangerbuild import graph, pipeline, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.formats.values import ATTACHED_ROOT
-from bangerbuild.errors import BusyError, StoreError, UsageError, readable_size
+from bangerbuild.errors import BusyError, StoreError, UsageError, few, readable_size
 from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
-
-MOST_NAMED = 5
-"""As many of what was removed does a message name."""
 
 
 @dataclass(frozen=True)
@@ -285,11 +282,6 @@ def summary_line(loss: Loss) -> str:
     if not loss.targets:
         return "Nothing is undeclared."
     if not loss.items:
-        return f"Nothing is left of {_few(loss.targets)}."
+        return f"Nothing is left of {few(loss.targets)}."
     number = f"{len(loss.items)} artifact{'' if len(loss.items) == 1 else 's'}"
-    return f"{number} of {_few(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."
-
-
-def _few(targets: Sequence[str]) -> str:
-    more = len(targets) - MOST_NAMED
-    return ", ".join(targets[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return f"{number} of {few(loss.targets)} removed, {readable_size(loss.size_bytes)} freed."

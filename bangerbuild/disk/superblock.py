@@ -58,7 +58,6 @@ _RO_COMPAT_NAMES = {
     0x10000: "orphan_present",
 }
 
-_REMAKE_HINT = "mount it and give the mount point (`directory = …` in a manifest)"
 _NO_EXT4_HINT = "give an ext4 filesystem itself: unpacked, and without a partition table"
 
 
@@ -168,7 +167,7 @@ def _check_features(name: str, superblock: Superblock, *, writable: bool) -> Non
     if unknown := superblock.incompat & ~_KNOWN_INCOMPAT:
         raise FilesystemError(
             f"'{name}' uses ext4 features that are not supported: {_names(unknown, _INCOMPAT_NAMES)}",
-            hint=_REMAKE_HINT,
+            hint=signatures.MOUNT_HINT,
         )
     refused = superblock.ro_compat & ~_WRITABLE_RO_COMPAT & ~RO_COMPAT_ORPHAN_PRESENT
     if writable and refused:
@@ -182,7 +181,7 @@ def _check_features(name: str, superblock: Superblock, *, writable: bool) -> Non
 def _without_features(name: str, refused: int) -> str:
     """The commands that take features off a filesystem."""
     if refused & ~_REMOVABLE & ~_SHARED_BLOCKS:
-        return _REMAKE_HINT
+        return signatures.MOUNT_HINT
     commands = []
     if refused & _SHARED_BLOCKS:
         commands.append(f"e2fsck -f -E unshare_blocks '{name}'")

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import StalePlanError
+from bangerbuild.errors import StalePlanError, few
 
 if TYPE_CHECKING:
     from bangerbuild.model import Action, Plan
-
-MOST_NAMED = 5
-"""How many steps a message names."""
 
 
 def refuse_stale(reviewed: Plan, today: Plan) -> None:
@@ -26,7 +23,7 @@ def refuse_stale(reviewed: Plan, today: Plan) -> None:
     moved = [step_id for step_id in (before | now) if before.get(step_id) != now.get(step_id)]
     if moved:
         raise StalePlanError(
-            f"the plan no longer holds: {_named(moved)}",
+            f"the plan no longer holds: {few(moved)}",
             details="\n".join(_moved(step_id, before, now) for step_id in moved),
             hint="make the plan again",
         )
@@ -34,11 +31,6 @@ def refuse_stale(reviewed: Plan, today: Plan) -> None:
 
 def _decided(action: Action) -> tuple[str, str]:
     return action.verb.value, action.fingerprint
-
-
-def _named(moved: list[str]) -> str:
-    more = f" and {len(moved) - MOST_NAMED} more" if len(moved) > MOST_NAMED else ""
-    return ", ".join(moved[:MOST_NAMED]) + more
 
 
 def _moved(step_id: str, before: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import ManifestError, printable, readable_size
+from bangerbuild.errors import ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
 from bangerbuild.report.fleets import Group, grouped, nameless
 
@@ -18,8 +18,6 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-NAMED_STEPS = 5
-"""The most finished steps that the message of an interrupted run names."""
 PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
@@ -165,7 +163,7 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
     if names := plan.undeclared:
         verb = "is" if len(names) == 1 else "are"
         yield (
-            f"{_few(names)} {verb} no longer declared, and still in the store: "
+            f"{few(names)} {verb} no longer declared, and still in the store: "
             "`bangerbuild destroy --undeclared` removes what is there"
         )
 
@@ -190,7 +188,7 @@ def _is_one_line(group: Group) -> bool:
 def group_lines(group: Group, width: int) -> Iterator[str]:
     """The lines of what was done to members of a fleet; warnings were told when they arose."""
     if _is_one_line(group):
-        yield f"  {_verb(Verb.CREATE, coloured=False)} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        yield _made_line(group, width, coloured=False)
         return
     for action, name in zip(group.actions, _names(group), strict=True):
         why = nameless(", ".join(map(reason, action.reasons)), group.names[0])
@@ -200,8 +198,7 @@ def group_lines(group: Group, width: int) -> Iterator[str]:
 def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
     """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
     if _is_one_line(group):
-        verb = _verb(Verb.CREATE, coloured=coloured)
-        yield f"  {verb} {f'fleet.{group.fleet}':<{width}}  {group.members}"
+        yield _made_line(group, width, coloured=coloured)
         for warning in dict.fromkeys(text for action in group.actions for text in action.warnings):
             yield _warning(warning, coloured=coloured)
         return
@@ -210,6 +207,10 @@ def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> It
         lines += _diff_lines(action, coloured=coloured) if diffs else ()
         yield lines[0]
         yield from (nameless(line, group.names[0]) for line in lines[1:])
+
+
+def _made_line(group: Group, width: int, *, coloured: bool) -> str:
+    return f"  {_verb(Verb.CREATE, coloured=coloured)} {f'fleet.{group.fleet}':<{width}}  {group.members}"
 
 
 def _warning(text: str, *, coloured: bool) -> str:
@@ -318,15 +319,10 @@ def result_sum(plan: Plan, results: Sequence[Result], seconds: float) -> str:
 
 def interrupted(finished: Sequence[str], by_half: Sequence[str] = ()) -> str:
     """The message of an interrupted run: the ids of finished steps, and half-changed disks."""
-    half = f" (start no VM before: {_few(by_half)} changed by half)" if by_half else ""
+    half = f" (start no VM before: {few(by_half)} changed by half)" if by_half else ""
     if not finished:
         return f"interrupted: nothing was finished; the next `bangerbuild apply` does it{half}"
-    return f"interrupted: {_few(finished)} stay, the rest is made by the next `bangerbuild apply`{half}"
-
-
-def _few(names: Sequence[str]) -> str:
-    more = f" and {len(names) - NAMED_STEPS} more" if len(names) > NAMED_STEPS else ""
-    return ", ".join(names[:NAMED_STEPS]) + more
+    return f"interrupted: {few(finished)} stay, the rest is made by the next `bangerbuild apply`{half}"
 
 
 def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, Json]:

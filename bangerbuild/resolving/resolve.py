@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from bangerbuild import leases, store
-from bangerbuild.errors import LockFileError
+from bangerbuild.errors import LockFileError, few
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.resolving import lockfile, pins
 from bangerbuild.resolving.lockfile import LockFile
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from bangerbuild.model import Pin, Progress, Record, Source
     from bangerbuild.resolving.pins import ResolveOptions
     from bangerbuild.store import Store
-
-MOST_NAMED = 5
-"""As many VMs does a message name."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +115,7 @@ def _leases(held: Given, new: Given) -> Given:
 
 def _unleased(new: Given) -> LockFileError:
     names = [name for given in new.values() for name in given]
-    more = f" and {len(names) - MOST_NAMED} more VMs" if len(names) > MOST_NAMED else ""
     return LockFileError(
-        f"{leases.FILE_NAME} would have to be changed: it holds no address for "
-        f"{', '.join(names[:MOST_NAMED])}{more}",
+        f"{leases.FILE_NAME} would have to be changed: it holds no address for {few(names, 'VMs')}",
         hint="bangerbuild lock",
     )

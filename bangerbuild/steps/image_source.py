@@ -98,9 +98,7 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> bool:
         blocks.name = blocks.place = written
         size = blocks.size_bytes
         Filesystem(blocks, now=workspace.epoch).abandon()  # whether it is an ext4, and may be copied now
-        superblock = read_superblock(
-            blocks, writable=True
-        )  # and whether a patch could ever be written into it
+        superblock = read_superblock(blocks, writable=True)  # and whether a patch could be written into it
     if superblock.block_bytes > PAGE_BYTES:
         workspace.warn(
             f"'{written}' has blocks of {superblock.block_bytes} bytes: x86 guests, whose pages have "

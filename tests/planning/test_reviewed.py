@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.errors import StalePlanError
+from bangerbuild.errors import MOST_NAMED, StalePlanError
 from bangerbuild.model import Action, Plan, Reason, ReasonCode, Recipe, Verb
-from bangerbuild.planning.reviewed import MOST_NAMED, refuse_stale
+from bangerbuild.planning.reviewed import refuse_stale
 from tests.fakes import FakeStep
 
 if TYPE_CHECKING:
