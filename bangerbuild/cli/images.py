@@ -55,7 +55,8 @@ def import_(
 ) -> int:
     """Make an image of SOURCE, under NAME, and print its path.
 
-    SOURCE is a tarball, an ext4, a disk image or a directory; an address; or a container image such as docker://debian:12.
+    SOURCE is a tarball, a squashfs, cpio or ext4 image, a disk image, a directory or a Dockerfile; an
+    address; or a container image such as docker://debian:12.
     No manifest asks for it, so `gc` removes it; the same call makes it again.
     """
     from bangerbuild import manifest, pipeline
