@@ -126,6 +126,9 @@ class OpenContext(FetchContext, Protocol):
     def path(self, artifact: str) -> Path:
         """Where an artifact lies."""
 
+    def say(self, what: str, line: str) -> None:
+        """Show a line that a program printed which works for long."""
+
 
 class SourceKind(Protocol):
     """A kind of source, as a registry has it: how it is named in a manifest, and what it needs."""
