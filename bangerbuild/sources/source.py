@@ -223,7 +223,7 @@ class ImageSource(DeclaredSource, Protocol):
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts it reads."""
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002  # most have nothing to say
         """What there is to say of what will be taken, as far as it can be told without fetching anything.
 
         Raises:
