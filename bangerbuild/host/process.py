@@ -54,6 +54,8 @@ PACKAGES = {
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
     "sqfs2tar": "squashfs-tools-ng",
+    "mdir": "mtools",
+    "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
 }
