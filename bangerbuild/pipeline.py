@@ -24,10 +24,12 @@ from bangerbuild.planning import origins, recovering
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
+from bangerbuild.planning.secrets import Secrets
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
 from bangerbuild.sources.source import PIN_FACT
+from bangerbuild.store import secrets_key
 from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis
 
@@ -59,6 +61,8 @@ class Loaded:
     """What loading looked at on this host."""
     is_read: bool = True
     """Whether it is known what is declared; see `load_to_read`."""
+    new_key: bytes = field(default_factory=secrets_key.new, repr=False, compare=False)
+    """For digests of secrets, if the store has no key yet."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -247,7 +251,9 @@ def look(
     forced = _forced(loaded)
     resolved = _resolved(loaded, progress, ask=ask)
     opened = store.read(loaded.store)
-    return _planned(loaded, resolved, forced, opened, previews=previews)[0], opened
+    secrets = _secrets(loaded, lambda: secrets_key.read(loaded.store) or loaded.new_key)
+    host = LocalHost(opened, epoch(), Surveys(), secrets)
+    return _planned(loaded, resolved, forced, opened, host, previews=previews), opened
 
 
 def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
@@ -343,14 +349,16 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         resolved = _resolved(loaded, reporter.progressed)
     with store.writing(loaded.store, timeout_seconds=run.lock_seconds) as opened:
         with basis.recording():
-            made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
+            secrets = _secrets(loaded, lambda: opened.secrets_key(loaded.new_key))
+            host = LocalHost(opened, options.epoch, Surveys(), secrets)
+            made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
             while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
-                made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
+                host = LocalHost(opened, options.epoch, Surveys(), secrets)
+                made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
         if reviewed:
             refuse_stale(reviewed, made)
         resolved.write()
         reporter.planned(made)
-        host = LocalHost(opened, options.epoch, surveys)
         made_of = {StepId(action.id).owner for action in made.actions}
         opened.keep_origins(
             origins.of(made_of, loaded.manifest.origins, opened)
@@ -416,7 +424,8 @@ def recover(loaded: Loaded, opened: Store) -> Found:
     seconds = epoch()
     asking = Asking(loaded.store, seconds, loaded.request.offline, unseen, opened)
     resolved = resolve(loaded.manifest, ResolveOptions(), asking)
-    host = LocalHost(opened, seconds, Surveys())
+    secrets = _secrets(loaded, lambda: opened.secrets_key(loaded.new_key))
+    host = LocalHost(opened, seconds, Surveys(), secrets)
     return recovering.recover(loaded.whole, opened, host, epoch=seconds, pins=resolved.pins)
 
 
@@ -450,14 +459,29 @@ def _refuse_outside(loaded: Loaded, name: str) -> None:
         )
 
 
-def _planned(
-    loaded: Loaded, resolved: Resolved, forced: frozenset[str], opened: Store, *, previews: bool
-) -> tuple[Plan, Surveys]:
-    """The plan, and the host trees that it walked."""
-    seconds, surveys = epoch(), Surveys()
-    host = LocalHost(opened, seconds, surveys)
+def _secrets(loaded: Loaded, key: Callable[[], bytes]) -> Secrets | None:
+    """The secrets of the wanted steps, which are read now; the key is asked for only if there are any."""
+    holders = [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+    if not holders:
+        return None
+    owners = {f"vm.{name}" for name in holders}
+    patches = (step for step in graph.all_steps(loaded.wanted) if step.changes)
+    sources = (source for step in patches if StepId(step.id).owner in owners for source in step.sources)
+    wanted = [source.secret for source in sources if source.secret]
+    return Secrets(key(), wanted) if wanted else None
+
+
+def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
+    loaded: Loaded,
+    resolved: Resolved,
+    forced: frozenset[str],
+    opened: Store,
+    host: LocalHost,
+    *,
+    previews: bool,
+) -> Plan:
     made = planner.make(
-        loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
+        loaded.wanted, opened, host, epoch=epoch(), pins=resolved.pins, forced=forced, previews=previews
     )
     left = undeclared(loaded, opened)
-    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets), surveys
+    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets)

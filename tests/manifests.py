@@ -106,6 +106,15 @@ content = "port = 80\\n"
 mode = "0644"
 owner = "root:root"
 times = "fixed"
+[[vm.web.file]]
+guest = "/etc/variable"
+content = {{ env = "TOKEN" }}
+[[vm.web.file]]
+guest = "/etc/secret"
+content = {{ file = "token" }}
+[[vm.web.file]]
+guest = "/etc/printed"
+content = {{ command = ["pass", "show", "token"] }}
 
 [[vm.web.file_sync]]
 host = "~/.gitconfig"

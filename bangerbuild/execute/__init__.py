@@ -178,9 +178,7 @@ class _Execution:
             if job.has_failed_input:
                 self._skip(job.actions)
                 continue
-            workspace = JobWorkspace(
-                self.actions, self.store, self.limits.epoch, self.shared, self.host.survey
-            )
+            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared, self.host)
             workspace.offline, workspace.tell = self.limits.offline, self.reporter.progressed
             if len(self.running) < self.limits.jobs:
                 self._report_started(job)

@@ -256,7 +256,9 @@ class Planner:
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
             return self.pins[step.id].digest
-        what = source.path, source.rules, source.pin
+        if source.secret is not None and self.is_lenient:  # nobody reads it only to look
+            return self._last_digest(step, source)
+        what = source.path, source.rules, source.pin, source.secret
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -264,9 +266,13 @@ class Planner:
                 if not self.is_lenient:
                     raise
                 self.unjudged.add(step.id)
-                last = self.store.records.get(step.id)
-                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
+                return self._last_digest(step, source)
         return self.digests[what]
+
+    def _last_digest(self, step: Step, source: Source) -> str:
+        """What a source was when the step ran last."""
+        last = self.store.records.get(step.id)
+        return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Action, Host, Json, Source
+    from bangerbuild.model import Action, Host, Json, Revealed, Secret, Source
     from bangerbuild.store import Store
 
 T = TypeVar("T")
@@ -63,6 +63,10 @@ class PlanView:
     def survey(self, source: Source) -> Survey:
         """A host tree, as it was when its digest was taken."""
         return self.host.survey(source)
+
+    def revealed(self, secret: Secret) -> Revealed:
+        """A secret, as it was read for this run."""
+        return self.host.revealed(secret)
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run."""

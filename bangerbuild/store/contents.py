@@ -26,7 +26,7 @@ from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.store import database as db
-from bangerbuild.store import directories, lost, replacing
+from bangerbuild.store import directories, lost, replacing, secrets_key
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
@@ -520,6 +520,17 @@ class Store:
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         self.origins |= new
+
+    def secrets_key(self, new: bytes) -> bytes:
+        """The key for digests of secrets; made of `new` if there is none.
+
+        Raises:
+            StoreError: it can't be read or written.
+        """
+        try:
+            return secrets_key.keep(self.path, self._writing().directory(), new)
+        except OSError as err:
+            raise store_error(err, self.path) from err
 
     def mark(self, step_ids: Iterable[str], *, destroyed: bool) -> None:
         """Remember that the artifacts of these steps are to be removed, or that they are not after all.
