@@ -53,9 +53,10 @@ class Build:
         return (f"--platform={self.platform}", *target, *arguments, f"--file={self.place / 'Dockerfile'}")
 
     def command(self, *argv: str) -> Command:
-        """A command of a builder."""
+        """A command of a builder, run where the build is: a FROM may name a layout there."""
         environ = {**environment(os.environ), "TMPDIR": str(self.place), **self.arguments}
-        return Command(argv, environ, output_bytes=_OUTPUT_BYTES, label=f"{argv[0]} build {self.written}")
+        label = f"{argv[0]} build {self.written}"
+        return Command(argv, environ, output_bytes=_OUTPUT_BYTES, label=label, directory=str(self.place))
 
 
 class Builder(Protocol):
@@ -96,11 +97,8 @@ class Buildah(_WithStorage):
 
     def commands(self, build: Build) -> tuple[Command, ...]:
         """It writes the archive itself."""
-        return (
-            self._build(
-                build, "--omit-history", "--identity-label=false", f"--tag=oci-archive:{build.archive}:built"
-            ),
-        )
+        tag = f"oci-archive:{build.archive.name}:built"  # the path has to look like a name of an image
+        return (self._build(build, "--omit-history", "--identity-label=false", f"--tag={tag}"),)
 
 
 class Podman(_WithStorage):

@@ -186,8 +186,15 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "sources/source.py",
     }
     only_start = {"running/at_once.py", "running/kvm.py"}
+    only_ask_where_the_cache_is = {"sources/dockerfile.py"}  # another cache has another record
     assert readers == (
-        plans | only_look_up_libraries | only_print | only_say_so_to_a_guest | only_fetch | only_start
+        plans
+        | only_look_up_libraries
+        | only_print
+        | only_say_so_to_a_guest
+        | only_fetch
+        | only_start
+        | only_ask_where_the_cache_is
     )
 
 
