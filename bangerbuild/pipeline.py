@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.declared import Manifest
-from bangerbuild.errors import BangerError, ManifestError, UsageError
+from bangerbuild.errors import BangerError, BusyError, ManifestError, UsageError
 from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
-from bangerbuild.planning import origins, recovering
+from bangerbuild.planning import origins, recovering, renames
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.reviewed import refuse_stale
@@ -363,6 +363,7 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         opened.keep_origins(
             origins.of(made_of, loaded.manifest.origins, opened)
         )  # a killed run leaves VMs too
+        _move(made, opened, host)
         results = execute.execute(made, opened, host, reporter, options)
         opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
@@ -405,7 +406,16 @@ def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
     """See `origins.undeclared`; who asks for a part is told of that part."""
     if loaded.request.targets:
         return ()
-    return origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+    found = origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+    taken_over = _to_be_renamed(loaded, opened)
+    return tuple(owner for owner in found if owner not in taken_over)
+
+
+def _to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
+    """The VMs that a declared one, which is not there yet, takes over."""
+    there = opened.vms
+    vms = (vm for vm in loaded.manifest.vms.values() if vm.name not in there)
+    return frozenset(_vm(old) for vm in vms for old in vm.renamed_from)
 
 
 def _refuse_unknown_image(found: Manifest, name: str) -> None:
@@ -432,7 +442,29 @@ def recover(loaded: Loaded, opened: Store) -> Found:
 def _owners(made: Plan) -> frozenset[str]:
     """The VMs and images of which something is to be done: `vm.web` for `vm.web.root`."""
     changing = (action.id for action in made.actions if action.verb not in {Verb.KEEP, Verb.BLOCKED})
-    return frozenset(StepId(step_id).owner for step_id in changing)
+    moved = (owner for names in made.moves.items() for owner in map(_vm, names))
+    return frozenset((*(StepId(step_id).owner for step_id in changing), *moved))
+
+
+def _vm(name: str) -> StepId:
+    return StepId(f"vm.{name}")
+
+
+def _move(made: Plan, opened: Store, host: LocalHost) -> None:
+    """Give VMs their new names, before anything else is done to them.
+
+    Raises:
+        BusyError: a VM was started since the plan was made; nothing was done.
+        StoreError: the store can't be written.
+    """
+    opened.forget_supposed()
+    if not made.moves:
+        return
+    held = renames.find({new: (old,) for new, old in made.moves.items()}, opened, host).holders
+    for new, holder in held.items():
+        brief = f"'vm.{made.moves[new]}' is in use by {holder} now, and can't be renamed"
+        raise BusyError(brief, hint="shut the VM down first")
+    opened.move(made.moves)
 
 
 def _forced(loaded: Loaded) -> frozenset[str]:
@@ -480,8 +512,25 @@ def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
     *,
     previews: bool,
 ) -> Plan:
+    opened.forget_supposed()
+    named = renames.find(_before(loaded), opened, host)
+    opened.suppose_moved(named.moves)
     made = planner.make(
-        loaded.wanted, opened, host, epoch=epoch(), pins=resolved.pins, forced=forced, previews=previews
+        loaded.wanted,
+        opened,
+        host,
+        epoch=epoch(),
+        pins=resolved.pins,
+        forced=forced,
+        previews=previews,
+        renames=named,
     )
     left = undeclared(loaded, opened)
     return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets)
+
+
+def _before(loaded: Loaded) -> dict[str, tuple[str, ...]]:
+    """What the wanted VMs were called before."""
+    named = {vm.name: vm.renamed_from for vm in loaded.manifest.vms.values() if vm.renamed_from}
+    wanted = {StepId(step_id).owner for step_id in loaded.wanted} if named else set()
+    return {name: before for name, before in named.items() if _vm(name) in wanted}

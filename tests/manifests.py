@@ -65,6 +65,7 @@ builder = "buildah"
 
 [vm.web]
 image = "bookworm"
+renamed_from = ["www"]
 vcpus = 2
 memory = 1073741824
 hostname = "web"

@@ -196,6 +196,8 @@ class VM:
     files: tuple[InlineFile, ...] = ()
     file_syncs: tuple[FileSync, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    renamed_from: tuple[str, ...] = ()
+    """What it was called before."""
 
     @property
     def has_keys(self) -> bool:
@@ -228,3 +230,5 @@ class Manifest:
     """The names of their members, in order."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Addresses that were leased and are not in the lock file yet: by network and VM."""
+    released: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """VMs whose addresses another one took over, as it was called so before: by network."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager, ExitStack
-    from pathlib import Path
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
@@ -52,7 +52,7 @@ class PlanView:
 
     def path(self, artifact: str) -> Path:
         """A published artifact."""
-        return self.store.path / artifact
+        return Path(self.store.place(artifact))
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of the run that made what it has now."""
