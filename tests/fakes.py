@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         Action,
         FileDiff,
         Json,
+        Pin,
         Plan,
         Result,
         Secret,
@@ -76,7 +77,7 @@ class FakeStep:
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002
         return ()
 
     def judge(self, situation: Situation) -> Verdict:

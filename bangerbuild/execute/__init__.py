@@ -22,7 +22,7 @@ from bangerbuild.execute import jobs
 from bangerbuild.execute.recheck import Disks, Sources
 from bangerbuild.execute.workspace import JobWorkspace, Shared
 from bangerbuild.host import process
-from bangerbuild.model import Outcome, Result
+from bangerbuild.model import Outcome, OutputReporter, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -187,6 +187,8 @@ class _Execution:
                 continue
             workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared, self.host)
             workspace.offline, workspace.tell = self.limits.offline, self.reporter.progressed
+            if isinstance(self.reporter, OutputReporter):
+                workspace.tell_line = self.reporter.said
             if len(self.running) < self.limits.jobs:
                 self._report_started(job)
             future = pool.submit(self._run, job, workspace)

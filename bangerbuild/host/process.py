@@ -24,7 +24,7 @@ from bangerbuild.errors import ToolError, readable_size
 from bangerbuild.host import observed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from _typeshed import WriteableBuffer
 
@@ -88,6 +88,8 @@ class Command:
     """The size that a file may have which it writes; beyond it, it is ended or gets an error."""
     label: str | None = None
     """What messages call it where its arguments may hold a password; None: as a shell would take it."""
+    on_line: Callable[[str], None] | None = field(default=None, compare=False)
+    """Is told each line that it prints, as it comes; in the thread that waits for it."""
 
     def __str__(self) -> str:
         return self.label or shlex.join(self.argv)
@@ -316,15 +318,26 @@ def _too_slow(command: Command) -> ToolError:
 
 def _collect(command: Command, fd: int, deadline: float) -> bytes:
     """The output of the program, until it closes it."""
-    output = bytearray()
+    output, told = bytearray(), 0
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if not selector.select(_left(deadline)):
                 raise _too_slow(command)
             piece = os.read(fd, 1 << 16)
+            output += piece
+            told = _tell(command, output, told, is_at_end=not piece)
             if not piece:
                 return bytes(output)
-            output += piece
             if len(output) > command.output_bytes:
                 raise ToolError(f"'{command}' printed more than {readable_size(command.output_bytes)}")
+
+
+def _tell(command: Command, output: bytearray, told: int, *, is_at_end: bool) -> int:
+    """Tell the lines that are whole, or at the end all; up to which byte."""
+    end = len(output) if is_at_end else output.rfind(b"\n", told) + 1
+    if command.on_line is None or end <= told:
+        return told
+    for line in output[told:end].decode(errors="replace").splitlines():
+        command.on_line(line)
+    return end

@@ -11,7 +11,16 @@ from bangerbuild.model.ids import StepId
 from bangerbuild.model.plan import Action, Outcome, Plan, Result
 from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
 from bangerbuild.model.recipe import Recipe, Record
-from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, Silent, unseen
+from bangerbuild.model.reporter import (
+    OutputReporter,
+    PlanReporter,
+    Progress,
+    Reporter,
+    Said,
+    Silent,
+    unheard,
+    unseen,
+)
 from bangerbuild.model.step import Step
 from bangerbuild.model.verdict import FileDiff, Preview, Situation, Verdict
 from bangerbuild.model.workspace import View, Workspace
@@ -25,6 +34,7 @@ __all__ = [
     "HostPath",
     "Json",
     "Outcome",
+    "OutputReporter",
     "Pin",
     "Plan",
     "PlanReporter",
@@ -37,6 +47,7 @@ __all__ = [
     "Reporter",
     "Result",
     "Revealed",
+    "Said",
     "Secret",
     "Silent",
     "Situation",
@@ -47,5 +58,6 @@ __all__ = [
     "Verdict",
     "View",
     "Workspace",
+    "unheard",
     "unseen",
 ]

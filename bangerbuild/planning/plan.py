@@ -162,7 +162,7 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
-        verdict, notes = foretold(step, verdict)
+        verdict, notes = foretold(step, verdict, self.pins.get(step.id))
         action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
@@ -453,12 +453,12 @@ class Planner:
         return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
 
-def foretold(step: Step, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
     if verdict.verb not in NEW:
         return verdict, ()
     try:
-        return verdict, step.notes()
+        return verdict, step.notes(pin)
     except BangerError as err:
         facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
         if err.details:

@@ -164,7 +164,13 @@ class _Building:
     def _built(self, builder: Builder, place: Path) -> Path:
         source = self._source
         wanted = Build(
-            source.written, place, self._platform, source.target, dict(source.args), int(self._context.epoch)
+            source.written,
+            place,
+            self._platform,
+            source.target,
+            dict(source.args),
+            int(self._context.epoch),
+            self._context.say,
         )
         _stage(source, self._rules, place / "context", int(self._context.epoch))
         with ExitStack() as stack:

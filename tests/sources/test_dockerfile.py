@@ -13,6 +13,7 @@ from bangerbuild.errors import FetchError, OfflineError, ToolError
 from bangerbuild.fetch import image_builders
 from bangerbuild.host import process
 from bangerbuild.model import Verb
+from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
 from tests.formats.oci.making import layout_of, symlink, tarball
 from tests.formats.tarmaking import member
@@ -141,6 +142,17 @@ def test_a_build_that_fails_shows_what_it_printed(project: Project, app: Path) -
     assert "can't open '/missing'" in (error.details or "")
     project.offline = True
     assert isinstance(project.error(ID), OfflineError)
+
+
+def test_what_the_builder_prints_is_shown_with_v_alone(
+    project: Project, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (app / "Dockerfile").write_text("FROM scratch\nCOPY kept /\n")
+    project.write('[image.debian.rootfs]\ndockerfile = "app"\n')
+    for is_verbose, text in ((False, "1"), (True, "2")):
+        (app / "kept").write_text(text)
+        pipeline.apply(pipeline.load_request(project.request()), reporter=Plain(verbose=is_verbose))
+        assert ("  dockerfile app: STEP 2/2: COPY kept /\n" in capsys.readouterr().err) is is_verbose
 
 
 def test_nothing_is_left_of_a_build(project: Project, app: Path, tmp_path: Path) -> None:

@@ -85,3 +85,6 @@ class OneStep(Desk):
 
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.told.append((what, done_bytes, total_bytes))
+
+    def say(self, what: str, line: str) -> None:
+        raise AssertionError(f"no program works for this: {what}, {line}")
