@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild import execute, graph, store
 from bangerbuild.epoch import Epoch
 from bangerbuild.formats.survey import Survey
-from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Preview, Reason, ReasonCode, Revealed, Verb, Verdict
 from bangerbuild.planning import plan
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Pin,
         Plan,
         Result,
+        Secret,
         Situation,
         Source,
         Step,
@@ -156,6 +157,9 @@ class FakeHost:
 
     def survey(self, source: Source) -> Survey:
         return Survey(source.path or Path(), (), (), self.digest(source))
+
+    def revealed(self, secret: Secret) -> Revealed:
+        return Revealed(f"secret of {secret.key}".encode(), "00")
 
     def version(self, tool: str) -> str:
         return self.versions.get(tool, "1")

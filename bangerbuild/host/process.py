@@ -137,10 +137,26 @@ def run(command: Command) -> Completed:
     Raises:
         ToolError: it is missing, can't be started, exceeded a limit, or its exit code is not in `ok`.
     """
-    completed = _watch(command)
-    if completed.code not in command.ok:
-        raise ToolError(f"'{command}' {_ended(completed.code)}", details=completed.output.strip())
+    code, output = _watch(command)
+    completed = Completed(code, output.decode(errors="replace"))
+    if code not in command.ok:
+        raise ToolError(f"'{command}' {_ended(code)}", details=completed.output.strip())
     return completed
+
+
+def printed(command: Command) -> bytes:
+    """The same for what a program writes to its output alone, which no error holds.
+
+    What it says on its other stream becomes the details of an error.
+
+    Raises:
+        ToolError: see `run`.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        code, output = _watch(command, complaints)
+        if code not in command.ok:
+            raise _failed(command, code, complaints)
+        return output
 
 
 @contextlib.contextmanager
@@ -223,9 +239,9 @@ def _die_with_parent() -> tuple[str, ...]:
     return () if probed.returncode else prefix
 
 
-def _watch(command: Command) -> Completed:
+def _watch(command: Command, complaints: IO[bytes] | None = None) -> tuple[int, bytes]:
     deadline = math.inf if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
-    with _running(command) as process:
+    with _running(command, complaints) as process:
         try:
             output = _collect(command, cast("IO[bytes]", process.stdout).fileno(), deadline)
             code = process.wait(_left(deadline))
@@ -235,7 +251,7 @@ def _watch(command: Command) -> Completed:
         except BaseException:
             _end(process)
             raise
-    return Completed(code, output.decode(errors="replace"))
+    return code, output
 
 
 def _started(

@@ -5,7 +5,7 @@ remembers of a step that ran. An action is what a plan means to do about one ste
 """
 
 from bangerbuild.model.artifacts import ArtifactPath
-from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Source
+from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Revealed, Secret, Source
 from bangerbuild.model.host import Host
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.plan import Action, Outcome, Plan, Result
@@ -46,7 +46,9 @@ __all__ = [
     "Record",
     "Reporter",
     "Result",
+    "Revealed",
     "Said",
+    "Secret",
     "Silent",
     "Situation",
     "Source",

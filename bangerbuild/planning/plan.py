@@ -9,6 +9,7 @@ from __future__ import annotations
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
@@ -28,7 +29,9 @@ from bangerbuild.model import (
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
+from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import StandIns, unknown
+from bangerbuild.store import moving
 
 if TYPE_CHECKING:
     import os
@@ -58,6 +61,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
     is_lenient: bool = False,
+    renames: Renames | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -70,16 +74,19 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
+        renames: the VMs that the store is to have under other names; it shows them under these already.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
     with ExitStack() as stack:
-        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient)
+        renames = renames or Renames()
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
-        return Plan(store.path, tuple(planner.actions.values()), unjudged=frozenset(planner.unjudged))
+        actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
+        return Plan(store.path, actions, unjudged=unjudged, moves=renames.possible)
 
 
 @dataclass
@@ -94,6 +101,7 @@ class Planner:
     previews: bool
     kept: KeptOpen
     is_lenient: bool = False
+    renames: Renames = field(default_factory=Renames)
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
@@ -109,7 +117,9 @@ class Planner:
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
-            return self._looked_at(step)
+            action = self._looked_at(step)
+            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+            return self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
@@ -256,7 +266,9 @@ class Planner:
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
             return self.pins[step.id].digest
-        what = source.path, source.rules, source.pin
+        if source.secret is not None and self.is_lenient:  # nobody reads it only to look
+            return self._last_digest(step, source)
+        what = source.path, source.rules, source.pin, source.secret
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -264,9 +276,13 @@ class Planner:
                 if not self.is_lenient:
                     raise
                 self.unjudged.add(step.id)
-                last = self.store.records.get(step.id)
-                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
+                return self._last_digest(step, source)
         return self.digests[what]
+
+    def _last_digest(self, step: Step, source: Source) -> str:
+        """What a source was when the step ran last."""
+        last = self.store.records.get(step.id)
+        return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
@@ -290,7 +306,7 @@ class Planner:
 
     def _holder(self, artifacts: Iterable[str]) -> str | None:
         """Who has the disk open; asked only where something may have to be done to it."""
-        paths = (self.store.path / artifact for artifact in artifacts)
+        paths = (Path(self.store.place(artifact)) for artifact in artifacts)
         return next((holder for path in paths if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:

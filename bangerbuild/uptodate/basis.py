@@ -22,6 +22,7 @@ from bangerbuild.errors import BangerError
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
+from bangerbuild.store import secrets_key
 from bangerbuild.store.database import LOG
 from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.sessions import STORE_LOCK
@@ -93,7 +94,8 @@ class Basis:
         used = _looked_at(programs.paths())
         if marks is None or _is_younger(used, check.BEGUN_NS, COARSE_NS):
             return
-        store = _looked_at([*artifacts.places(plan, opened), str(opened.path / LOG)])
+        key_file = str(opened.path / secrets_key.NAME)
+        store = _looked_at([*artifacts.places(plan, opened), str(opened.path / LOG), key_file])
         _save(
             record.RunRecord(
                 key=_key(request),
@@ -106,6 +108,8 @@ class Basis:
                 marks=marks,
                 kept=len(plan.actions),
                 warnings=list(loaded.warnings),
+                secrets_key=key_file,
+                variables=check.variables(key_file, sorted(self._seen.variables)),
             )
         )
 

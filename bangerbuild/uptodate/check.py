@@ -94,8 +94,26 @@ def marks(names: Iterable[str], store: str) -> list[int]:
     return found
 
 
+def variables(key_file: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Variables of the environment, each with a keyed digest of its value; of one that is not set, nothing.
+
+    Raises:
+        OSError: the key can't be read.
+    """
+    found: list[tuple[str, str]] = []
+    for name in names:
+        from bangerbuild import keyed  # noqa: PLC0415  # most manifests have no secret
+
+        value = os.environb.get(os.fsencode(name))
+        if value is not None:
+            with open(key_file, "rb") as file:
+                found.append((name, keyed.digest(file.read(keyed.KEY_BYTES), "up to date", value)))
+    return found
+
+
 def stands(remembered: RunRecord) -> bool:
     """Whether nothing has changed since a record was written. What changes most often is looked at first."""
+    names = [name for name, _ in remembered.variables]
     try:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -106,6 +124,7 @@ def stands(remembered: RunRecord) -> bool:
                 and stats(remembered.links[0], follow=False) == remembered.links[1]
                 and marks(remembered.marks[0], remembered.store) == remembered.marks[1]
                 and not os.listdir(remembered.empty)
+                and variables(remembered.secrets_key, names) == remembered.variables
             )
         finally:
             os.close(lock)

@@ -38,6 +38,8 @@ class RunRecord:
         marks: artifacts, and size, mtime and inode of each; see `check.marks`.
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
+        secrets_key: the file with the key of the digests in `variables`.
+        variables: of the environment, of which secrets were made, each with a keyed digest of its value.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -53,6 +55,8 @@ class RunRecord:
         marks: Stats,
         kept: int,
         warnings: list[str],
+        secrets_key: str,
+        variables: list[tuple[str, str]],
     ) -> None:
         self.key = key
         self.circumstances = circumstances
@@ -64,6 +68,8 @@ class RunRecord:
         self.marks = marks
         self.kept = kept
         self.warnings = warnings
+        self.secrets_key = secrets_key
+        self.variables = variables
 
 
 def directory() -> str | None:

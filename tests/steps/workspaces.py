@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Json, Pin, Source
+    from bangerbuild.model import Json, Pin, Revealed, Secret, Source
 
 T = TypeVar("T")
 
@@ -56,6 +56,9 @@ class OneStep(Desk):
         assert source.path is not None
         assert source.rules is not None
         return survey(source.path, source.rules)
+
+    def revealed(self, secret: Secret) -> Revealed:
+        raise AssertionError(f"nothing here holds a secret: {secret}")
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
         raise AssertionError(f"{step_id} has no ledger")

@@ -30,6 +30,8 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         marks=(["vms/web/root.cow"], [1 << 40, 1 << 62, 3]),
         kept=4,
         warnings=["vm.web: odd"],
+        secrets_key="/here/build/.secrets-key",
+        variables=[("TOKEN", "0c")],
     )
 
 
