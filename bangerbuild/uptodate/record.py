@@ -34,10 +34,13 @@ class RunRecord:
         lock: the store's lock file, which is held shared by writers and alone by who removes artifacts.
         empty: the store's staging directory, in which each writer has an entry.
         followed: paths, and what stat says of each.
+        beside: the directories that disks lie in, and what stat says of each.
+        leftovers: ends of the names that a change leaves there if it is interrupted.
         links: paths, and what lstat says of each.
         marks: artifacts, and size, mtime and inode of each; see `check.marks`.
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
+        machines: the VMs that can be started, see `machine.plain`, marshalled: only a start reads them.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -49,10 +52,13 @@ class RunRecord:
         lock: str,
         empty: str,
         followed: Stats,
+        beside: Stats,
+        leftovers: list[str],
         links: Stats,
         marks: Stats,
         kept: int,
         warnings: list[str],
+        machines: bytes,
     ) -> None:
         self.key = key
         self.circumstances = circumstances
@@ -60,10 +66,13 @@ class RunRecord:
         self.lock = lock
         self.empty = empty
         self.followed = followed
+        self.beside = beside
+        self.leftovers = leftovers
         self.links = links
         self.marks = marks
         self.kept = kept
         self.warnings = warnings
+        self.machines = machines
 
 
 def directory() -> str | None:
