@@ -6,6 +6,7 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 
 from __future__ import annotations
 
+import posixpath
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,7 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
@@ -35,7 +37,7 @@ from bangerbuild.store import moving
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
@@ -163,12 +165,26 @@ class Planner:
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
         verdict, notes = foretold(step, verdict, self.pins.get(step.id))
-        action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
+        action = self._decided(step, wanted, situation, verdict, disk.holder)
+        action = replace(action, notes=(*notes, *self._left_beside(record, action)))
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
+        """What is said of files that an action replaces by one of another name, and which stay."""
+        if record is None or action.verb is not Verb.REPLACE:
+            return
+        for artifact in map(ArtifactPath, record.artifacts):
+            if artifact in action.artifacts or artifact.table not in PLAIN_TABLES:
+                continue
+            name = posixpath.basename(artifact)
+            if self._exists(artifact) and self.store.modified(artifact):
+                yield f"{name}, which its guest wrote to, stays beside it: gc leaves it alone"
+            elif self._exists(artifact):
+                yield f"{name} stays beside it until: bangerbuild gc"
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
