@@ -309,7 +309,7 @@ def _resolved(loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolv
     """What the sources that are needed stand for."""
     request = loaded.request
     options = ResolveOptions(
-        needed=loaded.wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade
+        needed=loaded.wanted.__contains__, locked=request.locked, ask=ask, upgrade=request.upgrade
     )
     return resolve(loaded.manifest, options, Asking(loaded.store, epoch(), request.offline, progress))
 
