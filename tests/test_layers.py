@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tree",
     },
     "running": {"disk", "errors", "host", "launch", "uptodate"},
-    "uptodate": {"declared", "disk", "errors", "host", "manifest", "model", "resolving", "store"},
+    "uptodate": {"declared", "disk", "errors", "host", "manifest", "model", "report", "resolving", "store"},
     "report": {"errors", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},

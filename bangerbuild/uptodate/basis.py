@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
@@ -106,6 +107,7 @@ class Basis:
                 marks=marks,
                 kept=len(plan.actions),
                 warnings=list(loaded.warnings),
+                notices=list(report.undeclared_lines(plan)),
             )
         )
 

@@ -38,6 +38,7 @@ class RunRecord:
         marks: artifacts, and size, mtime and inode of each; see `check.marks`.
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
+        notices: what a run that is not quiet prints beside them: what is no longer declared.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -53,6 +54,7 @@ class RunRecord:
         marks: Stats,
         kept: int,
         warnings: list[str],
+        notices: list[str],
     ) -> None:
         self.key = key
         self.circumstances = circumstances
@@ -64,6 +66,7 @@ class RunRecord:
         self.marks = marks
         self.kept = kept
         self.warnings = warnings
+        self.notices = notices
 
 
 def directory() -> str | None:

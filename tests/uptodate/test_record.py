@@ -30,6 +30,7 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         marks=(["vms/web/root.cow"], [1 << 40, 1 << 62, 3]),
         kept=4,
         warnings=["vm.web: odd"],
+        notices=["vm.old is no longer declared"],
     )
 
 
