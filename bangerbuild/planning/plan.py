@@ -34,6 +34,7 @@ from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import StandIns, unknown
 from bangerbuild.store import moving
+from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
@@ -111,6 +112,8 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    closed: set[str] = field(default_factory=set)
+    """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -121,17 +124,24 @@ class Planner:
         try:
             action = self._looked_at(step)
             conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            return self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
             return self._left(step, err)
+        except PermissionError as err:  # of what it stands on
+            return self._left(step, store_error(err, self.store.path))
+        disk = self.actions.get(step.changes or "")
+        if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
+            self.actions[disk.id] = self._blocked(disk, action.reasons)
+        return action
 
     def _left(self, step: Step, err: StoreError) -> Action:
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
         facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
+        self.closed.add(step.id)
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -206,7 +216,7 @@ class Planner:
                 return _PlannedDisk(interrupted=interrupted)
         try:
             found = step.inspect(self.view())
-        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+        except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
@@ -339,7 +349,7 @@ class Planner:
         return Verdict(verb, (*others, Reason(ReasonCode.INTERRUPTED)))
 
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
-        if situation.missing and (obstacles := self._obstacles(step, situation.record)):
+        if situation.missing and (obstacles := self._obstacles(step, situation.record) or self._closed(step)):
             return Verdict(Verb.BLOCKED, obstacles)
         if situation.missing and (gone := self._gone(step)):
             if step.id not in self.forced:
@@ -358,6 +368,13 @@ class Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _closed(self, step: Step) -> tuple[Reason, ...]:
+        """Why nothing new can be made of what can't be looked at."""
+        for action in (self.actions[step_id] for step_id in (*step.inputs, *step.waits_for)):
+            if action.verb is Verb.BLOCKED and action.id in self.closed:
+                return action.reasons
+        return ()
 
     def _gone(self, step: Step) -> Reason | None:
         """That a disk is away which holds what a guest wrote, unless it is to be away."""
@@ -419,9 +436,6 @@ class Planner:
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
             seen = replace(seen, obstacles=known)
         if seen.obstacles:
-            if is_new:  # no disk is made without its patch
-                disk = self.actions[action.step.changes]
-                self.actions[disk.id] = self._blocked(disk, seen.obstacles)
             return self._blocked(action, seen.obstacles)
         action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
         return self._forewarned(action, is_new=is_new)
@@ -513,7 +527,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
 
 
 def _is_denied(err: StoreError) -> bool:
-    return isinstance(err.__cause__, PermissionError)
+    return err.hint == ELSEWHERE_HINT
 
 
 def _is_gone(disk: Action) -> bool:

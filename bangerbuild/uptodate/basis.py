@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
@@ -123,6 +124,7 @@ class Basis:
                 machines=marshal.dumps(done.machines()),
                 secrets_key=key_file,
                 variables=check.variables(key_file, sorted(self._seen.variables)),
+                notices=list(report.undeclared_lines(done.plan)),
             )
         )
 

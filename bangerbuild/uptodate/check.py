@@ -192,6 +192,8 @@ def answer(arguments: list[str]) -> bool:
     try:
         for warning in remembered.warnings:
             sys.stderr.write(f"warning: {warning}\n")
+        for notice in () if asked.quiet else remembered.notices:
+            sys.stderr.write(f"{notice}\n")
     except OSError:  # a warning is no result, and may be lost
         pass
     try:

@@ -35,6 +35,7 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         machines=b"of these",
         secrets_key="/here/build/.secrets-key",
         variables=[("TOKEN", "0c")],
+        notices=["vm.old is no longer declared"],
     )
 
 
