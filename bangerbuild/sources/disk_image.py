@@ -133,6 +133,8 @@ def _uncompressed(
 def partition(table: SourceTable) -> str:
     """Which partition a manifest names."""
     given = table.get("partition")
+    if isinstance(given, str) and given.isdecimal():
+        given = int(given)
     if isinstance(given, int):
         if given not in choice.NUMBERS:
             last = choice.NUMBERS[-1]

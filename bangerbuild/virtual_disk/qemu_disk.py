@@ -118,8 +118,24 @@ class QemuDisk(VirtualDisk):
         taken = 0
         with new_file(target, length):
             for position, here in slices(length):
-                self._copy_range(target, tools.Range(start + position, here, position))
+                wanted = tools.Range(start + position, here, position)
+                self._refuse_cut(wanted)
+                self._copy_range(target, wanted)
                 now = target.stat().st_blocks * SECTOR_BYTES
                 budget.spend(now - taken)
                 taken = now
                 progress(position + here)
+
+    def _refuse_cut(self, what: tools.Range) -> None:
+        """Refuse a file that ends before its data, which QEMU reads as zeros, unless it is compressed."""
+        try:
+            extents = json.loads(self._run(tools.extents(self._container, self._room, what)))
+            ends = [one["offset"] + one["length"] for one in extents if one["data"] and "offset" in one]
+        except (ValueError, KeyError, TypeError) as err:
+            raise SourceError(f"qemu-img does not say where the data of '{self.name}' lies") from err
+        there = (self._room / tools.SOURCE).stat().st_size
+        if (end := max(ends, default=0)) > there:
+            raise SourceError(
+                f"'{self.name}' is cut short: its data ends at byte {end}, the file at {there}",
+                hint="put the whole file back from where it came",
+            )

@@ -138,16 +138,18 @@ def _sector_bytes(disk: Blocks) -> int | None:
 
 def _mbr_sector_bytes(disk: Blocks, head: bytes) -> int:
     """4096 where that alone puts all partitions of an MBR on ext4 filesystems or inside of each other."""
-    starts = [
-        struct.unpack_from("<I", head, at + 8)[0]
-        for at in range(_ENTRY, 510, 16)
-        if head[at + 4] and head[at + 4] not in EXTENDED
-    ]
-    hits = {size: sum(_has_superblock(disk, start * size) for start in starts) for size in SECTOR_SIZES}
+    entries = [(head[at + 4], *struct.unpack_from("<I", head, at + 8)) for at in range(_ENTRY, 510, 16)]
+    hits = {
+        size: sum(_begins(disk, start * size, kind) for kind, start in entries if kind)
+        for size in SECTOR_SIZES
+    }
     return 4096 if hits[4096] > hits[512] else SECTOR_BYTES
 
 
-def _has_superblock(disk: Blocks, start: int) -> bool:
+def _begins(disk: Blocks, start: int, kind: int) -> bool:
+    """Whether what a partition of this type begins with is there: a record of an extended one, or an ext4."""
+    if kind in EXTENDED:
+        return _read(disk, start + 510, 2) == b"\x55\xaa"
     return _read(disk, start + 1080, 2) == b"\x53\xef"
 
 
@@ -165,7 +167,8 @@ def _table_sectors(disk: Blocks, sector_bytes: int) -> Iterator[tuple[int, bytes
     if head.startswith(GPT_MAGIC, sector_bytes):
         first, count, size = struct.unpack_from("<QII", head, sector_bytes + 72)
         at = first * sector_bytes
-        yield at, _read(disk, at, min(count * size, MOST_ENTRIES_BYTES))
+        if entries := _read(disk, at, min(count * size, MOST_ENTRIES_BYTES)):
+            yield at, entries
     else:
         yield from _extended_records(disk, head, sector_bytes)
 

@@ -8,7 +8,7 @@ taken for a protocol or an option.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bangerbuild.host.process import Command
@@ -24,6 +24,8 @@ MEMORY_BYTES = 1 << 30
 """Tables of a hostile file may be of any size."""
 INFO_SECONDS = 60
 COPY_SECONDS = 600
+MAP_BYTES = 128 << 20
+"""A line of about 120 bytes for each extent of a slice, which may be of 512 bytes."""
 _ENV = {"MALLOC_ARENA_MAX": "2"}
 """Each thread would reserve 64 MiB, which count as used."""
 COLUMNS = "NR,START,SECTORS,TYPE,UUID,NAME,SCHEME"
@@ -61,6 +63,14 @@ def copy(container: Container, directory: Path, target: str, what: Range) -> Com
     to = {"driver": "raw", "offset": what.position, "size": what.length, "file": file}
     words = ("convert", "-n", "--target-is-zero", _json(source), _json(to))
     return _qemu_img(words, directory, COPY_SECONDS)
+
+
+def extents(container: Container, directory: Path, what: Range) -> Command:
+    """Print, as JSON, where in its file the data of a range of a virtual disk lies."""
+    node = {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
+    return replace(
+        _qemu_img(("map", "--output=json", _json(node)), directory, COPY_SECONDS), output_bytes=MAP_BYTES
+    )
 
 
 def partitions(directory: Path, file: str, sector_bytes: int) -> Command:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import pytest
 import zstandard
 
 from bangerbuild.errors import SourceError
+from bangerbuild.host import search
 from bangerbuild.model import HostPath, Outcome, ReasonCode, Source, Verb
 from bangerbuild.sources.disk_image import DiskImageSource
 from bangerbuild.sources.file_kinds import FILE_KINDS
@@ -270,6 +270,12 @@ def test_a_partition_that_can_not_be_meant_is_a_problem(tmp_path: Path, given: s
     assert (problem.line, problem.key) == (3, "image.a.rootfs.partition")
 
 
+def test_a_number_of_a_partition_may_be_a_string(tmp_path: Path) -> None:
+    (tmp_path / "disk").write_bytes(bytes(512))
+    source = declared(tmp_path, 'rootfs = { disk_image = "disk", partition = "2" }').rootfs
+    assert source == DiskImageSource(HostPath(tmp_path / "disk", "disk"), "2")
+
+
 def test_a_partition_goes_with_disks_only(tmp_path: Path) -> None:
     (tmp_path / "x.tar").write_bytes(bytes(512))
     (problem,) = problems(tmp_path, 'rootfs.tar = "x.tar"\nrootfs.partition = 1')
@@ -318,9 +324,7 @@ def test_without_qemu_img_the_plan_says_which_package_has_it(
 ) -> None:
     put(project, converted(debian, tmp_path / "q", "qcow2"))
     project.write(MANIFEST)
-    which = shutil.which
-    monkeypatch.setattr(
-        shutil, "which", lambda name, **how: None if name == "qemu-img" else which(name, **how)
-    )
+    which = search.which
+    monkeypatch.setattr(search, "which", lambda name, path: None if name == "qemu-img" else which(name, path))
     (reason,) = [one for one in project.plan()[ID].reasons if one.code is ReasonCode.WOULD_FAIL]
     assert reason.facts == {"message": "'qemu-img' is not installed", "hint": "apt install qemu-utils"}

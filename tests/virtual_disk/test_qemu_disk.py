@@ -65,6 +65,18 @@ def test_a_copy_is_made_of_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (tmp_path / "out").read_bytes() == raw.read_bytes()[512 : 2 * MIB + 1024]
 
 
+@pytest.mark.parametrize("form", ["qcow2", "qcow2 -c", "vmdk", "vdi", "vhdx", "vpc"])
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, form: str) -> None:
+    raw = tmp_path / "raw"
+    raw.write_bytes(os.urandom(4 * MIB))
+    path = converted(raw, tmp_path / "disk", *form.split())
+    os.truncate(path, path.stat().st_size * 5 // 8)
+    with pytest.raises(SourceError, match=r"cut short|can't be read") as got:
+        opened(path).copy(0, 4 * MIB, tmp_path / "out", budget=budget(), progress=lambda _: None)
+    assert got.value.hint is not None
+    assert not (tmp_path / "out").exists()
+
+
 def test_clusters_that_are_the_same_compressed_one_are_no_way_to_fill_the_disk(tmp_path: Path) -> None:
     raw = tmp_path / "raw"
     raw.write_bytes(os.urandom(100) * 1000)

@@ -82,6 +82,32 @@ def test_an_mbr_of_4096_byte_sectors_is_told_from_what_lies_where_it_points(
     assert (one.start, one.size_bytes) == (MIB, root.stat().st_size)
 
 
+def test_an_mbr_of_4096_byte_sectors_with_logical_partitions_alone_is_told_too(tmp_path: Path) -> None:
+    path = disk(tmp_path / "disk", [Part(50, "5"), Part(8, "83", number=5)], label="dos", mib=512)
+    records = dict(_at_4096(path))
+    with path.open("r+b") as file:
+        for place, record in records.items():
+            os.pwrite(file.fileno(), bytes(512), place // 8)
+            os.pwrite(file.fileno(), record, place)
+    found = read(path)
+    assert [(one.number, one.size_bytes) for one in found if not one.is_container] == [(5, 64 * MIB)]
+
+
+def _at_4096(path: Path) -> list[tuple[int, bytes]]:
+    """The boot record, and that of the extended partition where sectors of 4096 bytes have it."""
+    data = path.read_bytes()
+    (first,) = struct.unpack_from("<I", data, 446 + 8)
+    return [(0, data[:512]), (first * 4096, data[first * 512 :][:512])]
+
+
+@pytest.mark.parametrize("first", [1 << 51, (1 << 64) - 1])
+def test_entries_that_lie_nowhere_are_those_of_the_copy(tmp_path: Path, first: int) -> None:
+    path = disk(tmp_path / "disk", [Part(8, LINUX, name="kept")])
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), struct.pack("<Q", first), 512 + 72)
+    assert [one.name for one in read(path)] == ["kept"]
+
+
 def test_without_a_table_the_whole_disk_is_the_one_partition(root: Path, tmp_path: Path) -> None:
     (tmp_path / "disk").symlink_to(root)
     assert read(tmp_path / "disk") == (Partition(0, 0, root.stat().st_size),)
