@@ -9,9 +9,10 @@ import dataclasses
 import fnmatch
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.declared import Manifest
@@ -23,21 +24,23 @@ from bangerbuild.neighbours import near
 from bangerbuild.planning import origins, recovering, renames
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
+from bangerbuild.planning.recorded import Recorded
 from bangerbuild.planning.reviewed import refuse_stale
 from bangerbuild.planning.secrets import Secrets
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
 from bangerbuild.sources.source import PIN_FACT
+from bangerbuild.steps import launch
 from bangerbuild.store import secrets_key
 from bangerbuild.uptodate import command
-from bangerbuild.uptodate.basis import Basis
+from bangerbuild.uptodate.basis import Basis, Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Pin, PlanReporter, Progress, Result
+    from bangerbuild.model import Pin, PlanReporter, Progress, Result, View
     from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
@@ -306,7 +309,7 @@ def _resolved(loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolv
     """What the sources that are needed stand for."""
     request = loaded.request
     options = ResolveOptions(
-        needed=loaded.wanted.has_node, locked=request.locked, ask=ask, upgrade=request.upgrade
+        needed=loaded.wanted.__contains__, locked=request.locked, ask=ask, upgrade=request.upgrade
     )
     return resolve(loaded.manifest, options, Asking(loaded.store, epoch(), request.offline, progress))
 
@@ -369,8 +372,13 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
-        basis.remember(loaded.request, loaded.manifest, resolved, (made, results), opened)
+        done = Done(made, results, partial(_startable, loaded, opened))
+        basis.remember(loaded.request, loaded.manifest, resolved, done, opened)
         return Applied(made, results)
+
+
+def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
+    return launch.startable(graph.all_steps(loaded.wanted), cast("View", Recorded(opened)))
 
 
 def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Resolved:

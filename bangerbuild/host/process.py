@@ -10,7 +10,6 @@ import resource
 import select
 import selectors
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,15 +20,15 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import ToolError, readable_size
-from bangerbuild.host import observed
+from bangerbuild.host import observed, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from _typeshed import WriteableBuffer
 
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""On Debian, the filesystem tools are not in an ordinary user's PATH."""
+SEARCH_PATH = search.SEARCH_PATH
+"""See there; and what programs that are run have as their PATH."""
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 """Prefix of a command: the kernel ends it when the thread that waits for it ends, also by `kill -9`."""
@@ -54,6 +53,8 @@ PACKAGES = {
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
     "sqfs2tar": "squashfs-tools-ng",
+    "mdir": "mtools",
+    "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
 }
@@ -109,7 +110,7 @@ def find(program: str) -> str:
     Raises:
         ToolError: it is not installed; the hint names the package.
     """
-    path = shutil.which(program, path=SEARCH_PATH)
+    path = search.which(program, SEARCH_PATH)
     _note_places(program, path)
     if path is None:
         package = PACKAGES.get(program, program)
@@ -226,7 +227,7 @@ def _ended(code: int) -> str:
 @lru_cache
 def _die_with_parent() -> tuple[str, ...]:
     """The prefix; empty if setpriv is missing or is busybox's, which lacks the option."""
-    program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
+    program = search.which(DIE_WITH_PARENT[0], SEARCH_PATH)
     prefix = (program or "", *DIE_WITH_PARENT[1:])
     if program is None:
         return ()

@@ -6,6 +6,7 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 
 from __future__ import annotations
 
+import posixpath
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -26,16 +27,18 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import StandIns, unknown
 from bangerbuild.store import moving
+from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
@@ -109,6 +112,8 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    closed: set[str] = field(default_factory=set)
+    """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
 
     def __post_init__(self) -> None:
@@ -119,17 +124,24 @@ class Planner:
         try:
             action = self._looked_at(step)
             conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            return self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
             return self._left(step, err)
+        except PermissionError as err:  # of what it stands on
+            return self._left(step, store_error(err, self.store.path))
+        disk = self.actions.get(step.changes or "")
+        if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
+            self.actions[disk.id] = self._blocked(disk, action.reasons)
+        return action
 
     def _left(self, step: Step, err: StoreError) -> Action:
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
         facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
+        self.closed.add(step.id)
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -163,12 +175,26 @@ class Planner:
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
         verdict, notes = foretold(step, verdict, self.pins.get(step.id))
-        action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
+        action = self._decided(step, wanted, situation, verdict, disk.holder)
+        action = replace(action, notes=(*notes, *self._left_beside(record, action)))
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
+        """What is said of files that an action replaces by one of another name, and which stay."""
+        if record is None or action.verb is not Verb.REPLACE:
+            return
+        for artifact in map(ArtifactPath, record.artifacts):
+            if artifact in action.artifacts or artifact.table not in PLAIN_TABLES:
+                continue
+            name = posixpath.basename(artifact)
+            if self._exists(artifact) and self.store.modified(artifact):
+                yield f"{name}, which its guest wrote to, stays beside it: gc leaves it alone"
+            elif self._exists(artifact):
+                yield f"{name} stays beside it until: bangerbuild gc"
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
@@ -190,7 +216,7 @@ class Planner:
                 return _PlannedDisk(interrupted=interrupted)
         try:
             found = step.inspect(self.view())
-        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+        except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
@@ -323,7 +349,7 @@ class Planner:
         return Verdict(verb, (*others, Reason(ReasonCode.INTERRUPTED)))
 
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
-        if situation.missing and (obstacles := self._obstacles(step, situation.record)):
+        if situation.missing and (obstacles := self._obstacles(step, situation.record) or self._closed(step)):
             return Verdict(Verb.BLOCKED, obstacles)
         if situation.missing and (gone := self._gone(step)):
             if step.id not in self.forced:
@@ -342,6 +368,13 @@ class Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _closed(self, step: Step) -> tuple[Reason, ...]:
+        """Why nothing new can be made of what can't be looked at."""
+        for action in (self.actions[step_id] for step_id in (*step.inputs, *step.waits_for)):
+            if action.verb is Verb.BLOCKED and action.id in self.closed:
+                return action.reasons
+        return ()
 
     def _gone(self, step: Step) -> Reason | None:
         """That a disk is away which holds what a guest wrote, unless it is to be away."""
@@ -403,9 +436,6 @@ class Planner:
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
             seen = replace(seen, obstacles=known)
         if seen.obstacles:
-            if is_new:  # no disk is made without its patch
-                disk = self.actions[action.step.changes]
-                self.actions[disk.id] = self._blocked(disk, seen.obstacles)
             return self._blocked(action, seen.obstacles)
         action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
         return self._forewarned(action, is_new=is_new)
@@ -497,7 +527,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
 
 
 def _is_denied(err: StoreError) -> bool:
-    return isinstance(err.__cause__, PermissionError)
+    return err.hint == ELSEWHERE_HINT
 
 
 def _is_gone(disk: Action) -> bool:

@@ -312,6 +312,15 @@ class Store:
         status = self.status(artifact)
         return status is not None and stat.S_ISREG(status.st_mode)
 
+    def may_exist(self, artifact: str) -> bool:
+        """The same, but for one that can't be looked at, which counts as there."""
+        try:
+            return self.exists(artifact)
+        except StoreError as err:
+            if not isinstance(err.__cause__, OSError):
+                raise
+            return True
+
     def obstacle(self, artifact: str) -> str | None:
         """What else is at the path of a missing artifact, as text for a message; None: nothing.
 

@@ -100,6 +100,17 @@ def test_what_is_odd_about_the_manifest_is_said_each_time(built: Project) -> Non
     assert "Firecracker takes at most 32" in assert_alike("-q").stderr
 
 
+def test_what_is_no_longer_declared_is_said_each_time(built: Project) -> None:
+    manifest = built.path / "vm.toml"
+    gone = '[vm.gone]\nimage = "tree"\nwork = false\n'
+    manifest.write_text(manifest.read_text() + gone)
+    assert eventually_fast()
+    manifest.write_text(manifest.read_text().removesuffix(gone))
+    assert eventually_fast()
+    assert "vm.gone is no longer declared, and still in the store" in assert_alike().stderr
+    assert "vm.gone" not in assert_alike("-q").stderr
+
+
 def test_where_nothing_is_declared_there_is_nothing_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
