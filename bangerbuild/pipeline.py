@@ -415,11 +415,11 @@ def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
     if loaded.request.targets:
         return ()
     found = origins.undeclared(loaded.request.manifests, loaded.whole, opened)
-    taken_over = _to_be_renamed(loaded, opened)
+    taken_over = to_be_renamed(loaded, opened)
     return tuple(owner for owner in found if owner not in taken_over)
 
 
-def _to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
+def to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
     """The VMs that a declared one, which is not there yet, takes over."""
     there = opened.vms
     vms = (vm for vm in loaded.manifest.vms.values() if vm.name not in there)

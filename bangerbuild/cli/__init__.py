@@ -228,7 +228,7 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
     if loaded.is_read:
         plan, found = pipeline.look_leniently(loaded, output.warn)
         strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        examined = statuses.examine(plan, found, strangers)
+        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
     else:
         examined = statuses.recorded(store.read(loaded.store), wanted["targets"])
     if as_json:

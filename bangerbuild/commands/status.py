@@ -32,6 +32,8 @@ STATES = {
     Verb.BLOCKED: "blocked",
 }
 UNDECLARED = "undeclared"
+RENAMED = "renamed"
+"""Of a VM that is called something else now; the next apply moves it."""
 DAMAGED = "damaged"
 """A disk that nobody has open, and whose header or superblock says that it is in no good order."""
 UNREADABLE = "unreadable"
@@ -73,7 +75,10 @@ class ArtifactStatus:
 
 
 def examine(
-    plan: Plan, store: Store, strangers: Mapping[str, str | None] | None = MappingProxyType({})
+    plan: Plan,
+    store: Store,
+    strangers: Mapping[str, str | None] | None = MappingProxyType({}),
+    renamed: Container[str] = (),
 ) -> tuple[ArtifactStatus, ...]:
     """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
 
@@ -81,10 +86,13 @@ def examine(
         plan: of what is declared, or of a part of it.
         store: what is there.
         strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
+        renamed: those of them that the next apply gives to a VM with another name.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    return declared if strangers is None else (*declared, *_undeclared(plan, store, shown, strangers))
+    if strangers is None:
+        return declared
+    return (*declared, *_undeclared(plan, store, shown, strangers, renamed))
 
 
 def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
@@ -142,7 +150,11 @@ def _there(action: Action, store: Store) -> tuple[str, ...]:
 
 
 def _undeclared(
-    plan: Plan, store: Store, shown: Container[str], strangers: Mapping[str, str | None]
+    plan: Plan,
+    store: Store,
+    shown: Container[str],
+    strangers: Mapping[str, str | None],
+    renamed: Container[str],
 ) -> Iterator[ArtifactStatus]:
     """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
@@ -153,11 +165,12 @@ def _undeclared(
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():
         if artifact not in shown and store.may_exist(artifact):
-            origin = strangers.get(StepId(step_id).owner)
-            by = None
+            owner = StepId(step_id).owner
+            origin, by = strangers.get(owner), None
             if origin is not None and not origins.is_gone(store, origin):
                 by = os.path.relpath(store.path / origin)
             state = UNDECLARED if by is None else f"declared by {by}"
+            state = RENAMED if owner in renamed else state
             found = _status(store, artifact, step_id, state, may_be_used=True)
             yield replace(found, declared_by=by)
 

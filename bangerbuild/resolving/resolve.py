@@ -103,6 +103,8 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
     before = lockfile.read(path) if path else LockFile()
     if options.locked and manifest.leases:
         raise _unleased(manifest.leases)
+    if options.locked and manifest.released:
+        raise _taken_over(manifest.released)
     settled = pins.settle(manifest, before, asking.record, asking, options)
     held = {
         network: {name: one for name, one in leased.items() if name not in manifest.released.get(network, ())}
@@ -115,6 +117,14 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
 def _leases(held: Given, new: Given) -> Given:
     """What was leased before, and what is leased now."""
     return {name: {**held.get(name, {}), **new.get(name, {})} for name in {**held, **new}}
+
+
+def _taken_over(released: Mapping[str, tuple[str, ...]]) -> LockFileError:
+    names = [name for names in released.values() for name in names]
+    return LockFileError(
+        f"{leases.FILE_NAME} would have to be changed: it has the addresses of renamed VMs, {few(names)}",
+        hint="bangerbuild lock",
+    )
 
 
 def _unleased(new: Given) -> LockFileError:

@@ -154,3 +154,29 @@ def test_no_edit_of_fleets_moves_a_lease_or_changes_another_vm(
         assert len(set(leases.values())) == len(leases)
         subnet = IPv4Network({"lan": "10.0.0.0/24", "dmz": "10.1.0.0/28"}[network])
         assert all(IPv4Address(address) in subnet for address in leases.values())
+
+
+def test_a_renamed_vm_takes_its_lease_along_and_no_other_moves() -> None:
+    held({"lan": {"a": "10.0.0.2", "old": "10.0.0.9"}})
+    found = loaded(HEAD + '[vm.a]\n[vm.b]\n[vm.new]\nrenamed_from = ["older", "old"]\n')
+    assert addresses(found) == {"a": "10.0.0.2/24", "b": "10.0.0.4/24", "new": "10.0.0.9/24"}
+    assert found.leases == {"lan": {"b": "10.0.0.4", "new": "10.0.0.9"}}
+    assert found.released == {"lan": ("old",)}
+
+
+def test_a_renamed_vm_with_a_lease_of_its_own_keeps_that() -> None:
+    held({"lan": {"new": "10.0.0.2", "old": "10.0.0.9"}})
+    found = loaded(HEAD + '[vm.new]\nrenamed_from = "old"\n')
+    assert (addresses(found), found.leases, found.released) == ({"new": "10.0.0.2/24"}, {}, {})
+
+
+def test_a_renamed_vm_may_give_itself_the_address_that_it_was_leased() -> None:
+    held({"lan": {"old": "10.0.0.9"}})
+    found = loaded(HEAD + '[vm.new]\nrenamed_from = "old"\nnetwork.address = "10.0.0.9/24"\n')
+    assert (addresses(found), found.released) == ({"new": "10.0.0.9/24"}, {"lan": ("old",)})
+
+
+def test_a_lease_that_fits_no_more_is_not_taken_over() -> None:
+    held({"lan": {"old": "10.9.9.9"}})
+    (problem,) = problems_of(HEAD + '[vm.new]\nrenamed_from = "old"\n')
+    assert (problem.file, problem.key) == (FILE_NAME, "network.lan.old")

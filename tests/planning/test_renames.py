@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild import pipeline, store
-from bangerbuild.errors import BusyError, ManifestError
+from bangerbuild.errors import BusyError, LockFileError, ManifestError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Verb
 from bangerbuild.model.request import RunOptions
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.report import plan_json
 from bangerbuild.store import database
 from tests.drills.drill import copied
-from tests.in_process import run
+from tests.in_process import document, run
 from tests.projects import DEBIAN, Project, write_tar
 from tests.stores import opened_by_another
 
@@ -210,6 +210,8 @@ def test_an_undeclared_vm_that_is_to_be_renamed_is_not_removed(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(project.directory)
+    states = {one["path"]: one["state"] for one in document("status")["artifacts"]}
+    assert (states["vms/old/root.cow"], states["vms/new/root.cow"]) == ("renamed", "missing")
     assert run("destroy", "--undeclared", "--yes") == (0, "Nothing is undeclared.\n")
     assert (project.store / "vms/old/root.cow").exists()
 
@@ -246,3 +248,14 @@ def test_members_of_a_fleet_are_renamed_by_a_template(project: Project) -> None:
     project.write(HEAD + fleet)
     found = pipeline.load_request(project.request()).manifest
     assert [vm.renamed_from for vm in found.vms.values()] == [("old-1", "new-1x"), ("old-2", "new-2x")]
+
+
+def test_with_locked_no_lease_is_taken_over(project: Project) -> None:
+    loaded = pipeline.load([project.directory / "vm.toml"], locked=True)
+    with pytest.raises(LockFileError, match="would have to be changed"):
+        pipeline.plan(loaded)
+    address = lock_lines(project)[1].split('"')[1]
+    project.write(HEAD + f'{NEW}network.address = "{address}/24"\n')
+    loaded = pipeline.load([project.directory / "vm.toml"], locked=True)
+    with pytest.raises(LockFileError, match="the addresses of renamed VMs, old"):
+        pipeline.plan(loaded)
