@@ -155,6 +155,11 @@ class Plain(Quiet):
             return
         self._said[what] = now
 
+    def said(self, what: str, line: str) -> None:
+        """With -v, print what a builder prints; else it is shown only where it fails."""
+        if self._verbose:
+            _print(f"  {what}: {line}")
+
 
 class Live(Plain):
     """Shows a progress line for each running step, below the lines of the steps that ended."""

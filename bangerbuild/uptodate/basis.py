@@ -19,10 +19,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
+from bangerbuild.store import secrets_key
 from bangerbuild.store.database import LOG
 from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.sessions import STORE_LOCK
@@ -103,7 +105,8 @@ class Basis:
         used = _looked_at(programs.paths())
         if marks is None or _is_younger(used, check.BEGUN_NS, COARSE_NS):
             return
-        store = _looked_at([artifacts.database(opened), str(opened.path / LOG)])
+        key_file = str(opened.path / secrets_key.NAME)
+        store = _looked_at([artifacts.database(opened), str(opened.path / LOG), key_file])
         _save(
             record.RunRecord(
                 key=_key(request),
@@ -119,6 +122,9 @@ class Basis:
                 kept=len(done.plan.actions),
                 warnings=list(loaded.warnings),
                 machines=marshal.dumps(done.machines()),
+                secrets_key=key_file,
+                variables=check.variables(key_file, sorted(self._seen.variables)),
+                notices=list(report.undeclared_lines(done.plan)),
             )
         )
 

@@ -98,6 +98,23 @@ def marks(names: Iterable[str], store: str) -> list[int]:
     return found
 
 
+def variables(key_file: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Variables of the environment, each with a keyed digest of its value; of one that is not set, nothing.
+
+    Raises:
+        OSError: the key can't be read.
+    """
+    found: list[tuple[str, str]] = []
+    for name in names:
+        from bangerbuild import keyed  # noqa: PLC0415  # most manifests have no secret
+
+        value = os.environb.get(os.fsencode(name))
+        if value is not None:
+            with open(key_file, "rb") as file:
+                found.append((name, keyed.digest(file.read(keyed.KEY_BYTES), "up to date", value)))
+    return found
+
+
 def stands(remembered: RunRecord, apart: str | None = None) -> bool:
     """Whether nothing has changed since a record was written. What changes most often is looked at first.
 
@@ -105,6 +122,7 @@ def stands(remembered: RunRecord, apart: str | None = None) -> bool:
         remembered: the record.
         apart: the directory of a VM in the store, `vms/web`, if nothing of other VMs counts, which may run.
     """
+    names = [name for name, _ in remembered.variables]
     try:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -116,6 +134,7 @@ def stands(remembered: RunRecord, apart: str | None = None) -> bool:
                 and _have_marks(remembered, apart)
                 and _are_settled(remembered, apart)
                 and not os.listdir(remembered.empty)
+                and variables(remembered.secrets_key, names) == remembered.variables
             )
         finally:
             os.close(lock)
@@ -173,6 +192,8 @@ def answer(arguments: list[str]) -> bool:
     try:
         for warning in remembered.warnings:
             sys.stderr.write(f"warning: {warning}\n")
+        for notice in () if asked.quiet else remembered.notices:
+            sys.stderr.write(f"{notice}\n")
     except OSError:  # a warning is no result, and may be lost
         pass
     try:

@@ -41,6 +41,9 @@ class RunRecord:
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
         machines: the VMs that can be started, see `machine.plain`, marshalled: only a start reads them.
+        secrets_key: the file with the key of the digests in `variables`.
+        variables: of the environment, of which secrets were made, each with a keyed digest of its value.
+        notices: what a run that is not quiet prints beside them: what is no longer declared.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -59,6 +62,9 @@ class RunRecord:
         kept: int,
         warnings: list[str],
         machines: bytes,
+        secrets_key: str,
+        variables: list[tuple[str, str]],
+        notices: list[str],
     ) -> None:
         self.key = key
         self.circumstances = circumstances
@@ -73,6 +79,9 @@ class RunRecord:
         self.kept = kept
         self.warnings = warnings
         self.machines = machines
+        self.secrets_key = secrets_key
+        self.variables = variables
+        self.notices = notices
 
 
 def directory() -> str | None:

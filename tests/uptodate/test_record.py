@@ -33,6 +33,9 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         kept=4,
         warnings=["vm.web: odd"],
         machines=b"of these",
+        secrets_key="/here/build/.secrets-key",
+        variables=[("TOKEN", "0c")],
+        notices=["vm.old is no longer declared"],
     )
 
 
