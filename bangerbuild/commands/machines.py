@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 MOST_NAMES = 10
 """In a hint."""
+NO_VMS = "no VM is declared: --manifest FILE names a manifest elsewhere"
 FOLLOW_SECONDS = 0.1
 PIECE_BYTES = 1 << 20
 
@@ -37,7 +38,7 @@ def check_declared(vm: str, known: Collection[str]) -> None:
         UsageError: there is none, perhaps with one that may be meant.
     """
     if vm not in known:
-        some = f"known: {', '.join(sorted(known)[:MOST_NAMES])}" if known else "no VM is declared"
+        some = f"known: {', '.join(sorted(known)[:MOST_NAMES])}" if known else NO_VMS
         raise UsageError(f"no VM is called '{vm}'", hint=near(vm, known) or some)
 
 

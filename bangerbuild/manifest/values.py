@@ -39,6 +39,9 @@ _MAX_DEVICE_BYTES = 15  # IFNAMSIZ of linux/if.h, without the closing NUL
 _MAX_NAME_BYTES = 255
 RELATIVE_HINT = "paths are relative to the manifest file they stand in"
 """The hint for a host path at which nothing is."""
+KEY_HINT = "ssh-keygen -t ed25519 makes ~/.ssh/id_ed25519.pub"
+"""The same where it is a public key of the user's."""
+_USERS_KEY = re.compile(r"~/\.ssh/[^/]+\.pub")
 
 
 def parse_size(value: str | int) -> int:
@@ -248,7 +251,7 @@ def _not_there(path: HostPath, err: OSError) -> tuple[str, str | None]:
     if isinstance(err, FileNotFoundError):
         return (
             f"{quoted(path.written)} is not there{place}",
-            RELATIVE_HINT,
+            KEY_HINT if _USERS_KEY.fullmatch(path.written) else RELATIVE_HINT,
         )
     return f"{quoted(path.written)} can't be read: {(err.strerror or str(err)).lower()}{place}", None
 

@@ -149,7 +149,7 @@ def _start(remembered: RunRecord, wanted: Asked, image: str, values: dict[str, o
 
     one = machine.of_plain(values)
     directory = f"{remembered.store}/vms/{wanted.vm}"
-    if not _are_there(one, directory):
+    if not _are_there(one, directory) or _has_its_port(remembered.store, wanted):
         return None
     try:
         planned = starting.plan(one, image, wanted.wish, {})
@@ -164,6 +164,16 @@ def _are_there(machine: Machine, directory: str) -> bool:
     paths = [f"{directory}/{drive.path}" for drive in machine.drives]
     written = (path for path, drive in zip(paths, machine.drives, strict=True) if not drive.is_read_only)
     return all(map(os.path.exists, paths)) and all(map(_is_free, written))
+
+
+def _has_its_port(store: str, wanted: Asked) -> bool:
+    """Whether another VM that runs has one of the ports that are asked for, and may not listen on it yet."""
+    from bangerbuild.running.run_directory import running
+
+    ports = {host for host, _ in wanted.wish.forwards}
+    others = (name for name in os.listdir(f"{store}/vms") if ports and name != wanted.vm)
+    found = (running(f"{store}/vms/{name}") for name in others)
+    return any(one and ports.intersection(one.ports) for one in found)
 
 
 def _is_free(path: str) -> bool:

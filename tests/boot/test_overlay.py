@@ -103,6 +103,8 @@ def project(scratch: Path, account: Account) -> Project:
     (directory / "vm.toml").write_text(tomli_w.dumps(MANIFEST))
     _, initrd = unpack_kernel(tarball(KERNEL), directory, MOUNT_READ_ONLY)
     initrd.rename(directory / "plain.img")
+    # No kernel that Debian packages has overlayfs built in (all have CONFIG_OVERLAY_FS=m). One whose initrd
+    # loads it before the init runs is the same to the init: the kernel knows it, and nothing is loaded.
     unpack_kernel(tarball(KERNEL), directory, MOUNT_READ_ONLY, ("overlay",))
     rootfs = directory / "rootfs"
     write_rootfs(rootfs, scratch / "overlay-busybox", "echo started\nreport\n")

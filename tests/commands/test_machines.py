@@ -44,6 +44,9 @@ def test_a_name_is_near_another_or_those_there_are_are_listed() -> None:
         with pytest.raises(UsageError) as caught:
             machines.check_declared(name, {"web", "db"})
         assert caught.value.hint == hint
+    with pytest.raises(UsageError) as caught:
+        machines.check_declared("web", ())
+    assert caught.value.hint == "no VM is declared: --manifest FILE names a manifest elsewhere"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.errors import exact_size
-from bangerbuild.manifest import parse_size, schema
+from bangerbuild.manifest import parse_size, schema, values
 from bangerbuild.manifest.problems import InvalidValueError
 from bangerbuild.manifest.values import (
     BLOCK_BYTES,
@@ -25,6 +25,7 @@ from bangerbuild.manifest.values import (
     is_below,
     mount_target,
 )
+from bangerbuild.model.content import HostPath
 
 UNITS = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 SIZE_PATTERN = schema()["$defs"]["size"]["pattern"]
@@ -176,3 +177,11 @@ def test_a_long_name_of_a_tap_device_is_made_of_the_vms_name() -> None:
 def test_a_host_path_keeps_what_was_written_and_its_own_dots() -> None:
     path = host_path("../a", Path("/x/y"))
     assert (path.path, path.written) == (Path("/x/y/../a"), "../a")
+
+
+def test_who_has_no_key_yet_is_told_what_makes_one(tmp_path: Path) -> None:
+    for written, hint in (("~/.ssh/id_ed25519.pub", values.KEY_HINT), ("~/key.pub", values.RELATIVE_HINT)):
+        missing = HostPath(tmp_path / "gone", written)
+        message, told = values._not_there(missing, FileNotFoundError())
+        assert message == f"'{written}' is not there ({tmp_path}/gone)"
+        assert told == hint

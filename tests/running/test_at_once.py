@@ -17,6 +17,7 @@ from bangerbuild.cli.machines import REST, WAIT_SECONDS
 from bangerbuild.launch.session import FREE_PORT
 from bangerbuild.running import at_once
 from bangerbuild.running.spawning import FREE_PORT as SPAWNINGS
+from tests.ports import reserved_port
 from tests.running.fake_vmms import RUNS, Project
 from tests.waiting import eventually
 
@@ -83,12 +84,13 @@ def test_the_first_start_needs_little_of_the_program_and_so_does_the_second(proj
 
 
 def test_what_is_executed_is_what_the_command_line_executes(project: Project) -> None:
-    words = ("boot", "web", "-d", "--forward", "18097:22", "--", "-m", "2G")
-    assert asked(project, *words) == "at once"
-    first = project.recorded()
-    project.close()
-    assert project.run(*words[:3], "--no-apply", *words[3:]).returncode == 0
-    assert project.recorded() == first
+    with reserved_port() as port:
+        words = ("boot", "web", "-d", "--forward", f"{port}:22", "--", "-m", "2G")
+        assert asked(project, *words) == "at once"
+        first = project.recorded()
+        project.close()
+        assert project.run(*words[:3], "--no-apply", *words[3:]).returncode == 0
+        assert project.recorded() == first
 
 
 def test_a_start_is_no_change_for_an_apply(project: Project) -> None:
@@ -125,6 +127,13 @@ def test_a_vm_that_runs_is_the_command_lines(project: Project) -> None:
 def test_a_disk_that_somebody_writes_to_is_the_command_lines(project: Project) -> None:
     with (project.vm() / "root.ext4").open("r+b"):
         assert asked(project, *WORDS).startswith("not at once")
+
+
+def test_a_port_of_another_vm_is_the_command_lines(project: Project) -> None:
+    with reserved_port() as port, reserved_port() as other:
+        assert asked(project, "boot", "db", "-d", "--forward", f"{port}:22") == "at once"
+        assert asked(project, "boot", "web", "-d", "--forward", f"{port}:22").startswith("not at once")
+        assert asked(project, "boot", "web", "-d", "--forward", f"{other}:22") == "at once"
 
 
 def test_a_change_of_its_disk_that_was_interrupted_is_the_command_lines(project: Project) -> None:
