@@ -327,6 +327,10 @@ class JobWorkspace(Workspace):
         return self._survey(source)
 
     @override
+    def is_as_left(self, artifact: str) -> bool:
+        return artifact not in self.staged and self._store.is_as_left(artifact)
+
+    @override
     def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         return self._shared.get(key, make)
 
