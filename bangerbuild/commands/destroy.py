@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph, pipeline, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.disk.formats.values import ATTACHED_ROOT
+from bangerbuild.disk.attachment import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, few, readable_size
 from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId

@@ -6,9 +6,11 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 
 from __future__ import annotations
 
+import posixpath
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
@@ -25,15 +27,18 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
+from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import StandIns, unknown
+from bangerbuild.store import moving
 from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
@@ -59,6 +64,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
     is_lenient: bool = False,
+    renames: Renames | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -71,16 +77,19 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
+        renames: the VMs that the store is to have under other names; it shows them under these already.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
     with ExitStack() as stack:
-        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient)
+        renames = renames or Renames()
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
-        return Plan(store.path, tuple(planner.actions.values()), unjudged=frozenset(planner.unjudged))
+        actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
+        return Plan(store.path, actions, unjudged=unjudged, moves=renames.possible)
 
 
 @dataclass
@@ -95,6 +104,7 @@ class Planner:
     previews: bool
     kept: KeptOpen
     is_lenient: bool = False
+    renames: Renames = field(default_factory=Renames)
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
@@ -113,6 +123,8 @@ class Planner:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
             action = self._looked_at(step)
+            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
@@ -162,13 +174,27 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
             verdict = Verdict(Verb.BLOCKED, lacking)
-        verdict, notes = foretold(step, verdict)
-        action = replace(self._decided(step, wanted, situation, verdict, disk.holder), notes=notes)
+        verdict, notes = foretold(step, verdict, self.pins.get(step.id))
+        action = self._decided(step, wanted, situation, verdict, disk.holder)
+        action = replace(action, notes=(*notes, *self._left_beside(record, action)))
         action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
+        """What is said of files that an action replaces by one of another name, and which stay."""
+        if record is None or action.verb is not Verb.REPLACE:
+            return
+        for artifact in map(ArtifactPath, record.artifacts):
+            if artifact in action.artifacts or artifact.table not in PLAIN_TABLES:
+                continue
+            name = posixpath.basename(artifact)
+            if self._exists(artifact) and self.store.modified(artifact):
+                yield f"{name}, which its guest wrote to, stays beside it: gc leaves it alone"
+            elif self._exists(artifact):
+                yield f"{name} stays beside it until: bangerbuild gc"
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
@@ -266,7 +292,9 @@ class Planner:
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
             return self.pins[step.id].digest
-        what = source.path, source.rules, source.pin
+        if source.secret is not None and self.is_lenient:  # nobody reads it only to look
+            return self._last_digest(step, source)
+        what = source.path, source.rules, source.pin, source.secret
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -274,9 +302,13 @@ class Planner:
                 if not self.is_lenient:
                     raise
                 self.unjudged.add(step.id)
-                last = self.store.records.get(step.id)
-                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
+                return self._last_digest(step, source)
         return self.digests[what]
+
+    def _last_digest(self, step: Step, source: Source) -> str:
+        """What a source was when the step ran last."""
+        last = self.store.records.get(step.id)
+        return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
@@ -300,7 +332,7 @@ class Planner:
 
     def _holder(self, artifacts: Iterable[str]) -> str | None:
         """Who has the disk open; asked only where something may have to be done to it."""
-        paths = (self.store.path / artifact for artifact in artifacts)
+        paths = (Path(self.store.place(artifact)) for artifact in artifacts)
         return next((holder for path in paths if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:
@@ -451,12 +483,12 @@ class Planner:
         return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
 
-def foretold(step: Step, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
     if verdict.verb not in NEW:
         return verdict, ()
     try:
-        return verdict, step.notes()
+        return verdict, step.notes(pin)
     except BangerError as err:
         facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
         if err.details:
