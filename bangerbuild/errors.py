@@ -27,11 +27,16 @@ MOST_NAMED = 5
 """As many of a kind does a message name."""
 SIZE_UNITS = ((1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\ud800-\udfff]")
+_ORDER = re.compile("[\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What turns the direction of a line, or ends it, where nobody sees that."""
 
 
 def printable(text: str) -> str:
     """A text with control characters spelled out: a guest's file names must not control the terminal."""
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    if text.isascii() and text.isprintable():
+        return text
+    text = _CONTROL.sub(lambda found: f"\\x{ord(found[0]) & 0xFF:02x}", text)
+    return _ORDER.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def printable_bytes(data: bytes) -> str:

@@ -18,6 +18,7 @@ from bangerbuild.errors import SIZE_UNITS, BangerError, exact_size, printable, p
         ("two\nlines\r", "two\\x0alines\\x0d"),
         ("\x7f\x9b31m", "\\x7f\\x9b31m"),
         ("\udcff", "\\xff"),
+        ("abc\u202e\u2066def\u2028", "abc\\u202e\\u2066def\\u2028"),
     ],
 )
 def test_what_a_guest_wrote_does_not_speak_to_the_terminal(text: str, shown: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.libext2fs import EA_NO_SPACE, NO_SPACE, open_handle
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, INODE_ALLOC_FAIL, NO_SPACE, open_handle
 from bangerbuild.disk.superblock import mend_hint
 from bangerbuild.errors import FilesystemError, GuestPathError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.libext2fs import Handle
 
 PATH_HINT = "`bangerbuild ls -l` shows what is there; mend it in the guest or its image, or name another path"
+INODES_HINT = "remove files in the guest, or give the disk a larger size: inodes grow with it"
 SPACE_HINT = "make room in the guest, or give the disk a larger size"
 
 
@@ -42,6 +43,8 @@ def located(err: FilesystemError, path: str, blocks: Blocks) -> FilesystemError:
 def _hint(err: FilesystemError, blocks: Blocks) -> str | None:
     if isinstance(err, GuestPathError):
         return PATH_HINT
+    if err.code == INODE_ALLOC_FAIL:
+        return INODES_HINT
     if err.code in NO_SPACE:
         return SPACE_HINT
     return None if err.code in {None, EA_NO_SPACE} else mend_hint(blocks)

@@ -333,6 +333,10 @@ class JobWorkspace(Workspace):
         return self._host.revealed(secret)
 
     @override
+    def is_as_left(self, artifact: str) -> bool:
+        return artifact not in self.staged and self._store.is_as_left(artifact)
+
+    @override
     def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         return self._shared.get(key, make)
 

@@ -126,7 +126,7 @@ def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: Diges
     """Empty for what has no content."""
     if entry.content is None:
         return ""
-    if cache is None or not _is_settled(found):
+    if cache is None or not is_settled(found):
         return _sha256(entry.content, found)
     known = cache.get(path, found)
     if known is None:
@@ -135,7 +135,7 @@ def _content_digest(entry: Entry, found: os.stat_result, path: str, cache: Diges
     return known
 
 
-def _is_settled(found: os.stat_result) -> bool:
+def is_settled(found: os.stat_result) -> bool:
     """Whether a later change will show in the file's times.
 
     A change within the tick of the kernel's clock (4 ms or more) in which the file was changed before does

@@ -13,19 +13,21 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from bangerbuild.formats.digest import Listing, digested
+from bangerbuild.formats.digest import Listing, digested, is_settled, stat_key
 from bangerbuild.formats.hostfile import HostContent, identity
 from bangerbuild.formats.names import bytes_of
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.formats.digest import DigestCache
     from bangerbuild.formats.hostentry import TreeRules
     from bangerbuild.formats.hostfile import Identity
     from bangerbuild.tree import Entry
+
+    _State = tuple[int, int, int, int, int, int, int]
 
 _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 _DIRECTORY_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -51,6 +53,8 @@ class Survey:
         entries: in the order of the walk.
         skipped: path and type of what the rules leave out for its type.
         digest: of the whole tree, see `tree_digest`.
+        states: what stat said of each entry, see `_state`; None if some were so young that their next change
+            could leave the same.
     """
 
     def __init__(
@@ -59,12 +63,33 @@ class Survey:
         entries: Sequence[SurveyedEntry],
         skipped: Sequence[tuple[str, EntryType]],
         digest: str,
+        states: Sequence[_State] | None = None,
     ) -> None:
         self._top = top
+        self._states = states
         self._entries = entries
         self.skipped = skipped
         self.digest = digest
         self.size_bytes = sum(one.entry.size_bytes for one in entries)
+        self.has_hard_links = any(one.entry.type is EntryType.HARD_LINK for one in entries)
+
+    def is_as_seen(self) -> bool:
+        """Whether nothing of it has changed, told by stat alone; False if that can't tell.
+
+        A name that comes or goes changes the times of its directory.
+        """
+        if self._states is None:
+            return False
+        top = os.fsencode(self._top)
+        try:
+            for one, state in zip(self._entries, self._states, strict=True):
+                path = one.entry.path
+                found = os.lstat(b"%s/%s" % (top, bytes_of(path))) if path else self._top.stat()
+                if _state(found) != state:
+                    return False
+        except OSError:
+            return False
+        return True
 
     def paths(self) -> Iterator[str]:
         """The path of each entry."""
@@ -79,13 +104,20 @@ class Survey:
         entries = (one.entry for one in self._entries)
         return ((entry.path, entry.mtime_ns) for entry in entries if entry.type is not EntryType.DIRECTORY)
 
-    def entries(self, written: str) -> Iterator[tuple[Entry, str]]:
+    def seen(self) -> Iterator[tuple[Entry, str]]:
+        """Each entry with the digest of its content, which can't be read."""
+        return ((one.entry, one.digest) for one in self._entries)
+
+    def entries(self, written: str, without: Collection[str] = frozenset()) -> Iterator[tuple[Entry, str]]:
         """Each entry with the digest of its content, which can be read until the next entry is asked for.
 
         Args:
             written: what messages call the top.
+            without: the paths of entries that are left out.
         """
         for one in self._entries:
+            if one.entry.path in without:
+                continue
             entry = self._with_content(one, written)
             try:
                 yield entry, one.digest
@@ -117,6 +149,8 @@ def survey(
     listing = Listing()
     entries: list[SurveyedEntry] = []
     skipped: list[tuple[str, EntryType]] = []
+    states: list[_State] = []
+    are_settled = True
     found_all = digested(
         top, rules, cache=cache, written=written, skipped=lambda path, type_: skipped.append((path, type_))
     )
@@ -125,7 +159,14 @@ def survey(
         seen = identity(found) if entry.content else None
         kept = replace(entry, content=None, xattrs=entry.xattrs or _NO_XATTRS)
         entries.append(SurveyedEntry(kept, digest, seen))
-    return Survey(top, tuple(entries), tuple(skipped), listing.hexdigest())
+        states.append(_state(found))
+        are_settled = are_settled and is_settled(found)
+    return Survey(top, tuple(entries), tuple(skipped), listing.hexdigest(), states if are_settled else None)
+
+
+def _state(found: os.stat_result) -> _State:
+    """All that changes with an entry: a write, another mode or owner or attribute changes its ctime."""
+    return (*stat_key(found), found.st_mode, found.st_nlink)
 
 
 def _open(top: Path, path: str, flags: int) -> int:

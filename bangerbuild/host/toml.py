@@ -6,6 +6,7 @@ of any size. So the parts of keys are counted before it sees a text, and its res
 
 from __future__ import annotations
 
+import ast
 import errno
 import os
 import re
@@ -33,6 +34,7 @@ _STOPS = re.compile(
 )
 """What counts in counting the parts of keys; each alternative has one way to match, so a failure ends."""
 _AT_LINE = re.compile(r" \(at line (\d+), (column \d+)\)$")
+_KEY = re.compile(r"""\((?:(?:'(?:[^'\\]|\\.)*+'|"(?:[^"\\]|\\.)*+"),? ?)++\)""")
 _AT_END = " (at end of document)"
 
 
@@ -124,6 +126,11 @@ def _values(value: object) -> Iterator[Any]:
         yield from value
 
 
+def _dotted(found: re.Match[str]) -> str:
+    """A key as a manifest has it; tomllib shows the tuple of its parts."""
+    return f"'{'.'.join(ast.literal_eval(found[0]))}'"
+
+
 def _what_and_where(said: str, text: str) -> tuple[str, int]:
     """What tomllib said, with the line taken out of its words."""
     line = 0
@@ -133,4 +140,5 @@ def _what_and_where(said: str, text: str) -> tuple[str, int]:
     elif said.endswith(_AT_END):
         line = text.rstrip("\n").count("\n") + 1
         said = f"{said.removesuffix(_AT_END)} at the end of the file"
+    said = _KEY.sub(_dotted, said)
     return f"not valid TOML: {said[:1].lower()}{said[1:]}", line

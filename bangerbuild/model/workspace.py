@@ -53,6 +53,9 @@ class View(Protocol):
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What it was about to write there since, in runs that were interrupted; see `intend`."""
 
+    def is_as_left(self, artifact: str) -> bool:
+        """Whether a disk is as a run or a look left it last: what the ledger says is there, then."""
+
     def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What the steps of a plan, or the jobs of a run, share: made once, and closed at its end."""
 

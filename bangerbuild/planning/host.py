@@ -99,6 +99,8 @@ class LocalHost(Host):
         self._refuse_store_in(source)
         if source.surveyed and not self._surveys.holds(source):
             return self.survey(source).digest
+        if source.surveyed and (known := self.survey(source)).is_as_seen():
+            return known.digest
         return self._tree_digest(source)
 
     def _tree_digest(self, source: Source) -> str:

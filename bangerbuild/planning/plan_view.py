@@ -76,6 +76,10 @@ class PlanView:
         """What interrupted runs of it were about to write there since."""
         return self.store.intended_ledger(step_id)
 
+    def is_as_left(self, artifact: str) -> bool:
+        """Whether a disk is as a run or a look left it last."""
+        return self.store.is_as_left(artifact)
+
     def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
         """What steps share while they are planned."""
         return self.kept.get(key, make)

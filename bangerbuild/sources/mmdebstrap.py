@@ -109,7 +109,7 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
 
     def _made(self, pin: Pin | None, cache: Cache, context: FetchContext) -> Made:
         suite = Suite(self.suite, self.packages, self.mirror, self.arguments)
-        if pin is None or not cache.has(pin.digest):
+        if not context.offline and (pin is None or not cache.has(pin.digest)):
             context.progress(self.written, 0, None)
         made = make(
             suite,

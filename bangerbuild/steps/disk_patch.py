@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from typing_extensions import override
 
-from bangerbuild.errors import BangerError
+from bangerbuild.disk.libext2fs import GUEST_FULL, INODE_ALLOC_FAIL
+from bangerbuild.errors import BangerError, FilesystemError
 from bangerbuild.guest import defaults
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
@@ -22,7 +23,7 @@ from bangerbuild.steps.step_kind import StepKind
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.opened import OpenedDisk
@@ -188,7 +189,10 @@ class DiskPatch(StepKind, ABC):
             wanted = declared.wanted(now, trees.paths)
             lines = self._before(disk, view)
             base = image if "base" in view.facts(self.changes) else None
-            found = room(disk, self.place.mount_point, _places(wanted, trees), lines, base)
+            spared = patching.spared(
+                self.file_syncs, () if remakes_disk or in_full else self._unchanged(view, now, trees)
+            )
+            found = room(disk, self.place.mount_point, _places(wanted, trees, spared), lines, base)
             if not remakes_disk and (found.reasons or not in_full):
                 return Preview(obstacles=tuple(found.reasons))
             entries = patching.synced(self, now, trees, _ignore, view.epoch)
@@ -234,7 +238,7 @@ class DiskPatch(StepKind, ABC):
             files = [path for path, line in lines.items() if not ledger.is_directory(line)]
             if files and not any(ledger.is_there(disk, path, lines[path]) for path in files):
                 return None
-        return Recovered(artifacts, self._facts, written=lines)
+        return Recovered(artifacts, {"mount_point": self.place.mount_point}, written=lines)
 
     @override
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
@@ -249,44 +253,90 @@ class DiskPatch(StepKind, ABC):
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         """What this job has staged is written as it is, what a guest has in one transaction."""
-        if workspace.is_staged(workspace.artifact(self.changes)):
-            self._write_staged(workspace)
-        else:
-            self._update_in_place(workspace)
-        return self._facts
+        with self.telling_what_to_enlarge():
+            if workspace.is_staged(workspace.artifact(self.changes)):
+                self._write_staged(workspace)
+            else:
+                self._update_in_place(workspace)
+        return self._remembered(workspace)
+
+    @property
+    def enlarged(self) -> str:
+        """Whose `size` is the filesystem's."""
+        return self.changes
+
+    @contextmanager
+    def telling_what_to_enlarge(self) -> Iterator[None]:
+        """Hint at that where the guest's filesystem is full."""
+        try:
+            yield
+        except FilesystemError as err:
+            if err.code not in GUEST_FULL:
+                raise
+            what = "remove files" if err.code == INODE_ALLOC_FAIL else "make room"
+            grows = ": inodes grow with it" if err.code == INODE_ALLOC_FAIL else ""
+            hint = f"{what} in the guest, or enlarge the `size` of {self.enlarged}{grows}"
+            raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
 
     def _write_staged(self, workspace: Workspace) -> None:
         with disks.opened_to_write(workspace, self.changes, self.place) as disk:
-            workspace.wrote(self._patch(disk, workspace))
+            workspace.wrote(self._patch(disk, workspace)[0])
 
     def _update_in_place(self, workspace: Workspace) -> None:
         with workspace.in_place(workspace.artifact(self.changes)):
             disk_format, stored = disks.stored(workspace, self.changes)
             disk_format.replay(stored, workspace)
+            known = workspace.ledger(self.id)
             with disk_format.transaction(stored, self.place, workspace.epoch) as disk:
-                lines = self._patch(disk, workspace)
-                workspace.intend(lines)
+                lines, spared = self._patch(disk, workspace)
+                workspace.intend(dict(lines.items() - known.items()))
             with disks.opened_to_read(workspace, self.changes, self.place) as disk:
-                ledger.check(disk, lines)
+                ledger.check(disk, {path: line for path, line in lines.items() if path not in spared})
         workspace.wrote(lines)
 
-    @property
-    def _facts(self) -> dict[str, Json]:
-        """Where the guest sees what was written, which tells of each path where on the disk it lies."""
-        return {"mount_point": self.place.mount_point}
+    def _remembered(self, view: View) -> dict[str, Json]:
+        """Where the guest sees what was written, which tells of each path where on the disk it lies.
 
-    def _patch(self, disk: OpenedDisk, workspace: Workspace) -> dict[str, str]:
-        """Make a disk hold what is declared, and no longer what is not; what is declared now."""
+        And whose times the files of file_syncs have.
+        """
+        surveys = [view.survey(patching.source(sync)) for sync in self.file_syncs]
+        return {
+            "mount_point": self.place.mount_point,
+            "times": patching.times_of(self, surveys, view.epoch),
+        }
+
+    def _unchanged(self, view: View, now: GuestView, trees: patching.Trees) -> tuple[dict[str, str], ...]:
+        """Of each file_sync what is on the disk as it shall be, told by the ledger alone; empty: it can't be.
+
+        A disk that nobody has touched since the last run has what that wrote. Files of several names are
+        looked at, as the ledger does not know which of them are one.
+        """
+        lines = view.ledger(self.id)
+        if not lines or not view.is_as_left(view.artifact(self.changes)) or view.intended_ledger(self.id):
+            return ()
+        times = patching.times_of(self, trees.surveys, view.epoch)
+        if times is None or times != view.facts(self.id).get("times"):
+            return ()
+        return patching.unchanged(self, now, trees, lines)
+
+    def _patch(self, disk: OpenedDisk, workspace: Workspace) -> tuple[dict[str, str], Collection[str]]:
+        """Make a disk hold what is declared, and no longer what is not.
+
+        Returns:
+            The lines of what is declared now, and which paths of them nobody had to look at.
+        """
         now = self.guest_now(self._image_view(workspace, disk), disk)
         image = self.image_artifact(workspace)
         disk.label_with(labels.of_image(workspace, image or workspace.artifact(self._rootfs)))
         trees = patching.trees(workspace, self.file_syncs)
         wanted = self.revealed(workspace).wanted(now, trees.paths)
-        entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch)
         is_new = workspace.is_new(workspace.artifact(self.changes))
+        unchanged = () if is_new else self._unchanged(workspace, now, trees)
+        entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch, unchanged)
+        spared = patching.spared(self.file_syncs, unchanged)
         before = {} if is_new else self._before(disk, workspace)
         if not is_new:
-            before = self._make_room(disk, _places(wanted, trees), before, workspace)
+            before = self._make_room(disk, _places(wanted, trees, spared), before, workspace)
         if is_new:
             lines = self._write(disk, entries, wanted, workspace)
         else:
@@ -294,10 +344,11 @@ class DiskPatch(StepKind, ABC):
             needed = GuestEdits(changes, wanted.warnings)
             synced = self._write(disk, entries, needed, workspace, before)
             patching.set_times(disk, set(wanted.changes) - set(changes), workspace.epoch)
-            lines = {**synced, **ledger.of_changes(wanted.changes)}
-        ledger.refuse_two_of_one(disk, lines)
+            lines = {**spared, **synced, **ledger.of_changes(wanted.changes)}
+        if not spared or lines.keys() != before.keys():
+            ledger.refuse_two_of_one(disk, lines)
         self._withdraw(disk, before, lines, workspace)
-        return lines
+        return lines, spared.keys() - ledger.of_changes(wanted.changes).keys()
 
     def _make_room(
         self, disk: OpenedDisk, wanted: Mapping[str, bool], before: Mapping[str, str], workspace: Workspace
@@ -378,10 +429,13 @@ class _DiskView:
         self.root_devices = image.root_devices
 
 
-def _places(wanted: GuestEdits, trees: patching.Trees) -> dict[str, bool]:
-    """Where something is written, and whether it is a directory; a declared file wins over a synced one."""
+def _places(wanted: GuestEdits, trees: patching.Trees, spared: Collection[str] = ()) -> dict[str, bool]:
+    """Where something is written, and whether it is a directory; a declared file wins over a synced one.
+
+    `spared` are paths that are there as they shall be.
+    """
     lines = ledger.of_changes(wanted.changes)
-    synced = {path: path in trees.directories for path in trees.paths}
+    synced = {path: path in trees.directories for path in trees.paths if path not in spared}
     return synced | {path: ledger.is_directory(line) for path, line in lines.items()}
 
 

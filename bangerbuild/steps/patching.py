@@ -20,7 +20,7 @@ from bangerbuild.steps import ledger
 from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestRemoval, GuestSymlink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
     from bangerbuild.declared import FileSync, InlineFile
@@ -155,22 +155,76 @@ def shared_trees(view: View, syncs: Sequence[FileSync]) -> Iterator[Trees]:
     yield trees(view, syncs)
 
 
-def synced(
-    declared: DeclaredFiles, now: GuestView, brought: Trees, warn: Callable[[str], None], epoch: Epoch
+def unchanged(
+    declared: DeclaredFiles, now: GuestView, brought: Trees, before: Mapping[str, str]
+) -> tuple[dict[str, str], ...]:
+    """Of each file_sync the host's paths of what is as the last run wrote it, with the lines of that."""
+    owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
+    found = []
+    for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
+        owner, top = owners.ids(sync.owner), normal(sync.guest)
+        lines: dict[str, str] = {}
+        for entry, digest in survey.seen():
+            path = f"{top}/{entry.path}" if entry.path else top
+            line = before.get(path)
+            if line is not None and path not in taken and line in _lines_of(entry, digest, *owner):
+                lines[entry.path] = line
+        found.append(lines)
+    return tuple(found)
+
+
+def spared(syncs: Sequence[FileSync], found: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """What is `unchanged`, by guest path."""
+    lines: dict[str, str] = {}
+    for sync, own in zip(syncs, found, strict=False):
+        top = normal(sync.guest)
+        lines |= {f"{top}/{path}" if path else top: line for path, line in own.items()}
+    return lines
+
+
+def _lines_of(entry: Entry, digest: str, uid: int, gid: int) -> tuple[str, ...]:
+    """The lines, any of which says that an entry is there and needs nothing."""
+    if entry.type is EntryType.FILE:
+        line = ledger.file(entry.mode, uid, gid, entry.size_bytes, digest)
+        return (f"{line} {ledger.xattrs_digest(entry.xattrs)}" if entry.xattrs else line,)
+    if entry.type is EntryType.SYMLINK:
+        return (ledger.symlink(uid, gid, entry.target),)
+    if entry.type is EntryType.DIRECTORY:
+        return ledger.PLAIN_DIRECTORY, ledger.new_directory(entry.mode, uid, gid)
+    return ()
+
+
+def times_of(declared: DeclaredFiles, brought: Sequence[Survey], epoch: Epoch) -> str | None:
+    """Whose times the files have that file_syncs bring, as text; None where some have several names.
+
+    As long as this is the same, a file with the content that it had needs nothing.
+    """
+    if any(survey.has_hard_links for survey in brought):
+        return None
+    return " ".join((epoch.version, *(f"{sync.guest} {sync.times}" for sync in declared.file_syncs)))
+
+
+def synced(  # noqa: PLR0913, PLR0917  # what, where, and what of it
+    declared: DeclaredFiles,
+    now: GuestView,
+    brought: Trees,
+    warn: Callable[[str], None],
+    epoch: Epoch,
+    without: Sequence[Collection[str]] = (),
 ) -> Iterator[PlacedEntry]:
     """What file_syncs bring, with the guest's owners and the times there; a declared file of one path wins.
 
     Where it wins over the first of several names of a file, the next name is the file, and the others are
-    links to that.
+    links to that. `without` has of each file_sync the host's paths that are left out.
     """
     owners, taken = Owners(now), {normal(file.guest) for file in declared.files}
-    for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
+    for number, (sync, survey) in enumerate(zip(declared.file_syncs, brought.surveys, strict=True)):
         uid, gid = owners.ids(sync.owner)
         written = sync.host.written
         for warning in _left_out(written, survey):
             warn(warning)
         lost: dict[str, PlacedEntry] = {}
-        for entry, digest in survey.entries(written):
+        for entry, digest in survey.entries(written, without[number] if without else ()):
             item = placed(sync, replace(entry, uid=uid, gid=gid), digest, epoch)
             if normal(item.guest) in taken:
                 if entry.type is not EntryType.HARD_LINK:

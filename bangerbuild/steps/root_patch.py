@@ -118,8 +118,19 @@ class RootPatch(DiskPatch):
             return {}
         return super().run(workspace)
 
+    @property
+    @override
+    def enlarged(self) -> str:
+        """A root that has the size of its image has its inodes too."""
+        is_own = formats.named(self.root_format).size.is_of_filesystem
+        return self.changes if is_own else StepId.image(self.image, "rootfs")
+
     def _fill(self, workspace: Workspace) -> None:
         """Write everything into a root that holds no more than its image."""
+        with self.telling_what_to_enlarge():
+            self._filled(workspace)
+
+    def _filled(self, workspace: Workspace) -> None:
         base = disks.base_of(workspace, self.changes).name
         disk_format, stored = disks.stored(workspace, self.changes)
         now, label = _on_drives(workspace, base, disk_format), labels.of_image(workspace, base)

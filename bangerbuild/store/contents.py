@@ -407,6 +407,11 @@ class Store:
         except OSError as err:
             raise store_error(err, self.path / artifact) from err
 
+    def is_as_left(self, artifact: str) -> bool:
+        """Whether nobody has touched an artifact since it was published, changed or looked into last."""
+        stamp, status = self.stamps.get(artifact), self.status(artifact)
+        return stamp is not None and status is not None and stamp.fits(status)
+
     def record_inspected(self, artifact: str, status: os.stat_result) -> None:
         """Remember that an artifact belongs to its guest, and that it was found to be as declared."""
         self._keep_stamp(artifact, stamping.of(status, "", guest=True), status)

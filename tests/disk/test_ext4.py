@@ -150,7 +150,7 @@ def test_a_full_guest_is_one_plain_message_with_a_code(tmp_path: Path) -> None:
         fs.write_file("/big", bytes(20 << 20))
     assert caught.value.code not in (None, errno.EIO)
     with (
-        pytest.raises(FilesystemError, match=r"'/f53' in .*: no space left in the guest filesystem"),
+        pytest.raises(FilesystemError, match=r"'/f53' in .*: no free inodes left in the guest filesystem"),
         opened(path) as fs,
     ):
         fill_inodes(fs)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 import pytest
 
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.libext2fs import EA_NO_SPACE, NO_SPACE
-from bangerbuild.disk.located import PATH_HINT, SPACE_HINT, located, open_named
+from bangerbuild.disk.libext2fs import EA_NO_SPACE, INODE_ALLOC_FAIL
+from bangerbuild.disk.libext2fs.library import BLOCK_ALLOC_FAIL
+from bangerbuild.disk.located import INODES_HINT, PATH_HINT, SPACE_HINT, located, open_named
 from bangerbuild.errors import FilesystemError, GuestPathError
 from tests.disk.ext4_tools import NOW
 
@@ -35,7 +37,9 @@ def test_path_and_disk_are_named_once(disk: Path, brief: str, said: str) -> None
     ("error", "hint"),
     [
         (GuestPathError("x"), PATH_HINT),
-        (FilesystemError("x", code=next(iter(NO_SPACE))), SPACE_HINT),
+        (FilesystemError("x", code=errno.ENOSPC), SPACE_HINT),
+        (FilesystemError("x", code=BLOCK_ALLOC_FAIL), SPACE_HINT),
+        (FilesystemError("x", code=INODE_ALLOC_FAIL), INODES_HINT),
         (FilesystemError("x", code=EA_NO_SPACE), None),
         (FilesystemError("x"), None),
         (FilesystemError("x", code=1), "e2fsck -f '{disk}'"),

@@ -83,6 +83,20 @@ def test_what_tomllib_reads_without_limits_is_refused(text: str, said: str) -> N
     assert message(text) == (f"not TOML that can be read: {said}", 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[vm.web]\n[vm.web]\n", "not valid TOML: cannot declare 'vm.web' twice at column 8"),
+        ("[[a]]\n[a]\n", "not valid TOML: cannot declare 'a' twice at column 3"),
+        ('["it\'s".b]\n["it\'s".b]\n', "not valid TOML: cannot declare 'it's.b' twice at column 10"),
+    ],
+)
+def test_a_key_that_is_there_twice_is_named_as_a_manifest_has_it(text: str, said: str) -> None:
+    with pytest.raises(toml.TomlError) as caught:
+        toml.parse(text)
+    assert (str(caught.value), caught.value.line) == (said, 2)
+
+
 def test_integers_have_64_bits() -> None:
     text = "a = [9223372036854775807, -9223372036854775808]"
     assert parse(text) == tomllib.loads(text)

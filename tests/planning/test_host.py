@@ -40,7 +40,7 @@ def here(tmp_path: Path) -> LocalHost:
 @pytest.fixture
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every file is old enough for its time stamp to be trusted."""
-    monkeypatch.setattr(digest, "_is_settled", lambda _found: True)
+    monkeypatch.setattr(digest, "is_settled", lambda _found: True)
 
 
 def file_source(path: Path) -> Source:

@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import store
+from bangerbuild import manifest, store
 from bangerbuild.disk import clone, interrupted, tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
+from bangerbuild.disk.libext2fs import INODE_ALLOC_FAIL
+from bangerbuild.disk.libext2fs.library import BLOCK_ALLOC_FAIL
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import BangerError, SourceError
+from bangerbuild.errors import BangerError, FilesystemError, SourceError
 from bangerbuild.host.process import Command
 from bangerbuild.model import Verb
+from bangerbuild.steps.root_patch import RootPatch
+from bangerbuild.steps.work_patch import WorkPatch
 from tests.conftest import PROJECT
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Fault, Host, Kill, Killed, running_on
@@ -530,3 +534,28 @@ def test_the_plan_says_of_the_image_and_each_disk_what_the_run_warns_of(debian: 
     of_the_image = {warning for warning in said if "LABEL=old" in warning or "/bin/sh" in warning}
     assert said - of_the_image == {warning for warnings in planned.values() for warning in warnings}
     assert debian.plan()["vm.web.work.patch"].warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("form", "enlarged"),
+    [("snapshot", "image.debian.rootfs"), ("raw", "vm.web.root"), ("overlay", "vm.web.root")],
+)
+def test_a_guest_that_is_full_is_told_what_to_enlarge(debian: Project, form: str, enlarged: str) -> None:
+    declare(debian, form=form)
+    debian.write(
+        (debian.directory / "vm.toml").read_text().replace("[vm.web]", "overlay_init = true\n[vm.web]")
+    )
+    declared = manifest.load((debian.directory / "vm.toml",))
+    (root,), (work,) = RootPatch.declare(declared), WorkPatch.declare(declared)
+    for step, whose in ((root, enlarged), (work, "vm.web.work")):
+        with (
+            pytest.raises(FilesystemError, match=r"^full$") as blocks,
+            step.telling_what_to_enlarge(),
+        ):
+            raise FilesystemError("full", code=BLOCK_ALLOC_FAIL)
+        with pytest.raises(FilesystemError) as inodes, step.telling_what_to_enlarge():
+            raise FilesystemError("full", code=INODE_ALLOC_FAIL)
+        assert blocks.value.hint == f"make room in the guest, or enlarge the `size` of {whose}"
+        assert inodes.value.hint == (
+            f"remove files in the guest, or enlarge the `size` of {whose}: inodes grow with it"
+        )

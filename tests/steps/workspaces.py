@@ -63,6 +63,9 @@ class OneStep(Desk):
     def ledger(self, step_id: str) -> Mapping[str, str]:
         raise AssertionError(f"{step_id} has no ledger")
 
+    def is_as_left(self, artifact: str) -> bool:  # noqa: ARG002  # the Protocol's
+        return False
+
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         raise AssertionError(f"{step_id} has no ledger")
 

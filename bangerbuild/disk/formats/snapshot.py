@@ -42,6 +42,7 @@ class Snapshot(OverBase):
         hint="give at least 1MiB, or leave size out for room for every block of the image",
         is_whole_blocks=False,
         is_of_clone=False,
+        is_of_filesystem=False,
     )
 
     @override

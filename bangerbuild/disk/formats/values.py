@@ -87,6 +87,8 @@ class SizeRule:
     """Whether the disk starts as a copy of its image, and so is no smaller."""
     most_bytes: int | None = None
     """What the format can hold; None: more than any manifest asks for."""
+    is_of_filesystem: bool = True
+    """Whether it is that of the filesystem, which else has that of its image."""
 
 
 SIZE_OF_DISK = SizeRule(

@@ -8,6 +8,8 @@ handle must be used by one thread at a time.
 from bangerbuild.disk.libext2fs.handle import DirectoryEntry, Handle, open_handle
 from bangerbuild.disk.libext2fs.library import (
     EA_NO_SPACE,
+    GUEST_FULL,
+    INODE_ALLOC_FAIL,
     MISSING_EA_FEATURE,
     NO_SPACE,
     crc32_be,
@@ -19,6 +21,8 @@ from bangerbuild.disk.libext2fs.library import (
 
 __all__ = [
     "EA_NO_SPACE",
+    "GUEST_FULL",
+    "INODE_ALLOC_FAIL",
     "MISSING_EA_FEATURE",
     "NO_SPACE",
     "DirectoryEntry",

@@ -28,7 +28,8 @@ INODE_ALLOC_FAIL = CODE_BASE + 73
 FILE_NOT_FOUND = CODE_BASE + 76
 EA_NO_SPACE = CODE_BASE + 163
 MISSING_EA_FEATURE = CODE_BASE + 164
-NO_SPACE = frozenset({BLOCK_ALLOC_FAIL, INODE_ALLOC_FAIL, errno.ENOSPC})
+GUEST_FULL = frozenset({BLOCK_ALLOC_FAIL, INODE_ALLOC_FAIL})
+NO_SPACE = GUEST_FULL | {errno.ENOSPC}
 
 _INSTALL = "apt install e2fsprogs"
 _OLDEST = (1, 46)
@@ -225,6 +226,8 @@ def crc32_be(seed: int, data: bytes) -> int:
 
 def error_text(code: int) -> str:
     """The message of libcom_err for a code."""
+    if code == INODE_ALLOC_FAIL:
+        return "no free inodes left in the guest filesystem"
     if code in NO_SPACE:
         return "no space left in the guest filesystem"
     text: bytes = load().error_message(code)
