@@ -13,11 +13,12 @@ from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
 from bangerbuild.model.recipe import Recipe, Record
 from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, Silent, unseen
 from bangerbuild.model.step import Step
-from bangerbuild.model.verdict import FileDiff, Preview, Situation, Verdict
+from bangerbuild.model.verdict import TO_MAKE, FileDiff, Preview, Situation, Verdict
 from bangerbuild.model.workspace import View, Workspace
 
 __all__ = [
     "NO_RECIPE",
+    "TO_MAKE",
     "Action",
     "ArtifactPath",
     "FileDiff",

@@ -225,8 +225,10 @@ class Store:
 
         A dangling symlink is an obstacle too: it may lead to a disk on a drive that is not mounted now.
         """
+        if not os.path.lexists(f"{self.path}/{artifact}"):
+            return None
         place = self.path / artifact
-        if not os.path.lexists(place) or place.is_file():
+        if place.is_file():
             return None
         if place.is_symlink():
             leads = "which is no file" if place.exists() else "which is not there"
