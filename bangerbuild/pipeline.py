@@ -9,33 +9,38 @@ import dataclasses
 import fnmatch
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.declared import Manifest
-from bangerbuild.errors import BangerError, ManifestError, UsageError
+from bangerbuild.errors import BangerError, BusyError, ManifestError, UsageError
 from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
-from bangerbuild.planning import origins, recovering
+from bangerbuild.planning import origins, recovering, renames
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
+from bangerbuild.planning.recorded import Recorded
 from bangerbuild.planning.reviewed import refuse_stale
+from bangerbuild.planning.secrets import Secrets
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
 from bangerbuild.resolving.resolve import Asking, resolve
 from bangerbuild.sources.source import PIN_FACT
+from bangerbuild.steps import launch
+from bangerbuild.store import secrets_key
 from bangerbuild.uptodate import command
-from bangerbuild.uptodate.basis import Basis
+from bangerbuild.uptodate.basis import Basis, Done
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Pin, PlanReporter, Progress, Result
+    from bangerbuild.model import Pin, PlanReporter, Progress, Result, View
     from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
@@ -59,6 +64,8 @@ class Loaded:
     """What loading looked at on this host."""
     is_read: bool = True
     """Whether it is known what is declared; see `load_to_read`."""
+    new_key: bytes = field(default_factory=secrets_key.new, repr=False, compare=False)
+    """For digests of secrets, if the store has no key yet."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -247,7 +254,9 @@ def look(
     forced = _forced(loaded)
     resolved = _resolved(loaded, progress, ask=ask)
     opened = store.read(loaded.store)
-    return _planned(loaded, resolved, forced, opened, previews=previews)[0], opened
+    secrets = _secrets(loaded, lambda: secrets_key.read(loaded.store) or loaded.new_key)
+    host = LocalHost(opened, epoch(), Surveys(), secrets)
+    return _planned(loaded, resolved, forced, opened, host, previews=previews), opened
 
 
 def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
@@ -343,25 +352,33 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         resolved = _resolved(loaded, reporter.progressed)
     with store.writing(loaded.store, timeout_seconds=run.lock_seconds) as opened:
         with basis.recording():
-            made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
+            secrets = _secrets(loaded, lambda: opened.secrets_key(loaded.new_key))
+            host = LocalHost(opened, options.epoch, Surveys(), secrets)
+            made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
             while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
-                made, surveys = _planned(loaded, resolved, forced, opened, previews=run.previews)
+                host = LocalHost(opened, options.epoch, Surveys(), secrets)
+                made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
         if reviewed:
             refuse_stale(reviewed, made)
         resolved.write()
         reporter.planned(made)
-        host = LocalHost(opened, options.epoch, surveys)
         made_of = {StepId(action.id).owner for action in made.actions}
         opened.keep_origins(
             origins.of(made_of, loaded.manifest.origins, opened)
         )  # a killed run leaves VMs too
+        _move(made, opened, host)
         results = execute.execute(made, opened, host, reporter, options)
         opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
-        basis.remember(loaded.request, loaded.manifest, resolved, (made, results), opened)
+        done = Done(made, results, partial(_startable, loaded, opened))
+        basis.remember(loaded.request, loaded.manifest, resolved, done, opened)
         return Applied(made, results)
+
+
+def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
+    return launch.startable(graph.all_steps(loaded.wanted), cast("View", Recorded(opened)))
 
 
 def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Resolved:
@@ -397,7 +414,16 @@ def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
     """See `origins.undeclared`; who asks for a part is told of that part."""
     if loaded.request.targets:
         return ()
-    return origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+    found = origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+    taken_over = _to_be_renamed(loaded, opened)
+    return tuple(owner for owner in found if owner not in taken_over)
+
+
+def _to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
+    """The VMs that a declared one, which is not there yet, takes over."""
+    there = opened.vms
+    vms = (vm for vm in loaded.manifest.vms.values() if vm.name not in there)
+    return frozenset(_vm(old) for vm in vms for old in vm.renamed_from)
 
 
 def _refuse_unknown_image(found: Manifest, name: str) -> None:
@@ -416,14 +442,37 @@ def recover(loaded: Loaded, opened: Store) -> Found:
     seconds = epoch()
     asking = Asking(loaded.store, seconds, loaded.request.offline, unseen, opened)
     resolved = resolve(loaded.manifest, ResolveOptions(), asking)
-    host = LocalHost(opened, seconds, Surveys())
+    secrets = _secrets(loaded, lambda: opened.secrets_key(loaded.new_key))
+    host = LocalHost(opened, seconds, Surveys(), secrets)
     return recovering.recover(loaded.whole, opened, host, epoch=seconds, pins=resolved.pins)
 
 
 def _owners(made: Plan) -> frozenset[str]:
     """The VMs and images of which something is to be done: `vm.web` for `vm.web.root`."""
     changing = (action.id for action in made.actions if action.verb not in {Verb.KEEP, Verb.BLOCKED})
-    return frozenset(StepId(step_id).owner for step_id in changing)
+    moved = (owner for names in made.moves.items() for owner in map(_vm, names))
+    return frozenset((*(StepId(step_id).owner for step_id in changing), *moved))
+
+
+def _vm(name: str) -> StepId:
+    return StepId(f"vm.{name}")
+
+
+def _move(made: Plan, opened: Store, host: LocalHost) -> None:
+    """Give VMs their new names, before anything else is done to them.
+
+    Raises:
+        BusyError: a VM was started since the plan was made; nothing was done.
+        StoreError: the store can't be written.
+    """
+    opened.forget_supposed()
+    if not made.moves:
+        return
+    held = renames.find({new: (old,) for new, old in made.moves.items()}, opened, host).holders
+    for new, holder in held.items():
+        brief = f"'vm.{made.moves[new]}' is in use by {holder} now, and can't be renamed"
+        raise BusyError(brief, hint="shut the VM down first")
+    opened.move(made.moves)
 
 
 def _forced(loaded: Loaded) -> frozenset[str]:
@@ -450,14 +499,46 @@ def _refuse_outside(loaded: Loaded, name: str) -> None:
         )
 
 
-def _planned(
-    loaded: Loaded, resolved: Resolved, forced: frozenset[str], opened: Store, *, previews: bool
-) -> tuple[Plan, Surveys]:
-    """The plan, and the host trees that it walked."""
-    seconds, surveys = epoch(), Surveys()
-    host = LocalHost(opened, seconds, surveys)
+def _secrets(loaded: Loaded, key: Callable[[], bytes]) -> Secrets | None:
+    """The secrets of the wanted steps, which are read now; the key is asked for only if there are any."""
+    holders = [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+    if not holders:
+        return None
+    owners = {f"vm.{name}" for name in holders}
+    patches = (step for step in graph.all_steps(loaded.wanted) if step.changes)
+    sources = (source for step in patches if StepId(step.id).owner in owners for source in step.sources)
+    wanted = [source.secret for source in sources if source.secret]
+    return Secrets(key(), wanted) if wanted else None
+
+
+def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
+    loaded: Loaded,
+    resolved: Resolved,
+    forced: frozenset[str],
+    opened: Store,
+    host: LocalHost,
+    *,
+    previews: bool,
+) -> Plan:
+    opened.forget_supposed()
+    named = renames.find(_before(loaded), opened, host)
+    opened.suppose_moved(named.moves)
     made = planner.make(
-        loaded.wanted, opened, host, epoch=seconds, pins=resolved.pins, forced=forced, previews=previews
+        loaded.wanted,
+        opened,
+        host,
+        epoch=epoch(),
+        pins=resolved.pins,
+        forced=forced,
+        previews=previews,
+        renames=named,
     )
     left = undeclared(loaded, opened)
-    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets), surveys
+    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets)
+
+
+def _before(loaded: Loaded) -> dict[str, tuple[str, ...]]:
+    """What the wanted VMs were called before."""
+    named = {vm.name: vm.renamed_from for vm in loaded.manifest.vms.values() if vm.renamed_from}
+    wanted = {StepId(step_id).owner for step_id in loaded.wanted} if named else set()
+    return {name: before for name, before in named.items() if _vm(name) in wanted}

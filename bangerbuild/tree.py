@@ -6,6 +6,7 @@ directory can be represented, and converted back.
 
 from __future__ import annotations
 
+import hashlib
 import stat
 from dataclasses import dataclass, field
 from enum import Enum
@@ -93,12 +94,26 @@ class GuestFile:
     """
 
     path: str
-    content: bytes
+    content: bytes = field(repr=False)
     mode: int = 0o644
     uid: int = 0
     gid: int = 0
     mtime_ns: int | None = None
     """None: told from the content."""
+    salt: str = ""
+    """Of a secret: hex digits that its digest starts from, so that nobody can look the content up by it."""
+
+    @property
+    def digest(self) -> str:
+        """The digest of the content, in hex; of a secret one with its salt."""
+        hasher = salted(self.salt)
+        hasher.update(self.content)
+        return hasher.hexdigest()
+
+
+def salted(salt: str) -> hashlib._Hash:
+    """What the digest of a guest's file is made with: SHA-256; of a secret over its salt and the content."""
+    return hashlib.sha256(bytes.fromhex(salt))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 ROUNDS = 11
 BOOT_ROUNDS = 3
 MOST_MS = 100
-FAKE = "#!/bin/sh\necho $(($(date +%s%N) / 1000)) >at\nexec sleep 3600\n"
+FAKE = "#!/bin/bash\necho $EPOCHREALTIME >at\nexec sleep 3600\n"
 TINY = """\
 [image.tiny]
 kernel = "vmlinux"
@@ -78,21 +78,27 @@ def until_executed(directory: Path) -> None:
     fake = directory / "bin" / "qemu-system-x86_64"
     fake.write_text(FAKE)
     fake.chmod(0o755)
-    environment = INSTALLED | {"PATH": f"{directory / 'bin'}:{os.environ['PATH']}"}
-    taken = []
-    for _ in range(ROUNDS + 2):
-        begun = time.time()
-        subprocess.run(BOOT, cwd=directory, env=environment, check=True, stderr=subprocess.DEVNULL)
-        taken.append(int((directory / "build/vms/web/at").read_text()) / 1e6 - begun)
-        stop(directory)
+    environment = INSTALLED | {"PATH": f"{directory / 'bin'}:{os.environ['PATH']}", "LC_ALL": "C"}
+    started: dict[str, list[float]] = {"the first after an apply": [], "each further": []}
+    for _ in range(ROUNDS):
+        shutil.rmtree(directory / "build", ignore_errors=True)
+        until_recorded(directory, environment)
+        for seconds in started.values():
+            begun = time.time()
+            subprocess.run(BOOT, cwd=directory, env=environment, check=True, stderr=subprocess.DEVNULL)
+            seconds.append(float((directory / "build/vms/web/at").read_text()) - begun)
+            stop(directory)
     nothing = statistics.median(timed([sys.executable, "-c", "pass"]).seconds for _ in range(ROUNDS))
-    rows = {
-        "bangerbuild boot, until the VMM is executed": statistics.median(taken[2:]),
-        "python -c pass": nothing,
-        "the first of all, which builds": taken[0],
-    }
-    print_table("Nothing to build", rows, unit="ms", scale=1000)
+    rows = {f"bangerbuild boot, {name}": statistics.median(each) for name, each in started.items()}
+    print_table("Until the VMM is executed", rows | {"python -c pass": nothing}, unit="ms", scale=1000)
     print(f"  at most {MOST_MS} ms is wanted")
+
+
+def until_recorded(directory: Path, environment: dict[str, str]) -> None:
+    """Build; a second time, as an apply that has to build as soon as a file was written makes no record."""
+    for _ in range(2):
+        subprocess.run([OURS, "apply", "-q"], cwd=directory, env=environment, check=True)
+    subprocess.run([OURS, "doctor"], cwd=directory, env=environment, check=False, stdout=subprocess.DEVNULL)
 
 
 def stop(directory: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from bangerbuild import execute, graph, store
 from bangerbuild.epoch import Epoch
 from bangerbuild.formats.survey import Survey
-from bangerbuild.model import Preview, Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import Preview, Reason, ReasonCode, Revealed, Verb, Verdict
 from bangerbuild.planning import plan
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
         Action,
         FileDiff,
         Json,
+        Pin,
         Plan,
         Result,
+        Secret,
         Situation,
         Source,
         Step,
@@ -75,7 +77,7 @@ class FakeStep:
     def declare(cls, manifest: Manifest) -> Iterator[Self]:  # noqa: ARG003  # a fake is made by hand
         yield from ()
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002
         return ()
 
     def judge(self, situation: Situation) -> Verdict:
@@ -155,6 +157,9 @@ class FakeHost:
 
     def survey(self, source: Source) -> Survey:
         return Survey(source.path or Path(), (), (), self.digest(source))
+
+    def revealed(self, secret: Secret) -> Revealed:
+        return Revealed(f"secret of {secret.key}".encode(), "00")
 
     def version(self, tool: str) -> str:
         return self.versions.get(tool, "1")

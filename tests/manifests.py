@@ -65,6 +65,7 @@ builder = "buildah"
 
 [vm.web]
 image = "bookworm"
+renamed_from = ["www"]
 vcpus = 2
 memory = 1073741824
 hostname = "web"
@@ -106,6 +107,15 @@ content = "port = 80\\n"
 mode = "0644"
 owner = "root:root"
 times = "fixed"
+[[vm.web.file]]
+guest = "/etc/variable"
+content = {{ env = "TOKEN" }}
+[[vm.web.file]]
+guest = "/etc/secret"
+content = {{ file = "token" }}
+[[vm.web.file]]
+guest = "/etc/printed"
+content = {{ command = ["pass", "show", "token"] }}
 
 [[vm.web.file_sync]]
 host = "~/.gitconfig"

@@ -81,13 +81,24 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tree",
     },
     "running": {"disk", "errors", "host", "launch", "uptodate"},
-    "uptodate": {"declared", "disk", "errors", "host", "manifest", "model", "resolving", "store"},
+    "uptodate": {
+        "declared",
+        "disk",
+        "errors",
+        "host",
+        "keyed",
+        "manifest",
+        "model",
+        "report",
+        "resolving",
+        "store",
+    },
     "report": {"errors", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
-    "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "model", "store"},
+    "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "keyed", "model", "store"},
     "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},
     "graph": {"errors", "model", "neighbours"},
-    "store": {"disk", "errors", "host", "model", "shortages"},
+    "store": {"disk", "errors", "host", "keyed", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "neighbours", "sources"},
     "resolving": {
@@ -145,10 +156,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": set(),
     "neighbours": set(),
     "declared": {"errors", "model", "modes", "sources"},
-    "model": {"epoch", "errors", "formats"},
+    "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
     "errors": {"identities", "shortages"},
     "identities": set(),
+    "keyed": set(),
     "shortages": set(),
 }
 

@@ -87,7 +87,7 @@ def ls(*, store: Path | None, as_json: bool) -> None:
     from bangerbuild.commands import image_list
 
     opened = _opened(store)
-    found = image_list.stored(opened)
+    found = image_list.stored(opened, output.warn)
     if as_json:
         images = [one.to_json() for one in found]
         output.json_result({"format": 1, "store": str(opened.path), "images": images})
@@ -104,7 +104,7 @@ def show(name: str, *, store: Path | None, as_json: bool) -> None:
     """Print all about the image NAME: the one made last, or the one of that fingerprint."""
     from bangerbuild.commands import image_list
 
-    found = image_list.named(image_list.stored(_opened(store)), name)
+    found = image_list.named(image_list.stored(_opened(store), output.warn), name)
     if as_json:
         output.json_result({"format": 1, **found.to_json()})
         return

@@ -229,7 +229,6 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
     lock_timeout: float,
     **settings: Any,  # noqa: ANN401  # what sets variables
 ) -> tuple[Spawned, Sequence[str]]:
-    from bangerbuild.cli import remembering
     from bangerbuild.commands import boot as booting
     from bangerbuild.model.request import RunOptions
     from bangerbuild.report.reporters import reporter
@@ -238,8 +237,6 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout, previews=False)
     with reporter(quiet=quiet, verbose=False) as telling:
         booted = booting.boot(loaded, vm, wish, None if no_apply else run_options, telling)
-    if not no_apply:
-        remembering.remember(booted, loaded.request, vm)
     return booted.spawned, booted.planned.notes
 
 

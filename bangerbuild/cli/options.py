@@ -126,7 +126,10 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option("--locked", is_flag=True, help="Fail if the lock file would have to change."),
             as_json,
             click.option(
-                "-v", "--verbose", is_flag=True, help="Kept steps too; in a plan also each artifact."
+                "-v",
+                "--verbose",
+                is_flag=True,
+                help="Kept steps too, and what builders print; in a plan also each artifact.",
             ),
         )
     ):

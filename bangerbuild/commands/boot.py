@@ -8,6 +8,7 @@ import select
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph, pipeline, store
@@ -16,7 +17,8 @@ from bangerbuild.commands.browse import opened_disk
 from bangerbuild.errors import BangerError, BusyError, StoreError, ToolError
 from bangerbuild.model import StepId, Verb, View
 from bangerbuild.model.artifacts import directory_of
-from bangerbuild.running import console, readiness, run_directory, spawning, starting
+from bangerbuild.planning.recorded import Recorded
+from bangerbuild.running import console, disks, readiness, run_directory, spawning, starting
 from bangerbuild.running.run_directory import CONSOLE_LOG, NAME, VMM_LOG, RunDirectory, UnusableError
 from bangerbuild.running.stopping import TERM_SECONDS, until
 from bangerbuild.steps.bridge import up_script
@@ -24,11 +26,10 @@ from bangerbuild.steps.launch import Launch
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Sequence
 
     from bangerbuild.launch.machine import Machine
-    from bangerbuild.model import Json, Plan, PlanReporter, Result
+    from bangerbuild.model import Plan, PlanReporter, Result
     from bangerbuild.model.request import RunOptions
     from bangerbuild.pipeline import Loaded
     from bangerbuild.running.run_directory import Running
@@ -93,11 +94,10 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
         _apply(loaded, vm, options, reporter, directory)
     opened = store.read(loaded.store)
     machine = _machine(loaded, vm, opened)
+    if machine.boot:
+        disks.check(machine, machine.boot, directory)
     taken = machines.ports(loaded.store, apart=vm)
-    planned = starting.plan(machine, directory, wish, taken, _up(loaded, vm))
-    declared = loaded.manifest.vms[vm]
-    if planned.start.ssh and declared.network.address:  # without, the guest may ask nobody for one
-        planned.start.has_sshd = _has_sshd(opened, declared.image)
+    planned = starting.plan(machine, loaded.manifest.vms[vm].image, wish, taken, _up(loaded, vm))
     return Booted(spawn(planned.start, directory), planned)
 
 
@@ -130,17 +130,12 @@ def already(vm: str, running: Running | None) -> BusyError:
 
 
 def _apply(loaded: Loaded, vm: str, options: RunOptions, reporter: PlanReporter, directory: Path) -> None:
-    """Apply what belongs to the VM; once more where the run directory came to it, which a record lists."""
+    """Apply what belongs to the VM."""
     wanted = pipeline.narrowed(loaded, (f"vm.{vm}",))
     if directory.is_dir():
         _run_directory(directory).close()
     plan, results = pipeline.apply(wanted, options=options, reporter=reporter)
     _refuse_unfinished(vm, plan, results)
-    run = _run_directory(directory)
-    run.close()
-    if run.is_new:
-        again = pipeline.narrowed(pipeline.load_request(loaded.request), (f"vm.{vm}",))
-        pipeline.apply(again, options=options)
 
 
 def _refuse_unfinished(vm: str, plan: Plan, results: Sequence[Result]) -> None:
@@ -164,45 +159,10 @@ def _run_directory(directory: Path) -> RunDirectory:
         raise store_error(err, directory / NAME) from err
 
 
-class _Made:
-    """What a launch step reads, of a store."""
-
-    def __init__(self, opened: Store) -> None:
-        self._store = opened
-
-    def artifacts(self, step_id: str) -> tuple[str, ...]:
-        """Where its artifacts are."""
-        if step_id not in self._store.records:
-            raise StoreError(f"'{step_id}' was not made yet", hint="bangerbuild apply")
-        return self._store.records[step_id].artifacts
-
-    def artifact(self, step_id: str) -> str:
-        """Where its first artifact is."""
-        return self.artifacts(step_id)[0]
-
-    def facts(self, step_id: str) -> Mapping[str, Json]:
-        """What it remembers."""
-        self.artifacts(step_id)
-        return self._store.records[step_id].facts
-
-    def path(self, artifact: str) -> Path:
-        """In the store."""
-        return self._store.path / artifact
-
-
 def _machine(loaded: Loaded, vm: str, opened: Store) -> Machine:
     steps = graph.all_steps(loaded.whole)
     step = next(step for step in steps if isinstance(step, Launch) and step.name == vm)
-    return step.as_machine(cast("View", _Made(opened)))
-
-
-def _has_sshd(opened: Store, image: str) -> bool:
-    """Whether the image has an SSH server; it may be there although nobody can log in."""
-    record = opened.records.get(f"image.{image}.rootfs")
-    if record is None:
-        return False
-    with opened_disk(opened.path / record.artifacts[0], None, warn=lambda _: None) as disk:
-        return any(disk.exists(f"/{path}") for path in SERVERS)
+    return step.as_machine(cast("View", Recorded(opened)))
 
 
 def spawn(start: spawning.Start, directory: Path) -> Spawned:
@@ -260,8 +220,6 @@ def lost_port(spawned: Spawned) -> bool:
 
 
 def _again(spawned: Spawned) -> Spawned:
-    from pathlib import Path  # noqa: PLC0415  # names a type elsewhere in this module
-
     return spawn(spawned.start, Path(spawned.directory))
 
 
@@ -291,6 +249,16 @@ def _log_path(spawned: Spawned) -> str:
     return f"{spawned.directory}/{NAME}/{CONSOLE_LOG}"
 
 
+def _has_sshd(spawned: Spawned) -> bool:
+    """Whether the image of a VM has an SSH server; it may be there although nobody can log in."""
+    opened = store.read(Path(spawned.directory).parents[1])
+    record = opened.records.get(StepId.image(spawned.start.image, "rootfs"))
+    if record is None:
+        return False
+    with opened_disk(opened.path / record.artifacts[0], None, warn=lambda _: None) as disk:
+        return any(disk.exists(f"/{path}") for path in SERVERS)
+
+
 def wait(spawned: Spawned, seconds: float) -> str:
     """Wait until somebody can log in; what it was that showed it.
 
@@ -316,7 +284,7 @@ def wait(spawned: Spawned, seconds: float) -> str:
 def _sign(spawned: Spawned) -> tuple[readiness.Check, tuple[str, str]]:
     """What shows that it has come up, in words too: if it does, and if it does not."""
     endpoint = spawned.running.ssh
-    if endpoint and spawned.start.has_sshd:
+    if endpoint and spawned.start.image and _has_sshd(spawned):
         host, _, port = endpoint.rpartition(":")
         return lambda: readiness.answers(host, int(port)), ("its sshd answers", "its sshd did not answer")
     watch = readiness.ConsoleWatch(_log_path(spawned))
@@ -329,6 +297,7 @@ def foreground(spawned: Spawned) -> console.Left:
     Raises:
         NotStartedError: it ended at once, or badly.
     """
+    ended_at_once = spawned.has_ended
     while True:
         left = _shown(spawned)
         if left is console.Left.DETACHED:
@@ -341,7 +310,8 @@ def foreground(spawned: Spawned) -> console.Left:
             break
         spawned = _again(spawned)
     has_panicked = console.has_panicked(_log_path(spawned))
-    if spawned.code() or has_panicked or time.monotonic() - spawned.begun < AT_ONCE_SECONDS:
+    ended_at_once |= time.monotonic() - spawned.begun < AT_ONCE_SECONDS
+    if spawned.code() or has_panicked or ended_at_once:
         raise ended_early(spawned)
     return left
 
@@ -358,6 +328,7 @@ def _shown(spawned: Spawned) -> console.Left:
         log_fd = os.open(_log_path(spawned), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         stack.callback(os.close, log_fd)
         try:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, spawning.ENDING)
             return console.shown(kind(spawned.console_fd, log_fd), process_fd, can_detach=is_logged)
         except BaseException:
             end(spawned)

@@ -6,6 +6,7 @@ directory is needed or not as a whole.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, TypeAlias
 
 from bangerbuild.disk import formats
@@ -13,11 +14,14 @@ from bangerbuild.launch import files
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import (
     IMAGE_DIRECTORIES,
+    TOPS,
+    VM_DIRECTORIES,
     VM_FILES,
     is_image_directory,
     named_image_directories,
 )
 from bangerbuild.planning import stand_ins
+from bangerbuild.store import directories
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -32,8 +36,27 @@ Dependent: TypeAlias = StepId | ArtifactPath
 
 def image_directories(store: Store) -> list[str]:
     """Every directory of an image that is there, whether or not a record knows it; none behind a symlink."""
-    found = (path for path in store.path.glob(IMAGE_DIRECTORIES) if path.is_dir() and not _is_behind(path))
-    return sorted(filter(is_image_directory, (str(path.relative_to(store.path)) for path in found)))
+    found = (path for path in store.path.glob(IMAGE_DIRECTORIES) if not directories.is_closed(path.parent))
+    there = (path for path in found if path.is_dir() and not _is_behind(path))
+    return sorted(filter(is_image_directory, (str(path.relative_to(store.path)) for path in there)))
+
+
+def unreadable(store: Store) -> list[str]:
+    """Directories of VMs and launch files that can't be read: any image may be needed there."""
+    top = store.path / TOPS["vm"]
+    if _is_closed(top):
+        return [TOPS["vm"]]
+    closed = [path for path in store.path.glob(VM_DIRECTORIES) if _is_closed(path)]
+    return sorted(
+        [
+            *(str(path.relative_to(store.path)) for path in closed),
+            *(file for file in _all_launch_files(store) if not os.access(store.path / file, os.R_OK)),
+        ]
+    )
+
+
+def _is_closed(directory: Path) -> bool:
+    return directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK)
 
 
 def _is_behind(directory: Path) -> bool:
@@ -64,7 +87,7 @@ def _roots(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependen
     for record in sorted(store.records.values(), key=lambda record: record.id):
         directory = ArtifactPath(record.facts.get("base", "")).image_directory
         standing = (artifact for artifact in record.artifacts if artifact not in apart)
-        if directory and any(map(store.exists, standing)):
+        if directory and any(map(store.may_exist, standing)):
             yield directory, StepId(record.step_id)
 
 
@@ -84,9 +107,8 @@ def _taken_out(store: Store, roots: Iterable[tuple[str, Dependent]]) -> Iterator
 
 def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependent]]:
     """Whatever they say now: a user may have had reasons to edit one."""
-    names = files.names(kernel=True)
-    for artifact in sorted(_vm_files(store)):
-        if artifact.file not in names or artifact in apart or not store.exists(artifact):
+    for artifact in _all_launch_files(store):
+        if artifact in apart:
             continue
         path = store.path / artifact
         try:
@@ -97,9 +119,16 @@ def _launch_files(store: Store, apart: Collection[str]) -> Iterator[tuple[str, D
             yield directory, artifact
 
 
+def _all_launch_files(store: Store) -> list[ArtifactPath]:
+    names = files.names(kernel=True)
+    known = (artifact for artifact in _vm_files(store) if artifact.file in names)
+    return sorted(artifact for artifact in known if store.exists(artifact))
+
+
 def _vm_files(store: Store) -> Iterator[ArtifactPath]:
-    """Every file in the directory of a VM, whether or not a record knows it."""
-    return (ArtifactPath(path.relative_to(store.path)) for path in store.path.glob(VM_FILES))
+    """Every file in the directory of a VM that can be entered, whether or not a record knows it."""
+    found = (path for path in store.path.glob(VM_FILES) if not directories.is_closed(path.parent))
+    return (ArtifactPath(path.relative_to(store.path)) for path in found)
 
 
 def unknown_stores(store: Store) -> list[ArtifactPath]:

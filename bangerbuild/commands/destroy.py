@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph, pipeline, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.disk.formats.values import ATTACHED_ROOT
+from bangerbuild.disk.attachment import ATTACHED_ROOT
 from bangerbuild.errors import BusyError, StoreError, UsageError, few, readable_size
 from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
 from bangerbuild.pipeline import load_to_read
+from bangerbuild.planning import origins
 from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
@@ -94,6 +95,8 @@ def destroy(
     whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
     asked = pipeline.expanded(loaded, request.targets)
+    if undeclared:
+        _tell_of_lost_manifests(whole, warn)
     request = replace(request, targets=_named(whole, asked, undeclared=undeclared))
     if not request.targets:
         return Loss(())
@@ -134,6 +137,21 @@ def _named(whole: Loaded, targets: Sequence[str], *, undeclared: bool) -> tuple[
     gone = pipeline.undeclared(whole, opened) if undeclared else ()
     named = (name for target in targets for name in graph.expanded(kinds, target))
     return tuple(dict.fromkeys((*named, *gone)))
+
+
+def _tell_of_lost_manifests(whole: Loaded, warn: Callable[[str], None]) -> None:
+    """Name what a manifest declared that is gone. It was none of these, so what it declared stays."""
+    opened = store.read(whole.store)
+    lost: dict[str, list[str]] = {}
+    for owner, origin in pipeline.strangers(whole, opened).items():
+        if origin is not None and origins.is_gone(opened, origin):
+            lost.setdefault(os.path.relpath(opened.path / origin), []).append(owner)
+    for manifest, owners in lost.items():
+        warn(
+            f"{few(owners)} stay{'s' if len(owners) == 1 else ''}: '{manifest}' declared "
+            f"{'it' if len(owners) == 1 else 'them'}, and is not there; `--target {owners[0]}` removes "
+            f"{'it' if len(owners) == 1 else 'that one'}"
+        )
 
 
 def _kinds(wanted: Graph, opened: Store) -> dict[str, str]:
@@ -205,6 +223,11 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
     }
     if not images:
         return
+    if unreadable := [path for path in dependents.unreadable(opened) if path not in going]:
+        raise StoreError(
+            f"'{unreadable[0]}' can't be read: it can't be told which images are needed there",
+            hint="run it as the user whose files these are",
+        )
     if unknown := [artifact for artifact in dependents.unknown_stores(opened) if artifact not in going]:
         raise StoreError(f"no record says which image '{unknown[0]}' stands on", hint="move it away first")
     for directory, needing in sorted(dependents.dependents(opened, apart=going).items()):
@@ -218,7 +241,7 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
 
 def _refuse_used(opened: Store, loss: Loss) -> None:
     for owner in {StepId(target).owner for target in loss.targets if StepId(target).table == "vm"}:
-        if run_directory.is_held(str(opened.path / directory_of(owner))):
+        if _is_running(opened.path / directory_of(owner)):
             raise BusyError(
                 f"'{owner.name}' is running: nothing was removed", hint=f"bangerbuild stop {owner.name}"
             )
@@ -233,6 +256,13 @@ def _refuse_used(opened: Store, loss: Loss) -> None:
                 f"'{item.artifact}' is in use by {holder}: nothing was removed",
                 hint="shut the VM down first; a root that attach.sh set up is let go by detach.sh",
             )
+
+
+def _is_running(directory: Path) -> bool:
+    try:
+        return run_directory.is_held(str(directory))
+    except OSError as err:
+        raise store_error(err, directory / run_directory.NAME) from err
 
 
 def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
-from bangerbuild.errors import BusyError, readable_size
+from bangerbuild.errors import BusyError, StoreError, readable_size
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
 from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES, PLAIN_TABLES
@@ -87,11 +87,16 @@ def collect(
 
 
 def _is_removed(opened: Store, waste: Waste, warn: Callable[[str], None]) -> bool:
-    """Remove one thing; False if somebody has it open now."""
+    """Remove one thing; False if somebody has it open now, or it is another user's."""
     try:
         opened.forget(waste.records, waste.artifacts)
     except BusyError as err:
         warn(f"{err.brief}: it stays")
+        return False
+    except StoreError as err:
+        if not isinstance(err.__cause__, PermissionError):
+            raise
+        warn(f"{err.brief}: '{waste.path}' stays")
         return False
     return True
 
@@ -119,9 +124,12 @@ def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
 def find(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> tuple[Waste, ...]:
     """What of a store is of no use for these steps."""
     opened.check_records()
-    unmade = tuple(_unmade(opened, wanted))
+    unmade = tuple(_unmade(opened, wanted, warn))
     apart = {artifact for waste in unmade for artifact in waste.artifacts}
-    unneeded = tuple(_unneeded(opened, _needed(opened, wanted, apart, warn)))
+    if unreadable := dependents.unreadable(opened):
+        warn(f"{_named(unreadable)} can't be read, and may need any image: all images stay")
+        return unmade
+    unneeded = tuple(_unneeded(opened, _needed(opened, wanted, apart, warn), warn))
     return (*unneeded, *unmade, *_gone(opened, wanted))
 
 
@@ -160,9 +168,12 @@ def _named(artifacts: Sequence[str]) -> str:
     return ", ".join(f"'{artifact}'" for artifact in artifacts)
 
 
-def _unneeded(opened: Store, needed: frozenset[str]) -> Iterator[Waste]:
+def _unneeded(opened: Store, needed: frozenset[str], warn: Callable[[str], None]) -> Iterator[Waste]:
     for directory in dependents.image_directories(opened):
         if directory in needed:
+            continue
+        if directories.is_closed(opened.path / directory):
+            warn(f"'{directory}' can't be looked into: it stays")
             continue
         there = [
             path for path in (opened.path / directory).iterdir() if path.is_symlink() or not path.is_dir()
@@ -172,19 +183,26 @@ def _unneeded(opened: Store, needed: frozenset[str]) -> Iterator[Waste]:
         yield Waste(directory, UNNEEDED, _allocated(there), artifacts, tuple(sorted(known)))
 
 
-def _unmade(opened: Store, wanted: Graph) -> Iterator[Waste]:
+def _unmade(opened: Store, wanted: Graph, warn: Callable[[str], None]) -> Iterator[Waste]:
     """Files of VMs and networks that we made and no step has as its own, as long as nobody changed them."""
     known = {artifact for record in opened.records.values() for artifact in record.artifacts}
     known |= {output for step in graph.all_steps(wanted) for output in step.outputs}
     for artifact in sorted(opened.stamps.keys() - known):
-        path = opened.path / artifact
-        if ArtifactPath(artifact).table not in PLAIN_TABLES or not opened.exists(artifact):
+        if ArtifactPath(artifact).table not in PLAIN_TABLES:
             continue
         try:
-            if not opened.modified(artifact) and in_use.holder(path) is None:
-                yield Waste(artifact, UNMADE, _allocated((path,)), (artifact,))
-        except OSError as err:
-            raise store_error(err, path) from err
+            if opened.exists(artifact) and not opened.modified(artifact) and not _is_held(opened, artifact):
+                yield Waste(artifact, UNMADE, _allocated((opened.path / artifact,)), (artifact,))
+        except StoreError as err:
+            warn(f"{err.brief}: it stays")
+
+
+def _is_held(opened: Store, artifact: str) -> bool:
+    path = opened.path / artifact
+    try:
+        return in_use.holder(path) is not None
+    except OSError as err:
+        raise store_error(err, path) from err
 
 
 def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
@@ -197,7 +215,7 @@ def _gone(opened: Store, wanted: Graph) -> Iterator[Waste]:
         if needed.keys() & _image_directories(record) or _is_guests(opened, record):
             continue
         if (is_old or StepId(record.id).owner not in declared) and not any(
-            map(opened.exists, record.artifacts)
+            map(opened.may_exist, record.artifacts)
         ):
             records.setdefault(record.artifacts, []).append(record.id)
     for artifacts, ids in records.items():

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import UsageError, readable_size
+from bangerbuild.errors import StoreError, UsageError, readable_size
 from bangerbuild.model import StepId
 from bangerbuild.neighbours import near
 from bangerbuild.resolving.lockfile import PIN_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from bangerbuild.model import Json, Record
     from bangerbuild.store import Store
@@ -54,10 +54,18 @@ class StoredImage:
         return cast("dict[str, Json]", {"path": self.artifact, **asdict(self)})
 
 
-def stored(store: Store) -> tuple[StoredImage, ...]:
-    """Every image that is there, by name; of one name the current one first."""
-    records = [record for record in store.records.values() if _is_kept_rootfs(record)]
-    found = [_image(record, store) for record in records if all(map(store.exists, record.artifacts))]
+def stored(store: Store, warn: Callable[[str], None]) -> tuple[StoredImage, ...]:
+    """Every image that is there, by name; of one name the current one first.
+
+    `warn` is told of those that can't be looked at.
+    """
+    found = []
+    for record in filter(_is_kept_rootfs, store.records.values()):
+        try:
+            if all(map(store.exists, record.artifacts)):
+                found.append(_image(record, store))
+        except StoreError as err:
+            warn(f"{err.brief}: it is not listed")
     return tuple(sorted(found, key=lambda image: (image.name, not image.is_current, image.fingerprint)))
 
 
@@ -128,7 +136,7 @@ def _image(record: Record, store: Store) -> StoredImage:
         partition=_table(record, "partition"),
         config=_table(record, "config"),
         kernel=cast("str | None", kernel.facts.get("release")) if kernel else None,
-        parts=tuple(artifact for part in parts for artifact in part.artifacts if store.exists(artifact)),
+        parts=tuple(artifact for part in parts for artifact in part.artifacts if store.may_exist(artifact)),
         used_by=tuple(sorted(_users(store, step_id, record))),
         is_current=last is not None and last.fingerprint == record.fingerprint,
     )
@@ -142,7 +150,7 @@ def _table(record: Record, key: str) -> Mapping[str, Json]:
 def _users(store: Store, step_id: str, image: Record) -> Iterator[str]:
     """Roots that stand on it, and images that were made from it."""
     for record in store.records.values():
-        if "@" in record.id or not any(map(store.exists, record.artifacts)):
+        if "@" in record.id or not any(map(store.may_exist, record.artifacts)):
             continue
         is_derived = (
             record.recipe.inputs.get(step_id) == image.fingerprint and StepId(record.id).part == "rootfs"

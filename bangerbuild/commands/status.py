@@ -12,6 +12,7 @@ from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import BangerError, StoreError, readable_size
 from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
+from bangerbuild.planning import origins
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Container, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 STATES = {
     Verb.KEEP: "current",
     Verb.CREATE: "missing",
+    Verb.MOVE: "stale",
     Verb.ADOPT: "unknown",
     Verb.UPDATE: "stale",
     Verb.GROW: "stale",
@@ -103,7 +105,7 @@ def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatu
             store,
             artifact,
             step_id,
-            UNJUDGED if store.exists(artifact) else "missing",
+            UNJUDGED if store.may_exist(artifact) else "missing",
             may_be_used=StepId(step_id).table == "vm",
         )
         for artifact, step_id in made_by.items()
@@ -150,9 +152,11 @@ def _undeclared(
             for artifact in record.artifacts:
                 made_by.setdefault(artifact, step_id)  # a disk's step comes before that of its patch
     for artifact, step_id in made_by.items():
-        if artifact not in shown and store.exists(artifact):
+        if artifact not in shown and store.may_exist(artifact):
             origin = strangers.get(StepId(step_id).owner)
-            by = None if origin is None else os.path.relpath(store.path / origin)
+            by = None
+            if origin is not None and not origins.is_gone(store, origin):
+                by = os.path.relpath(store.path / origin)
             state = UNDECLARED if by is None else f"declared by {by}"
             found = _status(store, artifact, step_id, state, may_be_used=True)
             yield replace(found, declared_by=by)

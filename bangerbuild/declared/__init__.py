@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.errors import Problem
-    from bangerbuild.model import HostPath
+    from bangerbuild.model import HostPath, Secret
     from bangerbuild.modes import Mode
     from bangerbuild.sources.source import BootSource, ImageSource
 
@@ -131,12 +131,17 @@ class InlineFile:
     """`[[vm.NAME.file]]`: a file whose content stands in the manifest."""
 
     guest: str
-    content: str = field(metadata={"digest": True})
+    content: str = field(metadata={"digest": True}, repr=False)
+    """Of a secret nothing, until the step that writes it asks for it."""
     mode: int = 0o644
     owner: str = "root:root"
     times: Times = field(default="fixed", metadata={"unless": "fixed"})
     mtime_ns: int | None = field(default=None, metadata={"recipe": False})
     """The manifest's own, if `times` is `host`."""
+    secret: Secret | None = field(default=None, metadata={"recipe": False})
+    """Where its content comes from; a source of the step, so that a keyed digest of it counts."""
+    salt: str = field(default="", metadata={"recipe": False})
+    """Of a secret that was asked for, see `Revealed`."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +196,8 @@ class VM:
     files: tuple[InlineFile, ...] = ()
     file_syncs: tuple[FileSync, ...] = ()
     mounts: tuple[Mount, ...] = ()
+    renamed_from: tuple[str, ...] = ()
+    """What it was called before."""
 
     @property
     def has_keys(self) -> bool:
@@ -223,3 +230,5 @@ class Manifest:
     """The names of their members, in order."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Addresses that were leased and are not in the lock file yet: by network and VM."""
+    released: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """VMs whose addresses another one took over, as it was called so before: by network."""

@@ -22,7 +22,7 @@ from bangerbuild.execute import jobs
 from bangerbuild.execute.recheck import Disks, Sources
 from bangerbuild.execute.workspace import JobWorkspace, Shared
 from bangerbuild.host import process
-from bangerbuild.model import Outcome, Result
+from bangerbuild.model import Outcome, OutputReporter, Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,7 +131,14 @@ class _Execution:
                 heapq.heappush(self.ready, job)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
-        """Start jobs when they become ready and publish them when they finish, until none is left."""
+        """Start jobs when they become ready and publish them when they finish, until none is left.
+
+        What only moves was moved before, with its VM.
+        """
+        for action in self.plan.actions:
+            if action.moves:
+                self.reporter.started(action)
+                self._result(action, Result(action.id, Outcome.DONE))
         while True:
             self._start(pool)
             if not self.running and not self.finished_jobs:
@@ -178,10 +185,10 @@ class _Execution:
             if job.has_failed_input:
                 self._skip(job.actions)
                 continue
-            workspace = JobWorkspace(
-                self.actions, self.store, self.limits.epoch, self.shared, self.host.survey
-            )
+            workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared, self.host)
             workspace.offline, workspace.tell = self.limits.offline, self.reporter.progressed
+            if isinstance(self.reporter, OutputReporter):
+                workspace.tell_line = self.reporter.said
             if len(self.running) < self.limits.jobs:
                 self._report_started(job)
             future = pool.submit(self._run, job, workspace)

@@ -47,7 +47,7 @@ class Sources:
             SourceError: one of them is not, or was not, what the step was planned with.
         """
         for source in action.step.sources:
-            if source.path is None:  # it was compared with its pin when it was brought here
+            if source.path is None:  # it was compared with its pin when it was brought here, or is a secret
                 continue
             key = source.path, source.rules, source.pin
             if key not in self._digests:

@@ -14,7 +14,7 @@ from typing_extensions import override
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.execute import job_template
-from bangerbuild.model import Record, Workspace, unseen
+from bangerbuild.model import Record, Workspace, unheard, unseen
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from bangerbuild.epoch import Epoch
     from bangerbuild.execute.job_template import JobOutput, JobTemplate
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Action, Json, Pin, Progress, Source, Verb
+    from bangerbuild.model import Action, Host, Json, Pin, Progress, Revealed, Said, Secret, Source, Verb
     from bangerbuild.store import Stamp, Store
 
 
@@ -99,7 +99,7 @@ class JobWorkspace(Workspace):
         store: only read, but for what is staged.
         epoch: the time for all that we make ourselves.
         shared: what the jobs of the run share.
-        survey: gives a host tree as it was planned, see View.
+        host: gives host trees and secrets as they were planned, see View.
     """
 
     offline: bool = False
@@ -110,9 +110,9 @@ class JobWorkspace(Workspace):
         store: Store,
         epoch: Epoch,
         shared: Shared,
-        survey: Callable[[Source], Survey],
+        host: Host,
     ) -> None:
-        self._survey = survey
+        self._host = host
         self._shared = shared
         self._epoch = epoch
         self._staging: Path | None = None
@@ -126,6 +126,8 @@ class JobWorkspace(Workspace):
         self.warnings: list[tuple[str, str]] = []
         self.tell: Progress = unseen
         """Is told of `progress`."""
+        self.tell_line: Said = unheard
+        """Is told of what programs print."""
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}
@@ -324,7 +326,11 @@ class JobWorkspace(Workspace):
 
     @override
     def survey(self, source: Source) -> Survey:
-        return self._survey(source)
+        return self._host.survey(source)
+
+    @override
+    def revealed(self, secret: Secret) -> Revealed:
+        return self._host.revealed(secret)
 
     @override
     def shared(self, key: object, make: Callable[[], AbstractContextManager[T]]) -> T:
@@ -337,3 +343,7 @@ class JobWorkspace(Workspace):
     @override
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.tell(what, done_bytes, total_bytes)
+
+    @override
+    def say(self, what: str, line: str) -> None:
+        self.tell_line(what, line)

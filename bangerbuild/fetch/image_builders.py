@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bangerbuild.errors import FetchError, ToolError
@@ -19,7 +20,7 @@ from bangerbuild.host import process
 from bangerbuild.host.process import Command, Program
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
 _OUTPUT_BYTES = 64 << 20
@@ -39,6 +40,8 @@ class Build:
     target: str | None
     arguments: Mapping[str, str]
     epoch: int
+    said: Callable[[str, str], None] = field(compare=False)
+    """Is told `written`, and a line that the builder printed."""
 
     @property
     def archive(self) -> Path:
@@ -53,9 +56,16 @@ class Build:
         return (f"--platform={self.platform}", *target, *arguments, f"--file={self.place / 'Dockerfile'}")
 
     def command(self, *argv: str) -> Command:
-        """A command of a builder."""
+        """A command of a builder, run where the build is: a FROM may name a layout there."""
         environ = {**environment(os.environ), "TMPDIR": str(self.place), **self.arguments}
-        return Command(argv, environ, output_bytes=_OUTPUT_BYTES, label=f"{argv[0]} build {self.written}")
+        return Command(
+            argv,
+            environ,
+            output_bytes=_OUTPUT_BYTES,
+            directory=str(self.place),
+            label=f"{argv[0]} build {self.written}",
+            on_line=partial(self.said, self.written),
+        )
 
 
 class Builder(Protocol):
@@ -96,11 +106,8 @@ class Buildah(_WithStorage):
 
     def commands(self, build: Build) -> tuple[Command, ...]:
         """It writes the archive itself."""
-        return (
-            self._build(
-                build, "--omit-history", "--identity-label=false", f"--tag=oci-archive:{build.archive}:built"
-            ),
-        )
+        tag = f"oci-archive:{build.archive.name}:built"  # the path has to look like a name of an image
+        return (self._build(build, "--omit-history", "--identity-label=false", f"--tag={tag}"),)
 
 
 class Podman(_WithStorage):

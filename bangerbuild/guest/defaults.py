@@ -212,7 +212,12 @@ def _files(vm: DeclaredFiles, view: GuestView) -> tuple[GuestChange, ...]:
     owners = Owners(view)
     return tuple(
         GuestFile(
-            file.guest, file.content.encode(), file.mode, *owners.ids(file.owner), mtime_ns=file.mtime_ns
+            file.guest,
+            file.content.encode("utf-8", "surrogateescape"),
+            file.mode,
+            *owners.ids(file.owner),
+            mtime_ns=file.mtime_ns,
+            salt=file.salt,
         )
         for file in vm.files
     )
@@ -235,7 +240,8 @@ def _waits(vm: Declared, view: GuestView, taken: Collection[str]) -> Iterator[st
 def _unheard(vm: Declared, view: GuestView) -> Iterator[str]:
     """Yield a warning for each declared file that tells sshd where to listen, if sshd is not asked."""
     if vm.guest.sshd:
-        yield from unheard_ports(view, ((file.guest, file.content.encode()) for file in vm.files))
+        known = (file for file in vm.files if file.secret is None)
+        yield from unheard_ports(view, ((file.guest, file.content.encode()) for file in known))
 
 
 def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:

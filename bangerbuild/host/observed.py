@@ -33,6 +33,8 @@ class Observations(Generic[T]):
         """By paths of which symlinks are followed; None: nothing was there."""
         self.links: dict[str, T] = {}
         """By paths of which a symlink is looked at itself: the entries of directory trees."""
+        self.variables: dict[str, bytes] = {}
+        """Secrets that came from the environment; never written anywhere as they are."""
         self.is_complete = True
         """False once something could not be looked at: then the paths are not all there is."""
 
@@ -79,6 +81,18 @@ def note_link(directory: StrPath, name: str, found: os.stat_result) -> None:
     """Note an entry of a directory, with what lstat said of it."""
     if recorder := _recorder.get():
         recorder.add_link(f"{os.fspath(directory)}/{name}", found)
+
+
+def note_variable(name: str, value: bytes) -> None:
+    """Note a variable of the environment that holds a secret."""
+    if recorder := _recorder.get():
+        recorder.variables[name] = value
+
+
+def refuse_to_remember() -> None:
+    """Note that something was looked at that no later run can compare, such as what a program prints."""
+    if recorder := _recorder.get():
+        recorder.is_complete = False
 
 
 def look(path: StrPath) -> None:

@@ -10,7 +10,6 @@ import resource
 import select
 import selectors
 import shlex
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -21,15 +20,15 @@ from functools import lru_cache
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import ToolError, readable_size
-from bangerbuild.host import observed
+from bangerbuild.host import observed, search
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from _typeshed import WriteableBuffer
 
-SEARCH_PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/local/sbin", "/usr/sbin", "/sbin"])
-"""On Debian, the filesystem tools are not in an ordinary user's PATH."""
+SEARCH_PATH = search.SEARCH_PATH
+"""See there; and what programs that are run have as their PATH."""
 
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 """Prefix of a command: the kernel ends it when the thread that waits for it ends, also by `kill -9`."""
@@ -54,6 +53,8 @@ PACKAGES = {
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
     "sqfs2tar": "squashfs-tools-ng",
+    "mdir": "mtools",
+    "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
 }
@@ -88,6 +89,8 @@ class Command:
     """The size that a file may have which it writes; beyond it, it is ended or gets an error."""
     label: str | None = None
     """What messages call it where its arguments may hold a password; None: as a shell would take it."""
+    on_line: Callable[[str], None] | None = field(default=None, compare=False)
+    """Is told each line that it prints, as it comes; in the thread that waits for it."""
 
     def __str__(self) -> str:
         return self.label or shlex.join(self.argv)
@@ -107,7 +110,7 @@ def find(program: str) -> str:
     Raises:
         ToolError: it is not installed; the hint names the package.
     """
-    path = shutil.which(program, path=SEARCH_PATH)
+    path = search.which(program, SEARCH_PATH)
     _note_places(program, path)
     if path is None:
         package = PACKAGES.get(program, program)
@@ -133,10 +136,26 @@ def run(command: Command) -> Completed:
     Raises:
         ToolError: it is missing, can't be started, exceeded a limit, or its exit code is not in `ok`.
     """
-    completed = _watch(command)
-    if completed.code not in command.ok:
-        raise ToolError(f"'{command}' {_ended(completed.code)}", details=completed.output.strip())
+    code, output = _watch(command)
+    completed = Completed(code, output.decode(errors="replace"))
+    if code not in command.ok:
+        raise ToolError(f"'{command}' {_ended(code)}", details=completed.output.strip())
     return completed
+
+
+def printed(command: Command) -> bytes:
+    """The same for what a program writes to its output alone, which no error holds.
+
+    What it says on its other stream becomes the details of an error.
+
+    Raises:
+        ToolError: see `run`.
+    """
+    with tempfile.TemporaryFile() as complaints:
+        code, output = _watch(command, complaints)
+        if code not in command.ok:
+            raise _failed(command, code, complaints)
+        return output
 
 
 @contextlib.contextmanager
@@ -208,7 +227,7 @@ def _ended(code: int) -> str:
 @lru_cache
 def _die_with_parent() -> tuple[str, ...]:
     """The prefix; empty if setpriv is missing or is busybox's, which lacks the option."""
-    program = shutil.which(DIE_WITH_PARENT[0], path=SEARCH_PATH)
+    program = search.which(DIE_WITH_PARENT[0], SEARCH_PATH)
     prefix = (program or "", *DIE_WITH_PARENT[1:])
     if program is None:
         return ()
@@ -219,9 +238,9 @@ def _die_with_parent() -> tuple[str, ...]:
     return () if probed.returncode else prefix
 
 
-def _watch(command: Command) -> Completed:
+def _watch(command: Command, complaints: IO[bytes] | None = None) -> tuple[int, bytes]:
     deadline = math.inf if command.timeout_seconds is None else time.monotonic() + command.timeout_seconds
-    with _running(command) as process:
+    with _running(command, complaints) as process:
         try:
             output = _collect(command, cast("IO[bytes]", process.stdout).fileno(), deadline)
             code = process.wait(_left(deadline))
@@ -231,7 +250,7 @@ def _watch(command: Command) -> Completed:
         except BaseException:
             _end(process)
             raise
-    return Completed(code, output.decode(errors="replace"))
+    return code, output
 
 
 def _started(
@@ -300,15 +319,26 @@ def _too_slow(command: Command) -> ToolError:
 
 def _collect(command: Command, fd: int, deadline: float) -> bytes:
     """The output of the program, until it closes it."""
-    output = bytearray()
+    output, told = bytearray(), 0
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if not selector.select(_left(deadline)):
                 raise _too_slow(command)
             piece = os.read(fd, 1 << 16)
+            output += piece
+            told = _tell(command, output, told, is_at_end=not piece)
             if not piece:
                 return bytes(output)
-            output += piece
             if len(output) > command.output_bytes:
                 raise ToolError(f"'{command}' printed more than {readable_size(command.output_bytes)}")
+
+
+def _tell(command: Command, output: bytearray, told: int, *, is_at_end: bool) -> int:
+    """Tell the lines that are whole, or at the end all; up to which byte."""
+    end = len(output) if is_at_end else output.rfind(b"\n", told) + 1
+    if command.on_line is None or end <= told:
+        return told
+    for line in output[told:end].decode(errors="replace").splitlines():
+        command.on_line(line)
+    return end

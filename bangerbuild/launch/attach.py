@@ -10,13 +10,13 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.formats.values import ATTACHED_ROOT
+from bangerbuild.disk.attachment import ATTACHED_ROOT
 from bangerbuild.launch import shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.disk.formats.values import HostSetup
+    from bangerbuild.disk.attachment import HostSetup
     from bangerbuild.launch.machine import Machine
 
 ATTACH_COMMENT = f"""\

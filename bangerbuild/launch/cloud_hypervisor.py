@@ -10,7 +10,7 @@ from bangerbuild.launch.session import API_SOCKET, CONSOLE_LOG
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.disk.formats.values import Drive
+    from bangerbuild.disk.attachment import Drive
     from bangerbuild.launch.machine import Boot, Machine
     from bangerbuild.launch.session import Session
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bangerbuild.disk.attachment import Attachment, Drive
 
 if TYPE_CHECKING:
     from bangerbuild.declared import Network
-    from bangerbuild.disk.formats.values import Attachment, Drive
 
 
 @dataclass(frozen=True)
@@ -70,3 +71,34 @@ def card(name: str, network: Network) -> Card:
 def _mac(name: str) -> str:
     """06:01 is locally administered, and beside the 06:00 of those made of an address."""
     return ":".join(("06", "01", *(f"{byte:02x}" for byte in hashlib.sha256(name.encode()).digest()[:4])))
+
+
+def plain(machine: Machine) -> dict[str, Any] | None:
+    """What it takes to start a machine, in values of Python alone; None: it has no kernel to start with.
+
+    What has to be set up before is left out: it shows in the drive that is there afterwards.
+    """
+    if machine.boot is None:
+        return None
+    return {
+        "name": machine.name,
+        "root": [_plain_drive(drive) for drive in machine.root.drives],
+        "refusals": dict(machine.root.refusals),
+        "disks": [_plain_drive(drive) for drive in machine.disks],
+        "boot": vars(machine.boot) | {"card": dict(vars(machine.boot.card))},
+    }
+
+
+def _plain_drive(drive: Drive) -> dict[str, Any]:
+    return vars(drive) | {"options": {vmm: dict(options) for vmm, options in drive.options.items()}}
+
+
+def of_plain(values: dict[str, Any]) -> Machine:
+    """The machine of such values."""
+    boot = values["boot"]
+    return Machine(
+        values["name"],
+        Attachment(tuple(Drive(**one) for one in values["root"]), refusals=values["refusals"]),
+        tuple(Drive(**one) for one in values["disks"]),
+        Boot(**boot | {"card": Card(**boot["card"])}),
+    )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk.formats.values import ATTACHED_ROOT
+from bangerbuild.disk.attachment import ATTACHED_ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from bangerbuild.disk.formats.values import Drive
+    from bangerbuild.disk.attachment import Drive
     from bangerbuild.launch.machine import Machine
 
 HEAD = """\

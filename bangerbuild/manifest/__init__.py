@@ -24,7 +24,7 @@ from bangerbuild.manifest.fleets import Fleet, check_members, fleets
 from bangerbuild.manifest.form import schema, schema_text
 from bangerbuild.manifest.image import check_derived
 from bangerbuild.manifest.image import images as images_of
-from bangerbuild.manifest.leasing import lease
+from bangerbuild.manifest.leasing import Leased, lease
 from bangerbuild.manifest.members import TO_LEASE, basics, merged_vms
 from bangerbuild.manifest.networks import check_named, check_networks, networks
 from bangerbuild.manifest.problems import Findings
@@ -111,6 +111,7 @@ def load_merged(
         check_derived(found_images, documents, findings)
     checks.check_roots(vms, found_images, findings)
     checks.check_unique(vms, findings)
+    checks.check_renames(vms, findings)
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
     if findings.problems:
@@ -131,7 +132,7 @@ def load_merged(
         root = roots[fleet.document.path.resolve()].absolute()
         origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
     members = {fleet.name: fleet.names for fleet in found_fleets}
-    found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, given)
+    found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, *given)
     return Manifest(*found), tuple(merged), tuple(documents)
 
 
@@ -204,10 +205,10 @@ def _leased(
     shared: Mapping[str, SharedNetwork],
     documents: Sequence[ManifestFile],
     findings: Findings,
-) -> dict[str, dict[str, str]]:
+) -> Leased:
     """What the VMs are leased that give no address; the lock file counts only if there are networks."""
     if not shared or not documents:
-        return {}
+        return Leased({}, {})
     return lease(merged, shared, leases.read(documents[0].path.parent / leases.FILE_NAME), findings)
 
 

@@ -84,6 +84,23 @@ def _line(name: str, images: Mapping[str, Image]) -> Iterator[Image]:
         name = images[name].rootfs.based_on or ""
 
 
+def check_renames(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:
+    """What a VM was called before is no VM any more, and became of no other one."""
+    declared = {vm.name: merged for merged, vm in pairs}
+    taken: dict[str, MergedVM] = {}
+    for merged, vm in pairs:
+        place = merged.place("renamed_from") if vm.renamed_from else merged.own
+        for old in vm.renamed_from:
+            if old == vm.name:
+                findings.add(place, f"'{old}' is the VM's own name", "give the one that it had before")
+            elif old in declared:
+                message = f"'{old}' is still declared, in {declared[old].own}"
+                findings.add(place, message, "leave out one of the two")
+            elif taken.setdefault(old, merged) is not merged:
+                message = f"'{old}' became vm.{taken[old].name} already, in {taken[old].own}"
+                findings.add(place, message, "leave out one of the two")
+
+
 def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:
     """No two VMs may have one address, MAC, tap device or host name."""
     users: defaultdict[tuple[str, str], list[tuple[MergedVM, Sequence[str]]]] = defaultdict(list)

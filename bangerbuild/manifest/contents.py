@@ -1,24 +1,29 @@
-"""What a `[[file]]` holds: its `content`, or a template in it or in a file of the host."""
+"""What a `[[file]]` holds: its `content`, a template in it or in a file of the host, or a secret."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import Problem
+from bangerbuild.host.secrets import SecretCommand, SecretFile, SecretVariable
 from bangerbuild.manifest import templates
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.manifest.templates import MOST_CHARACTERS
 from bangerbuild.manifest.toml_lines import dotted
 from bangerbuild.manifest.values import existing, host_path
+from bangerbuild.model import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from bangerbuild.host.secrets import SecretOrigin
     from bangerbuild.manifest.files import Location, Table
     from bangerbuild.manifest.problems import Findings
+
+LEAVE_OUT = "leave it out"
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class FileContent:
     mtime_ns: int
     """Of the host file that it stands in."""
     template: ContentTemplate | None = None
+    secret: Secret | None = None
 
 
 def file_content(table: Table, place: Location, findings: Findings) -> FileContent:
@@ -58,6 +64,8 @@ def file_content(table: Table, place: Location, findings: Findings) -> FileConte
         if not place.document.is_refused_below(place.key):  # it may be a misspelt key
             findings.add(place, "'content' is missing")
         return nothing
+    if isinstance(table.get("content"), dict):
+        return _secret_content(table, place, findings)
     if "host" not in table:
         content = FileContent(table["content"], place.document.mtime_ns)
         return _compiled(content, place / "content", None, findings) if is_template else content
@@ -71,6 +79,38 @@ def file_content(table: Table, place: Location, findings: Findings) -> FileConte
     read = partial(_read, directory=place.document.path.parent)
     content = findings.attempt(place / "host", read, table["host"], nothing)
     return _compiled(content, place / "host", place.document.path.parent / table["host"], findings)
+
+
+def _secret_content(table: Table, place: Location, findings: Findings) -> FileContent:
+    """The content of a `[[file]]` that is a secret, which is not read here."""
+    said = place / "content"
+    nothing = FileContent("", place.document.mtime_ns)
+    if place.key[0] == "image":
+        hint = f'declare the file of the VMs that need it: [[vm.NAME.file]], guest = "{table["guest"]}"'
+        findings.add(said, "an image holds no secrets: all its VMs share it, and it may be pushed", hint)
+        return nothing
+    for key in ("host", "template"):
+        if table.get(key):
+            message = f"'{key}' does not go with a secret, which is taken as it is"
+            findings.add(place / key, message, LEAVE_OUT)
+    origin = findings.attempt(said, partial(_origin, place.document.path.parent), table["content"], None)
+    if origin is None:
+        return nothing
+    line = place.document.line(said.key)
+    secret = Secret(origin, str(place.document.path), line, dotted(said.key))
+    return replace(nothing, secret=secret)
+
+
+def _origin(directory: Path, table: Table) -> SecretOrigin | None:
+    """Where a secret comes from; None where the schema refused what says so."""
+    if "env" in table:
+        return SecretVariable(table["env"])
+    if "file" in table:
+        path = host_path(table["file"], directory)
+        return SecretFile(path.path, path.written)
+    if "command" in table:
+        return SecretCommand(tuple(table["command"]), directory.absolute())
+    return None
 
 
 def _read(text: str, directory: Path) -> FileContent:

@@ -95,10 +95,11 @@ def _inline_file(table: Table, place: Location, findings: Findings) -> Iterator[
     value = InlineFile(
         target,
         content.text,
-        int(table.get("mode", "0644"), 8),
+        int(table.get("mode", "0600" if content.secret else "0644"), 8),
         _owner(table, place, findings),
         times,
         content.mtime_ns if times == "host" else None,
+        content.secret,
     )
     if target:
         yield DeclaredEntry(place, "guest", target, value, content.template)

@@ -5,9 +5,9 @@ Pure: what is given anew is written by whoever applies.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv4Address, IPv4Network
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.errors import Problem
 from bangerbuild.leases import Lease, release_hint
@@ -25,9 +25,18 @@ _MOST_SHOWN = 8
 """As many names are listed of what could be released."""
 
 
+class Leased(NamedTuple):
+    """What is to become of the lock file."""
+
+    given: dict[str, dict[str, str]]
+    """What is given anew, by network and VM."""
+    released: dict[str, tuple[str, ...]]
+    """VMs whose addresses others have taken over, by network."""
+
+
 def lease(
     vms: Sequence[MergedVM], networks: Mapping[str, SharedNetwork], leases: Leases, findings: Findings
-) -> dict[str, dict[str, str]]:
+) -> Leased:
     """Give every VM its address that joins a network and gives none.
 
     Args:
@@ -37,17 +46,22 @@ def lease(
         findings: takes the problems.
 
     Returns:
-        What is given anew, by network and VM: the lock file does not hold it yet.
+        What the lock file does not hold yet.
     """
     findings.problems += leases.problems
     said = _Said(vms)
-    given = {}
+    given, released = {}, {}
     held = leases.by_network()
     for network in networks.values():
         joined = [vm for vm in vms if vm.table("network").get("name") == network.name]
-        leasing = _Leasing(network, held.get(network.name, {}), said, str(leases.path), findings)
-        given[network.name] = leasing.run([vm for vm in joined if "address" not in vm.table("network")])
-    return {network: new for network, new in given.items() if new}
+        one = _Leasing(network, held.get(network.name, {}), said, str(leases.path), findings)
+        one.release(vm for vm in joined if "address" in vm.table("network"))
+        given[network.name] = one.run([vm for vm in joined if "address" not in vm.table("network")])
+        released[network.name] = tuple(one.released)
+    return Leased(
+        {network: new for network, new in given.items() if new},
+        {network: names for network, names in released.items() if names},
+    )
 
 
 class _Said:
@@ -70,12 +84,14 @@ class _Leasing:
     """Of the lock file."""
     findings: Findings
     given: dict[str, str] = field(default_factory=dict)
+    released: list[str] = field(default_factory=list)
+    """VMs of before, whose addresses others have taken over."""
 
     def run(self, vms: Sequence[MergedVM]) -> dict[str, str]:
         """Lease to these VMs, which join the network and give no address."""
         new = []
         for vm in vms:
-            lease = self.held.get(vm.name)
+            lease = self.held.get(vm.name) or self._taken_over(vm)
             if lease is None:
                 new.append(vm)
             elif self._check(lease):
@@ -90,6 +106,19 @@ class _Leasing:
             self.given[vm.name] = str(IPv4Address(number))
             vm.lease(Lease(self.network.name, vm.name, self.given[vm.name], 0))
         return self.given
+
+    def release(self, vms: Iterable[MergedVM]) -> None:
+        """Release what these VMs, which give their addresses themselves, were leased under other names."""
+        self.released += [name for vm in vms for name in vm.renamed_from if name in self.held]
+
+    def _taken_over(self, vm: MergedVM) -> Lease | None:
+        """The lease of the VM under a name that it had before."""
+        before = next((held for name in vm.renamed_from if (held := self.held.get(name))), None)
+        if before is None or not self._check(before):
+            return None
+        self.released.append(before.name)
+        self.given[vm.name] = before.address
+        return replace(before, name=vm.name)
 
     def _free(self) -> Iterator[int]:
         """The addresses that nobody has, the lowest first."""
@@ -126,7 +155,8 @@ class _Leasing:
         """Finds an address that one VM gives itself, and that another one was leased."""
         for lease in self.held.values():
             vm = self.said.vms.get(int(IPv4Address(lease.address)))
-            if vm is not None and vm.name != lease.name and _joins(vm, self.network):
+            is_others = vm is not None and vm.name != lease.name and lease.name not in self.released
+            if vm is not None and is_others and _joins(vm, self.network):
                 whose = (
                     f"'{lease.name}'"
                     if lease.name in leased

@@ -159,7 +159,7 @@ def _texts(key: Key, value: Any) -> Iterator[tuple[Key, str]]:  # noqa: ANN401  
 
 
 def _stage(key: Key) -> int:
-    if key in _TO_LEASE:
+    if key in _TO_LEASE or key[0] == "renamed_from":
         return TO_LEASE
     if key[0] == "network":
         return OF_NETWORK

@@ -74,6 +74,12 @@ class MergedVM:
         """The value of one of the VM's keys."""
         return self._merged.get(key, fallback)
 
+    @property
+    def renamed_from(self) -> tuple[str, ...]:
+        """What the VM was called before."""
+        given: str | list[str] = self.get("renamed_from", ())
+        return (given,) if isinstance(given, str) else tuple(given)
+
     def table(self, key: str) -> Table:
         """One of the VM's tables; empty if it is not there."""
         table: Table = self._merged.get(key, {})

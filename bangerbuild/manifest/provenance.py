@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +133,18 @@ def _layers(vm: MergedVM) -> Iterator[tuple[Location, Table]]:
 def _shown(kind: str, entry: Table) -> str:
     """What is said of an entry; contents are not."""
     if kind == "file":
-        what = "a template" if entry.get("template") else f"{len(entry.get('content', '').encode())} bytes"
+        content = entry.get("content", "")
+        if isinstance(content, dict):  # it only says where the secret comes from
+            return ", ".join(f"the secret of {key} {_words(value)}" for key, value in content.items())
+        what = "a template" if entry.get("template") else f"{len(content.encode())} bytes"
         return f"{entry['host']}, {what}" if "host" in entry else what
     if kind == "file_sync":
         return str(entry["host"])
     return str(entry["size"]) if kind == "disk" else f"{entry['fstype']} of {entry['source']}"
+
+
+def _words(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else shlex.join(value)
 
 
 def _rank(key: str) -> tuple[bool, str]:

@@ -120,6 +120,7 @@ class VMs:
             files=tuple(value for value in values if isinstance(value, InlineFile)),
             file_syncs=tuple(value for value in values if isinstance(value, FileSync)),
             mounts=tuple(value for value in values if isinstance(value, Mount)),
+            renamed_from=vm.renamed_from,
         )
 
     def _one(self, value: T) -> T:

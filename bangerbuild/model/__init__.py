@@ -5,13 +5,22 @@ remembers of a step that ran. An action is what a plan means to do about one ste
 """
 
 from bangerbuild.model.artifacts import ArtifactPath
-from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Source
+from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Revealed, Secret, Source
 from bangerbuild.model.host import Host
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.plan import Action, Outcome, Plan, Result
 from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
 from bangerbuild.model.recipe import Recipe, Record
-from bangerbuild.model.reporter import PlanReporter, Progress, Reporter, Silent, unseen
+from bangerbuild.model.reporter import (
+    OutputReporter,
+    PlanReporter,
+    Progress,
+    Reporter,
+    Said,
+    Silent,
+    unheard,
+    unseen,
+)
 from bangerbuild.model.step import Step
 from bangerbuild.model.verdict import TO_MAKE, FileDiff, Preview, Situation, Verdict
 from bangerbuild.model.workspace import View, Workspace
@@ -26,6 +35,7 @@ __all__ = [
     "HostPath",
     "Json",
     "Outcome",
+    "OutputReporter",
     "Pin",
     "Plan",
     "PlanReporter",
@@ -37,6 +47,9 @@ __all__ = [
     "Record",
     "Reporter",
     "Result",
+    "Revealed",
+    "Said",
+    "Secret",
     "Silent",
     "Situation",
     "Source",
@@ -46,5 +59,6 @@ __all__ = [
     "Verdict",
     "View",
     "Workspace",
+    "unheard",
     "unseen",
 ]

@@ -12,6 +12,8 @@ TOPS = {"vm": "vms", "image": "images", "network": "net"}
 """The directory of the store that has the artifacts of each table's steps."""
 PLAIN_TABLES = ("vm", "network")
 """Those whose artifacts lie in one directory for each name, without a fingerprint."""
+VM_DIRECTORIES = f"{TOPS['vm']}/*"
+"""A pattern of the directories of VMs in a store."""
 VM_FILES = f"{TOPS['vm']}/*/*"
 """A pattern of all files of VMs in a store."""
 PLAIN_FILES = tuple(f"{TOPS[table]}/*/*" for table in PLAIN_TABLES)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.hostentry import TreeRules
+    from bangerbuild.host.secrets import SecretOrigin
 
 
 NO_RECIPE = {"recipe": False}
@@ -41,6 +42,26 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class Secret:
+    """Content that a manifest only says the origin of. What it is, steps, plans and records never hold."""
+
+    origin: SecretOrigin
+    file: str = field(compare=False)
+    """The manifest, its line and its key that say so, for messages."""
+    line: int = field(compare=False)
+    key: str = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Revealed:
+    """A secret, in the memory of the run that needs it."""
+
+    content: bytes = field(repr=False)
+    salt: str
+    """A keyed digest of it, hex digits: what makes the digests in the records of this content its own."""
+
+
+@dataclass(frozen=True)
 class Source:
     """A host file or directory that a step reads, or what lies elsewhere and was pinned.
 
@@ -57,5 +78,7 @@ class Source:
     """What of a tree counts; None: a single file, of which only the content does."""
     pin: str | None = None
     """The digest of what lies elsewhere, if the manifest itself gives it."""
+    secret: Secret | None = None
+    """What is to be kept to oneself: the digest of such a source is keyed."""
     surveyed: bool = False
     """Whether the step reads the tree by `View.survey`: then it is kept from when its digest is taken."""

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model.content import Source
+    from bangerbuild.model.content import Revealed, Secret, Source
 
 
 class Host(Protocol):
@@ -27,6 +27,9 @@ class Host(Protocol):
         Raises:
             SourceError: it can't be read.
         """
+
+    def revealed(self, secret: Secret) -> Revealed:
+        """A secret, as it was read for this run; may be asked by several threads."""
 
     def version(self, tool: str) -> str:
         """Of a program or library.

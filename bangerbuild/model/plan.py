@@ -77,8 +77,13 @@ class Action:
 
     @property
     def pending(self) -> bool:
-        """Whether executing the plan runs this step."""
-        return self.verb not in {Verb.KEEP, Verb.BLOCKED} and not self.in_use
+        """Whether executing the plan runs this step; what only moves, moves with its VM before that."""
+        return self.verb not in {Verb.KEEP, Verb.MOVE, Verb.BLOCKED} and not self.in_use
+
+    @property
+    def moves(self) -> bool:
+        """Whether executing the plan does no more than give its artifacts their VM's new name."""
+        return self.verb is Verb.MOVE and not self.in_use
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,8 @@ class Plan:
     """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
     fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)
     """The names of the VMs of each fleet, which are shown together."""
+    moves: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The VMs that are moved before anything else is done: the old names by the new ones."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

@@ -18,6 +18,7 @@ class Verb(StrEnum):
 
     KEEP = "keep"
     CREATE = "create"
+    MOVE = "move"
     ADOPT = "adopt"
     UPDATE = "update"
     GROW = "grow"
@@ -64,7 +65,7 @@ class ReasonCode(StrEnum):
     DISK_GONE = "disk-gone"
     """path: a disk that holds what a guest wrote, and that is not where it was."""
     RENAMED = "renamed"
-    """old."""
+    """old: what the VM was called; there and hint where both are there, so that neither can have the name."""
 
 
 @dataclass(frozen=True)

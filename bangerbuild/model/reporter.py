@@ -16,8 +16,16 @@ Progress: TypeAlias = "Callable[[str, int, int | None], None]"
 """Is told what takes long, how many bytes of it are done, and of how many; None where that is not known."""
 
 
+Said: TypeAlias = "Callable[[str, str], None]"
+"""Is told what works for a step, and a line that it printed."""
+
+
 def unseen(what: str, done_bytes: int, total_bytes: int | None) -> None:
     """Progress that nobody is shown."""
+
+
+def unheard(what: str, line: str) -> None:
+    """A line that nobody is shown."""
 
 
 class Reporter(Protocol):
@@ -42,6 +50,14 @@ class PlanReporter(Reporter, Protocol):
 
     def planned(self, plan: Plan) -> None:
         """The plan is made, and nothing is done yet."""
+
+
+@runtime_checkable
+class OutputReporter(Protocol):
+    """A reporter that is told too what long-running programs print. Called from any thread."""
+
+    def said(self, what: str, line: str) -> None:
+        """What works for a step, such as a build, printed a line."""
 
 
 class Silent(PlanReporter):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bangerbuild.model.content import Source
+    from bangerbuild.model.content import Pin, Source
     from bangerbuild.model.reason import Json, Reason
     from bangerbuild.model.recovered import Recovered, Unrecovered
     from bangerbuild.model.verdict import Preview, Situation, Verdict
@@ -125,8 +125,11 @@ class Step(Protocol):
             BangerError: what is there can't be read.
         """
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002  # most have none to look for
         """What there is to say of what `run` will make; asked only if it is made anew.
+
+        Args:
+            pin: what the step's source stands for, if it lies elsewhere.
 
         Raises:
             BangerError: it is known that the run fails so.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model.content import Pin, Source
+    from bangerbuild.model.content import Pin, Revealed, Secret, Source
     from bangerbuild.model.reason import Json, Verb
 
 
@@ -43,6 +43,9 @@ class View(Protocol):
         Raises:
             SourceError: it was not looked at before, and can't be read.
         """
+
+    def revealed(self, secret: Secret) -> Revealed:
+        """A secret, as it was read for this run; it goes nowhere but into the guest's file."""
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run, by guest path; see `wrote`."""
@@ -125,3 +128,6 @@ class Workspace(View, Protocol):
 
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         """Say how far something is that takes long; often, and None where the end is not known."""
+
+    def say(self, what: str, line: str) -> None:
+        """Show a line that a program printed which works for long, to whoever wants to see it."""

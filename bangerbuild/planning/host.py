@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.hostentry import TreeRules
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Source
+    from bangerbuild.model import Revealed, Secret, Source
+    from bangerbuild.planning.secrets import Secrets
     from bangerbuild.store import Store
 
 
@@ -72,9 +73,13 @@ class LocalHost(Host):
         store: where they are remembered.
         epoch: the time for all that we make ourselves, which counts among the tools.
         surveys: the trees that were walked already; None: none was.
+        secrets: that were read for this run; None: none was.
     """
 
-    def __init__(self, store: Store, epoch: Epoch, surveys: Surveys | None = None) -> None:
+    def __init__(
+        self, store: Store, epoch: Epoch, surveys: Surveys | None = None, secrets: Secrets | None = None
+    ) -> None:
+        self._secrets = secrets
         self._cache = _StoredDigests(store)
         self._store = store.path.absolute()
         self._surveys = Surveys() if surveys is None else surveys
@@ -84,6 +89,8 @@ class LocalHost(Host):
 
     @override
     def digest(self, source: Source) -> str:
+        if source.secret is not None:
+            return self._known_secrets.digest(source.secret)
         if source.path is None:
             return source.pin or UNPINNED
         if source.rules is None:
@@ -120,6 +127,16 @@ class LocalHost(Host):
     @override
     def survey(self, source: Source) -> Survey:
         return self._surveys.of(source, self._cache)
+
+    @override
+    def revealed(self, secret: Secret) -> Revealed:
+        return self._known_secrets.revealed(secret)
+
+    @property
+    def _known_secrets(self) -> Secrets:
+        if self._secrets is None:
+            raise TypeError("no secret was read for this run")
+        return self._secrets
 
     @override
     def version(self, tool: str) -> str:

@@ -65,6 +65,17 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def is_gone(opened: Store, origin: str) -> bool:
+    """Whether a manifest that a store remembers is no longer there, and so declares nothing."""
+    try:
+        os.lstat(opened.path / origin)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:  # it can't be told
+        return False
+    return False
+
+
 def undeclared(manifests: Sequence[Path], declared: Collection[str], opened: Store) -> tuple[str, ...]:
     """What these manifests declared last, and no longer do: VMs and networks, and disks of other VMs."""
     found = strangers(manifests, declared, opened)

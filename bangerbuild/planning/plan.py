@@ -6,9 +6,11 @@ tool's new version, or a base that is kept on purpose, moves nothing that is bui
 
 from __future__ import annotations
 
+import posixpath
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
@@ -25,14 +27,18 @@ from bangerbuild.model import (
     Verb,
     Verdict,
 )
+from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
+from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import StandIns, unknown
+from bangerbuild.store import moving
+from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
@@ -60,6 +66,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     forced: frozenset[str] = frozenset(),
     previews: bool = True,
     is_lenient: bool = False,
+    renames: Renames | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -72,16 +79,19 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         forced: ids of steps that are made anew whatever is lost.
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
+        renames: the VMs that the store is to have under other names; it shows them under these already.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
     """
     store.check_records()
     with ExitStack() as stack:
-        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient)
+        renames = renames or Renames()
+        planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
-        return Plan(store.path, tuple(planner.actions.values()), unjudged=frozenset(planner.unjudged))
+        actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
+        return Plan(store.path, actions, unjudged=unjudged, moves=renames.possible)
 
 
 @dataclass
@@ -96,6 +106,7 @@ class Planner:
     previews: bool
     kept: KeptOpen
     is_lenient: bool = False
+    renames: Renames = field(default_factory=Renames)
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
@@ -105,6 +116,8 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    closed: set[str] = field(default_factory=set)
+    """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
     _view: PlanView = field(init=False)
 
@@ -115,17 +128,26 @@ class Planner:
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
-            return self._looked_at(step)
+            action = self._looked_at(step)
+            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
             return self._left(step, err)
+        except PermissionError as err:  # of what it stands on
+            return self._left(step, store_error(err, self.store.path))
+        disk = self.actions.get(step.changes or "")
+        if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
+            self.actions[disk.id] = self._blocked(disk, action.reasons)
+        return action
 
     def _left(self, step: Step, err: StoreError) -> Action:
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
         facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
+        self.closed.add(step.id)
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -158,8 +180,9 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if stand_ins and (lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins)):
             verdict = Verdict(Verb.BLOCKED, lacking)
-        verdict, notes = foretold(step, verdict)
+        verdict, notes = foretold(step, verdict, self.pins.get(step.id))
         action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
+        notes = (*notes, *self._left_beside(record, action))
         found_stand_ins = {key: one for key, one in stand_ins.items() if one}
         if notes or found_stand_ins:  # which few steps have
             action = replace(action, notes=notes, stand_ins=found_stand_ins)
@@ -167,6 +190,19 @@ class Planner:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
+        """What is said of files that an action replaces by one of another name, and which stay."""
+        if record is None or action.verb is not Verb.REPLACE:
+            return
+        for artifact in map(ArtifactPath, record.artifacts):
+            if artifact in action.artifacts or artifact.table not in PLAIN_TABLES:
+                continue
+            name = posixpath.basename(artifact)
+            if self._exists(artifact) and self.store.modified(artifact):
+                yield f"{name}, which its guest wrote to, stays beside it: gc leaves it alone"
+            elif self._exists(artifact):
+                yield f"{name} stays beside it until: bangerbuild gc"
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
@@ -188,7 +224,7 @@ class Planner:
                 return _PlannedDisk(interrupted=interrupted)
         try:
             found = step.inspect(self.view())
-        except BangerError:  # what can't be read is no reason to do anything; `verify` tells
+        except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
 
@@ -278,7 +314,9 @@ class Planner:
     def _digest(self, step: Step, source: Source) -> str:
         if source.path is None and step.id in self.pins:
             return self.pins[step.id].digest
-        what = source.path, source.rules, source.pin
+        if source.secret is not None and self.is_lenient:  # nobody reads it only to look
+            return self._last_digest(step, source)
+        what = source.path, source.rules, source.pin, source.secret
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -286,9 +324,13 @@ class Planner:
                 if not self.is_lenient:
                     raise
                 self.unjudged.add(step.id)
-                last = self.store.records.get(step.id)
-                return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
+                return self._last_digest(step, source)
         return self.digests[what]
+
+    def _last_digest(self, step: Step, source: Source) -> str:
+        """What a source was when the step ran last."""
+        last = self.store.records.get(step.id)
+        return last.recipe.sources.get(source.role, UNREAD) if last else UNREAD
 
     def _record(self, step: Step, wanted: Wanted) -> Record | None:
         """What is remembered of the step; of another kind under its id, as long as its artifact is there."""
@@ -315,7 +357,7 @@ class Planner:
 
     def _holder(self, artifacts: Iterable[str]) -> str | None:
         """Who has the disk open; asked only where something may have to be done to it."""
-        paths = (self.store.path / artifact for artifact in artifacts)
+        paths = (Path(self.store.place(artifact)) for artifact in artifacts)
         return next((holder for path in paths if (holder := self.host.holder(path))), None)
 
     def _modified(self, artifacts: Iterable[str], *, may_read: bool) -> bool:
@@ -332,7 +374,7 @@ class Planner:
         return Verdict(verb, (*others, Reason(ReasonCode.INTERRUPTED)))
 
     def _usual_verdict(self, step: Step, situation: Situation) -> Verdict:
-        if situation.missing and (obstacles := self._obstacles(step, situation.record)):
+        if situation.missing and (obstacles := self._obstacles(step, situation.record) or self._closed(step)):
             return Verdict(Verb.BLOCKED, obstacles)
         if situation.missing and (gone := self._gone(step)):
             if step.id not in self.forced:
@@ -351,6 +393,13 @@ class Planner:
             return step.judge(situation)
         reasons = (*situation.changes, Reason(ReasonCode.FORCED))
         return Verdict(Verb.UPDATE if step.changes else Verb.REPLACE, reasons)
+
+    def _closed(self, step: Step) -> tuple[Reason, ...]:
+        """Why nothing new can be made of what can't be looked at."""
+        for action in (self.actions[step_id] for step_id in (*step.inputs, *step.waits_for)):
+            if action.verb is Verb.BLOCKED and action.id in self.closed:
+                return action.reasons
+        return ()
 
     def _gone(self, step: Step) -> Reason | None:
         """That a disk is away which holds what a guest wrote, unless it is to be away."""
@@ -418,9 +467,6 @@ class Planner:
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
             seen = replace(seen, obstacles=known)
         if seen.obstacles:
-            if is_new:  # no disk is made without its patch
-                disk = self.actions[action.step.changes]
-                self.actions[disk.id] = self._blocked(disk, seen.obstacles)
             return self._blocked(action, seen.obstacles)
         if seen.diffs or seen.reasons:
             action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
@@ -470,12 +516,12 @@ class Planner:
         return self._view
 
 
-def foretold(step: Step, verdict: Verdict) -> tuple[Verdict, tuple[str, ...]]:
+def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
     if verdict.verb not in NEW:
         return verdict, ()
     try:
-        return verdict, step.notes()
+        return verdict, step.notes(pin)
     except BangerError as err:
         facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
         if err.details:
@@ -514,7 +560,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
 
 
 def _is_denied(err: StoreError) -> bool:
-    return isinstance(err.__cause__, PermissionError)
+    return err.hint == ELSEWHERE_HINT
 
 
 def _is_gone(disk: Action) -> bool:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager, ExitStack
-    from pathlib import Path
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Action, Host, Json, Source
+    from bangerbuild.model import Action, Host, Json, Revealed, Secret, Source
     from bangerbuild.store import Store
 
 T = TypeVar("T")
@@ -52,7 +52,7 @@ class PlanView:
 
     def path(self, artifact: str) -> Path:
         """A published artifact."""
-        return self.store.path / artifact
+        return Path(self.store.place(artifact))
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of the run that made what it has now."""
@@ -63,6 +63,10 @@ class PlanView:
     def survey(self, source: Source) -> Survey:
         """A host tree, as it was when its digest was taken."""
         return self.host.survey(source)
+
+    def revealed(self, secret: Secret) -> Revealed:
+        """A secret, as it was read for this run."""
+        return self.host.revealed(secret)
 
     def ledger(self, step_id: str) -> Mapping[str, str]:
         """What a step that changes a disk wrote there in its last run."""

@@ -19,10 +19,11 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
     Verb.GROW: YELLOW,
@@ -124,7 +125,11 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
         f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
     ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
-    ReasonCode.RENAMED: lambda facts: f"was {facts['old']}",
+    ReasonCode.RENAMED: lambda facts: (
+        f"vm.{facts['there']} is there, and so is vm.{facts['old']}"
+        if "there" in facts
+        else f"was vm.{facts['old']}"
+    ),
 }
 
 

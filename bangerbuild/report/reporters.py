@@ -131,6 +131,9 @@ class Plain(Quiet):
             if result.outcome is Outcome.DONE:
                 return
         _print(result_line(action, result, self._width))
+        if result.outcome is Outcome.DONE and action.verb is Verb.REPLACE:  # what stays beside it
+            for note in action.notes:
+                _print(f"          {note}")
         if result.error is not None:
             for line in report.more_of(result.error):
                 _print(f"        {line}")
@@ -151,6 +154,11 @@ class Plain(Quiet):
             self._said.setdefault(what, now)
             return
         self._said[what] = now
+
+    def said(self, what: str, line: str) -> None:
+        """With -v, print what a builder prints; else it is shown only where it fails."""
+        if self._verbose:
+            _print(f"  {what}: {line}")
 
 
 class Live(Plain):

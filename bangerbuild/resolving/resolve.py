@@ -104,7 +104,11 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
     if options.locked and manifest.leases:
         raise _unleased(manifest.leases)
     settled = pins.settle(manifest, before, asking.record, asking, options)
-    after = replace(settled.lock, leases=_leases(before.leases, manifest.leases))
+    held = {
+        network: {name: one for name, one in leased.items() if name not in manifest.released.get(network, ())}
+        for network, leased in before.leases.items()
+    }
+    after = replace(settled.lock, leases=_leases(held, manifest.leases))
     return Resolved(settled.pins, path, before, after)
 
 

@@ -1,86 +1,80 @@
-"""Starting a VM again before the rest of the program is loaded: the same command line, and nothing to build.
+"""Starting a VM before the rest of the program is loaded, where there is nothing to build.
 
-After a start that the command line came to in the usual way, what it executed is kept in the user's cache.
-The next one with the same words executes the same if the up-to-date check says that there is nothing to
-build, and nothing that the choice of VMM and network depended on has changed. All else, and every doubt, is
-left to the command line. As with the records of that check, marshal is the format, and the file must be the
-user's.
+The record of an `apply` that left nothing to do has the machines of its VMs. If the up-to-date check says
+that it stands, as far as it is about this VM, the machine and the words of the command line tell what is
+executed. All else, every doubt and every error are left to the command line.
 """
 
 from __future__ import annotations
 
+import fcntl
 import marshal
 import os
+import signal
 import sys
-import zlib
 
-from bangerbuild.running import kvm
-from bangerbuild.running.run_directory import RunDirectory
-from bangerbuild.running.spawning import Start, spawn
 from bangerbuild.uptodate import check, command, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
+    from bangerbuild.launch.machine import Machine
     from bangerbuild.running.spawning import Spawned
+    from bangerbuild.running.starting import Planned, Wish
     from bangerbuild.uptodate.command import Key
     from bangerbuild.uptodate.record import RunRecord
 
-HEAD = b"bangerbuild boot 1 "
 COMMAND = "boot"
-MOST_RECORDS = 64
-
-
-class Prepared:
-    """What a command line came to.
-
-    Args:
-        words: the command line.
-        where: the current directory.
-        key: of the `apply` that belongs to it.
-        basis: a checksum of that one's record, see `checksum`; with another record, this is void.
-        directory: the VM's.
-        start: the values of a `Start`.
-        program: what stat says of the VMM's program.
-        kvm_trouble: what was found of KVM; None: it was not asked for.
-        paths: paths, and whether something was there.
-        notes: what the user was told.
-    """
-
-    def __init__(  # noqa: PLR0913  # one for each thing that is compared or used
-        self,
-        *,
-        words: list[str],
-        where: str,
-        key: Key,
-        basis: int,
-        directory: str,
-        start: dict[str, object],
-        program: list[int],
-        kvm_trouble: str | None,
-        paths: Mapping[str, bool],
-        notes: list[str],
-    ) -> None:
-        self.words = words
-        self.where = where
-        self.key = key
-        self.basis = basis
-        self.directory = directory
-        self.start = start
-        self.program = program
-        self.kvm_trouble = kvm_trouble
-        self.paths = paths
-        self.notes = notes
+FLAGS = {
+    "-d": "detach",
+    "--detach": "detach",
+    "-q": "quiet",
+    "--quiet": "quiet",
+    "--locked": "locked",
+    "--offline": "offline",
+}
+OPTIONS = {
+    "-j": "jobs",
+    "--jobs": "jobs",
+    "--lock-timeout": "seconds",
+    "--wait": "wait",
+    "--net": "network",
+    "--vmm": "vmm",
+    "--store": "store",
+    "--manifest": "manifests",
+    "--forward": "forwards",
+    "--var": "variables",
+    "--var-file": "files",
+}
+REPEATED = ("manifests", "forwards", "variables", "files")
+WAIT = "--wait"
+DEFAULT_WAIT = f"{WAIT}=300"
+"""As the command line has it; the number decides nothing here."""
 
 
 class Again:
     """A VM that was started at once, and what has to be said of it."""
 
-    def __init__(self, spawned: Spawned, notes: list[str], warnings: list[str]) -> None:
+    def __init__(self, spawned: Spawned, notes: Sequence[str], warnings: list[str]) -> None:
         self.spawned = spawned
         self.notes = notes
         self.warnings = warnings
+
+
+class Asked:
+    """What a command line asks for.
+
+    Args:
+        vm: the VM's name.
+        keys: of the records that may say that there is nothing to build.
+        wish: how the VM is started.
+    """
+
+    def __init__(self, vm: str, keys: list[Key], wish: Wish) -> None:
+        self.vm = vm
+        self.keys = keys
+        self.wish = wish
 
 
 def started(words: Sequence[str]) -> Again | None:
@@ -90,95 +84,118 @@ def started(words: Sequence[str]) -> Again | None:
     if None in (sys.stdin, sys.stdout, sys.stderr):  # a closed stream needs care
         return None
     try:
-        prepared = _found(list(words))
-        remembered = record.found(prepared.key) if prepared else None
-        if prepared is None or remembered is None or checksum(remembered) != prepared.basis:
-            return None
-        if not check.stands(remembered) or not _stands(prepared):
-            return None
-        spawned = _spawned(prepared)
+        wanted = asked(words[1:])
+        return _started(wanted) if wanted else None
     except OSError:  # the command line says what is wrong
         return None
-    return Again(spawned, prepared.notes, remembered.warnings) if spawned else None
 
 
-def checksum(remembered: RunRecord) -> int:
-    """Of a record of the up-to-date check, which lists this program too."""
-    return zlib.crc32(record.dumped(remembered))
+def asked(words: Sequence[str]) -> Asked | None:
+    """What the words after `boot` ask for; None if they are left to click."""
+    rest = list(words[words.index("--") + 1 :]) if "--" in words else []
+    own = [DEFAULT_WAIT if word == WAIT else word for word in words[: len(words) - len(rest)] if word != "--"]
+    found = command.split(own, FLAGS, OPTIONS, REPEATED)
+    if found is None or len(found[0]) != 1:
+        return None
+    names, options, lists, flags = found
+    if not command.are_numbers(options, wholes=("jobs",), seconds=("seconds", "wait")):
+        return None
+    wish = _wish(options, lists["forwards"], rest, attached="detach" not in flags and "wait" not in options)
+    vm = names[0].removeprefix("vm.")
+    return Asked(vm, list(_keys(vm, options, lists, flags)), wish) if wish else None
 
 
-def _stands(prepared: Prepared) -> bool:
-    """Whether the choices would be the same."""
-    program = str(prepared.start["program"])
-    return (
-        check.stats([program]) == prepared.program
-        and all(os.path.exists(path) == is_there for path, is_there in prepared.paths.items())
-        and prepared.kvm_trouble in {None, kvm.trouble(cache=kvm.cache_path())}
-    )
+def _wish(options: dict[str, str], forwards: list[str], rest: list[str], *, attached: bool) -> Wish | None:
+    from bangerbuild.launch.session import NETWORK_KINDS
+    from bangerbuild.launch.vmms import VMMS
+    from bangerbuild.running import starting
 
-
-def _spawned(prepared: Prepared) -> Spawned | None:
-    run = RunDirectory(prepared.directory)
+    vmm, network = options.get("vmm"), options.get("network")
+    if vmm not in {None, *(one.name for one in VMMS)} or network not in {None, *NETWORK_KINDS}:
+        return None
     try:
-        lock = None if run.is_new else run.lock()
+        pairs = tuple(map(starting.forward, forwards))
+    except ValueError:
+        return None
+    return starting.Wish(vmm, network, pairs, attached=attached, arguments=tuple(rest))
+
+
+def _keys(vm: str, options: dict[str, str], lists: dict[str, list[str]], flags: set[str]) -> Iterator[Key]:
+    """Of the part that the VM needs, and of the whole."""
+    for targets in ((f"vm.{vm}",), ()):
+        yield command.key(
+            [command.plain(path) for path in lists["manifests"]] or [command.DEFAULT_MANIFEST],
+            command.plain(options["store"]) if "store" in options else None,
+            targets,
+            locked="locked" in flags,
+            offline="offline" in flags,
+            variables=lists["variables"],
+            variable_files=[command.plain(path) for path in lists["files"]],
+        )
+
+
+def _started(wanted: Asked) -> Again | None:
+    for remembered in filter(None, map(record.found, wanted.keys)):
+        values = marshal.loads(remembered.machines).get(wanted.vm)  # noqa: S302  # as trusted as our own code
+        if values and check.stands(remembered, f"vms/{wanted.vm}"):
+            return _start(remembered, wanted, *values)
+    return None
+
+
+def _start(remembered: RunRecord, wanted: Asked, image: str, values: dict[str, object]) -> Again | None:
+    from bangerbuild.errors import BangerError
+    from bangerbuild.launch import machine
+    from bangerbuild.running import starting
+
+    one = machine.of_plain(values)
+    directory = f"{remembered.store}/vms/{wanted.vm}"
+    if not _are_there(one, directory):
+        return None
+    try:
+        planned = starting.plan(one, image, wanted.wish, {})
+    except BangerError:
+        return None
+    spawned = _spawned(planned, directory)
+    return Again(spawned, planned.notes, remembered.warnings) if spawned else None
+
+
+def _are_there(machine: Machine, directory: str) -> bool:
+    """Whether there are all drives, and nobody writes to those that the guest will write to."""
+    paths = [f"{directory}/{drive.path}" for drive in machine.drives]
+    written = (path for path, drive in zip(paths, machine.drives, strict=True) if not drive.is_read_only)
+    return all(map(os.path.exists, paths)) and all(map(_is_free, written))
+
+
+def _is_free(path: str) -> bool:
+    """Whether nobody has a file open for writing; see `disk.in_use`, which says who has.
+
+    Raises:
+        OSError: somebody has, or it can't be told.
+    """
+    if not os.path.isfile(path):  # a device
+        return True
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    finally:
+        os.close(fd)
+    return True
+
+
+def _spawned(planned: Planned, directory: str) -> Spawned | None:
+    from bangerbuild.running.run_directory import RunDirectory
+    from bangerbuild.running.spawning import spawn
+
+    run = RunDirectory(directory)
+    try:
+        lock = run.lock()
         if lock is None:
             return None
         try:
-            return spawn(Start(**prepared.start), run, prepared.directory, lock)  # type: ignore[arg-type]
+            return spawn(planned.start, run, directory, lock)
         finally:
             os.close(lock)
     finally:
         run.close()
-
-
-def _place(words: Sequence[str], where: str) -> str | None:
-    """The file of a command line's record."""
-    above = record.directory()
-    if above is None:
-        return None
-    number = zlib.crc32(repr((where, list(words))).encode("utf-8", "surrogatepass"))
-    return f"{os.path.dirname(above)}/{COMMAND}/{number:08x}"
-
-
-def _found(words: list[str]) -> Prepared | None:
-    where = os.getcwd()
-    place = _place(words, where)
-    if place is None:
-        return None
-    fd = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    try:
-        status = os.fstat(fd)
-        data = os.read(fd, status.st_size)
-    finally:
-        os.close(fd)
-    head, _, body = data.partition(b"\n")
-    if status.st_uid != os.geteuid() or head != HEAD + b"%08x" % zlib.crc32(body):
-        return None
-    try:
-        prepared = Prepared(**marshal.loads(body))  # noqa: S302  # see the module: as trusted as our own code
-    except (EOFError, TypeError, ValueError):  # of another version
-        return None
-    return prepared if (prepared.words, prepared.where) == (words, where) else None
-
-
-def remember(prepared: Prepared) -> None:
-    """Keep what a command line came to, and remove the oldest; after an error nothing is kept."""
-    place = _place(prepared.words, prepared.where)
-    if place is None:
-        return
-    body = marshal.dumps(vars(prepared))
-    draft = f"{place}.{os.getpid()}"
-    try:
-        directory = os.path.dirname(place)
-        os.makedirs(directory, mode=0o700, exist_ok=True)
-        fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, HEAD + b"%08x\n" % zlib.crc32(body) + body)
-        finally:
-            os.close(fd)
-        os.replace(draft, place)
-        kept = sorted(os.scandir(directory), key=lambda entry: entry.stat().st_mtime_ns)
-        for entry in kept[:-MOST_RECORDS]:
-            os.unlink(entry.path)
-    except OSError:
-        return

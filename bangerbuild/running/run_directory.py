@@ -218,9 +218,15 @@ def running(vm_directory: str) -> Running | None:
 
 
 def is_held(vm_directory: str) -> bool:
-    """Whether anybody holds the run lock."""
+    """Whether anybody holds the run lock.
+
+    Raises:
+        PermissionError: it can't be told, as the directory is another user's.
+    """
     try:
         dir_fd = os.open(f"{vm_directory}/{NAME}", _DIRECTORY)
+    except PermissionError:
+        raise
     except OSError:
         return False
     try:
@@ -232,6 +238,8 @@ def is_held(vm_directory: str) -> bool:
 def _is_locked(dir_fd: int) -> bool:
     try:
         fd = os.open(LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    except PermissionError:
+        raise
     except OSError:
         return False
     try:

@@ -22,6 +22,8 @@ _WRITTEN = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 """Opened anew: what a descriptor that the VMM has is set to, is set for the VMM too."""
 LOOPBACK = "127.0.0.1"
 ENDED_BY_EXEC = 127
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals that end us, and a VM whose console is on our terminal."""
 
 
 class Start:
@@ -38,7 +40,8 @@ class Start:
         ssh: host and port of the guest's sshd; empty: there is no way to it.
         ports: of the loopback, which the VMM will listen on, beside a chosen one.
         root: the path of its root, relative to the VM's directory.
-        has_sshd: whether its image has an SSH server, which can be waited for.
+        image: the name of its image, which may have an SSH server to be waited for; empty: the guest may have
+            no address.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is known of a start
@@ -54,7 +57,7 @@ class Start:
         ssh: str,
         ports: list[int],
         root: str,
-        has_sshd: bool = False,
+        image: str = "",
     ) -> None:
         self.vm = vm
         self.vmm = vmm
@@ -66,7 +69,7 @@ class Start:
         self.ssh = ssh
         self.ports = ports
         self.root = root
-        self.has_sshd = has_sshd
+        self.image = image
 
     @property
     def chooses_port(self) -> bool:
@@ -93,6 +96,13 @@ class Spawned:
         self.begun = time.monotonic()
         self._code: int | None = None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more; how it ended can still be asked for."""
+        if self._code is None:
+            return bool(os.waitid(os.P_PID, self.running.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+        return True
+
     def code(self) -> int | None:
         """How it has ended, negative for a signal; None: it runs."""
         if self._code is None:
@@ -104,6 +114,9 @@ class Spawned:
 
 def spawn(start: Start, run: RunDirectory, directory: str, lock_fd: int) -> Spawned:
     """Start the VMM; the run lock is its own from then on.
+
+    If its console will be on our terminal, the signals of `ENDING` are blocked until it is there: whatever
+    ends us after this ends the VM.
 
     Raises:
         OSError: it can't be executed, or the run directory can't be used.
@@ -124,6 +137,21 @@ def spawn(start: Start, run: RunDirectory, directory: str, lock_fd: int) -> Spaw
         "root": root,
         "boot": run_directory.boot_id(),
     }
+    if start.attached:
+        signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    try:
+        pid, ours = _executed(start, argv, run, values, lock_fd)
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
+        raise
+    values |= {"pid": str(pid), "ticks": str(run_directory.started_ticks(pid))}
+    return Spawned(start, Running(values), directory, ours)
+
+
+def _executed(
+    start: Start, argv: list[str], run: RunDirectory, values: dict[str, str], lock_fd: int
+) -> tuple[int, int | None]:
+    """The process of the VMM, and our end of its console."""
     ours, typed, printed = _console(start, run)
     problem_fd, told_fd = os.pipe2(os.O_CLOEXEC)
     told_fd = run_directory.high(told_fd)
@@ -140,8 +168,7 @@ def spawn(start: Start, run: RunDirectory, directory: str, lock_fd: int) -> Spaw
         os.waitpid(pid, 0)
         number = int(problem)
         raise OSError(number, os.strerror(number), start.program)
-    values |= {"pid": str(pid), "ticks": str(run_directory.started_ticks(pid))}
-    return Spawned(start, Running(values), directory, ours)
+    return pid, ours
 
 
 def _root_words(start: Start, run: RunDirectory) -> str:
@@ -204,6 +231,7 @@ def _become(
         os.dup2(log, 2)
         os.set_inheritable(lock_fd, True)  # noqa: FBT003  # positional only
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDING)
         os.execv(start.program, argv)  # noqa: S606  # no shell is wanted
     except OSError as err:
         os.write(told_fd, str(err.errno or 1).encode())

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
-import posixpath
 import shlex
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import in_use, interrupted
-from bangerbuild.disk.formats.values import ATTACHED_ROOT
-from bangerbuild.errors import BusyError, StoreError, ToolError, UsageError
-from bangerbuild.host import process
+from bangerbuild.errors import ToolError, UsageError
+from bangerbuild.host import search
 from bangerbuild.launch.session import FREE_PORT, Session
 from bangerbuild.launch.vmms import PREFERRED, VMMS
 from bangerbuild.running import kvm, taps
@@ -45,15 +41,11 @@ class Wish:
 
 @dataclass(frozen=True)
 class Planned:
-    """What is executed, and on what that depends beside the store."""
+    """What is executed."""
 
     start: Start
     notes: tuple[str, ...]
     """What the user should know of it."""
-    kvm_trouble: str | None
-    """What was found of KVM; None: it was not asked for."""
-    paths: Mapping[str, bool] = field(default_factory=dict)
-    """Paths that were looked for, and whether something was there."""
 
 
 def forward(text: str) -> tuple[int, int]:
@@ -87,13 +79,13 @@ class Kvm:
 
 
 def plan(
-    machine: Machine, directory: Path, wish: Wish, taken: Mapping[int, str], up: Path | None = None
+    machine: Machine, image: str, wish: Wish, taken: Mapping[int, str], up: Path | None = None
 ) -> Planned:
     """What is executed to start a VM.
 
     Args:
         machine: the VM.
-        directory: its own, in the store.
+        image: the name of its image.
         wish: what is asked for.
         taken: ports of the loopback that are other VMs', with their names.
         up: the script that makes the VM's tap device; None: the user makes it.
@@ -101,13 +93,10 @@ def plan(
     Raises:
         UsageError: the VM has no kernel, or the wish can't be granted for any host.
         ToolError: the VMM is not installed.
-        StoreError: a disk is not as it has to be.
-        BusyError: a disk is in use.
     """
     boot = machine.boot
     if boot is None:
         raise UsageError(f"'{machine.name}' has no kernel to start with", hint=KERNEL_HINT)
-    _check_disks(machine, boot, directory)
     working = Kvm()
     vmm, program = _vmm(machine, wish, working)
     network, notes = _network(machine.name, boot, vmm, wish, up)
@@ -131,38 +120,13 @@ def plan(
         ssh=_ssh(boot, network, forwards),
         ports=[host for host, _ in wish.forwards],
         root=machine.root.drives[-1].path,
+        image=image if boot.card.address else "",
     )
     notes = (*_kvm_notes(vmm, working), *notes)
-    return Planned(start, notes, working.found, _looked_for(vmm, program, boot, directory))
+    return Planned(start, notes)
 
 
 KERNEL_HINT = 'give its image a kernel: kernel = { guest = "/boot/vmlinuz-*" }, or a path'
-
-
-def _check_disks(machine: Machine, boot: Boot, directory: Path) -> None:
-    setup = machine.root.setup
-    if setup is not None and not (directory / ATTACHED_ROOT).exists():
-        sudo = "sudo " if setup.needs_root else ""
-        raise StoreError(
-            f"the root of '{machine.name}' is not attached",
-            hint=f'{sudo}{directory / "attach.sh"}, or root.format = "qcow2", which starts without root',
-        )
-    for path in (boot.kernel, boot.initrd, *(drive.path for drive in machine.drives)):
-        if path is not None and not (directory / path).exists():
-            shown = posixpath.normpath(f"{directory}/{path}")
-            raise StoreError(f"'{shown}' is not there", hint="bangerbuild apply")
-    for drive in machine.drives:
-        if not drive.is_read_only:
-            _check_disk(directory / drive.path)
-
-
-def _check_disk(path: Path) -> None:
-    if any(left.exists() for left in interrupted.leftovers(path)):
-        raise StoreError(
-            f"a change of '{path}' was interrupted", hint="bangerbuild apply finishes or undoes it"
-        )
-    if path.is_file() and (who := in_use.writer(path)):
-        raise BusyError(f"'{path}' is in use by {who}", hint="stop what uses it first")
 
 
 def _vmm(machine: Machine, wish: Wish, working: Kvm) -> tuple[Vmm, str]:
@@ -197,15 +161,15 @@ def _unfit(vmm: Vmm, machine: Machine, wish: Wish) -> str:
 
 
 def _program(vmm: Vmm) -> str:
-    try:
-        return process.find(vmm.program)
-    except ToolError as err:
+    path = search.which(vmm.program)
+    if path is None:
         hint = (
             f"apt install {vmm.package}"
             if vmm.package
             else f"its releases have it: put {vmm.program} in PATH"
         )
-        raise ToolError(err.brief, hint=hint) from err
+        raise ToolError(f"'{vmm.program}' is not installed", hint=hint)
+    return path
 
 
 def _kvm_notes(vmm: Vmm, working: Kvm) -> Iterator[str]:
@@ -287,17 +251,3 @@ def _check_port(port: int) -> None:
                 else f"can't be used: {(err.strerror or '').lower()}"
             )
             raise ToolError(f"port {port} of this host {why}", hint="--forward with another port") from err
-
-
-def _looked_for(vmm: Vmm, program: str, boot: Boot, directory: Path) -> dict[str, bool]:
-    """What must be there, or not be there, for the same to be executed again."""
-    found = {f"{directory / ATTACHED_ROOT}": (directory / ATTACHED_ROOT).exists()}
-    for place in process.SEARCH_PATH.split(os.pathsep):
-        path = os.path.join(place, vmm.program)  # noqa: PTH118  # as it is looked for
-        found[path] = path == program
-        if path == program:
-            break
-    if boot.card.tap:
-        device = str(taps.DEVICES / boot.card.tap)
-        found[device] = os.path.lexists(device)
-    return found

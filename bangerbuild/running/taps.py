@@ -5,10 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from pathlib import Path
 
 TUN_DEVICE = "/dev/net/tun"
-DEVICES = Path("/sys/class/net")
+DEVICES = "/sys/class/net"
 
 # linux/if_tun.h
 TUNSETIFF = 0x400454CA
@@ -17,14 +16,15 @@ IFF_NO_PI = 0x1000
 IFF_VNET_HDR = 0x4000
 
 
-def trouble(name: str, devices: Path = DEVICES, tun: str = TUN_DEVICE) -> str:
+def trouble(name: str, devices: str = DEVICES, tun: str = TUN_DEVICE) -> str:
     """Why a VM can't use the device, as text for a message; empty: it can.
 
     The device is looked for first: root would make one that is missing by asking for it.
     """
-    if not (devices / name).exists():
+    device = os.path.join(devices, name)
+    if not os.path.exists(device):
         return f"there is no tap device {name}"
-    if not (devices / name / "tun_flags").exists():
+    if not os.path.exists(f"{device}/tun_flags"):
         return f"{name} is no tap device"
     try:
         fd = os.open(tun, os.O_RDWR | os.O_CLOEXEC)

@@ -164,11 +164,17 @@ class _Building:
     def _built(self, builder: Builder, place: Path) -> Path:
         source = self._source
         wanted = Build(
-            source.written, place, self._platform, source.target, dict(source.args), int(self._context.epoch)
+            source.written,
+            place,
+            self._platform,
+            source.target,
+            dict(source.args),
+            int(self._context.epoch),
+            self._context.say,
         )
         _stage(source, self._rules, place / "context", int(self._context.epoch))
         with ExitStack() as stack:
-            names = {base: self._name(builder, base, stack) for base in self._digests}
+            names = {base: self._name(builder, base, place, stack) for base in self._digests}
             parsed = Dockerfile(self._text, dict(source.args), source.file.written)
             (place / "Dockerfile").write_text(parsed.pinned(names), errors="surrogateescape")
             image_builders.build(builder, wanted)
@@ -176,8 +182,8 @@ class _Building:
             raise SourceError(f"'{source.written}' was built by {builder.name}, which wrote no image")
         return wanted.archive
 
-    def _name(self, builder: Builder, base: Base, stack: ExitStack) -> str:
-        """How a FROM names an image."""
+    def _name(self, builder: Builder, base: Base, place: Path, stack: ExitStack) -> str:
+        """How a FROM names an image: builders make a name of a layout's path, so it is a short one."""
         digest = self._digests[base]
         reference = parse_name(base.name)
         if not builder.takes_layouts:
@@ -186,7 +192,9 @@ class _Building:
         layout = container_registry.layout(
             reference, pin, self._cache, self._context, self._source.max_size_bytes
         )
-        return f"oci:{stack.enter_context(layout)}"
+        link = place / f"base{list(self._digests).index(base)}"
+        link.symlink_to(stack.enter_context(layout))
+        return f"oci:{link.name}"
 
     def _recorded(self) -> tuple[Blob, str] | None:
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.model import Json
+    from bangerbuild.model import Json, Pin
     from bangerbuild.sources.source import OpenContext, SourceTable
 
 AUTO = choice.AUTO
@@ -73,7 +73,7 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         return is_container or (table.has_table(head) and not opening.is_cd(head))
 
     @override
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # it has none
         """Which partition is taken; of a compressed file that is seen when it is unpacked."""
         with observed.unrecorded():
             if head_of(self.path.path, self.written).compression:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from typing_extensions import override
 
 from bangerbuild.errors import SourceError
+from bangerbuild.fetch.cache import default_path
 from bangerbuild.fetch.image_builders import PROGRAMS
 from bangerbuild.formats.dockerfile import Dockerfile
 from bangerbuild.formats.dockerignore import IgnoreRules, parse
@@ -131,8 +133,9 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
 
     @property
     def rules(self) -> TreeRules:
-        """What of the context counts."""
-        return TreeRules(ignore=self.ignore, xattrs=False, specials=False)
+        """What of the context counts: not the user's caches, as the context is copied to ours."""
+        rules = TreeRules(ignore=self.ignore, xattrs=False, specials=False)
+        return rules.without(self.context.path.absolute(), default_path(os.environ).parent)
 
     @override
     def reads(self, role: str) -> tuple[Source, ...]:

@@ -17,6 +17,7 @@ from bangerbuild.formats.oci.layout import resolve, resolve_digest
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.oci.platforms import host_platform, parse_platform
 from bangerbuild.formats.oci.reference import parse_reference
+from bangerbuild.host import observed
 from bangerbuild.model import NO_RECIPE, HostPath, Pin
 from bangerbuild.sources import container
 from bangerbuild.sources.oci_registry import NamedImage
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.formats.oci.layout import OciImage
+    from bangerbuild.formats.oci.platforms import Platform
     from bangerbuild.formats.oci.reference import Reference
     from bangerbuild.host.process import Program
     from bangerbuild.sources.source import AskContext, Content, OpenContext, SourceTable
@@ -76,12 +79,22 @@ class OciLayoutSource(NamedImage, container.OciTransport):
         image = resolve(self._files, tag, wanted, written=self.written)
         return Pin(pin_digest(image.digest, self.written), str(wanted))
 
+    @override
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:
+        """None; but the layout may have lost what the lock file has."""
+        if pin is not None and pin.platform is not None:
+            with observed.unrecorded():
+                self._image(pin, parse_platform(pin.platform))
+        return ()
+
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        pin, platform = self.platform_pin(context)
-        image = resolve_digest(self._files, SHA256 + pin.digest, platform, written=self.written)
+        image = self._image(*self.platform_pin(context))
         yield container.merged_content(self, self._files, image)
+
+    def _image(self, pin: Pin, platform: Platform) -> OciImage:
+        return resolve_digest(self._files, SHA256 + pin.digest, platform, written=self.written)
 
     @property
     def _files(self) -> DirectoryLayout:

@@ -126,6 +126,9 @@ class OpenContext(FetchContext, Protocol):
     def path(self, artifact: str) -> Path:
         """Where an artifact lies."""
 
+    def say(self, what: str, line: str) -> None:
+        """Show a line that a program printed which works for long."""
+
 
 class SourceKind(Protocol):
     """A kind of source, as a registry has it: how it is named in a manifest, and what it needs."""
@@ -220,7 +223,7 @@ class ImageSource(DeclaredSource, Protocol):
     def inputs(self) -> tuple[str, ...]:
         """Ids of the steps whose artifacts it reads."""
 
-    def notes(self) -> tuple[str, ...]:
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002  # most have nothing to say
         """What there is to say of what will be taken, as far as it can be told without fetching anything.
 
         Raises:

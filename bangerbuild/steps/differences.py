@@ -55,7 +55,7 @@ def differences(
     for change in changes:
         lines = ledger.of_changes([change])
         if not lines or not lines.items() <= known.items():
-            yield from _change_differences(disk, change)
+            yield from _change_differences(disk, change, before)
     for item in entries:
         if not _is_known(item, known):
             yield from _entry_differences(disk, item, before.get(normal(item.guest), ""))
@@ -74,9 +74,11 @@ def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
     return line == file_line(item)
 
 
-def _change_differences(disk: OpenedDisk, change: GuestChange) -> Iterator[FileDiff]:
+def _change_differences(
+    disk: OpenedDisk, change: GuestChange, before: Mapping[str, str]
+) -> Iterator[FileDiff]:
     if isinstance(change, GuestFile):
-        yield from _file_differences(disk, change)
+        yield from _file_differences(disk, change, before.get(normal(change.path), ""))
     elif isinstance(change, GuestSymlink):
         yield from _symlink_differences(disk, change.path, change.target)
     elif isinstance(change, GuestDirectory):
@@ -112,7 +114,7 @@ def _but_for_xattrs(disk: OpenedDisk, item: PlacedEntry, before: str) -> Iterato
     elif entry.size_bytes <= DIFF_BYTES:
         content = cast("BinaryIO", entry.content).read()
         file = GuestFile(item.guest, content, entry.mode, entry.uid, entry.gid)
-        yield from _file_differences(disk, file)
+        yield from _file_differences(disk, file, before)
     else:
         found = disk.stat(item.guest, follow=False)
         yield from _noted(item.guest, _large_file_note(disk, item, found))
@@ -136,7 +138,8 @@ def _symlink_differences(disk: OpenedDisk, path: str, target: str) -> Iterator[F
     yield from _noted(path, None if same else f"becomes a symlink to {target}")
 
 
-def _file_differences(disk: OpenedDisk, change: GuestFile) -> Iterator[FileDiff]:
+def _file_differences(disk: OpenedDisk, change: GuestFile, before: str) -> Iterator[FileDiff]:
+    """What comes of a file; `before` is the line of what was written there last, empty: nothing was."""
     found = disk.stat(change.path, follow=False)
     is_file = found is not None and found.type is EntryType.FILE
     if found is not None and found.type is EntryType.DIRECTORY:
@@ -148,10 +151,15 @@ def _file_differences(disk: OpenedDisk, change: GuestFile) -> Iterator[FileDiff]
     old = disk.read(change.path) or b"" if is_file else b""
     if is_file and old == change.content:
         yield from _noted(change.path, _attribute_note(found, change.mode, change.uid, change.gid))
-    elif not change.mode & 0o077 or (found is not None and is_file and not found.mode & 0o077):
+    elif _is_private(change.salt, change.mode, before) or (is_file and found and not found.mode & 0o077):
         yield FileDiff(change.path, note="changes (contents not shown)")
     else:
         yield _content_difference(change, old)
+
+
+def _is_private(salt: str, mode: int, before: str) -> bool:
+    """Whether nobody is to see what a file holds, or held."""
+    return bool(salt) or not mode & 0o077 or ledger.is_secret(before)
 
 
 def _content_difference(change: GuestFile, old: bytes) -> FileDiff:
@@ -195,15 +203,19 @@ def _noted(path: str, note: str | None) -> Iterator[FileDiff]:
         yield FileDiff(path, note=note)
 
 
-def withdrawn(disk: OpenedDisk, base: OpenedDisk | None, path: str) -> Iterator[FileDiff]:
-    """What comes of a path that is no longer declared: the image's own file, or nothing."""
+def withdrawn(disk: OpenedDisk, base: OpenedDisk | None, path: str, line: str) -> Iterator[FileDiff]:
+    """What comes of a path that is no longer declared: the image's own file, or nothing.
+
+    `line` says what was written there.
+    """
     found = disk.stat(path, follow=False)
     own = base.stat(path, follow=False) if base else None
     if base is not None and own is not None and own.type is EntryType.FILE:
         yield from _file_differences(
-            disk, GuestFile(path, base.read(path) or b"", own.mode, own.uid, own.gid)
+            disk, GuestFile(path, base.read(path) or b"", own.mode, own.uid, own.gid), line
         )
     elif found is not None and found.type is EntryType.FILE and found.size_bytes:
-        yield from _file_differences(disk, GuestFile(path, b"", found.mode, found.uid, found.gid))
+        gone = GuestFile(path, b"", found.mode, found.uid, found.gid)
+        yield from _file_differences(disk, gone, line)
     elif found is not None and found.type is not EntryType.DIRECTORY:
         yield FileDiff(path, note="is removed")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from contextlib import ExitStack, nullcontext
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, cast
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from typing_extensions import override
 
@@ -81,7 +81,14 @@ class DiskPatch(StepKind, ABC):
     @property
     @override
     def sources(self) -> tuple[Source, ...]:
-        return tuple(map(patching.source, self.file_syncs))
+        secrets = (source for file in self.files for source in patching.secret_source(file))
+        return (*map(patching.source, self.file_syncs), *secrets)
+
+    def revealed(self, view: View) -> Self:
+        """The same step with the secrets in its files; it is not to be kept, shown or compared."""
+        if all(file.secret is None for file in self.files):
+            return self
+        return replace(self, files=patching.revealed(view, self.files))
 
     @classmethod
     @override
@@ -177,7 +184,8 @@ class DiskPatch(StepKind, ABC):
             start = image if remakes_disk else disk  # where the run starts too
             now = self.guest_now(self._image_view(view, disk), start)
             trees = patching.trees(view, self.file_syncs)
-            wanted = self.wanted(now, trees.paths)
+            declared = self.revealed(view) if in_full else self
+            wanted = declared.wanted(now, trees.paths)
             lines = self._before(disk, view)
             base = image if "base" in view.facts(self.changes) else None
             found = room(disk, self.place.mount_point, _places(wanted, trees), lines, base)
@@ -208,7 +216,7 @@ class DiskPatch(StepKind, ABC):
             kept = not ledger.is_there(disk, path, lines[path])
             facts: dict[str, Json] = {"guest": path, "kept": True} if kept else {"guest": path}
             reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
-            diffs += () if kept else differences.withdrawn(disk, base, path)
+            diffs += () if kept else differences.withdrawn(disk, base, path, lines[path])
         return Preview(tuple(diffs), tuple(reasons))
 
     @override
@@ -220,7 +228,7 @@ class DiskPatch(StepKind, ABC):
         with disks.opened_to_read(view, self.changes, self.place) as disk:
             now = self.guest_now(self._image_view(view, disk), disk)
             trees = patching.trees(view, self.file_syncs)
-            wanted = self.wanted(now, trees.paths)
+            wanted = self.revealed(view).wanted(now, trees.paths)
             synced = patching.lines_of(patching.synced(self, now, trees, _ignore, view.epoch))
             lines = {**synced, **ledger.of_changes(wanted.changes)}
             files = [path for path, line in lines.items() if not ledger.is_directory(line)]
@@ -273,7 +281,7 @@ class DiskPatch(StepKind, ABC):
         image = self.image_artifact(workspace)
         disk.label_with(labels.of_image(workspace, image or workspace.artifact(self._rootfs)))
         trees = patching.trees(workspace, self.file_syncs)
-        wanted = self.wanted(now, trees.paths)
+        wanted = self.revealed(workspace).wanted(now, trees.paths)
         entries = patching.synced(self, now, trees, workspace.warn, workspace.epoch)
         is_new = workspace.is_new(workspace.artifact(self.changes))
         before = {} if is_new else self._before(disk, workspace)

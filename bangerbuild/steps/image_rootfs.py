@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
+    from bangerbuild.model import Json, Pin, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import ImageSource
 
 
@@ -81,8 +81,8 @@ class ImageRootfs(Unopened):
         return image_files.warnings(self.files, view)
 
     @override
-    def notes(self) -> tuple[str, ...]:
-        return self.rootfs.notes()
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:
+        return self.rootfs.notes(pin)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Pin, Situation, Source, Verdict, Workspace
     from bangerbuild.sources.source import ImageSource
     from bangerbuild.tree import Entry
 
@@ -82,8 +82,8 @@ class ImageWorkSeed(Unopened):
         return images.judge(situation)
 
     @override
-    def notes(self) -> tuple[str, ...]:
-        return self.work_seed.notes()
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:
+        return self.work_seed.notes(pin)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.disk.formats.values import Drive
+from bangerbuild.disk.attachment import Drive
 from bangerbuild.launch import cmdline, files, machine
 from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.artifacts import directory_of
@@ -17,12 +17,12 @@ from bangerbuild.steps import disks
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest, Network
-    from bangerbuild.disk.formats.values import Attachment
-    from bangerbuild.model import Json, Situation, Source, View, Workspace
+    from bangerbuild.disk.attachment import Attachment
+    from bangerbuild.model import Json, Situation, Source, Step, View, Workspace
 
 MIB = 1 << 20
 
@@ -192,6 +192,13 @@ class Launch(Unopened):
 
     def _relative(self, artifact: str) -> str:
         return posixpath.relpath(f"/{artifact}", f"/{self._directory}")
+
+
+def startable(steps: Iterable[Step], view: View) -> dict[str, tuple[str, dict[str, Any]]]:
+    """The VMs of steps that have a kernel: the image of each, and its machine as `machine.plain` has it."""
+    launches = (step for step in steps if isinstance(step, Launch))
+    each = ((step, machine.plain(step.as_machine(view))) for step in launches)
+    return {step.name: (step.image, values) for step, values in each if values}
 
 
 def _out_of_image(image: Image) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """The ledger of a patch, kept in the store: what it wrote into a guest, a line of words for each guest path.
 
 file MODE UID:GID SIZE SHA256
+file MODE UID:GID SIZE SALT:SHA256      of a secret: the digest of its salt and the content
 file MODE UID:GID SIZE SHA256 XATTRS    with the digest of its extended attributes, if it was given any
 symlink UID:GID TARGET
 directory MODE UID:GID          made so, whether it was there or not
@@ -11,6 +12,7 @@ new directory MODE UID:GID      made so by a file_sync; without these words by a
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -18,7 +20,7 @@ from bangerbuild.errors import FilesystemError, GuestPathError
 from bangerbuild.formats.hostentry import taken_xattrs
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink, salted
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 PLAIN_DIRECTORY = "directory"
 NEW_DIRECTORY = "new directory"
 _ZEROS = memoryview(bytes(1 << 20))
+_SECRET = re.compile(r"file [0-7]+ \d+:\d+ \d+ ([0-9a-f]{64}):[0-9a-f]{64}", re.ASCII)
 _WORDS_WITH_XATTRS = 6
 
 
@@ -39,7 +42,7 @@ def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
     lines: dict[str, str] = {}
     for change in changes:
         if isinstance(change, GuestFile):
-            digest = hashlib.sha256(change.content).hexdigest()
+            digest = f"{change.salt}:{change.digest}" if change.salt else change.digest
             lines[normal(change.path)] = file(
                 change.mode, change.uid, change.gid, len(change.content), digest
             )
@@ -67,6 +70,17 @@ def xattrs_digest(xattrs: Mapping[str, bytes]) -> str:
     """The sixth word of the line of a file that has such."""
     listed = str(sorted((name, value.hex()) for name, value in xattrs.items()))
     return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def is_secret(line: str) -> bool:
+    """Whether it is the line of a file that holds a secret."""
+    return bool(_salt(line))
+
+
+def _salt(line: str) -> str:
+    """The salt in the line of a secret; of any other line nothing."""
+    found = _SECRET.fullmatch(line)
+    return found[1] if found else ""
 
 
 def is_directory(line: str) -> bool:
@@ -171,15 +185,16 @@ def _file_line(disk: OpenedDisk, path: str, found: Stat, expected: str) -> str:
     start = f"file {found.mode:04o} {found.uid}:{found.gid} {found.size_bytes} "
     if not expected.startswith(start):
         return start
-    line = start + _digest(disk, path)
+    salt = _salt(expected)
+    line = f"{start}{salt}:{_digest(disk, path, salt)}" if salt else start + _digest(disk, path, salt)
     if len(expected.split()) < _WORDS_WITH_XATTRS:
         return line
     found_xattrs = xattrs(disk, path)
     return line if found_xattrs is None else f"{line} {xattrs_digest(found_xattrs)}"
 
 
-def _digest(disk: OpenedDisk, path: str) -> str:
-    hasher = hashlib.sha256()
+def _digest(disk: OpenedDisk, path: str, salt: str) -> str:
+    hasher = salted(salt)
     for piece in disk.read_chunks(path) or ():
         hasher.update(piece)
     return hasher.hexdigest()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import BinaryIO
 
-    from bangerbuild.declared import FileSync
+    from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
@@ -88,6 +88,25 @@ def placed(sync: FileSync, entry: Entry, digest: str, epoch: Epoch) -> PlacedEnt
     return PlacedEntry(
         guest_path(sync, entry.path), timed, digest, written, target, fixed, epoch * NANOSECONDS
     )
+
+
+def secret_source(file: InlineFile) -> Iterator[Source]:
+    """The secret that a declared file holds, as a step's source; of any other file nothing."""
+    if file.secret is not None:
+        written = file.secret.origin.written
+        yield Source(f"file[{file.guest}].content", None, written, secret=file.secret)
+
+
+def revealed(view: View, files: Sequence[InlineFile]) -> tuple[InlineFile, ...]:
+    """Declared files with their contents, for the step that writes them."""
+    return tuple(_revealed(view, file) if file.secret else file for file in files)
+
+
+def _revealed(view: View, file: InlineFile) -> InlineFile:
+    if file.secret is None:
+        return file
+    found = view.revealed(file.secret)
+    return replace(file, content=found.content.decode("utf-8", "surrogateescape"), salt=found.salt)
 
 
 @dataclass(frozen=True)
@@ -181,14 +200,14 @@ def make(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None
 
 def mtime_ns(change: GuestFile, epoch: Epoch) -> int:
     """The mtime that a file gets in a guest."""
-    return epoch.of_bytes(change.content) if change.mtime_ns is None else epoch.of_host(change.mtime_ns)
+    return epoch.of_content(change.digest) if change.mtime_ns is None else epoch.of_host(change.mtime_ns)
 
 
 def set_times(disk: OpenedDisk, changes: Iterable[GuestChange], epoch: Epoch) -> None:
     """Give files that are there as they shall be the mtime that goes with their `times`, see `_set_time`."""
     for change in changes:
         if isinstance(change, GuestFile):
-            fixed_ns = epoch.of_bytes(change.content)
+            fixed_ns = epoch.of_content(change.digest)
             _set_time(disk, change.path, mtime_ns(change, epoch), fixed_ns, epoch * NANOSECONDS)
 
 

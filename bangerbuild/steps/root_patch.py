@@ -128,7 +128,7 @@ class RootPatch(DiskPatch):
         syncs = self.file_syncs
         with workspace.using(("trees", syncs), lambda: patching.shared_trees(workspace, syncs)) as trees:
             identity = defaults.identity_changes(self, now, trees.paths)
-            wanted = self.wanted(now, trees.paths)
+            wanted = self.revealed(workspace).wanted(now, trees.paths)
             alike, own = defaults.split(self, GuestEdits.joined((identity, wanted)), trees.paths)
             for warning in own.warnings:
                 workspace.warn(warning)

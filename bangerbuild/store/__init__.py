@@ -2,9 +2,10 @@
 
 An artifact is either complete or absent: it is made in a staging directory and renamed to its path.
 
-    state.db     records, stamps, intents and the digests of host files (SQLite)
-    .staging/    one directory per session that makes something
-    .locks/      files for flock(2), which the kernel unlocks when their holder ends
+    state.db      records, stamps, intents and the digests of host files (SQLite)
+    .secrets-key  the key of digests of secrets, once there are any
+    .staging/     one directory per session that makes something
+    .locks/       files for flock(2), which the kernel unlocks when their holder ends
 
 `contents` is the store as one reader or writer sees it. `publishing` renames the files of finished jobs.
 `sessions` keeps writers apart. `database` has all SQL, `rows` checks what it reads. `directories` sees to it

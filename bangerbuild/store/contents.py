@@ -26,10 +26,11 @@ from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.store import database as db
-from bangerbuild.store import directories, lost, replacing
+from bangerbuild.store import directories, lost, moving, replacing, secrets_key
 from bangerbuild.store import stamps as stamping
 from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
+from bangerbuild.store.rows import MOVED
 from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 AT_ONCE = 128
 """How many artifacts are held open at once, to be removed all together or not at all."""
+_NO_PUBLICATION: dict[str, Json] = {"records": {}, "stamps": {}, "written": {}}
 NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 """Errors of `stat` that mean: nothing is there."""
 
@@ -75,6 +77,10 @@ class Store:
         self._written: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, tuple[str, str]] = {}
         self.origins: dict[str, str] = {}
+        self._supposed: dict[str, str] = {}
+        """VMs that count as moved already, by their new names; see `suppose_moved`."""
+        self._unsettled: dict[str, str] = {}
+        """VMs that were moved, and of which the database does not know that yet."""
         if self._database is None:
             return
         self._version = db.version(self._database)
@@ -136,6 +142,8 @@ class Store:
         store, size and mtime are proof (only this program sets an mtime to whole milliseconds), or the
         digest.
         """
+        if any(not self._apply_if_moved(old, str(new)) for old, new in intent[MOVED].items()):
+            return False
         stamps = {path: Stamp.from_json(stamp) for path, stamp in intent["stamps"].items()}
         if not all(self._was_renamed(path, stamp) for path, stamp in stamps.items()):
             return False
@@ -144,6 +152,86 @@ class Store:
             self.records[step_id] = record_from_json(step_id, cast("dict[str, Json]", body))
         self._written |= cast("dict[str, dict[str, str]]", intent["written"])
         return True
+
+    def _apply_if_moved(self, old: str, new: str) -> bool:
+        """Show a VM under its new name if its directory has that already; whether it has."""
+        before, after = (self.path / moving.directory(name) for name in (old, new))
+        if os.path.lexists(before) or not os.path.lexists(after):
+            return False
+        self._show_as({old: new})
+        self._unsettled[new] = old
+        return True
+
+    def _show_as(self, names: Mapping[str, str]) -> None:
+        self.records = moving.records(self.records, names)
+        self.stamps = moving.paths(self.stamps, names)
+        owners = {f"vm.{old}": f"vm.{new}" for old, new in names.items()}
+        self.origins = {owners.get(owner, owner): origin for owner, origin in self.origins.items()}
+        self._written.clear()
+
+    def suppose_moved(self, moves: Mapping[str, str]) -> None:
+        """Show VMs under the names that they are to have, for a plan; `move` gives them these.
+
+        Args:
+            moves: the old names by the new ones.
+        """
+        if moves:
+            self._show_as({old: new for new, old in moves.items()})
+            self._supposed |= moves
+
+    def forget_supposed(self) -> None:
+        """Show what there is again, before another plan is made."""
+        if self._supposed:
+            self._new_stamps.clear()  # they may be of what was only supposed
+            self._load()
+
+    def move(self, moves: Mapping[str, str]) -> None:
+        """Give VMs their new names: rename their directories, then all that the database has of them.
+
+        Whatever is interrupted: the intent says what was to be renamed, the directories whether they were.
+
+        Args:
+            moves: the old names by the new ones, each of a VM that is locked by this session.
+
+        Raises:
+            StoreError: a directory can't be renamed, or the store can't be written.
+        """
+        try:
+            by_old = {old: new for new, old in moves.items()}
+            bodies = [canonical_json({**_NO_PUBLICATION, MOVED: {old: new}}) for old, new in by_old.items()]
+            with self._writer() as database:
+                db.write_intents(database, self._writing().name, bodies)
+            for old, new in by_old.items():
+                self._move_directory(old, new)
+            durable.sync_one(self.path / "vms")
+            with self._writer() as database:
+                for old, new in by_old.items():
+                    own = moving.of_vm(self.records, old)
+                    db.move(database, old, new, moving.records(own, {old: new}))
+                db.drop_intents(database, self._writing().name)
+            self._load()
+        except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+
+    def _move_directory(self, old: str, new: str) -> None:
+        """A directory that is away, with the drive that it lies on, has nothing to be renamed."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.path / moving.directory(old)).rename(self.path / moving.directory(new))
+
+    @property
+    def vms(self) -> frozenset[str]:
+        """The names of the VMs that there are records of, but for those that were removed on purpose."""
+        kept = (key for key, one in self.records.items() if not one.facts.get(DESTROYED))
+        return frozenset(filter(None, map(moving.vm_of, kept)))
+
+    def lies_there(self, name: str) -> bool:
+        """Whether anything is where a VM's artifacts belong."""
+        path = self.path / moving.directory(name)
+        return os.path.lexists(path) and (not path.is_dir() or any(path.iterdir()))
+
+    def place(self, artifact: str) -> str:
+        """The path at which an artifact lies: of a VM that is only supposed to be moved, that of before."""
+        return f"{self.path}/{moving.artifact(artifact, self._supposed) if self._supposed else artifact}"
 
     def _was_renamed(self, artifact: str, stamp: Stamp) -> bool:
         status = self.status(artifact)
@@ -155,7 +243,7 @@ class Store:
 
     def _is_unchanged(self, artifact: str, stamp: Stamp) -> bool:
         try:
-            status = os.stat(f"{self.path}/{artifact}")
+            status = os.stat(self.place(artifact))
         except FileNotFoundError:
             return False
         return self._matches(artifact, stamp, status)
@@ -164,7 +252,7 @@ class Store:
         """Whether an artifact, which has this `stat`, has the content that was stamped."""
         if stamp.fits(status):
             return True
-        if stamp.size != status.st_size or clone.digest(self.path / artifact) != stamp.digest:
+        if stamp.size != status.st_size or clone.digest(Path(self.place(artifact))) != stamp.digest:
             return False
         self._keep_stamp(artifact, stamping.of(status, stamp.digest, guest=stamp.guest), status)
         return True
@@ -181,7 +269,7 @@ class Store:
         """What the last confirmed run of a patch wrote into its guest, by guest path."""
         if step_id not in self._written:
             try:
-                self._written[step_id] = self._read(db.files, step_id)
+                self._written[step_id] = self._read(db.files, self._recorded(step_id))
             except sqlite3.Error as err:
                 raise store_error(err, self.path) from err
         return self._written[step_id]
@@ -189,9 +277,13 @@ class Store:
     def intended_ledger(self, step_id: str) -> Mapping[str, Sequence[str]]:
         """What later runs of a patch were about to write, which were never confirmed, by guest path."""
         try:
-            return self._read(db.unconfirmed, step_id)
+            return self._read(db.unconfirmed, self._recorded(step_id))
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
+
+    def _recorded(self, step_id: str) -> str:
+        """The id under which the database has a step's rows."""
+        return moving.step_id(moving.step_id(step_id, self._supposed), self._unsettled)
 
     def intend(self, step_id: str, files: Mapping[str, str]) -> None:
         """Remember what a patch is about to write into its guest. Threads of jobs may call it.
@@ -220,14 +312,24 @@ class Store:
         status = self.status(artifact)
         return status is not None and stat.S_ISREG(status.st_mode)
 
+    def may_exist(self, artifact: str) -> bool:
+        """The same, but for one that can't be looked at, which counts as there."""
+        try:
+            return self.exists(artifact)
+        except StoreError as err:
+            if not isinstance(err.__cause__, OSError):
+                raise
+            return True
+
     def obstacle(self, artifact: str) -> str | None:
         """What else is at the path of a missing artifact, as text for a message; None: nothing.
 
         A dangling symlink is an obstacle too: it may lead to a disk on a drive that is not mounted now.
         """
-        if not os.path.lexists(f"{self.path}/{artifact}"):
+        path = self.place(artifact)
+        if not os.path.lexists(path):
             return None
-        place = self.path / artifact
+        place = Path(path)
         if place.is_file():
             return None
         if place.is_symlink():
@@ -244,7 +346,7 @@ class Store:
         if status is None:
             return None
         try:
-            return interrupted.size_before(self.path / artifact) or status.st_size
+            return interrupted.size_before(Path(self.place(artifact))) or status.st_size
         except FilesystemError:
             return status.st_size
 
@@ -259,7 +361,7 @@ class Store:
         Raises:
             StoreError: it can't be looked at, or is a symlink of somebody else.
         """
-        path = f"{self.path}/{artifact}"
+        path = self.place(artifact)
         try:
             status = os.lstat(path)
             if not stat.S_ISLNK(status.st_mode):
@@ -284,11 +386,11 @@ class Store:
 
     def is_half_patched(self, artifact: str) -> bool:
         """Whether a patch of a disk was interrupted."""
-        return interrupted.is_half_patched(f"{self.path}/{artifact}")
+        return interrupted.is_half_patched(self.place(artifact))
 
     def is_half_grown(self, artifact: str) -> bool:
         """Whether the growth of a disk was interrupted."""
-        return interrupted.is_half_grown(f"{self.path}/{artifact}")
+        return interrupted.is_half_grown(self.place(artifact))
 
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
         """Whether an artifact was changed by a guest, or by another program, since this program made it.
@@ -304,7 +406,7 @@ class Store:
                 return True
             if may_read:
                 return not self._is_unchanged(artifact, stamp)
-            return not stamp.fits((self.path / artifact).stat())
+            return not stamp.fits(os.stat(self.place(artifact)))
         except OSError as err:
             raise store_error(err, self.path / artifact) from err
 
@@ -469,11 +571,19 @@ class Store:
         """Commit what an interrupted session had renamed already, and delete its intents."""
         with self._writer() as database:
             for name, intent in db.intents(database):
-                if name == session and self._apply_if_renamed(intent):
+                if name == session and intent[MOVED]:
+                    self._settle_moves(database, intent[MOVED])
+                elif name == session and self._apply_if_renamed(intent):
                     db.write_records(database, _texts(intent["records"]))
                     db.write_files(database, _texts(intent["written"]))
                     db.write_stamps(database, {path: self.stamps[path] for path in intent["stamps"]})
             db.drop_intents(database, session)
+
+    def _settle_moves(self, database: sqlite3.Connection, moved: Mapping[str, Json]) -> None:
+        """Write what `_load` found of moves that were interrupted."""
+        for old, new in moved.items():
+            if self._unsettled.pop(str(new), None):
+                db.move(database, old, str(new), moving.of_vm(self.records, str(new)))
 
     def forget(self, step_ids: Sequence[str], artifacts: Sequence[str]) -> None:
         """Remove artifacts, and all that the database holds about them and about these steps.
@@ -522,6 +632,17 @@ class Store:
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, self.path) from err
         self.origins |= new
+
+    def secrets_key(self, new: bytes) -> bytes:
+        """The key for digests of secrets; made of `new` if there is none.
+
+        Raises:
+            StoreError: it can't be read or written.
+        """
+        try:
+            return secrets_key.keep(self.path, self._writing().directory(), new)
+        except OSError as err:
+            raise store_error(err, self.path) from err
 
     def mark(self, step_ids: Iterable[str], *, destroyed: bool) -> None:
         """Remember that the artifacts of these steps are to be removed, or that they are not after all.

@@ -236,6 +236,32 @@ def forget(database: sqlite3.Connection, step_ids: Iterable[str], artifacts: Ite
     database.executemany("DELETE FROM stamps WHERE path = ?", [(artifact,) for artifact in artifacts])
 
 
+def move(database: sqlite3.Connection, old: str, new: str, records: Mapping[str, Record]) -> None:
+    """Give all rows of a VM its new name; `records` are its records under that."""
+    write_records(database, {key: body_of(one) for key, one in records.items()})
+    _forget_below(database, f"vm.{old}")
+    for table, column, (before, after) in (
+        ("files", "id", (f"vm.{old}.", f"vm.{new}.")),
+        ("stamps", "path", (f"vms/{old}/", f"vms/{new}/")),
+    ):
+        database.execute(
+            f"UPDATE OR REPLACE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608  # names of ours
+            f"WHERE {column} >= ? AND {column} < ?",
+            (after, len(before) + 1, before, _end_of(before)),
+        )
+    database.execute("UPDATE OR REPLACE origins SET owner = ? WHERE owner = ?", (f"vm.{new}", f"vm.{old}"))
+
+
+def _forget_below(database: sqlite3.Connection, owner: str) -> None:
+    start = f"{owner}."
+    database.execute("DELETE FROM records WHERE id >= ? AND id < ?", (start, _end_of(start)))
+
+
+def _end_of(prefix: str) -> str:
+    """What comes after all texts with that prefix."""
+    return prefix[:-1] + chr(ord(prefix[-1]) + 1)
+
+
 def intents(database: sqlite3.Connection) -> list[tuple[str, Intent]]:
     """All intents with the names of their sessions, the oldest first."""
     found = database.execute("SELECT session, body FROM intents ORDER BY number")

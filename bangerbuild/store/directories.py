@@ -66,15 +66,15 @@ def check_places(store: Path) -> None:
         _check_kind(f"{store}/{name}", stat.S_ISDIR, "is no directory")
     for top in TOPS.values():
         check_link(f"{store}/{top}")
-        for entry in _entries(f"{store}/{top}"):
-            if entry.is_symlink():
-                check_link(entry.path)
+        _check_entries(f"{store}/{top}")
     for image in _entries(f"{store}/images"):
-        if _is_closed(image.path):
-            continue
-        for entry in _entries(image.path):
-            if entry.is_symlink():
-                check_link(entry.path)
+        _check_entries(image.path)
+
+
+def _check_entries(directory: str) -> None:
+    for entry in _entries(directory):
+        if entry.is_symlink():
+            check_link(entry.path)
 
 
 def _check_kind(path: str, is_kind: Callable[[int], bool], what: str) -> None:
@@ -89,13 +89,15 @@ def _check_kind(path: str, is_kind: Callable[[int], bool], what: str) -> None:
 
 
 def _entries(directory: str) -> Iterator[os.DirEntry[str]]:
+    if is_closed(directory):
+        return
     with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(directory) as entries:
         yield from entries
 
 
-def _is_closed(directory: str) -> bool:
-    """Whether nothing in a directory can be reached: each artifact in it says so by itself."""
-    return not os.access(directory, os.R_OK) and not os.access(directory, os.X_OK)
+def is_closed(directory: StrPath) -> bool:
+    """Whether a directory is there in which nothing can be reached: each artifact in it says so by itself."""
+    return os.path.lexists(directory) and not os.access(directory, os.X_OK)
 
 
 def check_link(path: StrPath) -> None:
@@ -210,7 +212,7 @@ def _step(fd: int, name: str, path: str, *, follow: bool, made: set[str] | None)
         return _step(fd, name, path, follow=follow, made=None)
     except OSError as err:
         if err.errno not in _IS_LINK or not Path(path).is_symlink():
-            raise
+            raise type(err)(err.errno, err.strerror, path) from err
         if not follow:
             raise StoreError(
                 f"'{path}' is a symlink to '{Path(path).readlink()}': nothing is removed outside the store",

@@ -7,6 +7,7 @@ way out is `bangerbuild recover`.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from typing import TYPE_CHECKING, NoReturn, cast
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _RECORD_KEYS = {"recipe", "fingerprint", "artifacts", "facts"}
 _RECIPE_KEYS = {"kind", "fields", "inputs", "sources", "tools"}
 _INTENT_KEYS = {"records", "stamps", "written"}
+MOVED = "moved"
+"""The key of an intent for VMs that get another name; most intents have none."""
+_VM = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
 _WORD_TABLES = ("inputs", "sources", "tools")
 _TEXT, _NUMBER = {str}, {int}
 COLUMNS = 5
@@ -142,8 +146,10 @@ def intent(session: object, body: object) -> tuple[str, Intent]:
     row = f"the intent of session '{name}'"
     if "/" in name or name in {"", ".", ".."}:
         _refuse(row, "that is no name of a session")
-    table = _table(_document(body, row), _INTENT_KEYS, row)
-    parts = {key: _table(table[key], None, row) for key in _INTENT_KEYS}
+    table = _table(_document(body, row), None, row)
+    moved = _moved(table.pop(MOVED, {}), row)
+    _table(table, _INTENT_KEYS, row)
+    parts = {key: _table(table[key], None, row) for key in _INTENT_KEYS} | {MOVED: moved}
     for step_id, one in parts["records"].items():
         _record(step_id, one)
     for path, one in parts["stamps"].items():
@@ -151,6 +157,14 @@ def intent(session: object, body: object) -> tuple[str, Intent]:
     for one in parts["written"].values():
         _ledger(one, row)
     return name, parts
+
+
+def _moved(value: Json, row: str) -> dict[str, Json]:
+    """VMs that get another name, by the old one."""
+    names = _table(value, None, row)
+    if not all(isinstance(name, str) and _VM.fullmatch(name) for both in names.items() for name in both):
+        _refuse(row, "it moves what is no VM")
+    return names
 
 
 def _document(body: object, row: str) -> Json:

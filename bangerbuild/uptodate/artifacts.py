@@ -40,13 +40,23 @@ def marks(plan: Plan, opened: Store) -> Stats | None:
     return (names, numbers) if check.marks(names, str(opened.path)) == numbers else None
 
 
+def database(opened: Store) -> str:
+    """The store's database, so marked that any later change shows.
+
+    Raises:
+        OSError: it can't be looked at, or can't be marked.
+    """
+    _tell_apart(opened.path / NAME)
+    return str(opened.path / NAME)
+
+
 def places(plan: Plan, opened: Store) -> list[str]:
-    """The store's database and the directories that disks lie in, so marked that any later change shows.
+    """The directories that disks lie in, so marked that any later change shows.
 
     Raises:
         OSError: one of them can't be looked at, or can't be marked.
     """
-    paths = [opened.path / name for name in (NAME, *_directories(plan))]
+    paths = [opened.path / name for name in _directories(plan)]
     for path in paths:
         _tell_apart(path)
     return list(map(str, paths))

@@ -13,22 +13,25 @@ doubt and every error ends in no record.
 
 from __future__ import annotations
 
+import marshal
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
+from bangerbuild.store import secrets_key
 from bangerbuild.store.database import LOG
 from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.sessions import STORE_LOCK
 from bangerbuild.uptodate import artifacts, check, command, programs, record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from typing import TypeAlias
 
@@ -54,6 +57,15 @@ MOST_RECORDS = 64
 """How many are kept for one user: the oldest are removed."""
 
 
+class Done(NamedTuple):
+    """What a run came to."""
+
+    plan: Plan
+    results: Sequence[Result]
+    machines: Callable[[], dict[str, Any]]
+    """Gives the VMs that can be started, by name, in values that marshal takes."""
+
+
 class Basis:
     """What one run's load and plan looked at on the host. The run begins when this is made.
 
@@ -74,26 +86,27 @@ class Basis:
         request: Request,
         loaded: Manifest,
         resolved: Resolved,
-        done: tuple[Plan, Sequence[Result]],
+        done: Done,
         opened: Store,
     ) -> None:
         """Write a record if the next plan would keep everything; the last that is done with the store."""
-        if not (self.is_settled() and _is_done(*done) and _is_answerable(request, loaded)):
+        if not (self.is_settled() and _is_done(done) and _is_answerable(request, loaded)):
             return
         try:
             followed = _with_lock_file(self._seen.followed, resolved)
             if followed and opened.flush_and_close():
-                self._write(request, loaded, followed, done[0], opened)
+                self._write(request, loaded, followed, done, opened)
         except (BangerError, OSError):
             return
 
-    def _write(self, request: Request, loaded: Manifest, followed: Stats, plan: Plan, opened: Store) -> None:
+    def _write(self, request: Request, loaded: Manifest, followed: Stats, done: Done, opened: Store) -> None:
         """Look at the programs and at the store, which come last, and write the record."""
-        marks = artifacts.marks(plan, opened)
+        marks = artifacts.marks(done.plan, opened)
         used = _looked_at(programs.paths())
         if marks is None or _is_younger(used, check.BEGUN_NS, COARSE_NS):
             return
-        store = _looked_at([*artifacts.places(plan, opened), str(opened.path / LOG)])
+        key_file = str(opened.path / secrets_key.NAME)
+        store = _looked_at([artifacts.database(opened), str(opened.path / LOG), key_file])
         _save(
             record.RunRecord(
                 key=_key(request),
@@ -102,10 +115,16 @@ class Basis:
                 lock=str(opened.path / LOCKS / STORE_LOCK),
                 empty=str(opened.path / STAGING),
                 followed=(followed[0] + used[0] + store[0], followed[1] + used[1] + store[1]),
+                beside=_looked_at(artifacts.places(done.plan, opened)),
+                leftovers=list(artifacts.LEFTOVERS),
                 links=_flat(self._seen.links),
                 marks=marks,
-                kept=len(plan.actions),
+                kept=len(done.plan.actions),
                 warnings=list(loaded.warnings),
+                machines=marshal.dumps(done.machines()),
+                secrets_key=key_file,
+                variables=check.variables(key_file, sorted(self._seen.variables)),
+                notices=list(report.undeclared_lines(done.plan)),
             )
         )
 
@@ -115,12 +134,12 @@ class Basis:
         return self._seen.is_complete and not any(_is_younger(_flat(one), self._begun_ns) for one in seen)
 
 
-def _is_done(plan: Plan, results: Sequence[Result]) -> bool:
+def _is_done(done: Done) -> bool:
     """Whether a plan that is made now would keep everything."""
     return all(
         action.verb is Verb.KEEP
         or (action.verb in AS_PLANNED and not action.in_use and result.outcome is Outcome.DONE)
-        for action, result in zip(plan.actions, results, strict=True)
+        for action, result in zip(done.plan.actions, done.results, strict=True)
     )
 
 

@@ -29,6 +29,10 @@ BEGUN_NS = time.time_ns()
 """When this program was loaded, in nanoseconds since 1970."""
 NUMBERS = 8
 ABSENT = (-1,) * NUMBERS
+MARKS = 3
+"""How many numbers `marks` has of each artifact."""
+OF_VMS = "vms/"
+"""What the names of artifacts of VMs begin with."""
 
 
 def circumstances() -> list[str]:
@@ -94,8 +98,31 @@ def marks(names: Iterable[str], store: str) -> list[int]:
     return found
 
 
-def stands(remembered: RunRecord) -> bool:
-    """Whether nothing has changed since a record was written. What changes most often is looked at first."""
+def variables(key_file: str, names: Iterable[str]) -> list[tuple[str, str]]:
+    """Variables of the environment, each with a keyed digest of its value; of one that is not set, nothing.
+
+    Raises:
+        OSError: the key can't be read.
+    """
+    found: list[tuple[str, str]] = []
+    for name in names:
+        from bangerbuild import keyed  # noqa: PLC0415  # most manifests have no secret
+
+        value = os.environb.get(os.fsencode(name))
+        if value is not None:
+            with open(key_file, "rb") as file:
+                found.append((name, keyed.digest(file.read(keyed.KEY_BYTES), "up to date", value)))
+    return found
+
+
+def stands(remembered: RunRecord, apart: str | None = None) -> bool:
+    """Whether nothing has changed since a record was written. What changes most often is looked at first.
+
+    Args:
+        remembered: the record.
+        apart: the directory of a VM in the store, `vms/web`, if nothing of other VMs counts, which may run.
+    """
+    names = [name for name, _ in remembered.variables]
     try:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
@@ -104,13 +131,52 @@ def stands(remembered: RunRecord) -> bool:
                 remembered.circumstances == circumstances()
                 and stats(remembered.followed[0]) == remembered.followed[1]
                 and stats(remembered.links[0], follow=False) == remembered.links[1]
-                and marks(remembered.marks[0], remembered.store) == remembered.marks[1]
+                and _have_marks(remembered, apart)
+                and _are_settled(remembered, apart)
                 and not os.listdir(remembered.empty)
+                and variables(remembered.secrets_key, names) == remembered.variables
             )
         finally:
             os.close(lock)
     except OSError:  # the plan that is made now says what is wrong
         return False
+
+
+def _have_marks(remembered: RunRecord, apart: str | None) -> bool:
+    names, numbers = remembered.marks
+    if apart is None:
+        return marks(names, remembered.store) == numbers
+    places = [place for place, name in enumerate(names) if _counts(name, apart)]
+    wanted = [number for place in places for number in numbers[place * MARKS : (place + 1) * MARKS]]
+    return marks([names[place] for place in places], remembered.store) == wanted
+
+
+def _counts(name: str, apart: str) -> bool:
+    """Whether an artifact is none of another VM's."""
+    return not name.startswith(OF_VMS) or name.startswith(f"{apart}/")
+
+
+def _are_settled(remembered: RunRecord, apart: str | None) -> bool:
+    """Whether no change of a disk was interrupted. A directory with another stat is looked into.
+
+    The start of a VM makes a directory for what is there while it runs, which is no change.
+    """
+    paths, numbers = remembered.beside
+    if apart is not None:
+        own = f"{remembered.store}/{apart}"
+        return own not in paths or _has_no(remembered.leftovers, own)
+    if stats(paths) == numbers:
+        return True
+    return all(
+        stats([path]) == numbers[place * NUMBERS : (place + 1) * NUMBERS]
+        or _has_no(remembered.leftovers, path)
+        for place, path in enumerate(paths)
+    )
+
+
+def _has_no(leftovers: list[str], directory: str) -> bool:
+    ends = tuple(leftovers)
+    return not any(name.endswith(ends) for name in os.listdir(directory))
 
 
 def answer(arguments: list[str]) -> bool:
@@ -126,6 +192,8 @@ def answer(arguments: list[str]) -> bool:
     try:
         for warning in remembered.warnings:
             sys.stderr.write(f"warning: {warning}\n")
+        for notice in () if asked.quiet else remembered.notices:
+            sys.stderr.write(f"{notice}\n")
     except OSError:  # a warning is no result, and may be lost
         pass
     try:

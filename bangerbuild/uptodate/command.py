@@ -6,7 +6,7 @@ import os
 
 TYPE_CHECKING = False  # the name alone is known to type checkers; importing typing takes 5 ms
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     Texts = tuple[str, ...]
     Key = tuple[str, Texts, str | None, Texts, bool, bool, Texts, Texts]
@@ -69,22 +69,22 @@ def asked(arguments: Sequence[str]) -> Asked | None:
     """What the arguments ask for; None if they are left to click: another command, an option not known."""
     if not arguments or arguments[0] != "apply" or COMPLETION in os.environ:
         return None
-    found = _split(arguments[1:])
+    found = split(arguments[1:], FLAGS, OPTIONS, REPEATED)
     if found is None:
         return None
     manifests, options, lists, flags = found
-    if not _is_number(options.get("jobs", "1")) or not _is_seconds(options.get("seconds", "0")):
+    if not are_numbers(options, wholes=("jobs",), seconds=("seconds",)):
         return None
     try:
         return Asked(
             key(
-                [_plain(path) for path in manifests] or [DEFAULT_MANIFEST],
-                _plain(options["store"]) if "store" in options else None,
+                [plain(path) for path in manifests] or [DEFAULT_MANIFEST],
+                plain(options["store"]) if "store" in options else None,
                 lists["targets"],
                 locked="locked" in flags,
                 offline="offline" in flags,
                 variables=lists["variables"],
-                variable_files=[_plain(path) for path in lists["files"]],
+                variable_files=[plain(path) for path in lists["files"]],
             ),
             quiet="quiet" in flags,
         )
@@ -92,37 +92,53 @@ def asked(arguments: Sequence[str]) -> Asked | None:
         return None
 
 
-def _split(words: Sequence[str]) -> tuple[list[str], dict[str, str], dict[str, list[str]], set[str]] | None:
-    """Manifests, options, options that may be repeated, and flags; None if there is anything else."""
-    manifests: list[str] = []
+def split(
+    words: Sequence[str], known_flags: Mapping[str, str], known_options: Mapping[str, str], repeated: Texts
+) -> tuple[list[str], dict[str, str], dict[str, list[str]], set[str]] | None:
+    """Arguments, options, options that may be repeated, and flags; None if there is anything else.
+
+    Args:
+        words: the command line after the command.
+        known_flags: what is called what.
+        known_options: the same of options with a value.
+        repeated: those of them that may be given several times.
+    """
+    arguments: list[str] = []
     options: dict[str, str] = {}
-    lists: dict[str, list[str]] = {name: [] for name in REPEATED}
+    lists: dict[str, list[str]] = {name: [] for name in repeated}
     flags: set[str] = set()
     rest = iter(words)
     for word in rest:
         if not word.startswith("-"):
-            manifests.append(word)
-        elif word in FLAGS:
-            flags.add(FLAGS[word])
+            arguments.append(word)
+        elif word in known_flags:
+            flags.add(known_flags[word])
         else:
-            name, value = _option(word, rest)
+            name, value = _option(word, rest, known_options)
             if name is None or not value or value.startswith("-"):
                 return None
             if name in lists:
                 lists[name].append(value)
             else:
                 options[name] = value
-    return manifests, options, lists, flags
+    return arguments, options, lists, flags
 
 
-def _option(word: str, rest: Iterator[str]) -> tuple[str | None, str | None]:
+def _option(word: str, rest: Iterator[str], known: Mapping[str, str]) -> tuple[str | None, str | None]:
     """The option that a word is, with its value: behind it, or the next word."""
-    if word in OPTIONS:
-        return OPTIONS[word], next(rest, None)
+    if word in known:
+        return known[word], next(rest, None)
     if word.startswith("-j"):
         return "jobs", word[2:]
     name, equals, value = word.partition("=")
-    return (OPTIONS.get(name) if name.startswith("--") and equals else None), value
+    return (known.get(name) if name.startswith("--") and equals else None), value
+
+
+def are_numbers(options: Mapping[str, str], wholes: Texts, seconds: Texts) -> bool:
+    """Whether those of the options that are there are whole numbers, or numbers of seconds."""
+    return all(_is_number(options.get(name, "1")) for name in wholes) and all(
+        _is_seconds(options.get(name, "0")) for name in seconds
+    )
 
 
 def _is_number(text: str) -> bool:
@@ -133,7 +149,7 @@ def _is_seconds(text: str) -> bool:
     return text.isascii() and text.replace(".", "", 1).isdigit()
 
 
-def _plain(path: str) -> str:
+def plain(path: str) -> str:
     """A path as pathlib writes it."""
     parts = [part for part in path.split("/") if part not in {"", "."}]
     return ("/" if path.startswith("/") else "") + "/".join(parts)

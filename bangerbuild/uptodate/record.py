@@ -34,10 +34,16 @@ class RunRecord:
         lock: the store's lock file, which is held shared by writers and alone by who removes artifacts.
         empty: the store's staging directory, in which each writer has an entry.
         followed: paths, and what stat says of each.
+        beside: the directories that disks lie in, and what stat says of each.
+        leftovers: ends of the names that a change leaves there if it is interrupted.
         links: paths, and what lstat says of each.
         marks: artifacts, and size, mtime and inode of each; see `check.marks`.
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
+        machines: the VMs that can be started, see `machine.plain`, marshalled: only a start reads them.
+        secrets_key: the file with the key of the digests in `variables`.
+        variables: of the environment, of which secrets were made, each with a keyed digest of its value.
+        notices: what a run that is not quiet prints beside them: what is no longer declared.
     """
 
     def __init__(  # noqa: PLR0913  # one for each thing that is compared, and what is said
@@ -49,10 +55,16 @@ class RunRecord:
         lock: str,
         empty: str,
         followed: Stats,
+        beside: Stats,
+        leftovers: list[str],
         links: Stats,
         marks: Stats,
         kept: int,
         warnings: list[str],
+        machines: bytes,
+        secrets_key: str,
+        variables: list[tuple[str, str]],
+        notices: list[str],
     ) -> None:
         self.key = key
         self.circumstances = circumstances
@@ -60,10 +72,16 @@ class RunRecord:
         self.lock = lock
         self.empty = empty
         self.followed = followed
+        self.beside = beside
+        self.leftovers = leftovers
         self.links = links
         self.marks = marks
         self.kept = kept
         self.warnings = warnings
+        self.machines = machines
+        self.secrets_key = secrets_key
+        self.variables = variables
+        self.notices = notices
 
 
 def directory() -> str | None:

@@ -1,12 +1,14 @@
 """A /boot on a partition of its own, as Ubuntu and Fedora lay out their images: found, and put into the root.
 
 It is the one that the root's fstab mounts on /boot, else the one of that type, else the one ext4 that holds
-a kernel at its top.
+a kernel at its top, else the EFI system partition. That is a FAT, which is taken only if it holds a kernel.
 """
 
 from __future__ import annotations
 
 import re
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import checking, making
@@ -15,13 +17,13 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FilesystemError, GuestPathError, SourceError
 from bangerbuild.tree import EntryType
+from bangerbuild.virtual_disk import fat
 from bangerbuild.virtual_disk.choice import TAGS
 from bangerbuild.virtual_disk.content import part_of
-from bangerbuild.virtual_disk.partition_types import BOOT
+from bangerbuild.virtual_disk.partition_types import BOOT, EFI
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.tree import Entry
@@ -46,20 +48,19 @@ def find(contents: Sequence[Content], root: Content, disk: Blocks, target: Path)
         disk: that they are on.
         target: a copy of that.
     """
-    others = [one for one in contents if one.is_ext and one is not root]
-    if not others:
+    others = [one for one in contents if (one.is_ext or one.is_fat) and one is not root]
+    if not others or not _has_empty_boot(target):
         return None
     _refuse_errors(target, "the root filesystem")
     with RawFile(target) as blocks, Filesystem(blocks) as filesystem:
-        if not _is_mount_point(filesystem):
-            return None
         source = _fstab_source(filesystem)
     key, _, value = source.partition("=")
     if key in TAGS:
         named = [one for one in others if TAGS[key](one).lower() == value.strip("\"'").lower()]
         return named[0] if len(named) == 1 else None
     typed = [one for one in others if one.partition.type == BOOT]
-    fitting = typed or [one for one in others if _holds_kernel(one, disk)]
+    fitting = typed or [one for one in others if one.is_ext and _holds_kernel(one, disk)]
+    fitting = fitting or [one for one in others if one.partition.type in EFI]
     return fitting[0] if len(fitting) == 1 else None
 
 
@@ -76,11 +77,18 @@ def _holds_kernel(content: Content, disk: Blocks) -> bool:
         filesystem.abandon()
 
 
-def _is_mount_point(filesystem: Filesystem) -> bool:
-    found = filesystem.stat(DIRECTORY, follow=False)
-    if found is None or found.type is not EntryType.DIRECTORY:
-        return False
-    return set(filesystem.listdir(DIRECTORY) or ()) <= _EMPTY
+def _has_empty_boot(target: Path) -> bool:
+    """Whether a root has a /boot in which there is nothing; True where it can't be read."""
+    with RawFile(target) as blocks:
+        filesystem = Filesystem(blocks, allow_unclean=True)
+        try:
+            found = filesystem.stat(DIRECTORY, follow=False)
+            is_there = found is not None and found.type is EntryType.DIRECTORY
+            return is_there and set(filesystem.listdir(DIRECTORY) or ()) <= _EMPTY
+        except FilesystemError:
+            return True
+        finally:
+            filesystem.abandon()
 
 
 def _fstab_source(filesystem: Filesystem) -> str:
@@ -97,7 +105,7 @@ def merge(boot: Path, target: Path, where: str, epoch: int) -> None:
     """Copy all files of a boot filesystem into the /boot of a root, which grows if it has no room.
 
     Args:
-        boot: the one, a private copy.
+        boot: the one, an ext4, a private copy.
         target: the other, likewise.
         where: what messages call the first.
         epoch: the time of what is written.
@@ -111,12 +119,33 @@ def merge(boot: Path, target: Path, where: str, epoch: int) -> None:
         blocks.name = where
         with Filesystem(blocks) as source:
             _make_room(target, _needed_bytes(source, where), epoch)
-            with (
-                RawFile(target, writable=True, durable=False) as root_blocks,
-                Filesystem(root_blocks, writable=True, now=epoch) as root,
-            ):
-                for entry in source.walk():
-                    _put(root, entry)
+            _write(source.walk(), target, epoch)
+
+
+def merge_fat(boot: Path, target: Path, where: str, epoch: int) -> None:
+    """The same of a FAT that holds a kernel; nothing, if it holds none.
+
+    Raises:
+        SourceError: it can't be read, or says that it holds more than it can.
+        ToolError: mtools are missing.
+    """
+    if not fat.holds_kernel(boot, where):
+        return
+    with tempfile.TemporaryDirectory(dir=boot.parent) as name:
+        directory = Path(name, "files")
+        fat.copy_files(boot, where, directory)
+        needed = sum(map(_needed, fat.walk(directory, where, epoch)))
+        _make_room(target, needed, epoch)
+        _write(fat.walk(directory, where, epoch), target, epoch)
+
+
+def _write(entries: Iterable[Entry], target: Path, epoch: int) -> None:
+    with (
+        RawFile(target, writable=True, durable=False) as blocks,
+        Filesystem(blocks, writable=True, now=epoch) as root,
+    ):
+        for entry in entries:
+            _put(root, entry)
 
 
 def _refuse_errors(path: Path, what: str) -> None:
@@ -125,10 +154,14 @@ def _refuse_errors(path: Path, what: str) -> None:
 
 
 def _needed_bytes(source: Filesystem, where: str) -> int:
-    needed = sum(entry.size_bytes + _BYTES_FOR_ENTRY for entry in source.walk())
+    needed = sum(map(_needed, source.walk()))
     if needed > 2 * source.blocks.size_bytes:
         raise SourceError(f"the files of {where} are larger than it is itself")
     return needed
+
+
+def _needed(entry: Entry) -> int:
+    return entry.size_bytes + _BYTES_FOR_ENTRY
 
 
 def _make_room(target: Path, needed_bytes: int, epoch: int) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INITS = ("/sbin/init", "/usr/lib/systemd/systemd", "/lib/systemd/systemd", "/etc/init", "/bin/init", "/init")
 """Where a root has what the kernel starts first."""
 EXT = "ext4"
+FAT = "FAT"
 EXT_BYTES = OFFSET + SIZE
 """A partition below that size holds no filesystem."""
 
@@ -59,14 +60,15 @@ class _Tags:
     magic_at: int
     label_at: int
     label_bytes: int
-    uuid_at: int | None = None
+    uuid_at: int
+    uuid_bytes: int = 16
 
 
 _TAGS = (
     _Tags(b"XFSB", 0, 108, 12, 32),
     _Tags(b"_BHRfS_M", 0x10040, 0x1012B, 256, 0x10020),
-    _Tags(b"FAT32", 82, 71, 11),
-    _Tags(b"FAT1", 54, 43, 11),
+    _Tags(b"FAT32", 82, 71, 11, 67, 4),
+    _Tags(b"FAT1", 54, 43, 11, 39, 4),
 )
 
 
@@ -88,6 +90,11 @@ class Content:
     def is_ext(self) -> bool:
         """Whether it can be taken."""
         return self.filesystem == EXT
+
+    @property
+    def is_fat(self) -> bool:
+        """Whether it is what firmware reads."""
+        return self.filesystem == FAT
 
     def __str__(self) -> str:
         """A line for people: `1: ext4 'cloudimg-rootfs', 2.1 GiB, Linux root (x86-64)`."""
@@ -121,8 +128,15 @@ def _tags(head: bytes) -> tuple[str, str]:
     if at is None:
         return "", ""
     label = head[at.label_at : at.label_at + at.label_bytes].split(b"\0")[0].rstrip(b" ")
-    raw = head[at.uuid_at : at.uuid_at + 16] if at.uuid_at is not None else b""
-    return label.decode(errors="replace"), str(uuid.UUID(bytes=raw)) if len(raw) == 16 else ""
+    raw = head[at.uuid_at : at.uuid_at + at.uuid_bytes]
+    return label.decode(errors="replace"), _uuid(raw)
+
+
+def _uuid(raw: bytes) -> str:
+    """As fstab and blkid write it; that of a FAT is a number of 4 bytes, little-endian."""
+    if len(raw) == 4:
+        return f"{raw[3]:02X}{raw[2]:02X}-{raw[1]:02X}{raw[0]:02X}"
+    return str(uuid.UUID(bytes=raw)) if len(raw) == 16 else ""
 
 
 def part_of(content: Content, disk: Blocks) -> Slice:

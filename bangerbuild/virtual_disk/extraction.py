@@ -55,23 +55,25 @@ class Extraction:
             FilesystemError: it has errors, or the disk ends before it.
         """
         partition = content.partition
-        table.check_end(partition, self.disk)
         if content.size_bytes > partition.size_bytes:
             raise SourceError(
                 f"the filesystem of partition {partition.number} of '{self.disk.name}' says that it has "
                 f"{content.size_bytes} bytes, and its partition has {partition.size_bytes}",
                 hint="put the whole file back from where it came",
             )
-        length = -(-content.size_bytes // SECTOR_BYTES) * SECTOR_BYTES
-        budget = Budget(self.limits, self.source_bytes, self.disk.name)
+        self._copy(content, content.size_bytes, target)
+        self._replay(target)
+
+    def _copy(self, content: Content, size_bytes: int, target: Path) -> None:
+        table.check_end(content.partition, self.disk)
+        length = -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
         self.disk.copy(
-            partition.start,
+            content.partition.start,
             length,
             target,
-            budget=budget,
+            budget=Budget(self.limits, self.source_bytes, self.disk.name),
             progress=lambda done: self.job.progress(self.disk.name, done, length),
         )
-        self._replay(target)
 
     def _replay(self, target: Path) -> None:
         """A machine that was not shut down leaves a journal, which its own system would replay."""
@@ -93,8 +95,12 @@ class Extraction:
         found = boot_partition.find(contents, root, self.disk, target)
         if found is None:
             return
-        copy = self.room / "boot.ext4"
-        self.take(found, copy)
+        copy = self.room / "boot"
         where = f"partition {found.partition.number} of {self.disk.name}"
-        boot_partition.merge(copy, target, where, self.job.epoch)
+        if found.is_fat:
+            self._copy(found, found.partition.size_bytes, copy)
+            boot_partition.merge_fat(copy, target, where, self.job.epoch)
+        else:
+            self.take(found, copy)
+            boot_partition.merge(copy, target, where, self.job.epoch)
         copy.unlink()

@@ -17,19 +17,20 @@ ROOTS = {
 """Root filesystems, each with its architecture."""
 BOOT = "bc13c2ff-59e6-4262-a352-b275fd6f7172"
 """The extended boot loader partition, which is mounted on /boot."""
+EFI = frozenset({"c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"})
+"""The EFI system partition, a FAT, which some systems mount on /boot."""
 _MACHINES = {"x86_64": "x86-64", "aarch64": "arm64", "i686": "x86", "armv7l": "arm"}
 
 NAMES = {
     **{one: f"Linux root ({architecture})" for one, architecture in ROOTS.items()},
     BOOT: "Linux extended boot",
-    "c12a7328-f81f-11d2-ba4b-00a0c93ec93b": "EFI system",
+    **dict.fromkeys(EFI, "EFI system"),
     "21686148-6449-6e6f-744e-656564454649": "BIOS boot",
     "0fc63daf-8483-4772-8e79-3d69d8477de4": "Linux filesystem",
     "0657fd6d-a4ab-43c4-84e5-0933c84b4f4f": "Linux swap",
     "e6d6d379-f507-44c2-a23c-238f2a3df928": "Linux LVM",
     "ca7d7ccb-63ed-4c53-861c-1742536059cc": "LUKS",
     "9e1a2d38-c612-4316-aa26-8b49521e5a8b": "PReP boot",
-    "0xef": "EFI system",
     "0x82": "Linux swap",
     "0x83": "Linux",
     "0x8e": "Linux LVM",

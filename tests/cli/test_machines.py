@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import signal
 import socket
 import stat
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.cli import machines
-from bangerbuild.disk.formats.values import VMM_NAMES
+from bangerbuild.disk.attachment import VMM_NAMES
 from tests.need import need
 from tests.ports import reserved_port
 from tests.running.fake_vmms import MANIFEST, RUNS, Project
@@ -218,6 +219,24 @@ def test_what_ends_us_ends_it(project: Project, number: signal.Signals) -> None:
     assert running(project) == []
 
 
+def test_what_ends_us_before_the_console_is_there_ends_it_too(project: Project) -> None:
+    """The VMM is executed before the rest of the program is loaded."""
+    eventually(
+        lambda: (
+            project.run("apply", "-q").returncode == 0
+            and "click" not in project.run("apply", "-q", PYTHONPROFILEIMPORTTIME="1").stderr
+        )
+    )
+    shutil.rmtree(project.vm() / "run", ignore_errors=True)
+    process = project.start("boot", "web")
+    eventually((project.vm() / "run" / "state").exists)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "interrupted: web was ended" in said
+    assert running(project) == []
+
+
 def test_a_vm_goes_on_without_the_command_that_started_it(project: Project) -> None:
     process = project.start("boot", "web")
     assert process.stdout is not None
@@ -230,7 +249,7 @@ def test_a_vm_goes_on_without_the_command_that_started_it(project: Project) -> N
 
 
 def test_the_terminal_is_as_before(project: Project) -> None:
-    project.install("qemu", "echo begun; sleep 1.2; kill -9 $$")
+    project.install("qemu", "echo begun; read line; kill -9 $$")
     ours, theirs = pty.openpty()
     before = termios.tcgetattr(ours)
     script = """if True:
@@ -252,6 +271,7 @@ def test_the_terminal_is_as_before(project: Project) -> None:
         while b"begun" not in said:
             said += os.read(ours, 100)
         assert not termios.tcgetattr(ours)[3] & termios.ICANON
+        os.write(ours, b"\n")
         assert process.wait() == 1
     assert termios.tcgetattr(ours) == before
     os.close(ours)

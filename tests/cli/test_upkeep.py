@@ -147,6 +147,20 @@ class TestUndeclared:
         assert states["vm.web-1.root"] == ("current", None)
         assert "declared by two.toml" in cli("status", cwd=several).stdout
 
+    def test_what_a_manifest_declared_that_is_gone_is_undeclared_and_goes_only_by_its_name(
+        self, cli: CommandLine, several: Path
+    ) -> None:
+        (several / "two.toml").unlink()
+        found = json.loads(cli("status", "--json", cwd=several).stdout)["artifacts"]
+        states = {one["id"]: (one["state"], one["declared_by"]) for one in found}
+        assert states["vm.other.root"] == ("undeclared", None)
+        declare(several, "web-1")
+        done = cli("destroy", "--undeclared", "--yes", cwd=several)
+        assert "vm.other stays: 'two.toml' declared it, and is not there" in done.stderr
+        assert there(several) == {"web-1", "other"}
+        assert cli("destroy", "--target", "vm.other", "--yes", cwd=several).returncode == 0
+        assert there(several) == {"web-1"}
+
     def test_what_moved_to_another_manifest_is_its(self, cli: CommandLine, several: Path) -> None:
         declare(several, "web-1", "web-2")
         declare(several, "other", "db", file="two.toml")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bangerbuild.running.spawning import Spawned
 
 
-def spawned(directory: Path, script: str, *, has_sshd: bool = False, ssh: str = "") -> Spawned:
+def spawned(directory: Path, script: str, *, ssh: str = "") -> Spawned:
     start = Start(
         vm="web",
         vmm="qemu",
@@ -31,7 +31,7 @@ def spawned(directory: Path, script: str, *, has_sshd: bool = False, ssh: str = 
         ssh=ssh,
         ports=[],
         root="root.ext4",
-        has_sshd=has_sshd,
+        image="tiny",
     )
     return boot.spawn(start, directory)
 
@@ -53,8 +53,9 @@ def test_a_run_lock_that_is_held_is_somebody_elses_start(tmp_path: Path) -> None
     os.close(lock)
 
 
-def test_an_sshd_that_was_not_there_in_time_is_told(tmp_path: Path) -> None:
-    one = spawned(tmp_path, "sleep 3600", has_sshd=True, ssh="127.0.0.1:1")
+def test_an_sshd_that_was_not_there_in_time_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boot, "_has_sshd", lambda _: True)
+    one = spawned(tmp_path, "sleep 3600", ssh="127.0.0.1:1")
     with pytest.raises(ToolError, match=r"'web' runs, but its sshd did not answer within 0\.1 s"):
         boot.wait(one, 0.1)
     boot.end(one)

@@ -115,7 +115,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def test_all_that_are_there_are_found_the_current_one_first(project: Project) -> None:
-    found = stored(store.read(project.store))
+    found = stored(store.read(project.store), print)
     assert [(image.name, image.is_current) for image in found] == [
         ("debian", True),
         ("debian", False),
@@ -131,8 +131,8 @@ def test_all_that_are_there_are_found_the_current_one_first(project: Project) ->
 
 def test_an_image_whose_file_is_gone_is_none(project: Project) -> None:
     project.image("more").unlink()
-    assert [image.name for image in stored(store.read(project.store))] == ["debian", "debian"]
+    assert [image.name for image in stored(store.read(project.store), print)] == ["debian", "debian"]
 
 
 def test_where_no_store_is_there_are_none(tmp_path: Path) -> None:
-    assert stored(store.read(tmp_path / "missing")) == ()
+    assert stored(store.read(tmp_path / "missing"), print) == ()

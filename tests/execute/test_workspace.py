@@ -44,7 +44,7 @@ def test_a_disk_that_was_to_be_made_anew_and_was_used_since_is_not(path: Path) -
         patch("root", "more;", during=lambda workspace: seen.append(workspace.remakes_disk)),
     ]
     with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
+        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost())
         workspace.run(plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH).actions[1])
     assert seen == [False]
 
@@ -163,7 +163,7 @@ def workspace(path: Path) -> Iterator[JobWorkspace]:
     built([disk("root"), patch("root")], path)
     actions = {action.id: action for action in planned([disk("root"), patch("root")], path).actions}
     with store.writing(path, timeout_seconds=0) as opened:
-        yield JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
+        yield JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost())
 
 
 def test_an_artifact_is_in_the_store_until_this_job_makes_it(workspace: JobWorkspace, path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_disk_that_may_not_be_written_is_told_by_its_place(
 def test_facts_of_a_step_that_never_ran_are_an_error_with_the_way_out(path: Path) -> None:
     actions = {action.id: action for action in planned([disk("root")], path).actions}
     with store.writing(path, timeout_seconds=0) as opened:
-        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost().survey)
+        workspace = JobWorkspace(actions, opened, EPOCH, Shared(), FakeHost())
         with pytest.raises(StoreError, match="nothing is known of 'root'") as caught:
             workspace.facts("root")
         with pytest.raises(RuntimeError, match="no step is running"):

@@ -11,6 +11,7 @@ from bangerbuild.errors import FetchError, ToolError
 from bangerbuild.fetch import image_builders
 from bangerbuild.fetch.image_builders import BUILDERS, Build, chosen
 from bangerbuild.host import process
+from bangerbuild.model import unheard
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +29,7 @@ exit {code}
 def build(tmp_path: Path) -> Build:
     place = tmp_path / "Place"
     (place / "context").mkdir(parents=True)
-    return Build("dockerfile .", place, "linux/amd64", "small", {"WORD": "secret"}, 7)
+    return Build("dockerfile .", place, "linux/amd64", "small", {"WORD": "secret"}, 7, unheard)
 
 
 @pytest.fixture

@@ -52,6 +52,22 @@ def test_what_a_program_prints_on_either_stream_is_kept_in_its_order() -> None:
     assert (done.code, done.output) == (0, "out\nerr\nmore\n")
 
 
+def test_each_line_is_told_as_it_comes_and_the_last_without_its_end_too() -> None:
+    told: list[str] = []
+    reading, writing = os.pipe()
+
+    def on_line(line: str) -> None:
+        told.append(line)
+        if line == "one":
+            os.write(writing, b"go on\n")
+
+    script = 'printf "one\ntw"; read answer < "$0"; printf "o\n\nend"'
+    done = run(Command(("sh", "-c", script, f"/proc/{os.getpid()}/fd/{reading}"), on_line=on_line))
+    os.close(reading)
+    os.close(writing)
+    assert (told, done.output) == (["one", "two", "", "end"], "one\ntwo\n\nend")
+
+
 def test_bytes_that_are_no_text_do_not_break_the_output() -> None:
     assert run(Command(("printf", r"a\377b"))).output == "a\N{REPLACEMENT CHARACTER}b"
 

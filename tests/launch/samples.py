@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bangerbuild.disk.attachment import Drive
 from bangerbuild.disk.formats import FORMATS
-from bangerbuild.disk.formats.values import Drive
 from bangerbuild.launch import cmdline
 from bangerbuild.launch.machine import Boot, Card, Machine
 

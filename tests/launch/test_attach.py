@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.disk.attachment import HostSetup
 from bangerbuild.disk.formats import FORMATS
-from bangerbuild.disk.formats.values import HostSetup
 from bangerbuild.launch import shell
 from bangerbuild.launch.attach import attach_script, detach_script
 from bangerbuild.launch.files import files

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from bangerbuild.disk.formats.values import VMM_NAMES
+from bangerbuild.disk.attachment import VMM_NAMES
 from bangerbuild.launch.session import Session
 from bangerbuild.launch.vmms import PREFERRED, VMMS, Vmm
 from tests.launch.samples import WEB, WEB_BOOT

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from bangerbuild.host.secrets import SecretCommand, SecretFile, SecretVariable
 from tests.manifest.loading import WEB, loaded, problems_of, vm, write
 
 FILE = WEB + '[[vm.web.file]]\nguest = "/a"\n'
@@ -86,3 +87,71 @@ network.address = "10.0.0.3/24"
 image = "debian"
 """)
     assert found.files[0].content == "web=10.0.0.2 db=10.0.0.3 "
+
+
+SECRETS = {
+    '{ env = "TOKEN" }': SecretVariable("TOKEN"),
+    '{ command = ["pass", "show", "x"] }': SecretCommand(("pass", "show", "x"), Path.cwd()),
+}
+
+
+@pytest.mark.parametrize("written", SECRETS)
+def test_a_secret_is_named_and_not_read_and_its_file_is_private(written: str) -> None:
+    (file,) = loaded(FILE + f"content = {written}\n").vms["web"].files
+    assert file.secret is not None
+    assert type(file.secret.origin) is type(SECRETS[written])
+    assert (file.content, file.mode) == ("", 0o600)
+    assert (file.secret.file, file.secret.line, file.secret.key) == ("vm.toml", 6, "vm.web.file[0].content")
+
+
+def test_a_secret_file_is_relative_to_its_manifest_and_need_not_be_there_yet() -> None:
+    text = FILE + 'mode = "0640"\ncontent = { file = "keys/token" }\n'
+    (file,) = loaded(text).vms["web"].files
+    assert file.secret is not None
+    assert file.secret.origin == SecretFile(Path("keys/token").absolute(), "keys/token")
+    assert file.mode == 0o640
+
+
+def test_members_of_a_fleet_may_each_have_a_secret_of_their_own() -> None:
+    found = loaded("""[image.debian.rootfs]
+tar = "root.tar"
+[fleet.ci]
+names = "ci-{1..2}"
+[fleet.ci.vm]
+image = "debian"
+[[fleet.ci.vm.file]]
+guest = "/a"
+content = { env = "TOKEN_{{ index }}" }
+[[fleet.ci.vm.file]]
+guest = "/b"
+content = { command = ["pass", "show", "ci/{{ name }}"] }
+""").vms
+    origins = [[file.secret and file.secret.origin.written for file in vm.files] for vm in found.values()]
+    assert origins == [
+        [f"the environment variable 'TOKEN_{index}'", f"'pass show ci/ci-{index}'"] for index in (1, 2)
+    ]
+
+
+BAD_SECRETS = {
+    "content = {}": "content is a table: give text, { env =",
+    'content = { env = "A", file = "b" }': "content is a table: give text, { env =",
+    'content = { variable = "A" }': "unknown key 'variable'",
+    'content = { env = "A B" }': "env is 'A B': give the name of a variable",
+    "content = { command = [] }": "command is an array: give an array with a program",
+    'content = { command = "pass show x" }': "command is 'pass show x': give an array with a program",
+    'content = { env = "A" }\ntemplate = true': "'template' does not go with a secret",
+    'content = { env = "A" }\nhost = "a.j2"': "'host' does not go with a secret",
+}
+
+
+@pytest.mark.parametrize("text", BAD_SECRETS)
+def test_what_is_no_secret_is_told(text: str) -> None:
+    problem, *_ = problems_of(FILE + text)
+    assert (problem.line >= 6, BAD_SECRETS[text] in problem.message) == (True, True), problem
+
+
+def test_an_image_holds_no_secret() -> None:
+    text = 'image.debian.rootfs.tar = "root.tar"\n[[image.debian.file]]\nguest = "/a"\n'
+    (problem,) = problems_of(text + 'content = { env = "TOKEN" }\n')
+    assert (problem.line, problem.key) == (4, "image.debian.file[0].content")
+    assert problem.message == "an image holds no secrets: all its VMs share it, and it may be pushed"

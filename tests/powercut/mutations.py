@@ -2,9 +2,10 @@
 
 A place is where in the program a sync is asked for, as `starter.place` names it, or what SQLite syncs.
 
-Three places are not here, as no state is broken without them. Each says why it is there all the same:
+Some places are not here, as no state is broken without them. Each says why it is there all the same:
 `growing._resize`, as resize2fs has synced the disk before; `growing._forget`, as a run that goes on syncs the
-directory again; and `Cache.publish`, as a blob is compared with its name before it is used.
+directory again; `Cache.publish`, as a blob is compared with its name before it is used; and the two of
+`secrets_key`, as a lost key costs no more than another update of the files that hold secrets.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ PLACES = (
     Place("what SQLite commits", "patch", path=r"state\.db-wal$", place="^$"),
     Place("the names of SQLite's files", "cache", path=r"^build$", place="^$"),
     Place("the database, before its log is dropped", "patch", path=r"state\.db$", place="^$"),
+    Place("the new names of moved VMs", "move", r"^contents\.Store\.move > durable\.sync_one"),
     Place("the removal of artifacts", "destroy", r"^contents\.Store\.forget > "),
     Place("a lock file", "lock", r"^lockfile\._replace$"),
     Place("the name of a lock file", "lock", r"^lockfile\._replace > "),

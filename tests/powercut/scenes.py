@@ -168,6 +168,21 @@ def prepare_destroy(project: Path, runner: Runner, _: str) -> None:
             write_as_guest(filesystem, is_root=False)  # what is declared stays as it is
 
 
+def prepare_move(project: Path, runner: Runner, _: str) -> None:
+    """A VM whose guest has been at work has another name now, and an address and a secret."""
+    prepare_destroy(project, runner, "")
+    manifest = Declared().manifest()
+    manifest["network"] = {"lan": {"subnet": "172.16.0.0/24"}}
+    manifest["vm"]["moved"] = {
+        **manifest["vm"].pop("snap"),
+        "renamed_from": "snap",
+        "network": {"name": "lan"},
+        "file": [{"guest": "/etc/token", "content": {"file": "token"}}],
+    }
+    (project / "token").write_text("sesame")
+    (project / "vm.toml").write_text(tomli_w.dumps(manifest))
+
+
 def prepare_far(project: Path, runner: Runner, address: str) -> None:  # nothing is to be run
     """An image whose source is elsewhere, which nobody has asked for yet."""
     www = project.parent / "www"
@@ -217,6 +232,13 @@ ALL = {
             once_more=("destroy", "--target", "vm.raw", "--yes"),
             nothing_to_do=re.compile(rb"Nothing is left of vm\.raw\.\n"),
             verify=("verify", "--target", "vm.snap"),
+        ),
+        Scene(
+            "move",
+            prepare_move,
+            theirs=("moved/root.cow", "moved/work.ext4"),
+            states=20,
+            files=("bangerbuild.lock",),
         ),
         Scene(
             "lock",

@@ -281,20 +281,25 @@ class Chooser:
         """
         rng = random.Random(f"{self._seed} without {number}")  # noqa: S311
         left_out = [one.index for one in self.history.operations if is_left_out(one)]
-        filesystem = FILESYSTEMS[number % len(FILESYSTEMS)]
         for _ in range(ATTEMPTS):
-            cut = self._cut_after(rng, rng.choice(left_out), number // len(FILESYSTEMS))
+            filesystem = rng.choice(FILESYSTEMS)
+            cut = self._cut_after(rng, rng.choice(left_out))
             whole = filesystems.kept(self.history, self.needs, filesystem, cut)
             kept = filesystems.kept(self.history, self.needs, filesystem, cut, is_left_out)
-            if kept != whole:
+            if self._prevents_more(whole, kept, cut):
                 return self._between(rng, filesystem, cut, kept, whole)
         return None
 
-    def _cut_after(self, rng: random.Random, sync: int, number: int) -> int:
+    def _prevents_more(self, one: Kept, other: Kept, cut: int) -> bool:
+        if (one.journal, one.metadata) != (other.journal, other.metadata):
+            return True
+        return unsynced(self.history, one, cut) != unsynced(self.history, other, cut)
+
+    def _cut_after(self, rng: random.Random, sync: int) -> int:
         """A moment after a sync: the end, soon, or any."""
         end = self.history.end
         soon = min(sync + int(rng.expovariate(0.05)), end)
-        return (end, soon, rng.randint(sync, end))[number % 3]
+        return rng.choice((end, soon, rng.randint(sync, end)))
 
     def _between(
         self, rng: random.Random, filesystem: Filesystem, cut: int, kept: Kept, whole: Kept
@@ -305,7 +310,7 @@ class Chooser:
             journal = rng.choice((kept.journal, rng.randint(kept.journal, whole.journal - 1)))
         metadata = set(whole.metadata)
         if lost := sorted(whole.metadata - kept.metadata):
-            dropped = {rng.choice(lost)} if rng.random() < 0.5 else set(lost)
+            dropped = {self._one_of_a_kind(rng, lost)} if rng.random() < 0.5 else set(lost)
             metadata = self.needs.without(lambda index: index in dropped, kept.metadata, cut)
             if filesystem.moments:
                 metadata &= whole.metadata
@@ -318,6 +323,12 @@ class Chooser:
         return State(
             self.history, filesystem, cut, journal, metadata, kept, f"{share:.0%}", versions, set(), rng
         )
+
+    def _one_of_a_kind(self, rng: random.Random, lost: list[int]) -> int:
+        """One of some operations: a kind is chosen first, as a change of a size is rare."""
+        kinds = {index: self.history.operations[index - 1].kind for index in lost}
+        kind = rng.choice(sorted(set(kinds.values())))
+        return rng.choice([index for index in lost if kinds[index] == kind])
 
 
 def unsynced(history: History, kept: Kept, cut: int) -> dict[Page, list[int]]:

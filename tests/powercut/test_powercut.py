@@ -114,6 +114,12 @@ class TestDestroy(Cut):
     scene = "destroy"
 
 
+class TestMove(Cut):
+    """A VM gets another name, and a first secret."""
+
+    scene = "move"
+
+
 class TestLock(Cut):
     """A lock file is written."""
 

@@ -93,6 +93,16 @@ def test_plain_says_what_is_left_and_then_a_line_for_each_step_that_ended(
     )
 
 
+def test_plain_says_what_stays_beside_what_was_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    telling = reporters.Plain(verbose=False)
+    replaced = replace(ROOT, verb=Verb.REPLACE, notes=("root.cow stays beside it until: bangerbuild gc",))
+    telling.planned(Plan(Path("/build"), (replaced,)))
+    telling.finished(replaced, Result("vm.web.root", Outcome.DONE, 1.5))
+    assert capsys.readouterr().err == (
+        "  replace vm.web.root    1.50 s  missing\n          root.cow stays beside it until: bangerbuild gc\n"
+    )
+
+
 def test_plain_says_what_is_kept_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
     reporters.Plain(verbose=True).planned(Plan(Path("/build"), (IMAGE, ROOT)))
     assert capsys.readouterr().err == "  keep    image.deb.rootfs\n"

@@ -196,6 +196,19 @@ def test_the_kernel_is_found_in_a_boot_partition(project: Project, tmp_path: Pat
     assert built(project, MANIFEST).text("/boot/vmlinuz-1") == "kernel"
 
 
+@pytest.mark.parametrize(("kernel", "expected"), [("0123/6.1/linux", True), ("EFI/BOOT/BOOTX64.EFI", False)])
+def test_an_efi_system_partition_is_put_into_boot_if_it_holds_a_kernel(
+    project: Project,
+    tmp_path: Path,
+    kernel: str,
+    expected: bool,  # noqa: FBT001
+) -> None:
+    root = filesystem(tmp_path / "root", {**CLOUD, "boot/loader/.keep": ""}, size="32M")
+    esp = fat(tmp_path / "esp", files={kernel: "kernel"})
+    put(project, disk(tmp_path / "disk", [Part(8, EFI, esp), Part(40, LINUX, root)]))
+    assert built(project, MANIFEST).exists(f"/boot/{kernel}") is expected
+
+
 def test_a_work_seed_may_come_out_of_one(project: Project, tmp_path: Path, debian: Path) -> None:
     seed = filesystem(tmp_path / "seed", {"root/.profile": "hello\n"}, size="8M")
     put(project, debian)

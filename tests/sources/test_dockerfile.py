@@ -13,6 +13,7 @@ from bangerbuild.errors import FetchError, OfflineError, ToolError
 from bangerbuild.fetch import image_builders
 from bangerbuild.host import process
 from bangerbuild.model import Verb
+from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
 from tests.formats.oci.making import layout_of, symlink, tarball
 from tests.formats.tarmaking import member
@@ -69,9 +70,9 @@ def push_base(registry: Registry, content: str, tag: str) -> None:
 
 @pytest.fixture
 def app(registry: Registry, project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The context."""
+    """The context; the cache is where no name of an image could be."""
     need("buildah")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "Cache of Bob_"))
     for name, value in registry.environ.items():
         monkeypatch.setenv(name, value)
     path = project.directory / "app"
@@ -143,11 +144,22 @@ def test_a_build_that_fails_shows_what_it_printed(project: Project, app: Path) -
     assert isinstance(project.error(ID), OfflineError)
 
 
+def test_what_the_builder_prints_is_shown_with_v_alone(
+    project: Project, app: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (app / "Dockerfile").write_text("FROM scratch\nCOPY kept /\n")
+    project.write('[image.debian.rootfs]\ndockerfile = "app"\n')
+    for is_verbose, text in ((False, "1"), (True, "2")):
+        (app / "kept").write_text(text)
+        pipeline.apply(pipeline.load_request(project.request()), reporter=Plain(verbose=is_verbose))
+        assert ("  dockerfile app: STEP 2/2: COPY kept /\n" in capsys.readouterr().err) is is_verbose
+
+
 def test_nothing_is_left_of_a_build(project: Project, app: Path, tmp_path: Path) -> None:
     built(project, TEXT)
     assert app.is_dir()
-    assert [*(tmp_path / "cache/bangerbuild/layouts").iterdir()] == []
-    assert [*(tmp_path / "cache/bangerbuild/drafts").iterdir()] == []
+    assert [*(tmp_path / "Cache of Bob_/bangerbuild/layouts").iterdir()] == []
+    assert [*(tmp_path / "Cache of Bob_/bangerbuild/drafts").iterdir()] == []
 
 
 def test_a_host_without_a_builder_is_told_a_package(
@@ -162,15 +174,14 @@ def test_a_host_without_a_builder_is_told_a_package(
     assert process.find("sh")
 
 
-def test_the_context_may_be_the_directory_of_the_manifest_and_the_store(
+def test_the_context_may_be_the_directory_of_the_manifest_the_store_and_the_cache(
     project: Project, app: Path, registry: Registry
 ) -> None:
     (project.directory / "Dockerfile").write_text(f"FROM {registry.address}/base:1\nCOPY . /context/\n")
     assert app.is_dir()
-    (project.directory / ".dockerignore").write_text("cache\n")
     text = '[image.debian.rootfs]\ndockerfile = "."\n'
     names = built(project, text).names("/context")
-    assert names == {".dockerignore", "Dockerfile", "app", "vm.toml"}
+    assert names == {"Dockerfile", "app", "vm.toml"}
     assert project.plan()[ID].verb is Verb.KEEP
 
 

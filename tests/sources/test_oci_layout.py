@@ -11,7 +11,7 @@ import pytest
 from bangerbuild import pipeline
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.platforms import host_platform
-from bangerbuild.model import Pin, Verb
+from bangerbuild.model import Outcome, Pin, ReasonCode, Verb
 from bangerbuild.resolving.lockfile import LockEntry
 from tests.formats.oci.making import layout_of
 from tests.projects import codes
@@ -85,16 +85,19 @@ def test_an_upgrade_takes_what_the_tag_stands_for_by_then(project: Project) -> N
     assert image.text("/etc/old") == "old"
 
 
-def test_a_layout_that_lost_what_is_locked_is_one_plain_error(project: Project) -> None:
+def test_a_layout_that_lost_what_is_locked_blocks_the_plan_with_one_plain_reason(project: Project) -> None:
     layout = oci(project.directory)
     built(project, TEXT)
     old = moved(layout)
     (layout / "blobs/sha256" / old).unlink()
     shutil.rmtree(project.directory / "build")
-    error = project.error(ID)
-    assert error.brief == f"'oci:layout:v1' no longer holds the image that it is pinned to: 'sha256:{old}'"
-    assert error.hint is not None
-    assert error.hint.endswith("bangerbuild lock --upgrade")
+    action = project.plan()[ID]
+    missing, lost = action.reasons
+    assert (action.verb, missing.code, lost.code) == (Verb.BLOCKED, ReasonCode.MISSING, ReasonCode.WOULD_FAIL)
+    said = f"'oci:layout:v1' no longer holds the image that it is pinned to: 'sha256:{old}'"
+    assert lost.facts["message"] == said
+    assert str(lost.facts["hint"]).endswith("bangerbuild lock --upgrade")
+    assert project.apply()[ID].outcome is Outcome.SKIPPED
 
 
 def test_the_same_layout_elsewhere_gives_the_same_fingerprint(project: Project) -> None:

@@ -334,3 +334,23 @@ def test_once_changes_are_made_there_is_nothing_left_to_change(
     with RawFile(path) as blocks, Filesystem(blocks) as disk:
         assert differences(disk, *changes) == []
     path.unlink()
+
+
+SECRET = GuestFile("/token", b"new\n", 0o644, salt="0c" * 32)
+PLAIN = GuestFile("/token", b"new\n", 0o644)
+
+
+@pytest.mark.parametrize(
+    ("change", "before"), [(SECRET, None), (SECRET, PLAIN), (PLAIN, SECRET), (SECRET, SECRET)]
+)
+def test_neither_a_secret_nor_what_was_one_is_shown(
+    disk: Filesystem, change: GuestFile, before: GuestFile | None
+) -> None:
+    disk.write_file("/token", b"old\n", mode=0o644)
+    lines = ledger.of_changes([before] if before else [])
+    assert list(told.differences(disk, [change], (), lines)) == [HIDDEN]
+    if before is SECRET:
+        assert list(told.withdrawn(disk, None, "/token", lines["/token"])) == [HIDDEN]
+
+
+HIDDEN = FileDiff("/token", note="changes (contents not shown)")

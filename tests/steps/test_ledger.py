@@ -360,3 +360,15 @@ def test_a_path_that_moved_through_a_symlink_keeps_its_file(debian: Project) -> 
     debian.build()
     assert debian.guest().text("/usr/lib/x.conf") == "1"
     assert debian.plan()["vm.web.root.patch"].verb is Verb.KEEP
+
+
+def test_the_line_of_a_secret_has_a_salt_and_tells_its_content_all_the_same(disk: Filesystem) -> None:
+    secret = GuestFile("/token", b"sesame", 0o600, salt="0c" * 32)
+    disk.write_file("/token", b"sesame", mode=0o600)
+    (line,) = ledger.of_changes([secret]).values()
+    assert line == f"file 0600 0:0 6 {'0c' * 32}:{hashlib.sha256(bytes([12] * 32) + b'sesame').hexdigest()}"
+    assert ledger.is_secret(line)
+    assert ledger.is_there(disk, "/token", line)
+    disk.write_file("/token", b"sesamE", mode=0o600)
+    assert not ledger.is_there(disk, "/token", line)
+    assert not any(map(ledger.is_secret, ("symlink 0:0 a:b c d e", "directory", "new directory 0755 0:0")))

@@ -142,7 +142,9 @@ def test_a_file_that_is_no_longer_declared_is_the_images_again_or_gone(built: Pr
 def test_another_format_replaces_a_root_that_is_ours_and_not_a_guests(built: Project) -> None:
     for other in ("snapshot", "raw", "qcow2"):
         built.write(manifest(root=other))
-        assert built.plan()[ROOT].verb.value == "replace"
+        action = built.plan()[ROOT]
+        assert action.verb.value == "replace"
+        assert action.notes == ("root.upper.ext4 stays beside it until: bangerbuild gc",)
         built.build()
         built.write(manifest())
         assert built.plan()[ROOT].verb.value == "replace"
@@ -168,12 +170,57 @@ def test_a_guests_disk_grows_with_what_is_in_it(built: Project) -> None:
     assert built.plan()[ROOT].verb.value == "blocked"
 
 
-def test_a_base_that_is_gone_is_told(built: Project) -> None:
+def test_a_base_that_is_gone_is_made_again_under_what_its_guest_wrote(built: Project) -> None:
     guest_writes(built)
     built.image().unlink()
     built.write(manifest(port=90))
-    action = built.plan()[ROOT]
-    assert action.verb.value in {"keep", "blocked"}
+    planned = built.plan()
+    assert (planned[IMAGE_ID].verb.value, planned[ROOT].verb.value) == ("create", "keep")
+    built.build()
+    assert_precious(built)
+    assert_clean(disk(built).path)
+
+
+def test_a_root_of_another_base_in_its_place_is_blocked_and_not_written(built: Project) -> None:
+    guest_writes(built)
+    more = '[image.other]\nrootfs.image = "debian"\nfile = [{ guest = "/etc/more", content = "" }]\n'
+    more += '[vm.db]\nimage = "other"\nroot.format = "overlay"\n'
+    built.write(manifest() + more)
+    built.build()
+    kept = disk(built).path.read_bytes()
+    foreign = (built.store / "vms/db/root.upper.ext4").read_bytes()
+    disk(built).path.write_bytes(foreign)
+    built.write(manifest(port=90) + more)
+    for step_id in (ROOT, PATCH):
+        assert built.blocked(step_id)["code"] == "base-unknown"
+    built.apply()
+    assert disk(built).path.read_bytes() == foreign
+    disk(built).path.write_bytes(kept)
+    built.build()
+    assert_precious(built)
+
+
+def test_a_base_whose_bytes_somebody_changed_is_named(built: Project) -> None:
+    guest_writes(built)
+    image = built.image()
+    image.chmod(0o644)
+    image.write_bytes(image.read_bytes().replace(b"image\n", b"IMAGE\n"))
+    action = built.plan()[IMAGE_ID]
+    assert codes(action.reasons) == ["artifact-modified"]
+    built.apply()
+    assert_precious(built)
+    assert_clean(disk(built).path)
+
+
+def test_a_store_that_was_moved_is_as_good(built: Project) -> None:
+    guest_writes(built)
+    built.store.rename(built.directory / "elsewhere")
+    built.write('[store]\npath = "elsewhere"\n' + manifest(port=90))
+    planned = built.plan()
+    assert (planned[ROOT].verb.value, planned[PATCH].verb.value) == ("keep", "update")
+    built.build()
+    (built.directory / "elsewhere").rename(built.store)
+    assert_precious(built)
     assert_clean(disk(built).path)
 
 

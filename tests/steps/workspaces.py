@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Json, Pin, Source
+    from bangerbuild.model import Json, Pin, Revealed, Secret, Source
 
 T = TypeVar("T")
 
@@ -57,6 +57,9 @@ class OneStep(Desk):
         assert source.rules is not None
         return survey(source.path, source.rules)
 
+    def revealed(self, secret: Secret) -> Revealed:
+        raise AssertionError(f"nothing here holds a secret: {secret}")
+
     def ledger(self, step_id: str) -> Mapping[str, str]:
         raise AssertionError(f"{step_id} has no ledger")
 
@@ -82,3 +85,6 @@ class OneStep(Desk):
 
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.told.append((what, done_bytes, total_bytes))
+
+    def say(self, what: str, line: str) -> None:
+        raise AssertionError(f"no program works for this: {what}, {line}")

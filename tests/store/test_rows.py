@@ -41,7 +41,18 @@ def test_an_intent_comes_back() -> None:
         "stamps": {"vms/a": [1, 2, 3, "", False]},
         "written": {"patch": {"/a": "line"}},
     }
-    assert rows.intent("session", json.dumps(body)) == ("session", body)
+    assert rows.intent("session", json.dumps(body)) == ("session", {**body, "moved": {}})
+    moving = {**body, "moved": {"old": "new"}}
+    assert rows.intent("session", json.dumps(moving)) == ("session", moving)
+
+
+@pytest.mark.parametrize(
+    "moved", [[], {"../up": "new"}, {"old": "a/b"}, {"old": 1}, {"": "new"}, {"old": None}]
+)
+def test_an_intent_moves_nothing_but_vms(moved: object) -> None:
+    body = {"records": {}, "stamps": {}, "written": {}, "moved": moved}
+    with pytest.raises(rows.DamagedRowError, match="is damaged"):
+        rows.intent("session", json.dumps(body))
 
 
 def test_a_damaged_row_says_which_row_and_what_is_wrong() -> None:

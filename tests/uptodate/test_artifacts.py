@@ -89,13 +89,13 @@ def test_a_file_that_is_gone_is_an_error_and_no_record(opened: store.Store) -> N
 def test_the_database_and_the_directories_of_disks_get_a_time_that_no_clock_gives(
     opened: store.Store,
 ) -> None:
-    paths = artifacts.places(plan_of(opened), opened)
+    paths = [artifacts.database(opened), *artifacts.places(plan_of(opened), opened)]
     assert paths == [str(opened.path / NAME), str(opened.path / "vms/web")]
     before = [Path(path).stat().st_mtime_ns for path in paths]
     for time_ns in before:
         assert time_ns % artifacts.MILLISECOND_NS == 0
         assert time_ns % artifacts.SECOND_NS
-    assert artifacts.places(plan_of(opened), opened) == paths
+    assert [artifacts.database(opened), *artifacts.places(plan_of(opened), opened)] == paths
     assert [Path(path).stat().st_mtime_ns for path in paths] == before
     (opened.path / "vms/web/new").touch()
     assert Path(paths[1]).stat().st_mtime_ns != before[1]

@@ -100,6 +100,17 @@ def test_what_is_odd_about_the_manifest_is_said_each_time(built: Project) -> Non
     assert "Firecracker takes at most 32" in assert_alike("-q").stderr
 
 
+def test_what_is_no_longer_declared_is_said_each_time(built: Project) -> None:
+    manifest = built.path / "vm.toml"
+    gone = '[vm.gone]\nimage = "tree"\nwork = false\n'
+    manifest.write_text(manifest.read_text() + gone)
+    assert eventually_fast()
+    manifest.write_text(manifest.read_text().removesuffix(gone))
+    assert eventually_fast()
+    assert "vm.gone is no longer declared, and still in the store" in assert_alike().stderr
+    assert "vm.gone" not in assert_alike("-q").stderr
+
+
 def test_where_nothing_is_declared_there_is_nothing_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -230,3 +241,58 @@ def test_another_user_gets_no_answer(built: Project, monkeypatch: pytest.MonkeyP
 def test_another_directory_gets_none(built: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(built.path / "more")
     assert record.found(built.asked().key) is None
+
+
+SECRETS = """
+[[vm.raw.file]]
+guest = "/etc/token"
+content = { env = "TOKEN" }
+[[vm.raw.file]]
+guest = "/etc/other"
+content = { file = "token" }
+"""
+
+
+def with_secrets(project: Project, more: str = SECRETS) -> None:
+    manifest = project.path / "vm.toml"
+    manifest.write_text(manifest.read_text().replace("[vars]", f"{more}\n[vars]"))
+    (project.path / "token").write_text("second")
+    project.apply()
+
+
+def test_a_secret_that_changed_is_seen_and_the_record_does_not_hold_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "a-first-secret")
+    with_secrets(project)
+    for _ in range(20):
+        project.apply()  # once what was written is old enough to be trusted
+        if project.is_current():
+            break
+    assert project.is_current()
+    found = record.found(project.asked().key)
+    assert found is not None
+    assert b"a-first-secret" not in record.dumped(found)
+    monkeypatch.setenv("TOKEN", "another")
+    assert not project.is_current()
+    monkeypatch.delenv("TOKEN")
+    assert not project.is_current()
+    monkeypatch.setenv("TOKEN", "a-first-secret")
+    assert project.is_current()
+    (project.path / "token").write_text("third")
+    assert not project.is_current()
+
+
+def test_with_a_lost_key_nothing_is_told_the_fast_way(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKEN", "a-first-secret")
+    with_secrets(project)
+    (project.store / ".secrets-key").unlink()
+    assert not project.is_current()
+
+
+def test_what_a_command_prints_is_never_taken_to_be_the_same(project: Project) -> None:
+    with_secrets(project, '[[vm.raw.file]]\nguest = "/etc/token"\ncontent = { command = ["date"] }\n')
+    project.apply()
+    assert record.found(project.asked().key) is None

@@ -26,10 +26,16 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         lock="/here/build/.locks/store",
         empty="/here/build/.staging",
         followed=(["/here/vm.toml", "/nowhere"], [1, 2, 3, 4, 5, 6, 7, 8, *check.ABSENT]),
+        beside=(["/here/build/vms/web"], [1, 2, 3, 4, 5, 6, 7, 8]),
+        leftovers=[".redo"],
         links=([], []),
         marks=(["vms/web/root.cow"], [1 << 40, 1 << 62, 3]),
         kept=4,
         warnings=["vm.web: odd"],
+        machines=b"of these",
+        secrets_key="/here/build/.secrets-key",
+        variables=[("TOKEN", "0c")],
+        notices=["vm.old is no longer declared"],
     )
 
 

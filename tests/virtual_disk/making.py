@@ -8,6 +8,7 @@ import subprocess
 import uuid
 import zlib
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk.clone import data_extents
@@ -64,11 +65,20 @@ def filesystem(
     return make_ext4(path, "-d", str(tree), *labelled, *options, size=size)
 
 
-def fat(path: Path, size_mib: int = 8, label: str = "UEFI") -> Path:
-    """An EFI system partition."""
+def fat(
+    path: Path, size_mib: int = 8, label: str = "UEFI", files: Mapping[str, str] = MappingProxyType({})
+) -> Path:
+    """An EFI system partition that holds these files."""
     path.write_bytes(b"")
     os.truncate(path, size_mib * MIB)
     subprocess.run([need("mkfs.vfat", "dosfstools"), "-n", label, path], check=True, capture_output=True)
+    tree = path.with_suffix(".tree")
+    for name, text in files.items():
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).write_text(text)
+    if files:
+        copy = [need("mcopy", "mtools"), "-s", "-i", str(path), *map(str, tree.iterdir()), "::"]
+        subprocess.run(copy, check=True, env={"LC_ALL": "C.UTF-8", "PATH": os.defpath})
     return path
 
 

@@ -15,7 +15,7 @@ from bangerbuild.virtual_disk.opening import contents, opened
 from tests.disk.ext4_tools import NOW, assert_clean, debugfs
 from tests.need import need
 from tests.projects import Disk
-from tests.virtual_disk.making import BOOT, LINUX, MIB, XBOOTLDR, Part, disk, filesystem
+from tests.virtual_disk.making import BOOT, EFI, LINUX, MIB, XBOOTLDR, Part, disk, fat, filesystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,6 +51,24 @@ def test_without_a_line_the_type_decides_and_then_a_kernel(tmp_path: Path, boot:
     assert found(tmp_path / "a", EMPTY, Part(24, XBOOTLDR, data), Part(16, LINUX, boot)) == 2
     (tmp_path / "b").mkdir()
     assert found(tmp_path / "b", EMPTY, Part(24, LINUX, data), Part(16, LINUX, boot)) == 3
+
+
+def test_the_efi_system_partition_is_the_last_choice_unless_fstab_names_it(
+    tmp_path: Path, boot: Path, data: Path
+) -> None:
+    esp = fat(tmp_path / "esp")
+    asked = [need("blkid"), "-p", "-o", "value", "-s", "UUID", str(esp)]
+    serial = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    named = EMPTY | {"etc/fstab": f"UUID={serial} /boot vfat\n"}
+    cases: tuple[tuple[dict[str, str], tuple[Part, ...], int | None], ...] = (
+        (EMPTY, (Part(24, LINUX, data), Part(8, EFI, esp)), 3),
+        (EMPTY, (Part(8, EFI, esp), Part(16, LINUX, boot)), 3),
+        (named, (Part(16, XBOOTLDR, boot), Part(8, LINUX, esp)), 3),
+        (EMPTY | {"boot/vmlinuz": ""}, (Part(8, EFI, esp),), None),
+    )
+    for number, (files, others, expected) in enumerate(cases):
+        (tmp_path / str(number)).mkdir()
+        assert found(tmp_path / str(number), files, *others) == expected
 
 
 @pytest.mark.parametrize("files", [EMPTY | {"boot/vmlinuz": ""}, {"etc/fstab": "", "sbin/init": ""}])

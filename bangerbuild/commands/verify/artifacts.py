@@ -114,13 +114,21 @@ def _look(status: os.stat_result) -> tuple[int, int, int]:
 def _contents(artifact: Artifact, before: os.stat_result, room: checking.CheckRoom) -> Iterator[Check]:
     yield from judged(artifact.name, artifact.id, "digest", lambda: _digest_faults(artifact, before))
     if artifact.base is not None:
-        if not artifact.base.path.is_file():
-            lost = f"its base '{artifact.base.path}' is missing: nothing else can be said of it"
-            yield _check(artifact, "base", CheckResult.FAILED, lost)
+        if lost := _lost(artifact.base.path):
+            message = f"its base '{artifact.base.path}' {lost}: nothing else can be said of it"
+            yield _check(artifact, "base", CheckResult.FAILED, message)
             return
         yield _check(artifact, "base", CheckResult.OK)
     if artifact.format is not None:
         yield from _disk(artifact, artifact.format, room)
+
+
+def _lost(base: Path) -> str:
+    """Why nothing stands on a base; empty: it is there."""
+    try:
+        return "" if base.is_file() else "is missing"
+    except OSError as err:
+        return told(err)
 
 
 def _digest_faults(artifact: Artifact, status: os.stat_result) -> Iterable[str]:

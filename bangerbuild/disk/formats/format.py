@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.disk.attachment import Attachment
     from bangerbuild.disk.checking import CheckRoom, Readable
-    from bangerbuild.disk.formats.values import Attachment, Base, DiskJob, SizeRule, StoredDisk
+    from bangerbuild.disk.formats.values import Base, DiskJob, SizeRule, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.host.process import Program

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 from typing_extensions import override
 
 from bangerbuild.disk import deduplication
+from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.over_base import base_of
 from bangerbuild.disk.formats.raw import Raw
-from bangerbuild.disk.formats.values import Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SizeRule
 from bangerbuild.disk.overlayfs import filling, upper
 from bangerbuild.disk.overlayfs.tree import JoinedTree
 from bangerbuild.disk.sparse_template import SparseFile

@@ -28,10 +28,11 @@ from bangerbuild.disk import (
     redo_log,
     superblock,
 )
+from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.over_base import OverBase, base_of, merge
-from bangerbuild.disk.formats.values import SIZE_OF_DISK, Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SIZE_OF_DISK, SizeRule
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.errors import OtherBaseError, OverlayError, readable_size
 

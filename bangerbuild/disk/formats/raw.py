@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from bangerbuild.disk import checking, clone, growing, interrupted, making, superblock, tools, unreplayed
+from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.on_blocks import OnBlocks
-from bangerbuild.disk.formats.values import SIZE_OF_DISK, Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SIZE_OF_DISK, SizeRule
 from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError
 from bangerbuild.tree import ALONE, DiskMount

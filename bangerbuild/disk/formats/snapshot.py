@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from bangerbuild.disk import deduplication, durable, interrupted, making, snapshot, snapshot_store
+from bangerbuild.disk.attachment import ATTACHED_ROOT, Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import snapshot_device
 from bangerbuild.disk.formats.over_base import OverBase, base_of
-from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, SizeRule
+from bangerbuild.disk.formats.values import SizeRule
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import OtherBaseError
 

@@ -12,7 +12,7 @@ drivers/block/loop.c).
 
 from __future__ import annotations
 
-from bangerbuild.disk.formats.values import HostSetup
+from bangerbuild.disk.attachment import HostSetup
 from bangerbuild.host.process import Program
 
 PROGRAMS = tuple(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk import checking, deduplication
+from bangerbuild.disk.attachment import Drive
 from bangerbuild.disk.formats import FORMATS, recognised
-from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import FilesystemError, OtherBaseError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.formats import RAW
-from bangerbuild.disk.formats.values import Attachment, Base, Drive, StoredDisk
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import FilesystemError
 from bangerbuild.tree import ALONE
 from tests.disk.desk import Desk

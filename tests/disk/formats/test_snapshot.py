@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk import deduplication
+from bangerbuild.disk.attachment import Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats import FORMATS
-from bangerbuild.disk.formats.values import Base, Drive, StoredDisk
+from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.disk.snapshot_store import SnapshotStore
 from bangerbuild.errors import FilesystemError, OtherBaseError, OverlayError
 from bangerbuild.tree import ALONE

@@ -16,9 +16,10 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar, cast
 
 from bangerbuild.disk import making, merging
+from bangerbuild.disk.attachment import ATTACHED_ROOT, Attachment, Drive, HostSetup
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.on_blocks import OnBlocks
-from bangerbuild.disk.formats.values import ATTACHED_ROOT, Attachment, Drive, HostSetup, SizeRule
+from bangerbuild.disk.formats.values import SizeRule
 from bangerbuild.disk.opened import OpenedDisk
 from bangerbuild.errors import FilesystemError, OtherBaseError
 from bangerbuild.host.process import Program
