@@ -235,8 +235,7 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         artifacts = [one.to_json() for one in examined]
         output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
         return
-    for line in statuses.lines(examined):
-        output.result(line)
+    output.results(statuses.lines(examined))
 
 
 cli.add_command(machines.boot)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -72,6 +73,17 @@ def result(text: str | bytes, *, newline: bool = True) -> bool:
     return True
 
 
+def results(lines: Iterable[str]) -> None:
+    """Print lines, many at once: of a plan there may be a million."""
+    left = iter(lines)
+    while some := list(islice(left, _AT_ONCE)):
+        if not result("\n".join(some)):
+            return
+
+
+_AT_ONCE = 1024
+
+
 def drop_output() -> None:
     """Redirect stdout to /dev/null, so that its buffer can be flushed without an error."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -128,5 +140,4 @@ def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True)
         json_result(report.plan_json(plan))
         return
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    for line in report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured):
-        result(line)
+    results(report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from bangerbuild.declared import WORK_LABEL, Mount
@@ -11,9 +12,11 @@ from bangerbuild.guest.paths import normal
 from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
-    from bangerbuild.declared import VM
+    from bangerbuild.declared import VM, Disk, Work
 
 ROOT = "/"
+_MOST = 1024
+"""As many are kept, for the VMs that are alike in what they mount."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,7 @@ class Placement:
     @classmethod
     def of(cls, vm: VM) -> Placement:
         """The placement for a declared VM."""
-        work = {WORK_LABEL: normal(vm.work.mount)} if vm.work else {}
-        return cls(work | {disk.name: normal(disk.mount) for disk in vm.disks})
+        return _placement(vm.work, vm.disks)
 
     def lands_on(self, path: str, mount_point: str) -> bool:
         """Whether a guest path is on the disk mounted at `mount_point`."""
@@ -42,14 +44,30 @@ class Placement:
         held = sorted(target for target in targets - {mount_point} if target.startswith("/"))
         return tuple(target for target in held if self.lands_on(posixpath.dirname(target), mount_point))
 
-    def place(self, mount_point: str) -> DiskMount:
+    def place(self, mount_point: str, hidden: frozenset[str] = frozenset()) -> DiskMount:
         """The DiskMount of the disk mounted at `mount_point`, for resolving paths on it."""
-        return DiskMount(mount_point, frozenset(self.mount_points.values()) - {mount_point})
+        return _disk_mount(mount_point, frozenset(self.mount_points.values()) - {mount_point}, hidden)
 
     def fstab(self) -> tuple[Mount, ...]:
         """A mount for each disk, by label because device letters change; outer mount points come first."""
-        by_depth = sorted(self.mount_points.items(), key=lambda point: point[1].count("/"))
-        return tuple(
-            Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)
-            for label, target in by_depth
-        )
+        return _fstab(tuple(self.mount_points.items()))
+
+
+@lru_cache(_MOST)
+def _placement(work: Work | None, disks: tuple[Disk, ...]) -> Placement:
+    labelled = {WORK_LABEL: normal(work.mount)} if work else {}
+    return Placement(labelled | {disk.name: normal(disk.mount) for disk in disks})
+
+
+@lru_cache(_MOST)
+def _disk_mount(mount_point: str, others: frozenset[str], hidden: frozenset[str]) -> DiskMount:
+    return DiskMount(mount_point, others, hidden)
+
+
+@lru_cache(_MOST)
+def _fstab(mount_points: tuple[tuple[str, str], ...]) -> tuple[Mount, ...]:
+    by_depth = sorted(mount_points, key=lambda point: point[1].count("/"))
+    return tuple(
+        Mount(f"LABEL={label}", target, "ext4", ("defaults",), dump=0, fsck_pass=2)
+        for label, target in by_depth
+    )

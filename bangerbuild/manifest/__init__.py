@@ -121,8 +121,9 @@ def load_merged(
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     absent = _in_order(findings.absent, documents)
     vms_by_name = {vm.name: vm for _, vm in vms}
+    absolute = {place: root.absolute() for place, root in roots.items()}
     origins = {
-        f"{table}.{name}": roots[place].absolute()
+        f"{table}.{name}": absolute[place]
         for place, document in reader.documents.items()
         for table in ("vm", "network")
         for name in document.names.get(table, ())

@@ -103,10 +103,10 @@ def check_renames(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> N
 
 def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> None:
     """No two VMs may have one address, MAC, tap device or host name."""
-    users: defaultdict[tuple[str, str], list[tuple[MergedVM, Location]]] = defaultdict(list)
+    users: defaultdict[tuple[str, str], list[tuple[MergedVM, Sequence[str]]]] = defaultdict(list)
     for merged, vm in pairs:
-        for what, value, place in _unique_values(merged, vm):
-            users[what, value].append((merged, place))
+        for what, value, key in _unique_values(merged, vm):
+            users[what, value].append((merged, key))
     for (what, value), named in users.items():
         said = _said_at(named) if len(named) > 1 else None
         if said:
@@ -117,21 +117,23 @@ def check_unique(pairs: Sequence[tuple[MergedVM, VM]], findings: Findings) -> No
             findings.add(said, f"more than one VM has the {what} '{value}': {shown}")
 
 
-def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Location]]:
+def _unique_values(merged: MergedVM, vm: VM) -> Iterator[tuple[str, str, Sequence[str]]]:
+    """What no other VM may have: what it is, the value, and its key."""
     network = vm.network
     if network.address and merged.leased is None:  # `leasing` compares these with all others
-        yield "address", network.address.partition("/")[0], merged.place("network", "address")
+        yield "address", network.address.partition("/")[0], ("network", "address")
     if network.mac:
-        yield "MAC address", network.mac, merged.place("network", "mac")
+        yield "MAC address", network.mac, ("network", "mac")
     if network.tap:
-        yield "tap device", network.tap, merged.place("network", "tap")
-    yield "host name", vm.hostname.lower(), merged.place("hostname")
+        yield "tap device", network.tap, ("network", "tap")
+    yield "host name", vm.hostname.lower(), ("hostname",)
 
 
-def _said_at(named: Sequence[tuple[MergedVM, Location]]) -> Location | None:
+def _said_at(named: Sequence[tuple[MergedVM, Sequence[str]]]) -> Location | None:
     """The last place that spells the shared value out; None if all of it is made from defaults.
 
     A MAC address that two VMs share by default comes of a shared address, which is told already.
     """
-    said = [place for _, place in named if place.key in place.document.lines]
+    places = (merged.place(*key) for merged, key in named)
+    said = [place for place in places if place.key in place.document.lines]
     return said[-1] if said else None

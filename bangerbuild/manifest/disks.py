@@ -34,7 +34,7 @@ def root(vm: MergedVM, image: Image | None, findings: Findings) -> Root:
         rule = formats.named(disk_format).size
         start = image.rootfs if image and rule.is_of_clone else None
         read = partial(_size_from, start, f"image '{vm.get('image', '')}'", rule=rule)
-        size_bytes = findings.attempt(vm.place("root", "size"), read, table["size"], None)
+        size_bytes = findings.attempt(partial(vm.place, "root", "size"), read, table["size"], None)
     return Root(disk_format, size_bytes, table.get("on_new_base", Root.on_new_base))
 
 
@@ -56,8 +56,8 @@ def work(vm: MergedVM, image: Image | None, findings: Findings) -> Work | None:
     size_bytes = None
     if "size" in table:
         read = partial(_size_from, seed, f"the work_seed of image '{vm.get('image', '')}'")
-        size_bytes = findings.attempt(vm.place("work", "size"), read, table["size"], None)
-    place = vm.place("work", "mount")
+        size_bytes = findings.attempt(partial(vm.place, "work", "size"), read, table["size"], None)
+    place = partial(vm.place, "work", "mount")
     return Work(size_bytes, findings.attempt(place, disk_mount, table.get("mount", Work.mount), Work.mount))
 
 

@@ -120,9 +120,10 @@ def merged_vms(
     own = {name: own_layer(document, name) for document in documents for name in document.tree.get("vm", {})}
     members = {name for fleet in fleets for name in fleet.names}
     for document in documents:
+        defaults = defaults_of(document)
         for name in document.tree.get("vm", {}):
             if name not in members:
-                yield MergedVM(name, (defaults_of(document), own[name]))
+                yield MergedVM(name, (defaults, own[name]))
         for fleet in fleets:
             if fleet.document is document:
                 shared = FleetTable(fleet, findings)

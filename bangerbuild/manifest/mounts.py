@@ -39,17 +39,15 @@ class MountPoint:
         return f"in {self.entry}" if self.entry else "by the work disk"
 
 
-def mount_points(
-    entries: Sequence[DeclaredEntry], work: Work | None, work_place: Location
-) -> tuple[MountPoint, ...]:
+def mount_points(entries: Sequence[DeclaredEntry], work: Work | None, vm: MergedVM) -> tuple[MountPoint, ...]:
     """Everything that a VM itself asks to mount: the work disk, the data disks, the mounts.
 
     Args:
         entries: all of the VM's.
         work: its work disk.
-        work_place: where the work disk's mount point is said.
+        vm: says where the work disk's mount point is said.
     """
-    of_work = (MountPoint(work.mount, _DISK_FSTYPE, work_place),) if work else ()
+    of_work = (MountPoint(work.mount, _DISK_FSTYPE, vm.place("work", "mount")),) if work else ()
     return (*of_work, *_of_disks(entries), *_of_mounts(entries))
 
 
@@ -90,18 +88,23 @@ def check_visible(
 
 def drop_mounts(vm: MergedVM, findings: Findings) -> tuple[str, ...]:
     """The targets whose lines are removed from the image's fstab."""
+    given = vm.get("drop_mounts", None)
+    if given is None:
+        return VM.drop_mounts
     place = vm.place("drop_mounts")
     return tuple(
-        findings.attempt(place / index, mount_target, target, target)
-        for index, target in enumerate(vm.get("drop_mounts", VM.drop_mounts))
+        findings.attempt(place / index, mount_target, target, target) for index, target in enumerate(given)
     )
 
 
 def keep_mounts(vm: MergedVM, dropped: Sequence[str], findings: Findings) -> tuple[str, ...]:
     """The targets whose lines stay although the VM does not have their device; finds those also dropped."""
+    given = vm.get("keep_mounts", None)
+    if given is None:
+        return VM.keep_mounts
     place = vm.place("keep_mounts")
     kept = []
-    for index, text in enumerate(vm.get("keep_mounts", VM.keep_mounts)):
+    for index, text in enumerate(given):
         target = findings.attempt(place / index, kept_mount, text, text)
         if target in dropped:
             said = vm.place("drop_mounts") if vm.get("drop_mounts", None) is not None else "its default"

@@ -72,13 +72,12 @@ def mac_address(text: str) -> str:
 
 def _address(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> IPv4Interface | None:
     table = vm.table("network")
-    place = vm.place("network", "address")
     if "address" not in table:
         return None
     if "name" in table and not shared:  # what is wrong with that network is told there
         return None
     read = partial(joined_interface, shared=shared) if shared else interface
-    return findings.attempt(place, read, table["address"], None)
+    return findings.attempt(partial(vm.place, "network", "address"), read, table["address"], None)
 
 
 def _gateway(
@@ -88,7 +87,7 @@ def _gateway(
     table = vm.table("network")
     if "gateway" not in table:
         return shared.gateway if shared and address else None
-    gateway = findings.attempt(vm.place("network", "gateway"), ipv4, table["gateway"], None)
+    gateway = findings.attempt(partial(vm.place, "network", "gateway"), ipv4, table["gateway"], None)
     place = vm.own / "network" / "gateway"
     if gateway and address and (fault := _gateway_fault(gateway, address)):
         findings.add(place, f"gateway is '{gateway}', {fault}")
@@ -110,8 +109,10 @@ def _gateway_fault(gateway: IPv4Address, address: IPv4Interface) -> str | None:
 def _dns(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> tuple[str, ...]:
     if shared and "dns" not in vm.table("network"):
         return shared.dns
-    place = vm.place("network", "dns")
     servers = vm.table("network").get("dns", ())
+    if not servers:
+        return ()
+    place = vm.place("network", "dns")
     return tuple(
         str(findings.attempt(place / index, ipv4, server, None)) for index, server in enumerate(servers)
     )
@@ -120,7 +121,7 @@ def _dns(vm: MergedVM, shared: SharedNetwork | None, findings: Findings) -> tupl
 def _mac(vm: MergedVM, address: IPv4Interface | None, findings: Findings) -> str | None:
     given: str | None = vm.table("network").get("mac")
     if given is not None:
-        return findings.attempt(vm.place("network", "mac"), mac_address, given, None)
+        return findings.attempt(partial(vm.place, "network", "mac"), mac_address, given, None)
     return ":".join(("06", "00", *(f"{byte:02x}" for byte in address.ip.packed))) if address else None
 
 

@@ -56,20 +56,25 @@ class Findings:
         """Takes down one problem."""
         self.problems.append(place.problem(message, hint))
 
-    def attempt(self, place: Location, convert: Callable[[A], T], value: A, fallback: T) -> T:
+    def attempt(
+        self, said_at: Location | Callable[[], Location], convert: Callable[[A], T], value: A, fallback: T
+    ) -> T:
         """What `convert` makes of a value; if it refuses, that is a problem and the fallback stands in.
 
+        A place that is looked up takes longer than most values to convert, so it may be given as a function.
         Nothing is built from a manifest with problems: a fallback only lets the other checks go on.
         """
         try:
             return convert(value)
         except HostFileError as err:
+            place = said_at() if callable(said_at) else said_at
             if self._needs_files:
                 self.add(place, str(err), err.hint)
                 return fallback
             self.absent.append(place.problem(str(err), err.hint))
             return cast("T", err.path) if isinstance(fallback, HostPath) else fallback
         except InvalidValueError as err:
+            place = said_at() if callable(said_at) else said_at
             self.problems.append(place.problem(str(err), err.hint, err.line))
             return fallback
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
 from bangerbuild.manifest.disks import root, work
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.entries import DeclaredEntry
     from bangerbuild.manifest.merge import MergedVM
 
+T = TypeVar("T")
+
 _MAX_LINUX_HOSTNAME = 64  # HOST_NAME_MAX of linux/limits.h
 _MAX_FIRECRACKER_VCPUS = 32
 
@@ -57,6 +59,7 @@ class VMs:
         everything = Layer(Location(document), document.tree)
         self._shared = level((everything, defaults_of(document)), findings)
         self._levels: dict[int, tuple[DeclaredEntry, ...]] = {}
+        self._values: dict[object, object] = {}
         self._keys: dict[tuple[str, Path], tuple[str, ...] | InvalidValueError] = {}
 
     def build(self, vm: MergedVM) -> VM:
@@ -93,9 +96,9 @@ class VMs:
 
     def _built(self, vm: MergedVM, hostname: str, network: Network, entries: Sequence[DeclaredEntry]) -> VM:
         image = self._around.images.get(vm.get("image", ""))
-        guest = GuestDefaults(**vm.table("guest"))
-        work_disk = work(vm, image, self._findings)
-        points = mount_points(entries, work_disk, vm.place("work", "mount"))
+        guest = self._one(GuestDefaults(**vm.table("guest")))
+        work_disk = self._one(work(vm, image, self._findings))
+        points = mount_points(entries, work_disk, vm)
         check_targets(points, self._findings)
         check_visible(entries, points, our_fstab=guest.fstab, findings=self._findings)
         values = [entry.value for entry in entries]
@@ -106,22 +109,26 @@ class VMs:
             hostname=hostname,
             vcpus=self._vcpus(vm),
             memory_bytes=self._memory(vm),
-            authorized_keys=self._authorized_keys(vm),
+            authorized_keys=self._one(self._authorized_keys(vm)),
             drop_mounts=dropped,
             keep_mounts=keep_mounts(vm, dropped, self._findings),
-            root=root(vm, image, self._findings),
+            root=self._one(root(vm, image, self._findings)),
             work=work_disk,
             disks=tuple(value for value in values if isinstance(value, Disk)),
             guest=guest,
-            network=network,
+            network=network if network.address else self._one(network),
             files=tuple(value for value in values if isinstance(value, InlineFile)),
             file_syncs=tuple(value for value in values if isinstance(value, FileSync)),
             mounts=tuple(value for value in values if isinstance(value, Mount)),
             renamed_from=vm.renamed_from,
         )
 
+    def _one(self, value: T) -> T:
+        """One object for all equal values: most VMs are alike in most of what they declare."""
+        return cast("T", self._values.setdefault(value, value))
+
     def _hostname(self, vm: MergedVM) -> str:
-        place = vm.place("hostname")
+        place = partial(vm.place, "hostname")
         given: str | None = vm.get("hostname", None)
         if given is None:
             name = self._findings.attempt(place, default_hostname, vm.name, vm.name)
@@ -141,14 +148,19 @@ class VMs:
         return vcpus
 
     def _memory(self, vm: MergedVM) -> int:
-        given = vm.get("memory", VM.memory_bytes)
-        return self._findings.attempt(vm.place("memory"), memory_size, given, VM.memory_bytes)
+        given = vm.get("memory", None)
+        if given is None:
+            return VM.memory_bytes
+        return self._findings.attempt(partial(vm.place, "memory"), memory_size, given, VM.memory_bytes)
 
     def _authorized_keys(self, vm: MergedVM) -> tuple[str, ...]:
+        given = vm.get("ssh_authorized_keys", ())
+        if not given:
+            return ()
         place = vm.place("ssh_authorized_keys")
         read = partial(self._public_keys, directory=place.document.path.parent)
         found: list[str] = []
-        for index, text in enumerate(vm.get("ssh_authorized_keys", ())):
+        for index, text in enumerate(given):
             found += self._findings.attempt(place / index, read, text, ())
         return tuple(found)
 

@@ -22,11 +22,12 @@ from bangerbuild.model.reporter import (
     unseen,
 )
 from bangerbuild.model.step import Step
-from bangerbuild.model.verdict import FileDiff, Preview, Situation, Verdict
+from bangerbuild.model.verdict import TO_MAKE, FileDiff, Preview, Situation, Verdict
 from bangerbuild.model.workspace import View, Workspace
 
 __all__ = [
     "NO_RECIPE",
+    "TO_MAKE",
     "Action",
     "ArtifactPath",
     "FileDiff",

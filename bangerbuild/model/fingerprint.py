@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.model.ids import StepId
@@ -37,6 +38,8 @@ IMAGE_KEY = "image"
 """The key of the reason that a step stands on another image than before."""
 
 _NEVER = object()
+_SCALARS = {str, int, bool, float}
+_MOST_SHARED = 1024
 _known_parts: dict[type, _Parts | None] = {}
 
 
@@ -207,15 +210,29 @@ def _flatten(prefix: str, value: object, flat: dict[str, Json]) -> None:
     if parts is not None:
         for name, key, is_digest, unless in parts:
             part = getattr(value, name)
-            if part == unless:
+            if unless is not _NEVER and part == unless:
                 continue
-            _flatten(f"{prefix}.{key}" if prefix else key, _digest(part) if is_digest else part, flat)
+            at = f"{prefix}.{key}" if prefix else key
+            if is_digest:
+                flat[at] = _digest(part)
+            elif part is None or type(part) in _SCALARS:
+                flat[at] = part
+            else:
+                flat.update(_shared_part(at, part))
     elif isinstance(value, tuple) and value and all(_parts(type(item)) is not None for item in value):
         for item in value:
             entry = flat[f"{prefix}[{_identity(item)}]"] = {}
             _flatten("", item, entry)
     elif value != ():
         flat[prefix] = _plain(value)
+
+
+@lru_cache(maxsize=_MOST_SHARED)
+def _shared_part(prefix: str, value: object) -> Mapping[str, Json]:
+    """What a part of a step becomes; steps of many VMs have the same parts."""
+    flat: dict[str, Json] = {}
+    _flatten(prefix, value, flat)
+    return flat
 
 
 def _parts(owner: type) -> _Parts | None:

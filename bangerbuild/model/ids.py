@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 
-MOST_IDS = 1 << 20
-"""How many ids are remembered: a step's id is asked for often, and each is kept once."""
+MOST_IDS = 1 << 14
+"""How many ids are remembered: a step's id is asked for often, and soon again."""
 
 
 class StepId(str):

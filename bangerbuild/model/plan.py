@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from bangerbuild.model.verdict import FileDiff
 
 
-@dataclass(frozen=True)
+_NO_STAND_INS: Mapping[str, Record] = {}
+
+
+@dataclass(frozen=True, slots=True)
 class Action:
     """What a plan means to do about one step."""
 
@@ -42,7 +45,7 @@ class Action:
     """What there is to say of what it will make."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
-    stand_ins: Mapping[str, Record] = field(default_factory=dict)
+    stand_ins: Mapping[str, Record] = field(default_factory=lambda: _NO_STAND_INS)
     """Inputs of which the step takes another than today's, by their ids; see `Step.from_base`."""
 
     @property

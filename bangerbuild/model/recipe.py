@@ -31,7 +31,7 @@ def remembered(facts: Mapping[str, Json], key: str, step_id: str) -> Json:
     return facts[key]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """All that decides an artifact's bytes."""
 

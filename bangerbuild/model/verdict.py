@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bangerbuild.model.reason import Reason, ReasonCode, Verb
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from bangerbuild.model.reason import Json, Reason, Verb
+    from bangerbuild.model.reason import Json
     from bangerbuild.model.recipe import Record
 
 
@@ -64,3 +66,7 @@ class Verdict:
 
     verb: Verb
     reasons: tuple[Reason, ...] = ()
+
+
+TO_MAKE = Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+"""The verdict on what is not there: one value for all of it."""

@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 UNREAD = "unread"
 """The digest of a source that can't be read, where nothing is to be made of it."""
 UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
+_NONE: Mapping[str, str] = {}
+"""The sources of the many steps that read none."""
 NEW = {Verb.CREATE, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
@@ -109,15 +111,19 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    last: dict[str, Wanted] = field(default_factory=dict)
+    """What the last step of each kind would be made of: that of the next VM is often made of the same."""
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
     closed: set[str] = field(default_factory=set)
     """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
+    _view: PlanView = field(init=False)
 
     def __post_init__(self) -> None:
         self.stand_ins = StandIns(self.store)
+        self._view = PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
@@ -153,7 +159,7 @@ class Planner:
 
     def _looked_at(self, step: Step) -> Action:
         stand_ins = self.stand_ins.of_step(step, self.actions)
-        wanted = self.wanted(step)
+        wanted = self._wanted(step, stand_ins)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
         artifacts = self.artifacts(step, record, wanted)
@@ -172,12 +178,14 @@ class Planner:
             found=disk.found,
         )
         verdict = self._verdict(step, situation, disk)
-        if lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins):
+        if stand_ins and (lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins)):
             verdict = Verdict(Verb.BLOCKED, lacking)
         verdict, notes = foretold(step, verdict, self.pins.get(step.id))
-        action = self._decided(step, wanted, situation, verdict, disk.holder)
-        action = replace(action, notes=(*notes, *self._left_beside(record, action)))
-        action = replace(action, stand_ins={key: one for key, one in stand_ins.items() if one})
+        action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
+        notes = (*notes, *self._left_beside(record, action))
+        found_stand_ins = {key: one for key, one in stand_ins.items() if one}
+        if notes or found_stand_ins:  # which few steps have
+            action = replace(action, notes=notes, stand_ins=found_stand_ins)
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
@@ -198,16 +206,16 @@ class Planner:
 
     def _disk(self, step: Step, artifacts: tuple[str, ...], *, settled: bool) -> _PlannedDisk:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
-        if not step.exclusive:
+        present = list(filter(self._exists, artifacts)) if step.exclusive else []
+        if not present:
             return _PlannedDisk()
-        present = list(filter(self._exists, artifacts))
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
             return _PlannedDisk()
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
-        if holder or not present or not asked:
+        if holder or not asked:
             return _PlannedDisk(holder, interrupted=interrupted)
         changed: dict[str, os.stat_result] = {}
         if step.changes:
@@ -225,6 +233,8 @@ class Planner:
         if not step.exclusive or step.changes or not artifacts:
             return None
         artifact, recorded = artifacts[0], cast("int | None", record and record.facts.get("file_bytes"))
+        if self._status(artifact) is None:
+            return recorded
         if self._touched(artifact) is None and artifact in self.store.stamps:
             return recorded if step.has_format and recorded is not None else self.store.stamps[artifact].size
         file_bytes = self.store.size(artifact)
@@ -264,20 +274,32 @@ class Planner:
 
     def wanted(self, step: Step) -> Wanted:
         """What a step would be made of now."""
-        recipe = self._recipe(step)
-        last = self.store.records.get(step.id)
-        return Wanted(recipe, last.fingerprint if last and last.recipe == recipe else fingerprint(recipe))
+        return self._wanted(step, self.stand_ins.of_step(step, self.actions))
 
-    def _recipe(self, step: Step) -> Recipe:
-        stand_ins = self.stand_ins.of_step(step, self.actions)
+    def _wanted(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Wanted:
+        recipe = self._recipe(step, stand_ins)
+        recorded = self.store.records.get(step.id)
+        if recorded and recorded.recipe == recipe:
+            return Wanted(recorded.recipe, recorded.fingerprint)
+        last = self.last.get(recipe.kind)
+        if last is None or last.recipe != recipe:
+            last = self.last[recipe.kind] = Wanted(recipe, fingerprint(recipe))
+        return last
+
+    def _recipe(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Recipe:
+        kind = step.kind
+        fields: Mapping[str, Json] = step_fields(step)
+        last = self.last.get(kind)
+        if last and last.recipe.fields == fields:
+            fields = last.recipe.fields
         return Recipe(
-            kind=step.kind,
-            fields=step_fields(step),
+            kind=kind,
+            fields=fields,
             inputs={
                 step_id: (stand_ins.get(step_id) or self.actions[step_id]).fingerprint
                 for step_id in step.inputs
             },
-            sources={source.role: self._digest(step, source) for source in step.sources},
+            sources={source.role: self._digest(step, source) for source in step.sources} or _NONE,
             tools=self._tools(step),
         )
 
@@ -323,7 +345,10 @@ class Planner:
             return self.actions[step.changes].artifacts
         if record is not None:
             return record.artifacts
-        return tuple(output.format(fingerprint=wanted.fingerprint) for output in step.outputs)
+        return tuple(
+            output.format(fingerprint=wanted.fingerprint) if "{" in output else output
+            for output in step.outputs
+        )
 
     def _at_stake(self, step: Step, artifacts: tuple[str, ...]) -> frozenset[str]:
         """The disks that a new one would take the place of: one may lie where the old one does not."""
@@ -398,8 +423,14 @@ class Planner:
             if error
         )
 
-    def _decided(
-        self, step: Step, wanted: Wanted, situation: Situation, verdict: Verdict, holder: str | None
+    def _decided(  # noqa: PLR0913, PLR0917  # all that was found out about the step
+        self,
+        step: Step,
+        wanted: Wanted,
+        situation: Situation,
+        verdict: Verdict,
+        holder: str | None,
+        artifacts: tuple[str, ...],
     ) -> Action:
         record = situation.record
         stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
@@ -420,7 +451,7 @@ class Planner:
             reasons=reasons,
             recipe=stays.recipe if stays else wanted.recipe,
             fingerprint=stays.fingerprint if stays else wanted.fingerprint,
-            artifacts=self.artifacts(step, stays, wanted),
+            artifacts=artifacts if stays is record else self.artifacts(step, stays, wanted),
             remakes_disk=remakes_disk,
             untouched=step.exclusive and discards and step.id not in self.forced,
             pin=self.pins.get(step.id),
@@ -437,7 +468,8 @@ class Planner:
             seen = replace(seen, obstacles=known)
         if seen.obstacles:
             return self._blocked(action, seen.obstacles)
-        action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
+        if seen.diffs or seen.reasons:
+            action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
         return self._forewarned(action, is_new=is_new)
 
     def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
@@ -460,9 +492,10 @@ class Planner:
         if not (self.previews and action.pending):
             return action
         try:
-            return replace(action, warnings=action.step.warnings(self.view(), is_new=is_new))
+            warnings = action.step.warnings(self.view(), is_new=is_new)
         except BangerError:  # the run fails at it and says so
             return action
+        return replace(action, warnings=warnings) if warnings else action
 
     def _preview(self, action: Action) -> Preview:
         """What the step would change. A guest that can't be read is no reason to plan nothing for others."""
@@ -480,7 +513,7 @@ class Planner:
 
     def view(self) -> PlanView:
         """What a step may read now."""
-        return PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
+        return self._view
 
 
 def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:

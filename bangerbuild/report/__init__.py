@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import ManifestError, few, printable, readable_size
@@ -284,21 +285,19 @@ def _painted(text: str, colour: str | None) -> str:
 
 def plan_sum(plan: Plan) -> str:
     """The last line of a plan: `Plan: 1 to create, 1 blocked, 9 kept.`."""
-    numbers = {f"to {verb.value}": _number(plan, verb, in_use=False) for verb in PENDING}
-    numbers |= {"in use": _in_use(plan), "blocked": plan.counts()[Verb.BLOCKED]}
-    kept = plan.counts()[Verb.KEEP]
+    found = Counter((action.verb, action.in_use) for action in plan.actions)
+    numbers = {f"to {verb.value}": found[verb, False] for verb in PENDING}
+    in_use = sum(found[verb, True] for verb in PENDING)
+    numbers |= {"in use": in_use, "blocked": found[Verb.BLOCKED, False] + found[Verb.BLOCKED, True]}
+    kept = found[Verb.KEEP, False] + found[Verb.KEEP, True]
     if not any(numbers.values()):
         return f"Nothing to do: {kept} kept."
     return f"Plan: {_counted(numbers | {'kept': kept})}."
 
 
-def _number(plan: Plan, verb: Verb, *, in_use: bool) -> int:
-    return sum(action.verb is verb and action.in_use == in_use for action in plan.actions)
-
-
 def _in_use(plan: Plan) -> int:
     """The number of pending steps whose disk is in use; blocked steps are not counted."""
-    return sum(_number(plan, verb, in_use=True) for verb in PENDING)
+    return sum(action.in_use and action.verb in PENDING for action in plan.actions)
 
 
 def _counted(numbers: Mapping[str, int]) -> str:

@@ -53,6 +53,9 @@ def grouped(
         fleets: the names of the members of each fleet.
         said: what is said of an action, but for whose it is.
     """
+    if not fleets:
+        yield from actions
+        return
     fleet_of = {f"vm.{name}": fleet for fleet, names in fleets.items() for name in names}
     own: dict[str, list[Action]] = {}
     for action in actions:

@@ -15,7 +15,7 @@ from bangerbuild.guest import defaults
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model import TO_MAKE, FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.obstacles import Without, room, without, would_fail
@@ -99,10 +99,10 @@ class DiskPatch(StepKind, ABC):
     @override
     def judge(self, situation: Situation) -> Verdict:
         """A new disk is patched as part of its making; an existing one is updated in place."""
+        if situation.disk_verb is Verb.CREATE:
+            return TO_MAKE
         disk_changed = Reason(ReasonCode.INPUT_CHANGED, {"id": self.changes})
         others = tuple(reason for reason in situation.changes if reason != disk_changed)
-        if situation.disk_verb is Verb.CREATE:
-            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
         if situation.disk_verb is Verb.REPLACE:
             return Verdict(Verb.UPDATE, (disk_changed, *others))
         if situation.record is None or situation.disk_verb is Verb.ADOPT:  # what is recorded was another

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.model import Reason, ReasonCode, Verb, Verdict
+from bangerbuild.model import TO_MAKE, Reason, ReasonCode, Verb, Verdict
 
 if TYPE_CHECKING:
     from bangerbuild.model import Record, Situation
@@ -16,7 +16,7 @@ def judge(situation: Situation, size_bytes: int | None) -> Verdict:
     What it was first filled with no longer counts. `size_bytes` is the declared size; None: any.
     """
     if situation.missing:
-        return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+        return TO_MAKE
     if situation.record is None:
         return judge_unknown(situation, size_bytes)
     return judge_found(situation, judge_size(file_bytes(situation, situation.record), size_bytes))

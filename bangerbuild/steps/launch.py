@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from bangerbuild.disk.attachment import Drive
 from bangerbuild.launch import cmdline, files, machine
-from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.artifacts import directory_of
 from bangerbuild.model.recovered import Recovered, Stray
 from bangerbuild.steps import disks
@@ -109,8 +109,10 @@ class Launch(Unopened):
     @override
     def judge(self, situation: Situation) -> Verdict:
         """No guest writes them, so what is not as it should be is written anew, a user's edits included."""
+        if situation.missing and not situation.changes:
+            return TO_MAKE
         if situation.missing:
-            return Verdict(Verb.CREATE, (*situation.changes, Reason(ReasonCode.MISSING)))
+            return Verdict(Verb.CREATE, (*situation.changes, *TO_MAKE.reasons))
         if situation.changes:
             return Verdict(Verb.UPDATE, situation.changes)
         if situation.modified():

@@ -126,12 +126,17 @@ class Trees:
         return sum(survey.size_bytes for survey in self.surveys)
 
 
+_NO_TREES = Trees((), frozenset())
+
+
 def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     """What these file_syncs bring.
 
     Raises:
         SourceError: a tree was not looked at before, and can't be read.
     """
+    if not syncs:
+        return _NO_TREES
     surveys = tuple(view.survey(source(sync)) for sync in syncs)
     both = tuple(zip(syncs, surveys, strict=True))
     paths = (guest_path(sync, path) for sync, survey in both for path in survey.paths())

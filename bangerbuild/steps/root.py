@@ -10,7 +10,7 @@ from typing_extensions import override
 from bangerbuild.disk import formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError
-from bangerbuild.model import ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.fingerprint import IMAGE_KEY
 from bangerbuild.model.recipe import remembered
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
@@ -98,7 +98,7 @@ class RootDisk(Unopened):
     def judge(self, situation: Situation) -> Verdict:
         """Made anew while it is ours; a guest's is kept, grown or blocked, an unknown one taken over."""
         if situation.missing:
-            return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING),))
+            return TO_MAKE
         if situation.record is not None:
             verdict = self._judge_recorded(situation, situation.record)
             return disk_verdicts.judge_found(situation, verdict, is_unreadable=self._format.stands_on_base)

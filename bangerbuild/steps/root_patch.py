@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import posixpath
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
@@ -58,13 +60,13 @@ class RootPatch(DiskPatch):
             yield cls(
                 name=vm.name,
                 image=vm.image,
-                place=replace(placement.place(ROOT), hidden=_tmpfs(vm)),
+                place=placement.place(ROOT, _tmpfs(vm)),
                 authorized_keys=vm.authorized_keys if placement.lands_on(AUTHORIZED_KEYS, ROOT) else (),
                 files=tuple(file for file in vm.files if placement.lands_on(file.guest, ROOT)),
                 file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, ROOT)),
                 hostname=vm.hostname,
                 guest=vm.guest,
-                network=replace(vm.network, tap=None),  # a device of the host; the guest never sees it
+                network=_in_guest(vm.network),
                 drop_mounts=vm.drop_mounts,
                 keep_mounts=vm.keep_mounts,
                 disk_mounts=placement.fstab(),
@@ -166,7 +168,7 @@ class RootPatch(DiskPatch):
     def _guest_warnings(self, view: View, synced: Collection[str], *, is_new: bool) -> tuple[str, ...]:
         """Those about the image too, if that is made already."""
         artifact = view.artifact(StepId.image(self.image, "rootfs")) if is_new else self.image_artifact(view)
-        if artifact is None or not view.path(artifact).is_file():
+        if artifact is None or not _is_there(view, artifact):
             return super()._guest_warnings(view, synced, is_new=is_new)
         disk_format = formats.named(self.root_format) if is_new else disks.stored(view, self.changes)[0]
         now = _on_drives(view, artifact, disk_format)
@@ -200,6 +202,16 @@ class RootPatch(DiskPatch):
         return views.RootView(image, disk)
 
 
+def _is_there(view: View, image: str) -> bool:
+    """Whether an image is made, looked up once for all of its VMs."""
+    return view.shared(("is there", image), lambda: nullcontext(view.path(image).is_file()))
+
+
+def _in_guest(network: Network) -> Network:
+    """Without what is the host's alone: the guest never sees the tap device."""
+    return replace(network, tap=None) if network.tap else network
+
+
 def _boot(manifest: Manifest, vm: VM) -> tuple[str, ...]:
     asks = formats.named(vm.root.format).kernel_modules
     return guest_kernel.boot_steps(manifest, vm.image) if asks else ()
@@ -217,7 +229,12 @@ def _tmpfs(vm: VM) -> frozenset[str]:
     """Where a tmpfs will hide whatever lies on the root below it."""
     if not vm.guest.fstab or any(normal(file.guest) == fstab.PATH for file in vm.files):
         return frozenset()
-    return frozenset(normal(mount.target) for mount in fstab.with_tmpfs(vm.mounts) if mount.fstype == "tmpfs")
+    return _tmpfs_of(vm.mounts)
+
+
+@lru_cache(1024)
+def _tmpfs_of(mounts: tuple[Mount, ...]) -> frozenset[str]:
+    return frozenset(normal(mount.target) for mount in fstab.with_tmpfs(mounts) if mount.fstype == "tmpfs")
 
 
 def _has_odd_defaults(image: views.ImageView) -> bool:

@@ -326,8 +326,11 @@ class Store:
 
         A dangling symlink is an obstacle too: it may lead to a disk on a drive that is not mounted now.
         """
-        place = Path(self.place(artifact))
-        if not os.path.lexists(place) or place.is_file():
+        path = self.place(artifact)
+        if not os.path.lexists(path):
+            return None
+        place = Path(path)
+        if place.is_file():
             return None
         if place.is_symlink():
             leads = "which is no file" if place.exists() else "which is not there"
