@@ -21,6 +21,8 @@ _SCHEME = re.compile(r"\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+")
 _COLON = re.compile("(?<!^file)(?::|%3A)(?!///)")
 _PART = re.compile(r"""[/'"(=,]""")
 _WORD = re.compile(r"\S+")
+_QUOTED_WITH_SPACE = re.compile(r"(?<=')([A-Za-z][A-Za-z0-9+.-]{0,20}:/+)(?=[^'\n]*\s)[^'\n]*(?:@|%40)")
+"""The beginning of an address in quotes that has a space in it, up to its last '@'."""
 
 
 def shown(address: str) -> str:
@@ -50,7 +52,10 @@ def _without_identity(plain: str) -> str:
 
 def removed(text: str) -> str:
     """A text in which every address that has an identity is without it."""
-    return _WORD.sub(lambda word: _removed_from(word[0]), text) if _AT.search(text) else text
+    if not _AT.search(text):
+        return text
+    text = _QUOTED_WITH_SPACE.sub(rf"\1{_LEFT_OUT}@", text)
+    return _WORD.sub(lambda word: _removed_from(word[0]), text)
 
 
 def _removed_from(word: str) -> str:

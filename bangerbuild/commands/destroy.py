@@ -113,17 +113,18 @@ def destroy(
         _refuse_used(opened, loss)
         if (loss.items or loss.records) and not agree(loss):
             return None
+        _release(request, is_trial=True)
         _remove(opened, loss, warn)
         _release(request)
         return loss
 
 
-def _release(request: Request) -> None:
-    """Free the addresses of the VMs that go as a whole."""
+def _release(request: Request, *, is_trial: bool = False) -> None:
+    """Free the addresses of the VMs that go as a whole; a trial sees that it can be done."""
     asked = [StepId(target) for target in request.targets]
     names = {target.name for target in asked if target.table == "vm" and not target.part}
     if names and request.manifests:
-        lockfile.release(request.manifests[0].parent / FILE_NAME, names)
+        lockfile.release(request.manifests[0].parent / FILE_NAME, names, is_trial=is_trial)
 
 
 def _named(whole: Loaded, targets: Sequence[str], *, undeclared: bool) -> tuple[str, ...]:

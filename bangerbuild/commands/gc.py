@@ -15,6 +15,7 @@ from bangerbuild import graph, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError, StoreError, readable_size
+from bangerbuild.fetch import scratch
 from bangerbuild.fetch.cache import Cache, default_path
 from bangerbuild.model import ArtifactPath, StepId, Verb
 from bangerbuild.model.artifacts import IMAGE_DIRECTORIES, OWNERS_DIRECTORIES, PLAIN_TABLES
@@ -117,6 +118,7 @@ def bound_cache(max_bytes: int, *, dry_run: bool) -> int:
     """
     cache = Cache(default_path(os.environ))
     if not dry_run:
+        scratch.sweep(cache.layouts)
         return cache.bound(max_bytes).freed_bytes
     return sum(path.lstat().st_blocks * 512 for path in cache.surplus(max_bytes) if path.exists())
 

@@ -105,6 +105,8 @@ class Cache(Closing):
         """Other programs, such as skopeo, may put complete blobs here, named by their digests."""
         self.drafts = path / "drafts"
         self.urls = path / "urls"
+        self.layouts = path / "layouts"
+        """Where skopeo finds the blobs that are there, and puts the others; see `scratch`."""
         self._held: dict[str, int] = {}
         """By digest: an open, locked file whose content was verified."""
         self._changing = threading.Lock()

@@ -17,6 +17,7 @@ holds until it is released.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -167,10 +168,11 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
 
 
-def release(path: Path, names: Collection[str]) -> tuple[leases.Lease, ...]:
+def release(path: Path, names: Collection[str], *, is_trial: bool = False) -> tuple[leases.Lease, ...]:
     """Free the addresses of these VMs in all networks; what was freed, nothing if nothing was leased.
 
-    The file need not be without fault: this is what mends an address that is there twice.
+    The file need not be without fault: this is what mends an address that is there twice. A trial writes
+    nothing.
 
     Raises:
         LockFileError: it can't be read or written.
@@ -180,12 +182,14 @@ def release(path: Path, names: Collection[str]) -> tuple[leases.Lease, ...]:
         with _locked(path.parent):
             text, _ = toml.read(path, may_be_pipe=False)
             kept, gone = leases.without(text, names)
-            if gone:
+            if gone and not is_trial:
                 _replace(path, kept)
             return gone
     except FileNotFoundError:
         return ()
     except OSError as err:
+        if err.errno == errno.EINVAL:
+            raise _unusable(path, _reason(err)) from err
         hint = f"make '{path.parent}' writable"
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
     except toml.TomlError as err:

@@ -11,15 +11,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
-import time
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import CacheError, OfflineError, SourceError, readable_size
+from bangerbuild.fetch import scratch
 from bangerbuild.formats.oci import mediatypes, skopeo
 from bangerbuild.formats.oci.config import platform_of
 from bangerbuild.formats.oci.digests import SHA256, pin_digest
@@ -30,6 +27,7 @@ from bangerbuild.model import Pin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from bangerbuild.fetch.cache import Blob, Cache
     from bangerbuild.formats.oci.blobs import Descriptor
@@ -41,9 +39,6 @@ if TYPE_CHECKING:
 DEFAULT_MOST_BYTES = 64 << 30
 LEAST_SECONDS, LEAST_BYTES_PER_SECOND = 600, 32 << 10
 """A registry that sends less is broken off."""
-FORGOTTEN_SECONDS = 24 * 3600
-LAYOUTS = "layouts"
-"""The directory of the cache where skopeo finds the blobs that are there, and puts the others."""
 
 
 def ask(reference: Reference, platform: Platform, context: FetchContext) -> Pin:
@@ -178,29 +173,17 @@ class _Bringing:
 @contextmanager
 def layout_directory(cache: Cache) -> Iterator[Path]:
     """A new layout whose blobs are the cache's; on its filesystem, as skopeo renames blobs into place."""
-    layouts = cache.path / LAYOUTS
-    try:
-        cache.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        layouts.mkdir(exist_ok=True)
-        _sweep(layouts)
-        directory = Path(tempfile.mkdtemp(dir=layouts))
-        (directory / "blobs").symlink_to("../../blobs")
-    except OSError as err:
-        raise CacheError(
-            f"'{layouts}' of the cache can't be written: {(err.strerror or str(err)).lower()}"
-        ) from err
-    try:
+    with ExitStack() as stack:
+        try:
+            cache.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            cache.layouts.mkdir(exist_ok=True)
+            directory = stack.enter_context(scratch.directory(cache.layouts))
+            (directory / "blobs").symlink_to("../../blobs")
+        except OSError as err:
+            raise CacheError(
+                f"'{cache.layouts}' of the cache can't be written: {(err.strerror or str(err)).lower()}"
+            ) from err
         yield directory
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _sweep(layouts: Path) -> None:
-    """Remove what was left by who was killed; nobody needs a day."""
-    for path in layouts.iterdir():
-        with suppress(FileNotFoundError):
-            if path.stat().st_mtime < time.time() - FORGOTTEN_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
 
 
 def _write_index(directory: Path, manifest: dict[str, str | int]) -> None:

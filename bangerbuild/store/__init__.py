@@ -114,6 +114,8 @@ def recovering(path: Path, *, timeout_seconds: float) -> Iterator[Recovering]:
         except (OSError, sqlite3.Error) as err:
             raise store_error(err, path) from err
         found = Recovering(opened, salvaged)
+        if not salvaged.is_intact:
+            opened.keep_origins(salvaged.origins)
         yield found
         if place != path:
             try:

@@ -76,9 +76,9 @@ def connect(path: Path) -> sqlite3.Connection:
             database.execute(f"PRAGMA user_version = {FORMAT}")
         database.commit()
     check_format(database, path)
-    if not _has_origins(database):
+    if not has_origins(database):
         database.execute("BEGIN IMMEDIATE")
-        if not _has_origins(database):
+        if not has_origins(database):
             database.execute(ORIGINS)
         database.commit()
     (path / JOURNAL).unlink(missing_ok=True)
@@ -141,14 +141,15 @@ def digests(database: sqlite3.Connection) -> Iterator[tuple[str, tuple[str, str]
         yield rows.digest(key, stamp, digest)
 
 
-def _has_origins(database: sqlite3.Connection) -> bool:
+def has_origins(database: sqlite3.Connection) -> bool:
+    """Whether it has that table, which came later than the others."""
     asked = "SELECT EXISTS (SELECT * FROM sqlite_schema WHERE name = 'origins')"
     return bool(database.execute(asked).fetchone()[0])
 
 
 def origins(database: sqlite3.Connection) -> Iterator[tuple[str, str]]:
     """The manifest of each VM and network."""
-    if _has_origins(database):
+    if has_origins(database):
         for owner, manifest in database.execute("SELECT owner, manifest FROM origins"):
             yield rows.origin(owner, manifest)
 

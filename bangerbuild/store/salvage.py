@@ -38,6 +38,7 @@ class Salvaged:
     records: dict[str, Record] = field(default_factory=dict)
     stamps: dict[str, Stamp] = field(default_factory=dict)
     written: dict[str, dict[str, str]] = field(default_factory=dict)
+    origins: dict[str, str] = field(default_factory=dict)
     faults: list[str] = field(default_factory=list)
     """What could not be read."""
 
@@ -91,6 +92,9 @@ def _read_tables(database: sqlite3.Connection, found: Salvaged) -> None:
         _kept(found, lambda row=row: rows.intent(*row))  # type: ignore[misc]
     for row in _rows(database, "SELECT key, stamp, digest FROM digests", found):
         _kept(found, lambda row=row: rows.digest(*row))  # type: ignore[misc]
+    if db.has_origins(database):
+        for row in _rows(database, "SELECT owner, manifest FROM origins", found):
+            _kept(found, lambda row=row: found.origins.update([rows.origin(*row)]))  # type: ignore[misc]
 
 
 def _keep_record(found: Salvaged, step_id: object, body: object) -> None:

@@ -15,7 +15,7 @@ from bangerbuild.commands import destroy, verify
 from bangerbuild.commands.verify.check import CheckResult
 from bangerbuild.disk import redo_log, transaction
 from bangerbuild.disk.transaction import Transaction
-from bangerbuild.errors import BusyError, StoreError, UsageError
+from bangerbuild.errors import BusyError, LockFileError, StoreError, UsageError
 from bangerbuild.model import Verb
 from bangerbuild.model.request import RunOptions
 from bangerbuild.store.locks import StoreLock
@@ -274,6 +274,16 @@ class TestInUse:
             destroyed("vm.db")
         assert of_vm(project, "web") == WEB_FILES
         assert of_vm(project, "db") == set()
+
+    def test_a_lock_file_that_can_not_be_read_is_told_before_anything_goes(
+        self, project: Project, destroyed: Destroyed
+    ) -> None:
+        lock_file = project.directory / "bangerbuild.lock"
+        lock_file.unlink(missing_ok=True)
+        os.mkfifo(lock_file)
+        with pytest.raises(LockFileError, match="can't be used: no regular file"):
+            destroyed("vm.web")
+        assert of_vm(project, "web") == WEB_FILES
 
     def test_an_image_goes_only_while_nobody_can_build_on_it(
         self, project: Project, destroyed: Destroyed

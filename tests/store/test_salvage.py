@@ -26,6 +26,7 @@ def path(tmp_path: Path) -> Path:
         db.write_records(database, {record.id: db.body_of(record) for record in RECORDS})
         db.write_stamps(database, {"vms/a/a": Stamp(1, 2, 3, "digest")})
         db.write_files(database, {"vm.a.root.patch": '{"/etc/a":"line"}'})
+        db.write_origins(database, {"vm.a": "../vm.toml", "vm.b": "../vm.toml"})
     return tmp_path
 
 
@@ -39,6 +40,7 @@ def test_a_sound_database_is_intact(path: Path) -> None:
     assert (found.is_intact, found.is_missing, found.faults) == (True, False, [])
     assert found.records == {record.id: record for record in RECORDS}
     assert found.written == {"vm.a.root.patch": {"/etc/a": "line"}}
+    assert found.origins == {"vm.a": "../vm.toml", "vm.b": "../vm.toml"}
 
 
 def test_rows_that_are_sound_are_kept_beside_damaged_ones(path: Path) -> None:
@@ -49,6 +51,13 @@ def test_rows_that_are_sound_are_kept_beside_damaged_ones(path: Path) -> None:
     assert found.stamps == {"vms/a/a": Stamp(1, 2, 3, "digest")}
     assert len(found.faults) == 1
     assert "the record of 'vm.a.root' is damaged" in found.faults[0]
+
+
+def test_a_manifest_that_is_no_text_is_a_damaged_row_like_any_other(path: Path) -> None:
+    execute(path, "UPDATE origins SET manifest = x'ff00' WHERE owner = 'vm.b'")
+    found = salvage.read(path)
+    assert (found.is_intact, found.origins) == (False, {"vm.a": "../vm.toml"})
+    assert "the origin of 'vm.b' is damaged" in found.faults[0]
 
 
 def test_of_a_missing_table_the_others_are_kept(path: Path) -> None:
