@@ -142,8 +142,8 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
         pinned = super().reads(role) if self.bases else ()
         return (
             *pinned,
-            Source(f"{role}.dockerfile.file", self.file.path, self.file.written),
-            Source(f"{role}.dockerfile.context", self.context.path, self.context.written, self.rules),
+            Source(f"{role}.dockerfile[file]", self.file.path, self.file.written),
+            Source(f"{role}.dockerfile[context]", self.context.path, self.context.written, self.rules),
         )
 
     @override

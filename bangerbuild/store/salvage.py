@@ -47,15 +47,15 @@ def read(path: Path) -> Salvaged:
     """Read what there is of the database of a store; nothing is changed.
 
     Raises:
-        StoreError: it is sound, and of another version of this program.
+        StoreError: it is sound, and of another version; or what lies beside it is not SQLite's.
     """
     if not os.path.lexists(path / db.NAME):
         return Salvaged(is_missing=True)
     if (path / db.NAME).is_symlink() or not (path / db.NAME).is_file():
         return Salvaged(faults=[f"'{path / db.NAME}' is no regular file"])
+    directories.check_database(path)
     found = Salvaged()
     try:
-        directories.check_database(path)
         with contextlib.closing(db.connect_read_only(path)) as database:
             if db.is_uninitialized(database):
                 return Salvaged(is_missing=True, is_intact=True)

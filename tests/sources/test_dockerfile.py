@@ -12,7 +12,7 @@ from bangerbuild import pipeline
 from bangerbuild.errors import FetchError, OfflineError, ToolError
 from bangerbuild.fetch import image_builders
 from bangerbuild.host import process
-from bangerbuild.model import Verb
+from bangerbuild.model import ReasonCode, Verb
 from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
 from tests.formats.oci.making import layout_of, symlink, tarball
@@ -118,10 +118,15 @@ def test_what_counts_makes_a_new_image_and_the_lock_file_moves_on_demand(
     project: Project, app: Path, registry: Registry
 ) -> None:
     first = built(project, TEXT).path
-    (app / "kept").write_text("more")
-    assert project.plan()[ID].verb is Verb.CREATE
+    for name, text, told in (("Dockerfile", "\n", "app/Dockerfile"), ("kept", "more", "app")):
+        (app / name).write_text((app / name).read_text() + text)
+        action = project.plan()[ID]
+        assert action.verb is Verb.CREATE
+        changed = [one.facts["path"] for one in action.reasons if one.code is ReasonCode.SOURCE_CHANGED]
+        assert told in changed, action.reasons
+        assert {one.code for one in action.reasons} == {ReasonCode.SOURCE_CHANGED}
     second = built(project, TEXT.replace('"1" }', '"1", WORD = "secret word" }'))
-    assert (second.text("/made"), second.text("/context/kept")) == ("secret word\n", "more")
+    assert (second.text("/made"), second.text("/context/kept")) == ("secret word\n", "keptmore")
     assert first != second.path
     written = b"".join(path.read_bytes() for path in project.store.glob("state.db*"))
     assert b"secret word" not in written

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,12 @@ def test_of_what_is_no_database_nothing_is_read(path: Path) -> None:
     found = salvage.read(path)
     assert (found.is_intact, found.records) == (False, {})
     assert found.faults == ["file is not a database"]
+
+
+def test_what_lies_in_the_place_of_the_log_is_no_damage_of_the_database(path: Path) -> None:
+    os.mkfifo(path / f"{db.NAME}-wal")
+    with pytest.raises(StoreError, match=r"state\.db-wal' is no regular file"):
+        salvage.read(path)
 
 
 def test_a_missing_database_is_none(tmp_path: Path) -> None:
