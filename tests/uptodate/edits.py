@@ -193,6 +193,7 @@ def _touched(path: Path) -> None:
 
 
 UNSEEN: dict[str, Edit] = {
+    "somebody's file in the store": of("build/vms/web/note", Path.touch),
     "excluded file": of("dotfiles/build.log", lengthened),
     "excluded directory": of("dotfiles/ignored/much", Path.unlink),
     "somebody's file in an image": of("build/images/tree/note", Path.touch),
@@ -208,7 +209,6 @@ UNNOTICED: dict[str, Edit] = {
     **{f"{name} touched": of(name, _touched) for name in (*HOST_FILES, *MANIFESTS)},
     "comment": edited("vm.toml", "[vm.boxed]", "# of no use\n[vm.boxed]"),
     "excluded file more": of("dotfiles/new.log", Path.touch),
-    "somebody's file in the store": of("build/vms/web/note", Path.touch),
     "layout whose tag is pinned": of("layout/oci-layout", Path.unlink),
     "index of a layout whose tag is pinned": of("layout/index.json", rewritten),
     "dead session": of("build/.staging/dead", Path.mkdir),
