@@ -18,7 +18,7 @@ from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
 from bangerbuild.sources.files import FileContent, FileKind, head_of, head_of_named, unpack_disk
 from bangerbuild.sources.source import Content, DiskImage
 from bangerbuild.virtual_disk import choice, containers, opening, table
-from bangerbuild.virtual_disk.extraction import Extraction
+from bangerbuild.virtual_disk.extraction import Extraction, check_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 AUTO = choice.AUTO
 _UNPACKED = "disk.unpacked"
 _ROOT = "root.ext4"
+_WHOLE = "put the whole file back from where it came"
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,7 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
                 return ()
             with opening.opened(self.path.path, self.written) as (disk, room):
                 found = choice.choose(opening.contents(disk, room), disk, self.partition)
+                check_sizes(found.content, disk)
         return (str(found),)
 
     @contextmanager
@@ -104,7 +106,11 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
                 extraction.take(chosen.content, target)
                 extraction.take_boot(found, chosen.content, target)
         facts: dict[str, Json] = {"partition": {"number": chosen.content.partition.number, "why": chosen.why}}
-        image = DiskImage(target, file.written, file.size_bytes, is_ours=True)
+        number = chosen.content.partition.number
+        mend = (
+            f"{_WHOLE}; or mend partition {number} of a raw copy of it with `e2fsck -f`" if number else None
+        )
+        image = DiskImage(target, file.written, file.size_bytes, is_ours=True, mend=mend)
         yield Content(image, facts, is_of_machine=True)
 
 

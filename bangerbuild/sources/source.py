@@ -276,6 +276,8 @@ class DiskImage:
     """That the image shall have; None: the file's."""
     is_ours: bool = False
     """Whether it lies in staging and may become the image itself."""
+    mend: str | None = None
+    """How its errors are mended, where that is not by e2fsck alone."""
     form: ClassVar[str] = "filesystem"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
+from bangerbuild.errors import SourceError
 from bangerbuild.fetch.download import download
 from bangerbuild.identities import shown
 from bangerbuild.model import NO_RECIPE, Pin
@@ -113,6 +114,11 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     def open(self, context: OpenContext) -> Iterator[Content]:
         with self.fetched(context) as blob:
             kind = files.kind_of(blob.path, written=self.written, kinds=FILE_KINDS.values())
+            if self.partition != disk_image.AUTO and "partition" not in kind.keys:
+                raise SourceError(
+                    f"'{self.written}' is {kind.article}, which has no partitions",
+                    hint="leave out `partition`",
+                )
             file = files.FileContent(
                 blob.path, self.written, self.size_bytes, self.max_size_bytes, self.partition
             )

@@ -115,32 +115,40 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> bool:
         target.chmod(0o600)
     else:
         clone.clone(path, target)
-    check(target, written)  # tune2fs is no judge, and preening would mend some errors without a word
+    check(
+        target, written, image.mend
+    )  # tune2fs is no judge, and preening would mend some errors without a word
     if wanted > size:
         making.grow(target, wanted, workspace.epoch)
     return wanted == size
 
 
-def check(target: Path, written: str) -> None:
+def check(target: Path, written: str, mend: str | None = None) -> None:
     """Have e2fsck judge an image: once as it was taken, and once more if anything was written into it.
+
+    Args:
+        target: the image.
+        written: what messages call what it was taken from.
+        mend: how errors in that are mended; None: with e2fsck.
 
     Raises:
         FilesystemError: it has errors, or such that e2fsck itself does not get to an end.
     """
     find("e2fsck")
+    hint = mend or f"e2fsck -f '{written}'"
     try:
         checked = run(tools.e2fsck_read_only(target, size_bytes=target.stat().st_size))
     except ToolError as err:
         raise FilesystemError(
             f"the filesystem in '{written}' can't be checked",
             details=_beginning(f"{err.brief}\n{err.details or ''}".replace(str(target), written)),
-            hint=f"e2fsck -f '{written}'",
+            hint=hint,
         ) from err
     if checked.code != 0 or not checking.is_clean(checked.output):
         raise FilesystemError(
             f"the filesystem in '{written}' has errors",
             details=_beginning(checked.output.replace(str(target), written)),
-            hint=f"e2fsck -f '{written}'",
+            hint=hint,
         )
 
 

@@ -33,6 +33,23 @@ class Job(Protocol):
         """Tell how far it is."""
 
 
+def check_sizes(content: Content, disk: VirtualDisk) -> None:
+    """Refuse a filesystem that can't be whole.
+
+    Raises:
+        SourceError: it says that it is larger than its partition.
+        FilesystemError: the disk ends before the partition does.
+    """
+    partition = content.partition
+    table.check_end(partition, disk)
+    if content.size_bytes > partition.size_bytes:
+        raise SourceError(
+            f"the filesystem of partition {partition.number} of '{disk.name}' says that it has "
+            f"{content.size_bytes} bytes, and its partition has {partition.size_bytes}",
+            hint="put the whole file back from where it came",
+        )
+
+
 @dataclass(frozen=True)
 class Extraction:
     """A disk of which filesystems are copied."""
@@ -54,13 +71,7 @@ class Extraction:
             SourceError: it holds too much, or what it says of itself can't be.
             FilesystemError: it has errors, or the disk ends before it.
         """
-        partition = content.partition
-        if content.size_bytes > partition.size_bytes:
-            raise SourceError(
-                f"the filesystem of partition {partition.number} of '{self.disk.name}' says that it has "
-                f"{content.size_bytes} bytes, and its partition has {partition.size_bytes}",
-                hint="put the whole file back from where it came",
-            )
+        check_sizes(content, self.disk)
         self._copy(content, content.size_bytes, target)
         self._replay(target)
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import os
+import shutil
+import struct
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -283,6 +286,42 @@ def test_a_partition_goes_with_disks_only(tmp_path: Path) -> None:
 
 
 # behind an address, and on the command line
+
+
+def test_a_partition_of_what_has_none_behind_an_address_is_refused(
+    project: Project, web: Web, served: Path, root: Path
+) -> None:
+    shutil.copy(root, served / "root.ext4")
+    project.write(f'[image.debian.rootfs]\nurl = "{web.url("root.ext4")}"\npartition = 2\n')
+    assert "which has no partitions" in project.error(ID).brief
+
+
+def test_errors_of_the_filesystem_are_not_mended_on_the_disk(
+    project: Project, tmp_path: Path, root: Path
+) -> None:
+    damaged = tmp_path / "damaged"
+    shutil.copy(root, damaged)
+    subprocess.run(
+        [need("debugfs", "e2fsprogs"), "-w", "-R", "set_inode_field /etc links_count 7", damaged], check=True
+    )
+    put(project, disk(tmp_path / "disk", [Part(40, LINUX, damaged)]))
+    project.write(MANIFEST)
+    error = project.error(ID)
+    assert error.brief == "the filesystem in 'disk.img' has errors"
+    assert str(error.hint).endswith("or mend partition 1 of a raw copy of it with `e2fsck -f`")
+
+
+def test_a_filesystem_larger_than_its_partition_is_blocked_in_the_plan(
+    project: Project, tmp_path: Path, root: Path
+) -> None:
+    path = disk(tmp_path / "disk", [Part(40, LINUX, root)])
+    with path.open("r+b") as file:
+        os.pwrite(file.fileno(), struct.pack("<I", 1 << 20), MIB + 1024 + 4)
+    put(project, path)
+    project.write(MANIFEST)
+    action = project.plan()[ID]
+    assert action.verb is Verb.BLOCKED
+    assert "and its partition has" in str(action.reasons[-1].facts["message"])
 
 
 def test_one_behind_an_address_is_locked_and_its_partition_may_be_named(
