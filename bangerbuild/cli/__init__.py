@@ -230,7 +230,9 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
         examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
     else:
-        examined = statuses.recorded(store.read(loaded.store), wanted["targets"])
+        opened = store.read(loaded.store)
+        opened.check_records()
+        examined = statuses.recorded(opened, wanted["targets"])
     if as_json:
         artifacts = [one.to_json() for one in examined]
         output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})

@@ -115,7 +115,9 @@ def show(name: str, *, store: Path | None, as_json: bool) -> None:
 def _opened(given: Path | None) -> Store:
     from bangerbuild import store
 
-    return store.read(_store_path(given))
+    opened = store.read(_store_path(given))
+    opened.check_records()
+    return opened
 
 
 def _store_path(given: Path | None) -> Path:

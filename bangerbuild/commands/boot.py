@@ -93,6 +93,7 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
     if options:
         _apply(loaded, vm, options, reporter, directory)
     opened = store.read(loaded.store)
+    opened.check_records()
     machine = _machine(loaded, vm, opened)
     if machine.boot:
         disks.check(machine, machine.boot, directory)

@@ -12,6 +12,7 @@ from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.format import HEAD_BYTES
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
+from bangerbuild.store import lost
 from bangerbuild.tree import ALONE, TYPE_BITS, EntryType
 
 if TYPE_CHECKING:
@@ -77,10 +78,14 @@ def _recorded_base(disk: Path) -> Base:
         if not (top / "state.db").exists():
             continue
         artifact = str(path.relative_to(top))
-        for record in store.read(top).records.values():
+        opened = store.read(top)
+        opened.check_records()
+        for record in opened.records.values():
             if artifact in record.artifacts and "base" in record.facts:
                 name = str(record.facts["base"])
                 return Base(top / name, name)
+    if lost.has_artifacts(store_of := path.parents[2]):
+        raise lost.lost_error(store_of)
     raise UsageError(
         f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
     )

@@ -90,10 +90,11 @@ def destroy(
     Raises:
         UsageError: a target names nothing, or nothing that could be removed by itself.
         BusyError: somebody has a disk open, or a lock; nothing was removed.
-        StoreError: something stands on it, or it can't be removed.
+        StoreError: something stands on it, or it can't be removed; or records are lost.
     """
     whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
+    store.read(loaded.store).check_records()
     asked = pipeline.expanded(loaded, request.targets)
     if undeclared:
         _tell_of_lost_manifests(whole, warn)

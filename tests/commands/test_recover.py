@@ -131,6 +131,28 @@ def test_until_it_is_run_every_other_command_refuses_and_changes_nothing(project
     assert digests(project) == before
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "image ls",
+        "image show debian",
+        "destroy --undeclared --yes",
+        "destroy --target vm.gone --yes",
+        "status",
+        "boot web --no-apply -d",
+        "ls build/vms/web/root.cow /etc",
+    ],
+)
+def test_where_all_records_are_lost_every_command_says_what_makes_them_again(
+    project: Project, cli: CommandLine, words: str
+) -> None:
+    lose(project)
+    ended = cli(*words.split(), cwd=project.directory)
+    assert ended.returncode == 1, ended
+    assert "has artifacts and no records of them" in ended.stderr
+    assert "`bangerbuild recover` makes records of what lies in the store" in ended.stderr
+
+
 def test_a_lost_database_is_made_again_and_nothing_is_left_to_do(project: Project) -> None:
     before = digests(project)
     lose(project)
