@@ -12,6 +12,7 @@ import sqlite3
 from typing import TYPE_CHECKING, NoReturn, cast
 
 from bangerbuild.model import ArtifactPath
+from bangerbuild.model.artifacts import TOPS
 from bangerbuild.model.fingerprint import record_from_json
 from bangerbuild.store.stamps import Stamp
 
@@ -73,11 +74,19 @@ def _record(step_id: str, body: Json) -> Record:
             _refuse(row, f"its {key} are no table of text")
     if type(artifacts) is not list or not artifacts:
         _refuse(row, "it names no artifacts")
-    for artifact in artifacts:
-        _checked_path(artifact, row)
+    _check_artifacts(step_id, artifacts, row)
     for key in _CHECKED_FACTS.intersection(facts):
         _check_fact(key, facts[key], row)
     return record_from_json(step_id, table)
+
+
+def _check_artifacts(step_id: str, artifacts: list[Json], row: str) -> None:
+    """A step makes files of its own VM, image or network alone: what names others may have them removed."""
+    owner, _, rest = step_id.partition(".")
+    own = f"{TOPS[owner]}/{rest.partition('.')[0]}/" if owner in TOPS else ""
+    for artifact in artifacts:
+        if not _checked_path(artifact, row).startswith(own):
+            _refuse(row, f"'{artifact}' is of something else")
 
 
 def _check_fact(key: str, value: Json, row: str) -> None:

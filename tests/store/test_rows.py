@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -59,3 +60,19 @@ def test_a_damaged_row_says_which_row_and_what_is_wrong() -> None:
     with pytest.raises(rows.DamagedRowError) as caught:
         rows.record("vm.web.root", '{"recipe":{}}')
     assert str(caught.value).startswith("the record of 'vm.web.root' is damaged: it has not the keys ")
+
+
+@pytest.mark.parametrize(
+    ("step_id", "artifact"),
+    [
+        ("vm.zz.root", "vms/web/work.ext4"),
+        ("vm.web.root", "vms/web"),
+        ("vm.web.root", "images/web/f/rootfs.ext4"),
+        ("image.a.rootfs", "images/b/f/rootfs.ext4"),
+        ("network.lan.files", "vms/lan/up.sh"),
+    ],
+)
+def test_a_record_names_no_files_of_others(step_id: str, artifact: str) -> None:
+    body = json.dumps(record_to_json(replace(RECORD, id=step_id, artifacts=(artifact,))))
+    with pytest.raises(rows.DamagedRowError, match=f"'{artifact}' is of something else"):
+        rows.record(step_id, body)

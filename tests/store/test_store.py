@@ -16,7 +16,7 @@ from tests.fakes import FakeStep, built
 if TYPE_CHECKING:
     from pathlib import Path
 
-STEP = FakeStep("image.a.rootfs", outputs=("images/a",))
+STEP = FakeStep("image.a.rootfs", outputs=("images/a/f/x",))
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_what_was_published_is_read_by_others(path: Path) -> None:
     built([STEP], path)
     opened = store.read(path)
     assert opened.records.keys() == {STEP.id}
-    assert opened.stamps.keys() == {"images/a"}
+    assert opened.stamps.keys() == {"images/a/f/x"}
 
 
 def test_what_is_no_database_is_told_and_left(path: Path) -> None:
