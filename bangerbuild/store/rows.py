@@ -85,7 +85,8 @@ def _check_artifacts(step_id: str, artifacts: list[Json], row: str) -> None:
     owner, _, rest = step_id.partition(".")
     own = f"{TOPS[owner]}/{rest.partition('.')[0]}/" if owner in TOPS else ""
     for artifact in artifacts:
-        if not _checked_path(artifact, row).startswith(own):
+        path = _checked_path(artifact, row)
+        if not path.startswith(own) and path.owner:
             _refuse(row, f"'{artifact}' is of something else")
 
 
@@ -208,7 +209,7 @@ def _word(value: object, row: str) -> str:
     return value
 
 
-def _checked_path(value: object, row: str) -> str:
+def _checked_path(value: object, row: str) -> ArtifactPath:
     try:
         return ArtifactPath.checked(value)
     except ValueError as err:

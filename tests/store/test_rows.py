@@ -66,9 +66,8 @@ def test_a_damaged_row_says_which_row_and_what_is_wrong() -> None:
     ("step_id", "artifact"),
     [
         ("vm.zz.root", "vms/web/work.ext4"),
-        ("vm.web.root", "vms/web"),
-        ("vm.web.root", "images/web/f/rootfs.ext4"),
-        ("image.a.rootfs", "images/b/f/rootfs.ext4"),
+        ("vm.web.root", "images/web/00000000000000000000000000000000/rootfs.ext4"),
+        ("image.a.rootfs", "images/b/00000000000000000000000000000000/rootfs.ext4"),
         ("network.lan.files", "vms/lan/up.sh"),
     ],
 )
