@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import FetchError, SourceError
 from bangerbuild.fetch.cache import default_path
 from bangerbuild.fetch.image_builders import PROGRAMS
 from bangerbuild.formats.dockerfile import Dockerfile
@@ -154,7 +154,11 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
         digests = []
         for base in self.bases:
             wanted = parse_platform(base.platform or platform)
-            digests.append(container_registry.ask(parse_name(base.name), wanted, context).digest)
+            try:
+                digests.append(container_registry.ask(parse_name(base.name), wanted, context).digest)
+            except (SourceError, FetchError) as err:
+                brief = f"{err.brief} (a FROM of '{self.file.written}')"
+                raise type(err)(brief, details=err.details, hint=err.hint) from err
         return Pin(together(digests), platform, digests=tuple(digests))
 
     @contextmanager

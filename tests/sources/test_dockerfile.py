@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild import pipeline
-from bangerbuild.errors import FetchError, OfflineError, ToolError
+from bangerbuild.errors import FetchError, OfflineError, SourceError, ToolError
 from bangerbuild.fetch import image_builders
 from bangerbuild.host import process
 from bangerbuild.model import ReasonCode, Verb
@@ -147,6 +147,15 @@ def test_a_build_that_fails_shows_what_it_printed(project: Project, app: Path) -
     assert "can't open '/missing'" in (error.details or "")
     project.offline = True
     assert isinstance(project.error(ID), OfflineError)
+
+
+def test_an_image_that_is_not_there_is_told_with_the_dockerfile_that_starts_from_it(
+    project: Project, app: Path, registry: Registry
+) -> None:
+    (app / "Dockerfile").write_text(f"FROM {registry.address}/nope:1\n")
+    project.write('[image.debian.rootfs]\ndockerfile = "app"\n')
+    with pytest.raises(SourceError, match=r"nope:1' is not there: .* \(a FROM of 'app/Dockerfile'\)$"):
+        project.plan()
 
 
 def test_what_the_builder_prints_is_shown_with_v_alone(
