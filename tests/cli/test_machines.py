@@ -280,26 +280,33 @@ def test_the_terminal_is_as_before(project: Project) -> None:
 # Networks and ports
 
 
-def test_the_declared_address_and_gateway_are_right_without_a_device(project: Project) -> None:
-    project.run("boot", "web", "-d", "--forward", "18081:80", "--net", "user")
+@pytest.fixture
+def free() -> Iterator[int]:
+    """A port of this host that nobody else is given."""
+    with reserved_port() as port:
+        yield port
+
+
+def test_the_declared_address_and_gateway_are_right_without_a_device(project: Project, free: int) -> None:
+    project.run("boot", "web", "-d", "--forward", f"{free}:80", "--net", "user")
     netdev = project.value("-netdev")
     assert netdev.startswith("user,id=net0,net=172.16.0.0/24,host=172.16.0.1,")
     assert ",dhcpstart=172.16.0.10," in netdev
     port = project.state()["ssh"].rpartition(":")[2]
-    assert netdev.endswith(f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:18081-:80")
+    assert netdev.endswith(f",hostfwd=tcp:127.0.0.1:{port}-:22,hostfwd=tcp:127.0.0.1:{free}-:80")
 
 
-def test_a_port_that_is_given_for_ssh_is_the_one(project: Project) -> None:
-    project.run("boot", "web", "-d", "--forward", "18022:22")
-    assert project.state()["ssh"] == "127.0.0.1:18022"
+def test_a_port_that_is_given_for_ssh_is_the_one(project: Project, free: int) -> None:
+    project.run("boot", "web", "-d", "--forward", f"{free}:22")
+    assert project.state()["ssh"] == f"127.0.0.1:{free}"
     assert project.value("-netdev").count("hostfwd") == 1
 
 
-def test_a_port_of_another_vm_is_named_with_the_vm(project: Project) -> None:
-    project.run("boot", "web", "-d", "--forward", "18080:80")
-    done = project.run("boot", "db", "-d", "--forward", "18080:80")
+def test_a_port_of_another_vm_is_named_with_the_vm(project: Project, free: int) -> None:
+    project.run("boot", "web", "-d", "--forward", f"{free}:80")
+    done = project.run("boot", "db", "-d", "--forward", f"{free}:80")
     assert done.returncode == 1
-    assert "error: port 18080 of this host leads to 'web' already" in done.stderr
+    assert f"error: port {free} of this host leads to 'web' already" in done.stderr
     assert running(project) == ["web"]
 
 
@@ -492,19 +499,19 @@ def test_ssh_ends_with_255_where_nothing_answers(project: Project) -> None:
         assert project.run("ssh", "web", "--", "true").returncode == 255
 
 
-def test_ssh_is_given_the_way_the_key_and_the_command(project: Project) -> None:
+def test_ssh_is_given_the_way_the_key_and_the_command(project: Project, free: int) -> None:
     recorder = project.directory.parent / "bin" / "ssh"
     recorder.write_text('#!/bin/sh\nprintf "%s\\n" "$PWD" "$@"\nexit 42\n')
     recorder.chmod(0o755)
     key = project.directory / "a key"
     key.touch()
-    project.run("boot", "web", "-d", "--forward", "18023:22")
+    project.run("boot", "web", "-d", "--forward", f"{free}:22")
     done = project.run("ssh", "web", "-i", "a key", "--", "ls", "-l", "a b")
     recorder.unlink()
     assert done.returncode == 42
     words = done.stdout.splitlines()
     assert words[0] == str(project.vm())
-    assert words[1:5] == ["-p", "18023", "-l", "root"]
+    assert words[1:5] == ["-p", str(free), "-l", "root"]
     assert f'-oIdentityFile="{key}"' in words
     assert words[-2:] == ["127.0.0.1", "ls -l 'a b'"]
 
