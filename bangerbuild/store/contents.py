@@ -10,24 +10,23 @@ artifact has a record that describes it, even if a guest has written to the arti
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sqlite3
-import stat
 import tempfile
 import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from bangerbuild.disk import clone, durable, interrupted
-from bangerbuild.errors import FilesystemError, NoRoomError, StoreError
+from bangerbuild.disk import clone, durable
+from bangerbuild.errors import NoRoomError, StoreError
 from bangerbuild.model.fingerprint import canonical_json, record_from_json
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.recipe import DESTROYED
 from bangerbuild.store import database as db
-from bangerbuild.store import directories, lost, moving, replacing, secrets_key
+from bangerbuild.store import lost, moving, replacing, secrets_key
 from bangerbuild.store import stamps as stamping
+from bangerbuild.store.directory import StoreDirectory
 from bangerbuild.store.faults import is_out_of_space, store_error
 from bangerbuild.store.publishing import Publication, put_in_place
 from bangerbuild.store.rows import MOVED
@@ -45,11 +44,9 @@ T = TypeVar("T")
 AT_ONCE = 128
 """How many artifacts are held open at once, to be removed all together or not at all."""
 _NO_PUBLICATION: dict[str, Json] = {"records": {}, "stamps": {}, "written": {}}
-NOWHERE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-"""Errors of `stat` that mean: nothing is there."""
 
 
-class Store:
+class Store(StoreDirectory):
     """The store as one reader or writer sees it. Records and stamps are read once, and again by `refresh`.
 
     Args:
@@ -61,7 +58,7 @@ class Store:
     def __init__(
         self, path: Path, database: sqlite3.Connection | None = None, session: Session | None = None
     ) -> None:
-        self.path = path
+        super().__init__(path)
         self._database = database
         self._session = session
         self._mutex = threading.RLock()
@@ -77,8 +74,7 @@ class Store:
         self._written: dict[str, Mapping[str, str]] = {}
         self._digests: dict[str, tuple[str, str]] = {}
         self.origins: dict[str, str] = {}
-        self._supposed: dict[str, str] = {}
-        """VMs that count as moved already, by their new names; see `suppose_moved`."""
+        self._supposed = {}
         self._unsettled: dict[str, str] = {}
         """VMs that were moved, and of which the database does not know that yet."""
         if self._database is None:
@@ -224,15 +220,6 @@ class Store:
         kept = (key for key, one in self.records.items() if not one.facts.get(DESTROYED))
         return frozenset(filter(None, map(moving.vm_of, kept)))
 
-    def lies_there(self, name: str) -> bool:
-        """Whether anything is where a VM's artifacts belong."""
-        path = self.path / moving.directory(name)
-        return os.path.lexists(path) and (not path.is_dir() or any(path.iterdir()))
-
-    def place(self, artifact: str) -> str:
-        """The path at which an artifact lies: of a VM that is only supposed to be moved, that of before."""
-        return f"{self.path}/{moving.artifact(artifact, self._supposed) if self._supposed else artifact}"
-
     def _was_renamed(self, artifact: str, stamp: Stamp) -> bool:
         status = self.status(artifact)
         return status is not None and (
@@ -306,91 +293,6 @@ class Store:
             return {}
         with contextlib.closing(db.connect_read_only(self.path)) as database:
             return what(database, step_id)
-
-    def exists(self, artifact: str) -> bool:
-        """Whether a regular file is at the artifact's path."""
-        status = self.status(artifact)
-        return status is not None and stat.S_ISREG(status.st_mode)
-
-    def may_exist(self, artifact: str) -> bool:
-        """The same, but for one that can't be looked at, which counts as there."""
-        try:
-            return self.exists(artifact)
-        except StoreError as err:
-            if not isinstance(err.__cause__, OSError):
-                raise
-            return True
-
-    def obstacle(self, artifact: str) -> str | None:
-        """What else is at the path of a missing artifact, as text for a message; None: nothing.
-
-        A dangling symlink is an obstacle too: it may lead to a disk on a drive that is not mounted now.
-        """
-        path = self.place(artifact)
-        if not os.path.lexists(path):
-            return None
-        place = Path(path)
-        if place.is_file():
-            return None
-        if place.is_symlink():
-            leads = "which is no file" if place.exists() else "which is not there"
-            return f"'{place}' is a symlink to '{place.readlink()}', {leads}"
-        return f"'{place}' is {'a directory' if place.is_dir() else 'no regular file'}"
-
-    def size(self, artifact: str) -> int | None:
-        """The size of an artifact in bytes, or its size before an interrupted growth; None: it is not there.
-
-        If the note of that growth is damaged, this is the present size; changing the disk reports the damage.
-        """
-        status = self.status(artifact)
-        if status is None:
-            return None
-        try:
-            return interrupted.size_before(Path(self.place(artifact))) or status.st_size
-        except FilesystemError:
-            return status.st_size
-
-    def allocated(self, artifact: str) -> int | None:
-        """How many bytes an artifact takes up; None: it is not there."""
-        status = self.status(artifact)
-        return None if status is None else status.st_blocks * 512
-
-    def status(self, artifact: str) -> os.stat_result | None:
-        """What `stat` says of an artifact; None if it is not there.
-
-        Raises:
-            StoreError: it can't be looked at, or is a symlink of somebody else.
-        """
-        path = self.place(artifact)
-        try:
-            status = os.lstat(path)
-            if not stat.S_ISLNK(status.st_mode):
-                return status
-            directories.check_link(path)
-            return os.stat(path)
-        except OSError as err:
-            if err.errno in NOWHERE:
-                return None
-            raise store_error(err, self.path / artifact) from err
-
-    def own_path(self, artifact: str) -> Path:
-        """Where an artifact is, to be changed there.
-
-        Raises:
-            StoreError: it, or a directory on the way, is a symlink that is not the user's own.
-        """
-        path = self.path / artifact
-        for place in (*reversed(path.parents[: artifact.count("/")]), path):
-            directories.check_link(place)
-        return path
-
-    def is_half_patched(self, artifact: str) -> bool:
-        """Whether a patch of a disk was interrupted."""
-        return interrupted.is_half_patched(self.place(artifact))
-
-    def is_half_grown(self, artifact: str) -> bool:
-        """Whether the growth of a disk was interrupted."""
-        return interrupted.is_half_grown(self.place(artifact))
 
     def modified(self, artifact: str, *, may_read: bool = True) -> bool:
         """Whether an artifact was changed by a guest, or by another program, since this program made it.
