@@ -270,11 +270,13 @@ def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
         if diff.text is None:
             yield f"          {printable(f'{diff.guest}: {diff.note}')}"
             continue
-        lines = diff.text.splitlines()[3:]  # without the file names and the first hunk's position
+        lines = diff.text.removesuffix("\n").split("\n")[
+            3:
+        ]  # without names and the first position
         yield f"          --- {printable(diff.guest)}"
         for line in lines[:DIFF_LINES]:
             colour = {"-": RED, "+": GREEN}.get(line[:1]) if coloured else None
-            yield f"          {_painted(line, colour)}"
+            yield f"          {_painted(printable(line), colour)}"
         if len(lines) > DIFF_LINES:
             yield f"          ... {len(lines) - DIFF_LINES} more lines"
 

@@ -373,6 +373,14 @@ def test_an_error_without_more_to_say_is_one_line() -> None:
     assert list(report.error_lines(SourceError("'a' can't be read"))) == ["error: 'a' can't be read"]
 
 
+def test_what_a_guest_wrote_into_a_file_does_not_reach_the_terminal_as_it_is() -> None:
+    text = "--- a\n+++ b\n@@ -1 +1 @@\n-old\twith\x1b]0;title\x07\u2028\n+new\r\n"
+    changed = action("a", Verb.UPDATE, MISSING, diffs=(FileDiff("/f", text),))
+    shown = list(report.plan_lines(Plan(Path("/build"), (changed,))))
+    assert "          -old\twith\\x1b]0;title\\x07\\u2028" in shown
+    assert "          +new\\x0d" in shown
+
+
 def test_names_of_guests_are_spelt_out_in_reasons_and_diffs() -> None:
     named = action(
         "vm.web.root.patch",
