@@ -270,9 +270,7 @@ def _diff_lines(action: Action, *, coloured: bool) -> Iterator[str]:
         if diff.text is None:
             yield f"          {printable(f'{diff.guest}: {diff.note}')}"
             continue
-        lines = diff.text.removesuffix("\n").split("\n")[
-            3:
-        ]  # without names and the first position
+        lines = diff.text.removesuffix("\n").split("\n")[3:]  # without names and the first position
         yield f"          --- {printable(diff.guest)}"
         for line in lines[:DIFF_LINES]:
             colour = {"-": RED, "+": GREEN}.get(line[:1]) if coloured else None
