@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _MOST_BYTES = 4 << 20
 _ARGUMENT = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 FILE_NAME = "Dockerfile"
+_ABSENT = "FROM scratch\n"
+"""Stands for a Dockerfile that is not there, for who only looks over a manifest."""
 _OURS = ("bangerbuild.lock", ".bangerbuild.lock.new")
 """What a run writes may not decide what the next one does: the lock file lies beside the manifest."""
 IGNORE_FILES = (".containerignore", ".dockerignore")
@@ -81,12 +83,13 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
         file = table.file("dockerfile", f"{directory}/{table.get('file') or name}")
         if not file.written:
             return None
+        is_there = file.path.exists()
         args = _arguments(table)
         found = table.convert("dockerfile", lambda _: _read_file(file, args))
         ignore = table.convert("dockerfile", lambda _: _ignore_rules(context.path))
         if found is None or ignore is None:
             return None
-        if "target" in table and str(table.get("target")).lower() not in found.stages():
+        if is_there and "target" in table and str(table.get("target")).lower() not in found.stages():
             known = ", ".join(found.stages()) or "none has a name"
             table.problem("target", f"no stage is called '{table.get('target')}'", f"its stages: {known}")
         return cls(
@@ -192,7 +195,8 @@ def together(digests: list[str] | tuple[str, ...]) -> str:
 
 
 def _read_file(file: HostPath, args: Mapping[str, str]) -> Dockerfile:
-    found = Dockerfile(_text(file.path, file.written), args, file.written)
+    text = _text(file.path, file.written) if file.path.exists() else _ABSENT
+    found = Dockerfile(text, args, file.written)
     found.bases()
     return found
 

@@ -906,6 +906,8 @@ class TestWithoutAPerfectManifest:
         self, cli: CommandLine, project: Path
     ) -> None:
         (project / "tree").rename(project / "gone")
+        with (project / "vm.toml").open("a") as manifest:
+            manifest.write('[image.built.rootfs]\ndockerfile = "gone/app"\ntarget = "small"\n')
         assert cli("validate", cwd=project).returncode == 3
         done = cli("validate", "--no-sources", cwd=project)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
