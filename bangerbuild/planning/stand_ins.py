@@ -105,7 +105,7 @@ def unknown(disk: str, stand_ins: Mapping[str, Record | None]) -> tuple[Reason, 
             {
                 "message": f"no {StepId(step_id).part} is in the store that was taken out of the image "
                 f"that {disk} stands on",
-                "hint": f"bangerbuild apply --replace {disk}",
+                "hint": f"`bangerbuild apply --replace {disk}` makes it anew, and discards what is in it",
             },
         )
         for step_id, record in stand_ins.items()
