@@ -21,8 +21,9 @@ def test_an_action_has_the_id_of_its_step() -> None:
 
 
 @pytest.mark.parametrize("verb", Verb)
-def test_all_but_what_is_kept_or_blocked_is_run(verb: Verb) -> None:
-    assert action(verb).pending == (verb not in {Verb.KEEP, Verb.BLOCKED})
+def test_all_but_what_is_kept_moved_or_blocked_is_run(verb: Verb) -> None:
+    assert action(verb).pending == (verb not in {Verb.KEEP, Verb.MOVE, Verb.BLOCKED})
+    assert action(verb).moves == (verb is Verb.MOVE)
 
 
 @pytest.mark.parametrize("verb", Verb)
