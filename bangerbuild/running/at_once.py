@@ -26,26 +26,14 @@ if TYPE_CHECKING:
     from bangerbuild.uptodate.record import RunRecord
 
 COMMAND = "boot"
-FLAGS = {
-    "-d": "detach",
-    "--detach": "detach",
-    "-q": "quiet",
-    "--quiet": "quiet",
-    "--locked": "locked",
-    "--offline": "offline",
-}
+FLAGS = {**command.SHARED_FLAGS, "-d": "detach", "--detach": "detach"}
 OPTIONS = {
-    "-j": "jobs",
-    "--jobs": "jobs",
-    "--lock-timeout": "seconds",
+    **command.SHARED_OPTIONS,
     "--wait": "wait",
     "--net": "network",
     "--vmm": "vmm",
-    "--store": "store",
     "--manifest": "manifests",
     "--forward": "forwards",
-    "--var": "variables",
-    "--var-file": "files",
 }
 REPEATED = ("manifests", "forwards", "variables", "files")
 WAIT = "--wait"

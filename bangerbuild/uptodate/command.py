@@ -15,23 +15,19 @@ DEFAULT_MANIFEST = "vm.toml"
 COMPLETION = "_BANGERBUILD_COMPLETE"
 """Where it is set, click answers a shell, whatever the command line says."""
 MANY_DIGITS = 10
-FLAGS = {
-    "-k": "keep_going",
-    "--keep-going": "keep_going",
-    "-q": "quiet",
-    "--quiet": "quiet",
-    "--locked": "locked",
-    "--offline": "offline",
-}
-OPTIONS = {
+SHARED_FLAGS = {"-q": "quiet", "--quiet": "quiet", "--locked": "locked", "--offline": "offline"}
+"""What every command has that builds, such as `boot`."""
+SHARED_OPTIONS = {
     "-j": "jobs",
     "--jobs": "jobs",
     "--lock-timeout": "seconds",
     "--store": "store",
-    "--target": "targets",
     "--var": "variables",
     "--var-file": "files",
 }
+"""The same of what has a value."""
+FLAGS = {**SHARED_FLAGS, "-k": "keep_going", "--keep-going": "keep_going"}
+OPTIONS = {**SHARED_OPTIONS, "--target": "targets"}
 REPEATED = ("targets", "variables", "files")
 """The options that may be given several times."""
 
