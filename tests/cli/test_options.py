@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bangerbuild.cli import options
+from bangerbuild import given
+from bangerbuild.cli import cli, options
 from bangerbuild.model.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -73,3 +77,28 @@ def test_a_lock_is_waited_for_a_minute_by_as_many_jobs_as_there_are_cores() -> N
 def test_what_is_no_number_of_them_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.BadParameter):
         run(manner, *arguments)
+
+
+def commands(group: click.Group = cli) -> Iterator[click.Command]:
+    """All commands, and those of `image`."""
+    for command in group.commands.values():
+        yield from commands(command) if isinstance(command, click.Group) else (command,)
+
+
+def takes(command: click.Command) -> list[str]:
+    """What a command takes of what is said about manifests, store and variables."""
+    arguments = {one.name for one in command.params if isinstance(one, click.Argument)}
+    flags = {flag for one in command.params if isinstance(one, click.Option) for flag in one.opts}
+    found = [given.MANIFESTS] if arguments & {"manifest", "manifests", "words"} else []
+    wanted = (given.MANIFEST_OPTIONS, given.STORE, given.VARIABLES)
+    return [*found, *(flag for flag in wanted if flag in flags and not (flag in wanted[:1] and found))]
+
+
+@pytest.mark.parametrize("command", list(commands()), ids=lambda command: str(command.name))
+def test_a_command_that_messages_name_is_completed_with_what_it_takes(command: click.Command) -> None:
+    assert isinstance(command, options.Command)
+    if str(command.name) in given.TAKEN:
+        assert takes(command) == list(given.TAKEN[str(command.name)])
+    else:  # those that read one disk, or no store
+        assert given.MANIFESTS not in takes(command)
+        assert given.MANIFEST_OPTIONS not in takes(command)
