@@ -51,7 +51,8 @@ def remember(
     variable_files: Sequence[Path] = (),
 ) -> None:
     """Complete the commands in messages with these manifests, this store and these variables."""
-    output.remember(Given.of(manifests, store, variables, variable_files))
+    named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
+    output.remember(Given.of(named, store, variables, variable_files))
 
 
 def _variables(

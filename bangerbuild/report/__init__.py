@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import ManifestError, few, printable, readable_size
+from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
 from bangerbuild.report.fleets import Group, grouped, nameless
 
@@ -186,6 +186,20 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
             f"{few(names)} {verb} no longer declared, and still in the store: "
             "`bangerbuild destroy --undeclared` removes what is there"
         )
+    yield from orphan_lines(plan.orphans)
+
+
+def orphan_lines(orphans: Mapping[str, str]) -> Iterator[str]:
+    """What is in the store of manifests that are renamed or gone, and what to type."""
+    for manifest in dict.fromkeys(orphans.values()):
+        names = [owner for owner, origin in orphans.items() if origin == manifest]
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        shown = "".join(f" --target {name}" for name in names[:MOST_NAMED])
+        gone = them if len(names) <= MOST_NAMED else f"the first {MOST_NAMED} of them"
+        yield (
+            f"{few(names)} {are} still in the store, and '{manifest}', which declared {them}, is not there: "
+            f"`bangerbuild destroy{shown}` removes {gone}"
+        )
 
 
 def _names(row: Action | Group) -> Iterator[str]:
@@ -364,6 +378,8 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
         "undeclared": list(plan.undeclared),
+        "orphaned": [{"id": owner, "manifest": manifest} for owner, manifest in plan.orphans.items()],
+        "notes": list(undeclared_lines(plan)),
         "summary": _summary(counts, failed),
     }
 

@@ -79,10 +79,13 @@ def test_what_is_no_number_of_them_is_refused(arguments: tuple[str, ...]) -> Non
         run(manner, *arguments)
 
 
-def commands(group: click.Group = cli) -> Iterator[click.Command]:
-    """All commands, and those of `image`."""
-    for command in group.commands.values():
-        yield from commands(command) if isinstance(command, click.Group) else (command,)
+def commands(group: click.Group = cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands by their names, those of `image` too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} ")
+        else:
+            yield f"{before}{name}", command
 
 
 def takes(command: click.Command) -> list[str]:
@@ -94,11 +97,12 @@ def takes(command: click.Command) -> list[str]:
     return [*found, *(flag for flag in wanted if flag in flags and not (flag in wanted[:1] and found))]
 
 
-@pytest.mark.parametrize("command", list(commands()), ids=lambda command: str(command.name))
-def test_a_command_that_messages_name_is_completed_with_what_it_takes(command: click.Command) -> None:
+@pytest.mark.parametrize("name", dict(commands()))
+def test_a_command_that_messages_name_is_completed_with_what_it_takes(name: str) -> None:
+    command = dict(commands())[name]
     assert isinstance(command, options.Command)
-    if str(command.name) in given.TAKEN:
-        assert takes(command) == list(given.TAKEN[str(command.name)])
+    if name in given.TAKEN:
+        assert takes(command) == list(given.TAKEN[name])
     else:  # those that read one disk, or no store
         assert given.MANIFESTS not in takes(command)
         assert given.MANIFEST_OPTIONS not in takes(command)

@@ -289,6 +289,8 @@ def test_the_plan_document_has_these_keys_and_values() -> None:
             },
         ],
         "undeclared": [],
+        "orphaned": [],
+        "notes": [],
         "summary": {
             "create": 1,
             "fetch": 0,
