@@ -18,7 +18,7 @@ import click
 from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
+from bangerbuild.errors import BangerError, StoreError, printable
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -76,9 +76,7 @@ def _guarded(started: Again | None) -> int:
             output.json_error(BangerError(lines[-1].removeprefix("error: ")))
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        output.say(
-            report.problem_lines(err.problems) if isinstance(err, ManifestError) else report.error_lines(err)
-        )
+        output.say(report.error_lines(err))
         output.json_error(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -215,21 +213,12 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
 
     Those of VMs that no manifest declares are listed too.
     """
-    from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
-    if loaded.is_read:
-        plan, found = pipeline.look_leniently(loaded, output.warn)
-        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
-    else:
-        opened = store.read(loaded.store)
-        opened.check_records()
-        examined = statuses.recorded(opened, wanted["targets"])
+    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
         artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
+        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
         return
     output.results(statuses.lines(examined))
 
@@ -250,9 +239,9 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
-    found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
     if as_json:
-        output.json_result({"format": 1, "problems": [], "warnings": list(found.warnings)})
+        output.json_result({"format": 1})
 
 
 @cli.command()
@@ -269,7 +258,7 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn, output.warn_of)
     made = loaded.wanted
     if not loaded.is_read:
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])

@@ -402,16 +402,18 @@ def error_document(error: BangerError) -> dict[str, Json]:
     return {
         "format": 1,
         "error": error_json(error),
-        "problems": [
-            {
-                "file": one.file,
-                "line": one.line,
-                "key": one.key,
-                "message": one.message,
-                "hint": one.hint,
-            }
-            for one in problems
-        ],
+        "problems": [problem_json(one) for one in problems],
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, Json]:
+    """A problem of a manifest as JSON."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -447,8 +449,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error as text: brief, details, hint."""
-    yield f"error: {error.brief}"
+    """An error as text: brief, details, hint; of a manifest its problems instead."""
+    if isinstance(error, ManifestError):
+        yield from problem_lines(error.problems)
+    else:
+        yield f"error: {error.brief}"
     yield from more_of(error)
 
 
