@@ -67,6 +67,8 @@ class RetryPolicy:
     window_seconds: float = 90.0
     """A server that has not sent its headers in that time, or less than `window_bytes`, is broken off."""
     window_bytes: int = 90 << 10
+    most_seconds: float = 24 * 3600.0
+    """What takes longer in all is broken off; what has come of it is kept for the next run."""
 
 
 class TransientError(FetchError):
