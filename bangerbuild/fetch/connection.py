@@ -13,7 +13,7 @@ import os
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -182,7 +182,12 @@ def _watched(kind: type[HTTPConnectionPool], watch: Watch) -> type[HTTPConnectio
     def new(self: Any) -> socket.socket:  # noqa: ANN401  # a connection of either scheme
         return watch.over(connection._new_conn(self))  # noqa: SLF001  # before a proxy or TLS is spoken to
 
-    own = type(connection.__name__, (connection,), {"_new_conn": new})
+    def respond(*given: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401  # as its class is called
+        return watch.reading(HTTPResponse(*given, **named))
+
+    own = type(
+        connection.__name__, (connection,), {"_new_conn": new, "response_class": staticmethod(respond)}
+    )
     return type(kind.__name__, (kind,), {"ConnectionCls": own})
 
 
