@@ -44,6 +44,7 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         Program("partx", "reads the partition tables of disk images"),
         Program("qemu-img", "reads disk images of the formats qcow2, VMDK, VHDX, VDI and VHD"),
     )
+    parts_from_bytes: ClassVar[int | None] = 0
 
     partition: str = AUTO
     size_bytes: int | None = field(default=None, metadata={"key": "size"})

@@ -8,6 +8,7 @@ import os
 import shutil
 import struct
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +130,27 @@ def test_only_what_the_root_holds_is_ever_on_disk(project: Project, tmp_path: Pa
     image = built(project, MANIFEST)
     assert image.path.stat().st_size == root.stat().st_size
     assert image.path.stat().st_blocks <= root.stat().st_blocks + 2048
+
+
+def test_of_a_large_raw_disk_only_what_has_data_is_read(project: Project, tmp_path: Path, root: Path) -> None:
+    put(project, disk(tmp_path / "large", [Part(40, LINUX), Part(40, ROOT_X86_64, root)], mib=30 << 10))
+    project.write(MANIFEST)
+    for command in (["apply"], ["plan", "--no-diff"], ["verify", "--rebuild"]):
+        assert read_bytes(project, *command) < 1 << 30, command
+
+
+def read_bytes(project: Project, *command: str) -> int:
+    """How much a command and the programs that it runs read, as the kernel counts it of whom it waits for."""
+    script = (
+        "import subprocess, sys\n"
+        "argv = [sys.executable, '-m', 'bangerbuild', *sys.argv[1:]]\n"
+        "subprocess.run(argv, check=True, stdout=sys.stderr)\n"
+        "print(open('/proc/self/io').readline())\n"
+    )
+    argv = [sys.executable, "-c", script, *command]
+    done = subprocess.run(argv, cwd=project.directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.removeprefix("rchar: "))
 
 
 def test_a_disk_of_4096_byte_sectors_is_read(project: Project, tmp_path: Path, root: Path) -> None:
@@ -253,7 +275,9 @@ def test_it_has_a_digest_in_the_lock_file_and_its_own_role(tmp_path: Path) -> No
     source = declared(tmp_path, 'rootfs = { disk_image = "disk", partition = "LABEL=root" }').rootfs
     assert source == DiskImageSource(HostPath(tmp_path / "disk", "disk"), "LABEL=root")
     assert recipe(source) == {"rootfs.partition": "LABEL=root", "rootfs.size": None}
-    assert source.reads("rootfs") == (Source("rootfs.disk_image", tmp_path / "disk", "disk"),)
+    assert source.reads("rootfs") == (
+        Source("rootfs.disk_image", tmp_path / "disk", "disk", parts_from_bytes=0),
+    )
     assert source.lock_words == {"disk_image": "disk"}
 
 
