@@ -65,6 +65,7 @@ class Build:
             directory=str(self.place),
             label=f"{argv[0]} build {self.written}",
             on_line=partial(self.said, self.written),
+            runs_others=True,
         )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +18,14 @@ from bangerbuild.host import process
 from bangerbuild.model import ReasonCode, Verb
 from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
+from tests.conftest import PROJECT
 from tests.formats.oci.making import layout_of, symlink, tarball
 from tests.formats.tarmaking import member
 from tests.need import need
 from tests.projects import Disk
 from tests.registry import running_registry
 from tests.sources.building import ID, built, declared, locked, problems
+from tests.waiting import assert_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -167,6 +172,24 @@ def test_what_the_builder_prints_is_shown_with_v_alone(
         (app / "kept").write_text(text)
         pipeline.apply(pipeline.load_request(project.request()), reporter=Plain(verbose=is_verbose))
         assert ("  dockerfile app: STEP 2/2: COPY kept /\n" in capsys.readouterr().err) is is_verbose
+
+
+def test_what_a_build_runs_ends_with_bangerbuild(project: Project, app: Path) -> None:
+    shutil.copy(need("busybox", "busybox-static"), app / "kept")
+    run = "setsid sh -c 'echo runs $$; exec sleep 100000' & sleep 100000"
+    (app / "Dockerfile").write_text(f"FROM scratch\nCOPY kept /bin/sh\nRUN {run}\n")
+    project.write('[image.debian.rootfs]\ndockerfile = "app"\n')
+    argv = [sys.executable, "-m", "bangerbuild", "apply", "-v"]
+    environ = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(
+        argv, cwd=project.directory, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as building:
+        assert building.stderr is not None
+        said = (line.partition(" runs ") for line in building.stderr)
+        pid = next((int(number) for _, found, number in said if found and number.strip().isdigit()), None)
+        building.kill()
+    assert pid is not None
+    assert_ends(pid)
 
 
 def test_nothing_is_left_of_a_build(project: Project, app: Path, tmp_path: Path) -> None:
