@@ -89,7 +89,8 @@ class _WithStorage(Builder):
     takes_layouts: ClassVar[bool] = True
 
     def _build(self, build: Build, *more: str) -> Command:
-        fixed = ("--isolation=chroot", f"--timestamp={build.epoch}")
+        """In Docker's format on the way: in OCI's there is no place for SHELL, and RUN would not heed it."""
+        fixed = ("--isolation=chroot", "--format=docker", f"--timestamp={build.epoch}")
         options = (*fixed, *build.options, *more, str(build.place / "context"))
         return build.command(*self._start(build), "build", *options)
 

@@ -71,7 +71,7 @@ def test_a_builder_without_a_daemon_has_a_storage_of_its_own(build: Build, log: 
         assert line.startswith(
             f"{name} --root={build.place}/storage --runroot={build.place}/run --storage-driver=vfs "
         )
-    assert "build --isolation=chroot --timestamp=7 " in called(log)[0]
+    assert "build --isolation=chroot --format=docker --timestamp=7 " in called(log)[0]
 
 
 def test_docker_keeps_nothing_under_the_name_of_the_build(build: Build, log: Path) -> None:

@@ -39,7 +39,8 @@ DOCKERFILE = """\
 ARG VERSION=none
 FROM {address}/base:$VERSION AS made
 ARG WORD=hello
-RUN echo "$WORD" > /made
+SHELL ["/bin/busybox", "sh", "-e", "-c"]
+RUN echo "$WORD$0" > /made
 FROM scratch AS small
 COPY --from=made /made /made
 COPY --from={address}/base:1 /version /copied
@@ -101,7 +102,11 @@ def test_it_is_built_with_its_images_pinned_and_then_no_builder_is_started(
     project: Project, app: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = built(project, TEXT)
-    assert [disk.text(f"/{name}") for name in ("made", "copied", "context/kept")] == ["hello\n", "1", "kept"]
+    assert [disk.text(f"/{name}") for name in ("made", "copied", "context/kept")] == [
+        "hellosh\n",
+        "1",
+        "kept",
+    ]
     assert disk.names("/context") == {".dockerignore", "Dockerfile", "dir", "kept"}
     assert (disk.stat("/context/kept").mode, disk.names("/context/dir")) == ("0640", set())
     entry = locked(project).entries[ID]
@@ -131,7 +136,7 @@ def test_what_counts_makes_a_new_image_and_the_lock_file_moves_on_demand(
         assert told in changed, action.reasons
         assert {one.code for one in action.reasons} == {ReasonCode.SOURCE_CHANGED}
     second = built(project, TEXT.replace('"1" }', '"1", WORD = "secret word" }'))
-    assert (second.text("/made"), second.text("/context/kept")) == ("secret word\n", "keptmore")
+    assert (second.text("/made"), second.text("/context/kept")) == ("secret wordsh\n", "keptmore")
     assert first != second.path
     written = b"".join(path.read_bytes() for path in project.store.glob("state.db*"))
     assert b"secret word" not in written
