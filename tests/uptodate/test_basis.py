@@ -179,6 +179,7 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "commands/doctor.py",
         "fetch/cache.py",
         "fetch/connection.py",
+        "fetch/foreign_files.py",
         "fetch/image_builders.py",
         "fetch/mmdebstrap.py",
         "fetch/mmdebstrap_program.py",
