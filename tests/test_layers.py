@@ -166,7 +166,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
+    "ctypes": {"disk.durable", "disk.libext2fs", "host.supervisor", "running.kvm"},
     "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},

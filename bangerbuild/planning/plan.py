@@ -316,7 +316,7 @@ class Planner:
             return self.pins[step.id].digest
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
-        what = source.path, source.rules, source.pin, source.secret
+        what = source.content_key
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from bangerbuild.sources.source import OpenContext
     from bangerbuild.tree import Entry
 
-FORMAT = 1
+FORMAT = 2
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
