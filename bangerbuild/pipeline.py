@@ -419,6 +419,19 @@ def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
     return tuple(owner for owner in found if owner not in taken_over)
 
 
+def orphans(loaded: Loaded, opened: Store) -> dict[str, str]:
+    """What a manifest declared that is not there any more, with the path of that one from here."""
+    if loaded.request.targets:
+        return {}
+    taken_over = to_be_renamed(loaded, opened)
+    found = origins.orphans(loaded.request.manifests, loaded.whole, opened)
+    return {
+        owner: os.path.relpath(opened.path / origin)
+        for owner, origin in found.items()
+        if owner not in taken_over
+    }
+
+
 def to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
     """The VMs that a declared one, which is not there yet, takes over."""
     there = opened.vms
@@ -533,8 +546,8 @@ def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
         previews=previews,
         renames=named,
     )
-    left = undeclared(loaded, opened)
-    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets)
+    left, lost = undeclared(loaded, opened), orphans(loaded, opened)
+    return dataclasses.replace(made, undeclared=left, orphans=lost, fleets=loaded.manifest.fleets)
 
 
 def _before(loaded: Loaded) -> dict[str, tuple[str, ...]]:

@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "commands",
         "errors",
+        "given",
         "graph",
         "identities",
         "launch",
@@ -85,6 +86,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "declared",
         "disk",
         "errors",
+        "given",
         "host",
         "keyed",
         "manifest",
@@ -159,6 +161,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
     "errors": {"identities", "shortages"},
+    "given": set(),
     "identities": set(),
     "keyed": set(),
     "shortages": set(),
