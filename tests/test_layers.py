@@ -174,7 +174,6 @@ HOMES = {
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "formats.directory"},
-    "rich": {"report.reporters"},
     "sqlite3": {"store"},
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
