@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.declared import Manifest
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Pin, PlanReporter, Progress, Result, View
+    from bangerbuild.model import Pin, PlanReporter, Progress, Result
     from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
@@ -394,7 +394,7 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
 
 
 def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
-    return launch.startable(graph.all_steps(loaded.wanted), cast("View", Recorded(opened)))
+    return launch.startable(graph.all_steps(loaded.wanted), Recorded(opened).as_input_of)
 
 
 def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Resolved:

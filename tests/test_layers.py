@@ -170,12 +170,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
+    "ctypes": {"disk.durable", "disk.libext2fs", "host.supervisor", "running.kvm"},
     "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "formats.directory"},
-    "rich": {"report.reporters"},
     "sqlite3": {"store"},
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},

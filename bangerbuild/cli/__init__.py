@@ -1,6 +1,6 @@
 """The command line, with click. Results go to stdout, all else to stderr.
 
-Each command imports what it needs when it runs: loading networkx, jsonschema and rich takes longer than most
+Each command imports what it needs when it runs: loading networkx and jsonschema takes longer than most
 commands take to work.
 """
 

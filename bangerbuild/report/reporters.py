@@ -8,19 +8,19 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO, cast
 
 from typing_extensions import override
 
 from bangerbuild import report
-from bangerbuild.errors import printable, readable_size
+from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, PlanReporter, ReasonCode, Verb
+from bangerbuild.report.bars import Bar, amount
+from bangerbuild.report.display import Display
 from bangerbuild.report.fleets import Progress as FleetProgress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.progress import Progress, TaskID
 
     from bangerbuild.model import Action, Plan, Result
     from bangerbuild.report import Complete
@@ -166,70 +166,59 @@ class Plain(Quiet):
 
 
 class Live(Plain):
-    """Shows a progress line for each running step, below the lines of the steps that ended."""
+    """Shows a bar for each running step, below the lines of the steps that ended."""
 
-    def __init__(self, progress: Progress, *, verbose: bool, complete: Complete) -> None:
+    def __init__(self, *, verbose: bool, complete: Complete) -> None:
         super().__init__(verbose=verbose, complete=complete)
-        self._progress = progress
-        self._tasks: dict[str, TaskID] = {}
-        self._fetching: dict[str, TaskID] = {}
+        self._total: Bar | None = None
+        self._steps: dict[str, Bar] = {}
+        self._fetching: dict[str, Bar] = {}
         self._lock = threading.Lock()
-        self._total: TaskID | None = None
+
+    def bars(self) -> list[Bar]:
+        """What goes on now. Called from the display's thread."""
+        with self._lock:
+            total = [self._total] if self._total else []
+            return [*total, *self._steps.values(), *self._fetching.values()]
 
     @override
     def planned(self, plan: Plan) -> None:
         super().planned(plan)
         pending = sum(action.pending for action in plan.actions)
         if pending:
-            self._total = self._progress.add_task("apply", total=pending)
+            self._total = Bar("apply", total=pending, in_bytes=False)
 
     @override
     def started(self, action: Action) -> None:
-        self._tasks[action.id] = self._progress.add_task(f"{action.verb.value} {action.id}", total=None)
+        with self._lock:
+            self._steps[action.id] = Bar(f"{action.verb.value} {action.id}")
 
     @override
     def finished(self, action: Action, result: Result) -> None:
-        if action.id in self._tasks:
-            self._progress.remove_task(self._tasks.pop(action.id))
-        if self._total is not None:
-            self._progress.advance(self._total)
+        with self._lock:
+            self._steps.pop(action.id, None)
+            if self._total is not None:
+                self._total.done += 1
         super().finished(action, result)
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Show a progress line for each running download."""
+        """Show a bar for each running download, and how far the step of that id is."""
         with self._lock:
-            if done_bytes == total_bytes:
-                if what in self._fetching:
-                    self._progress.remove_task(self._fetching.pop(what))
-                return
-            if what not in self._fetching:
-                self._fetching[what] = self._progress.add_task(f"fetch {what}", total=None, in_bytes=True)
-            self._progress.update(self._fetching[what], completed=done_bytes, total=total_bytes)
+            if what in self._steps:
+                self._steps[what].done, self._steps[what].total = done_bytes, total_bytes
+            elif done_bytes == total_bytes:
+                self._fetching.pop(what, None)
+            else:
+                bar = self._fetching.setdefault(what, Bar(f"fetch {what}"))
+                bar.done, bar.total = done_bytes, total_bytes
 
 
 @contextlib.contextmanager
 def _live(*, verbose: bool, complete: Complete) -> Iterator[Live]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TextColumn, TimeElapsedColumn
-    from rich.text import Text
-
-    class Amount(MofNCompleteColumn):
-        def render(self, task: Task) -> Text:
-            if not task.fields.get("in_bytes"):
-                return super().render(task)
-            return Text(amount(int(task.completed), None if task.total is None else int(task.total)))
-
-    console = Console(stderr=True, highlight=False)
-    columns = (TextColumn("{task.description}"), BarColumn(24), Amount(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, redirect_stdout=False) as progress:
-        yield Live(progress, verbose=verbose, complete=complete)
-
-
-def amount(done_bytes: int, total_bytes: int | None) -> str:
-    """The progress of a download: `12.3 MiB of 1.2 GiB`."""
-    done = readable_size(done_bytes)
-    return done if total_bytes is None else f"{done} of {readable_size(total_bytes)}"
+    live = Live(verbose=verbose, complete=complete)
+    with Display(sys.stderr, live.bars) as display, contextlib.redirect_stderr(cast("TextIO", display)):
+        yield live
 
 
 def result_line(action: Action, result: Result, width: int) -> str:
