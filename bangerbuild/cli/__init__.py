@@ -216,13 +216,15 @@ def plan(
 @cli.command()
 @options.manifest_options
 @options.as_json
-def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the state, size and base of each artifact.
+@click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
+def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the state and size of each VM, image and network, and the totals.
 
-    Those of VMs that no manifest declares are listed too.
+    VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
     from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
+    from bangerbuild.commands import status_table as tables
 
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
     if loaded.is_read:
@@ -237,7 +239,7 @@ def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the opti
         artifacts = [one.to_json() for one in examined]
         output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
         return
-    output.results(statuses.lines(examined))
+    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
 
 
 cli.add_command(machines.boot)
@@ -270,19 +272,21 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
     default="text",
     show_default=True,
 )
-def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the steps and what each needs."""
+@click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
+def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the steps and what each needs; many VMs with the same steps are one, but in JSON."""
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
+    from bangerbuild.report import pictures
 
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
     made = loaded.wanted
     if not loaded.is_read:
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
     if form == "json":
-        output.json_result(graphs.to_json(made))
+        output.json_result(pictures.to_json(made))
         return
-    output.result(graphs.RENDERERS[form](made), newline=False)
+    output.result(pictures.RENDERERS[form](made, in_full=verbose), newline=False)
 
 
 cli.add_command(showing.show)
