@@ -64,6 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "execute",
         "fetch",
         "graph",
+        "guest",
         "host",
         "launch",
         "leases",

@@ -7,7 +7,6 @@ commands take to work.
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import time
@@ -16,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import browsing, images, locking, machines, options, output, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
+from bangerbuild.errors import BangerError, ManifestError, StoreError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
     from bangerbuild.model import Plan, Result
@@ -300,38 +298,8 @@ def schema() -> None:
     output.result(manifest.schema_text(), newline=False)
 
 
-@cli.command()
-@options.disk_arguments
-@click.option("-l", "--long", "in_full", is_flag=True, help="Modes, owners, sizes and times too.")
-def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
-    """List what is in a directory of a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            shown = printable(line) if sys.stdout.isatty() else line
-            if not output.result(os.fsencode(shown)):
-                break
-
-
-@cli.command()
-@options.disk_arguments
-def cat(disk: Path, guest_path: str, base: Path | None) -> None:
-    """Print a file that is on a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for piece in browse.content(filesystem, guest_path):
-            if not output.result(piece, newline=False):
-                break
-
-
+cli.add_command(browsing.ls)
+cli.add_command(browsing.cat)
 cli.add_command(locking.lock)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
