@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "commands",
         "errors",
+        "given",
         "graph",
         "identities",
         "launch",
@@ -86,6 +87,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "declared",
         "disk",
         "errors",
+        "given",
         "host",
         "keyed",
         "manifest",
@@ -160,6 +162,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
     "errors": {"identities", "shortages"},
+    "given": set(),
     "identities": set(),
     "keyed": set(),
     "shortages": set(),
@@ -167,7 +170,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
+    "ctypes": {"disk.durable", "disk.libext2fs", "host.supervisor", "running.kvm"},
     "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from bangerbuild.model import Action, Plan, Result
+    from bangerbuild.report import Complete
     from bangerbuild.report.fleets import Group
 
 
@@ -34,27 +35,27 @@ SAY_SECONDS = 5.0
 
 
 @contextlib.contextmanager
-def reporter(*, quiet: bool, verbose: bool) -> Iterator[Quiet]:
-    """The suitable reporter: live on a terminal, plain lines in a pipe, only warnings and errors if quiet."""
+def reporter(*, quiet: bool, verbose: bool, complete: Complete = report.unchanged) -> Iterator[Quiet]:
+    """The suitable reporter: live on a terminal, plain lines in a pipe, only warnings and errors if quiet.
+
+    `complete` completes the commands in messages with what the run was given.
+    """
     if quiet:
-        yield Quiet()
+        yield Quiet(complete)
     elif sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
-        with _live(verbose=verbose) as live, live.told_at_last():
+        with _live(verbose=verbose, complete=complete) as live, live.told_at_last():
             yield live
     else:
-        plain = Plain(verbose=verbose)
+        plain = Plain(verbose=verbose, complete=complete)
         with plain.told_at_last():
             yield plain
-
-
-def _print(line: str) -> None:
-    sys.stderr.write(f"{printable(line)}\n")
 
 
 class Quiet(PlanReporter):
     """Prints only warnings and errors."""
 
-    def __init__(self) -> None:
+    def __init__(self, complete: Complete = report.unchanged) -> None:
+        self._complete = complete
         self.finished_ids: list[str] = []
         self.plan: Plan | None = None
         """The plan, once it is made."""
@@ -65,7 +66,7 @@ class Quiet(PlanReporter):
         self.plan = plan
         failing = tuple(action for action in plan.actions if action.verb is Verb.BLOCKED and _fails(action))
         for line in still_lines(replace(plan, actions=failing), 0, verbose=False):
-            _print(line)
+            self._print(line)
 
     @override
     def started(self, action: Action) -> None:
@@ -76,7 +77,10 @@ class Quiet(PlanReporter):
         self._note(result)
         if result.error is not None:
             for line in (f"{action.id} failed:", *(f"  {line}" for line in report.error_lines(result.error))):
-                _print(line)
+                self._print(line)
+
+    def _print(self, line: str) -> None:
+        sys.stderr.write(f"{self._complete(printable(line))}\n")
 
     def _note(self, result: Result) -> None:
         if result.outcome is Outcome.DONE:
@@ -84,7 +88,7 @@ class Quiet(PlanReporter):
 
     @override
     def warned(self, step_id: str, message: str) -> None:
-        _print(f"warning: {step_id}: {message}")
+        self._print(f"warning: {step_id}: {message}")
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
@@ -94,8 +98,8 @@ class Quiet(PlanReporter):
 class Plain(Quiet):
     """Prints a line for each step that ends."""
 
-    def __init__(self, *, verbose: bool) -> None:
-        super().__init__()
+    def __init__(self, *, verbose: bool, complete: Complete = report.unchanged) -> None:
+        super().__init__(complete)
         self._verbose = verbose
         self._width = 0
         self._said: dict[str, float] = {}
@@ -122,7 +126,7 @@ class Plain(Quiet):
         said = (action for action in plan.actions if self._verbose or action.verb is not Verb.KEEP)
         self._width = max((len(action.id) for action in said), default=0)
         for line in (*still_lines(plan, self._width, verbose=self._verbose), *report.undeclared_lines(plan)):
-            _print(line)
+            self._print(line)
 
     @override
     def started(self, action: Action) -> None:
@@ -138,17 +142,17 @@ class Plain(Quiet):
                 self._print_group(group)
             if result.outcome is Outcome.DONE:
                 return
-        _print(result_line(action, result, self._width))
+        self._print(result_line(action, result, self._width))
         if result.outcome is Outcome.DONE and action.verb is Verb.REPLACE:  # what stays beside it
             for note in action.notes:
-                _print(f"          {note}")
+                self._print(f"          {note}")
         if result.error is not None:
             for line in report.more_of(result.error):
-                _print(f"        {line}")
+                self._print(f"        {line}")
 
     def _print_group(self, group: Group) -> None:
         for line in report.group_lines(group, self._width):
-            _print(line)
+            self._print(line)
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
@@ -156,9 +160,9 @@ class Plain(Quiet):
         now, verb = time.monotonic(), self._running.get(what)
         word = verb.value if verb else "fetch"
         if what not in self._said and not done_bytes and total_bytes is None:
-            _print(f"  {word:<7} {what}")
+            self._print(f"  {word:<7} {what}")
         elif now - self._said.get(what, now) >= SAY_SECONDS and done_bytes != total_bytes:
-            _print(f"  {word:<7} {what}  {amount(done_bytes, total_bytes)}")
+            self._print(f"  {word:<7} {what}  {amount(done_bytes, total_bytes)}")
         else:
             self._said.setdefault(what, now)
             return
@@ -167,14 +171,14 @@ class Plain(Quiet):
     def said(self, what: str, line: str) -> None:
         """With -v, print what a builder prints; else it is shown only where it fails."""
         if self._verbose:
-            _print(f"  {what}: {line}")
+            self._print(f"  {what}: {line}")
 
 
 class Live(Plain):
     """Shows a bar for each running step, below the lines of the steps that ended."""
 
-    def __init__(self, *, verbose: bool) -> None:
-        super().__init__(verbose=verbose)
+    def __init__(self, *, verbose: bool, complete: Complete) -> None:
+        super().__init__(verbose=verbose, complete=complete)
         self._total: Bar | None = None
         self._steps: dict[str, Bar] = {}
         self._fetching: dict[str, Bar] = {}
@@ -221,8 +225,8 @@ class Live(Plain):
 
 
 @contextlib.contextmanager
-def _live(*, verbose: bool) -> Iterator[Live]:
-    live = Live(verbose=verbose)
+def _live(*, verbose: bool, complete: Complete) -> Iterator[Live]:
+    live = Live(verbose=verbose, complete=complete)
     with Display(sys.stderr, live.bars) as display, contextlib.redirect_stderr(cast("TextIO", display)):
         yield live
 
