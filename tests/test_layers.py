@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "execute",
         "fetch",
         "graph",
+        "guest",
         "host",
         "launch",
         "leases",
@@ -96,7 +97,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "resolving",
         "store",
     },
-    "report": {"errors", "model"},
+    "report": {"errors", "graph", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "keyed", "model", "store"},
     "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},

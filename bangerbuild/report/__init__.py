@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
@@ -166,14 +167,19 @@ def plan_lines(
         return [*lines, *(changed if diffs else ())]
 
     rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    single = (row for row in rows if not isinstance(row, Group))
+    alike = Alike(() if in_full else single, said)
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
             yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
+        if alike.is_told(row):
+            continue
         yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
+        yield from alike.more(row)
     yield plan_sum(plan)
     yield from map(complete, undeclared_lines(plan))
 

@@ -90,6 +90,8 @@ def _neutral(text: str, owner: str) -> str:
 
 def nameless(text: str, name: str) -> str:
     """A text about one member as it is about all of them: `*` for the name."""
+    if name not in text:
+        return text
     return re.sub(rf"(?<![a-z0-9_-]){re.escape(name)}(?![a-z0-9_-])", "*", text)
 
 
