@@ -18,6 +18,7 @@ from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.manifest.fleets import Fleet, check_members, fleets
@@ -114,6 +115,7 @@ def load_merged(
     checks.check_renames(vms, findings)
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
+    caches = cache(documents, findings)
     if findings.problems:
         beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
         raise ManifestError(_in_order(findings.problems, documents), beside)
@@ -133,7 +135,7 @@ def load_merged(
         origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
     members = {fleet.name: fleet.names for fleet in found_fleets}
     found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, *given)
-    return Manifest(*found), tuple(merged), tuple(documents)
+    return Manifest(*found, caches), tuple(merged), tuple(documents)
 
 
 def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
