@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.cache_registry import download
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result, View
+    from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result
     from bangerbuild.model.image_cache import Fetched
     from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
@@ -494,7 +494,7 @@ def _only_fetched(made: Plan, targets: frozenset[str]) -> Plan:
 
 
 def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
-    return launch.startable(graph.all_steps(loaded.wanted), cast("View", Recorded(opened)))
+    return launch.startable(graph.all_steps(loaded.wanted), Recorded(opened).as_input_of)
 
 
 def lock(loaded: Loaded, upgrade: str | None, progress: Progress = unseen) -> Resolved:
@@ -533,6 +533,19 @@ def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
     found = origins.undeclared(loaded.request.manifests, loaded.whole, opened)
     taken_over = to_be_renamed(loaded, opened)
     return tuple(owner for owner in found if owner not in taken_over)
+
+
+def orphans(loaded: Loaded, opened: Store) -> dict[str, str]:
+    """What a manifest declared that is not there any more, with the path of that one from here."""
+    if loaded.request.targets:
+        return {}
+    taken_over = to_be_renamed(loaded, opened)
+    found = origins.orphans(loaded.request.manifests, loaded.whole, opened)
+    return {
+        owner: os.path.relpath(opened.path / origin)
+        for owner, origin in found.items()
+        if owner not in taken_over
+    }
 
 
 def to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
@@ -660,8 +673,8 @@ def _planned(  # noqa: PLR0913, PLR0917  # what is planned, and what is asked fo
         renames=named,
         cache=cache,
     )
-    left = undeclared(loaded, opened)
-    return dataclasses.replace(made, undeclared=left, fleets=loaded.manifest.fleets)
+    left, lost = undeclared(loaded, opened), orphans(loaded, opened)
+    return dataclasses.replace(made, undeclared=left, orphans=lost, fleets=loaded.manifest.fleets)
 
 
 def _before(loaded: Loaded) -> dict[str, tuple[str, ...]]:

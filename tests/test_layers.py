@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": {
         "commands",
         "errors",
+        "given",
         "graph",
         "identities",
         "launch",
@@ -87,6 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "declared",
         "disk",
         "errors",
+        "given",
         "host",
         "keyed",
         "manifest",
@@ -173,6 +175,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
     "errors": {"identities", "shortages"},
+    "given": set(),
     "identities": set(),
     "keyed": set(),
     "shortages": set(),
@@ -180,12 +183,11 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 HOMES = {
     "click": {"cli"},
-    "ctypes": {"disk.durable", "disk.libext2fs", "running.kvm"},
+    "ctypes": {"disk.durable", "disk.libext2fs", "host.supervisor", "running.kvm"},
     "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
     "pathspec": {"manifest.values", "formats.directory"},
-    "rich": {"report.reporters"},
     "sqlite3": {"store"},
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},

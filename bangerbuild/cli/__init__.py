@@ -1,6 +1,6 @@
 """The command line, with click. Results go to stdout, all else to stderr.
 
-Each command imports what it needs when it runs: loading networkx, jsonschema and rich takes longer than most
+Each command imports what it needs when it runs: loading networkx and jsonschema takes longer than most
 commands take to work.
 """
 
@@ -111,15 +111,9 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
     yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
 
 
-class Commands(click.Group):
-    """A group that lists commands in the order of their definition."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """The names of the commands, in the order of their definition instead of the alphabet."""
-        return list(self.commands)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="bangerbuild")
 def cli() -> None:
     """Build the disks of microVMs from a TOML manifest, without root.
@@ -162,7 +156,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
-    with reporter(quiet=quiet, verbose=verbose) as telling:
+    with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
         try:
             plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling)
         except KeyboardInterrupt:

@@ -32,7 +32,7 @@ def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-@click.group()
+@click.group(cls=options.Commands)
 def image() -> None:
     """Make an image without a manifest; list those in the store."""
 
@@ -64,7 +64,7 @@ def import_(
 
     given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
-    with reporter(quiet=quiet, verbose=False) as telling:
+    with reporter(quiet=quiet, verbose=False, complete=output.completed) as telling:
         plan, results = pipeline.apply(pipeline.load_image(loaded, offline=offline), reporter=telling)
     is_blocked = any(action.verb is Verb.BLOCKED for action in plan.actions)
     if is_blocked or any(result.outcome is Outcome.FAILED for result in results):

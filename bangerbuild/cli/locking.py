@@ -26,7 +26,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("manifest", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--upgrade",
@@ -66,6 +66,7 @@ def lock(
 
     if upgrade and _MANIFESTS_MARK.search(upgrade):  # no image is called so
         manifest, upgrade = (Path(upgrade), *manifest), ""
+        options.remember(manifest, None, wanted["variables"], wanted["variable_files"])
     loaded = options.loaded(manifest, **wanted)
     found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):

@@ -31,7 +31,7 @@ REST = "bangerbuild.rest"
 """Where the words after `--` are, in the context's meta."""
 
 
-class WithRest(click.Command):
+class WithRest(options.Command):
     """A command to which the words after `--` are a list of their own, and `--wait` may stand alone."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,7 +43,7 @@ class WithRest(click.Command):
         )
 
 
-class WithCommand(click.Command):
+class WithCommand(options.Command):
     """A command whose first word is a VM's, after which options of ours may follow: the rest is the guest's.
 
     The rest begins at `--`, or at the first word that is no option: so `ssh web ls -l` needs no `--`.
@@ -235,7 +235,7 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
 
     loaded = options.loaded(manifest, store=store, offline=offline, locked=locked, **settings)
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout, previews=False)
-    with reporter(quiet=quiet, verbose=False) as telling:
+    with reporter(quiet=quiet, verbose=False, complete=output.completed) as telling:
         booted = booting.boot(loaded, vm, wish, None if no_apply else run_options, telling)
     return booted.spawned, booted.planned.notes
 
@@ -268,7 +268,7 @@ def _background(spawned: Spawned, wait_seconds: float | None, *, quiet: bool) ->
         return EXIT_INTERRUPTED
     if not quiet:
         for line in booting.lines(spawned, waited):
-            output.result(line)
+            output.result(output.completed(line))
     return 0
 
 
@@ -297,7 +297,7 @@ def ssh(
     machines.log_in(_outline(manifest, store), vm, identity, context.meta[REST])
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("vm", callback=_vm)
 @_place
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the VM ends.")
@@ -313,7 +313,7 @@ def logs(*, vm: str, follow: bool, manifest: tuple[Path, ...], store: Path | Non
     machines.log(_outline(manifest, store), vm, write, follow=follow)
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("manifests", nargs=-1, metavar="[MANIFEST]...", type=click.Path(path_type=Path))
 @_place
 @options.as_json
@@ -329,7 +329,7 @@ def ps(*, manifests: tuple[Path, ...], manifest: tuple[Path, ...], store: Path |
         output.result(line)
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("vms", nargs=-1, metavar="VM...", callback=_vms)
 @_place
 @click.option("--all", "everything", is_flag=True, help="All that run.")

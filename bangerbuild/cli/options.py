@@ -9,16 +9,50 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild.cli import output
+from bangerbuild.given import Given
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
 
 DEFAULT_STORE = "build"
 """The store if no manifest names one."""
+
+
+class Command(click.Command):
+    """A command whose messages name other commands as they can be typed: with what this one was given."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as click has it
+        """Run it."""
+        given = ctx.params
+        manifests = (*given.get("manifest", ()), *given.get("manifests", ()))
+        settings = (given.get(name, ()) for name in ("variables", "variable_files"))
+        remember(manifests, given.get("store"), *settings)
+        return super().invoke(ctx)
+
+
+class Commands(click.Group):
+    """A group that lists commands in the order of their definition."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The names of the commands, in the order of their definition instead of the alphabet."""
+        return list(self.commands)
+
+
+def remember(
+    manifests: Sequence[Path],
+    store: Path | None,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[Path] = (),
+) -> None:
+    """Complete the commands in messages with these manifests, this store and these variables."""
+    named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
+    output.remember(Given.of(named, store, variables, variable_files))
 
 
 def _variables(

@@ -13,6 +13,7 @@ import click
 
 from bangerbuild import identities, report
 from bangerbuild.errors import BangerError, UsageError, printable
+from bangerbuild.given import Given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -89,10 +90,20 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def remember(given: Given) -> None:
+    """From now on, complete the commands in all messages with what this run was given."""
+    _given[:] = [given]
+
+
+def completed(text: str) -> str:
+    """A message whose commands can be typed as they are printed."""
+    return _given[0].completed(text)
+
+
 def say(lines: Iterable[str]) -> None:
     """Print lines that are no results, to stderr."""
     for line in lines:
-        click.echo(printable(identities.removed(line)), err=True)
+        click.echo(completed(printable(identities.removed(line))), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:
@@ -119,7 +130,7 @@ def warn(message: str) -> None:
 def json_result(document: dict[str, Any]) -> None:
     """Print one JSON document, the only one of this run."""
     _printed.append(True)
-    result(json.dumps(document, indent=2))
+    result(json.dumps(_given[0].completed_document(document), indent=2))
 
 
 def json_error(err: BangerError) -> None:
@@ -132,6 +143,8 @@ def json_error(err: BangerError) -> None:
 
 _printed: list[bool] = []
 """Not empty once a document was printed."""
+_given = [Given()]
+"""What the run was given; one value."""
 
 
 def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:
@@ -140,4 +153,5 @@ def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True)
         json_result(report.plan_json(plan))
         return
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    results(report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured))
+    lines = report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured, complete=completed)
+    results(lines)

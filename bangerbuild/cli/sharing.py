@@ -50,7 +50,7 @@ def _loaded(image: Sequence[str], wanted: dict[str, Any]) -> tuple[Loaded, tuple
     )
 
 
-@click.command()
+@click.command(cls=options.Command)
 @_options
 def push(image: tuple[str, ...], *, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # as for others
     """Push built images to the registry that [cache] names.
@@ -71,7 +71,7 @@ def push(image: tuple[str, ...], *, as_json: bool, **wanted: Any) -> None:  # no
         output.json_result({"format": 1, "pushed": [one.to_json() for one in done]})
 
 
-@click.command()
+@click.command(cls=options.Command)
 @_options
 @options.lock_timeout
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.manifest_options
 @options.as_json
 @options.jobs
@@ -58,7 +58,7 @@ def verify(
     return EXIT_FAILED if CheckResult.FAILED in results else EXIT_BUSY if CheckResult.IN_USE in results else 0
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.store_options
 @options.as_json
 @options.lock_timeout
@@ -128,7 +128,7 @@ def _collect_cache(*, as_json: bool, removes: bool, **wanted: Any) -> None:  # n
         output.result(line)
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.store_options
 @options.lock_timeout
 @click.option(
@@ -163,7 +163,7 @@ def destroy(*, lock_timeout: float, yes: bool, undeclared: bool, **wanted: Any) 
     return 0
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.store_options
 @options.as_json
 @options.lock_timeout

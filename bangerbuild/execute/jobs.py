@@ -66,6 +66,7 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
     yield from (step_id for step_id in action.step.waits_for if actions[step_id].pending)
     for step_id in action.step.inputs:
         if step_id in action.stand_ins:
+            yield from _taken_out_again(action.stand_ins[step_id], actions)
             continue
         source = actions[step_id]
         if source.pending:
@@ -76,6 +77,12 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
                 for below in _pending_inputs(source, actions)
                 if source.recipe.inputs.get(below) == actions[below].fingerprint
             )
+
+
+def _taken_out_again(stand_in: Record, actions: Mapping[str, Action]) -> Iterator[str]:
+    own = actions.get(stand_in.id)
+    if own is not None and own.pending and own.fingerprint == stand_in.fingerprint:
+        yield own.id
 
 
 @dataclass

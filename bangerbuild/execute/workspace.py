@@ -228,7 +228,8 @@ class JobWorkspace(Workspace):
     def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
         self._facts[action.id] = facts
         record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
-        if any("{fingerprint}" in output for output in action.step.outputs):
+        is_beside = record.step_id != record.id
+        if not is_beside and any("{fingerprint}" in output for output in action.step.outputs):
             return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]
         return [record]
 
@@ -242,6 +243,10 @@ class JobWorkspace(Workspace):
         return stand_in.artifacts if stand_in else self._actions[step_id].artifacts
 
     @override
+    def is_kept(self, step_id: str) -> bool:
+        return step_id in self._action.stand_ins or not self._actions[step_id].pending
+
+    @override
     def path(self, artifact: str) -> Path:
         return self.staged.get(artifact, self._store.path / artifact)
 
@@ -249,6 +254,9 @@ class JobWorkspace(Workspace):
     def facts(self, step_id: str) -> Mapping[str, Json]:
         if step_id in self._facts:
             return self._facts[step_id]
+        if stand_in := self._action.stand_ins.get(step_id):
+            known = self._store.records.get(stand_in.id)
+            return (known if known and known.fingerprint == stand_in.fingerprint else stand_in).facts
         record = self._store.record(step_id, self._actions[step_id].fingerprint)
         if record is None:
             raise StoreError(

@@ -99,6 +99,8 @@ class Plan:
     """What it was made from, for `apply`; None: it is only to be looked at."""
     undeclared: tuple[str, ...] = ()
     """The VMs and networks in the store that the manifests declared last, and no longer do."""
+    orphans: Mapping[str, str] = field(default_factory=dict)
+    """The VMs and networks in the store whose manifest is renamed or gone, and that manifest's path."""
     unjudged: frozenset[str] = frozenset()
     """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
     fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)

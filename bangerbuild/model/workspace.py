@@ -31,6 +31,9 @@ class View(Protocol):
     def artifacts(self, step_id: str) -> tuple[str, ...]:
         """The names of all its artifacts."""
 
+    def is_kept(self, step_id: str) -> bool:
+        """Whether what an input made is there, and stays as it is."""
+
     def path(self, artifact: str) -> Path:
         """Where an artifact is: in staging if this job makes or changes it, else in the store."""
 

@@ -34,19 +34,19 @@ from bangerbuild.model.image_cache import Wanted as CacheWanted
 from bangerbuild.model.recipe import DESTROYED, OWN_TOOL
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
-from bangerbuild.planning.stand_ins import StandIns, unknown
+from bangerbuild.planning.stand_ins import OnBase, StandIns
 from bangerbuild.store import moving
 from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
     from bangerbuild.model.image_cache import ImageCache
-    from bangerbuild.store import Store
+    from bangerbuild.store import Staged, Store
 
 
 UNREAD = "unread"
@@ -132,7 +132,7 @@ class Planner:
     _view: PlanView = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stand_ins = StandIns(self.store)
+        self.stand_ins = StandIns(self.store, self.actions, self._again)
         self._view = PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
     def ask(self, cache: ImageCache, graph: Graph) -> None:
@@ -176,7 +176,9 @@ class Planner:
         )
 
     def _looked_at(self, step: Step) -> Action:
-        stand_ins = self.stand_ins.of_step(step, self.actions)
+        on_base = self.stand_ins.of_step(step)
+        step, stand_ins = on_base.step, on_base.stand_ins
+        self.actions |= {action.id: action for action in on_base.again}
         wanted = self._wanted(step, stand_ins)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
@@ -196,21 +198,20 @@ class Planner:
             found=disk.found,
         )
         verdict = self._verdict(step, situation, disk)
-        if stand_ins and (lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins)):
-            verdict = Verdict(Verb.BLOCKED, lacking)
+        if on_base.lacking:
+            verdict = Verdict(Verb.BLOCKED, on_base.lacking)
         answer = self._offered(step, wanted, verdict)
         if answer.offer:
             wanted = Wanted(answer.offer.recipe, answer.offer.fingerprint)
             verdict = Verdict(Verb.FETCH, verdict.reasons)
             artifacts = self.artifacts(step, None, wanted)
-        verdict, notes = foretold(step, verdict, self.pins.get(step.id))
+        verdict, notes = foretold(step, verdict, self.pins.get(step.id), self.view())
         action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
         if answer.offer or answer.warnings:
             action = replace(action, offer=answer.offer, warnings=(*action.warnings, *answer.warnings))
         notes = (*notes, *self._left_beside(record, action), *_from_where(answer))
-        found_stand_ins = {key: one for key, one in stand_ins.items() if one}
-        if notes or found_stand_ins:  # which few steps have
-            action = replace(action, notes=notes, stand_ins=found_stand_ins)
+        if notes or stand_ins:  # which few steps have
+            action = replace(action, notes=notes, stand_ins=stand_ins)
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
@@ -305,9 +306,35 @@ class Planner:
 
     def wanted(self, step: Step) -> Wanted:
         """What a step would be made of now."""
-        return self._wanted(step, self.stand_ins.of_step(step, self.actions))
+        on_base = self.on_base(step)
+        return self._wanted(on_base.step, on_base.stand_ins)
 
-    def _wanted(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Wanted:
+    def learn(self, jobs: Sequence[Staged]) -> None:
+        """Take records that were recovered for what is known."""
+        self.store.learn(jobs)
+        self.stand_ins.refresh()
+
+    def on_base(self, step: Step) -> OnBase:
+        """The step as it is on the image that its disk stands on."""
+        return self.stand_ins.of_step(step)
+
+    def _again(self, step: Step, stand_ins: Mapping[str, Record]) -> Action:
+        """A step that makes something once more of an image that is not today's, beside that of today."""
+        step.foresee(self.view(stand_ins))
+        wanted = self._wanted(step, stand_ins)
+        own = step.beside(wanted.fingerprint)
+        artifacts = tuple(output.format(fingerprint=wanted.fingerprint) for output in own.outputs)
+        return Action(
+            step=own,
+            verb=Verb.CREATE,
+            reasons=(Reason(ReasonCode.MISSING),),
+            recipe=wanted.recipe,
+            fingerprint=wanted.fingerprint,
+            artifacts=artifacts,
+            stand_ins=stand_ins,
+        )
+
+    def _wanted(self, step: Step, stand_ins: Mapping[str, Record]) -> Wanted:
         recipe = self._recipe(step, stand_ins)
         recorded = self.store.records.get(step.id)
         if recorded and recorded.recipe == recipe:
@@ -317,7 +344,7 @@ class Planner:
             last = self.last[recipe.kind] = Wanted(recipe, fingerprint(recipe))
         return last
 
-    def _recipe(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Recipe:
+    def _recipe(self, step: Step, stand_ins: Mapping[str, Record]) -> Recipe:
         kind = step.kind
         fields: Mapping[str, Json] = step_fields(step)
         last = self.last.get(kind)
@@ -347,7 +374,7 @@ class Planner:
             return self.pins[step.id].digest
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
-        what = source.path, source.rules, source.pin, source.secret
+        what = source.content_key
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -411,7 +438,7 @@ class Planner:
             if step.id not in self.forced:
                 return Verdict(Verb.BLOCKED, (gone,))
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING), Reason(ReasonCode.FORCED)))
-        for disk in (self.actions[step_id] for step_id in step.inputs):
+        for disk in (self.actions[step_id] for step_id in step.inputs if step_id in self.actions):
             if disk.verb is Verb.BLOCKED and (
                 disk.id not in self.store.records
                 or _is_unfit(disk, step)
@@ -427,8 +454,8 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
-        for action in (self.actions[step_id] for step_id in (*step.inputs, *step.waits_for)):
-            if action.verb is Verb.BLOCKED and action.id in self.closed:
+        for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
+            if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
         return ()
 
@@ -542,16 +569,19 @@ class Planner:
             facts = {"message": err.brief, "hint": err.hint}
             return Preview(obstacles=(Reason(ReasonCode.WOULD_FAIL, facts),))
 
-    def view(self) -> PlanView:
+    def view(self, stand_ins: Mapping[str, Record] = MappingProxyType({})) -> PlanView:
         """What a step may read now."""
-        return self._view
+        return replace(self._view, stand_ins=stand_ins) if stand_ins else self._view
 
 
-def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:
+def foretold(
+    step: Step, verdict: Verdict, pin: Pin | None, view: PlanView
+) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
     if verdict.verb not in NEW or verdict.verb is Verb.FETCH:
         return verdict, ()
     try:
+        step.foresee(view)
         return verdict, step.notes(pin)
     except BangerError as err:
         facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import ManifestError, few, printable, readable_size
+from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from bangerbuild.errors import BangerError, Problem
     from bangerbuild.model import Action, Json, Plan, Reason, Result
+
+    Complete: TypeAlias = Callable[[str], str]
 
 DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
@@ -134,8 +137,18 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
 }
 
 
+def unchanged(text: str) -> str:
+    """The same text: what completes messages where nothing was given."""
+    return text
+
+
 def plan_lines(
-    plan: Plan, *, in_full: bool = False, diffs: bool = True, coloured: bool = False
+    plan: Plan,
+    *,
+    in_full: bool = False,
+    diffs: bool = True,
+    coloured: bool = False,
+    complete: Complete = unchanged,
 ) -> Iterator[str]:
     """A plan as text: a line for each step that is not simply kept, its reasons, its diffs, and a summary.
 
@@ -144,6 +157,7 @@ def plan_lines(
         in_full: show kept steps and all artifacts too.
         diffs: show what patches would change in guests.
         coloured: use colours, for a terminal.
+        complete: completes the commands in a message with what the run was given, see `given`.
     """
     shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
 
@@ -156,13 +170,13 @@ def plan_lines(
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
-            yield from _group_lines(row, width, diffs=diffs, coloured=coloured)
+            yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
-        yield from _action_lines(row, row.id, width, in_full=in_full, coloured=coloured)
+        yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
     yield plan_sum(plan)
-    yield from undeclared_lines(plan)
+    yield from map(complete, undeclared_lines(plan))
 
 
 def undeclared_lines(plan: Plan) -> Iterator[str]:
@@ -172,6 +186,20 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
         yield (
             f"{few(names)} {verb} no longer declared, and still in the store: "
             "`bangerbuild destroy --undeclared` removes what is there"
+        )
+    yield from orphan_lines(plan.orphans)
+
+
+def orphan_lines(orphans: Mapping[str, str]) -> Iterator[str]:
+    """What is in the store of manifests that are renamed or gone, and what to type."""
+    for manifest in dict.fromkeys(orphans.values()):
+        names = [owner for owner, origin in orphans.items() if origin == manifest]
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        shown = "".join(f" --target {name}" for name in names[:MOST_NAMED])
+        gone = them if len(names) <= MOST_NAMED else f"the first {MOST_NAMED} of them"
+        yield (
+            f"{few(names)} {are} still in the store, and '{manifest}', which declared {them}, is not there: "
+            f"`bangerbuild destroy{shown}` removes {gone}"
         )
 
 
@@ -202,7 +230,9 @@ def group_lines(group: Group, width: int) -> Iterator[str]:
         yield f"  {_verb(action.verb, coloured=False)} {name:<{width}}  {group.members}  {why}".rstrip()
 
 
-def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
+def _group_lines(
+    group: Group, width: int, *, diffs: bool, coloured: bool, complete: Complete
+) -> Iterator[str]:
     """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
     if _is_one_line(group):
         yield _made_line(group, width, coloured=coloured)
@@ -210,7 +240,8 @@ def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> It
             yield _warning(warning, coloured=coloured)
         return
     for action, name in zip(group.actions, _names(group), strict=True):
-        lines = [*_action_lines(action, name, width, lead=group.members, coloured=coloured)]
+        said = _action_lines(action, name, width, lead=group.members, coloured=coloured)
+        lines = [*map(complete, said)]
         lines += _diff_lines(action, coloured=coloured) if diffs else ()
         yield lines[0]
         yield from (nameless(line, group.names[0]) for line in lines[1:])
@@ -250,13 +281,20 @@ def way_out(action: Action) -> str | None:
         return None
     hints = dict.fromkeys(str(hint) for reason in action.reasons if (hint := _own_hint(reason)))
     if hints:
-        return "; ".join(hints)
+        return "; ".join((*hints, *_replacing(action, hints)))
     if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
         return "`bangerbuild recover` looks into its header for that"
     if action.step.exclusive and action.step.changes is None:
         return f"`bangerbuild apply --replace {action.id}` discards what is in it"
     disk = action.step.changes or next(iter(action.step.inputs), None)
     return f"see {disk}" if disk else None
+
+
+def _replacing(action: Action, hints: Iterable[str]) -> Iterator[str]:
+    """The whole command, where a hint of who does not know the step only says `--replace`."""
+    disk = action.step.changes or action.id
+    if any("--replace" in hint for hint in hints) and not any(f"--replace {disk}" in hint for hint in hints):
+        yield f"`bangerbuild apply --replace {disk}` discards what is in it"
 
 
 def _own_hint(reason: Reason) -> Json:
@@ -341,6 +379,8 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
         "undeclared": list(plan.undeclared),
+        "orphaned": [{"id": owner, "manifest": manifest} for owner, manifest in plan.orphans.items()],
+        "notes": list(undeclared_lines(plan)),
         "summary": _summary(counts, failed),
     }
 

@@ -160,7 +160,7 @@ class TestWords:
         assert (done.returncode, done.stdout) == (3, "")
         assert done.stderr == (
             "vm.toml: can't read the manifest: no such file or directory\n"
-            "  hint: write it, or name another manifest, such as: bangerbuild plan path/to/vm.toml\n"
+            "  hint: write it, or name another manifest, such as path/to/vm.toml\n"
         )
 
     def test_a_directory_in_place_of_a_manifest_is_answered_with_the_file_in_it(

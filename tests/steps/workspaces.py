@@ -63,6 +63,9 @@ class OneStep(Desk):
     def ledger(self, step_id: str) -> Mapping[str, str]:
         raise AssertionError(f"{step_id} has no ledger")
 
+    def is_kept(self, step_id: str) -> bool:
+        return (self.staging / self.artifact(step_id)).is_file()
+
     def is_as_left(self, artifact: str) -> bool:  # noqa: ARG002  # the Protocol's
         return False
 
