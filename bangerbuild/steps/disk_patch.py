@@ -153,6 +153,7 @@ class DiskPatch(StepKind, ABC):
     def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:
         """What stands in the way in what the disk is made from."""
         try:
+            self.foresee(view)
             image = disks.shared_view(
                 view, view.artifact(self.inputs[1]) if len(self.inputs) > 1 else made_from
             )
