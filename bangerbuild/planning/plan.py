@@ -561,6 +561,10 @@ class Planner:
     def _obstacles_of_new(self, action: Action) -> Preview:
         """What is in the way in what the disk is made from, if that is there already."""
         disk = self.actions[str(action.step.changes)].step
+        try:
+            action.step.foresee(self.view())
+        except BangerError as err:
+            return Preview(obstacles=(_would_fail(err),))
         sources = [self.actions[step_id] for step_id in disk.inputs]
         if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
             return Preview()
@@ -604,10 +608,14 @@ def foretold(
         step.foresee(view)
         return verdict, step.notes(pin)
     except BangerError as err:
-        facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
-        if err.details:
-            facts["details"] = err.details
-        return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
+        return Verdict(Verb.BLOCKED, (*verdict.reasons, _would_fail(err))), ()
+
+
+def _would_fail(err: BangerError) -> Reason:
+    facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
+    if err.details:
+        facts["details"] = err.details
+    return Reason(ReasonCode.WOULD_FAIL, facts)
 
 
 def _wanted_of(action: Action) -> CacheWanted:

@@ -20,6 +20,7 @@ import pytest
 from bangerbuild import __version__, store
 from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
+from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.need import need
 from tests.projects import write_small
 from tests.unprivileged import run_unprivileged
@@ -68,6 +69,13 @@ def applied(project: Path, cli: CommandLine) -> Path:
     done = cli("apply", cwd=project)
     assert done.returncode == 0, done.stderr
     return project
+
+
+def damaged(directory: Path) -> Path:
+    """A filesystem of which only e2fsck sees that it has errors."""
+    made = make_ext4(directory / "bad.ext4", size="16M")
+    change_superblock(made, free_blocks_count=7)
+    return made
 
 
 def edit(project: Path, old: str, new: str, file: str = "vm.toml") -> None:
@@ -259,8 +267,7 @@ class TestApply:
     def test_the_document_of_a_failure_has_the_error_and_the_exit_code_is_1(
         self, cli: CommandLine, project: Path
     ) -> None:
-        edit(project, "16MiB", "1MiB")
-        (project / "tree/big").write_bytes(os.urandom(2 << 20))
+        edit(project, 'directory = "tree", size = "16MiB"', f'ext4 = "{damaged(project).name}"')
         done = cli("apply", "--json", cwd=project)
         ends = {action["id"]: action for action in json.loads(done.stdout)["actions"]}
         assert done.returncode == 1
@@ -268,14 +275,28 @@ class TestApply:
         assert ends["image.small.rootfs"]["error"]
         assert ends["vm.web.root"]["result"] == "skipped"
         assert json.loads(done.stdout)["summary"]["failed"] == 1
-        assert re.search(r"  failed  image\.small\.rootfs +\S.*\n +hint: ", done.stderr)
+        assert re.search(r"(?s)  failed  image\.small\.rootfs +\S.*\n +hint: ", done.stderr)
         assert list((project / "build/.staging").iterdir()) == []
 
-    def test_a_failure_leaves_what_does_not_depend_on_it_to_keep_going(
+    def test_what_is_known_to_fail_is_blocked_in_the_same_words_again_and_again(
         self, cli: CommandLine, project: Path
     ) -> None:
         (project / "bad.tar").write_bytes(b"no tarball")
         edit(project, "[vm.web]", '[image.bad]\nrootfs = { tar = "bad.tar" }\n\n[vm.web]')
+        planned = cli("plan", cwd=project)
+        done = cli("apply", cwd=project)
+        again = cli("plan", cwd=project)
+        assert (done.returncode, (project / ROOT).exists()) == (1, True)
+        for printed in (planned.stdout, done.stderr, again.stdout):
+            assert re.search(r"(?s)  blocked +image\.bad\.rootfs +.*'bad.tar' is no tarball", printed), (
+                printed
+            )
+
+    def test_a_failure_leaves_what_does_not_depend_on_it_to_keep_going(
+        self, cli: CommandLine, project: Path
+    ) -> None:
+        source = f'[image.bad]\nrootfs = {{ ext4 = "{damaged(project).name}" }}\n\n[vm.web]'
+        edit(project, "[vm.web]", source)
         done = cli("apply", "-k", "-j", "1", cwd=project)
         assert done.returncode == 1
         assert re.search(r"  failed  image\.bad\.rootfs +\S", done.stderr)
