@@ -34,7 +34,7 @@ from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import OnBase, StandIns
 from bangerbuild.store import moving
-from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
+from bangerbuild.store.faults import ELSEWHERE_HINT, OWNER_HINT, store_error
 
 if TYPE_CHECKING:
     import os
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 UNREAD = "unread"
 """The digest of a source that can't be read, where nothing is to be made of it."""
-UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 _NONE: Mapping[str, str] = {}
 """The sources of the many steps that read none."""
 NEW = {Verb.CREATE, Verb.REPLACE}
@@ -111,13 +110,17 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    unreadable: dict[object, SourceError] = field(default_factory=dict)
+    """Why others of them can't be read."""
     last: dict[str, Wanted] = field(default_factory=dict)
     """What the last step of each kind would be made of: that of the next VM is often made of the same."""
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
     closed: set[str] = field(default_factory=set)
-    """Of what can't be looked at."""
+    """Steps of which an artifact can't be looked at, or a source can't be read."""
+    unread: dict[str, Reason] = field(default_factory=dict)
+    """Steps that are kept, and of which an artifact can't be read: why nothing can be made of it."""
     stand_ins: StandIns = field(init=False)
     _view: PlanView = field(init=False)
 
@@ -134,20 +137,24 @@ class Planner:
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
-            return self._left(step, err)
+            action = self._left(step, err)
+        except SourceError as err:  # of the host: whoever needs it is left, and nobody else
+            action = self._left(step, err)
         except PermissionError as err:  # of what it stands on
-            return self._left(step, store_error(err, self.store.path))
+            action = self._left(step, store_error(err, self.store.path))
         disk = self.actions.get(step.changes or "")
         if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
             self.actions[disk.id] = self._blocked(disk, action.reasons)
         return action
 
-    def _left(self, step: Step, err: StoreError) -> Action:
+    def _left(self, step: Step, err: StoreError | SourceError) -> Action:
+        self.closed.add(step.id)
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
-        facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
-        self.closed.add(step.id)
+        facts: dict[str, Json] = {"message": err.brief, "hint": hint or OWNER_HINT}
+        if err.details:
+            facts["details"] = err.details
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -344,15 +351,18 @@ class Planner:
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
         what = source.content_key
-        if what not in self.digests:
+        if what not in self.digests and what not in self.unreadable:
             try:
                 self.digests[what] = self.host.digest(source)
-            except SourceError:
-                if not self.is_lenient:
-                    raise
-                self.unjudged.add(step.id)
-                return self._last_digest(step, source)
-        return self.digests[what]
+            except SourceError as err:
+                self.unreadable[what] = err
+        if what in self.digests:
+            return self.digests[what]
+        if self.is_lenient:
+            self.unjudged.add(step.id)
+        elif step.id not in self.closed:
+            raise self.unreadable[what]
+        return self._last_digest(step, source)
 
     def _last_digest(self, step: Step, source: Source) -> str:
         """What a source was when the step ran last."""
@@ -426,6 +436,8 @@ class Planner:
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
+            if action and action.id in self.unread:
+                return (self.unread[action.id],)
         return ()
 
     def _gone(self, step: Step) -> Reason | None:
@@ -467,6 +479,7 @@ class Planner:
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
             reasons += tool_differences(record.recipe, wanted.recipe)
+            reasons += tuple(self._unread(step, artifacts))
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in STAYS
@@ -484,6 +497,17 @@ class Planner:
             pin=self.pins.get(step.id),
         )
         return self._foreseen(action, is_new=not stays_there)
+
+    def _unread(self, step: Step, artifacts: Iterable[str]) -> Iterator[Reason]:
+        """That what is kept may not be read by who asks: it is not looked at, and that is said."""
+        for artifact in () if step.changes else artifacts:
+            status = self._status(artifact)
+            if status and not self.store.may_read(artifact, status):
+                error = f"'{self.store.place(artifact)}' can't be read: permission denied"
+                facts: dict[str, Json] = {"path": artifact, "error": error, "hint": OWNER_HINT}
+                would_fail: dict[str, Json] = {"message": error, "hint": OWNER_HINT}
+                self.unread[step.id] = Reason(ReasonCode.WOULD_FAIL, would_fail)
+                yield Reason(ReasonCode.ARTIFACT_MODIFIED, facts)
 
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
@@ -589,7 +613,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
 
 
-def _is_denied(err: StoreError) -> bool:
+def _is_denied(err: BangerError) -> bool:
     return err.hint == ELSEWHERE_HINT
 
 
