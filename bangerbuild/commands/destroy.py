@@ -206,7 +206,16 @@ def _items(opened: Store, artifact: str) -> Iterator[Item]:
             continue
         item = Item(str(place.relative_to(opened.path)), place.lstat().st_blocks * 512)
         is_disk = item.is_disk and opened.exists(artifact)
-        yield replace(item, guests=is_disk and opened.modified(artifact, may_read=False))
+        yield replace(item, guests=is_disk and _is_guests(opened, artifact))
+
+
+def _is_guests(opened: Store, artifact: str) -> bool:
+    """Whether a disk is a guest's; one that was only copied with its store is not."""
+    try:
+        is_free = in_use.holder(opened.path / artifact) is None
+        return opened.modified(artifact, may_read=is_free)
+    except (OSError, StoreError):  # it can't be read
+        return True
 
 
 def _refuse_bases(opened: Store, loss: Loss) -> None:

@@ -223,7 +223,7 @@ class Planner:
             return _PlannedDisk()
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
-        if holder or not asked:
+        if holder or not asked or self._remade_base(step):  # through another base it looks damaged
             return _PlannedDisk(holder, interrupted=interrupted)
         changed: dict[str, os.stat_result] = {}
         if step.changes:
@@ -235,6 +235,16 @@ class Planner:
         except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
+
+    def _remade_base(self, step: Step) -> str | None:
+        """The image under a disk, if it is not what it was, and is made anew by this plan."""
+        disk = self.actions[step.changes].step if step.changes else step
+        for base in (self.actions[step_id] for step_id in disk.inputs if step_id in self.actions):
+            if base.verb is Verb.REPLACE and any(
+                reason.code is ReasonCode.ARTIFACT_MODIFIED for reason in base.reasons
+            ):
+                return base.artifacts[0]
+        return None
 
     def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
         """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
@@ -472,7 +482,8 @@ class Planner:
         artifacts: tuple[str, ...],
     ) -> Action:
         record = situation.record
-        stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
+        is_left = holder is not None or verdict.verb in {Verb.KEEP, Verb.BLOCKED}
+        stays = record if record and is_left else None
         if record and verdict.verb is Verb.GROW:  # on what it was made from
             recipe = replace(wanted.recipe, inputs=record.recipe.inputs)
             wanted = Wanted(recipe, fingerprint(recipe))
@@ -513,6 +524,12 @@ class Planner:
         """The action with what it would change, or blocked by what it is known to fail at."""
         if not action.step.changes or not action.pending:
             return self._forewarned(action, is_new=is_new)
+        if not is_new and (base := self._remade_base(action.step)):
+            facts: dict[str, Json] = {
+                "message": f"'{base}', which it stands on, was changed by someone else: it is made anew",
+                "hint": "`bangerbuild apply` does that, and the next one does this",
+            }
+            return self._blocked(action, (Reason(ReasonCode.WOULD_FAIL, facts),))
         seen = self._obstacles_of_new(action) if is_new else self._preview(action)
         if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
