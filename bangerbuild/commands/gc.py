@@ -25,7 +25,7 @@ from bangerbuild.pipeline import load_to_read
 from bangerbuild.planning import plan
 from bangerbuild.planning.host import LocalHost
 from bangerbuild.store import directories
-from bangerbuild.store.faults import store_error
+from bangerbuild.store.faults import nothing_new, store_error
 from bangerbuild.store.sessions import abandoned
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Waste:
         return {"path": self.path, "why": self.why, "size_bytes": self.size_bytes}
 
 
+@nothing_new()
 def collect(
     request: Request,
     warn: Callable[[str], None],

@@ -14,6 +14,7 @@ from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 from bangerbuild.planning import origins
+from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Container, Iterator, Mapping
@@ -78,6 +79,7 @@ class ArtifactStatus:
         }
 
 
+@nothing_new()
 def look(
     request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
 ) -> tuple[Path, tuple[ArtifactStatus, ...]]:
@@ -209,6 +211,8 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
     base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
+        if not store.may_read(artifact, found):
+            return ArtifactStatus(artifact, step_id, UNREADABLE, found.st_size, found.st_blocks * 512)
         is_used = may_be_used and in_use.holder(path) is not None
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)

@@ -36,7 +36,7 @@ from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import OnBase, StandIns
 from bangerbuild.store import moving
-from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
+from bangerbuild.store.faults import ELSEWHERE_HINT, OWNER_HINT, store_error
 
 if TYPE_CHECKING:
     import os
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
 
 UNREAD = "unread"
 """The digest of a source that can't be read, where nothing is to be made of it."""
-UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 _NONE: Mapping[str, str] = {}
 """The sources of the many steps that read none."""
 NEW = {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
@@ -121,6 +120,8 @@ class Planner:
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    unreadable: dict[object, SourceError] = field(default_factory=dict)
+    """Why others of them can't be read."""
     last: dict[str, Wanted] = field(default_factory=dict)
     """What the last step of each kind would be made of: that of the next VM is often made of the same."""
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
@@ -130,7 +131,9 @@ class Planner:
     """Of the artifact that was asked about last: steps of one VM come one after the other."""
     is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
-    """Of what can't be looked at."""
+    """Steps of which an artifact can't be looked at, or a source can't be read."""
+    unread: dict[str, Reason] = field(default_factory=dict)
+    """Steps that are kept, and of which an artifact can't be read: why nothing can be made of it."""
     stand_ins: StandIns = field(init=False)
     _view: PlanView = field(init=False)
 
@@ -156,20 +159,24 @@ class Planner:
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
-            return self._left(step, err)
+            action = self._left(step, err)
+        except SourceError as err:  # of the host: whoever needs it is left, and nobody else
+            action = self._left(step, err)
         except PermissionError as err:  # of what it stands on
-            return self._left(step, store_error(err, self.store.path))
+            action = self._left(step, store_error(err, self.store.path))
         disk = self.actions.get(step.changes or "")
         if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
             self.actions[disk.id] = self._blocked(disk, action.reasons)
         return action
 
-    def _left(self, step: Step, err: StoreError) -> Action:
+    def _left(self, step: Step, err: StoreError | SourceError) -> Action:
+        self.closed.add(step.id)
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
-        facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
-        self.closed.add(step.id)
+        facts: dict[str, Json] = {"message": err.brief, "hint": hint or OWNER_HINT}
+        if err.details:
+            facts["details"] = err.details
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -251,7 +258,7 @@ class Planner:
             return _NO_DISK
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
-        if holder or not asked:
+        if holder or not asked or self._remade_base(step):  # through another base it looks damaged
             return _PlannedDisk(holder, interrupted=interrupted)
         changed: dict[str, os.stat_result] = {}
         if step.changes:
@@ -263,6 +270,16 @@ class Planner:
         except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
+
+    def _remade_base(self, step: Step) -> str | None:
+        """The image under a disk, if it is not what it was, and is made anew by this plan."""
+        disk = self.actions[step.changes].step if step.changes else step
+        for base in (self.actions[step_id] for step_id in disk.inputs if step_id in self.actions):
+            if base.verb is Verb.REPLACE and any(
+                reason.code is ReasonCode.ARTIFACT_MODIFIED for reason in base.reasons
+            ):
+                return base.artifacts[0]
+        return None
 
     def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
         """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
@@ -392,15 +409,18 @@ class Planner:
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
         what = source.content_key
-        if what not in self.digests:
+        if what not in self.digests and what not in self.unreadable:
             try:
                 self.digests[what] = self.host.digest(source)
-            except SourceError:
-                if not self.is_lenient:
-                    raise
-                self.unjudged.add(step.id)
-                return self._last_digest(step, source)
-        return self.digests[what]
+            except SourceError as err:
+                self.unreadable[what] = err
+        if what in self.digests:
+            return self.digests[what]
+        if self.is_lenient:
+            self.unjudged.add(step.id)
+        elif step.id not in self.closed:
+            raise self.unreadable[what]
+        return self._last_digest(step, source)
 
     def _last_digest(self, step: Step, source: Source) -> str:
         """What a source was when the step ran last."""
@@ -476,6 +496,8 @@ class Planner:
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
+            if action and action.id in self.unread:
+                return (self.unread[action.id],)
         return ()
 
     def _gone(self, step: Step) -> Reason | None:
@@ -511,13 +533,15 @@ class Planner:
         artifacts: tuple[str, ...],
     ) -> Action:
         record = situation.record
-        stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
+        is_left = holder is not None or verdict.verb in {Verb.KEEP, Verb.BLOCKED}
+        stays = record if record and is_left else None
         if record and verdict.verb is Verb.GROW:  # on what it was made from
             recipe = replace(wanted.recipe, inputs=record.recipe.inputs)
             wanted = Wanted(recipe, fingerprint(recipe))
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
             reasons += tool_differences(record.recipe, wanted.recipe)
+            reasons += tuple(self._unread(step, artifacts))
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in STAYS
@@ -536,10 +560,27 @@ class Planner:
         )
         return self._foreseen(action, is_new=not stays_there)
 
+    def _unread(self, step: Step, artifacts: Iterable[str]) -> Iterator[Reason]:
+        """That what is kept may not be read by who asks: it is not looked at, and that is said."""
+        for artifact in () if step.changes else artifacts:
+            status = self._status(artifact)
+            if status and not self.store.may_read(artifact, status):
+                error = f"'{self.store.place(artifact)}' can't be read: permission denied"
+                facts: dict[str, Json] = {"path": artifact, "error": error, "hint": OWNER_HINT}
+                would_fail: dict[str, Json] = {"message": error, "hint": OWNER_HINT}
+                self.unread[step.id] = Reason(ReasonCode.WOULD_FAIL, would_fail)
+                yield Reason(ReasonCode.ARTIFACT_MODIFIED, facts)
+
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
         if not action.step.changes or not action.pending:
             return self._forewarned(action, is_new=is_new)
+        if not is_new and (base := self._remade_base(action.step)):
+            facts: dict[str, Json] = {
+                "message": f"'{base}', which it stands on, was changed by someone else: it is made anew",
+                "hint": "`bangerbuild apply` does that, and the next one does this",
+            }
+            return self._blocked(action, (Reason(ReasonCode.WOULD_FAIL, facts),))
         seen = self._obstacles_of_new(action) if is_new else self._preview(action)
         if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
@@ -661,7 +702,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
 
 
-def _is_denied(err: StoreError) -> bool:
+def _is_denied(err: BangerError) -> bool:
     return err.hint == ELSEWHERE_HINT
 
 

@@ -129,7 +129,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
         f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
-    ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
+    ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and a guest may have written to it",
     ReasonCode.RENAMED: lambda facts: (
         f"vm.{facts['there']} is there, and so is vm.{facts['old']}"
         if "there" in facts

@@ -1055,3 +1055,70 @@ class TestWhatSomebodyElseOwns:
         assert left.keys() == {"vm.web.root.patch"}
         assert "permission denied" in left["vm.web.root.patch"]["reasons"][0]["message"]
         assert "Traceback" not in status.stderr + plan.stderr
+
+    def test_what_can_t_be_read_is_said_although_nothing_is_to_be_done(self, applied: Path) -> None:
+        (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
+        for closed, step in ((image, "image.small.rootfs"), (applied / ROOT, "vm.web.root")):
+            closed.chmod(0)
+            status = run_unprivileged(command("status", "--json"), cwd=applied)
+            states = {one["id"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
+            assert [one for one, state in states.items() if state != "current"] == [step]
+            assert states[step] == "unreadable"
+            done = run_unprivileged(command("plan"), cwd=applied)
+            assert (done.returncode, "can't be read: permission denied" in done.stdout) == (0, True)
+            assert "Nothing to do" in done.stdout
+            closed.chmod(0o600)
+
+    def test_nothing_new_is_made_of_an_image_that_can_t_be_read(self, applied: Path) -> None:
+        (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
+        image.chmod(0)
+        with (applied / "vm.toml").open("a") as manifest:
+            manifest.write('[vm.new]\nimage = "small"\nwork = false\n')
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        assert (plan.returncode, apply.returncode) == (0, 1)
+        for done in (plan, apply):
+            actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
+            blocked = {one for one, action in actions.items() if action["action"] == "blocked"}
+            assert blocked == {"vm.new.root", "vm.new.root.patch", "vm.new.launch"}
+            (reason,) = actions["vm.new.root"]["reasons"]
+            assert reason["code"] == "would-fail"
+            assert actions["vm.new.root"]["hint"].startswith("run it as the user whose file it is")
+
+    def test_a_file_of_the_host_that_can_t_be_read_keeps_only_those_from_it_who_need_it(
+        self, applied: Path
+    ) -> None:
+        (applied / "synced").mkdir()
+        (applied / "synced/file").write_text("x")
+        (applied / "synced/file").chmod(0)
+        sync = '[[vm.{}.file_sync]]\nhost = "synced"\nguest = "/opt/synced"\n'
+        with (applied / "vm.toml").open("a") as manifest:
+            for name in ("new", "other"):
+                manifest.write(f'[vm.{name}]\nimage = "small"\nwork = false\n')
+            manifest.write(sync.format("web") + sync.format("new"))
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        assert (plan.returncode, apply.returncode) == (0, 1), apply.stderr
+        for done in (plan, apply):
+            actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
+            found = {one: action["action"] for one, action in actions.items()}
+            assert {one for one, verb in found.items() if verb == "blocked"} == {
+                "vm.web.root.patch", "vm.new.root", "vm.new.root.patch", "vm.new.launch"
+            }  # fmt: skip
+            assert found["vm.other.root"] == "create"
+            (reason,) = actions["vm.web.root.patch"]["reasons"]
+            assert reason["message"] == "'synced/file' can't be read: permission denied"
+            assert actions["vm.web.root.patch"]["hint"].startswith("make it readable")
+        assert (applied / "build/vms/other/root.cow").exists()
+        assert not (applied / "build/vms/new").exists()
+
+    def test_what_is_closed_is_not_destroyed_and_another_place_is_no_way_out(self, applied: Path) -> None:
+        for closed in (applied / "build/vms/web", applied / "build/images"):
+            target = "image.small" if closed.name == "images" else "vm.web"
+            closed.chmod(0)
+            done = run_unprivileged(command("destroy", "--target", target, "--yes"), cwd=applied)
+            closed.chmod(0o700)
+            assert done.returncode == 1
+            assert "run it as the user whose file it is" in done.stderr
+            assert "--store" not in done.stderr
+        assert (applied / ROOT).exists()

@@ -21,7 +21,7 @@ from bangerbuild.store.locks import StoreLock
 from tests.kernel.making import elf
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE
-from tests.stores import allocated_bytes, copied, files, killed_after, lose_records, opened_by_another, short
+from tests.stores import allocated, copied, files, killed_after, lose_records, opened_by_another, short
 
 if TYPE_CHECKING:
     from tests.conftest import CommandLine
@@ -342,24 +342,24 @@ class TestWaste:
         left.mkdir()
         (left / "half.ext4").write_bytes(bytes(1 << 20))
         (project.store / ".staging/file").write_bytes(b"x")
-        before = allocated_bytes(project.store)
+        before = allocated(project.store)
         wastes = collected.wastes()
         assert {waste.path: waste.why for waste in wastes} == {
             ".staging/file": "left by an interrupted run",
             ".staging/tmpdead": "left by an interrupted run",
         }
         assert list((project.store / ".staging").iterdir()) == []
-        assert before - allocated_bytes(project.store) == sum(waste.size_bytes for waste in wastes)
+        assert before - allocated(project.store) == sum(waste.size_bytes for waste in wastes)
 
 
 class TestSizes:
     def test_what_is_said_to_be_freed_is_what_is_freed(self, project: Project, collected: Collected) -> None:
         new_image(project)
         database = {path for path in project.store.iterdir() if path.is_file()}
-        before = allocated_bytes(project.store) - sum(path.stat().st_blocks * 512 for path in database)
+        before = allocated(project.store) - sum(path.stat().st_blocks * 512 for path in database)
         freed = sum(waste.size_bytes for waste in collected.wastes())
         database = {path for path in project.store.iterdir() if path.is_file()}
-        after = allocated_bytes(project.store) - sum(path.stat().st_blocks * 512 for path in database)
+        after = allocated(project.store) - sum(path.stat().st_blocks * 512 for path in database)
         assert before - after == freed > 0
 
     def test_a_file_that_has_another_name_frees_nothing(self, project: Project, collected: Collected) -> None:

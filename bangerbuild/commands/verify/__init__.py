@@ -29,6 +29,7 @@ from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import expanded, known_pins, load_request, load_to_read
 from bangerbuild.store.directories import LOCKS
+from bangerbuild.store.faults import nothing_new
 from bangerbuild.store.locks import StoreLock
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ WORDS = {
 }
 
 
+@nothing_new()
 def verify(  # noqa: PLR0913  # whom to tell of what
     request: Request,
     run_options: RunOptions,
