@@ -263,5 +263,10 @@ def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
 
 
 def immutable(graph: Graph) -> list[str]:
-    """The ids of steps with the fingerprint in the path of their artifacts, which are never changed."""
-    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
+    """The ids of steps whose artifacts are never changed."""
+    return [step.id for step in all_steps(graph) if is_immutable(step)]
+
+
+def is_immutable(step: Step) -> bool:
+    """Whether a step has its fingerprint in the path of its artifacts, which are never changed then."""
+    return any("{fingerprint}" in output for output in step.outputs)

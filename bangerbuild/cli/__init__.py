@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import browsing, images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import browsing, images, locking, machines, options, output, sharing, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import Verb
@@ -125,6 +125,7 @@ def cli() -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
+@click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -132,6 +133,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     dry_run: bool,
     lock_timeout: float,
     quiet: bool,
+    pushes: bool,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
@@ -144,6 +146,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     begun = time.monotonic()
     loaded = options.loaded(**wanted)
+    if pushes:
+        sharing.check_target(loaded)
     if dry_run:
         output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
         return 0
@@ -162,8 +166,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
+    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
-        output.json_result(report.plan_json(plan, results))
+        extra = {} if pushed is None else {"pushed": pushed}
+        output.json_result({**report.plan_json(plan, results), **extra})
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
@@ -284,6 +290,8 @@ def schema() -> None:
 cli.add_command(browsing.ls)
 cli.add_command(browsing.cat)
 cli.add_command(locking.lock)
+cli.add_command(sharing.push)
+cli.add_command(sharing.pull)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
 cli.add_command(upkeep.destroy)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 STATES = {
     Verb.KEEP: "current",
     Verb.CREATE: "missing",
+    Verb.FETCH: "missing",
     Verb.MOVE: "stale",
     Verb.ADOPT: "unknown",
     Verb.UPDATE: "stale",

@@ -23,10 +23,11 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.FETCH, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.FETCH: GREEN,
     Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
@@ -392,9 +393,7 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
     """How many steps there are of each action; a key for each that there may ever be."""
-    numbers = {verb.value: count for verb, count in counts.items()}
-    created = numbers.pop(Verb.CREATE.value)
-    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+    return {**{verb.value: count for verb, count in counts.items()}, "failed": failed}
 
 
 def error_json(error: BangerError) -> dict[str, Json]:
