@@ -127,7 +127,7 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
-    directory: str = ""
+    directory: str | None = None
     """Of the artifact that was asked about last: steps of one VM come one after the other."""
     is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
