@@ -43,6 +43,7 @@ from bangerbuild.uptodate.basis import Basis, Done
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result
     from bangerbuild.model.image_cache import Fetched
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from bangerbuild.store import Store
 
 
+NAME_STORE_HINT = "--store DIR names the store, whatever the manifest says"
 CACHE_HINT = 'write pull = ["docker://registry.example/team/images"]'
 """How a manifest names a cache."""
 
@@ -165,34 +167,46 @@ def _settings(request: Request) -> manifest.Settings:
     return manifest.Settings(request.variables, request.variable_files)
 
 
-def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
+def load_to_read(
+    request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
+) -> Loaded:
     """The same for a command that only reads the store, or removes what it is told to.
 
     Files of the host may be missing. Of a manifest with problems, or that is not there, nothing counts as
     declared.
 
+    Args:
+        request: the manifests, and the store.
+        warn: is told what is odd.
+        tell: is told the problems; None: they are warned of.
+
     Raises:
-        ManifestError: a manifest that is named is not there, or nothing was ever built in its store.
+        ManifestError: there are problems, and it is not known which store is meant, or nothing is in it.
         UsageError: a target names nothing.
     """
+    told = tell or partial(_warn_of, warn)
     try:
         found = manifest.load(
             request.manifests, store=request.store, settings=_settings(request), needs_files=False
         )
     except ManifestError as err:
-        is_mistyped = request.manifests != (Path(command.DEFAULT_MANIFEST),) and not all(
-            map(os.path.lexists, request.manifests)
-        )
-        if is_mistyped or err.store is None or not store.read(err.store).records:
+        if err.store is None or not store.read(err.store).records:
+            err.hint = None if request.store else NAME_STORE_HINT
             raise
         for problem in err.problems:
-            warn("; ".join(line.strip() for line in problem.lines()))
+            told(problem)
         warn(f"nothing can be said of what is declared: only what lies in '{err.store}' counts")
         nothing = graph.build(())
         return Loaded(request, Manifest(err.store, {}, {}), nothing, nothing, Basis(), is_read=False)
-    for message in (*found.warnings, *(next(problem.lines()) for problem in found.absent)):
+    for message in found.warnings:
         warn(message)
+    for problem in found.absent:
+        told(problem)
     return _declared(request, found, Basis())
+
+
+def _warn_of(warn: Callable[[str], None], problem: Problem) -> None:
+    warn("; ".join(line.strip() for line in problem.lines()))
 
 
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:

@@ -48,7 +48,7 @@ def verify(
 
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout)
     store, checks = verification.verify(
-        options.request(**wanted), run_options, tell, output.warn, again=rebuild
+        options.request(**wanted), run_options, tell, output.warn, output.warn_of, again=rebuild
     )
     if as_json:
         output.json_result(verification.to_json(store, checks))
@@ -104,7 +104,9 @@ def gc(  # noqa: PLR0913  # one parameter for each option of the command
     request = options.request(**wanted)
     if not wanted["manifest"] and not os.path.lexists(DEFAULT_MANIFEST):
         request = replace(request, manifests=(), store=request.store or Path(options.DEFAULT_STORE))
-    store, found = gc.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
+    store, found = gc.collect(
+        request, output.warn, output.warn_of, dry_run=dry_run, lock_seconds=lock_timeout
+    )
     freed_bytes = gc.bound_cache(keep_cache << 30, dry_run=dry_run)
     if as_json:
         output.json_result(gc.to_json(store, found, dry_run=dry_run))

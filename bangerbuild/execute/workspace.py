@@ -368,5 +368,9 @@ class JobWorkspace(Workspace):
         self.tell(what, done_bytes, total_bytes)
 
     @override
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        self.tell(self._action.id, done_bytes, total_bytes)
+
+    @override
     def say(self, what: str, line: str) -> None:
         self.tell_line(what, line)

@@ -37,6 +37,7 @@ IDENTITY_KEYS = ("guest", "target", "name")
 IMAGE_KEY = "image"
 """The key of the reason that a step stands on another image than before."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _NEVER = object()
 _SCALARS = {str, int, bool, float}
 _MOST_SHARED = 1024
@@ -45,7 +46,7 @@ _known_parts: dict[type, _Parts | None] = {}
 
 def canonical_json(value: Json) -> str:
     """The canonical text of a JSON value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def fingerprint(recipe: Recipe) -> str:

@@ -126,6 +126,9 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    directory: str = ""
+    """Of the artifact that was asked about last: steps of one VM come one after the other."""
+    is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
     """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
@@ -147,8 +150,9 @@ class Planner:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
             action = self._looked_at(step)
-            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            if self.renames.concern_any:
+                conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+                action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
@@ -240,11 +244,11 @@ class Planner:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         present = list(filter(self._exists, artifacts)) if step.exclusive else []
         if not present:
-            return _PlannedDisk()
+            return _NO_DISK
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
-            return _PlannedDisk()
+            return _NO_DISK
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
         if holder or not asked:
@@ -279,9 +283,22 @@ class Planner:
         return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
+        if not self._has_directory(artifact):
+            return None
         if artifact not in self.statuses:
             self.statuses[artifact] = self.store.status(artifact)
         return self.statuses[artifact]
+
+    def _has_directory(self, artifact: str) -> bool:
+        """Whether the directory of an artifact may be there: one look tells it of all that a new VM gets."""
+        directory = artifact.rpartition("/")[0]
+        if self.directory != directory:
+            self.directory = directory
+            try:
+                self.is_directory_there = self.store.status(directory) is not None
+            except StoreError:  # the look at the artifact says why
+                self.is_directory_there = True
+        return self.is_directory_there
 
     def _exists(self, artifact: str) -> bool:
         status = self._status(artifact)
@@ -454,6 +471,8 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
+        if not self.closed:
+            return ()
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
@@ -474,7 +493,8 @@ class Planner:
         if step.changes:
             return ()
         places = dict.fromkeys((*(record.artifacts if record else ()), *step.outputs))
-        found = ((artifact, self.store.obstacle(artifact)) for artifact in places if "{" not in artifact)
+        looked_at = (place for place in places if "{" not in place and self._has_directory(place))
+        found = ((artifact, self.store.obstacle(artifact)) for artifact in looked_at)
         return tuple(
             Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": error, "stays": True})
             for artifact, error in found
@@ -617,6 +637,9 @@ class _PlannedDisk:
     touched: Mapping[str, os.stat_result] = field(default_factory=dict)
     """Artifacts that somebody has written to, as `stat` had them before they were looked into."""
     found: tuple[Reason, ...] = ()
+
+
+_NO_DISK = _PlannedDisk()
 
 
 def _is_unfit(disk: Action, step: Step) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
@@ -167,14 +168,19 @@ def plan_lines(
         return [*lines, *(changed if diffs else ())]
 
     rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    single = (row for row in rows if not isinstance(row, Group))
+    alike = Alike(() if in_full else single, said)
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
             yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
+        if alike.is_told(row):
+            continue
         yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
+        yield from alike.more(row)
     yield plan_sum(plan)
     yield from map(complete, undeclared_lines(plan))
 
@@ -401,16 +407,18 @@ def error_document(error: BangerError) -> dict[str, Json]:
     return {
         "format": 1,
         "error": error_json(error),
-        "problems": [
-            {
-                "file": one.file,
-                "line": one.line,
-                "key": one.key,
-                "message": one.message,
-                "hint": one.hint,
-            }
-            for one in problems
-        ],
+        "problems": [problem_json(one) for one in problems],
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, Json]:
+    """A problem of a manifest as JSON."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -446,8 +454,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error as text: brief, details, hint."""
-    yield f"error: {error.brief}"
+    """An error as text: brief, details, hint; of a manifest its problems instead."""
+    if isinstance(error, ManifestError):
+        yield from problem_lines(error.problems)
+    else:
+        yield f"error: {error.brief}"
     yield from more_of(error)
 
 
