@@ -15,9 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.cache_registry import chunks
 from bangerbuild.cache_registry.artifact import (
-    MOST_BLOB_BYTES,
-    MOST_DESCRIPTION_BYTES,
-    MOST_MANIFEST_BYTES,
     chunks_of,
     parse_description,
     sha256,
@@ -47,6 +44,8 @@ if TYPE_CHECKING:
 AT_ONCE = 3
 LEAST_SECONDS, LEAST_BYTES_PER_SECOND = 60.0, 256 << 10
 """A registry that sends less is broken off: building may take less time."""
+MOST_FILE_BYTES = 256 << 20
+"""Of what skopeo writes: a blob, or its own notes of blobs, which grow with what a user has ever fetched."""
 MODE = 0o444
 
 
@@ -158,7 +157,7 @@ def _bring(offer: Offer, manifest: Manifest, blobs: Blobs, progress: Progress) -
         command = skopeo.copy_to_layout(reference, layout, host_platform(), environ=os.environ)
         limited = replace(
             command,
-            file_bytes=max(MOST_BLOB_BYTES, MOST_DESCRIPTION_BYTES, MOST_MANIFEST_BYTES),
+            file_bytes=MOST_FILE_BYTES,
             timeout_seconds=LEAST_SECONDS + total_bytes / LEAST_BYTES_PER_SECOND,
         )
         skopeo.run(limited, parse_reference(offer.written))

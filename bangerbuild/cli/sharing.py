@@ -45,6 +45,7 @@ def _loaded(image: Sequence[str], wanted: dict[str, Any]) -> tuple[Loaded, tuple
     """The manifests, and the names of images: a path has a dot or a slash in it."""
     names = tuple(name.removeprefix("image.") for name in image)
     manifests = tuple(Path(name) for name in names if _MANIFESTS_MARK.search(name))
+    options.remember(manifests, wanted["store"], wanted["variables"], wanted["variable_files"])
     return options.loaded(manifests, **wanted), tuple(
         name for name in names if not _MANIFESTS_MARK.search(name)
     )
@@ -53,7 +54,7 @@ def _loaded(image: Sequence[str], wanted: dict[str, Any]) -> tuple[Loaded, tuple
 @click.command(cls=options.Command)
 @_options
 def push(image: tuple[str, ...], *, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # as for others
-    """Push built images to the registry that [cache] names.
+    """Push built images to the registry of [cache].
 
     IMAGE is the name of an image; none: all of them. They are built before, with `apply`. bangerbuild.lock
     gets the digest of what was pushed, by which others trust it: commit it. What has a dot or a slash in it
@@ -77,7 +78,7 @@ def push(image: tuple[str, ...], *, as_json: bool, **wanted: Any) -> None:  # no
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 def pull(image: tuple[str, ...], *, as_json: bool, lock_timeout: float, quiet: bool, **wanted: Any) -> int:  # noqa: ANN401
-    """Fetch images out of the registries that [cache] names; build nothing.
+    """Fetch images from the registries of [cache]; build nothing.
 
     IMAGE is the name of an image; none: all of them. `apply` fetches what it can by itself. What has a dot or
     a slash in it is a manifest.

@@ -254,7 +254,7 @@ class JobWorkspace(Workspace):
     def facts(self, step_id: str) -> Mapping[str, Json]:
         if step_id in self._facts:
             return self._facts[step_id]
-        if stand_in := self._action.stand_ins.get(step_id):
+        if stand_in := self._current and self._current.stand_ins.get(step_id):
             known = self._store.records.get(stand_in.id)
             return (known if known and known.fingerprint == stand_in.fingerprint else stand_in).facts
         record = self._store.record(step_id, self._actions[step_id].fingerprint)
