@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.formats.digest import Listing, digested, is_settled, stat_key
 from bangerbuild.formats.hostfile import HostContent, identity
 from bangerbuild.formats.names import bytes_of
-from bangerbuild.formats.totals import allocated_bytes
+from bangerbuild.formats.totals import allocated
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Survey:
     @cached_property
     def allocated_bytes(self) -> int:
         """What all contents take, in whole blocks; holes do not count."""
-        return sum(allocated_bytes(one.entry) for one in self._entries)
+        return sum(allocated(one.entry) for one in self._entries)
 
     def is_as_seen(self) -> bool:
         """Whether nothing of it has changed, told by stat alone; False if that can't tell.

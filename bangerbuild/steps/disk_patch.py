@@ -20,7 +20,7 @@ from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.capacity import Room, in_blocks, lacking_bytes
 from bangerbuild.steps.obstacles import Without, room, without, would_fail
-from bangerbuild.steps.step_kind import StepKind
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskPatch(StepKind, ABC):
+class DiskPatch(Identified, ABC):
     """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
 
     kind: ClassVar[str]
@@ -53,24 +53,31 @@ class DiskPatch(StepKind, ABC):
     room: Room | None = field(default=None, metadata={"recipe": False})
     """How large the disk is made; None: that is not known before."""
 
+    def __post_init__(self) -> None:
+        disk = StepId.vm(self.name, self.part)
+        self._keep(_changes=disk, _id=disk.patch, _inputs=self._inputs_with(disk))
+
     @property
     @abstractmethod
-    @override
-    def changes(self) -> str:
-        """The disk."""
+    def part(self) -> str:
+        """The part of the VM that makes the disk."""
 
     @property
     @override
-    def id(self) -> str:
-        return f"{self.changes}.patch"
+    def changes(self) -> str:
+        """The disk."""
+        return self._changes
 
     @property
     @override
     def inputs(self) -> tuple[str, ...]:
+        return self._inputs
+
+    def _inputs_with(self, disk: str) -> tuple[str, ...]:
         """The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
-        return (self.changes, self._rootfs) if by_name else (self.changes,)
+        return (disk, self._rootfs) if by_name else (disk,)
 
     @property
     @override
@@ -143,7 +150,11 @@ class DiskPatch(StepKind, ABC):
             self.room.check(self._least_bytes(view), f"what {self.id} writes", hint)
 
     def _least_bytes(self, view: View) -> int:
-        """What the declared files take at least."""
+        """What the declared files take at least, worked out once for all disks that get the same."""
+        key = ("least bytes", self.files, self.file_syncs)
+        return view.shared(key, lambda: nullcontext(self._summed_bytes(view)))
+
+    def _summed_bytes(self, view: View) -> int:
         trees = patching.trees(view, self.file_syncs)
         own = (file for file in self.files if normal(file.guest) not in trees.paths)
         inline = sum(in_blocks(len(file.content.encode())) for file in own if file.secret is None)

@@ -13,7 +13,7 @@ from bangerbuild.disk import tools
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.overlay import INIT
-from bangerbuild.formats.totals import allocated_bytes
+from bangerbuild.formats.totals import allocated
 from bangerbuild.guest import overlay_init
 from bangerbuild.guest.paths import normal
 from bangerbuild.host import observed
@@ -117,7 +117,7 @@ class _Tree:
     def needed_bytes(self) -> int:
         """Of content and directories alone, which nothing can be without."""
         directories = {path for path, one in self.entries.items() if one.type is EntryType.DIRECTORY}
-        content = sum(map(allocated_bytes, self.entries.values()))
+        content = sum(map(allocated, self.entries.values()))
         return content + len((directories | self.parents) - {""}) * tools.BLOCK_BYTES
 
     def mode(self, path: str) -> int | None:

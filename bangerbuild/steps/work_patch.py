@@ -10,7 +10,6 @@ from typing_extensions import override
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import StepId
 from bangerbuild.steps.capacity import Room
 from bangerbuild.steps.disk_patch import DiskPatch
 
@@ -25,6 +24,7 @@ class WorkPatch(DiskPatch):
     """One VM's work disk, made to hold what is declared."""
 
     kind: ClassVar[str] = "work-patch"
+    part: ClassVar[str] = "work"
 
     @classmethod
     @override
@@ -44,11 +44,6 @@ class WorkPatch(DiskPatch):
                 mount_points=placement.inside(vm, mount),
                 room=_room(vm.work, manifest.images[vm.image]),
             )
-
-    @property
-    @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, "work")
 
 
 def _room(work: Work, image: Image) -> Room | None:

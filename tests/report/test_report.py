@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -78,7 +78,7 @@ PLAN = Plan(
 )
 
 
-def text(plan: Plan, **options: bool) -> str:
+def text(plan: Plan, **options: Any) -> str:  # noqa: ANN401  # the options of a plan's lines
     return "\n".join(report.plan_lines(plan, **options))
 
 
@@ -289,6 +289,8 @@ def test_the_plan_document_has_these_keys_and_values() -> None:
             },
         ],
         "undeclared": [],
+        "orphaned": [],
+        "notes": [],
         "summary": {
             "create": 1,
             "fetch": 0,
