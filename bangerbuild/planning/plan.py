@@ -602,14 +602,17 @@ class Planner:
     def _obstacles_of_new(self, action: Action) -> Preview:
         """What is in the way in what the disk is made from, if that is there already."""
         disk = self.actions[str(action.step.changes)].step
+        sources = [self.actions[step_id] for step_id in disk.inputs]
+        if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
+            return self._foreseen_of_new(action)
+        return Preview(obstacles=action.step.obstacles(self.view(), sources[0].artifacts[0]))
+
+    def _foreseen_of_new(self, action: Action) -> Preview:
         try:
             action.step.foresee(self.view())
         except BangerError as err:
             return Preview(obstacles=(_would_fail(err),))
-        sources = [self.actions[step_id] for step_id in disk.inputs]
-        if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
-            return Preview()
-        return Preview(obstacles=action.step.obstacles(self.view(), sources[0].artifacts[0]))
+        return Preview()
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
         if not (self.previews and action.pending):
