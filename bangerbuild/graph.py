@@ -1,4 +1,4 @@
-"""Build and check the dependency graph of steps, select parts of it, and render it. Does no I/O.
+"""Build and check the dependency graph of steps, and select parts of it. Does no I/O.
 
 A graph is a table of steps by their ids, in the order of their declaration. An edge leads from an input to
 the step that reads it, and from a step to one that waits for it. The later step names it, and it is kept
@@ -18,12 +18,12 @@ from bangerbuild.model import StepId
 from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     import networkx as nx
 
-    from bangerbuild.model import Json, Record, Step
+    from bangerbuild.model import Record, Step
 
     Graph: TypeAlias = Mapping[str, Step]
 
@@ -263,46 +263,10 @@ def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
 
 
 def immutable(graph: Graph) -> list[str]:
-    """The ids of steps with the fingerprint in the path of their artifacts, which are never changed."""
-    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
+    """The ids of steps whose artifacts are never changed."""
+    return [step.id for step in all_steps(graph) if is_immutable(step)]
 
 
-def to_text(graph: Graph) -> str:
-    """One line per step with its inputs."""
-    width = max((len(step_id) for step_id in graph), default=0)
-    lines = (
-        f"{step.id:<{width}}  <- {', '.join(step.inputs)}" if step.inputs else step.id
-        for step in ordered(graph)
-    )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def to_dot(graph: Graph) -> str:
-    """The graph in the DOT language of Graphviz."""
-    nodes = (f'  "{step.id}" [label="{step.id}\\n{step.kind}"];\n' for step in ordered(graph))
-    edges = (f'  "{step_id}" -> "{step.id}";\n' for step in ordered(graph) for step_id in step.inputs)
-    return "digraph bangerbuild {\n  rankdir=LR;\n  node [shape=box];\n" + "".join((*nodes, *edges)) + "}\n"
-
-
-def to_mermaid(graph: Graph) -> str:
-    """The graph in the Mermaid language, which Markdown viewers render."""
-    number = {step.id: f"s{index}" for index, step in enumerate(ordered(graph))}
-    nodes = (f'  {number[step.id]}["{step.id}"]\n' for step in ordered(graph))
-    edges = (
-        f"  {number[step_id]} --> {number[step.id]}\n" for step in ordered(graph) for step_id in step.inputs
-    )
-    return "graph LR\n" + "".join((*nodes, *edges))
-
-
-def to_json(graph: Graph) -> dict[str, Json]:
-    """The graph as JSON, steps in topological order."""
-    return {
-        "format": 1,
-        "steps": [
-            {"id": step.id, "kind": step.kind, "needs": list(step.inputs), "artifacts": list(step.outputs)}
-            for step in ordered(graph)
-        ],
-    }
-
-
-RENDERERS: Mapping[str, Callable[[Graph], str]] = {"text": to_text, "dot": to_dot, "mermaid": to_mermaid}
+def is_immutable(step: Step) -> bool:
+    """Whether a step has its fingerprint in the path of its artifacts, which are never changed then."""
+    return any("{fingerprint}" in output for output in step.outputs)

@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "pipeline": {
+        "cache_registry",
         "declared",
         "errors",
         "execute",
@@ -60,12 +61,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "commands": {
+        "cache_registry",
         "declared",
         "disk",
         "errors",
         "execute",
         "fetch",
         "graph",
+        "guest",
         "host",
         "launch",
         "leases",
@@ -96,14 +99,25 @@ MAY_IMPORT: dict[str, set[str]] = {
         "resolving",
         "store",
     },
-    "report": {"errors", "model"},
+    "report": {"errors", "graph", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "keyed", "model", "store"},
     "execute": {"disk", "epoch", "errors", "formats", "host", "model", "shortages", "store"},
     "graph": {"errors", "model", "neighbours"},
     "store": {"disk", "errors", "host", "keyed", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "neighbours", "sources"},
+    "manifest": {
+        "cache_registry",
+        "declared",
+        "disk",
+        "errors",
+        "host",
+        "leases",
+        "model",
+        "modes",
+        "neighbours",
+        "sources",
+    },
     "resolving": {
         "declared",
         "disk",
@@ -117,6 +131,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
     },
     "leases": {"errors", "host"},
+    "cache_registry": {"disk", "errors", "fetch", "formats", "host", "model", "store"},
     "sources": {
         "disk",
         "errors",

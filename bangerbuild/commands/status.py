@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, cast
 from bangerbuild import graph, pipeline
 from bangerbuild import store as stores
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import BangerError, StoreError, readable_size
+from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 from bangerbuild.planning import origins
 from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.errors import Problem
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 STATES = {
     Verb.KEEP: "current",
     Verb.CREATE: "missing",
+    Verb.FETCH: "missing",
     Verb.MOVE: "stale",
     Verb.ADOPT: "unknown",
     Verb.UPDATE: "stale",
@@ -248,20 +249,3 @@ def by_half(store: Path) -> list[str]:
         for disk in disks
         if interrupted.is_half_patched(disk) or interrupted.is_half_grown(disk)
     )
-
-
-def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
-    """A table to read."""
-    rows = [("STATE", "SIZE", "ALLOCATED", "ARTIFACT", "BASE"), *map(_row, statuses)]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
-    columns = [
-        "-" if value is None else readable_size(value)
-        for value in (status.size_bytes, status.allocated_bytes)
-    ]
-    state = f"{status.state}, in use" if status.in_use else status.state
-    return state, columns[0], columns[1], status.path, status.base or ""

@@ -19,6 +19,7 @@ from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.manifest.fleets import Fleet, check_members, fleets
@@ -117,6 +118,7 @@ def load_merged(
     checks.check_renames(vms, findings)
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
+    caches = cache(documents, findings)
     if findings.problems:
         place = directory if store else _store_of_broken(reader, paths or (DEFAULT_MANIFEST,), directory)
         raise ManifestError(_in_order(findings.problems, documents), place)
@@ -136,7 +138,7 @@ def load_merged(
         origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
     members = {fleet.name: fleet.names for fleet in found_fleets}
     found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, *given)
-    return Manifest(*found), tuple(merged), tuple(documents)
+    return Manifest(*found, caches), tuple(merged), tuple(documents)
 
 
 def images_beside(files: Sequence[Path]) -> frozenset[str] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.FETCH, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.FETCH: GREEN,
     Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
@@ -166,14 +168,19 @@ def plan_lines(
         return [*lines, *(changed if diffs else ())]
 
     rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    single = (row for row in rows if not isinstance(row, Group))
+    alike = Alike(() if in_full else single, said)
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
             yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
+        if alike.is_told(row):
+            continue
         yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
+        yield from alike.more(row)
     yield plan_sum(plan)
     yield from map(complete, undeclared_lines(plan))
 
@@ -386,9 +393,7 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
     """How many steps there are of each action; a key for each that there may ever be."""
-    numbers = {verb.value: count for verb, count in counts.items()}
-    created = numbers.pop(Verb.CREATE.value)
-    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+    return {**{verb.value: count for verb, count in counts.items()}, "failed": failed}
 
 
 def error_json(error: BangerError) -> dict[str, Json]:
