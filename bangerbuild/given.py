@@ -36,6 +36,10 @@ TAKEN: Mapping[str, Sequence[str]] = {
     "logs": _MACHINES,
     "ps": (MANIFESTS, STORE),
     "stop": _MACHINES,
+    "ls": _MACHINES,
+    "cat": _MACHINES,
+    "push": _ALL,
+    "pull": _ALL,
 }
 """What each command takes of it."""
 _COMMAND = re.compile(rf"\bbangerbuild ({'|'.join(TAKEN)})(?![\w-])(?! --help)")

@@ -31,7 +31,7 @@ ALL = "one.toml 'my vms.toml' --store st --var 'key=a b' --var-file v.toml"
             "bangerbuild ssh web",
             "bangerbuild ssh --manifest one.toml --manifest 'my vms.toml' --store st web",
         ),
-        ("bangerbuild ls DISK /", "bangerbuild ls DISK /"),
+        ("bangerbuild doctor says what is missing", "bangerbuild doctor says what is missing"),
         ("the next bangerbuild applies it", "the next bangerbuild applies it"),
         ("`bangerbuild apply --help`", "`bangerbuild apply --help`"),
         ("nothing of ours", "nothing of ours"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bangerbuild.commands.disk_names import NamedDisk
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.disk_arguments
 @click.option("-l", "--long", "in_full", is_flag=True, help="Modes, owners, sizes and times too.")
 def ls(  # noqa: PLR0913  # one parameter for each option of the command
@@ -43,7 +43,7 @@ def ls(  # noqa: PLR0913  # one parameter for each option of the command
                 break
 
 
-@click.command()
+@click.command(cls=options.Command)
 @options.disk_arguments
 def cat(
     disk: str, guest_path: str, base: Path | None, manifest: tuple[Path, ...], store: Path | None

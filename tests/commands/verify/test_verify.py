@@ -203,7 +203,7 @@ class TestCommand:
         code, printed = self.run(cli, project, "--json")
         document: dict[str, Any] = json.loads(printed)
         assert code == 1
-        assert list(document) == ["format", "store", "checks", "summary"]
+        assert list(document) == ["format", "store", "checks", "summary", "problems", "warnings"]
         assert (document["format"], document["store"]) == (1, str(project.store))
         assert {tuple(check) for check in document["checks"]} == {
             ("path", "id", "check", "result", "message")
