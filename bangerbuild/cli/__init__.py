@@ -210,9 +210,9 @@ def plan(
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
 def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
-    """Print the state and size of each VM, image and network, and the totals.
+    """Print the state of each VM, image and network.
 
-    VMs that no manifest declares are listed too. A VM has the state of its worst file.
+    Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
     from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
@@ -266,7 +266,10 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
 )
 @click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
 def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
-    """Print the steps and what each needs; many VMs with the same steps are one, but in JSON."""
+    """Print the steps and what each needs.
+
+    Many VMs with the same steps are drawn as one, but in JSON.
+    """
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
     from bangerbuild.report import pictures

@@ -16,7 +16,7 @@ from bangerbuild.errors import BangerError, UsageError, printable
 from bangerbuild.given import Given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bangerbuild.model import Plan
 
@@ -96,8 +96,13 @@ def remember(given: Given) -> None:
 
 
 def completed(text: str) -> str:
-    """A message whose commands can be typed as they are printed."""
-    return _given[0].completed(text)
+    """A message whose commands can be typed as they are printed, in the words of this command."""
+    return _wording[0](_given[0].completed(text))
+
+
+def speak(wording: Callable[[str], str]) -> None:
+    """Have all messages of this run in other words."""
+    _wording[:] = [wording]
 
 
 def say(lines: Iterable[str]) -> None:
@@ -143,6 +148,8 @@ def json_error(err: BangerError) -> None:
 
 _printed: list[bool] = []
 """Not empty once a document was printed."""
+_wording: list[Callable[[str], str]] = [report.unchanged]
+"""What messages are made of; one value."""
 _given = [Given()]
 """What the run was given; one value."""
 
