@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "leases",
         "manifest",
         "model",
+        "neighbours",
         "pipeline",
         "report",
         "resolving",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import browsing, images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import browsing, helping, images, locking, machines, options, output, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError
 from bangerbuild.model import Verb
@@ -313,3 +313,6 @@ def doctor() -> int:
     for line in examination.lines(findings):
         output.result(line)
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
+
+
+cli.add_command(helping.help_)
