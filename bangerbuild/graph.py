@@ -8,6 +8,7 @@ nowhere else: what networkx keeps for an edge takes more memory than the step.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -154,14 +155,18 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     if found := matches(ids, name):
         return found
     if is_pattern(name):
-        raise _met_nothing(name)
+        raise _met_nothing(ids, name)
     if owned := _owners(ids, name):
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{owned[0]}'?")
     alike = _owners(ids, nearest(name, {StepId(step_id).name for step_id in ids}) or "")
     if alike and "." not in name:
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{alike[0]}'?")
-    known = {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
-    raise UsageError(f"no step is called '{name}'", hint=near(name, known) or _LIST_HINT)
+    raise UsageError(f"no step is called '{name}'", hint=near(name, _prefixes(ids)) or _LIST_HINT)
+
+
+def _prefixes(ids: Iterable[str]) -> set[str]:
+    """All that an id can be named by: itself, and what it is a part of."""
+    return {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
 
 
 def selected(ids: Collection[str], names: Sequence[str]) -> set[str]:
@@ -202,14 +207,30 @@ def expanded(ids: Iterable[str], name: str) -> list[str]:
     """
     if not is_pattern(name):
         return [name]
-    found = dict.fromkeys(named for step_id in ids if (named := _named_by(step_id, name)))
+    known = tuple(ids)
+    found = dict.fromkeys(named for step_id in known if (named := _named_by(step_id, name)))
     if not found:
-        raise _met_nothing(name)
+        raise _met_nothing(known, name)
     return list(found)
 
 
-def _met_nothing(pattern: str) -> UsageError:
-    return UsageError(f"nothing is called like '{pattern}'", hint=_LIST_HINT)
+def _met_nothing(ids: Iterable[str], pattern: str) -> UsageError:
+    """The error for a pattern that names nothing, with what was meant."""
+    known = _prefixes(ids)
+    meant = _meant_pattern(known, pattern) or nearest(pattern, known)
+    hint = f"did you mean '{meant}'?" if meant else _LIST_HINT
+    return UsageError(f"nothing is called like '{pattern}'", hint=hint)
+
+
+def _meant_pattern(known: Collection[str], pattern: str) -> str | None:
+    """The same pattern after what names really begin with."""
+    letters = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    for length in (len(letters), len(letters) + 1, len(letters) - 1):
+        meant = nearest(letters, {name[:length] for name in known})
+        found = f"{meant}{pattern[len(letters) :]}"
+        if meant and any(fnmatch.fnmatchcase(name, found) for name in known):
+            return found
+    return None
 
 
 def without_table(ids: Collection[str], option: str, name: str) -> UsageError:
@@ -242,5 +263,10 @@ def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
 
 
 def immutable(graph: Graph) -> list[str]:
-    """The ids of steps with the fingerprint in the path of their artifacts, which are never changed."""
-    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
+    """The ids of steps whose artifacts are never changed."""
+    return [step.id for step in all_steps(graph) if is_immutable(step)]
+
+
+def is_immutable(step: Step) -> bool:
+    """Whether a step has its fingerprint in the path of its artifacts, which are never changed then."""
+    return any("{fingerprint}" in output for output in step.outputs)

@@ -9,14 +9,15 @@ import struct
 import subprocess
 import tarfile
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bangerbuild import pipeline, store
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.qcow2_store import Qcow2Store
 from bangerbuild.disk.snapshot_store import SnapshotStore
-from bangerbuild.model import Outcome, Verb
+from bangerbuild.errors import BangerError
+from bangerbuild.model import Outcome, ReasonCode, Verb
 from bangerbuild.model.request import Request, RunOptions
 from tests.disk.ext4_tools import assert_clean, debugfs
 from tests.fakes import RecordingReporter
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from bangerbuild.errors import BangerError
     from bangerbuild.model import Action, Json, Plan, Reason, Result, Step
 
 ROOTFS_BYTES = 24 << 20
@@ -117,9 +117,10 @@ class Project:
         assert errors == [], errors
 
     def error(self, step_id: str) -> BangerError:
-        """Build; the error of the step that has to fail."""
+        """Build; the error of the step that has to fail, or that is blocked because it is known to."""
         error = self.apply()[step_id].error
-        assert error is not None, f"{step_id} did not fail"
+        if error is None:
+            return foretold(self.plan()[step_id])
         return error
 
     def blocked(self, step_id: str) -> dict[str, Json]:
@@ -216,6 +217,14 @@ def by_id(plan: Plan) -> dict[str, Action]:
 def reasons(action: Action) -> list[dict[str, Json]]:
     """An action's reasons as `plan --json` shows them."""
     return [reason.to_json() for reason in action.reasons]
+
+
+def foretold(action: Action) -> BangerError:
+    """What an action is known to fail with."""
+    assert action.verb is Verb.BLOCKED, action
+    facts = next(reason.facts for reason in action.reasons if reason.code is ReasonCode.WOULD_FAIL)
+    details, hint = (cast("str | None", facts.get(key)) for key in ("details", "hint"))
+    return BangerError(str(facts["message"]), details=details, hint=hint)
 
 
 def merge(base: Path, cow: Path, target: Path) -> Path:

@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "pipeline": {
+        "cache_registry",
         "declared",
         "errors",
         "execute",
@@ -60,6 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "commands": {
+        "cache_registry",
         "declared",
         "disk",
         "errors",
@@ -104,7 +106,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "graph": {"errors", "model", "neighbours"},
     "store": {"disk", "errors", "host", "keyed", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
-    "manifest": {"declared", "disk", "errors", "host", "leases", "model", "modes", "neighbours", "sources"},
+    "manifest": {
+        "cache_registry",
+        "declared",
+        "disk",
+        "errors",
+        "host",
+        "leases",
+        "model",
+        "modes",
+        "neighbours",
+        "sources",
+    },
     "resolving": {
         "declared",
         "disk",
@@ -118,6 +131,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
     },
     "leases": {"errors", "host"},
+    "cache_registry": {"disk", "errors", "fetch", "formats", "host", "model", "store"},
     "sources": {
         "disk",
         "errors",

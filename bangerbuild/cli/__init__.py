@@ -15,9 +15,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import browsing, helping, images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import (
+    browsing,
+    helping,
+    images,
+    locking,
+    machines,
+    options,
+    output,
+    sharing,
+    showing,
+    upkeep,
+)
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError
+from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -74,9 +85,7 @@ def _guarded(started: Again | None) -> int:
             output.json_error(BangerError(lines[-1].removeprefix("error: ")))
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        output.say(
-            report.problem_lines(err.problems) if isinstance(err, ManifestError) else report.error_lines(err)
-        )
+        output.say(report.error_lines(err))
         output.json_error(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -127,6 +136,7 @@ def cli() -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
+@click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -134,6 +144,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     dry_run: bool,
     lock_timeout: float,
     quiet: bool,
+    pushes: bool,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
@@ -146,6 +157,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     begun = time.monotonic()
     loaded = options.loaded(**wanted)
+    if pushes:
+        sharing.check_target(loaded)
     if dry_run:
         output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
         return 0
@@ -164,8 +177,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
+    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
-        output.json_result(report.plan_json(plan, results))
+        extra = {} if pushed is None else {"pushed": pushed}
+        output.json_result({**report.plan_json(plan, results), **extra})
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
@@ -214,22 +229,13 @@ def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN
 
     Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
-    from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
-    if loaded.is_read:
-        plan, found = pipeline.look_leniently(loaded, output.warn)
-        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
-    else:
-        opened = store.read(loaded.store)
-        opened.check_records()
-        examined = statuses.recorded(opened, wanted["targets"])
+    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
         artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
+        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
         return
     output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
 
@@ -250,9 +256,9 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
-    found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
     if as_json:
-        output.json_result({"format": 1, "problems": [], "warnings": list(found.warnings)})
+        output.json_result({"format": 1})
 
 
 @cli.command()
@@ -274,7 +280,7 @@ def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  
     from bangerbuild import pipeline, store
     from bangerbuild.report import pictures
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn, output.warn_of)
     made = loaded.wanted
     if not loaded.is_read:
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
@@ -298,6 +304,8 @@ def schema() -> None:
 cli.add_command(browsing.ls)
 cli.add_command(browsing.cat)
 cli.add_command(locking.lock)
+cli.add_command(sharing.push)
+cli.add_command(sharing.pull)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
 cli.add_command(upkeep.destroy)

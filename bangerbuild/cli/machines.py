@@ -302,7 +302,7 @@ def ps(*, manifests: tuple[Path, ...], manifest: tuple[Path, ...], store: Path |
 
     vms = machines.running(options.outline((*manifests, *manifest), store).store)
     if as_json:
-        output.json_result(machines.to_json(vms))
+        output.json_result(machines.to_json(vms), told=False)
         return
     for line in machines.lines(vms):
         output.result(line)

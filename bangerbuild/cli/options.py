@@ -53,7 +53,7 @@ def remember(
 ) -> None:
     """Complete the commands in messages with these manifests, this store and these variables."""
     named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
-    output.remember(Given.of(named, store, variables, variable_files))
+    output.begin(Given.of(named, store, variables, variable_files))
 
 
 def _variables(

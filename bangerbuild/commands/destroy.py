@@ -24,7 +24,7 @@ from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
 from bangerbuild.store import directories
-from bangerbuild.store.faults import store_error
+from bangerbuild.store.faults import OWNER_HINT, nothing_new, store_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -69,6 +69,7 @@ class Loss:
         return sum(item.size_bytes for item in self.items)
 
 
+@nothing_new()
 def destroy(
     request: Request,
     agree: Callable[[Loss], bool],
@@ -205,7 +206,16 @@ def _items(opened: Store, artifact: str) -> Iterator[Item]:
             continue
         item = Item(str(place.relative_to(opened.path)), place.lstat().st_blocks * 512)
         is_disk = item.is_disk and opened.exists(artifact)
-        yield replace(item, guests=is_disk and opened.modified(artifact, may_read=False))
+        yield replace(item, guests=is_disk and _is_guests(opened, artifact))
+
+
+def _is_guests(opened: Store, artifact: str) -> bool:
+    """Whether a disk is a guest's; one that was only copied with its store is not."""
+    try:
+        is_free = in_use.holder(opened.path / artifact) is None
+        return opened.modified(artifact, may_read=is_free)
+    except (OSError, StoreError):  # it can't be read
+        return True
 
 
 def _refuse_bases(opened: Store, loss: Loss) -> None:
@@ -219,7 +229,7 @@ def _refuse_bases(opened: Store, loss: Loss) -> None:
     if unreadable := [path for path in dependents.unreadable(opened) if path not in going]:
         raise StoreError(
             f"'{unreadable[0]}' can't be read: it can't be told which images are needed there",
-            hint="run it as the user whose files these are",
+            hint=OWNER_HINT,
         )
     if unknown := [artifact for artifact in dependents.unknown_stores(opened) if artifact not in going]:
         raise StoreError(f"no record says which image '{unknown[0]}' stands on", hint="move it away first")
@@ -264,7 +274,10 @@ def _remove(opened: Store, loss: Loss, warn: Callable[[str], None]) -> None:
     opened.forget(loss.records, loss.artifacts)
     directories.remove_empty(opened.path, {item.artifact.rpartition("/")[0] for item in loss.items})
     for target in loss.targets:
-        _remove_directory(opened.path, target, warn)
+        try:
+            _remove_directory(opened.path, target, warn)
+        except OSError as err:
+            raise store_error(err, opened.path / directory_of(StepId(target))) from err
 
 
 def _remove_directory(top: Path, target: str, warn: Callable[[str], None]) -> None:

@@ -7,23 +7,28 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild import graph
+from bangerbuild import graph, pipeline
+from bangerbuild import store as stores
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 from bangerbuild.planning import origins
+from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Action, Json, Plan
+    from bangerbuild.model.request import Request
     from bangerbuild.store import Store
 
 STATES = {
     Verb.KEEP: "current",
     Verb.CREATE: "missing",
+    Verb.FETCH: "missing",
     Verb.MOVE: "stale",
     Verb.ADOPT: "unknown",
     Verb.UPDATE: "stale",
@@ -74,10 +79,37 @@ class ArtifactStatus:
         }
 
 
+@nothing_new()
+def look(
+    request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
+) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+    """The store, and its artifacts: all, or those of the targets, which may be only recorded.
+
+    Raises:
+        ManifestError, UsageError: there is nothing to look at.
+        StoreError: the store can't be read.
+    """
+    loaded = pipeline.load_to_read(replace(request, targets=()), warn, tell)
+    opened = stores.read(loaded.store)
+    names = pipeline.expanded(loaded.manifest, request.targets)
+    if not loaded.is_read:
+        opened.check_records()
+        return loaded.store, recorded(opened, names)
+    left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
+    asked = graph.selected((*loaded.whole, *left), names)
+    wanted = graph.restrict(loaded.whole, [one for one in loaded.whole if one in asked])
+    part = replace(loaded, wanted=wanted) if names else loaded
+    plan, opened = pipeline.look_leniently(part, warn)
+    renamed = pipeline.to_be_renamed(loaded, opened)
+    found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed)
+    shown = asked | {action.id for action in plan.actions}
+    return loaded.store, tuple(one for one in found if not names or one.id in shown)
+
+
 def examine(
     plan: Plan,
     store: Store,
-    strangers: Mapping[str, str | None] | None = MappingProxyType({}),
+    strangers: Mapping[str, str | None] = MappingProxyType({}),
     renamed: Container[str] = (),
 ) -> tuple[ArtifactStatus, ...]:
     """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
@@ -85,13 +117,11 @@ def examine(
     Args:
         plan: of what is declared, or of a part of it.
         store: what is there.
-        strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
+        strangers: what is not declared, with the manifest that declares it.
         renamed: those of them that the next apply gives to a VM with another name.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    if strangers is None:
-        return declared
     return (*declared, *_undeclared(plan, store, shown, strangers, renamed))
 
 
@@ -181,6 +211,8 @@ def _status(store: Store, artifact: str, step_id: str, state: str, *, may_be_use
     base, path = facts.get("base"), store.path / artifact
     try:
         found = path.stat()
+        if not store.may_read(artifact, found):
+            return ArtifactStatus(artifact, step_id, UNREADABLE, found.st_size, found.st_blocks * 512)
         is_used = may_be_used and in_use.holder(path) is not None
     except FileNotFoundError:
         return ArtifactStatus(artifact, step_id, state)

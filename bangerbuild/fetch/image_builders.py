@@ -208,6 +208,15 @@ _LACKS = (
         "`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or build as root",
     ),
     _Lack(
+        re.compile(r"locker directory: mkdir \S+: permission denied"),
+        "give the builder a home directory that is yours: export HOME=/var/tmp/me",
+    ),
+    _Lack(
+        re.compile("Unknown instruction"),
+        "if that is in a here-document (`RUN <<EOF`): buildah reads these from 1.33 and podman from 4.8 on; "
+        "join its lines with `&&`, or say `builder = 'docker'`",
+    ),
+    _Lack(
         re.compile("(?i)permission denied.*docker.*sock|docker daemon socket.*permission denied"),
         'become a member of the group docker, or say `builder = "buildah"`',
     ),

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bangerbuild.formats.digest import Listing, digested, is_settled, stat_key
 from bangerbuild.formats.hostfile import HostContent, identity
 from bangerbuild.formats.names import bytes_of
+from bangerbuild.formats.totals import allocated_bytes
 from bangerbuild.tree import EntryType
 
 if TYPE_CHECKING:
@@ -72,6 +74,11 @@ class Survey:
         self.digest = digest
         self.size_bytes = sum(one.entry.size_bytes for one in entries)
         self.has_hard_links = any(one.entry.type is EntryType.HARD_LINK for one in entries)
+
+    @cached_property
+    def allocated_bytes(self) -> int:
+        """What all contents take, in whole blocks; holes do not count."""
+        return sum(allocated_bytes(one.entry) for one in self._entries)
 
     def is_as_seen(self) -> bool:
         """Whether nothing of it has changed, told by stat alone; False if that can't tell.

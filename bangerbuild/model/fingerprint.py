@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.reason import Reason, ReasonCode
-from bangerbuild.model.recipe import Recipe, Record
+from bangerbuild.model.recipe import Recipe, Record, host_tools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,6 +37,7 @@ IDENTITY_KEYS = ("guest", "target", "name")
 IMAGE_KEY = "image"
 """The key of the reason that a step stands on another image than before."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _NEVER = object()
 _SCALARS = {str, int, bool, float}
 _MOST_SHARED = 1024
@@ -45,12 +46,23 @@ _known_parts: dict[type, _Parts | None] = {}
 
 def canonical_json(value: Json) -> str:
     """The canonical text of a JSON value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def fingerprint(recipe: Recipe) -> str:
     """The fingerprint of a recipe in hex digits; the same recipe has the same one on every host."""
     return hashlib.sha256(canonical_json(recipe_to_json(recipe)).encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def portable(recipe: Recipe, inputs: Mapping[str, str]) -> str:
+    """The fingerprint of a recipe but for the versions of the host's tools, of its inputs too.
+
+    `inputs` are such fingerprints of the inputs, by their ids.
+    """
+    away = host_tools(recipe)
+    tools = {name: version for name, version in recipe.tools.items() if name not in away}
+    kept = {step_id: inputs.get(step_id, digits) for step_id, digits in recipe.inputs.items()}
+    return fingerprint(replace(recipe, tools=tools, inputs=kept))
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Json]:
@@ -112,20 +124,33 @@ def differences(old: Recipe, new: Recipe, written: Mapping[str, str]) -> tuple[R
         return ()
     kinds = _changed_kinds(old.sources, new.sources)
     told = {f"{key}.{kind}" for key, both in kinds.items() for kind in both}
+    fields = tuple(
+        _field_differences(_without_defaults(old.fields, kinds), _without_defaults(new.fields, kinds))
+    )
     return (
         *(_changed(key, before, after) for key, (before, after) in kinds.items()),
-        *_field_differences(_without_defaults(old.fields, kinds), _without_defaults(new.fields, kinds)),
+        *fields,
         *(
             Reason(ReasonCode.SOURCE_CHANGED, {"path": written.get(role, role)})
             for role in _unequal(old.sources, new.sources)
             if role not in told
         ),
-        *_input_differences(old.inputs, new.inputs),
+        *_input_differences(old.inputs, new.inputs, {_table(reason) for reason in fields}),
     )
 
 
-def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterator[Reason]:
-    """The inputs that changed; what is of another image now is told once, by the names of the images."""
+def _table(reason: Reason) -> str:
+    """The key that a reason is about, without what is below it: `disk` of `disk[data].size`."""
+    return str(reason.facts.get("key", "")).partition("[")[0].partition(".")[0]
+
+
+def _input_differences(
+    old: Mapping[str, str], new: Mapping[str, str], fields: Collection[str]
+) -> Iterator[Reason]:
+    """The inputs that changed; what is of another image now is told once, by the names of the images.
+
+    `fields` are the keys that are told of: an input that came or went with one of them is none that changed.
+    """
     unequal = list(map(StepId, _unequal(old, new)))
     gone = {step_id.part: step_id for step_id in unequal if step_id not in new and step_id.table == "image"}
     come = {step_id.part: step_id for step_id in unequal if step_id not in old and step_id.table == "image"}
@@ -134,6 +159,7 @@ def _input_differences(old: Mapping[str, str], new: Mapping[str, str]) -> Iterat
         names = {"old": gone[part].name, "new": come[part].name}
         yield Reason(ReasonCode.RECIPE_CHANGED, {"key": IMAGE_KEY, **names})
     told = {step_id for part in moved for step_id in (gone[part], come[part])}
+    told |= {one for one in unequal if (one in old) != (one in new) and one.part.partition(".")[0] in fields}
     yield from (Reason(ReasonCode.INPUT_CHANGED, {"id": one}) for one in unequal if one not in told)
 
 

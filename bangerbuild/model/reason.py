@@ -18,6 +18,7 @@ class Verb(StrEnum):
 
     KEEP = "keep"
     CREATE = "create"
+    FETCH = "fetch"
     MOVE = "move"
     ADOPT = "adopt"
     UPDATE = "update"
@@ -63,7 +64,7 @@ class ReasonCode(StrEnum):
     PATH_IN_THE_WAY = "path-in-the-way"
     """guest; what is there and what is to be there. Something that is not ours is where a file belongs."""
     DISK_GONE = "disk-gone"
-    """path: a disk that holds what a guest wrote, and that is not where it was."""
+    """path: a disk that a guest may have written to, and that is not where it was."""
     RENAMED = "renamed"
     """old: what the VM was called; there and hint where both are there, so that neither can have the name."""
 

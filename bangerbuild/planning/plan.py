@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError, SourceError, StoreError
+from bangerbuild.errors import BangerError, SourceError, StoreError, readable_size
 from bangerbuild.model import (
     Action,
     Plan,
@@ -29,12 +29,14 @@ from bangerbuild.model import (
 )
 from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
-from bangerbuild.model.recipe import DESTROYED
+from bangerbuild.model.image_cache import Answer
+from bangerbuild.model.image_cache import Wanted as CacheWanted
+from bangerbuild.model.recipe import DESTROYED, OWN_TOOL
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import OnBase, StandIns
 from bangerbuild.store import moving
-from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
+from bangerbuild.store.faults import ELSEWHERE_HINT, OWNER_HINT, store_error
 
 if TYPE_CHECKING:
     import os
@@ -43,17 +45,19 @@ if TYPE_CHECKING:
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
+    from bangerbuild.model.image_cache import ImageCache
     from bangerbuild.store import Staged, Store
 
 
 UNREAD = "unread"
 """The digest of a source that can't be read, where nothing is to be made of it."""
-UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 _NONE: Mapping[str, str] = {}
 """The sources of the many steps that read none."""
-NEW = {Verb.CREATE, Verb.REPLACE}
+NEW = {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
+NO_ANSWER = Answer()
+"""Of no cache."""
 
 
 def make(  # noqa: PLR0913  # of what, and how, each by its name
@@ -67,6 +71,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     previews: bool = True,
     is_lenient: bool = False,
     renames: Renames | None = None,
+    cache: ImageCache | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -80,6 +85,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
         renames: the VMs that the store is to have under other names; it shows them under these already.
+        cache: asked for what would have to be built of images; None: all is built.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
@@ -88,6 +94,8 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     with ExitStack() as stack:
         renames = renames or Renames()
         planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
+        if cache is not None:
+            planner.ask(cache, graph)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
         actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
@@ -107,17 +115,25 @@ class Planner:
     kept: KeptOpen
     is_lenient: bool = False
     renames: Renames = field(default_factory=Renames)
+    cache: ImageCache | None = None
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
     """Of the sources that were looked at: a tree that a thousand VMs get is walked once."""
+    unreadable: dict[object, SourceError] = field(default_factory=dict)
+    """Why others of them can't be read."""
     last: dict[str, Wanted] = field(default_factory=dict)
     """What the last step of each kind would be made of: that of the next VM is often made of the same."""
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    directory: str | None = None
+    """Of the artifact that was asked about last: steps of one VM come one after the other."""
+    is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
-    """Of what can't be looked at."""
+    """Steps of which an artifact can't be looked at, or a source can't be read."""
+    unread: dict[str, Reason] = field(default_factory=dict)
+    """Steps that are kept, and of which an artifact can't be read: why nothing can be made of it."""
     stand_ins: StandIns = field(init=False)
     _view: PlanView = field(init=False)
 
@@ -125,29 +141,42 @@ class Planner:
         self.stand_ins = StandIns(self.store, self.actions, self._again)
         self._view = PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
+    def ask(self, cache: ImageCache, graph: Graph) -> None:
+        """Ask a cache at once for all images that would have to be built, and from now on for any other."""
+        for step in graphs.ordered(graphs.restrict(graph, graphs.immutable(graph))):
+            self.actions[step.id] = self.action(step)
+        cache.ask([_wanted_of(action) for action in self.actions.values() if action.verb is Verb.CREATE])
+        self.actions.clear()
+        self.cache = cache
+
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
             action = self._looked_at(step)
-            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            if self.renames.concern_any:
+                conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+                action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
-            return self._left(step, err)
+            action = self._left(step, err)
+        except SourceError as err:  # of the host: whoever needs it is left, and nobody else
+            action = self._left(step, err)
         except PermissionError as err:  # of what it stands on
-            return self._left(step, store_error(err, self.store.path))
+            action = self._left(step, store_error(err, self.store.path))
         disk = self.actions.get(step.changes or "")
         if disk and disk.verb in NEW and action.verb is Verb.BLOCKED:  # no disk is made without its patch
             self.actions[disk.id] = self._blocked(disk, action.reasons)
         return action
 
-    def _left(self, step: Step, err: StoreError) -> Action:
+    def _left(self, step: Step, err: StoreError | SourceError) -> Action:
+        self.closed.add(step.id)
         wanted = self.wanted(step)
         record = self.store.record(step.id, wanted.fingerprint)
         hint = None if _is_denied(err) else err.hint
-        facts = {"message": err.brief, "hint": hint or UNREADABLE_HINT}
-        self.closed.add(step.id)
+        facts: dict[str, Json] = {"message": err.brief, "hint": hint or OWNER_HINT}
+        if err.details:
+            facts["details"] = err.details
         return Action(
             step=step,
             verb=Verb.BLOCKED,
@@ -182,15 +211,28 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if on_base.lacking:
             verdict = Verdict(Verb.BLOCKED, on_base.lacking)
+        answer = self._offered(step, wanted, verdict)
+        if answer.offer:
+            wanted = Wanted(answer.offer.recipe, answer.offer.fingerprint)
+            verdict = Verdict(Verb.FETCH, verdict.reasons)
+            artifacts = self.artifacts(step, None, wanted)
         verdict, notes = foretold(step, verdict, self.pins.get(step.id), self.view())
         action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
-        notes = (*notes, *self._left_beside(record, action))
+        if answer.offer or answer.warnings:
+            action = replace(action, offer=answer.offer, warnings=(*action.warnings, *answer.warnings))
+        notes = (*notes, *self._left_beside(record, action), *_from_where(answer))
         if notes or stand_ins:  # which few steps have
             action = replace(action, notes=notes, stand_ins=stand_ins)
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _offered(self, step: Step, wanted: Wanted, verdict: Verdict) -> Answer:
+        """What the cache has of an image's artifact that would have to be built."""
+        if self.cache is None or verdict.verb is not Verb.CREATE or not graphs.is_immutable(step):
+            return NO_ANSWER
+        return self.cache.find(CacheWanted(step.id, wanted.recipe, wanted.fingerprint))
 
     def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
         """What is said of files that an action replaces by one of another name, and which stay."""
@@ -209,14 +251,14 @@ class Planner:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         present = list(filter(self._exists, artifacts)) if step.exclusive else []
         if not present:
-            return _PlannedDisk()
+            return _NO_DISK
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
-            return _PlannedDisk()
+            return _NO_DISK
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
-        if holder or not asked:
+        if holder or not asked or self._remade_base(step):  # through another base it looks damaged
             return _PlannedDisk(holder, interrupted=interrupted)
         changed: dict[str, os.stat_result] = {}
         if step.changes:
@@ -228,6 +270,16 @@ class Planner:
         except (BangerError, PermissionError):  # which is no reason to do anything; `verify` tells
             return _PlannedDisk(interrupted=interrupted)
         return _PlannedDisk(None, interrupted=interrupted, touched=changed, found=found)
+
+    def _remade_base(self, step: Step) -> str | None:
+        """The image under a disk, if it is not what it was, and is made anew by this plan."""
+        disk = self.actions[step.changes].step if step.changes else step
+        for base in (self.actions[step_id] for step_id in disk.inputs if step_id in self.actions):
+            if base.verb is Verb.REPLACE and any(
+                reason.code is ReasonCode.ARTIFACT_MODIFIED for reason in base.reasons
+            ):
+                return base.artifacts[0]
+        return None
 
     def _file_bytes(self, step: Step, artifacts: tuple[str, ...], record: Record | None) -> int | None:
         """The size of a disk: of one that nobody has touched, or that can't be asked, what is recorded."""
@@ -248,9 +300,22 @@ class Planner:
         return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
+        if not self._has_directory(artifact):
+            return None
         if artifact not in self.statuses:
             self.statuses[artifact] = self.store.status(artifact)
         return self.statuses[artifact]
+
+    def _has_directory(self, artifact: str) -> bool:
+        """Whether the directory of an artifact may be there: one look tells it of all that a new VM gets."""
+        directory = artifact.rpartition("/")[0]
+        if self.directory != directory:
+            self.directory = directory
+            try:
+                self.is_directory_there = self.store.status(directory) is not None
+            except StoreError:  # the look at the artifact says why
+                self.is_directory_there = True
+        return self.is_directory_there
 
     def _exists(self, artifact: str) -> bool:
         status = self._status(artifact)
@@ -335,7 +400,7 @@ class Planner:
         what = step.kind, step.format, tuple(step.tools)
         if what not in self.tools:
             versions = {tool: self.host.version(tool) for tool in step.tools}
-            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+            self.tools[what] = {f"{OWN_TOOL}{step.kind}": str(step.format)} | versions
         return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
@@ -344,15 +409,18 @@ class Planner:
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
         what = source.content_key
-        if what not in self.digests:
+        if what not in self.digests and what not in self.unreadable:
             try:
                 self.digests[what] = self.host.digest(source)
-            except SourceError:
-                if not self.is_lenient:
-                    raise
-                self.unjudged.add(step.id)
-                return self._last_digest(step, source)
-        return self.digests[what]
+            except SourceError as err:
+                self.unreadable[what] = err
+        if what in self.digests:
+            return self.digests[what]
+        if self.is_lenient:
+            self.unjudged.add(step.id)
+        elif step.id not in self.closed:
+            raise self.unreadable[what]
+        return self._last_digest(step, source)
 
     def _last_digest(self, step: Step, source: Source) -> str:
         """What a source was when the step ran last."""
@@ -423,9 +491,13 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
+        if not self.closed:
+            return ()
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
+            if action and action.id in self.unread:
+                return (self.unread[action.id],)
         return ()
 
     def _gone(self, step: Step) -> Reason | None:
@@ -443,7 +515,8 @@ class Planner:
         if step.changes:
             return ()
         places = dict.fromkeys((*(record.artifacts if record else ()), *step.outputs))
-        found = ((artifact, self.store.obstacle(artifact)) for artifact in places if "{" not in artifact)
+        looked_at = (place for place in places if "{" not in place and self._has_directory(place))
+        found = ((artifact, self.store.obstacle(artifact)) for artifact in looked_at)
         return tuple(
             Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": error, "stays": True})
             for artifact, error in found
@@ -460,13 +533,15 @@ class Planner:
         artifacts: tuple[str, ...],
     ) -> Action:
         record = situation.record
-        stays = record if record and verdict.verb in {Verb.KEEP, Verb.BLOCKED} else None
+        is_left = holder is not None or verdict.verb in {Verb.KEEP, Verb.BLOCKED}
+        stays = record if record and is_left else None
         if record and verdict.verb is Verb.GROW:  # on what it was made from
             recipe = replace(wanted.recipe, inputs=record.recipe.inputs)
             wanted = Wanted(recipe, fingerprint(recipe))
         reasons = verdict.reasons
         if record and verdict.verb is Verb.KEEP:
             reasons += tool_differences(record.recipe, wanted.recipe)
+            reasons += tuple(self._unread(step, artifacts))
         if holder and verdict.verb is not Verb.KEEP:
             reasons += (Reason(ReasonCode.IN_USE, {"holder": holder}),)
         stays_there = situation.disk_verb in STAYS
@@ -485,10 +560,27 @@ class Planner:
         )
         return self._foreseen(action, is_new=not stays_there)
 
+    def _unread(self, step: Step, artifacts: Iterable[str]) -> Iterator[Reason]:
+        """That what is kept may not be read by who asks: it is not looked at, and that is said."""
+        for artifact in () if step.changes else artifacts:
+            status = self._status(artifact)
+            if status and not self.store.may_read(artifact, status):
+                error = f"'{self.store.place(artifact)}' can't be read: permission denied"
+                facts: dict[str, Json] = {"path": artifact, "error": error, "hint": OWNER_HINT}
+                would_fail: dict[str, Json] = {"message": error, "hint": OWNER_HINT}
+                self.unread[step.id] = Reason(ReasonCode.WOULD_FAIL, would_fail)
+                yield Reason(ReasonCode.ARTIFACT_MODIFIED, facts)
+
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
         if not action.step.changes or not action.pending:
             return self._forewarned(action, is_new=is_new)
+        if not is_new and (base := self._remade_base(action.step)):
+            facts: dict[str, Json] = {
+                "message": f"'{base}', which it stands on, was changed by someone else: it is made anew",
+                "hint": "`bangerbuild apply` does that, and the next one does this",
+            }
+            return self._blocked(action, (Reason(ReasonCode.WOULD_FAIL, facts),))
         seen = self._obstacles_of_new(action) if is_new else self._preview(action)
         if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
             known = tuple(one for one in seen.obstacles if one.code is ReasonCode.PATH_IN_THE_WAY)
@@ -510,6 +602,10 @@ class Planner:
     def _obstacles_of_new(self, action: Action) -> Preview:
         """What is in the way in what the disk is made from, if that is there already."""
         disk = self.actions[str(action.step.changes)].step
+        try:
+            action.step.foresee(self.view())
+        except BangerError as err:
+            return Preview(obstacles=(_would_fail(err),))
         sources = [self.actions[step_id] for step_id in disk.inputs]
         if not sources or sources[0].verb is not Verb.KEEP or not self._exists(sources[0].artifacts[0]):
             return Preview()
@@ -547,16 +643,30 @@ def foretold(
     step: Step, verdict: Verdict, pin: Pin | None, view: PlanView
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
-    if verdict.verb not in NEW:
+    if verdict.verb not in NEW or verdict.verb is Verb.FETCH:
         return verdict, ()
     try:
         step.foresee(view)
         return verdict, step.notes(pin)
     except BangerError as err:
-        facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
-        if err.details:
-            facts["details"] = err.details
-        return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
+        return Verdict(Verb.BLOCKED, (*verdict.reasons, _would_fail(err))), ()
+
+
+def _would_fail(err: BangerError) -> Reason:
+    facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
+    if err.details:
+        facts["details"] = err.details
+    return Reason(ReasonCode.WOULD_FAIL, facts)
+
+
+def _wanted_of(action: Action) -> CacheWanted:
+    return CacheWanted(action.id, action.recipe, action.fingerprint)
+
+
+def _from_where(answer: Answer) -> Iterator[str]:
+    """What is said of what is fetched."""
+    if offer := answer.offer:
+        yield f"from {offer.written}, {readable_size(offer.size_bytes)}"
 
 
 @dataclass(frozen=True)
@@ -578,6 +688,9 @@ class _PlannedDisk:
     found: tuple[Reason, ...] = ()
 
 
+_NO_DISK = _PlannedDisk()
+
+
 def _is_unfit(disk: Action, step: Step) -> bool:
     """Whether a disk that stays can't be patched."""
     unfit = {
@@ -589,7 +702,7 @@ def _is_unfit(disk: Action, step: Step) -> bool:
     return step.changes == disk.id and any(reason.code in unfit for reason in disk.reasons)
 
 
-def _is_denied(err: StoreError) -> bool:
+def _is_denied(err: BangerError) -> bool:
     return err.hint == ELSEWHERE_HINT
 
 

@@ -23,10 +23,11 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.FETCH, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.FETCH: GREEN,
     Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
@@ -128,7 +129,7 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
     ReasonCode.PATH_IN_THE_WAY: lambda facts: (
         f"'{facts['guest']}' can't be written: a {facts['there']} is there in the guest"
     ),
-    ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and holds what a guest wrote",
+    ReasonCode.DISK_GONE: lambda facts: f"'{facts['path']}' is gone, and a guest may have written to it",
     ReasonCode.RENAMED: lambda facts: (
         f"vm.{facts['there']} is there, and so is vm.{facts['old']}"
         if "there" in facts
@@ -392,9 +393,7 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
     """How many steps there are of each action; a key for each that there may ever be."""
-    numbers = {verb.value: count for verb, count in counts.items()}
-    created = numbers.pop(Verb.CREATE.value)
-    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+    return {**{verb.value: count for verb, count in counts.items()}, "failed": failed}
 
 
 def error_json(error: BangerError) -> dict[str, Json]:
@@ -408,16 +407,18 @@ def error_document(error: BangerError) -> dict[str, Json]:
     return {
         "format": 1,
         "error": error_json(error),
-        "problems": [
-            {
-                "file": one.file,
-                "line": one.line,
-                "key": one.key,
-                "message": one.message,
-                "hint": one.hint,
-            }
-            for one in problems
-        ],
+        "problems": [problem_json(one) for one in problems],
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, Json]:
+    """A problem of a manifest as JSON."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -453,8 +454,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error as text: brief, details, hint."""
-    yield f"error: {error.brief}"
+    """An error as text: brief, details, hint; of a manifest its problems instead."""
+    if isinstance(error, ManifestError):
+        yield from problem_lines(error.problems)
+    else:
+        yield f"error: {error.brief}"
     yield from more_of(error)
 
 

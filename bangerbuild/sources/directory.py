@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.host.process import Program
-    from bangerbuild.model import HostPath
+    from bangerbuild.model import HostPath, View
     from bangerbuild.sources.source import OpenContext, SourceTable
     from bangerbuild.tree import Entry
 
@@ -78,13 +78,20 @@ class DirectorySource(DeclaredSize, Independent, NeverLocked, FilesystemKind):
         rules = TreeRules(keep_owner=self.keep_owner, top_mode=self.top_mode)
         return (Source(f"{role}.directory", self.path.path, self.written, rules),)
 
+    @override
+    def foreseen(self, view: View) -> Content:
+        return self._content(view.epoch)
+
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        rules = TreeRules(keep_owner=self.keep_owner, mtime_s=context.epoch, top_mode=self.top_mode)
+        yield self._content(context.epoch)
+
+    def _content(self, epoch: int) -> Content:
+        rules = TreeRules(keep_owner=self.keep_owner, mtime_s=epoch, top_mode=self.top_mode)
 
         @contextmanager
         def entries() -> Iterator[Iterator[Entry]]:
             yield walk_directory(self.path.path, rules, written=self.written)
 
-        yield Content(EntryTree(self.written, self.size_bytes, entries))
+        return Content(EntryTree(self.written, self.size_bytes, entries))

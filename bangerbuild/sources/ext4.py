@@ -17,6 +17,7 @@ from bangerbuild.sources.source import Content, DiskImage
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bangerbuild.model import View
     from bangerbuild.sources.source import OpenContext, SourceTable
 
 
@@ -56,6 +57,10 @@ class Ext4Source(Independent, HostFile, FileKind):
     @override
     def known_bytes(self) -> int | None:
         return self.size_bytes if self.size_bytes is not None else file_bytes(self.path.path)
+
+    @override
+    def foreseen(self, view: View) -> Content:
+        return Content(DiskImage(self.path.path, self.written, self.size_bytes))
 
     @contextmanager
     @override

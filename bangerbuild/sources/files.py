@@ -113,6 +113,12 @@ def head_of(path: Path, written: str) -> Head:
         return Head(head, compression, b"" if compression else plain.read())
 
 
+def is_packed(path: Path, written: str) -> bool:
+    """Whether a file is compressed: all before a byte has to be read then."""
+    with opened_file(path, written) as file:
+        return compression_of(file.read(MAGIC_BYTES)) is not None
+
+
 def head_of_named(text: str) -> Head | None:
     """How the file begins that a command line's text names; None if that can't be told."""
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.host.process import Program
-    from bangerbuild.model import Source
+    from bangerbuild.model import Source, View
     from bangerbuild.sources.source import OpenContext, SourceTable
 
 
@@ -65,9 +65,15 @@ class OtherImage(DeclaredSize, NeverLocked, ImageSource, FilesystemKind):
     def reads(self, role: str) -> tuple[Source, ...]:  # another step's artifact is an input
         return ()
 
+    @override
+    def foreseen(self, view: View) -> Content | None:
+        return self._content(view) if view.is_kept(*self.inputs) else None
+
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        (step_id,) = self.inputs
-        path = context.path(context.artifact(step_id))
-        yield Content(ImageArtifact(path, self.written, self.size_bytes))
+        yield self._content(context)
+
+    def _content(self, context: OpenContext | View) -> Content:
+        path = context.path(context.artifact(*self.inputs))
+        return Content(ImageArtifact(path, self.written, self.size_bytes))

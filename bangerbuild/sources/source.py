@@ -231,6 +231,14 @@ class ImageSource(DeclaredSource, Protocol):
         """
         return ()
 
+    def foreseen(self, view: View) -> Content | None:  # noqa: ARG002  # most can't be looked at without being had
+        """What `open` will find, where that is here and cheap to look at; None: that is not known.
+
+        Raises:
+            SourceError: `open` is known to fail so.
+        """
+        return None
+
     def open(self, context: OpenContext) -> AbstractContextManager[Content]:
         """What it holds, brought here if it lies elsewhere.
 
@@ -277,6 +285,8 @@ class EntryTree:
     entries: Callable[[], AbstractContextManager[Iterator[Entry]]]
     inodes: int | None = None
     """How many a filesystem of that size must have at least; None: as many as are usual."""
+    glance_bytes: int | None = None
+    """How much content may go by where it is only looked at; None: any, as none is read for that."""
     form: ClassVar[str] = "tree"
 
 

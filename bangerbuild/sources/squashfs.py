@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.squashfs import MAGIC, open_squashfs
+from bangerbuild.host import observed
 from bangerbuild.host.process import Program
 from bangerbuild.sources.files import head_of, unpack_disk
 from bangerbuild.sources.packed_tree import PackedTree
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from bangerbuild.sources.files import FileContent
+    from bangerbuild.model import View
+    from bangerbuild.sources.files import FileContent, Head
     from bangerbuild.sources.source import OpenContext
 
 
@@ -37,6 +39,11 @@ class SquashfsSource(PackedTree):
         """It has the magic number (fs/squashfs/squashfs_fs.h)."""
         return head.startswith(MAGIC)
 
+    @override
+    def foreseen(self, view: View) -> None:
+        with observed.unrecorded():
+            _recognised(self.path.path, self.written)
+
     @staticmethod
     @contextmanager
     @override
@@ -53,10 +60,15 @@ class SquashfsSource(PackedTree):
         )
 
 
-def _plain(file: FileContent, limits: UnpackLimits, context: OpenContext) -> Path:
-    head = head_of(file.path, file.written)
+def _recognised(path: Path, written: str) -> Head:
+    head = head_of(path, written)
     if not SquashfsSource.recognises(head.plain):
-        raise head.refusal(file.written, "it is no squashfs image")
+        raise head.refusal(written, "it is no squashfs image")
+    return head
+
+
+def _plain(file: FileContent, limits: UnpackLimits, context: OpenContext) -> Path:
+    head = _recognised(file.path, file.written)
     if head.compression is None:
         return file.path
     unpacked = context.staging / "unpacked.squashfs"

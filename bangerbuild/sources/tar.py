@@ -38,11 +38,14 @@ class TarSource(PackedTree):
     @contextmanager
     @override
     def open_file(file: FileContent, context: OpenContext) -> Iterator[Content]:  # no need of it
+        yield Content(TarSource.listed(file))
+
+    @staticmethod
+    @override
+    def listed(file: FileContent) -> EntryTree:
         limits = UnpackLimits(file.max_size_bytes)
-        yield Content(
-            EntryTree(
-                file.written,
-                file.size_bytes,
-                lambda: open_archive(file.path, written=file.written, limits=limits),
-            )
+        return EntryTree(
+            file.written,
+            file.size_bytes,
+            lambda: open_archive(file.path, written=file.written, limits=limits),
         )

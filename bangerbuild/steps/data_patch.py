@@ -10,7 +10,7 @@ from typing_extensions import override
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import StepId
+from bangerbuild.steps.capacity import Room
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ class DataPatch(DiskPatch):
                     files=tuple(file for file in vm.files if placement.lands_on(file.guest, mount)),
                     file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, mount)),
                     mount_points=placement.inside(vm, mount),
+                    room=Room(disk.size_bytes, is_empty=True),
                 )
 
     @property
     @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, f"disk.{self.disk}")
+    def part(self) -> str:
+        return f"disk.{self.disk}"

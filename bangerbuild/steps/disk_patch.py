@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 from typing_extensions import override
 
 from bangerbuild.disk.libext2fs import GUEST_FULL, INODE_ALLOC_FAIL
-from bangerbuild.errors import BangerError, FilesystemError
+from bangerbuild.errors import BangerError, FilesystemError, SourceError, readable_size
 from bangerbuild.guest import defaults
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
@@ -18,8 +18,9 @@ from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import TO_MAKE, FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
 from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
+from bangerbuild.steps.capacity import Room, in_blocks, lacking_bytes
 from bangerbuild.steps.obstacles import Without, room, without, would_fail
-from bangerbuild.steps.step_kind import StepKind
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskPatch(StepKind, ABC):
+class DiskPatch(Identified, ABC):
     """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
 
     kind: ClassVar[str]
@@ -49,25 +50,34 @@ class DiskPatch(StepKind, ABC):
     file_syncs: tuple[FileSync, ...] = field(default=(), metadata={"key": "file_sync"})
     mount_points: tuple[str, ...] = ()
     """Directories on this disk that others are mounted on; the root patch makes its own."""
+    room: Room | None = field(default=None, metadata={"recipe": False})
+    """How large the disk is made; None: that is not known before."""
+
+    def __post_init__(self) -> None:
+        disk = StepId.vm(self.name, self.part)
+        self._keep(_changes=disk, _id=disk.patch, _inputs=self._inputs_with(disk))
 
     @property
     @abstractmethod
-    @override
-    def changes(self) -> str:
-        """The disk."""
+    def part(self) -> str:
+        """The part of the VM that makes the disk."""
 
     @property
     @override
-    def id(self) -> str:
-        return f"{self.changes}.patch"
+    def changes(self) -> str:
+        """The disk."""
+        return self._changes
 
     @property
     @override
     def inputs(self) -> tuple[str, ...]:
+        return self._inputs
+
+    def _inputs_with(self, disk: str) -> tuple[str, ...]:
         """The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
-        return (self.changes, self._rootfs) if by_name else (self.changes,)
+        return (disk, self._rootfs) if by_name else (disk,)
 
     @property
     @override
@@ -134,9 +144,23 @@ class DiskPatch(StepKind, ABC):
         return ledger.as_found(disk, view.ledger(self.id), view.intended_ledger(self.id))
 
     @override
+    def foresee(self, view: View) -> None:
+        if self.room is not None and (self.files or self.file_syncs):
+            hint = f"leave something out, or enlarge the `size` of {self.enlarged}"
+            self.room.check(self._least_bytes(view), f"what {self.id} writes", hint)
+
+    def _least_bytes(self, view: View) -> int:
+        """What the declared files take at least."""
+        trees = patching.trees(view, self.file_syncs)
+        own = (file for file in self.files if normal(file.guest) not in trees.paths)
+        inline = sum(in_blocks(len(file.content.encode())) for file in own if file.secret is None)
+        return trees.least_bytes(self.file_syncs) + inline
+
+    @override
     def obstacles(self, view: View, made_from: str) -> tuple[Reason, ...]:
         """What stands in the way in what the disk is made from."""
         try:
+            self.foresee(view)
             image = disks.shared_view(
                 view, view.artifact(self.inputs[1]) if len(self.inputs) > 1 else made_from
             )
@@ -193,6 +217,9 @@ class DiskPatch(StepKind, ABC):
                 self.file_syncs, () if remakes_disk or in_full else self._unchanged(view, now, trees)
             )
             found = room(disk, self.place.mount_point, _places(wanted, trees, spared), lines, base)
+            if not remakes_disk and not found.reasons:
+                places = (*trees.paths, *(normal(file.guest) for file in self.files))
+                found.reasons += self._lacking_room(disk, view, places)
             if not remakes_disk and (found.reasons or not in_full):
                 return Preview(obstacles=tuple(found.reasons))
             entries = patching.synced(self, now, trees, _ignore, view.epoch)
@@ -205,6 +232,14 @@ class DiskPatch(StepKind, ABC):
             diffs = tuple(changed)
             left = self._preview_undeclared(shown, base, lines, wanted, trees.paths)
             return Preview(diffs + left.diffs, left.reasons)
+
+    def _lacking_room(self, disk: OpenedDisk, view: View, places: Iterable[str]) -> list[Reason]:
+        lacking = lacking_bytes(disk, self._least_bytes(view), places)
+        if not lacking:
+            return []
+        hint = f"make room in the guest, or enlarge the `size` of {self.enlarged}"
+        brief = f"what {self.id} writes needs {readable_size(lacking)} more than its disk has free"
+        return [would_fail(SourceError(brief, hint=hint))]
 
     def _preview_undeclared(
         self,

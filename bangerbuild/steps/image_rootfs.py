@@ -11,7 +11,7 @@ from typing_extensions import override
 from bangerbuild.disk.formats import RAW
 from bangerbuild.formats import wrappers
 from bangerbuild.model import ArtifactPath, StepId
-from bangerbuild.steps import image_files, image_source, images
+from bangerbuild.steps import image_files, image_foresight, image_source, images
 from bangerbuild.steps.image_files import Files
 from bangerbuild.steps.unopened import Unopened
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.inode import Stat
     from bangerbuild.model import Json, Pin, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import ImageSource
+    from bangerbuild.steps.image_content import Adapt
 
 
 @dataclass(frozen=True)
@@ -85,13 +86,21 @@ class ImageRootfs(Unopened):
         return self.rootfs.notes(pin)
 
     @override
+    def foresee(self, view: View) -> None:
+        image_foresight.foresee(self.rootfs, view, self._adapt, self.files)
+
+    @property
+    def _adapt(self) -> Adapt:
+        return partial(wrappers.refusing, written=self.rootfs.written)
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         return image_source.build(
             self.rootfs,
             target,
             workspace,
-            adapt=partial(wrappers.refusing, written=self.rootfs.written),
+            adapt=self._adapt,
             files=self.files,
             is_root=True,
             oddities=_oddities,

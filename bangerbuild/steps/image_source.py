@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bangerbuild.disk.inode import Stat
+    from bangerbuild.disk.superblock import Superblock
     from bangerbuild.model import Json, Workspace
     from bangerbuild.sources.source import DiskImage, ImageSource
     from bangerbuild.steps.image_content import Adapt
@@ -94,22 +95,13 @@ def _top(target: Path) -> Stat:
 def _take(image: DiskImage, target: Path, workspace: Workspace) -> bool:
     """Copy an ext4, and have e2fsck judge it before anything else reads it; whether it is still as judged."""
     path, written = image.path, image.written
-    with RawFile(path) as blocks:
-        blocks.name = blocks.place = written
-        size = blocks.size_bytes
-        Filesystem(blocks, now=workspace.epoch).abandon()  # whether it is an ext4, and may be copied now
-        superblock = read_superblock(blocks, writable=True)  # and whether a patch could be written into it
+    superblock, size = looked_at(image, workspace.epoch)
     if superblock.block_bytes > PAGE_BYTES:
         workspace.warn(
             f"'{written}' has blocks of {superblock.block_bytes} bytes: x86 guests, whose pages have "
             f"{PAGE_BYTES}, can't mount it; make one with `mke2fs -b {PAGE_BYTES}`"
         )
     wanted = image.size_bytes or size
-    if wanted < size:
-        raise SourceError(
-            f"'{written}' has {size} bytes, and `size` allows {wanted}",
-            hint="leave out `size`, or make it larger",
-        )
     if image.is_ours:
         path.rename(target)
         target.chmod(0o600)
@@ -121,6 +113,26 @@ def _take(image: DiskImage, target: Path, workspace: Workspace) -> bool:
     if wanted > size:
         making.grow(target, wanted, workspace.epoch)
     return wanted == size
+
+
+def looked_at(image: DiskImage, epoch: int) -> tuple[Superblock, int]:
+    """The superblock of a filesystem that becomes an image, and the size of its file.
+
+    Raises:
+        SourceError, FilesystemError: it is none, or can't become one.
+    """
+    with RawFile(image.path) as blocks:
+        blocks.name = blocks.place = image.written
+        size = blocks.size_bytes
+        Filesystem(blocks, now=epoch).abandon()  # whether it is an ext4, and may be copied now
+        superblock = read_superblock(blocks, writable=True)  # and whether a patch could be written into it
+    wanted = image.size_bytes or size
+    if wanted < size:
+        raise SourceError(
+            f"'{image.written}' has {size} bytes, and `size` allows {wanted}",
+            hint="leave out `size`, or make it larger",
+        )
+    return superblock, size
 
 
 def check(target: Path, written: str, mend: str | None = None) -> None:

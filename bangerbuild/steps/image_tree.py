@@ -11,7 +11,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError, readable_size
-from bangerbuild.formats.totals import allocated, measure
+from bangerbuild.formats.totals import allocated_bytes, measure
 from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def _told(entries: Iterator[Entry], workspace: Workspace, total_bytes: int | Non
     done_bytes = told_bytes = 0
     for entry in entries:
         yield entry
-        done_bytes += allocated(entry)
+        done_bytes += allocated_bytes(entry)
         if done_bytes - told_bytes >= TOLD_BYTES:
             workspace.advanced(done_bytes, total_bytes)
             told_bytes = done_bytes

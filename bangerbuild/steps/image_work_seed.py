@@ -15,7 +15,7 @@ from bangerbuild.formats.flatten import NESTED, flattened
 from bangerbuild.formats.totals import measure
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import EntryTree
-from bangerbuild.steps import image_content, image_source, image_tree, images
+from bangerbuild.steps import image_content, image_files, image_foresight, image_source, image_tree, images
 from bangerbuild.steps.unopened import Unopened
 from bangerbuild.tree import EntryType
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.declared import Manifest
     from bangerbuild.disk.inode import Stat
-    from bangerbuild.model import Json, Pin, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Pin, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import ImageSource
     from bangerbuild.tree import Entry
 
@@ -84,6 +84,10 @@ class ImageWorkSeed(Unopened):
     @override
     def notes(self, pin: Pin | None) -> tuple[str, ...]:
         return self.work_seed.notes(pin)
+
+    @override
+    def foresee(self, view: View) -> None:
+        image_foresight.foresee(self.work_seed, view, flattened, image_files.NONE)
 
     @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:

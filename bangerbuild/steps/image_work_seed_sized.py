@@ -16,9 +16,10 @@ from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from bangerbuild.declared import Manifest
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,13 @@ class ImageWorkSeedSized(Unopened):
         return images.judge(situation)
 
     @override
-    def run(self, workspace: Workspace) -> Mapping[str, Json]:
-        seed = workspace.path(workspace.artifact(self.inputs[0]))
+    def foresee(self, view: View) -> None:
+        if view.is_kept(self.inputs[0]):
+            self._seed(view)
+
+    def _seed(self, view: View) -> tuple[Path, int]:
+        """The seed and its size; SourceError if that is too large."""
+        seed = view.path(view.artifact(self.inputs[0]))
         seed_bytes = seed.stat().st_size
         if seed_bytes > self.size_bytes:
             raise SourceError(
@@ -76,6 +82,11 @@ class ImageWorkSeedSized(Unopened):
                 f"more than {exact_size(self.size_bytes)}",
                 hint="give `size` under [vm.NAME.work] at least the seed's, or the seed a smaller one",
             )
+        return seed, seed_bytes
+
+    @override
+    def run(self, workspace: Workspace) -> Mapping[str, Json]:
+        seed, seed_bytes = self._seed(workspace)
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
         making.make_clone(seed, target, workspace)
         if self.size_bytes > seed_bytes:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bangerbuild.disk.opened import OpenedDisk
 
 WAY_OUT = "move it away in the guest, or change the manifest"
+_PARENT = ledger.new_directory(0o755, 0, 0)
+"""What a directory is made as that leads to what is declared."""
 
 
 @dataclass
@@ -150,9 +152,7 @@ class _Survey:
         line = self._before.get(path)
         if line is None and (path not in self._above or self._is_of_base(path)):
             return False
-        if line is not None and not (
-            ledger.is_new_directory(line) and ledger.is_there(self._disk, path, line)
-        ):
+        if not ledger.is_as_made(self._disk, path, _PARENT if line is None else line):
             return False
         children = (f"{path}/{name}" for name in self._disk.listdir(path) or ())
         return all(map(self._is_ours, children))

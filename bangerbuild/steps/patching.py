@@ -6,6 +6,7 @@ import fnmatch
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
@@ -124,6 +125,13 @@ class Trees:
     def size_bytes(self) -> int:
         """Of all contents."""
         return sum(survey.size_bytes for survey in self.surveys)
+
+    def least_bytes(self, syncs: Sequence[FileSync]) -> int:
+        """What they take at least, in whole blocks; of several for one path the largest counts."""
+        places = sorted(f"{normal(sync.guest)}/" for sync in syncs)
+        is_apart = not any(below.startswith(place) for place, below in pairwise(places))
+        sizes = [survey.allocated_bytes for survey in self.surveys]
+        return sum(sizes) if is_apart else max(sizes, default=0)
 
 
 _NO_TREES = Trees((), frozenset())

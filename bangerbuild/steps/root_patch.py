@@ -18,13 +18,14 @@ from bangerbuild.guest.placement import ROOT, Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
 from bangerbuild.model import StepId
 from bangerbuild.steps import disks, guest_kernel, labels, ledger, patching, root, root_layers, views
+from bangerbuild.steps.capacity import Room
 from bangerbuild.steps.disk_patch import DiskPatch
 from bangerbuild.tree import GuestEdits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-    from bangerbuild.declared import VM, GuestDefaults, Manifest, Mount, Network
+    from bangerbuild.declared import VM, GuestDefaults, Image, Manifest, Mount, Network
     from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.guest.view import GuestView
@@ -36,6 +37,7 @@ class RootPatch(DiskPatch):
     """One VM's patch: the guest defaults, and the files, keys and file_syncs that land on its root."""
 
     kind: ClassVar[str] = "root-patch"
+    part: ClassVar[str] = "root"
     format: ClassVar[int] = 2
 
     hostname: str
@@ -74,18 +76,13 @@ class RootPatch(DiskPatch):
                 root_format=vm.root.format,
                 boot=_boot(manifest, vm),
                 has_keys=vm.has_keys,
+                room=_room(vm, manifest.images[vm.image]),
             )
 
-    @property
     @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, "root")
-
-    @property
-    @override
-    def inputs(self) -> tuple[str, ...]:
+    def _inputs_with(self, disk: str) -> tuple[str, ...]:
         """The image is the one that the root stands on."""
-        return (self.changes,)
+        return (disk,)
 
     @property
     @override
@@ -210,6 +207,14 @@ def _is_there(view: View, image: str) -> bool:
 def _in_guest(network: Network) -> Network:
     """Without what is the host's alone: the guest never sees the tap device."""
     return replace(network, tap=None) if network.tap else network
+
+
+def _room(vm: VM, image: Image) -> Room | None:
+    rule = formats.named(vm.root.format).size
+    size_bytes = vm.root.size_bytes if rule.is_of_filesystem else None
+    if size_bytes is None and (rule.is_of_clone or not rule.is_of_filesystem):
+        size_bytes = image.rootfs.known_bytes
+    return None if size_bytes is None else Room(size_bytes, is_empty=False)
 
 
 def _boot(manifest: Manifest, vm: VM) -> tuple[str, ...]:

@@ -10,13 +10,13 @@ from typing_extensions import override
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import StepId
+from bangerbuild.steps.capacity import Room
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from bangerbuild.declared import Manifest
+    from bangerbuild.declared import Image, Manifest, Work
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,7 @@ class WorkPatch(DiskPatch):
     """One VM's work disk, made to hold what is declared."""
 
     kind: ClassVar[str] = "work-patch"
+    part: ClassVar[str] = "work"
 
     @classmethod
     @override
@@ -41,9 +42,11 @@ class WorkPatch(DiskPatch):
                 files=tuple(file for file in vm.files if placement.lands_on(file.guest, mount)),
                 file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, mount)),
                 mount_points=placement.inside(vm, mount),
+                room=_room(vm.work, manifest.images[vm.image]),
             )
 
-    @property
-    @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, "work")
+
+def _room(work: Work, image: Image) -> Room | None:
+    seed = image.work_seed
+    size_bytes = work.size_bytes or (seed.known_bytes if seed else None)
+    return None if size_bytes is None else Room(size_bytes, is_empty=seed is None)

@@ -103,6 +103,11 @@ class StoreDirectory:
                 return None
             raise store_error(err, self.path / artifact) from err
 
+    def may_read(self, artifact: str, status: os.stat_result) -> bool:
+        """Whether this process may read an artifact, which has this `stat`."""
+        is_owners = status.st_uid == os.geteuid() and bool(status.st_mode & stat.S_IRUSR)
+        return is_owners or os.access(self.place(artifact), os.R_OK)
+
     def own_path(self, artifact: str) -> Path:
         """Where an artifact is, to be changed there.
 

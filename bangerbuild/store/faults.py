@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import resource
@@ -12,6 +13,7 @@ from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 LEAST_BYTES = 256 << 10
@@ -19,6 +21,7 @@ LEAST_BYTES = 256 << 10
 DATABASE_FILES = 4
 """How many files SQLite opens for one connection: the database, its log, the log's index, its directory."""
 ELSEWHERE_HINT = "choose another place: --store DIR, or `path` under [store]"
+OWNER_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 DAMAGED_HINT = "`bangerbuild recover` sets state.db aside, and makes records of what lies in the store"
 HINTS = {errno.EACCES: ELSEWHERE_HINT, errno.EROFS: ELSEWHERE_HINT, **dict.fromkeys(FULL, FULL_HINT)}
 
@@ -38,6 +41,17 @@ def store_error(err: OSError | sqlite3.Error, path: Path) -> StoreError:
     shortage = shortages.find(err)
     hint = shortage.hint if shortage else HINTS.get(err.errno or 0)
     return StoreError(f"'{place}': {(err.strerror or str(err)).lower()}", hint=hint)
+
+
+@contextlib.contextmanager
+def nothing_new() -> Iterator[None]:
+    """What is done here makes nothing, so that another place is no way out of what is forbidden."""
+    try:
+        yield
+    except StoreError as err:
+        if err.hint == ELSEWHERE_HINT and isinstance(err.__cause__, PermissionError):
+            err.hint = OWNER_HINT
+        raise
 
 
 def _is_damage(err: sqlite3.Error) -> bool:

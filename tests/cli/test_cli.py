@@ -20,6 +20,7 @@ import pytest
 from bangerbuild import __version__, store
 from bangerbuild.store.locks import StoreLock
 from tests.conftest import PROJECT
+from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.need import need
 from tests.projects import write_small
 from tests.unprivileged import run_unprivileged
@@ -70,10 +71,17 @@ def applied(project: Path, cli: CommandLine) -> Path:
     return project
 
 
-def edit(project: Path, old: str, new: str) -> None:
-    text = (project / "vm.toml").read_text()
+def damaged(directory: Path) -> Path:
+    """A filesystem of which only e2fsck sees that it has errors."""
+    made = make_ext4(directory / "bad.ext4", size="16M")
+    change_superblock(made, free_blocks_count=7)
+    return made
+
+
+def edit(project: Path, old: str, new: str, file: str = "vm.toml") -> None:
+    text = (project / file).read_text()
     assert old in text
-    (project / "vm.toml").write_text(text.replace(old, new))
+    (project / file).write_text(text.replace(old, new))
 
 
 def command(*arguments: str) -> list[str]:
@@ -158,7 +166,7 @@ class TestWords:
     ) -> None:
         done = cli(name, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr == (
+        assert done.stderr.startswith(
             "vm.toml: can't read the manifest: no such file or directory\n"
             "  hint: write it, or name another manifest, such as path/to/vm.toml\n"
         )
@@ -259,8 +267,7 @@ class TestApply:
     def test_the_document_of_a_failure_has_the_error_and_the_exit_code_is_1(
         self, cli: CommandLine, project: Path
     ) -> None:
-        edit(project, "16MiB", "1MiB")
-        (project / "tree/big").write_bytes(os.urandom(2 << 20))
+        edit(project, 'directory = "tree", size = "16MiB"', f'ext4 = "{damaged(project).name}"')
         done = cli("apply", "--json", cwd=project)
         ends = {action["id"]: action for action in json.loads(done.stdout)["actions"]}
         assert done.returncode == 1
@@ -268,14 +275,28 @@ class TestApply:
         assert ends["image.small.rootfs"]["error"]
         assert ends["vm.web.root"]["result"] == "skipped"
         assert json.loads(done.stdout)["summary"]["failed"] == 1
-        assert re.search(r"  failed  image\.small\.rootfs +\S.*\n +hint: ", done.stderr)
+        assert re.search(r"(?s)  failed  image\.small\.rootfs +\S.*\n +hint: ", done.stderr)
         assert list((project / "build/.staging").iterdir()) == []
 
-    def test_a_failure_leaves_what_does_not_depend_on_it_to_keep_going(
+    def test_what_is_known_to_fail_is_blocked_in_the_same_words_again_and_again(
         self, cli: CommandLine, project: Path
     ) -> None:
         (project / "bad.tar").write_bytes(b"no tarball")
         edit(project, "[vm.web]", '[image.bad]\nrootfs = { tar = "bad.tar" }\n\n[vm.web]')
+        planned = cli("plan", cwd=project)
+        done = cli("apply", cwd=project)
+        again = cli("plan", cwd=project)
+        assert (done.returncode, (project / ROOT).exists()) == (1, True)
+        for printed in (planned.stdout, done.stderr, again.stdout):
+            assert re.search(r"(?s)  blocked +image\.bad\.rootfs +.*'bad.tar' is no tarball", printed), (
+                printed
+            )
+
+    def test_a_failure_leaves_what_does_not_depend_on_it_to_keep_going(
+        self, cli: CommandLine, project: Path
+    ) -> None:
+        source = f'[image.bad]\nrootfs = {{ ext4 = "{damaged(project).name}" }}\n\n[vm.web]'
+        edit(project, "[vm.web]", source)
         done = cli("apply", "-k", "-j", "1", cwd=project)
         assert done.returncode == 1
         assert re.search(r"  failed  image\.bad\.rootfs +\S", done.stderr)
@@ -930,6 +951,56 @@ class TestWithoutAPerfectManifest:
         ].items()
         assert "did you mean" in document["problems"][0]["hint"]
 
+    @pytest.mark.parametrize("broken", ["missing", "wrong", "no-toml", "absent-file"])
+    def test_json_has_the_problems_of_a_manifest_that_the_command_goes_on_with(
+        self, cli: CommandLine, applied: Path, broken: str
+    ) -> None:
+        named = (applied / "vm.toml").rename(applied / "named.toml")
+        if broken == "missing":
+            named.unlink()
+        elif broken == "wrong":
+            edit(applied, 'image = "small"', 'image = "smal"', file="named.toml")
+        elif broken == "no-toml":
+            named.write_text("[vm.web\n")
+        else:
+            (applied / "tree").rename(applied / "gone")
+        for arguments in (["status"], ["verify"], ["gc", "-n"], ["graph", "--format", "json"]):
+            words = [] if arguments[0] == "graph" else ["--json"]
+            done = cli(*arguments, "named.toml", *words, cwd=applied)
+            assert done.returncode == 0, done.stderr
+            document = json.loads(done.stdout)
+            assert document["problems"][0]["file"] == "named.toml"
+            assert document["problems"][0].keys() == {"file", "line", "key", "message", "hint"}
+            assert bool(document["warnings"]) == (broken != "absent-file" or arguments[0] == "gc")
+            assert "named.toml" in done.stderr
+        assert json.loads(done.stdout)["steps"]
+        (applied / "tree").mkdir(exist_ok=True)
+        done = cli("destroy", "named.toml", "--target", "vm.web", "--yes", cwd=applied)
+        assert done.returncode == 0, done.stderr
+        assert not (applied / ROOT).exists()
+
+    def test_a_store_that_a_broken_manifest_names_is_not_guessed(
+        self, cli: CommandLine, applied: Path
+    ) -> None:
+        with (applied / "vm.toml").open("a") as manifest:
+            manifest.write('[store]\npath = "elsewhere"\n[vm.web\n')
+        for arguments in (["status"], ["gc"], ["destroy", "--target", "vm.web", "--yes"], ["image", "ls"]):
+            done = cli(*arguments, cwd=applied)
+            assert done.returncode == 3
+            assert "hint: --store DIR names the store" in done.stderr
+            assert (applied / ROOT).exists()
+        assert cli("image", "ls", "--store", "build", cwd=applied).stdout.count("small") == 1
+        done = cli("status", "--store", "build", cwd=applied)
+        assert (done.returncode, "unjudged" in done.stdout) == (0, True)
+
+    def test_image_ls_tells_of_a_manifest_with_problems(self, cli: CommandLine, applied: Path) -> None:
+        edit(applied, 'image = "small"', 'image = "smal"')
+        done = cli("image", "ls", "--json", cwd=applied)
+        document = json.loads(done.stdout)
+        assert document["images"][0]["name"] == "small"
+        assert document["problems"][0]["hint"] == "did you mean 'small'?"
+        assert "did you mean 'small'?" in done.stderr
+
     @pytest.mark.parametrize(
         "arguments",
         [["apply"], ["plan"], ["status"], ["verify"], ["gc"], ["recover"], ["validate"]],
@@ -984,3 +1055,70 @@ class TestWhatSomebodyElseOwns:
         assert left.keys() == {"vm.web.root.patch"}
         assert "permission denied" in left["vm.web.root.patch"]["reasons"][0]["message"]
         assert "Traceback" not in status.stderr + plan.stderr
+
+    def test_what_can_t_be_read_is_said_although_nothing_is_to_be_done(self, applied: Path) -> None:
+        (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
+        for closed, step in ((image, "image.small.rootfs"), (applied / ROOT, "vm.web.root")):
+            closed.chmod(0)
+            status = run_unprivileged(command("status", "--json"), cwd=applied)
+            states = {one["id"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
+            assert [one for one, state in states.items() if state != "current"] == [step]
+            assert states[step] == "unreadable"
+            done = run_unprivileged(command("plan"), cwd=applied)
+            assert (done.returncode, "can't be read: permission denied" in done.stdout) == (0, True)
+            assert "Nothing to do" in done.stdout
+            closed.chmod(0o600)
+
+    def test_nothing_new_is_made_of_an_image_that_can_t_be_read(self, applied: Path) -> None:
+        (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
+        image.chmod(0)
+        with (applied / "vm.toml").open("a") as manifest:
+            manifest.write('[vm.new]\nimage = "small"\nwork = false\n')
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        assert (plan.returncode, apply.returncode) == (0, 1)
+        for done in (plan, apply):
+            actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
+            blocked = {one for one, action in actions.items() if action["action"] == "blocked"}
+            assert blocked == {"vm.new.root", "vm.new.root.patch", "vm.new.launch"}
+            (reason,) = actions["vm.new.root"]["reasons"]
+            assert reason["code"] == "would-fail"
+            assert actions["vm.new.root"]["hint"].startswith("run it as the user whose file it is")
+
+    def test_a_file_of_the_host_that_can_t_be_read_keeps_only_those_from_it_who_need_it(
+        self, applied: Path
+    ) -> None:
+        (applied / "synced").mkdir()
+        (applied / "synced/file").write_text("x")
+        (applied / "synced/file").chmod(0)
+        sync = '[[vm.{}.file_sync]]\nhost = "synced"\nguest = "/opt/synced"\n'
+        with (applied / "vm.toml").open("a") as manifest:
+            for name in ("new", "other"):
+                manifest.write(f'[vm.{name}]\nimage = "small"\nwork = false\n')
+            manifest.write(sync.format("web") + sync.format("new"))
+        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        assert (plan.returncode, apply.returncode) == (0, 1), apply.stderr
+        for done in (plan, apply):
+            actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
+            found = {one: action["action"] for one, action in actions.items()}
+            assert {one for one, verb in found.items() if verb == "blocked"} == {
+                "vm.web.root.patch", "vm.new.root", "vm.new.root.patch", "vm.new.launch"
+            }  # fmt: skip
+            assert found["vm.other.root"] == "create"
+            (reason,) = actions["vm.web.root.patch"]["reasons"]
+            assert reason["message"] == "'synced/file' can't be read: permission denied"
+            assert actions["vm.web.root.patch"]["hint"].startswith("make it readable")
+        assert (applied / "build/vms/other/root.cow").exists()
+        assert not (applied / "build/vms/new").exists()
+
+    def test_what_is_closed_is_not_destroyed_and_another_place_is_no_way_out(self, applied: Path) -> None:
+        for closed in (applied / "build/vms/web", applied / "build/images"):
+            target = "image.small" if closed.name == "images" else "vm.web"
+            closed.chmod(0)
+            done = run_unprivileged(command("destroy", "--target", target, "--yes"), cwd=applied)
+            closed.chmod(0o700)
+            assert done.returncode == 1
+            assert "run it as the user whose file it is" in done.stderr
+            assert "--store" not in done.stderr
+        assert (applied / ROOT).exists()

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import pipeline, report
+from bangerbuild import report
 from bangerbuild.commands import status
+from bangerbuild.errors import UsageError
 from bangerbuild.model import Verb
 from tests.disk.ext4_tools import change_superblock, remove_magic
 from tests.manifests import KEY
@@ -45,10 +46,8 @@ class Shown:
 
     def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        loaded = pipeline.load_to_read(replace(self._project.request(), targets=targets), ignore)
-        plan, store = pipeline.look_leniently(loaded, ignore)
-        strangers = None if targets else pipeline.strangers(loaded, store)
-        return by_path([one.to_json() for one in status.examine(plan, store, strangers)])
+        _, found = status.look(replace(self._project.request(), targets=targets), ignore)
+        return by_path([one.to_json() for one in found])
 
     def states(self, *targets: str) -> dict[str, str]:
         """But for launch configs."""
@@ -189,6 +188,21 @@ def test_the_disks_of_a_vm_that_no_manifest_declares_are_listed_last(project: Pr
     undeclared = [path for path, one in found.items() if one["state"] == "undeclared"]
     assert undeclared == list(found)[-len(undeclared) :]
     assert undeclared == ["vms/db/attach.sh", "vms/db/detach.sh", "vms/db/root.ext4"]
+
+
+def test_a_target_may_be_a_vm_that_no_manifest_declares(project: Project, shown: Shown) -> None:
+    project.write(f"{IMAGE}[vm.web]\nimage = 'debian'\n[vm.db]\nimage = 'debian'\n")
+    project.build()
+    project.write(f"{IMAGE}[vm.web]\nimage = 'debian'\n")
+    assert shown.states("vm.db") == {"vms/db/root.cow": "undeclared"}
+    assert set(shown.states("vm.d*", "vm.web")) == {
+        "images/debian/rootfs.ext4",
+        "vms/db/root.cow",
+        "vms/web/root.cow",
+    }
+    with pytest.raises(UsageError) as caught:
+        shown.states("vm.bd")
+    assert caught.value.hint == "did you mean 'vm.db'?"
 
 
 def test_a_disk_that_a_vm_no_longer_has_is_undeclared_as_long_as_it_is_there(

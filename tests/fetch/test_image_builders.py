@@ -113,7 +113,9 @@ def test_a_failure_shows_the_end_of_what_was_printed(
         ("error setting supplemental groups list: operation not permitted", "usermod --add-subuids"),
         ('error setting owner of "/bin" to 33:33: chown /bin: invalid argument', "usermod --add-subuids"),
         ("permission denied while trying to connect to the Docker daemon socket", "group docker"),
+        ('Error: building at STEP "ECHO ": Build error: Unknown instruction: "ECHO"', "here-document"),
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start docker"),
+        ("Error: creating locker directory: mkdir /nonexistent: permission denied", "export HOME="),
         ("cat: can't open '/missing'", None),
     ],
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import SourceError
 from bangerbuild.model import HostPath
 from bangerbuild.sources.cpio import CpioSource
 from tests.formats.cpiomaking import TRAILER, record, write_cpio
@@ -44,6 +43,5 @@ def test_one_of_an_old_form_fails_its_step_by_name(project: Project) -> None:
     (project.directory / "old").write_bytes(b"070707".ljust(600, b"0"))
     project.write('[image.debian.rootfs]\ncpio = "old"\n')
     error = project.error(ID)
-    assert isinstance(error, SourceError)
     assert "of the old portable form 'odc'" in error.brief
     assert CpioSource.claims(str(project.directory / "old"))

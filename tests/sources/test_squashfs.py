@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.errors import SourceError
 from bangerbuild.model import HostPath
 from bangerbuild.sources.squashfs import SquashfsSource
 from tests.formats.cpiomaking import make_squashfs
@@ -54,6 +53,5 @@ def test_another_file_is_called_by_its_name(project: Project) -> None:
     (project.directory / "x").write_bytes(gzip.compress(b"070701" + bytes(600)))
     project.write('[image.debian.rootfs]\nsquashfs = "x"\n')
     error = project.error(ID)
-    assert isinstance(error, SourceError)
     assert error.brief == ("'x' is a cpio archive inside its gzip compression: it is no squashfs image")
     assert error.hint == "decompress it, then name it with `cpio = …` in a manifest"

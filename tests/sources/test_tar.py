@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.errors import SourceError
 from bangerbuild.model import HostPath, Source
 from bangerbuild.sources.source import EntryTree
 from bangerbuild.sources.tar import TarSource
@@ -70,7 +69,6 @@ def test_a_tarball_that_is_cut_short_fails_its_step_by_name(debian: Project) -> 
     path.write_bytes(path.read_bytes()[:700])
     debian.write('[image.debian.rootfs]\ntar = "root.tar"\n')
     error = debian.error(ID)
-    assert isinstance(error, SourceError)
     assert "'root.tar'" in error.brief
 
 
@@ -84,6 +82,5 @@ def test_a_bomb_is_refused_by_the_limit_of_the_manifest(
     where = web.url("bomb") if source == "url" else "bomb"
     project.write(f'[image.debian.rootfs]\n{source} = "{where}"\nmax_size = "4MiB"\n')
     error = project.error(ID)
-    assert isinstance(error, SourceError)
     assert "unpacks to more than 4 MiB" in error.brief
     built(project, f'[image.debian.rootfs]\n{source} = "{where}"\nmax_size = "16MiB"\n')

@@ -186,7 +186,6 @@ def test_a_bomb_is_refused_by_the_limit_of_the_manifest(
     where = web.url("bomb") if source == "url" else "bomb"
     project.write(f'[image.debian.rootfs]\n{source} = "{where}"\nmax_size = "4MiB"\n')
     error = project.error(ID)
-    assert isinstance(error, SourceError)
     assert "unpacks to more than 4 MiB" in error.brief
     built(project, f'[image.debian.rootfs]\n{source} = "{where}"\nmax_size = "16MiB"\n')
 

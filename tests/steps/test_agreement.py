@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
@@ -20,8 +21,9 @@ from bangerbuild.model.request import RunOptions
 from bangerbuild.tree import ALONE
 from tests.disk.ext4_tools import assert_clean, change_superblock, remove_magic
 from tests.fakes import EPOCH, RecordingReporter
+from tests.kernel.making import elf
 from tests.need import need
-from tests.projects import DEBIAN, Project, by_id, reasons, write_tar
+from tests.projects import DEBIAN, Disk, Project, by_id, reasons, write_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,13 +31,31 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.opened import OpenedDisk
 
-IMAGE = '[image.debian.rootfs]\ntar = "root.tar"\nsize = "24MiB"\noverlay_init = true\n' + "".join(
+BOOT = 'kernel = { guest = "/boot/vmlinuz-*" }\ninitrd = { guest = "/boot/initrd.img-*" }\n'
+IMAGE = f"""\
+[image.debian]
+{BOOT}[image.debian.rootfs]
+tar = "root.tar"
+size = "24MiB"
+overlay_init = true
+"""
+PROGRAMS = "".join(
     f'[[image.debian.file]]\nguest = "/bin/{name}"\ncontent = ""\nmode = "0755"\n'
     for name in ("sh", "mount", "mkdir", "cat", "sleep", "pivot_root")
 )
+MOVED = "[image.other]\n{source}\n"
+SOURCES = (
+    'kernel = { guest = "/boot/vmlinuz-*" }\nrootfs = { tar = "root.tar", size = "25MiB" }',
+    'rootfs = { tar = "root.tar", size = "25MiB" }',
+    'rootfs = { tar = "junk", size = "25MiB" }',
+    'rootfs = { ext4 = "junk" }',
+    'rootfs = { directory = "large", size = "16MiB" }',
+    'kernel = "junk"\nrootfs = { tar = "root.tar", size = "25MiB" }',
+)
+"""What the image may be made of that VMs move to: it has no initrd, and some can't be made."""
 VM = """
 [vm.{name}]
-image = "debian"
+image = "{image}"
 guest.network = false
 {more}
 root.format = "{name}"
@@ -51,8 +71,9 @@ guest = "/opt/a/b"
 content = "{content}"
 owner = "{owner}"
 """
-DEFAULTS = {"more": "", "work": "16MiB", "content": "x", "owner": "root:root"}
+DEFAULTS = {"image": "debian", "more": "", "work": "16MiB", "content": "x", "owner": "root:root"}
 EDITS = {
+    "image": ("debian", "other"),
     "more": ("", 'hostname = "new-{name}"', 'root.size = "48MiB"', 'root.on_new_base = "keep"'),
     "work": ("16MiB", "24MiB", "32MiB"),
     "content": ("x", "y"),
@@ -69,8 +90,13 @@ class Walk:
         self.random = random.Random(seed)  # noqa: S311  # nothing is kept secret
         self.project = Project(directory)
         self.values = {name: dict(DEFAULTS) for name in FILES}
+        self.source = SOURCES[0]
+        self.boot = BOOT
         self.bases = itertools.count()
         self.happened: list[str] = []
+        (directory / "junk").write_bytes(b"neither this nor that" * 1000)
+        (directory / "large").mkdir()
+        (directory / "large/file").write_bytes(b"data" * (5 << 20))
         self.host("file")
         self.base()
         self.write()
@@ -84,21 +110,38 @@ class Walk:
         place.parent.mkdir(exist_ok=True)
         if kind == "symlink":
             place.symlink_to("elsewhere")
-        elif kind == "file":
-            place.write_text("a file\n")
+        elif kind in {"file", "large"}:
+            place.write_text("a file\n" * (1 if kind == "file" else 1 << 22))
         else:
             (place / "below").mkdir(parents=True)
             (place / "below/leaf").write_text("a leaf\n")
 
     def base(self) -> None:
-        more = {"etc/motd": f"{next(self.bases)}\n"}
+        release = f"6.{next(self.bases)}.0"
+        more = {
+            f"boot/vmlinuz-{release}": elf(release=release),
+            f"boot/initrd.img-{release}": b"070701" + release.encode().ljust(512, b"\0"),
+        }
         write_tar(self.project.directory / "root.tar", {**DEBIAN, **more})
+
+    def move_to(self, source: str) -> None:
+        self.source = source
+        self.happened.append(f"  {source}")
+
+    def all_move(self) -> None:
+        for name in self.values.keys() - {"overlay"}:
+            self.values[name]["image"] = "other"
+
+    def lose_boot_files(self) -> None:
+        for path in self.project.store.glob("images/*/*/*"):
+            if path.name in {"vmlinuz", "vmlinux", "initrd.img"}:
+                path.unlink()
 
     def write(self) -> None:
         vms = "".join(
             VM.format(name=name, **values).replace("{name}", name) for name, values in self.values.items()
         )
-        self.project.write(IMAGE + vms)
+        self.project.write(IMAGE.replace(BOOT, self.boot) + PROGRAMS + MOVED.format(source=self.source) + vms)
 
     def root(self, name: str) -> Path:
         return self.project.store / "vms" / name / FILES[name]
@@ -127,6 +170,8 @@ class Walk:
 
     def edit(self, name: str) -> None:
         key = self.random.choice(sorted(EDITS))
+        if (key, name) == ("image", "overlay"):  # the other image has no init for it
+            return
         self.values[name][key] = self.random.choice(EDITS[key])
         self.happened.append(f"  {key} = {self.values[name][key]}")
 
@@ -166,7 +211,19 @@ class Walk:
             for disk, path in ((f"vm.{name}.root", self.root(name)), (f"vm.{name}.work", self.work(name))):
                 if left[disk] is Verb.KEEP and not planned[disk].is_damaged:
                     assert_clean(self.readable(name, path))
+            if left[f"vm.{name}.launch"] is Verb.KEEP:
+                self.starts_with_its_own(name)
         return Verb.BLOCKED in left.values()
+
+    def starts_with_its_own(self, name: str) -> None:
+        """The launch files name the kernel and the initrd of the image that the root stands on."""
+        script = self.root(name).with_name("qemu.sh")
+        text = script.read_text() if script.exists() else ""
+        named = {place.rpartition("/")[2]: place for place in re.findall(r"images/[\w/.-]+", text)}
+        own = Disk(self.project.base(name)).names("/boot")
+        for file in named.keys() & {"vmlinuz", "initrd.img"}:
+            content = (self.project.store / named[file]).read_bytes()
+            assert any(one.partition("-")[2].encode() in content for one in own), (name, file, self.happened)
 
     def readable(self, name: str, path: Path) -> Path:
         """A disk as e2fsck can read it."""
@@ -211,6 +268,12 @@ ACTS: dict[str, Callable[[Walk, str], object]] = {
     "a file on the host": lambda walk, _: walk.host("file"),
     "a directory on the host": lambda walk, _: walk.host("directory"),
     "a symlink on the host": lambda walk, _: walk.host("symlink"),
+    "a file on the host that no disk has room for": lambda walk, _: walk.host("large"),
+    "another image to move to": lambda walk, _: walk.move_to(walk.random.choice(SOURCES)),
+    "all move": lambda walk, _: walk.all_move(),
+    "the image drops its initrd": lambda walk, _: setattr(walk, "boot", BOOT.split("initrd", maxsplit=1)[0]),
+    "the image has its initrd again": lambda walk, _: setattr(walk, "boot", BOOT),
+    "kernels and initrds are gone": lambda walk, _: walk.lose_boot_files(),
     "a new image": lambda walk, _: walk.base(),
     "the guest writes": lambda walk, name: walk.guest(name, lambda tree: tree.write_file("/own", b"x")),
     "the guest changes what is declared": lambda walk, name: walk.guest(
@@ -240,4 +303,6 @@ def test_apply_does_what_the_plan_says_wherever_a_walk_leads(tmp_path: Path, see
             walk.write()
             planned = by_id(pipeline.plan(pipeline.load_request(walk.project.request())))
             disks = {key.removesuffix(".patch") for key, one in planned.items() if one.verb is Verb.BLOCKED}
-            walk.step(*sorted(disk for disk in disks if not disk.endswith(".launch")))
+            walk.step(
+                *sorted(disk for disk in disks if disk.startswith("vm.") and not disk.endswith(".launch"))
+            )

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild import pipeline
-from bangerbuild.errors import FilesystemError, SourceError
 from tests.disk.ext4_tools import debugfs
 from tests.fakes import RecordingReporter
 from tests.projects import DEBIAN, Project, write_tar
@@ -85,7 +84,6 @@ def test_content_that_does_not_fit_is_an_error_that_names_the_way_out(project: P
     write_tar(project.directory / "root.tar", {"small": b"s", "var/big": os.urandom(20 * MIB)})
     project.write(f'{TAR}size = "{size}"\n')
     error = project.error(ID)
-    assert isinstance(error, FilesystemError | SourceError)
     assert "root.tar" in error.brief
     assert ".staging" not in error.brief
     assert error.hint == "make `size` larger, or leave it out"

@@ -97,7 +97,9 @@ def test_what_we_put_there_is_replaced_by_another_kind(
 
 @pytest.mark.parametrize("name", PLACES)
 @pytest.mark.parametrize("after", ["file", "symlink"])
-@pytest.mark.parametrize("change", ["another file", "another content", "another mode"])
+@pytest.mark.parametrize(
+    "change", ["another file", "another content", "another mode", "its mode", "the mode below", "its owner"]
+)
 def test_a_directory_that_the_guest_changed_is_in_the_way(
     project: Project, name: str, after: str, change: str
 ) -> None:
@@ -112,6 +114,9 @@ def test_a_directory_that_the_guest_changed_is_in_the_way(
             "another file": lambda disk: disk.write_file(f"{on_disk(name)}/own", b"a guest's"),
             "another content": lambda disk: disk.write_file(leaf, b"a guest's"),
             "another mode": lambda disk: disk.set_attributes(leaf, mode=0o600),
+            "its mode": lambda disk: disk.set_attributes(on_disk(name), mode=0o700),
+            "the mode below": lambda disk: disk.set_attributes(f"{on_disk(name)}/below", mode=0o1777),
+            "its owner": lambda disk: disk.set_attributes(on_disk(name), uid=33, gid=33),
         }[change],
     )
     put(project, after)
@@ -133,6 +138,16 @@ def test_a_file_that_the_guest_changed_is_in_the_way_of_a_directory(
     put(project, "directory")
     reason = project.blocked(f"vm.web.{name}.patch")
     assert (reason["code"], reason["guest"], reason["there"]) == ("path-in-the-way", PLACES[name], "file")
+
+
+def test_a_directory_on_the_way_that_the_guest_changed_is_in_the_way(project: Project) -> None:
+    entry = '[[vm.web.file]]\nguest = "{guest}"\ncontent = "x"\n'
+    project.write(IMAGE + VM + entry.format(guest="/root/a/b"))
+    project.build()
+    write(project, "work", lambda disk: disk.set_attributes("/a", mode=0o700))
+    project.write(IMAGE + VM + entry.format(guest="/root/a"))
+    reason = project.blocked("vm.web.work.patch")
+    assert (reason["code"], reason["guest"]) == ("path-in-the-way", "/root/a")
 
 
 def test_what_lies_where_the_new_symlink_leads_is_the_guests(project: Project) -> None:

@@ -23,7 +23,11 @@ def directory(tmp_path: Path) -> StoreDirectory:
 
 
 def test_what_is_not_there_is_nothing_and_in_nobodys_way(directory: StoreDirectory) -> None:
-    assert (directory.status(DISK), directory.size(DISK), directory.allocated(DISK)) == (None, None, None)
+    assert (directory.status(DISK), directory.size(DISK), directory.allocated(DISK)) == (
+        None,
+        None,
+        None,
+    )
     assert not directory.exists(DISK)
     assert directory.obstacle(DISK) is None
     assert not directory.lies_there("web")
