@@ -15,7 +15,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import browsing, images, locking, machines, options, output, sharing, showing, upkeep
+from bangerbuild.cli import (
+    browsing,
+    helping,
+    images,
+    locking,
+    machines,
+    options,
+    output,
+    sharing,
+    showing,
+    upkeep,
+)
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import Verb
@@ -214,9 +225,9 @@ def plan(
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
 def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
-    """Print the state and size of each VM, image and network, and the totals.
+    """Print the state of each VM, image and network.
 
-    VMs that no manifest declares are listed too. A VM has the state of its worst file.
+    Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
@@ -261,7 +272,10 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
 )
 @click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
 def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
-    """Print the steps and what each needs; many VMs with the same steps are one, but in JSON."""
+    """Print the steps and what each needs.
+
+    Many VMs with the same steps are drawn as one, but in JSON.
+    """
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
     from bangerbuild.report import pictures
@@ -307,3 +321,6 @@ def doctor() -> int:
     for line in examination.lines(findings):
         output.result(line)
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
+
+
+cli.add_command(helping.help_)

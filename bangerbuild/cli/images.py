@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bangerbuild.cli import options, output
+from bangerbuild.cli import import_words, options, output
 from bangerbuild.errors import ManifestError
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.uptodate import command
@@ -62,6 +62,7 @@ def import_(
     from bangerbuild import manifest, pipeline
     from bangerbuild.report.reporters import reporter
 
+    output.speak(import_words.as_options)
     given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
     with reporter(quiet=quiet, verbose=False, complete=output.completed) as telling:

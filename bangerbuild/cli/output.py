@@ -17,7 +17,7 @@ from bangerbuild.errors import BangerError, UsageError, printable
 from bangerbuild.given import Given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from bangerbuild.errors import Problem
     from bangerbuild.model import Plan
@@ -97,6 +97,8 @@ class _Run:
     """What is to be known of a run to print its messages, and its one document."""
 
     given: Given = field(default_factory=Given)
+    wording: Callable[[str], str] = report.unchanged
+    """What messages become before they are printed."""
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -106,14 +108,19 @@ _run = _Run()
 
 def begin(given: Given) -> None:
     """A run begins; the commands in all its messages are completed with what it was given."""
-    _run.given = given
+    _run.given, _run.wording = given, report.unchanged
     _run.problems.clear()
     _run.warnings.clear()
 
 
 def completed(text: str) -> str:
-    """A message whose commands can be typed as they are printed."""
-    return _run.given.completed(text)
+    """A message whose commands can be typed as they are printed, in the words of this command."""
+    return _run.wording(_run.given.completed(text))
+
+
+def speak(wording: Callable[[str], str]) -> None:
+    """Have all further messages of this run in other words."""
+    _run.wording = wording
 
 
 def say(lines: Iterable[str]) -> None:

@@ -80,11 +80,30 @@ class CpioStream(MemberStream):
         if is_header(self._look(signatures.HEAD_BYTES if self._is_first else _ZEROS_BYTES)):
             self._is_first = False
         elif self._is_first:
-            found = signatures.described(self._ahead)
-            brief = f"'{self.written}' is no cpio archive but {found.what}"
-            raise SourceError(brief, hint=found.way_out)
+            raise self._other_kind()
         else:
             raise self.damaged("goes on with something that is no cpio archive")
+
+    def _other_kind(self) -> SourceError:
+        """The error of a file without any archive, by its first bytes, zeros too."""
+        head, compression = self._head()
+        found = signatures.identify(head) or signatures.described(self._ahead)
+        if found.is_cpio:
+            return SourceError(f"'{self.written}' is damaged: its first header is none", hint=DAMAGED_HINT)
+        what = f"{found.what}{signatures.inside(compression)}"
+        hint = found.way_out_of(compression)
+        return SourceError(f"'{self.written}' is no cpio archive but {what}", hint=hint)
+
+    def _head(self) -> tuple[bytes, str | None]:
+        """How the file begins, unpacked, and how it is compressed."""
+        head = os.pread(self._file.fileno(), signatures.HEAD_BYTES, 0)
+        compression = compression_of(head)
+        if compression is None:
+            return head, None
+        try:
+            return self._opened(0, compression).file.read(signatures.HEAD_BYTES), compression
+        except CompressionError as err:
+            raise self._broken(err) from err
 
     def _skip_zeros(self) -> bool:
         """Read past zeros; False at the end of what is read now."""

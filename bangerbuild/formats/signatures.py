@@ -26,13 +26,16 @@ _AS_DISK = "name it with `disk_image = …` in a manifest"
 _OPEN = "open it with `cryptsetup open`, mount what is inside and give the mount point (`directory = …`)"
 _ACTIVATE = "activate it, mount what is on it and give the mount point (`directory = …` in a manifest)"
 MOUNT_HINT = "mount it and give the mount point (`directory = …` in a manifest)"
-_COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
+_COMPRESSED = (
+    "decompress it; or name it with `disk_image = …` in a manifest if a disk or a filesystem is inside, "
+    "with `tar = …` if a tarball is"
+)
 _DECOMPRESS = "decompress it first; gzip, bzip2, xz and zstd are read as they are"
 _PROGRAM = "name the root filesystem instead"
 _PAGE = "the address leads to a page about the file: give the file's own"
 _EXPAND = "expand it with `simg2img`, and name the result with `ext4 = …` in a manifest"
-_APPLE = (
-    "convert it with `qemu-img convert -f dmg -O qcow2`, and name that with `disk_image = …` in a manifest"
+_CONVERT = (
+    "convert it with `qemu-img convert -f {} -O qcow2`, and name that with `disk_image = …` in a manifest"
 )
 _STORE = "name the image that it stands on instead"
 
@@ -50,6 +53,11 @@ class Signature:
     def name(self) -> str:
         """Its kind in one word: `qcow2`, `XFS`."""
         return self.what.split()[1]
+
+    @property
+    def is_cpio(self) -> bool:
+        """Whether it is an archive of the forms that `cpio = …` takes."""
+        return self.way_out == _AS_CPIO
 
     def way_out_of(self, compression: str | None) -> str | None:
         """The same for such a file inside a compression, if it is not None."""
@@ -75,6 +83,9 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
         (512, b"EFI PART", "a disk image with partitions", _AS_DISK),
         (4096, b"EFI PART", "a disk image with partitions", _AS_DISK),
         (0, b"COWD", "a VMDK disk image", _AS_DISK),
+        (0, b"QED\0", "a QED disk image", _CONVERT.format("qed")),
+        (0, b"WithoutFreeSpace", "a Parallels disk image", _CONVERT.format("parallels")),
+        (0, b"WithouFreSpacExt", "a Parallels disk image", _CONVERT.format("parallels")),
         (0, b"# Disk DescriptorFile", "a VMDK disk image", _AS_DISK),
         (0, b"LUKS\xba\xbe", "a LUKS volume", _OPEN),
         (536, b"LVM2 001", "an LVM physical volume", _ACTIVATE),
@@ -118,7 +129,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
     )
 )
 _TRAILERS: tuple[tuple[bytes, Signature], ...] = (
-    (b"koly", Signature("an Apple disk image", _APPLE)),
+    (b"koly", Signature("an Apple disk image", _CONVERT.format("dmg"))),
     (b"conectix", Signature("a VHD disk image", _AS_DISK)),
 )
 _PAGE_STARTS = (b"<!doctype html", b"<html")

@@ -174,11 +174,18 @@ def single_image(source: str, name: str, more: Mapping[str, str | int], *, store
     findings = Findings(form.check(document))
     found = images_of(document, {document: {}}, findings)
     for problem in findings.problems:
-        raise UsageError(
-            f"{problem.key}: {problem.message}" if problem.key else problem.message,
-            hint=IMPORT_HINT if problem.hint == RELATIVE_HINT else problem.hint,  # no manifest is there
-        )
+        hint = IMPORT_HINT if problem.hint == RELATIVE_HINT else problem.hint  # no manifest is there
+        raise UsageError(_of_option(problem), hint=hint)
     return Manifest(store, found, {})
+
+
+def _of_option(problem: Problem) -> str:
+    """A problem of a key as one of the option that gives it, if one does."""
+    key = problem.key.rpartition(".")[2]
+    said = problem.message.removeprefix(f"{key} ").removeprefix(f"'{key}' ")
+    if said != problem.message and ".rootfs." in problem.key:
+        return f"--{key.replace('_', '-')} {said}"
+    return f"{problem.key}: {problem.message}" if problem.key else problem.message
 
 
 def _check_files(documents: Sequence[ManifestFile], findings: Findings) -> None:

@@ -114,7 +114,7 @@ def size_from(read: Callable[[str | int], int], least_bytes: int | None, what: s
     if least_bytes and size_bytes < least_bytes:
         raise InvalidValueError(
             f"size is {quoted(value)}, smaller than {what}: {exact_size(least_bytes)}",
-            "make it larger, or leave size out",
+            "make it larger, or leave out `size`",
         )
     return size_bytes
 

@@ -2,6 +2,7 @@
 
 What is printed is kept until the next drawing, which writes lines and bars at once. So a line costs no more
 than in a pipe, and of a run that is over before there is only what it printed.
+The cursor is hidden until the end.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ SPARE_ROWS = 2
 UNKNOWN_SIZE = os.terminal_size((80, 24))
 """Of a terminal that doesn't say how large it is."""
 UP, ERASE_BELOW = "\x1b[{}A\r", "\x1b[J"
+HIDE_CURSOR, SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
 
 class Display:
@@ -48,6 +50,7 @@ class Display:
         self._thread = threading.Thread(target=self._draw_on, daemon=True, name="display")
 
     def __enter__(self) -> Self:
+        self._stream.write(HIDE_CURSOR)
         self._thread.start()
         return self
 
@@ -55,11 +58,13 @@ class Display:
         self._has_ended.set()
         self._thread.join()
         self._draw(is_last=True)
+        self._stream.write(SHOW_CURSOR)
+        self._stream.flush()
 
     def write(self, text: str) -> int:
         """Keep a text for the next drawing; its length."""
         with self._lock:
-            self._written.append(text)
+            self._written.append("" + text)  # refuses bytes: so click knows a text stream
         return len(text)
 
     def flush(self) -> None:

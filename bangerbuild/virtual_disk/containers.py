@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 HEADER_BYTES = 64 << 10
 """How much of a file is looked at: past where a VMDK file has its description."""
 _FLATTEN = "where all its files are: `qemu-img convert -O qcow2 FILE NEW`, then give NEW"
+_CONVERT = "`qemu-img convert -f {} -O qcow2 FILE NEW`, then give NEW"
 _SECTOR_BYTES = 512
 _NO_PARENT = b"ffffffff"
 
@@ -122,11 +123,22 @@ def _of_vpc(head: bytes) -> Iterator[Refusal]:
         yield Refusal("is a VHD disk image that holds only what differs from its parent", _FLATTEN)
 
 
+def _of_qed(_head: bytes) -> Iterator[Refusal]:
+    yield Refusal("is a QED disk image", _CONVERT.format("qed"))
+
+
+def _of_parallels(_head: bytes) -> Iterator[Refusal]:
+    yield Refusal("is a Parallels disk image", _CONVERT.format("parallels"))
+
+
 CONTAINERS = (
     Container("qcow2", "qcow2", 0, b"QFI\xfb", _of_qcow2),
     Container("VMDK", "vmdk", 0, b"KDMV", _of_vmdk),
     Container("VMDK", "vmdk", 0, b"COWD", _of_cowd),
     Container("VMDK", "vmdk", 0, b"# Disk DescriptorFile", _of_vmdk_text),
+    Container("QED", "qed", 0, b"QED\0", _of_qed),
+    Container("Parallels", "parallels", 0, b"WithoutFreeSpace", _of_parallels),
+    Container("Parallels", "parallels", 0, b"WithouFreSpacExt", _of_parallels),
     Container("VHDX", "vhdx", 0, b"vhdxfile", _nothing),
     Container("VDI", "vdi", 64, b"\x7f\x10\xda\xbe", _nothing),
     Container("VHD", "vpc", 0, b"conectix", _of_vpc),

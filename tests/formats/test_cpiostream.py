@@ -15,6 +15,7 @@ from tests.formats.cpiomaking import TRAILER
 from tests.formats.test_single_stream import COMPRESSORS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -66,3 +67,19 @@ def test_what_is_no_archive_is_told(tmp_path: Path, data: bytes, said: str) -> N
     with pytest.raises(SourceError) as caught:
         archives(tmp_path / "a", data)
     assert said in caught.value.brief
+
+
+def test_a_damaged_first_header_is_not_called_another_kind_of_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError) as caught:
+        archives(tmp_path / "a", b"07070Z" + TRAILER[6:])
+    assert caught.value.brief == "'initrd' is damaged: its first header is none"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+def test_a_filesystem_is_told_although_it_begins_with_zeros(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(SourceError) as caught:
+        archives(tmp_path / "a", pack(bytes(1024) + bytes(56) + b"\x53\xef" + bytes(9000)))
+    assert caught.value.brief.startswith("'initrd' is no cpio archive but an ext2, ext3 or ext4 filesystem")
+    assert "`ext4 = …`" in str(caught.value.hint)

@@ -91,7 +91,7 @@ def test_a_size_that_is_too_small_for_what_it_starts_as_is_a_problem() -> None:
             3,
             "image.a.rootfs.size",
             "size is '4MiB', smaller than 'root.tar': 8MiB",
-            "make it larger, or leave size out",
+            "make it larger, or leave out `size`",
         )
     ]
     assert reader.size("size", least_bytes=4 * MIB, what="'root.tar'") == 4 * MIB

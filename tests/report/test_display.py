@@ -6,12 +6,15 @@ import io
 import os
 import threading
 import time
+from contextlib import redirect_stderr
+from typing import TextIO, cast
 
+import click
 import pyte
 import pytest
 
 from bangerbuild.report.bars import Bar
-from bangerbuild.report.display import Display
+from bangerbuild.report.display import HIDE_CURSOR, SHOW_CURSOR, Display
 
 LINES = [f"  create  vm.v{number}.root    0.01 s  missing" for number in range(200)]
 
@@ -89,26 +92,29 @@ def test_many_lines_are_written_at_once() -> None:
     with Display(terminal, lambda: [Bar("apply", 0, 3, in_bytes=False)]) as display:
         for line in LINES:
             display.write(f"{line}\n")
+        before = terminal.writes
         display._draw()
-        assert terminal.writes == 1
+        assert terminal.writes == before + 1
 
 
 def test_nothing_is_written_where_nothing_changed() -> None:
     terminal, bar = Terminal(), Bar("apply", 0, 3, in_bytes=False, begun=time.monotonic() + 3600)
     with Display(terminal, lambda: [bar]) as display:
         display._draw()
+        before = terminal.writes
         display._draw()
-        assert terminal.writes == 1
+        assert terminal.writes == before
         bar.done = 1
         display._draw()
-        assert terminal.writes == 2
+        assert terminal.writes == before + 1
 
 
-def test_a_run_that_is_over_at_once_writes_its_lines_and_no_control_sequence() -> None:
+def test_of_a_run_that_is_over_at_once_there_are_only_its_lines_and_the_cursor_is_back() -> None:
     terminal = Terminal()
     with Display(terminal, lambda: [Bar("apply", 0, 3, in_bytes=False)]) as display:
         display.write("done\n")
-    assert terminal.getvalue() == "done\n"
+    assert terminal.getvalue() == f"{HIDE_CURSOR}done\n{SHOW_CURSOR}"
+    assert not terminal.screen.cursor.hidden
 
 
 def test_half_a_line_waits_for_its_end_and_is_not_lost() -> None:
@@ -159,3 +165,12 @@ def test_it_draws_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with Display(Terminal(), bars):
         assert drawn.wait(timeout=600)
+
+
+def test_what_click_prints_to_stderr_is_a_line_like_others() -> None:
+    terminal = Terminal()
+    with Display(terminal, list) as display, redirect_stderr(cast("TextIO", display)):
+        click.echo("interrupted", err=True)
+    assert terminal.seen() == ["interrupted"]
+    with pytest.raises(TypeError):
+        display.write(cast("str", b""))

@@ -109,7 +109,10 @@ def tarball(path: Path) -> None:
     write_tar(path, {"a": "b"})
 
 
-COMPRESSED = "decompress it, unless it is a tarball: in a manifest, name that with `tar = …`"
+COMPRESSED = (
+    "decompress it; or name it with `disk_image = …` in a manifest if a disk or a filesystem is inside, "
+    "with `tar = …` if a tarball is"
+)
 AS_TAR = "name it with `tar = …` in a manifest"
 AS_DISK = "name it with `disk_image = …` in a manifest"
 NO_EXT4 = "give an ext4 filesystem itself: unpacked, and without a partition table"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.errors import SourceError
+from bangerbuild.formats import signatures
 from bangerbuild.virtual_disk.containers import HEADER_BYTES, check, container_of
 from tests.need import need
 from tests.virtual_disk.making import MIB, converted
@@ -117,3 +118,13 @@ def test_a_disk_may_be_larger_than_its_file(tmp_path: Path) -> None:
     path = created(tmp_path / "large", "qcow2")
     checked(path)
     assert path.stat().st_size < MIB
+
+
+@pytest.mark.parametrize(("form", "name"), [("qed", "QED"), ("parallels", "Parallels")])
+def test_a_format_that_is_not_read_is_refused_with_its_conversion(
+    tmp_path: Path, form: str, name: str
+) -> None:
+    with pytest.raises(SourceError, match=f"is a {name} disk image") as caught:
+        checked(created(tmp_path / "disk", form))
+    assert str(caught.value.hint).startswith(f"`qemu-img convert -f {form} -O qcow2 FILE NEW`")
+    assert signatures.described((tmp_path / "disk").read_bytes()[:HEADER_BYTES]).name == name
