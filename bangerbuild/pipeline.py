@@ -186,6 +186,11 @@ def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
     return _declared(request, found, Basis())
 
 
+def places(loaded: Loaded) -> dict[str, tuple[str, int]]:
+    """The file and line of each image, VM, network and fleet, by ids such as `vm.web`."""
+    return manifest.declared_at(loaded.manifest)
+
+
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
     """What is loaded, with other targets."""
     request = dataclasses.replace(loaded.request, targets=targets)

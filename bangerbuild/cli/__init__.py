@@ -72,18 +72,15 @@ def _guarded(started: Again | None) -> int:
             err.show()
         else:
             lines = list(_usage_lines(err))
-            output.say(lines)
-            output.json_error(BangerError(lines[-1].removeprefix("error: ")))
+            output.error(BangerError(lines[-1].removeprefix("error: ")), lines)
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        output.say(
-            report.problem_lines(err.problems) if isinstance(err, ManifestError) else report.error_lines(err)
-        )
-        output.json_error(err)
+        problems = err.problems if isinstance(err, ManifestError) else ()
+        output.error(err, report.problem_lines(problems) if problems else report.error_lines(err))
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.say_interrupted()
-        output.json_error(BangerError("interrupted"))
+        output.error_result(BangerError("interrupted"))
         return EXIT_INTERRUPTED
     except (OSError, MemoryError, RuntimeError, ImportError) as err:
         output.say(report.error_lines(_host_error(err)))
@@ -150,12 +147,14 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.model.request import RunOptions
+    from bangerbuild.report.formats import FORMATS, Shown
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
     loaded = options.loaded(**wanted)
     if dry_run:
-        output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
+        form = FORMATS["json" if as_json else "text"]
+        output.plan_result(_made_plan(loaded), form, Shown(in_full=verbose))
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
@@ -164,7 +163,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
-            output.json_error(BangerError(report.interrupted(telling.finished_ids, by_half)))
+            output.error_result(BangerError(report.interrupted(telling.finished_ids, by_half)))
             return EXIT_INTERRUPTED
         except StoreError:  # the run has ended before all jobs had told what became of their disks
             for disk in statuses.by_half(telling.plan.store) if telling.plan else ():
@@ -198,17 +197,25 @@ def _made_plan(loaded: Loaded) -> Plan:
 @options.plan_options
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
 @click.option("--no-diff", is_flag=True, help="Leave out the diffs of guest files.")
+@options.plan_format
 def plan(
     *,
     detailed_exitcode: bool,
     no_diff: bool,
+    form: str | None,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
-    made = _made_plan(options.loaded(**wanted))
-    output.plan_result(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
+    from bangerbuild import pipeline
+    from bangerbuild.report.formats import Shown
+
+    chosen = options.chosen_format(form, as_json=as_json)
+    loaded = options.loaded(**wanted)
+    made = _made_plan(loaded)
+    shown = Shown(in_full=verbose, diffs=not no_diff, places=lambda: pipeline.places(loaded))
+    output.plan_result(made, chosen, shown)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
 
@@ -251,14 +258,22 @@ cli.add_command(upkeep.verify)
 @cli.command()
 @options.manifest_options
 @options.as_json
+@options.plan_format
 @click.option("--no-sources", is_flag=True, help="Files of this host need not be there: tarballs, keys.")
-def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa: ANN401  # as for the others
+def validate(
+    *,
+    as_json: bool,
+    form: str | None,
+    no_sources: bool,
+    **wanted: Any,  # noqa: ANN401  # as for the others
+) -> None:
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
+    chosen = options.chosen_format(form, as_json=as_json)
     found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
-    if as_json:
-        output.json_result({"format": 1, "problems": [], "warnings": list(found.warnings)})
+    if chosen.valid:
+        output.results(chosen.valid(found.warnings))
 
 
 @cli.command()

@@ -6,7 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from bangerbuild.model import Plan
+    from bangerbuild.report.formats import Format, Shown
 
 EXIT_FAILED = 1
 EXIT_PENDING = 2
@@ -113,7 +115,10 @@ def ask(question: str, *, hint: str) -> bool:
 
 def warn(message: str) -> None:
     """Print a warning."""
-    say([f"warning: {message}"])
+    if (shown := asked_format().warning) is not None:
+        results(shown(message))
+    else:
+        say([f"warning: {message}"])
 
 
 def json_result(document: dict[str, Any]) -> None:
@@ -122,22 +127,42 @@ def json_result(document: dict[str, Any]) -> None:
     result(json.dumps(document, indent=2))
 
 
-def json_error(err: BangerError) -> None:
-    """Print an error as the one JSON document, where one was asked for and none was printed."""
+def asked_format() -> Format:
+    """The form that the command line asks for; of a form of another command, such as `graph`, text."""
+    from bangerbuild.report.formats import FORMATS
+
     words = sys.argv[1:]
     options = words[: words.index("--")] if "--" in words else words
-    if "--json" in options and not _printed:
-        json_result(report.error_document(err))
+    if "--json" in options:
+        return FORMATS["json"]
+    behind = [value for option, value in pairwise(options) if option == "--format"]
+    joined = [option.removeprefix("--format=") for option in options if option.startswith("--format=")]
+    return FORMATS.get((behind + joined or ["text"])[-1], FORMATS["text"])
+
+
+def error(err: BangerError, lines: Iterable[str]) -> None:
+    """Print an error: the lines to stderr, and to stdout what the form that was asked for has of it."""
+    form = asked_format()
+    if not form.says_all:
+        say(lines)
+    error_result(err)
+
+
+def error_result(err: BangerError) -> None:
+    """Print an error as the one result, in the form that was asked for, if none was printed."""
+    form = asked_format()
+    if form.error and not _printed:
+        _printed.append(True)
+        results(form.error(err))
 
 
 _printed: list[bool] = []
 """Not empty once a document was printed."""
 
 
-def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:
-    """Print a plan as text or JSON."""
-    if as_json:
-        json_result(report.plan_json(plan))
-        return
+def plan_result(plan: Plan, form: Format, shown: Shown) -> None:
+    """Print a plan in a form."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    results(report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured))
+    if form.error:
+        _printed.append(True)
+    results(form.plan(plan, replace(shown, coloured=coloured)))

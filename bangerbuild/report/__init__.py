@@ -144,14 +144,7 @@ def plan_lines(
         diffs: show what patches would change in guests.
         coloured: use colours, for a terminal.
     """
-    shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
-
-    def said(action: Action) -> list[str]:
-        lines = list(_action_lines(action, "", 0, coloured=False))
-        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
-        return [*lines, *(changed if diffs else ())]
-
-    rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    rows = list(grouped_actions(plan, in_full=in_full, diffs=diffs))
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
@@ -162,6 +155,18 @@ def plan_lines(
             yield from _diff_lines(row, coloured=coloured)
     yield plan_sum(plan)
     yield from undeclared_lines(plan)
+
+
+def grouped_actions(plan: Plan, *, in_full: bool = False, diffs: bool = True) -> Iterator[Action | Group]:
+    """The actions that a plan is shown with, those of members of fleets together; see `plan_lines`."""
+    shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
+
+    def said(action: Action) -> list[str]:
+        lines = list(_action_lines(action, "", 0, coloured=False))
+        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
+        return [*lines, *(changed if diffs else ())]
+
+    return grouped(shown, {} if in_full else plan.fleets, said)
 
 
 def undeclared_lines(plan: Plan) -> Iterator[str]:
@@ -178,13 +183,18 @@ def _names(row: Action | Group) -> Iterator[str]:
     """What the lines of a row begin with."""
     if not isinstance(row, Group):
         yield row.id
-    elif _is_one_line(row):
+    elif is_one_line(row):
         yield f"fleet.{row.fleet}"
     else:
-        yield from (f"fleet.{row.fleet}.{StepId(action.id).part}" for action in row.actions)
+        yield from (group_name(row, action) for action in row.actions)
 
 
-def _is_one_line(group: Group) -> bool:
+def group_name(group: Group, action: Action) -> str:
+    """What one part of each VM of a group is called: `fleet.runner.root.patch`."""
+    return f"fleet.{group.fleet}.{StepId(action.id).part}"
+
+
+def is_one_line(group: Group) -> bool:
     """Whether all of the VMs are made, for the usual reason."""
     return group.verb is Verb.CREATE and all(
         not action.in_use and [*map(reason, action.reasons)] == ["missing"] for action in group.actions
@@ -193,7 +203,7 @@ def _is_one_line(group: Group) -> bool:
 
 def group_lines(group: Group, width: int) -> Iterator[str]:
     """The lines of what was done to members of a fleet; warnings were told when they arose."""
-    if _is_one_line(group):
+    if is_one_line(group):
         yield _made_line(group, width, coloured=False)
         return
     for action, name in zip(group.actions, _names(group), strict=True):
@@ -203,7 +213,7 @@ def group_lines(group: Group, width: int) -> Iterator[str]:
 
 def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
     """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
-    if _is_one_line(group):
+    if is_one_line(group):
         yield _made_line(group, width, coloured=coloured)
         for warning in dict.fromkeys(text for action in group.actions for text in action.warnings):
             yield _warning(warning, coloured=coloured)
