@@ -21,11 +21,12 @@ from bangerbuild.model import Plan, Silent, StepId, Verb, unseen
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
-from bangerbuild.planning import origins, recovering, renames
+from bangerbuild.planning import origins, plan_file, recovering, renames
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.recorded import Recorded
-from bangerbuild.planning.reviewed import refuse_stale
+from bangerbuild.planning.reviewed import refuse_stale, reviewed
+from bangerbuild.planning.saved import SavedPlan
 from bangerbuild.planning.secrets import Secrets
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
@@ -37,11 +38,12 @@ from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis, Done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bangerbuild.graph import Graph
     from bangerbuild.model import Pin, PlanReporter, Progress, Result, View
     from bangerbuild.planning.recovering import Found
+    from bangerbuild.planning.reviewed import Reviewed
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
 
@@ -319,8 +321,64 @@ def _resolved(loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolv
     return resolve(loaded.manifest, options, Asking(loaded.store, epoch(), request.offline, progress))
 
 
+def keep_key(loaded: Loaded) -> None:
+    """See that the store has a key for digests of secrets, if there are any.
+
+    Else the next run would have another key, and not know whether a secret has changed since.
+
+    Raises:
+        BusyError, StoreError: the store can't be written.
+    """
+    if _holders(loaded) and secrets_key.read(loaded.store) is None:
+        with store.writing(loaded.store, timeout_seconds=RunOptions().lock_seconds) as opened:
+            opened.secrets_key(loaded.new_key)
+
+
+def saved_plan(made: Plan) -> SavedPlan:
+    """A plan of `plan`, as a document that `apply` can be held to later."""
+    loaded, here = cast("Loaded", made.origin), Path.cwd()
+    return SavedPlan(loaded.request, here, _reviewed(loaded, made, here))
+
+
+def _reviewed(loaded: Loaded, made: Plan, directory: Path) -> Reviewed:
+    """What of a plan has to hold; paths of a project that may lie elsewhere count from a directory."""
+    vms = loaded.manifest.vms.values()
+    wanted = {StepId(step_id).owner for step_id in loaded.wanted}
+    leases = {
+        str(_vm(vm.name)): vm.network.address
+        for vm in vms
+        if vm.network.name and vm.network.address and _vm(vm.name) in wanted
+    }
+    found = epoch()
+    return reviewed(
+        made,
+        leases,
+        store=plan_file.shown_store(loaded.store, directory),
+        epoch=str(int(found)) if found.is_set else "",
+    )
+
+
+def check_reviewed(loaded: Loaded, saved: SavedPlan, directory: Path, made: Plan) -> None:
+    """See that a plan is the one that was saved.
+
+    Args:
+        loaded: what the plan was made from.
+        saved: what was reviewed.
+        directory: what its paths count from.
+        made: the plan.
+
+    Raises:
+        StalePlanError: something moved since.
+    """
+    refuse_stale(saved.reviewed, _reviewed(loaded, made, directory), made)
+
+
 def apply(
-    wanted: Plan | Loaded, *, options: RunOptions | None = None, reporter: PlanReporter | None = None
+    wanted: Plan | Loaded,
+    *,
+    options: RunOptions | None = None,
+    reporter: PlanReporter | None = None,
+    check: Callable[[Plan], None] | None = None,
 ) -> Applied:
     """Bring the store to what the manifests declare.
 
@@ -329,6 +387,7 @@ def apply(
             planned first.
         options: how it is done; None: with all cores, and until the first failure.
         reporter: told what happens; None: nobody.
+        check: called with the plan before anything is done; what it raises ends the run.
 
     Raises:
         StalePlanError: the plan no longer holds, and nothing was touched.
@@ -342,15 +401,28 @@ def apply(
     check_type(options, (RunOptions, NoneType), "RunOptions")
     chosen, telling = options or RunOptions(), Silent() if reporter is None else reporter
     check_reporter(telling)
-    if isinstance(wanted, Loaded):
-        return _run(wanted, None, chosen, telling)
-    if not isinstance(wanted.origin, Loaded):
+    checks = [check] if check else []
+    loaded = wanted if isinstance(wanted, Loaded) else wanted.origin
+    if not isinstance(loaded, Loaded):
         raise TypeError("this plan was not made by `bangerbuild.plan`")
-    return _run(wanted.origin, wanted, chosen, telling)
+    if isinstance(wanted, Plan):
+        seen = reviewed(wanted)
+        checks.append(lambda made: refuse_stale(seen, reviewed(made), made))
+    if checks and not loaded.store.exists():  # a plan that is refused makes no store
+        made, _ = look(loaded, ask=True, previews=False, progress=telling.progressed)
+        _check(made, checks)
+    return _run(loaded, checks, chosen, telling)
 
 
-def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanReporter) -> Applied:
-    """Plan while the store is held, and do it; only if it is what was reviewed."""
+def _check(made: Plan, checks: Iterable[Callable[[Plan], None]]) -> None:
+    for check in checks:
+        check(made)
+
+
+def _run(
+    loaded: Loaded, checks: Sequence[Callable[[Plan], None]], run: RunOptions, reporter: PlanReporter
+) -> Applied:
+    """Plan while the store is held, and do it if nobody refuses it."""
     forced, basis = _forced(loaded), loaded.basis
     options = execute.ExecuteOptions(run.jobs, run.keep_going, epoch(), loaded.request.offline)
     with basis.recording():
@@ -363,8 +435,7 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
             while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
                 host = LocalHost(opened, options.epoch, Surveys(), secrets)
                 made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
-        if reviewed:
-            refuse_stale(reviewed, made)
+        _check(made, checks)
         resolved.write()
         reporter.planned(made)
         made_of = {StepId(action.id).owner for action in made.actions}
@@ -504,9 +575,14 @@ def _refuse_outside(loaded: Loaded, name: str) -> None:
         )
 
 
+def _holders(loaded: Loaded) -> list[str]:
+    """The names of the VMs that have secrets."""
+    return [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+
+
 def _secrets(loaded: Loaded, key: Callable[[], bytes]) -> Secrets | None:
     """The secrets of the wanted steps, which are read now; the key is asked for only if there are any."""
-    holders = [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+    holders = _holders(loaded)
     if not holders:
         return None
     owners = {f"vm.{name}" for name in holders}

@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "manifest",
         "model",
         "pipeline",
+        "planning",
         "report",
         "resolving",
         "shortages",

@@ -11,19 +11,19 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import images, locking, machines, options, output, saved_plans, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
     from bangerbuild.model import Plan, Result
@@ -143,7 +143,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
-    """Bring the store to what the manifest declares."""
+    """Bring the store to what the manifest declares.
+
+    A file of `plan --out` may be named in place of a manifest: exactly that plan is done, or nothing.
+    """
     import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.model.request import RunOptions
@@ -151,15 +154,19 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
-    loaded = options.loaded(**wanted)
+    asked = saved_plans.asked(wanted)
+    loaded = options.loaded(**asked.wanted)
+    check = asked.check(loaded)
     if dry_run:
         form = FORMATS["json" if as_json else "text"]
-        output.plan_result(_made_plan(loaded), form, Shown(in_full=verbose))
+        made = _made_plan(loaded)
+        check(made)
+        output.plan_result(made, form, Shown(in_full=verbose))
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose) as telling:
         try:
-            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling)
+            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling, check=check)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
@@ -198,10 +205,18 @@ def _made_plan(loaded: Loaded) -> Plan:
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
 @click.option("--no-diff", is_flag=True, help="Leave out the diffs of guest files.")
 @options.plan_format
-def plan(
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Save the plan, so that `apply FILE` does exactly that.",
+)
+def plan(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     detailed_exitcode: bool,
     no_diff: bool,
+    out: Path | None,
     form: str | None,
     as_json: bool,
     verbose: bool,
@@ -212,8 +227,10 @@ def plan(
     from bangerbuild.report.formats import Shown
 
     chosen = options.chosen_format(form, as_json=as_json)
-    loaded = options.loaded(**wanted)
+    loaded = saved_plans.to_be_saved(out, wanted)
     made = _made_plan(loaded)
+    if out:
+        saved_plans.save(out, made)
     shown = Shown(in_full=verbose, diffs=not no_diff, places=lambda: pipeline.places(loaded))
     output.plan_result(made, chosen, shown)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
