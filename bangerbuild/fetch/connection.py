@@ -13,7 +13,7 @@ import os
 import ssl
 import urllib.request
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urljoin, urlsplit
@@ -67,6 +67,8 @@ class RetryPolicy:
     window_seconds: float = 90.0
     """A server that has not sent its headers in that time, or less than `window_bytes`, is broken off."""
     window_bytes: int = 90 << 10
+    most_seconds: float = 24 * 3600.0
+    """What takes longer in all is broken off; what has come of it is kept for the next run."""
 
 
 class TransientError(FetchError):
@@ -180,7 +182,12 @@ def _watched(kind: type[HTTPConnectionPool], watch: Watch) -> type[HTTPConnectio
     def new(self: Any) -> socket.socket:  # noqa: ANN401  # a connection of either scheme
         return watch.over(connection._new_conn(self))  # noqa: SLF001  # before a proxy or TLS is spoken to
 
-    own = type(connection.__name__, (connection,), {"_new_conn": new})
+    def respond(*given: Any, **named: Any) -> HTTPResponse:  # noqa: ANN401  # as its class is called
+        return watch.reading(HTTPResponse(*given, **named))
+
+    own = type(
+        connection.__name__, (connection,), {"_new_conn": new, "response_class": staticmethod(respond)}
+    )
     return type(kind.__name__, (kind,), {"ConnectionCls": own})
 
 

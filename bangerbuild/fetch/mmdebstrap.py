@@ -8,13 +8,17 @@ versions. A mirror that keeps old versions, such as Debian's snapshot archive, a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import re
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import FetchError, OfflineError
+from bangerbuild.fetch import answers
 from bangerbuild.fetch.mmdebstrap_program import choose_mode, command, run
 from bangerbuild.formats.archive import open_archive
 from bangerbuild.identities import kept
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
     from bangerbuild.fetch.cache import Blob, Cache, Draft
     from bangerbuild.fetch.mmdebstrap_program import Suite
 
+RECENT_SECONDS = 3600
+_DIGEST = re.compile("[0-9a-f]{64}")
 _STATUS = "var/lib/dpkg/status"
 
 
@@ -45,6 +51,7 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
     epoch: int,
     sha256: str | None = None,
     versions: str | None = None,
+    recent: bool = False,
     offline: bool = False,
     environ: Mapping[str, str] = os.environ,
 ) -> Made:
@@ -56,6 +63,8 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
         epoch: the latest time that a file in it has.
         sha256: the pinned digest; None: whatever the mirror has now.
         versions: those of the pinned tarball, to explain a different result.
+        recent: without a pin, whether a tarball will do that was made less than `RECENT_SECONDS` ago: a
+            `plan` pins nothing, and the `apply` after it need not make it once more.
         offline: whether the network must not be used.
         environ: the user's environment.
 
@@ -67,6 +76,9 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
     """
     if sha256 is not None and (blob := cache.get(sha256)):
         return Made(blob, versions or "")
+    answer = cache.urls / f"suite-{_key(suite, epoch)}.json"
+    if recent and (made := _recent(answer, cache)):
+        return made
     if offline:
         raise OfflineError(
             f"'{suite}' is not in the cache, and --offline lets nothing be fetched",
@@ -75,7 +87,31 @@ def make(  # noqa: PLR0913  # what and where, and keywords that most leave out
     with cache.draft(_key(suite, epoch)) as draft:
         if sha256 is not None and (blob := cache.get(sha256)):
             return Made(blob, versions or "")  # another process made it while this one waited
-        return _made(suite, draft, epoch, SuitePin(sha256, versions), environ)
+        if recent and (made := _recent(answer, cache)):
+            return made
+        made = _made(suite, draft, epoch, SuitePin(sha256, versions), environ)
+        _remember(answer, made)
+        return made
+
+
+def _recent(answer: Path, cache: Cache) -> Made | None:
+    """What the suite gave a short time ago, if that is known and still there."""
+    try:
+        age_seconds = time.time() - answer.lstat().st_mtime
+    except OSError:
+        return None
+    found = answers.read(answer)
+    digest, versions = found.get("digest", ""), found.get("versions", "")
+    if not 0 <= age_seconds < RECENT_SECONDS or not _DIGEST.fullmatch(digest):
+        return None
+    blob = cache.get(digest)
+    return Made(blob, versions) if blob else None
+
+
+def _remember(answer: Path, made: Made) -> None:
+    """Note what the suite gave; the caller holds its draft."""
+    with contextlib.suppress(OSError):  # then it is asked again
+        answers.write(answer, {"digest": made.blob.digest, "versions": made.versions})
 
 
 @dataclass(frozen=True)

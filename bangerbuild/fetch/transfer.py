@@ -122,6 +122,7 @@ class _Transfer:
         self._on_start = on_start
         self._progress = progress
         self._policy = policy
+        self._end = time.monotonic() + policy.most_seconds
         self._brief = f"'{shown(wanted.url)}' can't be fetched"
         self._validators = wanted.draft
         self._in_parts = False
@@ -206,6 +207,13 @@ class _Transfer:
                 hint="if it is meant to be so large, say with `max_size` how large it may be",
             )
 
+    def _check_time(self) -> None:
+        if time.monotonic() > self._end:
+            raise FetchError(
+                f"{self._brief}: it takes more than {self._policy.most_seconds / 3600:g} hours",
+                hint="run it again, which goes on where this one ended, or fetch it from a faster server",
+            )
+
     def _write(self, pieces: Iterator[bytes], offset: int, total: int | None) -> None:
         self._check_size(offset if total is None else total)
         self._file.seek(offset)
@@ -215,6 +223,7 @@ class _Transfer:
             _write_all(self._file, piece)
             offset += len(piece)
             self._progress(offset, total)
+            self._check_time()
         if total is not None and offset != total:
             if offset > total:
                 self._start_anew()

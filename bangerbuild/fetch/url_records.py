@@ -7,15 +7,13 @@ interrupted download is resumed only if the file is still the same, and an uncha
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import re
-import stat
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from bangerbuild.fetch import answers
 from bangerbuild.identities import kept
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _DIGEST = re.compile("(?:[0-9a-f]{64})?")
-_MOST_BYTES = 1 << 20
 _MOST_LENGTH = 1000
 
 
@@ -98,23 +95,12 @@ def key_of(url: str) -> str:
 
 def read(path: Path) -> UrlRecord:
     """The record in a file; an empty one if the file is missing or damaged."""
-    try:
-        fields = json.loads(_content(path))
-        words = [fields[key] for key in ("etag", "last_modified", "digest")]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    fields = answers.read(path)
+    if not fields.keys() >= {"etag", "last_modified", "digest"} or not _DIGEST.fullmatch(fields["digest"]):
         return UrlRecord()
-    if not all(isinstance(word, str) for word in words) or not _DIGEST.fullmatch(words[2]):
-        return UrlRecord()
-    return UrlRecord(Validators(_sendable(words[0]), _sendable(words[1])), words[2])
-
-
-def _content(path: Path) -> bytes:
-    """A regular file, at most `_MOST_BYTES` of it; a symlink is not followed."""
-    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        return os.read(fd, _MOST_BYTES) if stat.S_ISREG(os.fstat(fd).st_mode) else b""
-    finally:
-        os.close(fd)
+    return UrlRecord(
+        Validators(_sendable(fields["etag"]), _sendable(fields["last_modified"])), fields["digest"]
+    )
 
 
 def write(path: Path, known: UrlRecord) -> None:
@@ -123,8 +109,4 @@ def write(path: Path, known: UrlRecord) -> None:
     Raises:
         OSError: it can't be written.
     """
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    with draft.open("x") as file:  # which follows no symlink
-        file.write(json.dumps({**asdict(known.validators), "digest": known.digest}))
-    draft.rename(path)
+    answers.write(path, {**asdict(known.validators), "digest": known.digest})

@@ -11,10 +11,13 @@ import contextlib
 import os
 import socket
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
+    import io
     from types import TracebackType
+
+Reader = TypeVar("Reader", bound="io.IOBase")
 
 
 class Watch:
@@ -30,6 +33,7 @@ class Watch:
         self._least_bytes = least_bytes
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
+        self._readers: list[io.IOBase] = []
         self._came_bytes = 0
         self._is_fresh = False
         """Whether a socket has come since it looked last: then no whole window has passed."""
@@ -47,6 +51,8 @@ class Watch:
     ) -> None:
         self._ended.set()
         self._thread.join()
+        for reader in self._readers:
+            reader.close()
         for one in self._sockets:
             one.close()
 
@@ -57,6 +63,14 @@ class Watch:
             self._sockets.append(own)
             self._is_fresh = True
         return connected
+
+    def reading(self, reader: Reader) -> Reader:
+        """Close what reads from a socket at the end of the context, whatever became of it; returns it.
+
+        urllib3 loses a response whose headers it refuses, and with it an open socket.
+        """
+        self._readers.append(reader)
+        return reader
 
     def came(self, count_bytes: int) -> None:
         """Note that so much has come."""

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import OfflineError, SourceError
-from bangerbuild.fetch import image_builders
+from bangerbuild.fetch import answers, image_builders
 from bangerbuild.fetch.image_builders import BUILDERS, Build
 from bangerbuild.formats.digest import tree_digest
 from bangerbuild.formats.directory import walk_directory
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 _DIGEST = re.compile("[0-9a-f]{64}")
-_MOST_RECORD_BYTES = 4096
 
 
 class BuildSource(Protocol):
@@ -197,24 +196,16 @@ class _Building:
         return f"oci:{link.name}"
 
     def _recorded(self) -> tuple[Blob, str] | None:
-        try:
-            with self._record_path.open("rb") as file:
-                found = json.loads(file.read(_MOST_RECORD_BYTES))
-            digest, transport = found["digest"], found["transport"]
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
-        if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        found = answers.read(self._record_path)
+        digest, transport = found.get("digest", ""), found.get("transport", "")
+        if not _DIGEST.fullmatch(digest):
             return None
         known = {builder.transport for builder in BUILDERS.values()}
         blob = self._cache.get(digest) if transport in known else None
         return (blob, transport) if blob else None
 
     def _record(self, blob: Blob, transport: str) -> None:
-        draft = self._record_path.with_suffix(".new")
-        draft.unlink(missing_ok=True)
-        with draft.open("x") as file:
-            file.write(json.dumps({"digest": blob.digest, "transport": transport}))
-        draft.rename(self._record_path)
+        answers.write(self._record_path, {"digest": blob.digest, "transport": transport})
 
     @property
     def _record_path(self) -> Path:

@@ -91,10 +91,14 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
         return {"mmdebstrap": self.suite, **{key: words for key, words in lists.items() if words}, **mirror}
 
     @override
-    def ask(self, context: AskContext, before: Pin | None) -> Pin:  # the mirror alone knows
-        """What the mirror has today, as the tarball made of it (a minute)."""
+    def ask(self, context: AskContext, before: Pin | None) -> Pin:
+        """What the mirror has today, as the tarball made of it (a minute).
+
+        A pin that is asked for once more is to be renewed. Without one, what the last run was told will do
+        for an hour: a `plan` keeps no pin.
+        """
         with users_cache() as cache:
-            made = self._made(None, cache, context)
+            made = self._made(None, cache, context, recent=before is None)
             return Pin(made.blob.digest, versions=made.versions)
 
     @contextmanager
@@ -107,7 +111,7 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
             with TarSource.open_file(file, context) as content:
                 yield content
 
-    def _made(self, pin: Pin | None, cache: Cache, context: FetchContext) -> Made:
+    def _made(self, pin: Pin | None, cache: Cache, context: FetchContext, *, recent: bool = False) -> Made:
         suite = Suite(self.suite, self.packages, self.mirror, self.arguments)
         if not context.offline and (pin is None or not cache.has(pin.digest)):
             context.progress(self.written, 0, None)
@@ -117,6 +121,7 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
             epoch=context.epoch,
             sha256=pin.digest if pin else None,
             versions=pin.versions if pin else None,
+            recent=recent,
             offline=context.offline,
         )
         context.progress(self.written, made.blob.size_bytes, made.blob.size_bytes)

@@ -117,6 +117,8 @@ def recovering(path: Path, *, timeout_seconds: float) -> Iterator[Recovering]:
         if not salvaged.is_intact:
             opened.keep_origins(salvaged.origins)
         yield found
+        if opened.records:  # a `.staging` of another program is left alone
+            session.sweep(opened.settle_intents)
         if place != path:
             try:
                 database.close()

@@ -40,7 +40,7 @@ class Ended:
     def assert_done(self, *codes: int) -> None:
         """It did what it was told, and ended with one of these codes; 0 if none are given."""
         assert "Traceback" not in self.errors, self.errors
-        assert self.code in (codes or (0,)), (self.code, self.errors)
+        assert self.code in (codes or (0,)), (self.code, self.output, self.errors)
 
 
 class Armed(Protocol):

@@ -7,6 +7,7 @@ import pwd
 import subprocess
 import sys
 import tarfile
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import pytest
 
 from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.fetch.cache import Cache
-from bangerbuild.fetch.mmdebstrap import Made, make, versions_in
+from bangerbuild.fetch.mmdebstrap import RECENT_SECONDS, Made, make, versions_in
 from bangerbuild.fetch.mmdebstrap_program import Suite, command
 from tests.conftest import PROJECT
 from tests.fetch.repository import add_package
@@ -155,6 +156,31 @@ def test_versions_are_those_of_what_is_installed(tmp_path: Path) -> None:
     assert same[0] == same[1]
     newer = write_tar(tmp_path / "2", {"var/lib/dpkg/status": f"{hello}\n{world}".replace("1.0", "2.0")})
     assert versions_in(newer, "a tarball") != same[0]
+
+
+def test_what_a_plan_has_had_made_will_do_for_the_apply_after_it(cache: Cache, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    add_package(moved, "hello", "1.0")
+    suite = Suite("tiny", ("hello",), f"deb [trusted=yes] copy:{moved} ./", INSTALLED)
+    first = make(suite, cache=cache, epoch=EPOCH, recent=True)
+    add_package(moved, "hello", "2.0")
+    assert make(suite, cache=cache, epoch=EPOCH, recent=True).blob.digest == first.blob.digest
+    assert make(suite, cache=cache, epoch=EPOCH).blob.digest != first.blob.digest, "an upgrade asks anew"
+
+
+@pytest.mark.parametrize("age_seconds", [RECENT_SECONDS + 60, -60])
+def test_what_was_made_long_ago_or_in_the_future_will_not_do(
+    cache: Cache, tmp_path: Path, age_seconds: int
+) -> None:
+    moved = tmp_path / "moved"
+    add_package(moved, "hello", "1.0")
+    suite = Suite("tiny", ("hello",), f"deb [trusted=yes] copy:{moved} ./", INSTALLED)
+    first = make(suite, cache=cache, epoch=EPOCH, recent=True)
+    (answer,) = cache.urls.iterdir()
+    then = time.time() - age_seconds
+    os.utime(answer, (then, then))
+    add_package(moved, "hello", "2.0")
+    assert make(suite, cache=cache, epoch=EPOCH, recent=True).blob.digest != first.blob.digest
 
 
 def test_offline_nothing_is_made(repository: Path, cache: Cache) -> None:

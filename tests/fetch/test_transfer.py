@@ -274,6 +274,15 @@ def test_a_body_without_an_end_is_taken_to_the_limit(web: Server, cache: Cache) 
     assert not any(cache.drafts.iterdir())
 
 
+def test_one_that_takes_too_long_in_all_is_broken_off_and_gone_on_with(web: Server, cache: Cache) -> None:
+    url = web.says(file(DATA))
+    with pytest.raises(FetchError, match="it takes more than 0 hours") as caught:
+        fetch(url, cache, policy=RetryPolicy(most_seconds=0))
+    assert "run it again" in (caught.value.hint or "")
+    assert_is(fetch(url, cache), DATA, cache)
+    assert web.ranges[1] is not None, "what had come was asked for again"
+
+
 def test_one_that_says_it_is_too_large_is_not_taken_at_all(web: Server, cache: Cache) -> None:
     url = web.says(file(b"a", length=1 << 50))
     assert "it has more than 64 GiB" in refusal(url, cache, None).brief

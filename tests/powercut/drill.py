@@ -179,19 +179,20 @@ class PowerCut:
 
     def judge(self) -> None:
         """All is as after a run without a cut."""
-        assert [*names(self.project), *tops(self.project)] == self.names
+        found = [*names(self.project), *tops(self.project)]
+        assert found == self.names, sorted({*found} ^ {*self.names})
         assert {name: (self.project / name).read_bytes() for name in self.files} == self.files
         for disk, (expected, blocks) in self.disks.items():
             key = (disk, self.digest(disk))
             if key in self.judged:
                 continue
-            found, found_blocks = self.found(disk)
-            wrong = differences(found, expected)
+            on_it, found_blocks = self.found(disk)
+            wrong = differences(on_it, expected)
             assert not wrong, "\n".join((disk, *wrong))
             assert found_blocks == blocks, f"{disk} has {found_blocks} blocks instead of {blocks}"
             if disk in self.scene.theirs:
                 for name in SENTINEL:
-                    assert found[name].ino == expected[name].ino, f"{name} on {disk} was made anew"
+                    assert on_it[name].ino == expected[name].ino, f"{name} on {disk} was made anew"
             self.judged.add(key)
 
     def verify(self) -> None:

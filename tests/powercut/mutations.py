@@ -64,6 +64,7 @@ PLACES = (
     Place("the database, before its log is dropped", "patch", path=r"state\.db$", place="^$"),
     Place("the new names of moved VMs", "move", r"^contents\.Store\.move > durable\.sync_one"),
     Place("the removal of artifacts", "destroy", r"^contents\.Store\.forget > "),
+    Place("the names of recovered records", "recover", r"^store\.recovering > "),
     Place("a lock file", "lock", r"^lockfile\._replace$"),
     Place("the name of a lock file", "lock", r"^lockfile\._replace > "),
 )

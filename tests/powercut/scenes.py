@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -168,6 +170,15 @@ def prepare_destroy(project: Path, runner: Runner, _: str) -> None:
             write_as_guest(filesystem, is_root=False)  # what is declared stays as it is
 
 
+def prepare_recover(project: Path, runner: Runner, _: str) -> None:
+    """The records of two VMs whose guests have been at work are damaged."""
+    prepare_destroy(project, runner, "")
+    database = project / "build" / "state.db"
+    with closing(sqlite3.connect(database)) as opened:
+        opened.execute("UPDATE records SET body = 'damaged' WHERE id LIKE 'vm.raw.%'")
+        opened.commit()
+
+
 def prepare_move(project: Path, runner: Runner, _: str) -> None:
     """A VM whose guest has been at work has another name now, and an address and a secret."""
     prepare_destroy(project, runner, "")
@@ -239,6 +250,17 @@ ALL = {
             theirs=("moved/root.cow", "moved/work.ext4"),
             states=20,
             files=("bangerbuild.lock",),
+        ),
+        Scene(
+            "recover",
+            prepare_recover,
+            ("recover",),
+            theirs=("snap/root.cow", "snap/work.ext4"),
+            once_more=("recover",),
+            nothing_to_do=re.compile(
+                rb"0 records made of .*, \d+ known before, 0 of which nothing can be told\.\n"
+            ),
+            states=30,
         ),
         Scene(
             "lock",

@@ -120,6 +120,12 @@ class TestMove(Cut):
     scene = "move"
 
 
+class TestRecover(Cut):
+    """Records are made again, and the damaged ones set aside."""
+
+    scene = "recover"
+
+
 class TestLock(Cut):
     """A lock file is written."""
 

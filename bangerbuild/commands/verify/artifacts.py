@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.commands.verify.check import Check, CheckResult, judged, told
 from bangerbuild.disk import checking, clone, formats, in_use
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.errors import BangerError, ToolError
+from bangerbuild.errors import BangerError, StoreError, ToolError
 from bangerbuild.steps import disks, is_exclusive, is_patch, ledger
 from bangerbuild.tree import DiskMount
 
@@ -42,6 +42,8 @@ class Artifact:
     """The step that writes into it."""
     lines: Mapping[str, str] = field(default_factory=dict)
     """What that wrote, as `steps.ledger` has it."""
+    unknown: str = ""
+    """Why it can't be told what that wrote; empty: it can."""
     mount_point: str = "/"
     """Where the guest sees it."""
 
@@ -54,6 +56,9 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
     patched = store.records.get(patch)
     for name in record.artifacts:
         disk_format = _format(record, name)
+        lines, unknown = (
+            _ledger(store, patch) if patched and patched.artifacts == record.artifacts else ({}, "")
+        )
         yield Artifact(
             name=name,
             file=store.path / name,
@@ -63,9 +68,18 @@ def of(store: Store, record: Record) -> Iterator[Artifact]:
             format=disk_format,
             base=_base(store, record) if disk_format and disk_format.stands_on_base else None,
             patch=patch,
-            lines=store.ledger(patch) if patched and patched.artifacts == record.artifacts else {},
+            lines=lines,
+            unknown=unknown,
             mount_point=str(patched.facts.get("mount_point", "/")) if patched else "/",
         )
+
+
+def _ledger(store: Store, patch: str) -> tuple[Mapping[str, str], str]:
+    """What a patch wrote. A row that is damaged is a fault of that disk alone."""
+    try:
+        return store.ledger(patch), ""
+    except StoreError as err:
+        return {}, told(err)
 
 
 def _format(record: Record, name: str) -> DiskFormat | None:
@@ -149,6 +163,8 @@ def _disk(artifact: Artifact, disk_format: DiskFormat, room: checking.CheckRoom)
         yield _check(artifact, "filesystem", CheckResult.FAILED, told(err))
         return
     yield from judged(artifact.name, artifact.id, "filesystem", lambda: _filesystem_faults(disk))
+    if artifact.unknown:
+        yield Check(artifact.name, artifact.patch, "files", CheckResult.FAILED, artifact.unknown)
     if artifact.lines:
         yield from judged(artifact.name, artifact.patch, "files", lambda: _file_faults(artifact, disk))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import struct
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -159,6 +160,18 @@ class TestDamage:
         with as_guest(disk("db/data.ext4")) as filesystem:
             filesystem.write_file("/table", b"4,5,6\n")
         assert verified() == {("vms/db/data.ext4", "files"): ["/data/table differs in the guest"]}
+
+    def test_a_row_of_what_was_written_into_a_guest_that_is_damaged(
+        self, project: Project, verified: Verified, disk: Callable[[str], Path]
+    ) -> None:
+        with closing(sqlite3.connect(project.store / "state.db")) as database:
+            database.execute("UPDATE files SET body = '[' WHERE id = 'vm.web.root.patch'")
+            database.commit()
+        flip(disk("db/data.ext4"), place_of(disk("db/data.ext4"), "/table"), unnoticed=True)
+        (message,) = verified().pop(("vms/web/root.cow", "files"))
+        assert "vm.web.root.patch" in message
+        assert "bangerbuild recover" in message
+        assert ("vms/db/data.ext4", "files") in verified(), "the other disks are looked at all the same"
 
     def test_an_old_image_is_checked_too(self, project: Project, verified: Verified) -> None:
         old = project.image()
