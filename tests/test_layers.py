@@ -66,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "fetch",
         "graph",
         "host",
+        "identities",
         "launch",
         "leases",
         "manifest",

@@ -17,7 +17,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, saved_plans, showing, upkeep
+from bangerbuild.cli import (
+    explaining,
+    images,
+    locking,
+    machines,
+    options,
+    output,
+    saved_plans,
+    showing,
+    upkeep,
+)
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
 from bangerbuild.model import Verb
@@ -317,6 +327,7 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
     output.result(graphs.RENDERERS[form](made), newline=False)
 
 
+cli.add_command(explaining.explain)
 cli.add_command(showing.show)
 
 

@@ -48,15 +48,15 @@ def _recipe_changed(facts: Mapping[str, Json]) -> str:
     old, new = facts["old"], facts["new"]
     if old is None or new is None:
         value = new if old is None else old
-        shown = "" if isinstance(value, dict) else f": {_value(key, value)}"
+        shown = "" if isinstance(value, dict) else f": {shown_value(key, value)}"
         return f"{key} {'added' if old is None else 'removed'}{shown}"
-    return f"{key}: {_value(key, old)} -> {_value(key, new)}"
+    return f"{key}: {shown_value(key, old)} -> {shown_value(key, new)}"
 
 
-def _value(key: str, value: Json) -> str:
+def shown_value(key: str, value: Json) -> str:
     """A value in the notation of the manifest."""
     if isinstance(value, list):
-        return ", ".join(_value(key, item) for item in value) or "none"
+        return ", ".join(shown_value(key, item) for item in value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
