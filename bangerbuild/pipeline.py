@@ -266,11 +266,14 @@ def look(
     return _planned(loaded, resolved, forced, opened, host, previews=previews), opened
 
 
-def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
+def look_leniently(
+    loaded: Loaded, warn: Callable[[str], None], *, previews: bool = False
+) -> tuple[Plan, Store]:
     """A plan that is only to be looked at, and its store.
 
     No source is asked what it stands for: one that was never built counts as changed. One that can't be read
-    is taken to be as it was.
+    is taken to be as it was. `previews` says whether to look into guests for what would change there, as far
+    as that can be told without secrets.
     """
     opened, seconds = store.read(loaded.store), epoch()
     plan = planner.make(
@@ -279,12 +282,13 @@ def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, S
         LocalHost(opened, seconds, Surveys()),
         epoch=seconds,
         pins=_pins_as_far_as_known(loaded, warn),
-        previews=False,
+        previews=previews,
         is_lenient=True,
     )
     absent = {problem.key.partition("[")[0] for problem in loaded.manifest.absent}
     unjudged = {action.id for action in plan.actions if action.step.changes and _is_of(action.id, absent)}
-    return dataclasses.replace(plan, unjudged=plan.unjudged | unjudged), opened
+    fleets = loaded.manifest.fleets
+    return dataclasses.replace(plan, unjudged=plan.unjudged | unjudged, fleets=fleets), opened
 
 
 def _is_of(step_id: str, keys: set[str]) -> bool:

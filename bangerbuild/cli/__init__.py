@@ -308,14 +308,16 @@ def validate(
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "dot", "mermaid", "json"]),
+    type=click.Choice(["text", "dot", "mermaid", "json", "svg", "html"]),
     default="text",
     show_default=True,
+    help="svg is drawn by Graphviz; html is a page with all that is known of each step.",
 )
 def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the steps and what each needs."""
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
+    from bangerbuild.commands.pictures import page, svg
 
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
     made = loaded.wanted
@@ -323,6 +325,16 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
     if form == "json":
         output.json_result(graphs.to_json(made))
+        return
+    if form == "svg":
+        output.result(svg.svg(made, loaded.manifest.fleets), newline=False)
+        return
+    if form == "html":
+        steps = graphs.ordered(made)
+        text = page.of_steps(steps)
+        if loaded.is_read:
+            text = page.of_plan(pipeline.look_leniently(loaded, output.warn, previews=True)[0])
+        output.result(text, newline=False)
         return
     output.result(graphs.RENDERERS[form](made), newline=False)
 

@@ -110,7 +110,7 @@ def _declared(
         action,
         records.get(action.id) or records.get(f"{action.id}@{action.fingerprint}"),
         dependents.get(action.id, ()),
-        _paths(action.step),
+        paths(action.step),
     )
 
 
@@ -122,7 +122,8 @@ def _owner(step_id: str) -> str:
     return ".".join(step_id.split(".", 2)[:2])
 
 
-def _paths(step: Step) -> dict[str, str]:
+def paths(step: Step) -> dict[str, str]:
+    """What a step reads, by role: paths as the manifest has them, origins of secrets."""
     return {source.role: identities.removed(source.written) for source in step.sources}
 
 
@@ -192,7 +193,7 @@ def _sections(found: Explanation) -> Iterator[tuple[str, Sequence[str]]]:
     yield "last made", _last(found)
     yield "needs", [few(found.needs, "steps")] if found.needs else []
     yield "needed by", [few(found.needed_by, "steps")] if found.needed_by else []
-    yield "keys", list(_keys(recipe.fields))
+    yield "keys", list(keys(recipe.fields))
     yield (
         "reads",
         [f"{found.paths.get(role, 'what is elsewhere')} ({role})" for role in sorted(recipe.sources)],
@@ -237,10 +238,11 @@ def _reasons(documents: Json) -> Iterator[str]:
             continue
 
 
-def _keys(fields: Mapping[str, Json]) -> Iterator[str]:
+def keys(fields: Mapping[str, Json]) -> Iterator[str]:
+    """The keys of a recipe and their values, as a manifest would have them; of a digest the key alone."""
     for key, value in sorted(fields.items()):
         if isinstance(value, dict):
-            yield from _keys({f"{key}.{name}": part for name, part in value.items()})
+            yield from keys({f"{key}.{name}": part for name, part in value.items()})
         elif isinstance(value, str) and value.startswith(_DIGEST):
             yield f"{key} {_NOT_SHOWN}"
         elif value is not None:

@@ -460,7 +460,7 @@ class Planner:
 
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
-        if not action.step.changes or not action.pending:
+        if not action.step.changes or not action.pending or self._is_out_of_sight(action.step):
             return self._forewarned(action, is_new=is_new)
         seen = self._obstacles_of_new(action) if is_new else self._preview(action)
         if self.actions[action.step.changes].verb is Verb.ADOPT:  # what it is, no record says yet
@@ -471,6 +471,11 @@ class Planner:
         if seen.diffs or seen.reasons:
             action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
         return self._forewarned(action, is_new=is_new)
+
+    def _is_out_of_sight(self, step: Step) -> bool:
+        """Whether what the step would change can't be told, as nobody reads a secret only to look."""
+        is_shown = self.is_lenient and self.previews
+        return is_shown and (step.id in self.unjudged or any(source.secret for source in step.sources))
 
     def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
         """The same step, left as it is."""
