@@ -128,6 +128,7 @@ def _validator(disk_formats: tuple[str, ...]) -> Validator:
     extend: Callable[..., type[Validator]] = jsonschema.validators.extend
     whole = schema()
     whole["$defs"]["root"]["properties"]["format"]["enum"] = list(disk_formats)
+    whole["$defs"]["fleet"]["properties"]["vm"]["$ref"] = "#/$defs/vm"  # the other one is for editors
     return extend(base, type_checker=checker)(_compiled(whole, whole["$defs"]))
 
 
