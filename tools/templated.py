@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Print the manifest's schema with the shapes of a fleet's VM made anew.
 
-They are those of a VM, where any text may be a template. Editors need them, as they know the schema alone; the
+They are those of a VM, where any text may be a template. Editors need them, which know the schema alone; the
 loader looks at what templates give, with the shapes of a VM itself.
 """
 
