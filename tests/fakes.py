@@ -13,7 +13,7 @@ from bangerbuild.model import Preview, Reason, ReasonCode, Revealed, Verb, Verdi
 from bangerbuild.planning import plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from bangerbuild.declared import Manifest
     from bangerbuild.errors import BangerError
@@ -79,6 +79,18 @@ class FakeStep:
 
     def notes(self, pin: Pin | None) -> tuple[str, ...]:  # noqa: ARG002
         return ()
+
+    def foresee(self, view: View) -> None:
+        """Nothing is known of it."""
+
+    def on_base(self, there: Collection[str]) -> Self:  # noqa: ARG002
+        return self
+
+    def of_image(self, image: str) -> Self | None:  # noqa: ARG002
+        return None
+
+    def beside(self, fingerprint: str) -> Self:  # noqa: ARG002
+        return self
 
     def judge(self, situation: Situation) -> Verdict:
         if situation.missing or situation.record is None:

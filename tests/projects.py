@@ -136,6 +136,12 @@ class Project:
         assert self._ended(reporter, results)[step_id].outcome is Outcome.SKIPPED
         return reason
 
+    def foretold(self, step_id: str) -> str:
+        """Plan; what the step is known to fail with, which blocks it."""
+        action = self.plan()[step_id]
+        assert action.verb is Verb.BLOCKED, action
+        return str(action.reasons[-1].facts["message"])
+
     def artifact(self, step_id: str, number: int = 0) -> Path:
         """What the last run of a step made."""
         return self.store / store.read(self.store).records[step_id].artifacts[number]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import select
 import time
 from typing import TYPE_CHECKING
 
@@ -18,3 +20,14 @@ def eventually(is_so: Callable[[], object]) -> None:
     while not is_so():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.01)
+
+
+def assert_ends(pid: int) -> None:
+    """The process is gone, or goes soon."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    ended, _, _ = select.select([fd], [], [], PATIENCE_SECONDS)
+    os.close(fd)
+    assert ended, f"process {pid} still runs"

@@ -25,6 +25,7 @@ def main() -> None:
     order = (
         "include",
         "store",
+        "cache",
         "image",
         "network",
         "vm",

@@ -1,13 +1,12 @@
 """The command line, with click. Results go to stdout, all else to stderr.
 
-Each command imports what it needs when it runs: loading networkx, jsonschema and rich takes longer than most
+Each command imports what it needs when it runs: loading networkx and jsonschema takes longer than most
 commands take to work.
 """
 
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import time
@@ -18,6 +17,7 @@ import click
 
 from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import (
+    browsing,
     explaining,
     images,
     locking,
@@ -25,11 +25,12 @@ from bangerbuild.cli import (
     options,
     output,
     saved_plans,
+    sharing,
     showing,
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
+from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def _guarded(started: Again | None) -> int:
             output.error(BangerError(lines[-1].removeprefix("error: ")), lines)
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        problems = err.problems if isinstance(err, ManifestError) else ()
-        output.error(err, report.problem_lines(problems) if problems else report.error_lines(err))
+        output.error(err, report.error_lines(err))
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.say_interrupted()
@@ -118,15 +118,9 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
     yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
 
 
-class Commands(click.Group):
-    """A group that lists commands in the order of their definition."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
-        """The names of the commands, in the order of their definition instead of the alphabet."""
-        return list(self.commands)
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(
+    cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
 @click.version_option(__version__, prog_name="bangerbuild")
 def cli() -> None:
     """Build the disks of microVMs from a TOML manifest, without root.
@@ -142,6 +136,7 @@ def cli() -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
+@click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -149,6 +144,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     dry_run: bool,
     lock_timeout: float,
     quiet: bool,
+    pushes: bool,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
@@ -167,6 +163,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     asked = saved_plans.asked(wanted)
     loaded = options.loaded(**asked.wanted)
     check = asked.check(loaded)
+    if pushes:
+        sharing.check_target(loaded)
     if dry_run:
         form = FORMATS["json" if as_json else "text"]
         made = _made_plan(loaded)
@@ -174,7 +172,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         output.plan_result(made, form, Shown(in_full=verbose))
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
-    with reporter(quiet=quiet, verbose=verbose) as telling:
+    with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
         try:
             plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling, check=check)
         except KeyboardInterrupt:
@@ -188,8 +186,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
+    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
-        output.json_result(report.plan_json(plan, results))
+        extra = {} if pushed is None else {"pushed": pushed}
+        output.json_result({**report.plan_json(plan, results), **extra})
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
@@ -250,28 +250,21 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
 @cli.command()
 @options.manifest_options
 @options.as_json
-def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the state, size and base of each artifact.
+@click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
+def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the state and size of each VM, image and network, and the totals.
 
-    Those of VMs that no manifest declares are listed too.
+    VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
-    from bangerbuild import pipeline, store
     from bangerbuild.commands import status as statuses
+    from bangerbuild.commands import status_table as tables
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
-    if loaded.is_read:
-        plan, found = pipeline.look_leniently(loaded, output.warn)
-        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
-    else:
-        opened = store.read(loaded.store)
-        opened.check_records()
-        examined = statuses.recorded(opened, wanted["targets"])
+    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
         artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
+        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
         return
-    output.results(statuses.lines(examined))
+    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
 
 
 cli.add_command(machines.boot)
@@ -298,9 +291,9 @@ def validate(
     from bangerbuild import pipeline
 
     chosen = options.chosen_format(form, as_json=as_json)
-    found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
-    if chosen.valid:
-        output.results(chosen.valid(found.warnings))
+    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    if chosen.is_json:
+        output.json_result({"format": 1})
 
 
 @cli.command()
@@ -313,18 +306,20 @@ def validate(
     show_default=True,
     help="svg is drawn by Graphviz; html is a page with all that is known of each step.",
 )
-def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the steps and what each needs."""
+@click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
+def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the steps and what each needs; many VMs with the same steps are one, but in JSON."""
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
     from bangerbuild.commands.pictures import page, svg
+    from bangerbuild.report import pictures
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn, output.warn_of)
     made = loaded.wanted
     if not loaded.is_read:
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
     if form == "json":
-        output.json_result(graphs.to_json(made))
+        output.json_result(pictures.to_json(made))
         return
     if form == "svg":
         output.result(svg.svg(made, loaded.manifest.fleets), newline=False)
@@ -336,7 +331,7 @@ def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that
             text = page.of_plan(pipeline.look_leniently(loaded, output.warn, previews=True)[0])
         output.result(text, newline=False)
         return
-    output.result(graphs.RENDERERS[form](made), newline=False)
+    output.result(pictures.RENDERERS[form](made, in_full=verbose), newline=False)
 
 
 cli.add_command(explaining.explain)
@@ -351,39 +346,11 @@ def schema() -> None:
     output.result(manifest.schema_text(), newline=False)
 
 
-@cli.command()
-@options.disk_arguments
-@click.option("-l", "--long", "in_full", is_flag=True, help="Modes, owners, sizes and times too.")
-def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
-    """List what is in a directory of a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            shown = printable(line) if sys.stdout.isatty() else line
-            if not output.result(os.fsencode(shown)):
-                break
-
-
-@cli.command()
-@options.disk_arguments
-def cat(disk: Path, guest_path: str, base: Path | None) -> None:
-    """Print a file that is on a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for piece in browse.content(filesystem, guest_path):
-            if not output.result(piece, newline=False):
-                break
-
-
+cli.add_command(browsing.ls)
+cli.add_command(browsing.cat)
 cli.add_command(locking.lock)
+cli.add_command(sharing.push)
+cli.add_command(sharing.pull)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
 cli.add_command(upkeep.destroy)

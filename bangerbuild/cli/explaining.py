@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("name", metavar="ID")
 @options.store_options
 @options.as_json

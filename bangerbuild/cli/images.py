@@ -32,7 +32,7 @@ def store_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-@click.group()
+@click.group(cls=options.Commands)
 def image() -> None:
     """Make an image without a manifest; list those in the store."""
 
@@ -64,7 +64,7 @@ def import_(
 
     given = {key: _value(key, text) for key, text in more.items() if text is not None}
     loaded = manifest.single_image(source, name, given, store=_store_path(store))
-    with reporter(quiet=quiet, verbose=False) as telling:
+    with reporter(quiet=quiet, verbose=False, complete=output.completed) as telling:
         plan, results = pipeline.apply(pipeline.load_image(loaded, offline=offline), reporter=telling)
     is_blocked = any(action.verb is Verb.BLOCKED for action in plan.actions)
     if is_blocked or any(result.outcome is Outcome.FAILED for result in results):
@@ -122,12 +122,15 @@ def _opened(given: Path | None) -> Store:
 
 def _store_path(given: Path | None) -> Path:
     if given is None and Path(command.DEFAULT_MANIFEST).exists():
-        from bangerbuild import manifest
+        from bangerbuild import manifest, pipeline
 
         try:
             return manifest.load((Path(command.DEFAULT_MANIFEST),), needs_files=False).store
-        except ManifestError as err:  # where its store is can be told all the same, and nothing else counts
-            if err.store is not None:
-                return err.store
-            raise
+        except ManifestError as err:  # where its store is may be told all the same, and nothing else counts
+            if err.store is None:
+                err.hint = pipeline.NAME_STORE_HINT
+                raise
+            for problem in err.problems:
+                output.warn_of(problem)
+            return err.store
     return (given or Path(options.DEFAULT_STORE)).absolute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
 """Digests are shown by their first digits; the file has all of them."""
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("manifest", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--upgrade",
@@ -66,6 +65,7 @@ def lock(
 
     if upgrade and _MANIFESTS_MARK.search(upgrade):  # no image is called so
         manifest, upgrade = (Path(upgrade), *manifest), ""
+        options.remember(manifest, None, wanted["variables"], wanted["variable_files"])
     loaded = options.loaded(manifest, **wanted)
     found = pipeline.lock(loaded, upgrade, Plain(verbose=False).progressed)
     for line in _lines(found):
@@ -76,6 +76,7 @@ def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Free addresses; the manifest is not read, as it may be what is wrong."""
     from bangerbuild import leases
     from bangerbuild.errors import UsageError
+    from bangerbuild.neighbours import near
     from bangerbuild.resolving import lockfile
 
     first = manifest[0] if manifest else Path(DEFAULT_MANIFEST)
@@ -83,8 +84,7 @@ def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
     held = {lease.name for lease in leases.read(path).lines}
     for name in names:
         if name not in held:
-            near = difflib.get_close_matches(name, held, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"{path} lists what was leased"
+            hint = near(name, held) or f"{path} lists what was leased"
             raise UsageError(f"no address is leased to '{name}'", hint=hint)
     for lease in lockfile.release(path, names):
         output.result(f"  release  {lease.name}  {lease.address}")

@@ -12,12 +12,10 @@ import click
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_FAILED, EXIT_INTERRUPTED
 from bangerbuild.launch.session import NETWORK_KINDS
-from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bangerbuild.manifest.outline import Outline
     from bangerbuild.running.at_once import Again
     from bangerbuild.running.spawning import Spawned
     from bangerbuild.running.starting import Wish
@@ -31,7 +29,7 @@ REST = "bangerbuild.rest"
 """Where the words after `--` are, in the context's meta."""
 
 
-class WithRest(click.Command):
+class WithRest(options.Command):
     """A command to which the words after `--` are a list of their own, and `--wait` may stand alone."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -43,7 +41,7 @@ class WithRest(click.Command):
         )
 
 
-class WithCommand(click.Command):
+class WithCommand(options.Command):
     """A command whose first word is a VM's, after which options of ours may follow: the rest is the guest's.
 
     The rest begins at `--`, or at the first word that is no option: so `ssh web ls -l` needs no `--`.
@@ -123,28 +121,9 @@ def _vms(_context: click.Context, _option: click.Parameter, values: Sequence[str
 
 def _place(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say where a VM is."""
-    for option in (
-        click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are."),
-        click.option(
-            "--manifest",
-            "manifest",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The manifest. May be repeated. [default: vm.toml]",
-        ),
-    ):
+    for option in reversed(options.place_options):
         function = option(function)
     return function
-
-
-def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
-    from bangerbuild.manifest.outline import outline
-
-    if not manifest and store is None and not Path(DEFAULT_MANIFEST).exists():
-        return outline((), store=Path(options.DEFAULT_STORE))  # where VMs of a manifest that is gone may run
-    given = manifest or (Path(DEFAULT_MANIFEST),)
-    return outline(given, store=store)
 
 
 @click.command(cls=WithRest, options_metavar="[OPTIONS]")
@@ -235,7 +214,7 @@ def _booted(  # noqa: PLR0913  # one parameter for each option of the command
 
     loaded = options.loaded(manifest, store=store, offline=offline, locked=locked, **settings)
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout, previews=False)
-    with reporter(quiet=quiet, verbose=False) as telling:
+    with reporter(quiet=quiet, verbose=False, complete=output.completed) as telling:
         booted = booting.boot(loaded, vm, wish, None if no_apply else run_options, telling)
     return booted.spawned, booted.planned.notes
 
@@ -268,7 +247,7 @@ def _background(spawned: Spawned, wait_seconds: float | None, *, quiet: bool) ->
         return EXIT_INTERRUPTED
     if not quiet:
         for line in booting.lines(spawned, waited):
-            output.result(line)
+            output.result(output.completed(line))
     return 0
 
 
@@ -294,10 +273,10 @@ def ssh(
     """
     from bangerbuild.commands import machines
 
-    machines.log_in(_outline(manifest, store), vm, identity, context.meta[REST])
+    machines.log_in(options.outline(manifest, store), vm, identity, context.meta[REST])
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("vm", callback=_vm)
 @_place
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the VM ends.")
@@ -310,10 +289,10 @@ def logs(*, vm: str, follow: bool, manifest: tuple[Path, ...], store: Path | Non
         sys.stdout.flush()
         return is_read
 
-    machines.log(_outline(manifest, store), vm, write, follow=follow)
+    machines.log(options.outline(manifest, store), vm, write, follow=follow)
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("manifests", nargs=-1, metavar="[MANIFEST]...", type=click.Path(path_type=Path))
 @_place
 @options.as_json
@@ -321,15 +300,15 @@ def ps(*, manifests: tuple[Path, ...], manifest: tuple[Path, ...], store: Path |
     """List the VMs that run."""
     from bangerbuild.commands import machines
 
-    vms = machines.running(_outline((*manifests, *manifest), store).store)
+    vms = machines.running(options.outline((*manifests, *manifest), store).store)
     if as_json:
-        output.json_result(machines.to_json(vms))
+        output.json_result(machines.to_json(vms), told=False)
         return
     for line in machines.lines(vms):
         output.result(line)
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("vms", nargs=-1, metavar="VM...", callback=_vms)
 @_place
 @click.option("--all", "everything", is_flag=True, help="All that run.")
@@ -361,7 +340,7 @@ def stop(  # noqa: PLR0913  # one parameter for each option of the command
     if bool(vms) == everything:
         raise click.UsageError("name the VMs to stop, or say --all")
     stopped, idle = machines.stop(
-        _outline(manifest, store), vms, timeout_seconds, at_once=kill, everything=everything
+        options.outline(manifest, store), vms, timeout_seconds, at_once=kill, everything=everything
     )
     for one in stopped:
         output.result(machines.stopped_line(one))

@@ -10,18 +10,53 @@ import click
 
 from bangerbuild.cli import output
 from bangerbuild.errors import UsageError
+from bangerbuild.given import Given
 from bangerbuild.report.formats import FORMATS
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from bangerbuild.manifest.outline import Outline
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
     from bangerbuild.report.formats import Format
 
 DEFAULT_STORE = "build"
 """The store if no manifest names one."""
+
+
+class Command(click.Command):
+    """A command whose messages name other commands as they can be typed: with what this one was given."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401  # as click has it
+        """Run it."""
+        given = ctx.params
+        manifests = (*given.get("manifest", ()), *given.get("manifests", ()))
+        settings = (given.get(name, ()) for name in ("variables", "variable_files"))
+        remember(manifests, given.get("store"), *settings)
+        return super().invoke(ctx)
+
+
+class Commands(click.Group):
+    """A group that lists commands in the order of their definition."""
+
+    command_class = Command
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  # click's signature
+        """The names of the commands, in the order of their definition instead of the alphabet."""
+        return list(self.commands)
+
+
+def remember(
+    manifests: Sequence[Path],
+    store: Path | None,
+    variables: Sequence[tuple[str, str]] = (),
+    variable_files: Sequence[Path] = (),
+) -> None:
+    """Complete the commands in messages with these manifests, this store and these variables."""
+    named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
+    output.begin(Given.of(named, store, variables, variable_files))
 
 
 def _variables(
@@ -158,12 +193,36 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return manifest_options(function)
 
 
+place_options = (
+    click.option(
+        "--manifest",
+        "manifest",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The manifest. May be repeated. [default: vm.toml]",
+    ),
+    click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are."),
+)
+"""They say where VMs and images are that are named by their ids."""
+
+
+def outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
+    """What the manifests of these options say, as far as they can be read."""
+    from bangerbuild.manifest.outline import outline as outlined
+
+    if not manifest and store is None and not Path(DEFAULT_MANIFEST).exists():
+        return outlined((), store=Path(DEFAULT_STORE))  # where VMs of a manifest that is gone may be
+    return outlined(manifest or (Path(DEFAULT_MANIFEST),), store=store)
+
+
 def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments for a disk and a path inside it."""
     for option in reversed(
         (
-            click.argument("disk", type=click.Path(path_type=Path)),
+            click.argument("disk"),
             click.argument("guest_path"),
+            *place_options,
             click.option(
                 "--base",
                 type=click.Path(path_type=Path),

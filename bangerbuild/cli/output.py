@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -14,10 +14,12 @@ import click
 
 from bangerbuild import identities, report
 from bangerbuild.errors import BangerError, UsageError, printable
+from bangerbuild.given import Given
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Plan
     from bangerbuild.report.formats import Format, Shown
 
@@ -91,10 +93,34 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+@dataclass
+class _Run:
+    """What is to be known of a run to print its messages, and its one document."""
+
+    given: Given = field(default_factory=Given)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+_run = _Run()
+
+
+def begin(given: Given) -> None:
+    """A run begins; the commands in all its messages are completed with what it was given."""
+    _run.given = given
+    _run.problems.clear()
+    _run.warnings.clear()
+
+
+def completed(text: str) -> str:
+    """A message whose commands can be typed as they are printed."""
+    return _run.given.completed(text)
+
+
 def say(lines: Iterable[str]) -> None:
     """Print lines that are no results, to stderr."""
     for line in lines:
-        click.echo(printable(identities.removed(line)), err=True)
+        click.echo(completed(printable(identities.removed(line))), err=True)
 
 
 def say_interrupted(finished: Sequence[str] = (), by_half: Sequence[str] = ()) -> None:
@@ -114,17 +140,30 @@ def ask(question: str, *, hint: str) -> bool:
 
 
 def warn(message: str) -> None:
-    """Print a warning."""
+    """Print a warning, and keep it for the run's document."""
+    _run.warnings.append(message)
     if (shown := asked_format().warning) is not None:
         results(shown(message))
     else:
         say([f"warning: {message}"])
 
 
-def json_result(document: dict[str, Any]) -> None:
-    """Print one JSON document, the only one of this run."""
+def warn_of(problem: Problem) -> None:
+    """Print a problem of a manifest that the run goes on with, and keep it for the run's document."""
+    _run.problems.append(problem)
+    say([f"warning: {'; '.join(line.strip() for line in problem.lines())}"])
+
+
+def json_result(document: dict[str, Any], *, told: bool = True) -> None:
+    """Print one JSON document, the only one of this run.
+
+    With `told`, it has the problems of manifests and the warnings too.
+    """
     _printed.append(True)
-    result(json.dumps(document, indent=2))
+    if told:
+        problems = [*map(report.problem_json, _run.problems), *document.get("problems", ())]
+        document = {**document, "problems": problems, "warnings": list(_run.warnings)}
+    result(json.dumps(_run.given.completed_document(document), indent=2))
 
 
 def asked_format() -> Format:
@@ -151,9 +190,13 @@ def error(err: BangerError, lines: Iterable[str]) -> None:
 def error_result(err: BangerError) -> None:
     """Print an error as the one result, in the form that was asked for, if none was printed."""
     form = asked_format()
-    if form.error and not _printed:
+    if _printed:
+        return
+    if form.is_json:
+        json_result(report.error_document(err))
+    elif form.error:
         _printed.append(True)
-        results(form.error(err))
+        results(map(completed, form.error(err)))
 
 
 _printed: list[bool] = []
@@ -163,6 +206,9 @@ _printed: list[bool] = []
 def plan_result(plan: Plan, form: Format, shown: Shown) -> None:
     """Print a plan in a form."""
     coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if form.is_json:
+        json_result(report.plan_json(plan))
+        return
     if form.error:
         _printed.append(True)
-    results(form.plan(plan, replace(shown, coloured=coloured)))
+    results(form.plan(plan, replace(shown, coloured=coloured, complete=completed)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"(?:vm\.)?[a-z0-9][a-z0-9_-]{0,62}")
 
 
-@click.command()
+@click.command(cls=options.Command)
 @click.argument("words", nargs=-1, metavar="[vm.NAME]... [MANIFEST]...")
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are.")
 @options.with_variables
@@ -40,6 +40,7 @@ def show(
     from bangerbuild.commands import show as showing
 
     manifests = tuple(Path(word) for word in words if not _is_id(word))
+    options.remember(manifests, store, variables, variable_files)
     request = options.request(manifests, store=store, variables=variables, variable_files=variable_files)
     found = showing.declared(request)
     for message in found.manifest.warnings:

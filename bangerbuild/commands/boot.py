@@ -9,20 +9,20 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from bangerbuild import graph, pipeline, store
 from bangerbuild.commands import machines
 from bangerbuild.commands.browse import opened_disk
 from bangerbuild.errors import BangerError, BusyError, StoreError, ToolError
-from bangerbuild.model import StepId, Verb, View
+from bangerbuild.model import StepId, Verb
 from bangerbuild.model.artifacts import directory_of
 from bangerbuild.planning.recorded import Recorded
 from bangerbuild.running import console, disks, readiness, run_directory, spawning, starting
 from bangerbuild.running.run_directory import CONSOLE_LOG, NAME, VMM_LOG, RunDirectory, UnusableError
 from bangerbuild.running.stopping import TERM_SECONDS, until
+from bangerbuild.steps import launch
 from bangerbuild.steps.bridge import up_script
-from bangerbuild.steps.launch import Launch
 from bangerbuild.store.faults import store_error
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def _run_directory(directory: Path) -> RunDirectory:
 
 def _machine(loaded: Loaded, vm: str, opened: Store) -> Machine:
     steps = graph.all_steps(loaded.whole)
-    step = next(step for step in steps if isinstance(step, Launch) and step.name == vm)
-    return step.as_machine(cast("View", Recorded(opened)))
+    step = next(step for step in steps if isinstance(step, launch.Launch) and step.name == vm)
+    return launch.as_recorded(step, Recorded(opened).as_input_of(step.id))
 
 
 def spawn(start: spawning.Start, directory: Path) -> Spawned:

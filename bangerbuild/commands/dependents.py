@@ -92,15 +92,19 @@ def _roots(store: Store, apart: Collection[str]) -> Iterator[tuple[str, Dependen
 
 
 def _taken_out(store: Store, roots: Iterable[tuple[str, Dependent]]) -> Iterator[tuple[str, Dependent]]:
-    """What was taken out of an image that roots stand on, and that has a newer one: they start with it."""
+    """What was taken out of an image that roots stand on: they start with it.
+
+    Of an image that is not the newest, any of several; of the newest what was taken last.
+    """
     standing: dict[str, list[Dependent]] = {}
     for directory, who in roots:
         standing.setdefault(directory, []).append(who)
     for (step_id, image), records in stand_ins.taken_out(store.records).items():
-        last = store.records.get(step_id)
-        if image not in standing or (last is not None and stand_ins.rootfs_of(last) == image):
+        if image not in standing:
             continue
-        artifacts = (ArtifactPath(artifact) for record in records for artifact in record.artifacts)
+        last = store.records.get(step_id)
+        needed = [last] if last is not None and stand_ins.rootfs_of(last) == image else records
+        artifacts = (ArtifactPath(artifact) for record in needed for artifact in record.artifacts)
         for own in sorted({artifact.directory for artifact in artifacts}):
             yield from ((own, who) for who in standing[image])
 

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, pipeline, store
+from bangerbuild import graph, pipeline, report, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.attachment import ATTACHED_ROOT
@@ -20,7 +20,6 @@ from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES, directory_of
 from bangerbuild.pipeline import load_to_read
-from bangerbuild.planning import origins
 from bangerbuild.resolving import lockfile
 from bangerbuild.running import run_directory
 from bangerbuild.steps import is_patch
@@ -97,7 +96,7 @@ def destroy(
     store.read(loaded.store).check_records()
     asked = pipeline.expanded(loaded, request.targets)
     if undeclared:
-        _tell_of_lost_manifests(whole, warn)
+        _tell_of_orphans(whole, warn)
     request = replace(request, targets=_named(whole, asked, undeclared=undeclared))
     if not request.targets:
         return Loss(())
@@ -141,19 +140,11 @@ def _named(whole: Loaded, targets: Sequence[str], *, undeclared: bool) -> tuple[
     return tuple(dict.fromkeys((*named, *gone)))
 
 
-def _tell_of_lost_manifests(whole: Loaded, warn: Callable[[str], None]) -> None:
+def _tell_of_orphans(whole: Loaded, warn: Callable[[str], None]) -> None:
     """Name what a manifest declared that is gone. It was none of these, so what it declared stays."""
-    opened = store.read(whole.store)
-    lost: dict[str, list[str]] = {}
-    for owner, origin in pipeline.strangers(whole, opened).items():
-        if origin is not None and origins.is_gone(opened, origin):
-            lost.setdefault(os.path.relpath(opened.path / origin), []).append(owner)
-    for manifest, owners in lost.items():
-        warn(
-            f"{few(owners)} stay{'s' if len(owners) == 1 else ''}: '{manifest}' declared "
-            f"{'it' if len(owners) == 1 else 'them'}, and is not there; `--target {owners[0]}` removes "
-            f"{'it' if len(owners) == 1 else 'that one'}"
-        )
+    found = pipeline.orphans(whole, store.read(whole.store))
+    for line in report.orphan_lines(found):
+        warn(f"{line}; --undeclared leaves it alone")
 
 
 def _kinds(wanted: Graph, opened: Store) -> dict[str, str]:

@@ -59,12 +59,13 @@ def recover(request: Request, warn: Callable[[str], None], *, lock_seconds: floa
         found = pipeline.recover(loaded, opened.store)
         declared = {output for step in graph.all_steps(loaded.whole) for output in step.outputs}
         strays = tuple(_strays(opened.store, declared))
-        others = recovering.of_strays(opened.store, (one for one in strays if isinstance(one, Stray)))
+        unknown = (one for one in strays if isinstance(one, Stray) and one.id not in opened.store.records)
+        others = recovering.of_strays(opened.store, tuple(unknown))  # else it lies beside what is known
         opened.store.save((*kept, *found.jobs, *others))
-    unknown = (*found.unrecovered, *(one for one in strays if isinstance(one, Unrecovered)))
+    unrecovered = (*found.unrecovered, *(one for one in strays if isinstance(one, Unrecovered)))
     faults = tuple(opened.salvaged.faults)
     jobs = (*found.jobs, *others)
-    return Recovery(path, _state(opened), opened.set_aside, faults, known, jobs, unknown)
+    return Recovery(path, _state(opened), opened.set_aside, faults, known, jobs, unrecovered)
 
 
 def _state(opened: Recovering) -> str:

@@ -211,6 +211,18 @@ class VM:
 
 
 @dataclass(frozen=True)
+class Cache:
+    """`[cache]`: registries that hold built images."""
+
+    pull: tuple[str, ...] = ()
+    """Where images are looked for, in this order: `docker://registry.example/team/images`."""
+    push: str | None = None
+    """Where they are pushed to."""
+    trust: bool = False
+    """Whether what the lock file has no digest for may be taken."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One loaded manifest, its includes merged in."""
 
@@ -232,3 +244,4 @@ class Manifest:
     """Addresses that were leased and are not in the lock file yet: by network and VM."""
     released: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """VMs whose addresses another one took over, as it was called so before: by network."""
+    cache: Cache = field(default_factory=Cache)

@@ -43,6 +43,7 @@ NO_REFLINK = {
     errno.EPERM,
     errno.EACCES,
 }
+NO_SEEK = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 NO_COPY = {errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS}
 
 
@@ -140,7 +141,10 @@ def _copy_piece(reader: int, writer: int, position: int, limit: int) -> int:
 
 
 def data_extents(fd: int, start: int = 0, end: int | None = None) -> Iterator[tuple[int, int]]:
-    """The parts of a file, or of a range of it, that have data: (offset, length) in bytes, ascending."""
+    """The parts of a file, or of a range of it, that have data: (offset, length) in bytes, ascending.
+
+    Where the filesystem can't tell, all of it has data.
+    """
     size = os.fstat(fd).st_size
     stop = size if end is None else min(size, end)
     position = start
@@ -150,7 +154,10 @@ def data_extents(fd: int, start: int = 0, end: int | None = None) -> Iterator[tu
         except OSError as err:
             if err.errno == errno.ENXIO:
                 return
-            raise
+            if err.errno not in NO_SEEK:
+                raise
+            yield position, stop - position
+            return
         if start >= stop:
             return
         position = min(os.lseek(fd, start, os.SEEK_HOLE), stop)

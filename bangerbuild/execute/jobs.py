@@ -57,10 +57,16 @@ def of_plan(plan: Plan) -> list[Job]:
 
 
 def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[str]:
-    """The inputs that are pending in this plan, also pending inputs of kept ones that are made again."""
+    """The inputs that are pending in this plan, also pending inputs of kept ones that are made again.
+
+    What is fetched needs none.
+    """
+    if action.offer:
+        return
     yield from (step_id for step_id in action.step.waits_for if actions[step_id].pending)
     for step_id in action.step.inputs:
         if step_id in action.stand_ins:
+            yield from _taken_out_again(action.stand_ins[step_id], actions)
             continue
         source = actions[step_id]
         if source.pending:
@@ -71,6 +77,12 @@ def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[s
                 for below in _pending_inputs(source, actions)
                 if source.recipe.inputs.get(below) == actions[below].fingerprint
             )
+
+
+def _taken_out_again(stand_in: Record, actions: Mapping[str, Action]) -> Iterator[str]:
+    own = actions.get(stand_in.id)
+    if own is not None and own.pending and own.fingerprint == stand_in.fingerprint:
+        yield own.id
 
 
 @dataclass

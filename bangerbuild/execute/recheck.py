@@ -49,7 +49,7 @@ class Sources:
         for source in action.step.sources:
             if source.path is None:  # it was compared with its pin when it was brought here, or is a secret
                 continue
-            key = source.path, source.rules, source.pin
+            key = source.content_key
             if key not in self._digests:
                 self._digests[key] = self._host.digest(source)
             if key in self._changed or self._digests[key] != action.recipe.sources[source.role]:

@@ -8,12 +8,14 @@ too, and gives the same bytes. docker builds in its daemon.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from bangerbuild.errors import FetchError, ToolError
+from bangerbuild.fetch import foreign_files
 from bangerbuild.formats.oci.reference import DOCKER_ARCHIVE, OCI_ARCHIVE
 from bangerbuild.formats.oci.skopeo import environment
 from bangerbuild.host import process
@@ -65,6 +67,7 @@ class Build:
             directory=str(self.place),
             label=f"{argv[0]} build {self.written}",
             on_line=partial(self.said, self.written),
+            runs_others=True,
         )
 
 
@@ -88,7 +91,8 @@ class _WithStorage(Builder):
     takes_layouts: ClassVar[bool] = True
 
     def _build(self, build: Build, *more: str) -> Command:
-        fixed = ("--isolation=chroot", f"--timestamp={build.epoch}")
+        """In Docker's format on the way: in OCI's there is no place for SHELL, and RUN would not heed it."""
+        fixed = ("--isolation=chroot", "--format=docker", f"--timestamp={build.epoch}")
         options = (*fixed, *build.options, *more, str(build.place / "context"))
         return build.command(*self._start(build), "build", *options)
 
@@ -177,16 +181,42 @@ def build(builder: Builder, wanted: Build) -> None:
             raise
         lines = err.details.splitlines()[-_SHOWN_LINES:]
         brief = f"'{wanted.written}' can't be built by {builder.name}"
-        raise FetchError(brief, details="\n".join(lines), hint=err.hint) from err
+        raise FetchError(brief, details="\n".join(lines), hint=_way_out(err.details)) from err
     finally:
-        _remove_storage(builder, wanted)
+        for name in ("storage", "run"):
+            foreign_files.remove(wanted.place / name)
 
 
-def _remove_storage(builder: Builder, wanted: Build) -> None:
-    """Remove what a builder leaves, also the files of other users of its namespace."""
-    for name in ("storage", "run"):
-        path = wanted.place / name
-        shutil.rmtree(path, ignore_errors=True)
-        if path.exists() and os.geteuid() != 0:
-            remove = ("unshare", "rm", "-rf", str(path))
-            process.run(Command((builder.name, *remove), environment(os.environ), ok=frozenset(range(256))))
+@dataclass(frozen=True)
+class _Lack:
+    """What a host lacks, told by what a builder prints."""
+
+    pattern: re.Pattern[str]
+    hint: str
+
+
+_LACKS = (
+    _Lack(re.compile("finding new[ug]idmap|new[ug]idmap.*not found"), "apt install uidmap"),
+    _Lack(
+        re.compile("CLONE_NEWUSER|[Uu]ser namespaces are not enabled"),
+        "have user namespaces allowed (as root: `sysctl user.max_user_namespaces=10000`, with AppArmor also "
+        "`sysctl kernel.apparmor_restrict_unprivileged_userns=0`), or build as root",
+    ),
+    _Lack(
+        re.compile("setting supplemental groups|setting owner of|insufficient [UG]IDs|lchown .*: invalid"),
+        "RUN, and owners other than you, need numbers of users that are yours: as root, "
+        "`usermod --add-subuids 100000-165535 --add-subgids 100000-165535 USER`; or build as root",
+    ),
+    _Lack(
+        re.compile("(?i)permission denied.*docker.*sock|docker daemon socket.*permission denied"),
+        'become a member of the group docker, or say `builder = "buildah"`',
+    ),
+    _Lack(
+        re.compile("Cannot connect to the Docker daemon"),
+        'start it (`systemctl start docker`), or say `builder = "buildah"`',
+    ),
+)
+
+
+def _way_out(printed: str) -> str | None:
+    return next((lack.hint for lack in _LACKS if lack.pattern.search(printed)), None)

@@ -94,6 +94,7 @@ def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mappi
         timeout_seconds=_SECONDS,
         output_bytes=_OUTPUT_BYTES,
         label=str(suite),
+        runs_others=True,
     )
 
 

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bangerbuild.fetch import foreign_files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -50,7 +52,7 @@ def _sweep(parent: Path) -> None:
     for path in parent.iterdir():
         held = _lock(path)
         if held is not None:
-            shutil.rmtree(path, ignore_errors=True)
+            foreign_files.remove(path)
             os.close(held)
 
 

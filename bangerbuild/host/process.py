@@ -12,11 +12,13 @@ import selectors
 import shlex
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, BinaryIO, cast
 
 from bangerbuild.errors import ToolError, readable_size
@@ -33,7 +35,11 @@ SEARCH_PATH = search.SEARCH_PATH
 DIE_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL", "--")
 """Prefix of a command: the kernel ends it when the thread that waits for it ends, also by `kill -9`."""
 
-RUNNING: set[subprocess.Popen[bytes]] = set()
+_SUPERVISOR = (sys.executable, "-I", "-S", str(Path(__file__).with_name("supervisor.py")))
+"""Not imported: it is a program of its own."""
+
+RUNNING: dict[subprocess.Popen[bytes], signal.Signals] = {}
+"""The programs that are waited for, each with the signal that ends it and what it started."""
 STARTING = threading.Lock()
 """Held from a program's start until it is in RUNNING, so that `end_all` misses none."""
 
@@ -92,6 +98,9 @@ class Command:
     """What messages call it where its arguments may hold a password; None: as a shell would take it."""
     on_line: Callable[[str], None] | None = field(default=None, compare=False)
     """Is told each line that it prints, as it comes; in the thread that waits for it."""
+    runs_others: bool = False
+    """Whether it runs programs of somebody else's choice, which end with it whatever they do (`supervisor`).
+    Limits of memory and of files are the supervisor's then."""
 
     def __str__(self) -> str:
         return self.label or shlex.join(self.argv)
@@ -274,10 +283,12 @@ def _started(
 @contextlib.contextmanager
 def _running(command: Command, complaints: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
     argv = [*_die_with_parent(), find(command.argv[0]), *command.argv[1:]]
+    if command.runs_others:
+        argv = [*_SUPERVISOR, str(os.getpid()), *argv]
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C", **command.env}
     with STARTING:
         process = _started(command, argv, environment, complaints)
-        RUNNING.add(process)
+        RUNNING[process] = signal.SIGTERM if command.runs_others else signal.SIGKILL
     with contextlib.suppress(ProcessLookupError):
         _limit(process.pid, resource.RLIMIT_AS, command.memory_bytes)
         _limit(process.pid, resource.RLIMIT_FSIZE, command.file_bytes)
@@ -285,7 +296,7 @@ def _running(command: Command, complaints: IO[bytes] | None = None) -> Iterator[
         with process:
             yield process
     finally:
-        RUNNING.discard(process)
+        del RUNNING[process]
 
 
 def _limit(pid: int, what: int, most_bytes: int | None) -> None:
@@ -307,7 +318,7 @@ def end_all() -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     """End a program and everything it has started."""
     with contextlib.suppress(ProcessLookupError):  # it has ended by itself
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, RUNNING.get(process, signal.SIGKILL))
 
 
 def _left(deadline: float) -> float | None:

@@ -25,6 +25,8 @@ _LZMA_MEMORY_BYTES = 192 << 20
 """Its header names a dictionary of up to 4 GiB; kernels have 32 MiB at most."""
 """A limit that no kernel reaches, against files that were made to fill the disk."""
 PIECE_BYTES = 1 << 20
+HEAD_BYTES = 16
+"""How many bytes of a payload `check` needs."""
 ELF_MAGIC = b"\x7fELF"
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -50,6 +52,16 @@ def plain(payload: bytes) -> Iterator[bytes]:
     stated = int.from_bytes(payload[-4:], "little")
     if size_bytes != stated:
         raise FormatError(f"has a damaged payload: it unpacks to {size_bytes} bytes and states {stated}")
+
+
+def check(head: bytes) -> None:
+    """Check that the compression of a payload that begins so is known.
+
+    Raises:
+        FormatError: it is not.
+    """
+    if not head.startswith(ELF_MAGIC):
+        _reader(head)
 
 
 def limited(pieces: Iterator[bytes]) -> Iterator[bytes]:

@@ -54,34 +54,60 @@ def unpack(kernel: Path, target: Path, *, written: str) -> Kernel:
             _write(payload.limited(pieces), target)
         return _judged(target, header)
     except FormatError as err:
-        raise SourceError(f"'{written}' {err.brief}", hint=err.hint or _HINT) from err
+        raise as_source_error(err, written) from err
 
 
-def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:
+def check(file: BinaryIO) -> None:
+    """Check a kernel file by its headers, which is all that `unpack` reads before it unpacks anything.
+
+    Raises:
+        FormatError: it is no kernel, is cut short, or its compression is unknown.
+    """
+    head = file.read(bzimage.HEAD_BYTES)
+    if header := bzimage.read_header(head):
+        _seek_payload(file, header)
+        payload.check(file.read(payload.HEAD_BYTES))
+    elif head.startswith(payload.ELF_MAGIC):
+        vmlinux.check_elf_file(file)
+    elif not vmlinux.is_arm64_image(head):
+        _check_zipped_arm64(head)
+
+
+def as_source_error(err: FormatError, written: str) -> SourceError:
+    """The error for a file that is no kernel."""
+    return SourceError(f"'{written}' {err.brief}", hint=err.hint or _HINT)
+
+
+def _seek_payload(file: BinaryIO, header: bzimage.BzImageHeader) -> None:
     if header.payload_bytes > payload.LIMIT_BYTES:
         raise FormatError(
             f"states a payload of {readable_size(header.payload_bytes)}, more than any kernel has"
         )
+    end, size_bytes = header.payload_offset + header.payload_bytes, file.seek(0, io.SEEK_END)
+    if size_bytes < end:
+        raise FormatError(f"is cut short: its payload ends at byte {end}, the file at {size_bytes}")
     file.seek(header.payload_offset)
-    data = file.read(header.payload_bytes)
-    if len(data) < header.payload_bytes:
-        end = header.payload_offset + header.payload_bytes
-        raise FormatError(
-            f"is cut short: its payload ends at byte {end}, the file at {file.seek(0, io.SEEK_END)}"
-        )
-    yield from payload.plain(data)
+
+
+def _payload(file: BinaryIO, header: bzimage.BzImageHeader) -> Iterator[bytes]:
+    _seek_payload(file, header)
+    yield from payload.plain(file.read(header.payload_bytes))
 
 
 def _whole(file: BinaryIO, head: bytes) -> Iterator[bytes]:
     file.seek(0)
     if head.startswith(payload.ELF_MAGIC) or vmlinux.is_arm64_image(head):
         yield from payload.pieces_of(file)
-    elif head.startswith(_GZIP_MAGIC) and vmlinux.is_arm64_image(_unzipped_head(head)):
+    else:
+        _check_zipped_arm64(head)
         try:
             yield from payload.pieces_of(decompressed(file, "gzip"))
         except CompressionError as err:
             raise FormatError(err.brief) from err
-    else:
+
+
+def _check_zipped_arm64(head: bytes) -> None:
+    if not (head.startswith(_GZIP_MAGIC) and vmlinux.is_arm64_image(_unzipped_head(head))):
         raise _no_kernel(head)
 
 

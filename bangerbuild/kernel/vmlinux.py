@@ -10,6 +10,7 @@ linked to the upper half of the address space; a program never is.
 
 from __future__ import annotations
 
+import io
 import mmap
 import re
 import struct
@@ -21,6 +22,7 @@ from bangerbuild.kernel.payload import ELF_MAGIC
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 _IDENT = ELF_MAGIC + b"\x02\x01"
 _HEADER_BYTES = 64
@@ -46,14 +48,20 @@ def check_elf(path: Path) -> None:
         FormatError: it is not.
     """
     with path.open("rb") as file:
-        header = file.read(_HEADER_BYTES)
-        if len(header) < _HEADER_BYTES or not header.startswith(ELF_MAGIC):
-            raise FormatError("is no kernel: it holds no ELF file")
-        _check_machine(header)
-        (offset,) = struct.unpack_from("<Q", header, 0x20)
-        size, count = struct.unpack_from("<HH", header, 0x36)
-        file.seek(min(offset, path.stat().st_size))
-        addresses = list(_load_addresses(file.read(size * count), size))
+        check_elf_file(file)
+
+
+def check_elf_file(file: BinaryIO) -> None:
+    """The same of an open file."""
+    file.seek(0)
+    header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES or not header.startswith(ELF_MAGIC):
+        raise FormatError("is no kernel: it holds no ELF file")
+    _check_machine(header)
+    (offset,) = struct.unpack_from("<Q", header, 0x20)
+    size, count = struct.unpack_from("<HH", header, 0x36)
+    file.seek(min(offset, file.seek(0, io.SEEK_END)))
+    addresses = list(_load_addresses(file.read(size * count), size))
     if struct.unpack_from("<H", header, 0x10) != (_EXEC,) or not any(at >= _KERNEL_HALF for at in addresses):
         raise FormatError("is no kernel: it looks like an ELF program")
 

@@ -8,6 +8,7 @@ make typed images, `networks` what VMs share, `fleets` and `members` expand flee
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -18,6 +19,7 @@ from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
 from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.manifest import checks, form
+from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.manifest.fleets import Fleet, check_members, fleets
@@ -55,6 +57,8 @@ __all__ = [
 DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
 _MOST_IN_ONE_PLACE = 3
+_NAMES_STORE = re.compile(r"^\s*(?:\[\s*store\s*\]|store\s*[.=])", re.MULTILINE)
+"""Where a text that is no TOML seems to say where the store is."""
 
 
 def load(
@@ -116,9 +120,10 @@ def load_merged(
     checks.check_renames(vms, findings)
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
+    caches = cache(documents, findings)
     if findings.problems:
-        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
-        raise ManifestError(_in_order(findings.problems, documents), beside)
+        place = directory if store else _store_of_broken(reader, paths or (DEFAULT_MANIFEST,), directory)
+        raise ManifestError(_in_order(findings.problems, documents), place)
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     absent = _in_order(findings.absent, documents)
@@ -135,7 +140,7 @@ def load_merged(
         origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
     members = {fleet.name: fleet.names for fleet in found_fleets}
     found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, *given)
-    return Manifest(*found), tuple(merged), tuple(documents)
+    return Manifest(*found, caches), tuple(merged), tuple(documents)
 
 
 def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
@@ -240,6 +245,14 @@ def _store(documents: Sequence[ManifestFile], given: Path | None, findings: Find
         given = findings.attempt(place, read, written, HostPath(Path(), written)).path
     path = (given or Path(_DEFAULT_STORE)).absolute()
     return path.resolve() if ".." in path.parts else path  # fit to be shown; symlinks before `..` count
+
+
+def _store_of_broken(reader: ManifestReader, paths: Sequence[Path], found: Path) -> Path | None:
+    """Where the store of manifests with problems is; None: the first says so where it can't be parsed."""
+    first = reader.documents.get(paths[0].resolve())
+    if first is None:
+        return (paths[0].parent / _DEFAULT_STORE).absolute()
+    return None if not first.tree and _NAMES_STORE.search(first.text) else found
 
 
 def _in_order(problems: Sequence[Problem], documents: Sequence[ManifestFile]) -> tuple[Problem, ...]:

@@ -11,6 +11,7 @@ from bangerbuild.errors import Problem
 from bangerbuild.host import observed, toml
 from bangerbuild.host.home import expanded
 from bangerbuild.manifest.toml_lines import Key, dotted, key_lines
+from bangerbuild.neighbours import nearest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,7 +155,17 @@ def _unreadable(path: Path, err: OSError, named_at: Location | None) -> Problem:
         return named_at.problem(f"can't include '{path}': {reason}")
     hint = None
     if isinstance(err, FileNotFoundError):
-        hint = "write it, or name another manifest, such as: bangerbuild plan path/to/vm.toml"
+        hint = _beside(path) or "write it, or name another manifest, such as path/to/vm.toml"
     elif isinstance(err, IsADirectoryError):
         hint = f"name the file in it, such as {path / 'vm.toml'}"
     return Problem(str(path), 0, "", f"can't read the manifest: {reason}", hint)
+
+
+def _beside(path: Path) -> str | None:
+    """The manifest in the same directory whose name is nearly the same."""
+    try:
+        names = [one.name for one in path.parent.iterdir() if one.suffix == ".toml"]
+    except OSError:
+        return None
+    meant = nearest(path.name, names)
+    return f"did you mean '{path.parent / meant}'?" if meant else None

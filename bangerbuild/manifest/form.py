@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.disk.formats import FORMATS
 from bangerbuild.manifest import templates
 from bangerbuild.manifest.files import Location, ManifestFile
+from bangerbuild.manifest.predicates import predicate
 from bangerbuild.manifest.problems import InvalidValueError, quoted
 from bangerbuild.neighbours import near, nearest
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
     from bangerbuild.errors import Problem
+    from bangerbuild.manifest.predicates import Predicate
     from bangerbuild.manifest.toml_lines import Key
 
 SCHEMAS = (
@@ -69,8 +71,10 @@ def check(document: ManifestFile) -> Iterator[Problem]:
     for kind in NAMED:
         table = document.tree.get(kind)
         document.names[kind] = tuple(table) if isinstance(table, dict) else ()
-    errors = list(_validator(tuple(FORMATS)).iter_errors(document.tree))
-    for error in errors:
+    form = _form(tuple(FORMATS))
+    if form.fits(document.tree):
+        return
+    for error in list(form.validator.iter_errors(document.tree)):
         if _is_template(error):
             continue
         yield from _problems(document, error)
@@ -90,46 +94,61 @@ def checked(key: Key, value: str) -> Any:  # noqa: ANN401  any TOML value
     Raises:
         InvalidValueError: it does not take that.
     """
-    validator = _leaf_validator(tuple(part for part in key if isinstance(part, str)))
-    if validator.is_valid(value):
+    form = _form_of_key(tuple(part for part in key if isinstance(part, str)))
+    if form.fits(value):
         return value
     other: Any = {"true": True, "false": False}.get(value)
     if _WHOLE_NUMBER.fullmatch(value):
         other = int(value)
-    if other is not None and validator.is_valid(other):
+    if other is not None and form.fits(other):
         return other
-    shape: Any = next(iter(validator.iter_errors(value))).schema
+    shape: Any = next(iter(form.validator.iter_errors(value))).schema
     raise InvalidValueError(f"{_subject(key)} is {quoted(value)}: give {_expected(shape)}")
 
 
+class _Form:
+    """A part of the schema: what fits it, and what says why something does not."""
+
+    def __init__(self, shape: Any, fits: Predicate | None = None) -> None:  # noqa: ANN401  any part of the schema
+        self.shape = shape
+        self.fits = fits or predicate(shape)
+
+    @cached_property
+    def validator(self) -> Validator:
+        """Imports jsonschema, which takes 0.1 s: only where something does not fit."""
+        import jsonschema  # noqa: PLC0415  see above
+
+        base = jsonschema.Draft202012Validator
+        checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
+        extend: Callable[..., type[Validator]] = jsonschema.validators.extend
+        return extend(base, type_checker=checker)(self.shape)
+
+
 @lru_cache(maxsize=256)
-def _leaf_validator(words: tuple[str, ...]) -> Validator:
-    """What checks the values of one key of a VM."""
-    whole = _validator(tuple(FORMATS))
-    schema: Any = whole.schema
-    shape: Any = schema["properties"]["defaults"]
+def _form_of_key(words: tuple[str, ...]) -> _Form:
+    """The form of the values of one key of a VM."""
+    shape: Any = _form(tuple(FORMATS)).shape["properties"]["defaults"]
     for word in words:
         shape = shape.get("items", shape)
         options = [shape, *shape.get("oneOf", ()), *shape.get("anyOf", ())]
         shape = next(one["properties"][word] for one in options if word in one.get("properties", {}))
-    return whole.evolve(schema=shape.get("items", shape))
+    return _Form(shape.get("items", shape))
 
 
 @lru_cache(maxsize=1)
-def _validator(disk_formats: tuple[str, ...]) -> Validator:
-    """Compiled once. jsonschema is imported only here: it takes 0.1 s, which `--help` need not wait for.
+def _form(disk_formats: tuple[str, ...]) -> _Form:
+    """That of a manifest.
 
     Which disk formats there are, the registry says; the schema repeats it for editors.
     """
-    import jsonschema  # noqa: PLC0415  see above
-
-    base = jsonschema.Draft202012Validator
-    checker = base.TYPE_CHECKER.redefine("integer", _is_integer)
-    extend: Callable[..., type[Validator]] = jsonschema.validators.extend
     whole = schema()
     whole["$defs"]["root"]["properties"]["format"]["enum"] = list(disk_formats)
     whole["$defs"]["fleet"]["properties"]["vm"]["$ref"] = "#/$defs/vm"  # the other one is for editors
-    return extend(base, type_checker=checker)(_compiled(whole, whole["$defs"]))
+    shape = _compiled(whole, whole["$defs"])
+    properties = shape["properties"]
+    in_others = predicate({**shape, "properties": {**properties, "fleet": {}}})
+    in_fleets = predicate(properties["fleet"], templates.is_template)  # see `_is_template`
+    return _Form(shape, lambda tree: in_others(tree) and in_fleets(tree.get("fleet", {})))
 
 
 def _is_integer(_checker: object, value: object) -> bool:

@@ -82,3 +82,11 @@ class Source:
     """What is to be kept to oneself: the digest of such a source is keyed."""
     surveyed: bool = False
     """Whether the step reads the tree by `View.survey`: then it is kept from when its digest is taken."""
+    parts_from_bytes: int | None = None
+    """From what size on the digest of a single file is made of those of its parts, see `clone.digest`, for
+    which holes are not read; None: it is its SHA-256."""
+
+    @property
+    def content_key(self) -> object:
+        """The same for sources of which the digest is the same, whatever their roles are."""
+        return self.path, self.rules, self.parts_from_bytes, self.pin, self.secret

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.errors import BangerError
     from bangerbuild.model.content import Pin
+    from bangerbuild.model.image_cache import Offer
     from bangerbuild.model.reason import Json, Reason
     from bangerbuild.model.recipe import Recipe, Record
     from bangerbuild.model.step import Step
@@ -47,6 +48,8 @@ class Action:
     """What there is to say of what it will make."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
+    offer: Offer | None = None
+    """Where it is fetched from, instead of being built."""
     stand_ins: Mapping[str, Record] = field(default_factory=lambda: _NO_STAND_INS)
     """Inputs of which the step takes another than today's, by their ids; see `Step.from_base`."""
 
@@ -70,7 +73,7 @@ class Action:
     @property
     def stays(self) -> bool:
         """Whether what was there before stays, and is at most changed in place."""
-        return self.verb not in {Verb.CREATE, Verb.REPLACE}
+        return self.verb not in {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
 
     @property
     def depends_on(self) -> tuple[str, ...]:
@@ -106,6 +109,8 @@ class Plan:
     """What it was made from, for `apply`; None: it is only to be looked at."""
     undeclared: tuple[str, ...] = ()
     """The VMs and networks in the store that the manifests declared last, and no longer do."""
+    orphans: Mapping[str, str] = field(default_factory=dict)
+    """The VMs and networks in the store whose manifest is renamed or gone, and that manifest's path."""
     unjudged: frozenset[str] = frozenset()
     """Ids of steps with a source that can't be read, of which nothing is known; only to be looked at."""
     fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False, compare=False)

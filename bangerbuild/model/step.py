@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from bangerbuild.model.content import Pin, Source
     from bangerbuild.model.reason import Json, Reason
@@ -54,9 +54,22 @@ class Step(Protocol):
     def from_base(self) -> tuple[str, ...]:
         """Ids of inputs that go with the image that the step's first input stands on.
 
-        That image need not be the one of today; see `planning/stand_ins.py`.
+        That image need not be the one of today, and what is not declared of today's may be there of that one;
+        see `planning/stand_ins.py`.
         """
         return ()
+
+    def on_base(self, there: Collection[str]) -> Step:  # noqa: ARG002  # most have no such inputs
+        """The same step on another image than today's, which has these of `from_base` and no others."""
+        return self
+
+    def of_image(self, image: str) -> Step | None:  # noqa: ARG002  # most can't
+        """The same step for another image, out of which it takes what it makes; None: it can't."""
+        return None
+
+    def beside(self, fingerprint: str) -> Step:  # noqa: ARG002  # only those that have `of_image`
+        """The same step where what it makes lies beside that of today, which stays the last run's."""
+        return self
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -135,6 +148,14 @@ class Step(Protocol):
             BangerError: it is known that the run fails so.
         """
         return ()
+
+    def foresee(self, view: View) -> None:  # noqa: ARG002  # most read nothing that could be looked at
+        """Look at what `run` will read, as far as that is cheap; asked only if it is made anew.
+
+        Raises:
+            BangerError: it is known that the run fails so.
+        """
+        return
 
     def warnings(self, view: View, *, is_new: bool) -> tuple[str, ...]:
         """What `run` would warn of, as far as it is known before; reads, never writes.

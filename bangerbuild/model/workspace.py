@@ -31,6 +31,9 @@ class View(Protocol):
     def artifacts(self, step_id: str) -> tuple[str, ...]:
         """The names of all its artifacts."""
 
+    def is_kept(self, step_id: str) -> bool:
+        """Whether what an input made is there, and stays as it is."""
+
     def path(self, artifact: str) -> Path:
         """Where an artifact is: in staging if this job makes or changes it, else in the store."""
 
@@ -131,6 +134,9 @@ class Workspace(View, Protocol):
 
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         """Say how far something is that takes long; often, and None where the end is not known."""
+
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Say how far this step is; as often, and None where the end is not known."""
 
     def say(self, what: str, line: str) -> None:
         """Show a line that a program printed which works for long, to whoever wants to see it."""

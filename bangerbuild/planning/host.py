@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from bangerbuild.disk import in_use, libext2fs, tools
+from bangerbuild.disk import clone, in_use, libext2fs, tools
 from bangerbuild.errors import SourceError, StoreError, ToolError
-from bangerbuild.formats import digest
+from bangerbuild.formats import digest, hostfile
 from bangerbuild.formats import survey as surveying
 from bangerbuild.formats.directory import leaves_out
 from bangerbuild.host import process
 from bangerbuild.model import Host
+from bangerbuild.model.recipe import TIME_TOOL
 
 if TYPE_CHECKING:
     import os
@@ -81,6 +82,7 @@ class LocalHost(Host):
     ) -> None:
         self._secrets = secrets
         self._cache = _StoredDigests(store)
+        self._parts_cache = _StoredDigests(store, ":parts")
         self._store = store.path.absolute()
         self._surveys = Surveys() if surveys is None else surveys
         self._epoch = epoch
@@ -94,7 +96,7 @@ class LocalHost(Host):
         if source.path is None:
             return source.pin or UNPINNED
         if source.rules is None:
-            return digest.file_digest(source.path, cache=self._cache, written=source.written)
+            return self._file_digest(source.path, source)
         source = replace(source, rules=source.rules.without(source.path.absolute(), self._store))
         self._refuse_store_in(source)
         if source.surveyed and not self._surveys.holds(source):
@@ -102,6 +104,12 @@ class LocalHost(Host):
         if source.surveyed and (known := self.survey(source)).is_as_seen():
             return known.digest
         return self._tree_digest(source)
+
+    def _file_digest(self, path: Path, source: Source) -> str:
+        least_bytes = source.parts_from_bytes
+        if least_bytes is None or hostfile.check_is_file(path, source.written).st_size < least_bytes:
+            return digest.file_digest(path, cache=self._cache, written=source.written)
+        return _parts_digest(path, source.written, self._parts_cache)
 
     def _tree_digest(self, source: Source) -> str:
         if source.path is None or source.rules is None:
@@ -142,7 +150,7 @@ class LocalHost(Host):
 
     @override
     def version(self, tool: str) -> str:
-        if tool == "SOURCE_DATE_EPOCH":
+        if tool == TIME_TOOL:
             return self._epoch.version
         if tool not in self._versions:
             self._versions[tool] = VERSIONS[tool]()
@@ -180,19 +188,46 @@ def e2fsprogs_version() -> str:
 VERSIONS: Mapping[str, Callable[[], str]] = {"e2fsprogs": e2fsprogs_version, "libext2fs": libext2fs.version}
 
 
-class _StoredDigests(digest.DigestCache):
-    """A DigestCache in the store: one row for each inode."""
+def _parts_digest(path: Path, written: str, cache: digest.DigestCache) -> str:
+    """The `clone.digest` of a file that stays as it is while it is read."""
+    found = hostfile.check_is_file(path, written)
+    is_settled = digest.is_settled(found)
+    known = cache.get(str(path), found) if is_settled else None
+    if known is not None:
+        return known
+    try:
+        known = clone.digest(path)
+        is_same = hostfile.identity(path.stat()) == hostfile.identity(found)
+    except OSError as err:
+        raise hostfile.unreadable(err, written) from err
+    if not is_same:
+        raise hostfile.changed(written)
+    if is_settled:
+        cache.put(str(path), found, known)
+    return known
 
-    def __init__(self, store: Store) -> None:
+
+class _StoredDigests(digest.DigestCache):
+    """A DigestCache in the store: one row for each inode, and kind of digest.
+
+    Args:
+        store: where they are.
+        kind: ends the keys of a kind that is not the SHA-256 of the content.
+    """
+
+    def __init__(self, store: Store, kind: str = "") -> None:
         self._store = store
+        self._kind = kind
 
     @override
     def get(self, path: str, found: os.stat_result) -> str | None:  # the inode is enough
-        return self._store.get(*_key_and_stamp(found))
+        key, stamp = _key_and_stamp(found)
+        return self._store.get(key + self._kind, stamp)
 
     @override
     def put(self, path: str, found: os.stat_result, digest: str) -> None:  # the inode is enough
-        self._store.put(*_key_and_stamp(found), digest)
+        key, stamp = _key_and_stamp(found)
+        self._store.put(key + self._kind, stamp, digest)
 
 
 def _key_and_stamp(found: os.stat_result) -> tuple[str, str]:

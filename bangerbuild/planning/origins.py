@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from bangerbuild.host import observed
 from bangerbuild.model import StepId
 from bangerbuild.model.artifacts import PLAIN_TABLES
 
@@ -65,8 +66,15 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
+def orphans(manifests: Sequence[Path], declared: Collection[str], opened: Store) -> dict[str, str]:
+    """What a manifest declared that is none of these, and that is renamed or gone: each with its manifest."""
+    found = strangers(manifests, declared, opened)
+    return {owner: origin for owner, origin in found.items() if origin and is_gone(opened, origin)}
+
+
 def is_gone(opened: Store, origin: str) -> bool:
     """Whether a manifest that a store remembers is no longer there, and so declares nothing."""
+    observed.look(opened.path / origin)
     try:
         os.lstat(opened.path / origin)
     except (FileNotFoundError, NotADirectoryError):

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError, SourceError, StoreError
+from bangerbuild.errors import BangerError, SourceError, StoreError, readable_size
 from bangerbuild.model import (
     Action,
     Plan,
@@ -29,21 +29,24 @@ from bangerbuild.model import (
 )
 from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
-from bangerbuild.model.recipe import DESTROYED
+from bangerbuild.model.image_cache import Answer
+from bangerbuild.model.image_cache import Wanted as CacheWanted
+from bangerbuild.model.recipe import DESTROYED, OWN_TOOL
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
-from bangerbuild.planning.stand_ins import StandIns, unknown
+from bangerbuild.planning.stand_ins import OnBase, StandIns
 from bangerbuild.store import moving
 from bangerbuild.store.faults import ELSEWHERE_HINT, store_error
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
-    from bangerbuild.store import Store
+    from bangerbuild.model.image_cache import ImageCache
+    from bangerbuild.store import Staged, Store
 
 
 UNREAD = "unread"
@@ -51,9 +54,11 @@ UNREAD = "unread"
 UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 _NONE: Mapping[str, str] = {}
 """The sources of the many steps that read none."""
-NEW = {Verb.CREATE, Verb.REPLACE}
+NEW = {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
+NO_ANSWER = Answer()
+"""Of no cache."""
 
 
 def make(  # noqa: PLR0913  # of what, and how, each by its name
@@ -67,6 +72,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     previews: bool = True,
     is_lenient: bool = False,
     renames: Renames | None = None,
+    cache: ImageCache | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -80,6 +86,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
         renames: the VMs that the store is to have under other names; it shows them under these already.
+        cache: asked for what would have to be built of images; None: all is built.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
@@ -88,6 +95,8 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     with ExitStack() as stack:
         renames = renames or Renames()
         planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
+        if cache is not None:
+            planner.ask(cache, graph)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
         actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
@@ -107,6 +116,7 @@ class Planner:
     kept: KeptOpen
     is_lenient: bool = False
     renames: Renames = field(default_factory=Renames)
+    cache: ImageCache | None = None
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
@@ -116,21 +126,33 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    directory: str = ""
+    """Of the artifact that was asked about last: steps of one VM come one after the other."""
+    is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
     """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
     _view: PlanView = field(init=False)
 
     def __post_init__(self) -> None:
-        self.stand_ins = StandIns(self.store)
+        self.stand_ins = StandIns(self.store, self.actions, self._again)
         self._view = PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
+
+    def ask(self, cache: ImageCache, graph: Graph) -> None:
+        """Ask a cache at once for all images that would have to be built, and from now on for any other."""
+        for step in graphs.ordered(graphs.restrict(graph, graphs.immutable(graph))):
+            self.actions[step.id] = self.action(step)
+        cache.ask([_wanted_of(action) for action in self.actions.values() if action.verb is Verb.CREATE])
+        self.actions.clear()
+        self.cache = cache
 
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
             action = self._looked_at(step)
-            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            if self.renames.concern_any:
+                conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+                action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
@@ -158,7 +180,9 @@ class Planner:
         )
 
     def _looked_at(self, step: Step) -> Action:
-        stand_ins = self.stand_ins.of_step(step, self.actions)
+        on_base = self.stand_ins.of_step(step)
+        step, stand_ins = on_base.step, on_base.stand_ins
+        self.actions |= {action.id: action for action in on_base.again}
         wanted = self._wanted(step, stand_ins)
         record = self._record(step, wanted)
         changes = differences(record.recipe, wanted.recipe, _written(step)) if record else ()
@@ -178,18 +202,30 @@ class Planner:
             found=disk.found,
         )
         verdict = self._verdict(step, situation, disk)
-        if stand_ins and (lacking := unknown(step.inputs[0] if step.inputs else "", stand_ins)):
-            verdict = Verdict(Verb.BLOCKED, lacking)
-        verdict, notes = foretold(step, verdict, self.pins.get(step.id))
+        if on_base.lacking:
+            verdict = Verdict(Verb.BLOCKED, on_base.lacking)
+        answer = self._offered(step, wanted, verdict)
+        if answer.offer:
+            wanted = Wanted(answer.offer.recipe, answer.offer.fingerprint)
+            verdict = Verdict(Verb.FETCH, verdict.reasons)
+            artifacts = self.artifacts(step, None, wanted)
+        verdict, notes = foretold(step, verdict, self.pins.get(step.id), self.view())
         action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
-        notes = (*notes, *self._left_beside(record, action))
-        found_stand_ins = {key: one for key, one in stand_ins.items() if one}
-        if notes or found_stand_ins:  # which few steps have
-            action = replace(action, notes=notes, stand_ins=found_stand_ins)
+        if answer.offer or answer.warnings:
+            action = replace(action, offer=answer.offer, warnings=(*action.warnings, *answer.warnings))
+        notes = (*notes, *self._left_beside(record, action), *_from_where(answer))
+        if notes or stand_ins:  # which few steps have
+            action = replace(action, notes=notes, stand_ins=stand_ins)
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _offered(self, step: Step, wanted: Wanted, verdict: Verdict) -> Answer:
+        """What the cache has of an image's artifact that would have to be built."""
+        if self.cache is None or verdict.verb is not Verb.CREATE or not graphs.is_immutable(step):
+            return NO_ANSWER
+        return self.cache.find(CacheWanted(step.id, wanted.recipe, wanted.fingerprint))
 
     def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
         """What is said of files that an action replaces by one of another name, and which stay."""
@@ -208,11 +244,11 @@ class Planner:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         present = list(filter(self._exists, artifacts)) if step.exclusive else []
         if not present:
-            return _PlannedDisk()
+            return _NO_DISK
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
-            return _PlannedDisk()
+            return _NO_DISK
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
         if holder or not asked:
@@ -247,9 +283,22 @@ class Planner:
         return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
+        if not self._has_directory(artifact):
+            return None
         if artifact not in self.statuses:
             self.statuses[artifact] = self.store.status(artifact)
         return self.statuses[artifact]
+
+    def _has_directory(self, artifact: str) -> bool:
+        """Whether the directory of an artifact may be there: one look tells it of all that a new VM gets."""
+        directory = artifact.rpartition("/")[0]
+        if self.directory != directory:
+            self.directory = directory
+            try:
+                self.is_directory_there = self.store.status(directory) is not None
+            except StoreError:  # the look at the artifact says why
+                self.is_directory_there = True
+        return self.is_directory_there
 
     def _exists(self, artifact: str) -> bool:
         status = self._status(artifact)
@@ -274,9 +323,35 @@ class Planner:
 
     def wanted(self, step: Step) -> Wanted:
         """What a step would be made of now."""
-        return self._wanted(step, self.stand_ins.of_step(step, self.actions))
+        on_base = self.on_base(step)
+        return self._wanted(on_base.step, on_base.stand_ins)
 
-    def _wanted(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Wanted:
+    def learn(self, jobs: Sequence[Staged]) -> None:
+        """Take records that were recovered for what is known."""
+        self.store.learn(jobs)
+        self.stand_ins.refresh()
+
+    def on_base(self, step: Step) -> OnBase:
+        """The step as it is on the image that its disk stands on."""
+        return self.stand_ins.of_step(step)
+
+    def _again(self, step: Step, stand_ins: Mapping[str, Record]) -> Action:
+        """A step that makes something once more of an image that is not today's, beside that of today."""
+        step.foresee(self.view(stand_ins))
+        wanted = self._wanted(step, stand_ins)
+        own = step.beside(wanted.fingerprint)
+        artifacts = tuple(output.format(fingerprint=wanted.fingerprint) for output in own.outputs)
+        return Action(
+            step=own,
+            verb=Verb.CREATE,
+            reasons=(Reason(ReasonCode.MISSING),),
+            recipe=wanted.recipe,
+            fingerprint=wanted.fingerprint,
+            artifacts=artifacts,
+            stand_ins=stand_ins,
+        )
+
+    def _wanted(self, step: Step, stand_ins: Mapping[str, Record]) -> Wanted:
         recipe = self._recipe(step, stand_ins)
         recorded = self.store.records.get(step.id)
         if recorded and recorded.recipe == recipe:
@@ -286,7 +361,7 @@ class Planner:
             last = self.last[recipe.kind] = Wanted(recipe, fingerprint(recipe))
         return last
 
-    def _recipe(self, step: Step, stand_ins: Mapping[str, Record | None]) -> Recipe:
+    def _recipe(self, step: Step, stand_ins: Mapping[str, Record]) -> Recipe:
         kind = step.kind
         fields: Mapping[str, Json] = step_fields(step)
         last = self.last.get(kind)
@@ -308,7 +383,7 @@ class Planner:
         what = step.kind, step.format, tuple(step.tools)
         if what not in self.tools:
             versions = {tool: self.host.version(tool) for tool in step.tools}
-            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+            self.tools[what] = {f"{OWN_TOOL}{step.kind}": str(step.format)} | versions
         return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
@@ -316,7 +391,7 @@ class Planner:
             return self.pins[step.id].digest
         if source.secret is not None and self.is_lenient:  # nobody reads it only to look
             return self._last_digest(step, source)
-        what = source.path, source.rules, source.pin, source.secret
+        what = source.content_key
         if what not in self.digests:
             try:
                 self.digests[what] = self.host.digest(source)
@@ -380,7 +455,7 @@ class Planner:
             if step.id not in self.forced:
                 return Verdict(Verb.BLOCKED, (gone,))
             return Verdict(Verb.CREATE, (Reason(ReasonCode.MISSING), Reason(ReasonCode.FORCED)))
-        for disk in (self.actions[step_id] for step_id in step.inputs):
+        for disk in (self.actions[step_id] for step_id in step.inputs if step_id in self.actions):
             if disk.verb is Verb.BLOCKED and (
                 disk.id not in self.store.records
                 or _is_unfit(disk, step)
@@ -396,8 +471,10 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
-        for action in (self.actions[step_id] for step_id in (*step.inputs, *step.waits_for)):
-            if action.verb is Verb.BLOCKED and action.id in self.closed:
+        if not self.closed:
+            return ()
+        for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
+            if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
         return ()
 
@@ -416,7 +493,8 @@ class Planner:
         if step.changes:
             return ()
         places = dict.fromkeys((*(record.artifacts if record else ()), *step.outputs))
-        found = ((artifact, self.store.obstacle(artifact)) for artifact in places if "{" not in artifact)
+        looked_at = (place for place in places if "{" not in place and self._has_directory(place))
+        found = ((artifact, self.store.obstacle(artifact)) for artifact in looked_at)
         return tuple(
             Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": error, "stays": True})
             for artifact, error in found
@@ -516,22 +594,35 @@ class Planner:
             facts = {"message": err.brief, "hint": err.hint}
             return Preview(obstacles=(Reason(ReasonCode.WOULD_FAIL, facts),))
 
-    def view(self) -> PlanView:
+    def view(self, stand_ins: Mapping[str, Record] = MappingProxyType({})) -> PlanView:
         """What a step may read now."""
-        return self._view
+        return replace(self._view, stand_ins=stand_ins) if stand_ins else self._view
 
 
-def foretold(step: Step, verdict: Verdict, pin: Pin | None) -> tuple[Verdict, tuple[str, ...]]:
+def foretold(
+    step: Step, verdict: Verdict, pin: Pin | None, view: PlanView
+) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
-    if verdict.verb not in NEW:
+    if verdict.verb not in NEW or verdict.verb is Verb.FETCH:
         return verdict, ()
     try:
+        step.foresee(view)
         return verdict, step.notes(pin)
     except BangerError as err:
         facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
         if err.details:
             facts["details"] = err.details
         return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
+
+
+def _wanted_of(action: Action) -> CacheWanted:
+    return CacheWanted(action.id, action.recipe, action.fingerprint)
+
+
+def _from_where(answer: Answer) -> Iterator[str]:
+    """What is said of what is fetched."""
+    if offer := answer.offer:
+        yield f"from {offer.written}, {readable_size(offer.size_bytes)}"
 
 
 @dataclass(frozen=True)
@@ -551,6 +642,9 @@ class _PlannedDisk:
     touched: Mapping[str, os.stat_result] = field(default_factory=dict)
     """Artifacts that somebody has written to, as `stat` had them before they were looked into."""
     found: tuple[Reason, ...] = ()
+
+
+_NO_DISK = _PlannedDisk()
 
 
 def _is_unfit(disk: Action, step: Step) -> bool:

@@ -6,13 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar, cast
 
+from bangerbuild.model import Verb
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager, ExitStack
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.formats.survey import Survey
-    from bangerbuild.model import Action, Host, Json, Revealed, Secret, Source
+    from bangerbuild.model import Action, Host, Json, Record, Revealed, Secret, Source
     from bangerbuild.store import Store
 
 T = TypeVar("T")
@@ -41,6 +43,8 @@ class PlanView:
     epoch: Epoch
     host: Host
     kept: KeptOpen
+    stand_ins: Mapping[str, Record] = field(default_factory=dict)
+    """Inputs of which another than today's is meant."""
 
     def artifact(self, step_id: str) -> str:
         """The name of an input's artifact."""
@@ -48,7 +52,11 @@ class PlanView:
 
     def artifacts(self, step_id: str) -> tuple[str, ...]:
         """The names of all its artifacts."""
-        return self.actions[step_id].artifacts
+        return (self.stand_ins.get(step_id) or self.actions[step_id]).artifacts
+
+    def is_kept(self, step_id: str) -> bool:
+        """Whether what an input made is there, and stays as it is."""
+        return step_id in self.stand_ins or self.actions[step_id].verb is Verb.KEEP
 
     def path(self, artifact: str) -> Path:
         """A published artifact."""
@@ -56,6 +64,8 @@ class PlanView:
 
     def facts(self, step_id: str) -> Mapping[str, Json]:
         """What an input remembers of the run that made what it has now."""
+        if step_id in self.stand_ins:
+            return self.stand_ins[step_id].facts
         action = self.actions.get(step_id)
         record = self.store.record(step_id, action.fingerprint) if action else self.store.records.get(step_id)
         return record.facts if record else {}

@@ -48,19 +48,24 @@ def recover(graph: Graph, store: Store, host: Host, *, epoch: Epoch, pins: Mappi
     with ExitStack() as stack:
         planner = Planner(store, host, epoch, pins, frozenset(), previews=False, kept=KeptOpen(stack))
         for step in graphs.ordered(graph):
+            for again in planner.on_base(step).again:
+                if all(map(store.exists, again.artifacts)):
+                    jobs.append(_job(store, again.id, again.recipe, Recovered(again.artifacts)))
+                    planner.learn(jobs[-1:])
             found = _found(planner, step)
             if isinstance(found, Unrecovered):
                 unrecovered.append(found)
             elif found is not None:
                 jobs.append(_job(store, step.id, planner.wanted(step).recipe, found))
-                store.learn(jobs[-1:])
+                planner.learn(jobs[-1:])
             planner.actions[step.id] = planner.action(step)
     return Found(tuple(jobs), tuple(dict.fromkeys(unrecovered)))
 
 
 def _found(planner: Planner, step: Step) -> Recovered | Unrecovered | None:
     """What a step says of its artifacts, unless a record knows it, or somebody has one of them open."""
-    wanted = planner.wanted(step)
+    on_base, wanted = planner.on_base(step), planner.wanted(step)
+    step = on_base.step
     if planner.store.record(step.id, wanted.fingerprint):
         return None
     artifacts = planner.artifacts(step, None, wanted)
@@ -71,7 +76,7 @@ def _found(planner: Planner, step: Step) -> Recovered | Unrecovered | None:
             if holder := planner.host.holder(planner.store.path / artifact):
                 return Unrecovered(artifact, f"it is in use by {holder}: shut the VM down first")
     try:
-        return step.recover(planner.view(), artifacts)
+        return step.recover(planner.view(on_base.stand_ins), artifacts)
     except BangerError as err:
         return Unrecovered(artifacts[0], err.brief)
 
@@ -86,7 +91,8 @@ def _job(store: Store, step_id: str, recipe: Recipe, found: Recovered) -> Staged
     )
     record = Record(step_id, recipe, fingerprint(recipe), found.artifacts, found.facts)
     records: tuple[Record, ...] = (record,)
-    if any(ArtifactPath(artifact).image_directory for artifact in found.artifacts):
+    is_beside = record.step_id != record.id
+    if not is_beside and any(ArtifactPath(artifact).image_directory for artifact in found.artifacts):
         records = (record, replace(record, id=f"{step_id}@{record.fingerprint}"))
     written = {} if found.written is None else {step_id: found.written}
     own = () if found.written is not None else found.artifacts

@@ -99,10 +99,15 @@ def _moved(before: Reviewed, now: Reviewed, plan: Plan) -> Iterator[tuple[str, s
         old, new = before.actions.get(step_id), now.actions.get(step_id)
         if old is None or new is None:
             yield step_id, f"{old.verb if old else 'not there'} -> {new.verb if new else 'not there'}"
-        elif old.verb is not new.verb:
+        elif _done(old) is not _done(new):
             yield step_id, f"{old.verb} -> {new.verb}{_named(today[step_id].reasons)}"
         elif old.fingerprint != new.fingerprint:
             yield step_id, f"{old.verb}, of something else{_named(_changes(old, today[step_id]))}"
+
+
+def _done(decided: Decided) -> Verb:
+    """What is done: whether something is built or fetched makes no difference to what is there then."""
+    return Verb.CREATE if decided.verb is Verb.FETCH else decided.verb
 
 
 def _unequal(what: str, before: Names, now: Names) -> Iterator[tuple[str, str]]:

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild.errors import ManifestError, few, printable, readable_size
+from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from typing import TypeAlias
 
     from bangerbuild.errors import BangerError, Problem
     from bangerbuild.model import Action, Json, Plan, Reason, Result
+
+    Complete: TypeAlias = Callable[[str], str]
 
 DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.FETCH, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.FETCH: GREEN,
     Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
@@ -133,8 +139,18 @@ REASONS: dict[ReasonCode, Callable[[Mapping[str, Json]], str]] = {
 }
 
 
+def unchanged(text: str) -> str:
+    """The same text: what completes messages where nothing was given."""
+    return text
+
+
 def plan_lines(
-    plan: Plan, *, in_full: bool = False, diffs: bool = True, coloured: bool = False
+    plan: Plan,
+    *,
+    in_full: bool = False,
+    diffs: bool = True,
+    coloured: bool = False,
+    complete: Complete = unchanged,
 ) -> Iterator[str]:
     """A plan as text: a line for each step that is not simply kept, its reasons, its diffs, and a summary.
 
@@ -143,30 +159,37 @@ def plan_lines(
         in_full: show kept steps and all artifacts too.
         diffs: show what patches would change in guests.
         coloured: use colours, for a terminal.
+        complete: completes the commands in a message with what the run was given, see `given`.
     """
     rows = list(grouped_actions(plan, in_full=in_full, diffs=diffs))
+    single = (row for row in rows if not isinstance(row, Group))
+    alike = Alike(() if in_full else single, partial(_said, diffs=diffs))
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
-            yield from _group_lines(row, width, diffs=diffs, coloured=coloured)
+            yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
-        yield from _action_lines(row, row.id, width, in_full=in_full, coloured=coloured)
+        if alike.is_told(row):
+            continue
+        yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
+        yield from alike.more(row)
     yield plan_sum(plan)
-    yield from undeclared_lines(plan)
+    yield from map(complete, undeclared_lines(plan))
 
 
 def grouped_actions(plan: Plan, *, in_full: bool = False, diffs: bool = True) -> Iterator[Action | Group]:
     """The actions that a plan is shown with, those of members of fleets together; see `plan_lines`."""
     shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
+    return grouped(shown, {} if in_full else plan.fleets, partial(_said, diffs=diffs))
 
-    def said(action: Action) -> list[str]:
-        lines = list(_action_lines(action, "", 0, coloured=False))
-        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
-        return [*lines, *(changed if diffs else ())]
 
-    return grouped(shown, {} if in_full else plan.fleets, said)
+def _said(action: Action, *, diffs: bool) -> list[str]:
+    """What is said of an action, but for whose it is."""
+    lines = list(_action_lines(action, "", 0, coloured=False))
+    changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
+    return [*lines, *(changed if diffs else ())]
 
 
 def undeclared_lines(plan: Plan) -> Iterator[str]:
@@ -176,6 +199,20 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
         yield (
             f"{few(names)} {verb} no longer declared, and still in the store: "
             "`bangerbuild destroy --undeclared` removes what is there"
+        )
+    yield from orphan_lines(plan.orphans)
+
+
+def orphan_lines(orphans: Mapping[str, str]) -> Iterator[str]:
+    """What is in the store of manifests that are renamed or gone, and what to type."""
+    for manifest in dict.fromkeys(orphans.values()):
+        names = [owner for owner, origin in orphans.items() if origin == manifest]
+        are, them = ("is", "it") if len(names) == 1 else ("are", "them")
+        shown = "".join(f" --target {name}" for name in names[:MOST_NAMED])
+        gone = them if len(names) <= MOST_NAMED else f"the first {MOST_NAMED} of them"
+        yield (
+            f"{few(names)} {are} still in the store, and '{manifest}', which declared {them}, is not there: "
+            f"`bangerbuild destroy{shown}` removes {gone}"
         )
 
 
@@ -211,7 +248,9 @@ def group_lines(group: Group, width: int) -> Iterator[str]:
         yield f"  {_verb(action.verb, coloured=False)} {name:<{width}}  {group.members}  {why}".rstrip()
 
 
-def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> Iterator[str]:
+def _group_lines(
+    group: Group, width: int, *, diffs: bool, coloured: bool, complete: Complete
+) -> Iterator[str]:
     """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
     if is_one_line(group):
         yield _made_line(group, width, coloured=coloured)
@@ -219,7 +258,8 @@ def _group_lines(group: Group, width: int, *, diffs: bool, coloured: bool) -> It
             yield _warning(warning, coloured=coloured)
         return
     for action, name in zip(group.actions, _names(group), strict=True):
-        lines = [*_action_lines(action, name, width, lead=group.members, coloured=coloured)]
+        said = _action_lines(action, name, width, lead=group.members, coloured=coloured)
+        lines = [*map(complete, said)]
         lines += _diff_lines(action, coloured=coloured) if diffs else ()
         yield lines[0]
         yield from (nameless(line, group.names[0]) for line in lines[1:])
@@ -259,13 +299,20 @@ def way_out(action: Action) -> str | None:
         return None
     hints = dict.fromkeys(str(hint) for reason in action.reasons if (hint := _own_hint(reason)))
     if hints:
-        return "; ".join(hints)
+        return "; ".join((*hints, *_replacing(action, hints)))
     if any(reason.code is ReasonCode.BASE_UNKNOWN and not reason.facts for reason in action.reasons):
         return "`bangerbuild recover` looks into its header for that"
     if action.step.exclusive and action.step.changes is None:
         return f"`bangerbuild apply --replace {action.id}` discards what is in it"
     disk = action.step.changes or next(iter(action.step.inputs), None)
     return f"see {disk}" if disk else None
+
+
+def _replacing(action: Action, hints: Iterable[str]) -> Iterator[str]:
+    """The whole command, where a hint of who does not know the step only says `--replace`."""
+    disk = action.step.changes or action.id
+    if any("--replace" in hint for hint in hints) and not any(f"--replace {disk}" in hint for hint in hints):
+        yield f"`bangerbuild apply --replace {disk}` discards what is in it"
 
 
 def _own_hint(reason: Reason) -> Json:
@@ -350,15 +397,15 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
         "store": str(plan.store),
         "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
         "undeclared": list(plan.undeclared),
+        "orphaned": [{"id": owner, "manifest": manifest} for owner, manifest in plan.orphans.items()],
+        "notes": list(undeclared_lines(plan)),
         "summary": _summary(counts, failed),
     }
 
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
     """How many steps there are of each action; a key for each that there may ever be."""
-    numbers = {verb.value: count for verb, count in counts.items()}
-    created = numbers.pop(Verb.CREATE.value)
-    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+    return {**{verb.value: count for verb, count in counts.items()}, "failed": failed}
 
 
 def error_json(error: BangerError) -> dict[str, Json]:
@@ -372,16 +419,18 @@ def error_document(error: BangerError) -> dict[str, Json]:
     return {
         "format": 1,
         "error": error_json(error),
-        "problems": [
-            {
-                "file": one.file,
-                "line": one.line,
-                "key": one.key,
-                "message": one.message,
-                "hint": one.hint,
-            }
-            for one in problems
-        ],
+        "problems": [problem_json(one) for one in problems],
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, Json]:
+    """A problem of a manifest as JSON."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -417,8 +466,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error as text: brief, details, hint."""
-    yield f"error: {error.brief}"
+    """An error as text: brief, details, hint; of a manifest its problems instead."""
+    if isinstance(error, ManifestError):
+        yield from problem_lines(error.problems)
+    else:
+        yield f"error: {error.brief}"
     yield from more_of(error)
 
 

@@ -25,6 +25,8 @@ class Shown:
     """Kept steps and all artifacts too."""
     diffs: bool = True
     coloured: bool = False
+    complete: Callable[[str], str] = report.unchanged
+    """Completes the commands in a message with what the run was given."""
     places: Callable[[], Mapping[str, Place]] = field(default=dict)
     """Where VMs, images and networks stand in their manifests."""
 
@@ -38,8 +40,8 @@ class Format:
     """What stdout gets of an error; None: nothing."""
     warning: Callable[[str], Iterator[str]] | None = None
     """What stdout gets of a warning; None: stderr gets it."""
-    valid: Callable[[tuple[str, ...]], Iterator[str]] | None = None
-    """What is printed of a manifest without problems, but with these warnings; None: nothing."""
+    is_json: bool = False
+    """Whether it is the one document of a run, which has more than the plan."""
     says_all: bool = False
     """Whether stderr gets nothing of what stdout gets."""
 
@@ -51,14 +53,14 @@ def _json(document: object) -> Iterator[str]:
 FORMATS: Mapping[str, Format] = {
     "text": Format(
         lambda plan, shown: report.plan_lines(
-            plan, in_full=shown.in_full, diffs=shown.diffs, coloured=shown.coloured
+            plan,
+            in_full=shown.in_full,
+            diffs=shown.diffs,
+            coloured=shown.coloured,
+            complete=shown.complete,
         )
     ),
-    "json": Format(
-        lambda plan, _: _json(report.plan_json(plan)),
-        lambda error: _json(report.error_document(error)),
-        valid=lambda warnings: _json({"format": 1, "problems": [], "warnings": list(warnings)}),
-    ),
+    "json": Format(lambda plan, _: _json(report.plan_json(plan)), is_json=True),
     "markdown": Format(
         lambda plan, shown: markdown.plan_lines(plan, in_full=shown.in_full, diffs=shown.diffs),
         markdown.error_lines,

@@ -27,6 +27,8 @@ class HostFile(DeclaredSource):
     resolution: ClassVar[Resolution] = Resolution.READ
     own_pin: ClassVar[Pin | None] = None
     host_trees: ClassVar[tuple[Path, ...]] = ()
+    parts_from_bytes: ClassVar[int | None] = None
+    """See `Source`. The lock file has the SHA-256, whatever this says."""
 
     path: HostPath
 
@@ -56,7 +58,9 @@ class HostFile(DeclaredSource):
     @override
     def reads(self, role: str) -> tuple[Source, ...]:
         """Its content, under a role that names the kind: `rootfs.tar`."""
-        return (Source(f"{role}.{self.word}", self.path.path, self.path.written),)
+        parts_from_bytes = self.parts_from_bytes
+        path, written = self.path.path, self.path.written
+        return (Source(f"{role}.{self.word}", path, written, parts_from_bytes=parts_from_bytes),)
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.formats.hostfile import check_is_file
+from bangerbuild.formats.hostfile import check_is_file, opened_file
+from bangerbuild.host import observed
 from bangerbuild.model import Source
 from bangerbuild.sources.bases import HostFile
 from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import BinaryIO
 
+    from bangerbuild.model import View
     from bangerbuild.sources.source import FindBootFile, OpenContext, SourceTable
 
 
@@ -39,6 +42,11 @@ class HostBootFile(HostFile, BootSource, BootFileKind):
     def reads(self, role: str) -> tuple[Source, ...]:
         """One role, wherever a boot file lies."""
         return (Source(role, self.path.path, self.written),)
+
+    @override
+    def foresee(self, view: View, image: str, find: FindBootFile, check: Callable[[BinaryIO], None]) -> None:
+        with observed.unrecorded(), opened_file(self.path.path, self.written) as file:
+            check(file)
 
     @contextmanager
     @override

@@ -16,11 +16,12 @@ from bangerbuild.sources.bases import NeverLocked
 from bangerbuild.sources.source import BootContent, BootFileKind, BootSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
     from bangerbuild.host.process import Program
-    from bangerbuild.model import Source
+    from bangerbuild.model import Source, View
     from bangerbuild.sources.source import FindBootFile, OpenContext, SourceTable
 
 _GLOB = frozenset("*?[")
@@ -64,6 +65,14 @@ class GuestBootFile(NeverLocked, BootSource, BootFileKind):
     @override
     def reads(self, role: str) -> tuple[Source, ...]:  # the root filesystem is an input
         return ()
+
+    @override
+    def foresee(self, view: View, image: str, find: FindBootFile, check: Callable[[BinaryIO], None]) -> None:
+        """Whether the image that is there has such a file; one that is yet to be made says so when it is."""
+        (rootfs,) = self.inputs(image)
+        if view.is_kept(rootfs):
+            with RawFile(view.path(view.artifact(rootfs))) as blocks, Filesystem(blocks) as guest:
+                find(guest, self.pattern)
 
     @contextmanager
     @override

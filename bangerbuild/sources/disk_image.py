@@ -15,7 +15,7 @@ from bangerbuild.host import observed
 from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE
 from bangerbuild.sources.bases import DeclaredSize, HostFile, Independent
-from bangerbuild.sources.files import FileContent, FileKind, head_of, head_of_named, unpack_disk
+from bangerbuild.sources.files import FileContent, FileKind, Head, head_of, head_of_named, unpack_disk
 from bangerbuild.sources.source import Content, DiskImage
 from bangerbuild.virtual_disk import choice, containers, opening, table
 from bangerbuild.virtual_disk.extraction import Extraction, check_sizes
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 AUTO = choice.AUTO
 _UNPACKED = "disk.unpacked"
 _ROOT = "root.ext4"
-_WHOLE = "put the whole file back from where it came"
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         Program("partx", "reads the partition tables of disk images"),
         Program("qemu-img", "reads disk images of the formats qcow2, VMDK, VHDX, VDI and VHD"),
     )
+    parts_from_bytes: ClassVar[int | None] = 0
 
     partition: str = AUTO
     size_bytes: int | None = field(default=None, metadata={"key": "size"})
@@ -75,20 +75,29 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
 
     @override
     def notes(self, pin: Pin | None) -> tuple[str, ...]:  # it has none
-        """Which partition is taken; of a compressed file that is seen when it is unpacked."""
         with observed.unrecorded():
-            if head_of(self.path.path, self.written).compression:
-                return ()
-            with opening.opened(self.path.path, self.written) as (disk, room):
-                found = choice.choose(opening.contents(disk, room), disk, self.partition)
-                check_sizes(found.content, disk)
+            return self.notes_of(self._file)
+
+    @staticmethod
+    @override
+    def notes_of(file: FileContent) -> tuple[str, ...]:
+        """Which partition is taken; of a compressed disk with partitions that is seen when it is unpacked."""
+        head = head_of(file.path, file.written)
+        if head.compression:
+            return _notes_of_compressed(head, file)
+        with opening.opened(file.path, file.written) as (disk, room):
+            found = choice.choose(opening.contents(disk, room), disk, file.partition)
+            check_sizes(found.content, disk)
         return (str(found),)
+
+    @property
+    def _file(self) -> FileContent:
+        return FileContent(self.path.path, self.written, self.size_bytes, self.max_size_bytes, self.partition)
 
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        file = FileContent(self.path.path, self.written, self.size_bytes, self.max_size_bytes, self.partition)
-        with self.open_file(file, context) as content:
+        with self.open_file(self._file, context) as content:
             yield content
 
     @staticmethod
@@ -108,10 +117,21 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         facts: dict[str, Json] = {"partition": {"number": chosen.content.partition.number, "why": chosen.why}}
         number = chosen.content.partition.number
         mend = (
-            f"{_WHOLE}; or mend partition {number} of a raw copy of it with `e2fsck -f`" if number else None
+            f"{superblock.PUT_BACK}; or mend partition {number} of a raw copy of it with `e2fsck -f`"
+            if number
+            else None
         )
         image = DiskImage(target, file.written, file.size_bytes, is_ours=True, mend=mend)
         yield Content(image, facts, is_of_machine=True)
+
+
+def _notes_of_compressed(head: Head, file: FileContent) -> tuple[str, ...]:
+    if file.partition != AUTO:
+        return ()
+    is_whole = superblock.has_magic(head.plain) and not table.has_table(head.plain)
+    if is_whole and containers.container_of(head.plain) is None:
+        return ("the whole disk is taken: it has no partition table",)
+    return (f"which partition is taken is told when it is read: it is compressed ({head.compression})",)
 
 
 @contextmanager

@@ -54,6 +54,15 @@ class FileKind(FilesystemKind, Protocol):
         """Whether a file that begins so, after decompression, is of this kind."""
 
     @staticmethod
+    def notes_of(file: FileContent) -> tuple[str, ...]:  # noqa: ARG004  # most have nothing to say
+        """What there is to say of what will be taken, as far as its beginning tells.
+
+        Raises:
+            SourceError, FilesystemError, ToolError: `open_file` is known to fail so.
+        """
+        return ()
+
+    @staticmethod
     def open_file(file: FileContent, context: OpenContext) -> AbstractContextManager[Content]:
         """What such a file holds, compressed or not; errors as `ImageSource.open`."""
 

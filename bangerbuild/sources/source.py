@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Any, TypeAlias
+    from typing import Any, BinaryIO, TypeAlias
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.inode import Stat
     from bangerbuild.host.process import Program
     from bangerbuild.kernel.boot_files import BootFile
-    from bangerbuild.model import HostPath, Json, Pin
+    from bangerbuild.model import HostPath, Json, Pin, View
     from bangerbuild.tree import Entry
 
     LockWords: TypeAlias = Mapping[str, str | list[str]]
@@ -244,6 +244,21 @@ class BootSource(DeclaredSource, Protocol):
 
     def inputs(self, image: str) -> tuple[str, ...]:
         """Ids of the steps whose artifacts it reads, as the boot file of this image."""
+
+    def foresee(
+        self,
+        view: View,  # noqa: ARG002  # what lies elsewhere can't be looked at
+        image: str,  # noqa: ARG002
+        find: FindBootFile,  # noqa: ARG002
+        check: Callable[[BinaryIO], None],  # noqa: ARG002
+    ) -> None:
+        """Look at what `open` will find, as far as it is here; `check` judges a file by its beginning.
+
+        Raises:
+            SourceError: `open` is known to fail so, or what it finds is of no use.
+            FormatError: the same, from `check`.
+        """
+        return
 
     def open(
         self, context: OpenContext, image: str, find: FindBootFile

@@ -6,10 +6,11 @@ import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Self
+from urllib.parse import urlsplit
 
 from typing_extensions import override
 
-from bangerbuild.errors import SourceError
+from bangerbuild.errors import BangerError, SourceError
 from bangerbuild.fetch.download import download
 from bangerbuild.identities import shown
 from bangerbuild.model import NO_RECIPE, Pin
@@ -28,9 +29,11 @@ from bangerbuild.sources.source import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from bangerbuild.fetch.cache import Blob, Cache
     from bangerbuild.model import Source
+    from bangerbuild.sources.files import FileKind
     from bangerbuild.sources.source import (
         AskContext,
         Content,
@@ -42,6 +45,8 @@ if TYPE_CHECKING:
     )
 
 _MOST_BOOT_BYTES = 4 << 30
+_DISK = re.compile(r"\.(qcow2|img|raw|vmdk|vhdx?|vdi)(\.(gz|xz|zst|bz2))?$", re.IGNORECASE)
+_UNTOLD = ("which partition is taken is told when it is fetched",)
 _ADDRESS = re.compile("(?:https?|file)://")
 
 
@@ -109,21 +114,46 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
     def claims(cls, text: str) -> bool:
         return _ADDRESS.match(text) is not None
 
+    @override
+    def notes(self, pin: Pin | None) -> tuple[str, ...]:
+        """What is in the cache is looked at; of a disk that is not, its partition is told later."""
+        with users_cache() as cache:
+            if pin is None or not cache.has(pin.digest):
+                return _UNTOLD if self._is_called_as_a_disk and self.partition == disk_image.AUTO else ()
+            try:
+                return self._notes_of(cache.blobs / pin.digest)
+            except BangerError:
+                if cache.get(pin.digest) is None:  # it was damaged, and will be fetched again
+                    return ()
+                raise
+
+    def _notes_of(self, path: Path) -> tuple[str, ...]:
+        return self._kind_of(path).notes_of(self._content(path))
+
+    @property
+    def _is_called_as_a_disk(self) -> bool:
+        return _DISK.search(urlsplit(self.url).path) is not None
+
     @contextmanager
     @override
     def open(self, context: OpenContext) -> Iterator[Content]:
-        with self.fetched(context) as blob:
-            kind = files.kind_of(blob.path, written=self.written, kinds=FILE_KINDS.values())
-            if self.partition != disk_image.AUTO and "partition" not in kind.keys:
-                raise SourceError(
-                    f"'{self.written}' is {kind.article}, which has no partitions",
-                    hint="leave out `partition`",
-                )
-            file = files.FileContent(
-                blob.path, self.written, self.size_bytes, self.max_size_bytes, self.partition
+        with (
+            self.fetched(context) as blob,
+            self._kind_of(blob.path).open_file(self._content(blob.path), context) as content,
+        ):
+            yield content
+
+    def _kind_of(self, path: Path) -> type[FileKind]:
+        kind = files.kind_of(path, written=self.written, kinds=FILE_KINDS.values())
+        if self.partition != disk_image.AUTO and "partition" not in kind.keys:
+            raise SourceError(
+                f"'{self.written}' is {kind.article}, which has no partitions",
+                hint="leave out `partition`",
             )
-            with kind.open_file(file, context) as content:
-                yield content
+        return kind
+
+    def _content(self, path: Path) -> files.FileContent:
+        return files.FileContent(path, self.written, self.size_bytes, self.max_size_bytes, self.partition)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Self, cast
 
@@ -20,9 +20,10 @@ from bangerbuild.steps.unopened import Unopened
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
+    from typing import BinaryIO
 
     from bangerbuild.declared import Manifest
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import BootSource
 
 
@@ -42,6 +43,8 @@ class ImageInitrd(Unopened):
     """Whether the kernel comes out of the guest; it is an input then."""
     modules: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     """What the formats of roots ask of a kernel. Its record remembers which of them it holds."""
+    beside_todays: str = field(default="", metadata={"recipe": False})
+    """What follows in its id, if it is not that of today."""
 
     @classmethod
     @override
@@ -57,7 +60,7 @@ class ImageInitrd(Unopened):
     @property
     @override
     def id(self) -> str:
-        return StepId.image(self.name, "initrd")
+        return StepId.image(self.name, f"initrd{self.beside_todays}")
 
     @property
     @override
@@ -84,10 +87,32 @@ class ImageInitrd(Unopened):
         return images.judge(situation)
 
     @override
+    def of_image(self, image: str) -> Self | None:
+        return replace(self, name=image) if self.initrd.inputs(image) else None
+
+    @override
+    def beside(self, fingerprint: str) -> Self:
+        return replace(self, beside_todays=f"@{fingerprint}")
+
+    @override
+    def foresee(self, view: View) -> None:
+        known = self.follows_kernel and view.is_kept(self._kernel)
+        if self.follows_kernel and not known:
+            return
+        find = partial(boot_files.find_initrd, release=self._release(view))
+        try:
+            self.initrd.foresee(view, self.name, find, _check_file)
+        except FormatError as err:
+            raise _as_source_error(err, self.initrd.written) from err
+
+    def _release(self, view: View) -> str | None:
+        found = view.facts(self._kernel).get("release") if self.follows_kernel else None
+        return cast("str | None", found)
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         target = workspace.create(self.outputs[0].format(fingerprint=workspace.fingerprint))
-        release = workspace.facts(self._kernel).get("release") if self.follows_kernel else None
-        release = cast("str | None", release)
+        release = self._release(workspace)
         find = partial(boot_files.find_initrd, release=release)
         with self.initrd.open(workspace, self.name, find) as content:
             _check(content.path, content.written)
@@ -103,9 +128,16 @@ class ImageInitrd(Unopened):
 
 
 def _check(path: Path, written: str) -> None:
-    with path.open("rb") as file:
-        head = file.read(initrd.HEAD_BYTES)
     try:
-        initrd.check(head)
+        with path.open("rb") as file:
+            _check_file(file)
     except FormatError as err:
-        raise SourceError(f"'{written}' {err.brief}", hint=err.hint) from err
+        raise _as_source_error(err, written) from err
+
+
+def _check_file(file: BinaryIO) -> None:
+    initrd.check(file.read(initrd.HEAD_BYTES))
+
+
+def _as_source_error(err: FormatError, written: str) -> SourceError:
+    return SourceError(f"'{written}' {err.brief}", hint=err.hint)

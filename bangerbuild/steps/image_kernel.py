@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
 from bangerbuild.disk import clone
-from bangerbuild.kernel import boot_files, config
-from bangerbuild.kernel.unpack import unpack
+from bangerbuild.formats.format_error import FormatError
+from bangerbuild.kernel import boot_files, config, unpack
 from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.sources.source import pin_facts
 from bangerbuild.steps import images
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import Manifest
     from bangerbuild.kernel.config import Answers
     from bangerbuild.kernel.unpack import Kernel
-    from bangerbuild.model import Json, Situation, Source, Verdict, Workspace
+    from bangerbuild.model import Json, Situation, Source, Verdict, View, Workspace
     from bangerbuild.sources.source import BootContent, BootSource
 
 
@@ -45,6 +45,8 @@ class ImageKernel(Unopened):
     has_initrd: bool = field(metadata={"recipe": False})
     cmdline_vms: tuple[str, ...] = field(metadata={"recipe": False})
     """VMs that leave their network to the kernel."""
+    beside_todays: str = field(default="", metadata={"recipe": False})
+    """What follows in its id, if it is not that of today."""
 
     @classmethod
     @override
@@ -62,7 +64,7 @@ class ImageKernel(Unopened):
     @property
     @override
     def id(self) -> str:
-        return StepId.image(self.name, "kernel")
+        return StepId.image(self.name, f"kernel{self.beside_todays}")
 
     @property
     @override
@@ -84,12 +86,27 @@ class ImageKernel(Unopened):
         return images.judge(situation)
 
     @override
+    def of_image(self, image: str) -> Self | None:
+        return replace(self, name=image) if self.kernel.inputs(image) else None
+
+    @override
+    def beside(self, fingerprint: str) -> Self:
+        return replace(self, beside_todays=f"@{fingerprint}")
+
+    @override
+    def foresee(self, view: View) -> None:
+        try:
+            self.kernel.foresee(view, self.name, boot_files.find_kernel, unpack.check)
+        except FormatError as err:
+            raise unpack.as_source_error(err, self.kernel.written) from err
+
+    @override
     def run(self, workspace: Workspace) -> Mapping[str, Json]:
         packed, plain = (
             workspace.create(output.format(fingerprint=workspace.fingerprint)) for output in self.outputs
         )
         with self.kernel.open(workspace, self.name, boot_files.find_kernel) as content:
-            kernel = unpack(content.path, plain, written=content.written)
+            kernel = unpack.unpack(content.path, plain, written=content.written)
             clone.clone(content.path, packed)
             beside = _config_beside(content)
         for made in (packed, plain):

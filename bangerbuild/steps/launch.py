@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
 
 from typing_extensions import override
 
@@ -14,10 +14,11 @@ from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId,
 from bangerbuild.model.artifacts import directory_of
 from bangerbuild.model.recovered import Recovered, Stray
 from bangerbuild.steps import disks
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest, Network
@@ -53,7 +54,7 @@ class NoKernel:
 
 
 @dataclass(frozen=True)
-class Launch(Unopened):
+class Launch(Identified, Unopened):
     """One VM's launch files: the tool's own, written anew whenever they are not what they should be."""
 
     kind: ClassVar[str] = "launch"
@@ -70,8 +71,15 @@ class Launch(Unopened):
     disks: tuple[str, ...] = field(metadata={"key": "disk"})
     start: Start | NoKernel = field(metadata={"key": ""})
     initrd: bool = field(metadata={"recipe": False})
-    out_of_image: tuple[str, ...] = field(default=(), metadata={"recipe": False})
-    """Which of kernel and initrd are taken out of the image: they go with the one that the root stands on."""
+    with_kernel: Start = field(metadata={"recipe": False}, compare=False)
+    """How it starts if there is a kernel, declared or not."""
+    of_base: tuple[str, ...] = field(default=(), metadata={"recipe": False})
+    """Which of kernel and initrd no file is named for: they go with the image that the root stands on."""
+
+    def __post_init__(self) -> None:
+        boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
+        inputs = (*self._disks().values(), *(boot if self._has_kernel else ()))
+        self._keep(_id=StepId.vm(self.name, "launch"), _inputs=inputs)
 
     @classmethod
     @override
@@ -79,27 +87,34 @@ class Launch(Unopened):
         """One for each VM."""
         for vm in manifest.vms.values():
             image = manifest.images[vm.image]
-            start = Start.of(vm, image) if image.kernel else NoKernel()
-            disks = tuple(disk.name for disk in vm.disks)
-            initrd = image.kernel is not None and image.initrd is not None
-            out_of_image = tuple(_out_of_image(image)) if image.kernel else ()
-            yield cls(vm.name, image.name, vm.work is not None, disks, start, initrd, out_of_image)
-
-    @property
-    @override
-    def id(self) -> str:
-        return StepId.vm(self.name, "launch")
+            with_kernel = Start.of(vm, image)
+            yield cls(
+                vm.name,
+                image.name,
+                vm.work is not None,
+                tuple(disk.name for disk in vm.disks),
+                with_kernel if image.kernel else NoKernel(),
+                image.kernel is not None and image.initrd is not None,
+                with_kernel,
+                tuple(_of_base(image)),
+            )
 
     @property
     @override
     def inputs(self) -> tuple[str, ...]:
-        boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
-        return (*self._disks().values(), *(boot if self._has_kernel else ()))
+        return self._inputs
 
     @property
     @override
     def from_base(self) -> tuple[str, ...]:
-        return tuple(StepId.image(self.image, part) for part in self.out_of_image)
+        return tuple(StepId.image(self.image, part) for part in self.of_base)
+
+    @override
+    def on_base(self, there: Collection[str]) -> Self:
+        has_kernel = self._kernel in there if "kernel" in self.of_base else self._has_kernel
+        initrd = self._initrd in there if "initrd" in self.of_base else True
+        start = self.with_kernel if has_kernel else NoKernel()
+        return replace(self, start=start, initrd=has_kernel and initrd)
 
     @property
     @override
@@ -146,6 +161,14 @@ class Launch(Unopened):
         return {}
 
     @property
+    def _kernel(self) -> StepId:
+        return StepId.image(self.image, "kernel")
+
+    @property
+    def _initrd(self) -> StepId:
+        return StepId.image(self.image, "initrd")
+
+    @property
     def _has_kernel(self) -> bool:
         return isinstance(self.start, Start)
 
@@ -177,8 +200,8 @@ class Launch(Unopened):
         return disk_format.attachment(self._relative(root.name), base)
 
     def _boot(self, start: Start, view: View, root: Attachment) -> machine.Boot:
-        kernel, *_, vmlinux = view.artifacts(StepId.image(self.image, "kernel"))
-        initrd = view.artifact(StepId.image(self.image, "initrd")) if self.initrd else None
+        kernel, *_, vmlinux = view.artifacts(self._kernel)
+        initrd = view.artifact(self._initrd) if self.initrd else None
         line = cmdline.with_network(start.cmdline, start.network, start.hostname or self.name)
         return machine.Boot(
             kernel=self._relative(kernel),
@@ -194,14 +217,28 @@ class Launch(Unopened):
         return posixpath.relpath(f"/{artifact}", f"/{self._directory}")
 
 
-def startable(steps: Iterable[Step], view: View) -> dict[str, tuple[str, dict[str, Any]]]:
+class Known(Protocol):
+    """The part of a View that has what was there for a step when it ran last."""
+
+    @property
+    def inputs(self) -> Mapping[str, str]:
+        """The fingerprints of what it ran with."""
+
+
+def startable(steps: Iterable[Step], known: Callable[[str], Known]) -> dict[str, tuple[str, dict[str, Any]]]:
     """The VMs of steps that have a kernel: the image of each, and its machine as `machine.plain` has it."""
     launches = (step for step in steps if isinstance(step, Launch))
-    each = ((step, machine.plain(step.as_machine(view))) for step in launches)
+    each = ((step, machine.plain(as_recorded(step, known(step.id)))) for step in launches)
     return {step.name: (step.image, values) for step, values in each if values}
 
 
-def _out_of_image(image: Image) -> Iterator[str]:
+def as_recorded(step: Launch, known: Known) -> machine.Machine:
+    """The VM as its launch files have it: with the kernel and the initrd that go with its root."""
+    there = set(step.from_base) & known.inputs.keys()
+    return (step.on_base(there) if there else step).as_machine(cast("View", known))
+
+
+def _of_base(image: Image) -> Iterator[str]:
     for part, source in (("kernel", image.kernel), ("initrd", image.initrd)):
-        if source is not None and source.inputs(image.name):
+        if source is None or source.inputs(image.name):
             yield part

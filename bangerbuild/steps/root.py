@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self, cast
 
 from typing_extensions import override
 
-from bangerbuild.disk import formats
+from bangerbuild.disk import ancestry, formats
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError
 from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model.artifacts import IMAGE_DIRECTORIES
 from bangerbuild.model.fingerprint import IMAGE_KEY
 from bangerbuild.model.recipe import remembered
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
 from bangerbuild.steps import disk_verdicts, disks
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -27,12 +29,14 @@ if TYPE_CHECKING:
 
 FORMAT_KEY = "root.format"
 """Where the manifest says which format a root has; a change of it is a change of the recipe."""
+IMAGES = f"{IMAGE_DIRECTORIES}/rootfs{formats.RAW.suffix}"
+"""A pattern of all root images in a store."""
 IN_PLACE = {Verb.GROW, Verb.UPDATE}
 """What is done to a root that stays where it is."""
 
 
 @dataclass(frozen=True)
-class RootDisk(Unopened):
+class RootDisk(Identified, Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     exclusive: ClassVar[bool] = True
@@ -46,6 +50,9 @@ class RootDisk(Unopened):
     size_bytes: int | None = field(metadata={"key": "root.size"})
     on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
     disk_format: str = field(metadata={"key": FORMAT_KEY})
+
+    def __post_init__(self) -> None:
+        self._keep(_id=StepId.vm(self.name, "root"))
 
     @classmethod
     @override
@@ -78,11 +85,6 @@ class RootDisk(Unopened):
     @override
     def tools(self) -> tuple[str, ...]:
         return self._format.tools
-
-    @property
-    @override
-    def id(self) -> str:
-        return StepId.vm(self.name, "root")
 
     @property
     @override
@@ -168,7 +170,7 @@ class RootDisk(Unopened):
             found = disks.inspect(view, disk_format, StoredDisk(path, artifact))
             if found:
                 return Unrecovered(artifact, str(found[0].facts.get("error")))
-        base = _base_named(disk_format, path, artifact, view.artifact(image_id))
+        base = _base_named(disk_format, path, artifact)
         if isinstance(base, Unrecovered):
             return base
         facts = _facts_of(disk_format, path, base)
@@ -191,11 +193,11 @@ class RootDisk(Unopened):
         if one is None:
             return None
         fields: dict[str, Json] = {FORMAT_KEY: one.name}
-        if not one.stands_on_base:
+        base = _base_named(one, path, artifact)
+        if isinstance(base, Unrecovered) and not one.stands_on_base:
             facts: dict[str, Json] = {"format": one.name, "file_bytes": path.stat().st_size}
             recovered = Recovered((artifact,), facts, guests=True, fields=fields, inputs={})
             return Stray(StepId.vm(name, "root"), one.kind, recovered)
-        base = _base_named(one, path, artifact, "")
         if isinstance(base, Unrecovered):
             return base
         facts = {**_facts_of(one, path, base), "declared_bytes": None}
@@ -220,10 +222,10 @@ class RootDisk(Unopened):
         return {**facts, "declared_bytes": self.size_bytes, "file_bytes": file_bytes}
 
 
-def _base_named(disk_format: DiskFormat, path: Path, artifact: str, todays: str) -> str | Unrecovered:
-    """The image that a root stands on; of one that is a whole copy that of today will do."""
+def _base_named(disk_format: DiskFormat, path: Path, artifact: str) -> str | Unrecovered:
+    """The image that a root stands on, or is a copy of."""
     if not disk_format.stands_on_base:
-        return todays
+        return _copied(path, artifact)
     named = disk_format.base_of(path)
     if named is None:
         return Unrecovered(artifact, "its header does not say which image it stands on")
@@ -234,6 +236,19 @@ def _base_named(disk_format: DiskFormat, path: Path, artifact: str, todays: str)
     if base.image_directory is None:
         return Unrecovered(artifact, f"its header names no image, but '{base}'")
     return base
+
+
+def _copied(path: Path, artifact: str) -> str | Unrecovered:
+    top = path.parents[artifact.count("/")]
+    images = [one for one in sorted(top.glob(IMAGES)) if one.is_file() and not one.is_symlink()]
+    try:
+        found = ancestry.copied_from(path, images)
+    except OSError as err:
+        return Unrecovered(artifact, f"it can't be read: {(err.strerror or str(err)).lower()}")
+    if found is None:
+        why = "no image in the store is known to be the one it was made from: `apply` takes it over as it is"
+        return Unrecovered(artifact, why)
+    return ArtifactPath(found.relative_to(top))
 
 
 def _inputs_of(base: str) -> dict[str, str]:

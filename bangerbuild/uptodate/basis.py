@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bangerbuild import report
 from bangerbuild.errors import BangerError
+from bangerbuild.given import Given
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
@@ -51,7 +52,7 @@ TICK_NS = 20_000_000
 COARSE_NS = 2_000_000_000
 """The same where times are kept in whole seconds, or two."""
 SECOND_NS = 1_000_000_000
-AS_PLANNED = {Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.REPLACE}
+AS_PLANNED = {Verb.CREATE, Verb.FETCH, Verb.ADOPT, Verb.UPDATE, Verb.REPLACE}
 """What leaves a step with the recipe that it has today; a disk that grew has the recipe of its first run."""
 MOST_RECORDS = 64
 """How many are kept for one user: the oldest are removed."""
@@ -124,7 +125,7 @@ class Basis:
                 machines=marshal.dumps(done.machines()),
                 secrets_key=key_file,
                 variables=check.variables(key_file, sorted(self._seen.variables)),
-                notices=list(report.undeclared_lines(done.plan)),
+                notices=list(map(_given(request).completed, report.undeclared_lines(done.plan))),
             )
         )
 
@@ -146,6 +147,12 @@ def _is_done(done: Done) -> bool:
 def _is_answerable(request: Request, loaded: Manifest) -> bool:
     """Whether the same can be asked for again, and `check` can say what this run said."""
     return bool(loaded.files) and not request.replace and all(map(str.isprintable, loaded.warnings))
+
+
+def _given(request: Request) -> Given:
+    """What the commands in what it says are completed with."""
+    manifests = () if request.manifests == (Path(command.DEFAULT_MANIFEST),) else request.manifests
+    return Given.of(manifests, request.store, request.variables, request.variable_files)
 
 
 def _key(request: Request) -> Key:

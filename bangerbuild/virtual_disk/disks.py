@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.formats.limits import Budget
 
-SLICE_BYTES = 256 << 20
+SLICE_BYTES = 128 << 20
 """How much is copied at once: between two slices the limits are checked and progress is told."""
 SECTOR_BYTES = 512
 

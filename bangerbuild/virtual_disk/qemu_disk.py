@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
 from bangerbuild.disk.blocks import check_end
+from bangerbuild.disk.superblock import PUT_BACK
 from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.host.process import run
 from bangerbuild.virtual_disk import tools
@@ -28,6 +32,8 @@ READ_BYTES = 256 << 10
 MOST_PIECES = 128
 """How many of these are kept."""
 MOST_BYTES = 1 << 60
+COPIES = 2
+"""How many calls of qemu-img work on one disk at once."""
 _SOURCE = re.compile(r"'?json:\{.*\}'?")
 
 
@@ -114,28 +120,49 @@ class QemuDisk(VirtualDisk):
     def copy(
         self, start: int, length: int, target: Path, *, budget: Budget, progress: Callable[[int], None]
     ) -> None:
+        """Slices are copied side by side: a call of qemu-img keeps hardly more than one core busy."""
         check_end(self, start, length)
-        taken = 0
-        with new_file(target, length):
-            for position, here in slices(length):
-                wanted = tools.Range(start + position, here, position)
-                self._refuse_cut(wanted)
-                self._copy_range(target, wanted)
-                now = target.stat().st_blocks * SECTOR_BYTES
-                budget.spend(now - taken)
-                taken = now
-                progress(position + here)
+        taken, stopped = 0, threading.Event()
+        ranges = [tools.Range(start + position, here, position) for position, here in slices(length)]
+        with new_file(target, length), ThreadPoolExecutor(COPIES, thread_name_prefix="qemu-img") as pool:
+            try:
+                copied = pool.map(partial(self._copy_slice, target, stopped), ranges)
+                for what, _ in zip(ranges, copied, strict=True):
+                    now = target.stat().st_blocks * SECTOR_BYTES
+                    budget.spend(now - taken)
+                    taken = now
+                    progress(what.position + what.length)
+            except BaseException:
+                stopped.set()
+                raise
 
-    def _refuse_cut(self, what: tools.Range) -> None:
-        """Refuse a file that ends before its data, which QEMU reads as zeros, unless it is compressed."""
+    def _copy_slice(self, target: Path, stopped: threading.Event, what: tools.Range) -> None:
+        """Copy a range, unless another failed before; one without data is not read."""
+        if stopped.is_set():
+            return
+        try:
+            if self._has_data(what):
+                self._copy_range(target, what)
+        except BaseException:
+            stopped.set()
+            raise
+
+    def _has_data(self, what: tools.Range) -> bool:
+        """Whether there is data in a range.
+
+        A file that ends before its data is refused: QEMU reads what is missing as zeros, unless it is
+        compressed.
+        """
         try:
             extents = json.loads(self._run(tools.extents(self._container, self._room, what)))
-            ends = [one["offset"] + one["length"] for one in extents if one["data"] and "offset" in one]
+            data = [one for one in extents if one["data"] and not one["zero"]]
+            end = max((one["offset"] + one["length"] for one in data if "offset" in one), default=0)
         except (ValueError, KeyError, TypeError) as err:
             raise SourceError(f"qemu-img does not say where the data of '{self.name}' lies") from err
         there = (self._room / tools.SOURCE).stat().st_size
-        if (end := max(ends, default=0)) > there:
+        if end > there:
             raise SourceError(
                 f"'{self.name}' is cut short: its data ends at byte {end}, the file at {there}",
-                hint="put the whole file back from where it came",
+                hint=PUT_BACK,
             )
+        return bool(data)

@@ -50,7 +50,8 @@ class Range:
 def copy(container: Container, directory: Path, target: str, what: Range) -> Command:
     """Copy a range of a virtual disk into a file that is there and has only zeros at that position.
 
-    Zeros are left out. What does not lie in the range is not read.
+    Zeros are left out. What does not lie in the range is not read. Two copies into one file may run at once,
+    so it is not locked.
 
     Args:
         container: of the disk.
@@ -59,7 +60,7 @@ def copy(container: Container, directory: Path, target: str, what: Range) -> Com
         what: the range.
     """
     source = {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
-    file = {"driver": "file", "filename": target}
+    file = {"driver": "file", "filename": target, "locking": "off"}
     to = {"driver": "raw", "offset": what.position, "size": what.length, "file": file}
     words = ("convert", "-n", "--target-is-zero", _json(source), _json(to))
     return _qemu_img(words, directory, COPY_SECONDS)

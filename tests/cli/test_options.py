@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from bangerbuild.cli import options
+from bangerbuild import given
+from bangerbuild.cli import cli, options
 from bangerbuild.model.request import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @click.command()
@@ -73,3 +77,32 @@ def test_a_lock_is_waited_for_a_minute_by_as_many_jobs_as_there_are_cores() -> N
 def test_what_is_no_number_of_them_is_refused(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.BadParameter):
         run(manner, *arguments)
+
+
+def commands(group: click.Group = cli, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    """All commands by their names, those of `image` too."""
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def takes(command: click.Command) -> list[str]:
+    """What a command takes of what is said about manifests, store and variables."""
+    arguments = {one.name for one in command.params if isinstance(one, click.Argument)}
+    flags = {flag for one in command.params if isinstance(one, click.Option) for flag in one.opts}
+    found = [given.MANIFESTS] if arguments & {"manifest", "manifests", "words"} else []
+    wanted = (given.MANIFEST_OPTIONS, given.STORE, given.VARIABLES)
+    return [*found, *(flag for flag in wanted if flag in flags and not (flag in wanted[:1] and found))]
+
+
+@pytest.mark.parametrize("name", dict(commands()))
+def test_a_command_that_messages_name_is_completed_with_what_it_takes(name: str) -> None:
+    command = dict(commands())[name]
+    assert isinstance(command, options.Command)
+    if name in given.TAKEN:
+        assert takes(command) == list(given.TAKEN[name])
+    else:  # those that read one disk, or no store
+        assert given.MANIFESTS not in takes(command)
+        assert given.MANIFEST_OPTIONS not in takes(command)

@@ -156,10 +156,41 @@ class TestUndeclared:
         assert states["vm.other.root"] == ("undeclared", None)
         declare(several, "web-1")
         done = cli("destroy", "--undeclared", "--yes", cwd=several)
-        assert "vm.other stays: 'two.toml' declared it, and is not there" in done.stderr
+        assert "'two.toml', which declared it, is not there" in done.stderr
         assert there(several) == {"web-1", "other"}
         assert cli("destroy", "--target", "vm.other", "--yes", cwd=several).returncode == 0
         assert there(several) == {"web-1"}
+
+    def test_plan_and_apply_say_that_a_manifest_is_gone_and_what_to_type(
+        self, cli: CommandLine, several: Path
+    ) -> None:
+        assert cli("apply", cwd=several).stderr == ""  # and now there is a record of that
+        (several / "two.toml").rename(several / "three.toml")
+        said = (
+            "vm.other is still in the store, and 'two.toml', which declared it, is not there: "
+            "`bangerbuild destroy --store build --target vm.other` removes it"
+        )
+        given = ("vm.toml", "--store", "build")
+        assert cli("plan", *given, cwd=several).stdout.splitlines()[-1] == said
+        assert said in cli("apply", *given, cwd=several).stderr
+        assert said in cli("apply", *given, cwd=several).stderr  # the fast answer
+        assert "'two.toml', which declared it" in cli("apply", cwd=several).stderr
+        for command in ("plan", "apply"):
+            document = json.loads(cli(command, *given, "--json", cwd=several).stdout)
+            assert document["orphaned"] == [{"id": "vm.other", "manifest": "two.toml"}]
+            assert document["notes"] == [said]
+            assert document["undeclared"] == []
+        pasted = said.split("`")[1].split()[1:]
+        assert cli(*pasted, "--yes", cwd=several).returncode == 0
+        assert there(several) == {"web-1", "web-2", "db"}
+        assert json.loads(cli("plan", "--json", cwd=several).stdout)["orphaned"] == []
+
+    def test_a_manifest_that_only_has_another_name_declares_what_it_did(
+        self, cli: CommandLine, several: Path
+    ) -> None:
+        (several / "two.toml").rename(several / "three.toml")
+        done = cli("plan", "three.toml", "--json", cwd=several)
+        assert json.loads(done.stdout)["orphaned"] == []
 
     def test_what_moved_to_another_manifest_is_its(self, cli: CommandLine, several: Path) -> None:
         declare(several, "web-1", "web-2")

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sqlite3
+import subprocess
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,9 @@ import pytest
 from bangerbuild import pipeline, store
 from bangerbuild.commands import destroy, gc, recover
 from bangerbuild.errors import BusyError, SourceError, StoreError
+from bangerbuild.model import Verb
 from bangerbuild.store.locks import StoreLock
+from tests.need import need
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, new_base
 from tests.stores import copied, opened_by_another
@@ -367,3 +370,27 @@ def test_the_command_says_in_words_and_in_json_what_it_found(project: Project, c
         "11 records made of what lies in the store, 0 known before, 0 of which nothing can be told."
     )
     assert store.read(project.store).records.keys() >= STEPS
+
+
+def test_a_root_of_another_format_that_was_left_beside_takes_no_roots_place(project: Project) -> None:
+    text = (project.directory / "vm.toml").read_text()
+    raw = text.replace('image = "debian"\nwork', 'image = "debian"\nroot.format = "raw"\nwork')
+    project.write(raw)
+    project.build("vm.web.root")
+    lose(project)
+    assert (project.store / "vms/web/root.cow").exists()
+    recovered(project)
+    assert project.artifact("vm.web.root").name == "root.ext4"
+    assert actions(project) == KEPT
+
+
+def test_a_raw_root_that_is_no_images_copy_is_said_and_taken_over_as_it_is(project: Project) -> None:
+    root = project.store / "vms/db/root.ext4"
+    subprocess.run([need("tune2fs", "e2fsprogs"), "-U", "random", root], check=True, capture_output=True)
+    lose(project)
+    before = root.read_bytes()
+    (said,) = recovered(project).unrecovered
+    assert said.path == "vms/db/root.ext4"
+    assert "no image in the store is known to be the one it was made from" in said.why
+    assert root.read_bytes() == before
+    assert project.plan()["vm.db.root"].verb is Verb.ADOPT

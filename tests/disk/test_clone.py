@@ -68,6 +68,20 @@ def test_a_copy_has_the_same_bytes_and_the_same_holes(
     assert target.stat().st_blocks <= sparse.stat().st_blocks
 
 
+def test_where_holes_can_not_be_told_all_of_a_file_has_data(
+    sparse: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = clone.digest(sparse)
+
+    def refuse(_fd: int, _offset: int, _whence: int) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "lseek", refuse)
+    with sparse.open("rb") as file:
+        assert list(clone.data_extents(file.fileno(), MIB)) == [(MIB, 9 * MIB)]
+    assert clone.digest(sparse) == before
+
+
 def test_an_empty_file_is_copied(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     clone.clone(tmp_path / "empty", tmp_path / "copy")

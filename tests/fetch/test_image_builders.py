@@ -71,7 +71,7 @@ def test_a_builder_without_a_daemon_has_a_storage_of_its_own(build: Build, log: 
         assert line.startswith(
             f"{name} --root={build.place}/storage --runroot={build.place}/run --storage-driver=vfs "
         )
-    assert "build --isolation=chroot --timestamp=7 " in called(log)[0]
+    assert "build --isolation=chroot --format=docker --timestamp=7 " in called(log)[0]
 
 
 def test_docker_keeps_nothing_under_the_name_of_the_build(build: Build, log: Path) -> None:
@@ -103,3 +103,25 @@ def test_a_failure_shows_the_end_of_what_was_printed(
     assert (lines[-1], len(lines)) == ("1000", 60)
     assert os.environ.get("WORD") is None
     monkeypatch.undo()
+
+
+@pytest.mark.parametrize(
+    ("said", "hint"),
+    [
+        ('finding newgidmap: exec: "newgidmap": executable file not found in $PATH', "apt install uidmap"),
+        ("Error during unshare(CLONE_NEWUSER): No space left on device", "sysctl user.max_user_namespaces"),
+        ("error setting supplemental groups list: operation not permitted", "usermod --add-subuids"),
+        ('error setting owner of "/bin" to 33:33: chown /bin: invalid argument', "usermod --add-subuids"),
+        ("permission denied while trying to connect to the Docker daemon socket", "group docker"),
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start docker"),
+        ("cat: can't open '/missing'", None),
+    ],
+)
+def test_what_the_host_lacks_is_said(build: Build, log: Path, said: str, hint: str | None) -> None:
+    """The words are those of buildah 1.28 as an ordinary user, and of docker 20."""
+    (log.parent / "said").write_text(said)
+    (log.parent / "buildah").write_text(f"#!/bin/sh\ncat {log.parent}/said\nexit 1\n")
+    with pytest.raises(FetchError) as caught:
+        image_builders.build(BUILDERS["buildah"], build)
+    assert (hint or "") in (caught.value.hint or "")
+    assert (caught.value.hint is None) is (hint is None)

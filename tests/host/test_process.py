@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -14,23 +13,12 @@ from bangerbuild.errors import ToolError
 from bangerbuild.host import process
 from bangerbuild.host.process import Command, run, streaming
 from tests.conftest import PROJECT
-from tests.waiting import PATIENCE_SECONDS
+from tests.waiting import assert_ends
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FOREVER = "100000"
-
-
-def assert_ends(pid: int) -> None:
-    """The process is gone, or goes soon."""
-    try:
-        fd = os.pidfd_open(pid)
-    except ProcessLookupError:
-        return
-    ended, _, _ = select.select([fd], [], [], PATIENCE_SECONDS)
-    os.close(fd)
-    assert ended, f"process {pid} still runs"
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ def test_a_missing_manifest_says_how_to_name_one() -> None:
         0,
         "can't read the manifest: no such file or directory",
     )
-    assert problem.hint == "write it, or name another manifest, such as: bangerbuild plan path/to/vm.toml"
+    assert problem.hint == "write it, or name another manifest, such as path/to/vm.toml"
 
 
 def test_a_directory_is_no_manifest_but_may_hold_one() -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild import store
-from bangerbuild.disk import in_use
+from bangerbuild.disk import clone, in_use
 from bangerbuild.epoch import Epoch
 from bangerbuild.errors import SourceError, StoreError, ToolError
 from bangerbuild.formats import digest
@@ -90,6 +90,72 @@ def test_a_digest_is_remembered_in_the_store_and_not_read_again(settled: None, t
     assert reopened.get(key, stamp) == first
     reopened.put(key, stamp, "what the store remembers")
     assert LocalHost(reopened, EPOCH).digest(file_source(path)) == "what the store remembers"
+
+
+def disk_source(path: Path, parts_from_bytes: int | None) -> Source:
+    return Source("rootfs.ext4", path, path.name, parts_from_bytes=parts_from_bytes)
+
+
+def test_a_large_disk_has_the_digest_of_its_parts_and_a_smaller_one_its_sha256(
+    here: LocalHost, tmp_path: Path
+) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"data" * 1024)
+    os.truncate(path, 1 << 20)
+    assert here.digest(disk_source(path, 1 << 20)) == clone.digest(path)
+    assert here.digest(disk_source(path, (1 << 20) + 1)) == here.digest(file_source(path))
+
+
+def test_holes_and_zeros_give_a_disk_the_same_digest(here: LocalHost, tmp_path: Path) -> None:
+    data, zeros = b"data" * 4096, bytes(40 << 20)
+    (tmp_path / "dense").write_bytes(data + zeros + data)
+    with (tmp_path / "sparse").open("wb") as file:
+        os.pwrite(file.fileno(), data, 0)
+        os.pwrite(file.fileno(), data, len(data) + len(zeros))
+    digests = {here.digest(disk_source(tmp_path / name, 0)) for name in ("dense", "sparse")}
+    os.truncate(tmp_path / "sparse", len(zeros))
+    assert len(digests) == 1
+    assert here.digest(disk_source(tmp_path / "sparse", 0)) not in digests
+
+
+def test_both_digests_of_a_disk_are_remembered_beside_each_other(settled: None, tmp_path: Path) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"data" * 1024)
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+    opened = store.read(tmp_path / "store")
+    digests = {LocalHost(opened, EPOCH).digest(disk_source(path, kind)) for kind in (0, None)}
+    before = path.stat()
+    path.write_bytes(b"else" * 1024)
+    os.utime(path, ns=(OLD_NS, OLD_NS))
+    key, stamp = host._key_and_stamp(path.stat())
+    for kind in ("", ":parts"):
+        opened.put(key + kind, stamp, f"known{kind}")
+    assert before.st_ino == path.stat().st_ino
+    assert len(digests) == 2
+    assert LocalHost(opened, EPOCH).digest(disk_source(path, 0)) == "known:parts"
+    assert LocalHost(opened, EPOCH).digest(disk_source(path, None)) == "known"
+
+
+def test_a_disk_that_changes_while_it_is_read_is_refused(
+    here: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disk"
+    path.write_bytes(b"data" * 1024)
+
+    def digest_and_write(read: Path) -> str:
+        os.truncate(read, 1)
+        return "0" * 64
+
+    monkeypatch.setattr(clone, "digest", digest_and_write)
+    with pytest.raises(SourceError, match=r"^'disk' changed while it was read$"):
+        here.digest(disk_source(path, 0))
+
+
+@pytest.mark.parametrize("parts_from_bytes", [0, 1])
+def test_what_is_no_file_is_no_disk(here: LocalHost, tmp_path: Path, parts_from_bytes: int) -> None:
+    os.mkfifo(tmp_path / "disk")
+    with pytest.raises(SourceError, match="is no regular file"):
+        here.digest(disk_source(tmp_path / "disk", parts_from_bytes))
 
 
 def test_a_file_that_was_written_to_is_read_again(settled: None, here: LocalHost, tmp_path: Path) -> None:

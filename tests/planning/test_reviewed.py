@@ -124,3 +124,9 @@ def test_what_the_steps_do_not_show_is_compared_too(
 def test_nothing_is_remembered_of_what_a_kept_step_is_made_of() -> None:
     held = reviewed(Plan(Path("store"), (action("a"), action("b", Verb.KEEP), action("c", Verb.BLOCKED))))
     assert [one.recipe is None for one in held.actions.values()] == [False, True, True]
+
+
+def test_whether_something_is_built_or_fetched_makes_no_difference() -> None:
+    before = Plan(Path("store"), (action("a", Verb.FETCH), action("b", Verb.CREATE)))
+    compare(before, Plan(Path("store"), (action("a", Verb.CREATE), action("b", Verb.FETCH))))
+    assert refusal([action("a", Verb.FETCH)], [action("a", Verb.FETCH, "b")]).brief.endswith(": a")

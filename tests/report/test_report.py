@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from tests.report.plans import DIFF, IN_USE, MISSING, PLAN, WROTE, action, becau
 SUMMARY_KEYS = ["create", "fetch", "move", "adopt", "update", "grow", "replace", "blocked", "keep", "failed"]
 
 
-def text(plan: Plan, **options: bool) -> str:
+def text(plan: Plan, **options: Any) -> str:  # noqa: ANN401  # the options of a plan's lines
     return "\n".join(report.plan_lines(plan, **options))
 
 
@@ -227,6 +228,8 @@ def test_the_plan_document_has_these_keys_and_values() -> None:
             },
         ],
         "undeclared": [],
+        "orphaned": [],
+        "notes": [],
         "summary": {
             "create": 1,
             "fetch": 0,

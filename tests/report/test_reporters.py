@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import sys
 from contextlib import redirect_stderr
 from dataclasses import replace
 from pathlib import Path
@@ -149,18 +150,16 @@ def test_live_shows_a_step_while_it_runs_and_not_after() -> None:
         assert isinstance(telling, reporters.Live)
         telling.planned(PLAN)
         telling.started(ROOT)
-        assert [task.description for task in telling._progress.tasks] == ["apply", "create vm.web.root"]
+        assert [bar.text for bar in telling.bars()] == ["apply", "create vm.web.root"]
         telling.finished(ROOT, Result("vm.web.root", Outcome.DONE, 1.5))
-        assert [(task.description, task.completed, task.total) for task in telling._progress.tasks] == [
-            ("apply", 1, 1)
-        ]
+        assert [(bar.text, bar.amount) for bar in telling.bars()] == [("apply", "1/1")]
 
 
 def test_live_shows_no_bar_where_nothing_is_done() -> None:
     with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
         assert isinstance(telling, reporters.Live)
         telling.planned(Plan(Path("/build"), (IMAGE,)))
-        assert telling._progress.tasks == []
+        assert telling.bars() == []
 
 
 @pytest.fixture
@@ -181,6 +180,30 @@ def test_plain_says_how_far_a_download_is_now_and_then(
     assert capsys.readouterr().err == (
         "  fetch   https://x/y  12 MiB of 64 MiB\n  fetch   https://x/y  60 MiB of 64 MiB\n"
     )
+
+
+def test_plain_says_how_far_a_step_is_by_what_it_does(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    telling = reporters.Plain(verbose=False)
+    telling.started(ROOT)
+    for done in (1 << 20, 32 << 20):
+        clock[0] += 6
+        telling.progressed(ROOT.id, done, 64 << 20)
+    assert capsys.readouterr().err == "  create  vm.web.root  32 MiB of 64 MiB\n"
+
+
+def test_live_shows_how_far_a_step_is_until_it_has_ended() -> None:
+    with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        telling.started(ROOT)
+        telling.progressed(ROOT.id, 32 << 20, 64 << 20)
+        telling.progressed(ROOT.id, 64 << 20, 64 << 20)
+        assert [(bar.text, bar.amount) for bar in telling.bars()] == [
+            ("create vm.web.root", "64 MiB of 64 MiB")
+        ]
+        telling.finished(ROOT, Result("vm.web.root", Outcome.DONE, 1.5))
+        assert telling.bars() == []
 
 
 def test_plain_says_nothing_of_what_is_quick(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
@@ -207,17 +230,23 @@ def test_quiet_says_nothing_of_downloads(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_live_shows_each_download_as_long_as_it_lasts_before_there_is_a_plan_too() -> None:
-    with redirect_stderr(Terminal()) as screen, reporters.reporter(quiet=False, verbose=False) as telling:
+    with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
         assert isinstance(telling, reporters.Live)
         telling.progressed("https://x/y", 1 << 20, 64 << 20)
         telling.progressed("https://x/z", 0, None)
-        assert [task.description for task in telling._progress.tasks] == [
-            "fetch https://x/y",
-            "fetch https://x/z",
+        assert [(bar.text, bar.amount) for bar in telling.bars()] == [
+            ("fetch https://x/y", "1 MiB of 64 MiB"),
+            ("fetch https://x/z", ""),
         ]
-        telling._progress.refresh()
         telling.progressed("https://x/y", 64 << 20, 64 << 20)
         telling.progressed("https://x/z", 5, 5)
         telling.progressed("https://x/quick", 5, 5)
-        assert telling._progress.tasks == []
-    assert "1 MiB of 64 MiB" in screen.getvalue()
+        assert telling.bars() == []
+
+
+def test_what_is_printed_while_live_shows_bars_is_above_them() -> None:
+    with redirect_stderr(Terminal()) as screen:
+        with reporters.reporter(quiet=False, verbose=False):
+            sys.stderr.write("warning: from elsewhere\n")
+        sys.stderr.write("after\n")
+    assert screen.getvalue() == "warning: from elsewhere\nafter\n"

@@ -118,9 +118,9 @@ def registered(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     schema["$defs"]["source"]["properties"] |= {"poem": {"type": "string"}, "language": {"type": "string"}}
     monkeypatch.setitem(sources.FILESYSTEMS, "poem", PoemSource)
     monkeypatch.setattr(form, "schema", lambda: schema)
-    form._validator.cache_clear()
+    form._form.cache_clear()
     yield
-    form._validator.cache_clear()
+    form._form.cache_clear()
 
 
 @pytest.fixture

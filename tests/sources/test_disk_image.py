@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import lzma
 import os
 import shutil
 import struct
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -129,6 +131,27 @@ def test_only_what_the_root_holds_is_ever_on_disk(project: Project, tmp_path: Pa
     image = built(project, MANIFEST)
     assert image.path.stat().st_size == root.stat().st_size
     assert image.path.stat().st_blocks <= root.stat().st_blocks + 2048
+
+
+def test_of_a_large_raw_disk_only_what_has_data_is_read(project: Project, tmp_path: Path, root: Path) -> None:
+    put(project, disk(tmp_path / "large", [Part(40, LINUX), Part(40, ROOT_X86_64, root)], mib=30 << 10))
+    project.write(MANIFEST)
+    for command in (["apply"], ["plan", "--no-diff"], ["verify", "--rebuild"]):
+        assert read_bytes(project, *command) < 1 << 30, command
+
+
+def read_bytes(project: Project, *command: str) -> int:
+    """How much a command and the programs that it runs read, as the kernel counts it of whom it waits for."""
+    script = (
+        "import subprocess, sys\n"
+        "argv = [sys.executable, '-m', 'bangerbuild', *sys.argv[1:]]\n"
+        "subprocess.run(argv, check=True, stdout=sys.stderr)\n"
+        "print(open('/proc/self/io').readline())\n"
+    )
+    argv = [sys.executable, "-c", script, *command]
+    done = subprocess.run(argv, cwd=project.directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.removeprefix("rchar: "))
 
 
 def test_a_disk_of_4096_byte_sectors_is_read(project: Project, tmp_path: Path, root: Path) -> None:
@@ -253,7 +276,9 @@ def test_it_has_a_digest_in_the_lock_file_and_its_own_role(tmp_path: Path) -> No
     source = declared(tmp_path, 'rootfs = { disk_image = "disk", partition = "LABEL=root" }').rootfs
     assert source == DiskImageSource(HostPath(tmp_path / "disk", "disk"), "LABEL=root")
     assert recipe(source) == {"rootfs.partition": "LABEL=root", "rootfs.size": None}
-    assert source.reads("rootfs") == (Source("rootfs.disk_image", tmp_path / "disk", "disk"),)
+    assert source.reads("rootfs") == (
+        Source("rootfs.disk_image", tmp_path / "disk", "disk", parts_from_bytes=0),
+    )
     assert source.lock_words == {"disk_image": "disk"}
 
 
@@ -293,7 +318,7 @@ def test_a_partition_of_what_has_none_behind_an_address_is_refused(
 ) -> None:
     shutil.copy(root, served / "root.ext4")
     project.write(f'[image.debian.rootfs]\nurl = "{web.url("root.ext4")}"\npartition = 2\n')
-    assert "which has no partitions" in project.error(ID).brief
+    assert "which has no partitions" in project.foretold(ID)
 
 
 def test_errors_of_the_filesystem_are_not_mended_on_the_disk(
@@ -331,7 +356,9 @@ def test_one_behind_an_address_is_locked_and_its_partition_may_be_named(
     converted(raw, served / "cloud.qcow2", "qcow2", "-c")
     text = f'[image.debian.rootfs]\nurl = "{web.url("cloud.qcow2")}"\n'
     project.write(text)
-    assert "more than one root filesystem" in project.error(ID).brief
+    assert "more than one root filesystem" in project.foretold(ID)
+    project.write(f"{text}partition = 2\n")
+    assert "is taken: `partition` names it" in project.plan()[ID].notes[0]
     image = built(project, f"{text}partition = 2\n")
     assert image.text(NO_CLOUD)
     assert ID in locked(project).entries
@@ -339,6 +366,48 @@ def test_one_behind_an_address_is_locked_and_its_partition_may_be_named(
     image.path.unlink()
     project.offline = True
     assert built(project, f"{text}partition = 2\n").text("/etc/hostname") == "image\n"
+
+
+def test_of_a_disk_behind_an_address_the_plan_says_what_the_cache_tells(
+    project: Project, web: Web, served: Path, debian: Path
+) -> None:
+    data = debian.read_bytes()
+    (served / "cloud.img").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    project.write(f'[image.debian.rootfs]\nurl = "{web.url("cloud.img")}"\nsha256 = "{digest}"\n')
+    assert project.plan()[ID].notes == ("which partition is taken is told when it is fetched",)
+    assert web.requests == []
+    project.build()
+    project.artifact(ID).unlink()
+    (note,) = project.plan()[ID].notes
+    assert note.endswith("is taken: its type is Linux root (x86-64)")
+
+
+def test_a_damaged_file_of_the_cache_says_nothing_as_it_will_be_fetched_again(
+    project: Project, web: Web, served: Path, debian: Path, cache: Path
+) -> None:
+    shutil.copy(debian, served / "cloud.img")
+    text = f'[image.debian.rootfs]\nurl = "{web.url("cloud.img")}"\n'
+    built(project, text).path.unlink()
+    (blob,) = (cache / "blobs/sha256").iterdir()
+    os.truncate(blob, MIB)
+    action = project.plan()[ID]
+    assert (action.verb, action.notes) == (Verb.CREATE, ())
+    assert built(project, text).text("/etc/hostname") == "image\n"
+
+
+def test_of_a_compressed_disk_without_a_table_the_plan_says_that_all_of_it_is_taken(
+    project: Project, debian: Path, root: Path
+) -> None:
+    notes: list[str] = []
+    for content in (root, debian):
+        (project.directory / "disk.img").write_bytes(gzip.compress(content.read_bytes(), 1))
+        project.write(MANIFEST)
+        notes += project.plan()[ID].notes
+    assert notes == [
+        "the whole disk is taken: it has no partition table",
+        "which partition is taken is told when it is read: it is compressed (gzip)",
+    ]
 
 
 def test_files_are_told_by_their_content(tmp_path: Path, debian: Path, root: Path) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +18,14 @@ from bangerbuild.host import process
 from bangerbuild.model import ReasonCode, Verb
 from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
+from tests.conftest import PROJECT
 from tests.formats.oci.making import layout_of, symlink, tarball
 from tests.formats.tarmaking import member
 from tests.need import need
 from tests.projects import Disk
 from tests.registry import running_registry
 from tests.sources.building import ID, built, declared, locked, problems
+from tests.waiting import assert_ends
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +39,8 @@ DOCKERFILE = """\
 ARG VERSION=none
 FROM {address}/base:$VERSION AS made
 ARG WORD=hello
-RUN echo "$WORD" > /made
+SHELL ["/bin/busybox", "sh", "-e", "-c"]
+RUN echo "$WORD$0" > /made
 FROM scratch AS small
 COPY --from=made /made /made
 COPY --from={address}/base:1 /version /copied
@@ -96,7 +102,11 @@ def test_it_is_built_with_its_images_pinned_and_then_no_builder_is_started(
     project: Project, app: Path, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk = built(project, TEXT)
-    assert [disk.text(f"/{name}") for name in ("made", "copied", "context/kept")] == ["hello\n", "1", "kept"]
+    assert [disk.text(f"/{name}") for name in ("made", "copied", "context/kept")] == [
+        "hellosh\n",
+        "1",
+        "kept",
+    ]
     assert disk.names("/context") == {".dockerignore", "Dockerfile", "dir", "kept"}
     assert (disk.stat("/context/kept").mode, disk.names("/context/dir")) == ("0640", set())
     entry = locked(project).entries[ID]
@@ -126,7 +136,7 @@ def test_what_counts_makes_a_new_image_and_the_lock_file_moves_on_demand(
         assert told in changed, action.reasons
         assert {one.code for one in action.reasons} == {ReasonCode.SOURCE_CHANGED}
     second = built(project, TEXT.replace('"1" }', '"1", WORD = "secret word" }'))
-    assert (second.text("/made"), second.text("/context/kept")) == ("secret word\n", "keptmore")
+    assert (second.text("/made"), second.text("/context/kept")) == ("secret wordsh\n", "keptmore")
     assert first != second.path
     written = b"".join(path.read_bytes() for path in project.store.glob("state.db*"))
     assert b"secret word" not in written
@@ -167,6 +177,24 @@ def test_what_the_builder_prints_is_shown_with_v_alone(
         (app / "kept").write_text(text)
         pipeline.apply(pipeline.load_request(project.request()), reporter=Plain(verbose=is_verbose))
         assert ("  dockerfile app: STEP 2/2: COPY kept /\n" in capsys.readouterr().err) is is_verbose
+
+
+def test_what_a_build_runs_ends_with_bangerbuild(project: Project, app: Path) -> None:
+    shutil.copy(need("busybox", "busybox-static"), app / "kept")
+    run = "setsid sh -c 'echo runs $$; exec sleep 100000' & sleep 100000"
+    (app / "Dockerfile").write_text(f"FROM scratch\nCOPY kept /bin/sh\nRUN {run}\n")
+    project.write('[image.debian.rootfs]\ndockerfile = "app"\n')
+    argv = [sys.executable, "-m", "bangerbuild", "apply", "-v"]
+    environ = os.environ | {"PYTHONPATH": str(PROJECT)}
+    with subprocess.Popen(
+        argv, cwd=project.directory, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as building:
+        assert building.stderr is not None
+        said = (line.partition(" runs ") for line in building.stderr)
+        pid = next((int(number) for _, found, number in said if found and number.strip().isdigit()), None)
+        building.kill()
+    assert pid is not None
+    assert_ends(pid)
 
 
 def test_nothing_is_left_of_a_build(project: Project, app: Path, tmp_path: Path) -> None:

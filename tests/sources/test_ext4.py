@@ -43,7 +43,7 @@ def test_a_size_that_is_smaller_than_the_file_is_a_problem_of_its_line(tmp_path:
 def test_only_content_and_size_count_in_the_recipe(disk: Path) -> None:
     source = Ext4Source(HostPath(disk, "disk.ext4"), 16 * MIB)
     assert recipe(source) == {"rootfs.size": 16 * MIB}
-    assert source.reads("rootfs") == (Source("rootfs.ext4", disk, "disk.ext4"),)
+    assert source.reads("rootfs") == (Source("rootfs.ext4", disk, "disk.ext4", parts_from_bytes=4 << 30),)
 
 
 @pytest.mark.parametrize("kind", ["ext2", "ext3", "ext4"])

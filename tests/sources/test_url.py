@@ -160,9 +160,8 @@ def test_a_lock_file_that_was_lost_is_made_again_of_what_was_built(
 def test_a_web_page_is_no_image(project: Project, web: Web, served: Path) -> None:
     (served / "page").write_text("<!DOCTYPE html><html>please log in</html>")
     project.write(url_of(web, "page"))
-    error = project.error(ID)
     assert (
-        error.brief
+        project.foretold(ID)
         == f"'{web.url('page')}' is a web page: it is neither a tarball nor an ext4 nor a disk image "
         "nor a cpio archive nor a squashfs image"
     )

@@ -63,6 +63,9 @@ class OneStep(Desk):
     def ledger(self, step_id: str) -> Mapping[str, str]:
         raise AssertionError(f"{step_id} has no ledger")
 
+    def is_kept(self, step_id: str) -> bool:
+        return (self.staging / self.artifact(step_id)).is_file()
+
     def is_as_left(self, artifact: str) -> bool:  # noqa: ARG002  # the Protocol's
         return False
 
@@ -88,6 +91,9 @@ class OneStep(Desk):
 
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.told.append((what, done_bytes, total_bytes))
+
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        self.told.append(("", done_bytes, total_bytes))
 
     def say(self, what: str, line: str) -> None:
         raise AssertionError(f"no program works for this: {what}, {line}")

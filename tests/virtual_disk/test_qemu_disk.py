@@ -20,6 +20,8 @@ from tests.virtual_disk.making import MIB, budget, converted, starts
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.virtual_disk.tools import Range
+
 FORMS = {"qcow2": (), "qcow2 -c": ("-c",), "vmdk": (), "vhdx": (), "vdi": (), "vpc": ()}
 
 
@@ -63,6 +65,45 @@ def test_a_copy_is_made_of_slices(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     disk = opened(converted(raw, tmp_path / "disk.qcow2", "qcow2", "-c"))
     disk.copy(512, 2 * MIB + 512, tmp_path / "out", budget=budget(), progress=lambda _: None)
     assert (tmp_path / "out").read_bytes() == raw.read_bytes()[512 : 2 * MIB + 1024]
+
+
+def test_a_slice_without_data_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu_disk, "slices", lambda _length: iter([(at * MIB, MIB) for at in range(8)]))
+    raw = tmp_path / "raw"
+    raw.write_bytes(bytes(2 * MIB) + os.urandom(MIB))
+    os.truncate(raw, 8 * MIB)
+    disk = opened(converted(raw, tmp_path / "disk.qcow2", "qcow2", "-c"))
+    copied: list[int] = []
+    copy_range = disk._copy_range
+
+    def noted(target: Path, what: Range) -> None:
+        copied.append(what.start)
+        copy_range(target, what)
+
+    monkeypatch.setattr(disk, "_copy_range", noted)
+    disk.copy(0, 8 * MIB, tmp_path / "out", budget=budget(), progress=lambda _: None)
+    assert copied == [2 * MIB]
+    assert (tmp_path / "out").read_bytes() == raw.read_bytes()
+
+
+def test_after_a_slice_that_fails_no_further_one_is_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(qemu_disk, "slices", lambda _length: iter([(at * MIB, MIB) for at in range(64)]))
+    raw = tmp_path / "raw"
+    raw.write_bytes(os.urandom(64 * MIB))
+    disk = opened(converted(raw, tmp_path / "disk.qcow2", "qcow2"))
+    begun: list[int] = []
+
+    def fail(_target: Path, what: Range) -> None:
+        begun.append(what.start)
+        raise SourceError("no")
+
+    monkeypatch.setattr(disk, "_copy_range", fail)
+    with pytest.raises(SourceError, match="no"):
+        disk.copy(0, 64 * MIB, tmp_path / "out", budget=budget(), progress=lambda _: None)
+    assert len(begun) <= qemu_disk.COPIES
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("form", ["qcow2", "qcow2 -c", "vmdk", "vdi", "vhdx", "vpc"])

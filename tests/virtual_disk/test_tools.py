@@ -24,7 +24,7 @@ def test_a_copy_names_both_formats_and_no_base() -> None:
     assert words == ["qemu-img", "convert", "-n", "--target-is-zero"]
     image = {"driver": "qcow2", "backing": None, "file": {"driver": "file", "filename": "disk"}}
     assert node(source) == {"driver": "raw", "offset": 512, "size": 1024, "file": image}
-    file = {"driver": "file", "filename": "../out"}
+    file = {"driver": "file", "filename": "../out", "locking": "off"}
     assert node(target) == {"driver": "raw", "offset": 2048, "size": 1024, "file": file}
     assert command.directory == str(ROOM)
 

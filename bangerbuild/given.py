@@ -1,0 +1,104 @@
+"""What somebody gave a command: with it, the commands that messages name can be typed as they are printed.
+
+Messages name commands in their shortest form (`bangerbuild apply --replace vm.web.root`). Where one is
+printed, the manifests, the store and the variables that this run was given are put into it, right after the
+command's name. A message that went through once is left as it is the second time.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+MANIFESTS, MANIFEST_OPTIONS, STORE, VARIABLES = "MANIFEST", "--manifest", "--store", "--var"
+_ALL = (MANIFESTS, STORE, VARIABLES)
+_MACHINES = (MANIFEST_OPTIONS, STORE)
+TAKEN: Mapping[str, Sequence[str]] = {
+    "apply": _ALL,
+    "plan": _ALL,
+    "status": _ALL,
+    "verify": _ALL,
+    "validate": _ALL,
+    "graph": _ALL,
+    "show": _ALL,
+    "explain": _ALL,
+    "ls": _MACHINES,
+    "cat": _MACHINES,
+    "gc": _ALL,
+    "destroy": _ALL,
+    "recover": _ALL,
+    "lock": (MANIFESTS, VARIABLES),
+    "boot": (*_MACHINES, VARIABLES),
+    "ssh": _MACHINES,
+    "logs": _MACHINES,
+    "ps": (MANIFESTS, STORE),
+    "stop": _MACHINES,
+}
+"""What each command takes of it."""
+_COMMAND = re.compile(rf"\bbangerbuild ({'|'.join(TAKEN)})(?![\w-])(?! --help)")
+TEXTS = frozenset({"brief", "details", "hint", "message", "notes", "problems", "warnings"})
+"""The keys of a JSON document, at any depth, below which messages are."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """The words of a command line that say what it is about."""
+
+    manifests: tuple[str, ...] = ()
+    store: str | None = None
+    variables: tuple[str, ...] = ()
+    """Options and their values, in turn."""
+
+    @classmethod
+    def of(
+        cls,
+        manifests: Iterable[Path],
+        store: Path | None,
+        variables: Iterable[tuple[str, str]] = (),
+        variable_files: Iterable[Path] = (),
+    ) -> Self:
+        """What the options of the command line say."""
+        words = [("--var", f"{name}={value}") for name, value in variables]
+        words += [("--var-file", str(path)) for path in variable_files]
+        flat = tuple(word for option in words for word in option)
+        return cls(tuple(map(str, manifests)), None if store is None else str(store), flat)
+
+    def completed(self, text: str) -> str:
+        """A message whose commands are about the same manifests and the same store."""
+        if self == Given() or "bangerbuild " not in text:
+            return text
+        return _COMMAND.sub(lambda found: found[0] + self._missing(found), text)
+
+    def _missing(self, found: re.Match[str]) -> str:
+        words = "".join(f" {shlex.quote(word)}" for word in self._words(TAKEN[found[1]]))
+        return "" if found.string.startswith(words, found.end()) else words
+
+    def _words(self, taken: Sequence[str]) -> Iterator[str]:
+        if MANIFESTS in taken:
+            yield from self.manifests
+        if MANIFEST_OPTIONS in taken:
+            for manifest in self.manifests:
+                yield from ("--manifest", manifest)
+        if STORE in taken and self.store is not None:
+            yield from ("--store", self.store)
+        if VARIABLES in taken:
+            yield from self.variables
+
+    def completed_document(self, value: object, *, is_text: bool = False) -> object:
+        """A JSON document of which the messages are completed; what is in guests stays as it is."""
+        if isinstance(value, str):
+            return self.completed(value) if is_text else value
+        if isinstance(value, list):
+            return [self.completed_document(one, is_text=is_text) for one in value]
+        if isinstance(value, dict):
+            return {
+                key: self.completed_document(one, is_text=is_text or key in TEXTS)
+                for key, one in value.items()
+            }
+        return value
