@@ -27,6 +27,7 @@ TAKEN: Mapping[str, Sequence[str]] = {
     "validate": _ALL,
     "graph": _ALL,
     "show": _ALL,
+    "explain": _ALL,
     "gc": _ALL,
     "destroy": _ALL,
     "recover": _ALL,

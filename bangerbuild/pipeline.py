@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from bangerbuild import execute, graph, manifest, steps, store
 from bangerbuild.cache_registry import download
@@ -25,11 +25,12 @@ from bangerbuild.model import ArtifactPath, Plan, Reason, ReasonCode, Silent, St
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
-from bangerbuild.planning import origins, recovering, renames
+from bangerbuild.planning import origins, plan_file, recovering, renames
 from bangerbuild.planning import plan as planner
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.recorded import Recorded
-from bangerbuild.planning.reviewed import refuse_stale
+from bangerbuild.planning.reviewed import refuse_stale, reviewed
+from bangerbuild.planning.saved import SavedPlan
 from bangerbuild.planning.secrets import Secrets
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.pins import ResolveOptions
@@ -41,13 +42,14 @@ from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis, Done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result
     from bangerbuild.model.image_cache import Fetched
     from bangerbuild.planning.recovering import Found
+    from bangerbuild.planning.reviewed import Reviewed
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
 
@@ -205,6 +207,11 @@ def load_to_read(
     return _declared(request, found, Basis())
 
 
+def places(loaded: Loaded) -> dict[str, tuple[str, int]]:
+    """The file and line of each image, VM, network and fleet, by ids such as `vm.web`."""
+    return manifest.declared_at(loaded.manifest)
+
+
 def _warn_of(warn: Callable[[str], None], problem: Problem) -> None:
     warn("; ".join(line.strip() for line in problem.lines()))
 
@@ -283,11 +290,14 @@ def look(
     return _planned(loaded, resolved, forced, opened, host, cache, previews=previews), opened
 
 
-def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
+def look_leniently(
+    loaded: Loaded, warn: Callable[[str], None], *, previews: bool = False
+) -> tuple[Plan, Store]:
     """A plan that is only to be looked at, and its store.
 
     No source is asked what it stands for: one that was never built counts as changed. One that can't be read
-    is taken to be as it was.
+    is taken to be as it was. `previews` says whether to look into guests for what would change there, as far
+    as that can be told without secrets.
     """
     opened, seconds = store.read(loaded.store), epoch()
     plan = planner.make(
@@ -296,12 +306,13 @@ def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, S
         LocalHost(opened, seconds, Surveys()),
         epoch=seconds,
         pins=_pins_as_far_as_known(loaded, warn),
-        previews=False,
+        previews=previews,
         is_lenient=True,
     )
     absent = {problem.key.partition("[")[0] for problem in loaded.manifest.absent}
     unjudged = {action.id for action in plan.actions if action.step.changes and _is_of(action.id, absent)}
-    return dataclasses.replace(plan, unjudged=plan.unjudged | unjudged), opened
+    fleets = loaded.manifest.fleets
+    return dataclasses.replace(plan, unjudged=plan.unjudged | unjudged, fleets=fleets), opened
 
 
 def _is_of(step_id: str, keys: set[str]) -> bool:
@@ -338,8 +349,64 @@ def _resolved(loaded: Loaded, progress: Progress, *, ask: bool = True) -> Resolv
     return resolve(loaded.manifest, options, Asking(loaded.store, epoch(), request.offline, progress))
 
 
+def keep_key(loaded: Loaded) -> None:
+    """See that the store has a key for digests of secrets, if there are any.
+
+    Else the next run would have another key, and not know whether a secret has changed since.
+
+    Raises:
+        BusyError, StoreError: the store can't be written.
+    """
+    if _holders(loaded) and secrets_key.read(loaded.store) is None:
+        with store.writing(loaded.store, timeout_seconds=RunOptions().lock_seconds) as opened:
+            opened.secrets_key(loaded.new_key)
+
+
+def saved_plan(made: Plan) -> SavedPlan:
+    """A plan of `plan`, as a document that `apply` can be held to later."""
+    loaded, here = cast("Loaded", made.origin), Path.cwd()
+    return SavedPlan(loaded.request, here, _reviewed(loaded, made, here))
+
+
+def _reviewed(loaded: Loaded, made: Plan, directory: Path) -> Reviewed:
+    """What of a plan has to hold; paths of a project that may lie elsewhere count from a directory."""
+    vms = loaded.manifest.vms.values()
+    wanted = {StepId(step_id).owner for step_id in loaded.wanted}
+    leases = {
+        str(_vm(vm.name)): vm.network.address
+        for vm in vms
+        if vm.network.name and vm.network.address and _vm(vm.name) in wanted
+    }
+    found = epoch()
+    return reviewed(
+        made,
+        leases,
+        store=plan_file.shown_store(loaded.store, directory),
+        epoch=str(int(found)) if found.is_set else "",
+    )
+
+
+def check_reviewed(loaded: Loaded, saved: SavedPlan, directory: Path, made: Plan) -> None:
+    """See that a plan is the one that was saved.
+
+    Args:
+        loaded: what the plan was made from.
+        saved: what was reviewed.
+        directory: what its paths count from.
+        made: the plan.
+
+    Raises:
+        StalePlanError: something moved since.
+    """
+    refuse_stale(saved.reviewed, _reviewed(loaded, made, directory), made)
+
+
 def apply(
-    wanted: Plan | Loaded, *, options: RunOptions | None = None, reporter: PlanReporter | None = None
+    wanted: Plan | Loaded,
+    *,
+    options: RunOptions | None = None,
+    reporter: PlanReporter | None = None,
+    check: Callable[[Plan], None] | None = None,
 ) -> Applied:
     """Bring the store to what the manifests declare.
 
@@ -348,6 +415,7 @@ def apply(
             planned first.
         options: how it is done; None: with all cores, and until the first failure.
         reporter: told what happens; None: nobody.
+        check: called with the plan before anything is done; what it raises ends the run.
 
     Raises:
         StalePlanError: the plan no longer holds, and nothing was touched.
@@ -361,11 +429,22 @@ def apply(
     check_type(options, (RunOptions, NoneType), "RunOptions")
     chosen, telling = options or RunOptions(), Silent() if reporter is None else reporter
     check_reporter(telling)
-    if isinstance(wanted, Loaded):
-        return _run(wanted, None, chosen, telling)
-    if not isinstance(wanted.origin, Loaded):
+    checks = [check] if check else []
+    loaded = wanted if isinstance(wanted, Loaded) else wanted.origin
+    if not isinstance(loaded, Loaded):
         raise TypeError("this plan was not made by `bangerbuild.plan`")
-    return _run(wanted.origin, wanted, chosen, telling)
+    if isinstance(wanted, Plan):
+        seen = reviewed(wanted)
+        checks.append(lambda made: refuse_stale(seen, reviewed(made), made))
+    if checks and not loaded.store.exists():  # a plan that is refused makes no store
+        made, _ = look(loaded, ask=True, previews=False, progress=telling.progressed)
+        _check(made, checks)
+    return _run(loaded, checks, chosen, telling)
+
+
+def _check(made: Plan, checks: Iterable[Callable[[Plan], None]]) -> None:
+    for check in checks:
+        check(made)
 
 
 def pull(
@@ -390,7 +469,7 @@ def pull(
         raise UsageError("the manifest names no cache to pull from", hint=f"{CACHE_HINT}, under [cache]")
     wanted = of_images(loaded, names)
     telling = Silent() if reporter is None else reporter
-    return _run(wanted, None, options or RunOptions(), telling, frozenset(wanted.request.targets))
+    return _run(wanted, (), options or RunOptions(), telling, frozenset(wanted.request.targets))
 
 
 def of_images(loaded: Loaded, names: Sequence[str]) -> Loaded:
@@ -410,12 +489,12 @@ def of_images(loaded: Loaded, names: Sequence[str]) -> Loaded:
 
 def _run(
     loaded: Loaded,
-    reviewed: Plan | None,
+    checks: Sequence[Callable[[Plan], None]],
     run: RunOptions,
     reporter: PlanReporter,
     only_fetched: frozenset[str] = frozenset(),
 ) -> Applied:
-    """Plan while the store is held, and do it; only if it is what was reviewed.
+    """Plan while the store is held, and do it if nobody refuses it.
 
     `only_fetched` are the steps that are done, and only if a cache has what they make; none: all.
     """
@@ -437,8 +516,7 @@ def _run(
                         return made, host
 
         made, host = planned()
-        if reviewed:
-            refuse_stale(reviewed, made)
+        _check(made, checks)
         if cache is not None:
             made, host, fetched = _fetched(made, host, planned, cache, opened, reporter)
             options = dataclasses.replace(options, fetched=fetched)
@@ -642,9 +720,14 @@ def _refuse_outside(loaded: Loaded, name: str) -> None:
         )
 
 
+def _holders(loaded: Loaded) -> list[str]:
+    """The names of the VMs that have secrets."""
+    return [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+
+
 def _secrets(loaded: Loaded, key: Callable[[], bytes]) -> Secrets | None:
     """The secrets of the wanted steps, which are read now; the key is asked for only if there are any."""
-    holders = [vm.name for vm in loaded.manifest.vms.values() if any(file.secret for file in vm.files)]
+    holders = _holders(loaded)
     if not holders:
         return None
     owners = {f"vm.{name}" for name in holders}

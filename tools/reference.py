@@ -18,6 +18,9 @@ Every key, as `schemas/manifest.schema.json` describes it. This page is made fro
 def main() -> None:
     """Write the page to stdout."""
     schema = json.loads(SCHEMA.read_text())
+    schema["$defs"]["fleet"]["properties"]["vm"]["$ref"] = (
+        "#/$defs/vm"  # and not where texts may be templates
+    )
     sections: list[str] = []
     order = (
         "include",

@@ -10,6 +10,7 @@ import gc
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,12 +18,14 @@ import click
 from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import (
     browsing,
+    explaining,
     helping,
     images,
     locking,
     machines,
     options,
     output,
+    saved_plans,
     sharing,
     showing,
     upkeep,
@@ -81,16 +84,14 @@ def _guarded(started: Again | None) -> int:
             err.show()
         else:
             lines = list(_usage_lines(err))
-            output.say(lines)
-            output.json_error(BangerError(lines[-1].removeprefix("error: ")))
+            output.error(BangerError(lines[-1].removeprefix("error: ")), lines)
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        output.say(report.error_lines(err))
-        output.json_error(err)
+        output.error(err, report.error_lines(err))
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
         output.say_interrupted()
-        output.json_error(BangerError("interrupted"))
+        output.error_result(BangerError("interrupted"))
         return EXIT_INTERRUPTED
     except (OSError, MemoryError, RuntimeError, ImportError) as err:
         output.say(report.error_lines(_host_error(err)))
@@ -149,27 +150,36 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
-    """Bring the store to what the manifest declares."""
+    """Bring the store to what the manifest declares.
+
+    A file of `plan --out` may be named in place of a manifest: exactly that plan is done, or nothing.
+    """
     import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.model.request import RunOptions
+    from bangerbuild.report.formats import FORMATS, Shown
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
-    loaded = options.loaded(**wanted)
+    asked = saved_plans.asked(wanted)
+    loaded = options.loaded(**asked.wanted)
+    check = asked.check(loaded)
     if pushes:
         sharing.check_target(loaded)
     if dry_run:
-        output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
+        form = FORMATS["json" if as_json else "text"]
+        made = _made_plan(loaded)
+        check(made)
+        output.plan_result(made, form, Shown(in_full=verbose))
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
         try:
-            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling)
+            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling, check=check)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
-            output.json_error(BangerError(report.interrupted(telling.finished_ids, by_half)))
+            output.error_result(BangerError(report.interrupted(telling.finished_ids, by_half)))
             return EXIT_INTERRUPTED
         except StoreError:  # the run has ended before all jobs had told what became of their disks
             for disk in statuses.by_half(telling.plan.store) if telling.plan else ():
@@ -205,17 +215,35 @@ def _made_plan(loaded: Loaded) -> Plan:
 @options.plan_options
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
 @click.option("--no-diff", is_flag=True, help="Leave out the diffs of guest files.")
-def plan(
+@options.plan_format
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Save the plan, so that `apply FILE` does exactly that.",
+)
+def plan(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     detailed_exitcode: bool,
     no_diff: bool,
+    out: Path | None,
+    form: str | None,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
-    made = _made_plan(options.loaded(**wanted))
-    output.plan_result(made, as_json=as_json, verbose=verbose, diffs=not no_diff)
+    from bangerbuild import pipeline
+    from bangerbuild.report.formats import Shown
+
+    chosen = options.chosen_format(form, as_json=as_json)
+    loaded = saved_plans.to_be_saved(out, wanted)
+    made = _made_plan(loaded)
+    if out:
+        saved_plans.save(out, made)
+    shown = Shown(in_full=verbose, diffs=not no_diff, places=lambda: pipeline.places(loaded))
+    output.plan_result(made, chosen, shown)
     pending = any(action.verb is not Verb.KEEP for action in made.actions)
     return EXIT_PENDING if detailed_exitcode and pending else 0
 
@@ -251,13 +279,21 @@ cli.add_command(upkeep.verify)
 @cli.command()
 @options.manifest_options
 @options.as_json
+@options.plan_format
 @click.option("--no-sources", is_flag=True, help="Files of this host need not be there: tarballs, keys.")
-def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa: ANN401  # as for the others
+def validate(
+    *,
+    as_json: bool,
+    form: str | None,
+    no_sources: bool,
+    **wanted: Any,  # noqa: ANN401  # as for the others
+) -> None:
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
+    chosen = options.chosen_format(form, as_json=as_json)
     pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
-    if as_json:
+    if chosen.is_json:
         output.json_result({"format": 1})
 
 
@@ -266,9 +302,10 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "dot", "mermaid", "json"]),
+    type=click.Choice(["text", "dot", "mermaid", "json", "svg", "html"]),
     default="text",
     show_default=True,
+    help="svg is drawn by Graphviz; html is a page with all that is known of each step.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
 def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
@@ -278,6 +315,7 @@ def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  
     """
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
+    from bangerbuild.commands.pictures import page, svg
     from bangerbuild.report import pictures
 
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn, output.warn_of)
@@ -287,9 +325,20 @@ def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  
     if form == "json":
         output.json_result(pictures.to_json(made))
         return
+    if form == "svg":
+        output.result(svg.svg(made, loaded.manifest.fleets), newline=False)
+        return
+    if form == "html":
+        steps = graphs.ordered(made)
+        text = page.of_steps(steps)
+        if loaded.is_read:
+            text = page.of_plan(pipeline.look_leniently(loaded, output.warn, previews=True)[0])
+        output.result(text, newline=False)
+        return
     output.result(pictures.RENDERERS[form](made, in_full=verbose), newline=False)
 
 
+cli.add_command(explaining.explain)
 cli.add_command(showing.show)
 
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild.cli import output
+from bangerbuild.errors import UsageError
 from bangerbuild.given import Given
+from bangerbuild.report.formats import FORMATS
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from bangerbuild.manifest.outline import Outline
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
+    from bangerbuild.report.formats import Format
 
 DEFAULT_STORE = "build"
 """The store if no manifest names one."""
@@ -140,6 +143,24 @@ jobs = click.option(
     "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Steps at once. [default: the cores]"
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+
+plan_format = click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(FORMATS)),
+    help="markdown is for the comment of a review, github for a log of GitHub Actions. [default: text]",
+)
+
+
+def chosen_format(form: str | None, *, as_json: bool) -> Format:
+    """The form of `--format` and `--json`.
+
+    Raises:
+        UsageError: they ask for two.
+    """
+    if as_json and form not in {None, "json"}:
+        raise UsageError(f"--json and --format {form} are two forms", hint="leave one of them out")
+    return FORMATS["json" if as_json else form or "text"]
 
 
 def number(jobs: int | None) -> int:

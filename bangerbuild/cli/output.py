@@ -6,8 +6,8 @@ import contextlib
 import json
 import os
 import sys
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.errors import Problem
     from bangerbuild.model import Plan
+    from bangerbuild.report.formats import Format, Shown
 
 EXIT_FAILED = 1
 EXIT_PENDING = 2
@@ -148,7 +149,10 @@ def ask(question: str, *, hint: str) -> bool:
 def warn(message: str) -> None:
     """Print a warning, and keep it for the run's document."""
     _run.warnings.append(message)
-    say([f"warning: {message}"])
+    if (shown := asked_format().warning) is not None:
+        results(shown(message))
+    else:
+        say([f"warning: {message}"])
 
 
 def warn_of(problem: Problem) -> None:
@@ -169,23 +173,49 @@ def json_result(document: dict[str, Any], *, told: bool = True) -> None:
     result(json.dumps(_run.given.completed_document(document), indent=2))
 
 
-def json_error(err: BangerError) -> None:
-    """Print an error as the one JSON document, where one was asked for and none was printed."""
+def asked_format() -> Format:
+    """The form that the command line asks for; of a form of another command, such as `graph`, text."""
+    from bangerbuild.report.formats import FORMATS
+
     words = sys.argv[1:]
     options = words[: words.index("--")] if "--" in words else words
-    if "--json" in options and not _printed:
+    if "--json" in options:
+        return FORMATS["json"]
+    behind = [value for option, value in pairwise(options) if option == "--format"]
+    joined = [option.removeprefix("--format=") for option in options if option.startswith("--format=")]
+    return FORMATS.get((behind + joined or ["text"])[-1], FORMATS["text"])
+
+
+def error(err: BangerError, lines: Iterable[str]) -> None:
+    """Print an error: the lines to stderr, and to stdout what the form that was asked for has of it."""
+    form = asked_format()
+    if not form.says_all:
+        say(lines)
+    error_result(err)
+
+
+def error_result(err: BangerError) -> None:
+    """Print an error as the one result, in the form that was asked for, if none was printed."""
+    form = asked_format()
+    if _printed:
+        return
+    if form.is_json:
         json_result(report.error_document(err))
+    elif form.error:
+        _printed.append(True)
+        results(map(completed, form.error(err)))
 
 
 _printed: list[bool] = []
 """Not empty once a document was printed."""
 
 
-def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:
-    """Print a plan as text or JSON."""
-    if as_json:
+def plan_result(plan: Plan, form: Format, shown: Shown) -> None:
+    """Print a plan in a form."""
+    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    if form.is_json:
         json_result(report.plan_json(plan))
         return
-    coloured = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    lines = report.plan_lines(plan, in_full=verbose, diffs=diffs, coloured=coloured, complete=completed)
-    results(lines)
+    if form.error:
+        _printed.append(True)
+    results(form.plan(plan, replace(shown, coloured=coloured, complete=completed)))

@@ -227,7 +227,7 @@ class JobWorkspace(Workspace):
 
     def _done(self, action: Action, facts: Mapping[str, Json]) -> list[Record]:
         self._facts[action.id] = facts
-        record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts)
+        record = Record(action.id, action.recipe, action.fingerprint, action.artifacts, facts, action.why)
         is_beside = record.step_id != record.id
         if not is_beside and any("{fingerprint}" in output for output in action.step.outputs):
             return [record, replace(record, id=f"{action.id}@{action.fingerprint}")]

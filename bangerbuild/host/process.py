@@ -63,6 +63,7 @@ PACKAGES = {
     "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
+    "dot": "graphviz",
 }
 """Debian's names of packages that are not called as their programs."""
 

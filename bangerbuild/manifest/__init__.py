@@ -29,6 +29,7 @@ from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.leasing import Leased, lease
 from bangerbuild.manifest.members import TO_LEASE, basics, merged_vms
 from bangerbuild.manifest.networks import check_named, check_networks, networks
+from bangerbuild.manifest.places import declared_at
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
 from bangerbuild.manifest.variables import Settings, variables
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_MANIFEST",
     "Settings",
+    "declared_at",
     "load",
     "load_merged",
     "parse_size",

@@ -115,7 +115,13 @@ class ManifestReader:
         except OSError as err:
             self._give_up(_unreadable(path, err, named_at))
         except toml.TomlError as err:
-            self._give_up(Problem(str(path), err.line, "", str(err)))
+            self._give_up(Problem(str(path), err.line, "", str(err), self._hint_at_json(path)))
+
+    def _hint_at_json(self, path: Path) -> str | None:
+        """What is said of a file that begins as JSON does, and no manifest can."""
+        document = self.documents.get(path.resolve())
+        is_json = document is not None and document.text.lstrip()[:1] == "{"
+        return f"a saved plan, or other JSON: `bangerbuild apply {path}` does a plan" if is_json else None
 
     def _give_up(self, problem: Problem) -> None:
         self.problems.append(problem)

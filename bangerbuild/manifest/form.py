@@ -143,6 +143,7 @@ def _form(disk_formats: tuple[str, ...]) -> _Form:
     """
     whole = schema()
     whole["$defs"]["root"]["properties"]["format"]["enum"] = list(disk_formats)
+    whole["$defs"]["fleet"]["properties"]["vm"]["$ref"] = "#/$defs/vm"  # the other one is for editors
     shape = _compiled(whole, whole["$defs"])
     properties = shape["properties"]
     in_others = predicate({**shape, "properties": {**properties, "fleet": {}}})

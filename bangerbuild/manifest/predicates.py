@@ -17,7 +17,17 @@ if TYPE_CHECKING:
     Check: TypeAlias = Callable[[Mapping[str, Any], Callable[[Any], Predicate]], Predicate]
 
 
-ANNOTATIONS = {"title", "description", "default", "examples", "format", "$schema", "x-expects", "x-names"}
+ANNOTATIONS = {
+    "title",
+    "description",
+    "default",
+    "examples",
+    "format",
+    "$id",
+    "$schema",
+    "x-expects",
+    "x-names",
+}
 """Keywords that decide nothing."""
 _TABLE = {"properties", "patternProperties", "additionalProperties", "required"}
 _TYPES: Mapping[str, tuple[type, ...]] = {

@@ -37,6 +37,8 @@ IDENTITY_KEYS = ("guest", "target", "name")
 IMAGE_KEY = "image"
 """The key of the reason that a step stands on another image than before."""
 
+_MADE = "made"
+"""Among the facts in the store, so that versions of before can read the record."""
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _NEVER = object()
 _SCALARS = {str, int, bool, float}
@@ -93,18 +95,21 @@ def record_to_json(record: Record) -> dict[str, Json]:
         "recipe": recipe_to_json(record.recipe),
         "fingerprint": record.fingerprint,
         "artifacts": list(record.artifacts),
-        "facts": dict(record.facts),
+        "facts": dict(record.facts) if record.made is None else {**record.facts, _MADE: record.made},
     }
 
 
 def record_from_json(step_id: str, body: dict[str, Json]) -> Record:
     """The inverse of `record_to_json`."""
+    facts = cast("dict[str, Json]", body["facts"])
+    made = facts.pop(_MADE, None)
     return Record(
         id=step_id,
         recipe=recipe_from_json(cast("dict[str, Json]", body["recipe"])),
         fingerprint=cast("str", body["fingerprint"]),
         artifacts=tuple(cast("list[str]", body["artifacts"])),
-        facts=cast("dict[str, Json]", body["facts"]),
+        facts=facts,
+        made=made,
     )
 
 

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from bangerbuild.errors import BangerError
     from bangerbuild.model.content import Pin
     from bangerbuild.model.image_cache import Offer
-    from bangerbuild.model.reason import Reason
+    from bangerbuild.model.reason import Json, Reason
     from bangerbuild.model.recipe import Recipe, Record
     from bangerbuild.model.step import Step
     from bangerbuild.model.verdict import FileDiff
 
 
+MOST_REMEMBERED = 16
+"""The most reasons of a run that its record keeps."""
 _NO_STAND_INS: Mapping[str, Record] = {}
 
 
@@ -77,6 +79,14 @@ class Action:
     def depends_on(self) -> tuple[str, ...]:
         """The artifacts whose absence would change the action: its own, and those of its stand-ins."""
         return self.artifacts + tuple(path for one in self.stand_ins.values() for path in one.artifacts)
+
+    @property
+    def why(self) -> Json:
+        """What its record keeps of why it was executed."""
+        return {
+            "action": self.verb.value,
+            "reasons": [one.to_json() for one in self.reasons[:MOST_REMEMBERED]],
+        }
 
     @property
     def pending(self) -> bool:

@@ -72,6 +72,8 @@ class Record:
     """Paths relative to the store."""
     facts: Mapping[str, Json] = field(default_factory=dict)
     """What the step itself wants to remember, such as the digests of the files it wrote into a guest."""
+    made: Json = field(default=None, compare=False)
+    """Why the run took place: its action and the first of its reasons, as JSON; None: nobody knows."""
 
     def fact(self, key: str) -> Json:
         """What is remembered under a key, which every record of its kind has.

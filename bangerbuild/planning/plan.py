@@ -573,7 +573,7 @@ class Planner:
 
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
         """The action with what it would change, or blocked by what it is known to fail at."""
-        if not action.step.changes or not action.pending:
+        if not action.step.changes or not action.pending or self._is_out_of_sight(action.step):
             return self._forewarned(action, is_new=is_new)
         if not is_new and (base := self._remade_base(action.step)):
             facts: dict[str, Json] = {
@@ -590,6 +590,11 @@ class Planner:
         if seen.diffs or seen.reasons:
             action = replace(action, diffs=seen.diffs, reasons=action.reasons + seen.reasons)
         return self._forewarned(action, is_new=is_new)
+
+    def _is_out_of_sight(self, step: Step) -> bool:
+        """Whether what the step would change can't be told, as nobody reads a secret only to look."""
+        is_shown = self.is_lenient and self.previews
+        return is_shown and (step.id in self.unjudged or any(source.secret for source in step.sources))
 
     def _blocked(self, action: Action, obstacles: tuple[Reason, ...]) -> Action:
         """The same step, left as it is."""

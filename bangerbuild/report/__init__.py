@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
@@ -53,15 +54,15 @@ def _recipe_changed(facts: Mapping[str, Json]) -> str:
     old, new = facts["old"], facts["new"]
     if old is None or new is None:
         value = new if old is None else old
-        shown = "" if isinstance(value, dict) else f": {_value(key, value)}"
+        shown = "" if isinstance(value, dict) else f": {shown_value(key, value)}"
         return f"{key} {'added' if old is None else 'removed'}{shown}"
-    return f"{key}: {_value(key, old)} -> {_value(key, new)}"
+    return f"{key}: {shown_value(key, old)} -> {shown_value(key, new)}"
 
 
-def _value(key: str, value: Json) -> str:
+def shown_value(key: str, value: Json) -> str:
     """A value in the notation of the manifest."""
     if isinstance(value, list):
-        return ", ".join(_value(key, item) for item in value) or "none"
+        return ", ".join(shown_value(key, item) for item in value) or "none"
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
@@ -160,16 +161,9 @@ def plan_lines(
         coloured: use colours, for a terminal.
         complete: completes the commands in a message with what the run was given, see `given`.
     """
-    shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
-
-    def said(action: Action) -> list[str]:
-        lines = list(_action_lines(action, "", 0, coloured=False))
-        changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
-        return [*lines, *(changed if diffs else ())]
-
-    rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    rows = list(grouped_actions(plan, in_full=in_full, diffs=diffs))
     single = (row for row in rows if not isinstance(row, Group))
-    alike = Alike(() if in_full else single, said)
+    alike = Alike(() if in_full else single, partial(_said, diffs=diffs))
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
@@ -183,6 +177,19 @@ def plan_lines(
         yield from alike.more(row)
     yield plan_sum(plan)
     yield from map(complete, undeclared_lines(plan))
+
+
+def grouped_actions(plan: Plan, *, in_full: bool = False, diffs: bool = True) -> Iterator[Action | Group]:
+    """The actions that a plan is shown with, those of members of fleets together; see `plan_lines`."""
+    shown = [action for action in plan.actions if in_full or action.verb is not Verb.KEEP or action.reasons]
+    return grouped(shown, {} if in_full else plan.fleets, partial(_said, diffs=diffs))
+
+
+def _said(action: Action, *, diffs: bool) -> list[str]:
+    """What is said of an action, but for whose it is."""
+    lines = list(_action_lines(action, "", 0, coloured=False))
+    changed = (line for line in _diff_lines(action, coloured=False) if line.lstrip()[:1] in {"+", "-"})
+    return [*lines, *(changed if diffs else ())]
 
 
 def undeclared_lines(plan: Plan) -> Iterator[str]:
@@ -213,13 +220,18 @@ def _names(row: Action | Group) -> Iterator[str]:
     """What the lines of a row begin with."""
     if not isinstance(row, Group):
         yield row.id
-    elif _is_one_line(row):
+    elif is_one_line(row):
         yield f"fleet.{row.fleet}"
     else:
-        yield from (f"fleet.{row.fleet}.{StepId(action.id).part}" for action in row.actions)
+        yield from (group_name(row, action) for action in row.actions)
 
 
-def _is_one_line(group: Group) -> bool:
+def group_name(group: Group, action: Action) -> str:
+    """What one part of each VM of a group is called: `fleet.runner.root.patch`."""
+    return f"fleet.{group.fleet}.{StepId(action.id).part}"
+
+
+def is_one_line(group: Group) -> bool:
     """Whether all of the VMs are made, for the usual reason."""
     return group.verb is Verb.CREATE and all(
         not action.in_use and [*map(reason, action.reasons)] == ["missing"] for action in group.actions
@@ -228,7 +240,7 @@ def _is_one_line(group: Group) -> bool:
 
 def group_lines(group: Group, width: int) -> Iterator[str]:
     """The lines of what was done to members of a fleet; warnings were told when they arose."""
-    if _is_one_line(group):
+    if is_one_line(group):
         yield _made_line(group, width, coloured=False)
         return
     for action, name in zip(group.actions, _names(group), strict=True):
@@ -240,7 +252,7 @@ def _group_lines(
     group: Group, width: int, *, diffs: bool, coloured: bool, complete: Complete
 ) -> Iterator[str]:
     """The lines of members of a fleet: one if all is made, else one for each part of a VM."""
-    if _is_one_line(group):
+    if is_one_line(group):
         yield _made_line(group, width, coloured=coloured)
         for warning in dict.fromkeys(text for action in group.actions for text in action.warnings):
             yield _warning(warning, coloured=coloured)

@@ -1122,3 +1122,41 @@ class TestWhatSomebodyElseOwns:
             assert "run it as the user whose file it is" in done.stderr
             assert "--store" not in done.stderr
         assert (applied / ROOT).exists()
+
+
+class TestFormats:
+    def test_a_plan_for_a_review_is_a_result_and_so_are_the_problems_that_prevent_it(
+        self, project: Path, cli: CommandLine
+    ) -> None:
+        planned = cli("plan", "--format", "markdown", cwd=project)
+        assert planned.returncode == 0
+        assert planned.stdout.startswith("### Plan: 4 to create\n\n- **create** `image.small.rootfs`")
+        edit(project, 'image = "small"', 'image = "smal"')
+        refused = cli("plan", "--format=markdown", cwd=project)
+        assert refused.returncode == 3
+        assert refused.stdout.startswith("### 1 problem\n\n- `vm.toml:5`: ")
+        assert refused.stderr.startswith("vm.toml:5: ")
+
+    @pytest.mark.parametrize("command", ["plan", "validate"])
+    def test_problems_are_annotations_in_a_log_of_actions_and_said_once(
+        self, command: str, project: Path, cli: CommandLine
+    ) -> None:
+        edit(project, 'image = "small"', 'image = "smal"')
+        refused = cli(command, "--format", "github", cwd=project)
+        assert (refused.returncode, refused.stderr) == (3, "")
+        assert refused.stdout.startswith("::error file=vm.toml,line=5::vm.web.image: unknown image 'smal'%0A")
+
+    def test_what_is_blocked_is_an_annotation_where_it_is_declared(
+        self, applied: Path, cli: CommandLine
+    ) -> None:
+        (applied / ROOT).unlink()
+        (applied / ROOT).mkdir()
+        planned = cli("plan", "--format", "github", cwd=applied)
+        assert planned.returncode == 0
+        assert "::error file=vm.toml,line=4,title=vm.web.root is blocked::" in planned.stdout
+
+    def test_two_forms_at_once_are_an_error(self, project: Path, cli: CommandLine) -> None:
+        refused = cli("plan", "--json", "--format", "github", cwd=project)
+        assert refused.returncode == 3
+        assert "--json and --format github are two forms" in refused.stderr
+        assert json.loads(refused.stdout)["error"]["hint"] == "leave one of them out"

@@ -131,6 +131,7 @@ def test_the_keywords_that_are_tried_are_all_that_the_schema_has() -> None:
         "default",
         "examples",
         "format",
+        "$id",
         "$schema",
         "x-expects",
         "x-names",

@@ -1,0 +1,1 @@
+"""The graph as a picture, and as a page for a browser."""
