@@ -68,7 +68,7 @@ def test_a_push_says_what_was_pushed_and_what_was_there(
     done = cli("push", "small", "team.toml", cwd=project)
     assert done.returncode == 1
     assert "not built as it is declared: image.small.rootfs" in done.stderr
-    assert "bangerbuild apply --target image.small.rootfs" in done.stderr
+    assert "bangerbuild apply team.toml --target image.small.rootfs" in done.stderr
     document = json.loads(cli("apply", "--push", "--json", "team.toml", cwd=project).stdout)
     (pushed,) = document["pushed"]
     assert (pushed["id"], pushed["result"]) == ("image.small.rootfs", "pushed")
