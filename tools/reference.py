@@ -24,6 +24,7 @@ def main() -> None:
         "store",
         "image",
         "network",
+        "node",
         "vm",
         "defaults",
         "fleet",

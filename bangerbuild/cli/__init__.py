@@ -209,20 +209,22 @@ def plan(
 
 @cli.command()
 @options.manifest_options
+@options.node
 @options.as_json
 def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
     """Print the state, size and base of each artifact.
 
     Those of VMs that no manifest declares are listed too.
     """
-    from bangerbuild import pipeline, store
+    from bangerbuild import pipeline, shares, store
     from bangerbuild.commands import status as statuses
 
     loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
     if loaded.is_read:
         plan, found = pipeline.look_leniently(loaded, output.warn)
         strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found))
+        apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
+        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found), apart)
     else:
         opened = store.read(loaded.store)
         opened.check_records()

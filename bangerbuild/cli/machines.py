@@ -176,6 +176,7 @@ def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
 @click.option("--vmm", type=click.Choice(VMMS), help="[default: what can start it]")
 @click.option("--offline", is_flag=True, help="Never use the network to build.")
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")
+@options.node
 @options.jobs
 @options.lock_timeout
 @options.with_variables

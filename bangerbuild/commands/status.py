@@ -78,7 +78,8 @@ def examine(
     plan: Plan,
     store: Store,
     strangers: Mapping[str, str | None] | None = MappingProxyType({}),
-    renamed: Container[str] = (),
+    renamed: Collection[str] = (),
+    apart: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ArtifactStatus, ...]:
     """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
 
@@ -87,12 +88,16 @@ def examine(
         store: what is there.
         strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
         renamed: those of them that the next apply gives to a VM with another name.
+        apart: what is declared and is no part of this node's share, with what that is called.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
     if strangers is None:
         return declared
-    return (*declared, *_undeclared(plan, store, shown, strangers, renamed))
+    return (
+        *declared,
+        *_undeclared(plan, store, shown, strangers, {**apart, **dict.fromkeys(renamed, RENAMED)}),
+    )
 
 
 def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
@@ -154,7 +159,7 @@ def _undeclared(
     store: Store,
     shown: Container[str],
     strangers: Mapping[str, str | None],
-    renamed: Container[str],
+    called: Mapping[str, str],
 ) -> Iterator[ArtifactStatus]:
     """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
@@ -170,8 +175,7 @@ def _undeclared(
             if origin is not None and not origins.is_gone(store, origin):
                 by = os.path.relpath(store.path / origin)
             state = UNDECLARED if by is None else f"declared by {by}"
-            state = RENAMED if owner in renamed else state
-            found = _status(store, artifact, step_id, state, may_be_used=True)
+            found = _status(store, artifact, step_id, called.get(owner, state), may_be_used=True)
             yield replace(found, declared_by=by)
 
 

@@ -9,6 +9,9 @@
     [network.lan]               a network, and which address each VM has been given in it: see `leases`
     web = "172.16.0.10"
 
+    [placement]                 on which node each VM is, where there are nodes
+    web = "node-a"
+
 It is TOML, sorted and written whole, made for `git diff`. An entry holds as long as the manifest asks for the
 same; one for another place does too, so that an image may be renamed or use what another one uses. A lease
 holds until it is released.
@@ -88,7 +91,7 @@ class LockFile:
     entries: Mapping[str, LockEntry] = field(default_factory=dict)
     """By place: `image.bookworm.rootfs`."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The addresses of VMs, by network and by the VM's name."""
+    """What VMs have been given, by table (`network.lan`, `placement`) and by the VM's name."""
 
     def find(self, place: str, asked: LockWords) -> LockEntry | None:
         """The entry for what a place asks for: its own, else another's that asks for the same."""
@@ -103,9 +106,12 @@ class LockFile:
             step_id = StepId(place)
             images = tree.setdefault(step_id.table, {})
             images.setdefault(step_id.name, {})[step_id.part] = dict(self.entries[place].words)
-        for network in sorted(self.leases):
-            given = dict(sorted(self.leases[network].items()))
-            tree.setdefault("network", {})[network] = given
+        for table in sorted(self.leases):
+            *above, last = table.split(".")
+            holder = tree
+            for part in above:
+                holder = holder.setdefault(part, {})
+            holder[last] = dict(sorted(self.leases[table].items()))
         return HEAD + tomli_w.dumps(tree)
 
 
@@ -169,7 +175,7 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
 
 
 def release(path: Path, names: Collection[str], *, is_trial: bool = False) -> tuple[leases.Lease, ...]:
-    """Free the addresses of these VMs in all networks; what was freed, nothing if nothing was leased.
+    """Free the addresses of these VMs in all networks, and their nodes; what was freed.
 
     The file need not be without fault: this is what mends an address that is there twice. A trial writes
     nothing.
@@ -202,11 +208,12 @@ def _merged(now: LockFile, before: LockFile, after: LockFile) -> LockFile | None
     given = _changed(_flat(now.leases), _flat(before.leases), _flat(after.leases))
     if entries is None or given is None:
         return None
-    if len({(network, address) for (network, _), address in given.items()}) < len(given):
+    once = [(table, value) for (table, _), value in given.items() if _is_unique(table)]
+    if len(set(once)) < len(once):
         return None  # somebody else has leased the same address to another VM
     held: dict[str, dict[str, str]] = {}
-    for (network, name), address in given.items():
-        held.setdefault(network, {})[name] = address
+    for (table, name), value in given.items():
+        held.setdefault(table, {})[name] = value
     return LockFile(entries, held)
 
 
@@ -225,8 +232,13 @@ def _changed(now: Mapping[K, V], before: Mapping[K, V], after: Mapping[K, V]) ->
     return found
 
 
+def _is_unique(table: str) -> bool:
+    kind = leases.kind_of(table)
+    return kind is not None and kind.is_unique
+
+
 def _flat(given: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
-    return {(network, name): address for network, held in given.items() for name, address in held.items()}
+    return {(table, name): value for table, held in given.items() for name, value in held.items()}
 
 
 @contextlib.contextmanager
@@ -264,9 +276,11 @@ def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
         stated = "states no version" if version is None else f"is of version '{version}'"
         raise _unusable(path, f"it {stated}, and this program reads version {VERSION}")
     networks = _checked_table(tree.pop("network", {}), "network", path)
+    tables = {leases.network_table(name): table for name, table in networks.items()}
+    tables[leases.PLACEMENT] = _checked_table(tree.pop(leases.PLACEMENT, {}), leases.PLACEMENT, path)
     given = held.given()
-    if {name: table for name, table in networks.items() if table} != given:
-        raise _unusable(path, "its networks are not written as one line for each lease")
+    if {name: table for name, table in tables.items() if table} != given:
+        raise _unusable(path, "its networks and placements are not written as one line for each lease")
     entries = {}
     for place, words in _tables(tree, path):
         if not _PLACE.fullmatch(place):

@@ -119,6 +119,7 @@ def _keys(vm: str, options: dict[str, str], lists: dict[str, list[str]], flags: 
             offline="offline" in flags,
             variables=lists["variables"],
             variable_files=[command.plain(path) for path in lists["files"]],
+            node=options.get("node"),
         )
 
 
