@@ -131,7 +131,7 @@ class ManifestError(BangerError):
         super().__init__("1 problem" if len(problems) == 1 else f"{len(problems)} problems")
         self.problems = problems
         self.store = store
-        """Where the store would be."""
+        """Where the store would be; None: it can't be told."""
 
     @override
     def __str__(self) -> str:

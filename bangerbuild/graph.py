@@ -1,4 +1,4 @@
-"""Build and check the dependency graph of steps, select parts of it, and render it. Does no I/O.
+"""Build and check the dependency graph of steps, and select parts of it. Does no I/O.
 
 A graph is a table of steps by their ids, in the order of their declaration. An edge leads from an input to
 the step that reads it, and from a step to one that waits for it. The later step names it, and it is kept
@@ -8,6 +8,7 @@ nowhere else: what networkx keeps for an edge takes more memory than the step.
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -17,12 +18,12 @@ from bangerbuild.model import StepId
 from bangerbuild.neighbours import near, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from typing import TypeAlias
 
     import networkx as nx
 
-    from bangerbuild.model import Json, Record, Step
+    from bangerbuild.model import Record, Step
 
     Graph: TypeAlias = Mapping[str, Step]
 
@@ -154,14 +155,18 @@ def matching(ids: Collection[str], name: str) -> list[str]:
     if found := matches(ids, name):
         return found
     if is_pattern(name):
-        raise _met_nothing(name)
+        raise _met_nothing(ids, name)
     if owned := _owners(ids, name):
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{owned[0]}'?")
     alike = _owners(ids, nearest(name, {StepId(step_id).name for step_id in ids}) or "")
     if alike and "." not in name:
         raise UsageError(f"no step is called '{name}'", hint=f"did you mean '{alike[0]}'?")
-    known = {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
-    raise UsageError(f"no step is called '{name}'", hint=near(name, known) or _LIST_HINT)
+    raise UsageError(f"no step is called '{name}'", hint=near(name, _prefixes(ids)) or _LIST_HINT)
+
+
+def _prefixes(ids: Iterable[str]) -> set[str]:
+    """All that an id can be named by: itself, and what it is a part of."""
+    return {prefix for step_id in ids for prefix in StepId(step_id).prefixes}
 
 
 def selected(ids: Collection[str], names: Sequence[str]) -> set[str]:
@@ -202,14 +207,30 @@ def expanded(ids: Iterable[str], name: str) -> list[str]:
     """
     if not is_pattern(name):
         return [name]
-    found = dict.fromkeys(named for step_id in ids if (named := _named_by(step_id, name)))
+    known = tuple(ids)
+    found = dict.fromkeys(named for step_id in known if (named := _named_by(step_id, name)))
     if not found:
-        raise _met_nothing(name)
+        raise _met_nothing(known, name)
     return list(found)
 
 
-def _met_nothing(pattern: str) -> UsageError:
-    return UsageError(f"nothing is called like '{pattern}'", hint=_LIST_HINT)
+def _met_nothing(ids: Iterable[str], pattern: str) -> UsageError:
+    """The error for a pattern that names nothing, with what was meant."""
+    known = _prefixes(ids)
+    meant = _meant_pattern(known, pattern) or nearest(pattern, known)
+    hint = f"did you mean '{meant}'?" if meant else _LIST_HINT
+    return UsageError(f"nothing is called like '{pattern}'", hint=hint)
+
+
+def _meant_pattern(known: Collection[str], pattern: str) -> str | None:
+    """The same pattern after what names really begin with."""
+    letters = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
+    for length in (len(letters), len(letters) + 1, len(letters) - 1):
+        meant = nearest(letters, {name[:length] for name in known})
+        found = f"{meant}{pattern[len(letters) :]}"
+        if meant and any(fnmatch.fnmatchcase(name, found) for name in known):
+            return found
+    return None
 
 
 def without_table(ids: Collection[str], option: str, name: str) -> UsageError:
@@ -247,46 +268,10 @@ def with_needed(graph: Graph, ids: Collection[str]) -> Graph:
 
 
 def immutable(graph: Graph) -> list[str]:
-    """The ids of steps with the fingerprint in the path of their artifacts, which are never changed."""
-    return [step.id for step in all_steps(graph) if any("{fingerprint}" in output for output in step.outputs)]
+    """The ids of steps whose artifacts are never changed."""
+    return [step.id for step in all_steps(graph) if is_immutable(step)]
 
 
-def to_text(graph: Graph) -> str:
-    """One line per step with its inputs."""
-    width = max((len(step_id) for step_id in graph), default=0)
-    lines = (
-        f"{step.id:<{width}}  <- {', '.join(step.inputs)}" if step.inputs else step.id
-        for step in ordered(graph)
-    )
-    return "".join(f"{line}\n" for line in lines)
-
-
-def to_dot(graph: Graph) -> str:
-    """The graph in the DOT language of Graphviz."""
-    nodes = (f'  "{step.id}" [label="{step.id}\\n{step.kind}"];\n' for step in ordered(graph))
-    edges = (f'  "{step_id}" -> "{step.id}";\n' for step in ordered(graph) for step_id in step.inputs)
-    return "digraph bangerbuild {\n  rankdir=LR;\n  node [shape=box];\n" + "".join((*nodes, *edges)) + "}\n"
-
-
-def to_mermaid(graph: Graph) -> str:
-    """The graph in the Mermaid language, which Markdown viewers render."""
-    number = {step.id: f"s{index}" for index, step in enumerate(ordered(graph))}
-    nodes = (f'  {number[step.id]}["{step.id}"]\n' for step in ordered(graph))
-    edges = (
-        f"  {number[step_id]} --> {number[step.id]}\n" for step in ordered(graph) for step_id in step.inputs
-    )
-    return "graph LR\n" + "".join((*nodes, *edges))
-
-
-def to_json(graph: Graph) -> dict[str, Json]:
-    """The graph as JSON, steps in topological order."""
-    return {
-        "format": 1,
-        "steps": [
-            {"id": step.id, "kind": step.kind, "needs": list(step.inputs), "artifacts": list(step.outputs)}
-            for step in ordered(graph)
-        ],
-    }
-
-
-RENDERERS: Mapping[str, Callable[[Graph], str]] = {"text": to_text, "dot": to_dot, "mermaid": to_mermaid}
+def is_immutable(step: Step) -> bool:
+    """Whether a step has its fingerprint in the path of its artifacts, which are never changed then."""
+    return any("{fingerprint}" in output for output in step.outputs)

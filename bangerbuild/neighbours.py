@@ -32,8 +32,14 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return None
     most = 1 + (len(word) - 1) // LETTERS_PER_SLIP
     counted = [(slips(word, name), name) for name in names if abs(len(name) - len(word)) <= most]
-    near = [(count, name) for count, name in counted if count <= most and count < len(name) - 1]
+    near = [(count, name) for count, name in counted if count <= most and _is_told(count, word, name)]
     return min(near, default=(0, None))[1]
+
+
+def _is_told(count: int, word: str, name: str) -> bool:
+    """Whether enough of a name is left after so many slips; one of a letter or two has to be all there."""
+    is_all_there = word in name or name in word or sorted(word) == sorted(name)
+    return count < len(name) - 1 or (bool(word) and is_all_there)
 
 
 def near(word: str, known: Iterable[str]) -> str | None:

@@ -15,9 +15,23 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bangerbuild import execute, graph, manifest, shares, steps, store
+from bangerbuild.cache_registry import download
+from bangerbuild.cache_registry.download import Order
+from bangerbuild.cache_registry.lookup import RegistryCache
+from bangerbuild.cache_registry.repository import Repository
 from bangerbuild.declared import Manifest
 from bangerbuild.errors import BangerError, BusyError, ManifestError, UsageError
-from bangerbuild.model import Plan, Relocation, Silent, StepId, Verb, unseen
+from bangerbuild.model import (
+    ArtifactPath,
+    Plan,
+    Reason,
+    ReasonCode,
+    Relocation,
+    Silent,
+    StepId,
+    Verb,
+    unseen,
+)
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
@@ -39,11 +53,18 @@ from bangerbuild.uptodate.basis import Basis, Done
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Pin, PlanReporter, Progress, Result, Step
+    from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result, Step
+    from bangerbuild.model.image_cache import Fetched
     from bangerbuild.planning.recovering import Found
     from bangerbuild.resolving.resolve import Resolved
     from bangerbuild.store import Store
+
+
+NAME_STORE_HINT = "--store DIR names the store, whatever the manifest says"
+CACHE_HINT = 'write pull = ["docker://registry.example/team/images"]'
+"""How a manifest names a cache."""
 
 
 def _unheard(_message: str) -> None:
@@ -164,34 +185,46 @@ def _settings(request: Request) -> manifest.Settings:
     return manifest.Settings(request.variables, request.variable_files, request.rebalance)
 
 
-def load_to_read(request: Request, warn: Callable[[str], None]) -> Loaded:
+def load_to_read(
+    request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
+) -> Loaded:
     """The same for a command that only reads the store, or removes what it is told to.
 
     Files of the host may be missing. Of a manifest with problems, or that is not there, nothing counts as
     declared.
 
+    Args:
+        request: the manifests, and the store.
+        warn: is told what is odd.
+        tell: is told the problems; None: they are warned of.
+
     Raises:
-        ManifestError: a manifest that is named is not there, or nothing was ever built in its store.
+        ManifestError: there are problems, and it is not known which store is meant, or nothing is in it.
         UsageError: a target names nothing.
     """
+    told = tell or partial(_warn_of, warn)
     try:
         found = manifest.load(
             request.manifests, store=request.store, settings=_settings(request), needs_files=False
         )
     except ManifestError as err:
-        is_mistyped = request.manifests != (Path(command.DEFAULT_MANIFEST),) and not all(
-            map(os.path.lexists, request.manifests)
-        )
-        if is_mistyped or err.store is None or not store.read(err.store).records:
+        if err.store is None or not store.read(err.store).records:
+            err.hint = None if request.store else NAME_STORE_HINT
             raise
         for problem in err.problems:
-            warn("; ".join(line.strip() for line in problem.lines()))
+            told(problem)
         warn(f"nothing can be said of what is declared: only what lies in '{err.store}' counts")
         nothing = graph.build(())
         return Loaded(request, Manifest(err.store, {}, {}), nothing, nothing, Basis(), is_read=False)
-    for message in (*found.warnings, *(next(problem.lines()) for problem in found.absent)):
+    for message in found.warnings:
         warn(message)
+    for problem in found.absent:
+        told(problem)
     return _declared(request, found, Basis())
+
+
+def _warn_of(warn: Callable[[str], None], problem: Problem) -> None:
+    warn("; ".join(line.strip() for line in problem.lines()))
 
 
 def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
@@ -203,11 +236,13 @@ def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
 
 
 def refuse_without_node(loaded: Loaded) -> None:
-    """Refuse to do anything for a node that is not named.
+    """Refuse to do anything for a node that is not named; images alone are no node's.
 
     Raises:
         UsageError: nodes are declared, and none is named.
     """
+    if loaded.request.targets and all(StepId(one).table == "image" for one in loaded.wanted):
+        return
     shares.refuse_unnamed(loaded.manifest, loaded.request.node)
 
 
@@ -276,7 +311,8 @@ def look(
     opened = store.read(loaded.store)
     secrets = _secrets(loaded, lambda: secrets_key.read(loaded.store) or loaded.new_key)
     host = LocalHost(opened, epoch(), Surveys(), secrets)
-    return _planned(loaded, resolved, forced, opened, host, previews=previews), opened
+    cache = _cache(loaded, resolved) if ask else None
+    return _planned(loaded, resolved, forced, opened, host, cache, previews=previews), opened
 
 
 def look_leniently(loaded: Loaded, warn: Callable[[str], None]) -> tuple[Plan, Store]:
@@ -365,25 +401,87 @@ def apply(
     return _run(wanted.origin, wanted, chosen, telling)
 
 
-def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanReporter) -> Applied:
-    """Plan while the store is held, and do it; only if it is what was reviewed."""
+def pull(
+    loaded: Loaded,
+    names: Sequence[str],
+    *,
+    options: RunOptions | None = None,
+    reporter: PlanReporter | None = None,
+) -> Applied:
+    """Fetch images out of the caches that the manifest names; what no cache has is blocked, and not built.
+
+    Args:
+        loaded: the manifest.
+        names: of images; empty: all.
+        options: see `apply`.
+        reporter: see `apply`.
+
+    Raises:
+        UsageError: an image is not declared, or the manifest names no cache.
+    """
+    if not loaded.manifest.cache.pull:
+        raise UsageError("the manifest names no cache to pull from", hint=f"{CACHE_HINT}, under [cache]")
+    wanted = of_images(loaded, names)
+    telling = Silent() if reporter is None else reporter
+    return _run(wanted, None, options or RunOptions(), telling, frozenset(wanted.request.targets))
+
+
+def of_images(loaded: Loaded, names: Sequence[str]) -> Loaded:
+    """What is loaded, for the artifacts of some images alone; of all where none is named.
+
+    Raises:
+        UsageError: one of them is not declared.
+    """
+    for name in names:
+        _refuse_unknown_image(loaded.manifest, name)
+    chosen = {f"image.{name}" for name in names or loaded.manifest.images}
+    artifacts = graph.immutable(loaded.whole)
+    targets = tuple(one for one in artifacts if StepId(one).owner in chosen)
+    request = dataclasses.replace(loaded.request, targets=targets)
+    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, targets))
+
+
+def _run(
+    loaded: Loaded,
+    reviewed: Plan | None,
+    run: RunOptions,
+    reporter: PlanReporter,
+    only_fetched: frozenset[str] = frozenset(),
+) -> Applied:
+    """Plan while the store is held, and do it; only if it is what was reviewed.
+
+    `only_fetched` are the steps that are done, and only if a cache has what they make; none: all.
+    """
     refuse_without_node(loaded)
     forced, basis = _forced(loaded), loaded.basis
     options = execute.ExecuteOptions(run.jobs, run.keep_going, epoch(), loaded.request.offline)
     with basis.recording():
         resolved = _resolved(loaded, reporter.progressed)
+    cache = _cache(loaded, resolved)
     with store.writing(loaded.store, timeout_seconds=run.lock_seconds) as opened:
         with basis.recording():
             secrets = _secrets(loaded, lambda: opened.secrets_key(loaded.new_key))
-            host = LocalHost(opened, options.epoch, Surveys(), secrets)
-            made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
-            while opened.lock(_owners(made)):  # another writer that had the lock may have done the work
-                host = LocalHost(opened, options.epoch, Surveys(), secrets)
-                made = _planned(loaded, resolved, forced, opened, host, previews=run.previews)
+
+        def planned() -> tuple[Plan, LocalHost]:
+            with basis.recording():
+                while True:
+                    host = LocalHost(opened, options.epoch, Surveys(), secrets)
+                    made = _planned(loaded, resolved, forced, opened, host, cache, previews=run.previews)
+                    if not opened.lock(_owners(made)):  # else another writer may have done the work
+                        return made, host
+
+        made, host = planned()
         if reviewed:
             refuse_stale(reviewed, made)
+        if cache is not None:
+            made, host, fetched = _fetched(made, host, planned, cache, opened, reporter)
+            options = dataclasses.replace(options, fetched=fetched)
+        if only_fetched:
+            made = _only_fetched(made, only_fetched)
         resolved.write()
         reporter.planned(made)
+        for step_id, warning in cache.told() if cache else ():
+            reporter.warned(step_id, warning)
         made_of = {StepId(action.id).owner for action in made.actions}
         opened.keep_origins(
             origins.of(made_of, loaded.manifest.origins, opened)
@@ -394,9 +492,53 @@ def _run(loaded: Loaded, reviewed: Plan | None, run: RunOptions, reporter: PlanR
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
         )
-        done = Done(made, results, partial(_startable, loaded, opened))
-        basis.remember(loaded.request, loaded.manifest, resolved, done, opened)
+        if not only_fetched:
+            done = Done(made, results, partial(_startable, loaded, opened))
+            basis.remember(loaded.request, loaded.manifest, resolved, done, opened)
         return Applied(made, results)
+
+
+def _fetched(  # noqa: PLR0913, PLR0917  # the plan, how it is made again, and what fetching takes
+    made: Plan,
+    host: LocalHost,
+    planned: Callable[[], tuple[Plan, LocalHost]],
+    cache: RegistryCache,
+    opened: Store,
+    reporter: PlanReporter,
+) -> tuple[Plan, LocalHost, dict[str, Fetched]]:
+    """Fetch what the plan says. What fails is planned again: to be built, or to be fetched from elsewhere."""
+    done: dict[str, Fetched] = {}
+    while True:
+        offered = {action.offer.reference: action for action in made.actions if action.offer}
+        orders = [
+            Order(action.offer, frozenset(ArtifactPath(path).file for path in action.artifacts))
+            for reference, action in offered.items()
+            if action.offer and reference not in done
+        ]
+        if not orders:
+            found = {action.id: done[reference] for reference, action in offered.items()}
+            return made, host, found
+        brought = download.fetch_all(orders, cache, opened.stage, reporter.progressed)
+        done |= brought
+        if len(brought) < len(orders):
+            made, host = planned()
+
+
+def _only_fetched(made: Plan, targets: frozenset[str]) -> Plan:
+    """The plan without what is not fetched; of the targets it says so."""
+    facts: dict[str, Json] = {
+        "message": "no cache has it as it is declared, with a digest in bangerbuild.lock",
+        "hint": "`bangerbuild apply` builds it, `bangerbuild push` shares it",
+    }
+    why = (Reason(ReasonCode.WOULD_FAIL, facts),)
+    actions = (
+        action
+        if action.verb in {Verb.KEEP, Verb.FETCH}
+        else dataclasses.replace(action, verb=Verb.BLOCKED, reasons=why)
+        for action in made.actions
+    )
+    kept = (one for one in actions if one.id in targets or one.verb is not Verb.BLOCKED)
+    return dataclasses.replace(made, actions=tuple(kept))
 
 
 def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
@@ -547,12 +689,22 @@ def _secrets(loaded: Loaded, key: Callable[[], bytes]) -> Secrets | None:
     return Secrets(key(), wanted) if wanted else None
 
 
-def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
+def _cache(loaded: Loaded, resolved: Resolved) -> RegistryCache | None:
+    """Where images are looked for that would have to be built; None: nowhere."""
+    settings = loaded.manifest.cache
+    if loaded.request.offline or not settings.pull:
+        return None
+    repositories = tuple(map(Repository.parse, settings.pull))
+    return RegistryCache(repositories, settings.trust, resolved.before.built())
+
+
+def _planned(  # noqa: PLR0913, PLR0917  # what is planned, and what is asked for it
     loaded: Loaded,
     resolved: Resolved,
     forced: frozenset[str],
     opened: Store,
     host: LocalHost,
+    cache: RegistryCache | None = None,
     *,
     previews: bool,
 ) -> Plan:
@@ -568,6 +720,7 @@ def _planned(  # noqa: PLR0913  # what is planned, and what is asked for it
         forced=forced,
         previews=previews,
         renames=named,
+        cache=cache,
     )
     left, lost = undeclared(loaded, opened), orphans(loaded, opened)
     nodes = {vm.name: vm.node for vm in loaded.manifest.vms.values() if vm.node}

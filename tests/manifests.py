@@ -19,6 +19,11 @@ include = ["images.toml"]
 [store]
 path = "build"
 
+[cache]
+pull = ["docker://registry.example/team/images"]
+push = "docker://registry.example/team/images"
+trust = true
+
 [defaults]
 vcpus = 2
 memory = "1GiB"

@@ -24,6 +24,7 @@ version: 0.1
 log: {{level: info}}
 storage:
   filesystem: {{rootdirectory: "{storage}"}}
+  delete: {{enabled: {deletes}}}
 http:
   addr: "127.0.0.1:0"
   {tls}
@@ -64,14 +65,15 @@ class Registry:
 
 @contextmanager
 def running_registry(
-    place: Path, *, is_private: bool = False, has_certificate: bool = False
+    place: Path, *, is_private: bool = False, has_certificate: bool = False, deletes: bool = False
 ) -> Iterator[Registry]:
     """A registry that keeps its files in `place`, an empty directory, and ends with the context."""
     certificate = _certificate(place) if has_certificate else None
     configuration = place / "config.yml"
     tls = f'tls: {{certificate: "{certificate}", key: "{place / "key.pem"}"}}' if certificate else ""
     auth = _auth(place) if is_private else ""
-    configuration.write_text(CONFIGURATION.format(storage=place / "storage", tls=tls, auth=auth))
+    words = {"storage": place / "storage", "deletes": str(deletes).lower(), "tls": tls, "auth": auth}
+    configuration.write_text(CONFIGURATION.format(**words))
     command = [need("docker-registry"), "serve", str(configuration)]
     log = place / "log"
     with (

@@ -1,4 +1,4 @@
-"""The graph: what it refuses, its order, names that users type, and each way to draw it."""
+"""The graph: what it refuses, its order, and names that users type."""
 
 from __future__ import annotations
 
@@ -54,7 +54,6 @@ def test_a_step_that_needs_itself_is_a_cycle() -> None:
 
 def test_no_steps_make_an_empty_graph() -> None:
     assert graph.ordered(graph.build([])) == []
-    assert graph.to_text(graph.build([])) == ""
 
 
 def test_inputs_may_be_declared_after_who_needs_them() -> None:
@@ -165,56 +164,3 @@ def test_restricting_leaves_the_whole_graph_as_it_was() -> None:
     whole = graph.build(VM)
     graph.restrict(whole, ["vm.db"])
     assert [step.id for step in graph.ordered(whole)] == [step.id for step in VM]
-
-
-def test_the_graph_as_text_has_a_line_per_step_with_what_it_needs() -> None:
-    assert graph.to_text(graph.build(VM)) == (
-        "image.deb.rootfs\n"
-        "vm.web.root                <- image.deb.rootfs\n"
-        "vm.web.root.patch          <- vm.web.root\n"
-        "vm.db.root                 <- image.deb.rootfs\n"
-        "image.deb.work_seed@16GiB\n"
-    )
-
-
-def test_the_graph_in_the_language_of_graphviz() -> None:
-    assert graph.to_dot(graph.build(VM[:2])) == (
-        "digraph bangerbuild {\n"
-        "  rankdir=LR;\n"
-        "  node [shape=box];\n"
-        '  "image.deb.rootfs" [label="image.deb.rootfs\\nfake"];\n'
-        '  "vm.web.root" [label="vm.web.root\\nfake"];\n'
-        '  "image.deb.rootfs" -> "vm.web.root";\n'
-        "}\n"
-    )
-
-
-def test_the_graph_in_the_language_of_mermaid() -> None:
-    assert graph.to_mermaid(graph.build(VM[:3])) == (
-        "graph LR\n"
-        '  s0["image.deb.rootfs"]\n'
-        '  s1["vm.web.root"]\n'
-        '  s2["vm.web.root.patch"]\n'
-        "  s0 --> s1\n"
-        "  s1 --> s2\n"
-    )
-
-
-def test_the_graph_as_json() -> None:
-    assert graph.to_json(graph.build(VM[1::-1])) == {
-        "format": 1,
-        "steps": [
-            {
-                "id": "image.deb.rootfs",
-                "kind": "fake",
-                "needs": [],
-                "artifacts": ["images/deb/{fingerprint}/rootfs.ext4"],
-            },
-            {
-                "id": "vm.web.root",
-                "kind": "fake",
-                "needs": ["image.deb.rootfs"],
-                "artifacts": ["vms/web/root.cow"],
-            },
-        ],
-    }

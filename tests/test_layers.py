@@ -34,10 +34,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "leases",
         "manifest",
         "model",
+        "neighbours",
         "pipeline",
         "report",
         "resolving",
-        "shares",
         "shortages",
         "running",
         "sources",
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "pipeline": {
+        "cache_registry",
         "declared",
         "errors",
         "execute",
@@ -61,12 +62,14 @@ MAY_IMPORT: dict[str, set[str]] = {
         "uptodate",
     },
     "commands": {
+        "cache_registry",
         "declared",
         "disk",
         "errors",
         "execute",
         "fetch",
         "graph",
+        "guest",
         "host",
         "launch",
         "leases",
@@ -98,7 +101,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "resolving",
         "store",
     },
-    "report": {"errors", "model"},
+    "report": {"errors", "graph", "model"},
     # the core: sees steps, never a kind of step, of source or of disk format
     "shares": {"declared", "errors", "graph", "model", "neighbours"},
     "planning": {"disk", "epoch", "errors", "formats", "graph", "host", "keyed", "model", "store"},
@@ -107,6 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"disk", "errors", "host", "keyed", "model", "shortages"},
     # what is declared, what it stands for, and what is made of it
     "manifest": {
+        "cache_registry",
         "declared",
         "disk",
         "errors",
@@ -131,6 +135,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
     },
     "leases": {"errors", "host"},
+    "cache_registry": {"disk", "errors", "fetch", "formats", "host", "model", "store"},
     "sources": {
         "disk",
         "errors",

@@ -27,6 +27,7 @@ ELSEWHERE = {
     "launch/session.py": "plain values, compared in the tests of the VMMs beside it",
     "model/__init__.py": "the names of its modules",
     "model/content.py": "plain values, compared in the tests of the sources, which make them",
+    "model/image_cache.py": "plain values, and a Protocol; cache_registry/lookup.py is the one cache",
     "model/recovered.py": "plain values, compared in the tests of planning/recovering.py, which makes them",
     "model/host.py": "a Protocol; planning/host.py is the one host",
     "model/reporter.py": "Protocols, and a reporter that says nothing; the tests have one of their own",

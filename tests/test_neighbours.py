@@ -21,6 +21,24 @@ def test_a_slip_of_the_finger_is_answered_with_its_neighbour(typed: str, meant: 
     assert near(typed, ["database", "runner-1", "web"]) == f"did you mean '{meant}'?"
 
 
+@pytest.mark.parametrize(
+    ("typed", "known", "meant"),
+    [
+        ("aa", "a", "a"),
+        ("a", "ab", "ab"),
+        ("d", "db", "db"),
+        ("mv", "vm", "vm"),
+        ("b", "a", None),
+        ("", "a", None),
+        ("abc", "x", None),
+    ],
+)
+def test_a_name_of_a_letter_or_two_is_meant_by_what_holds_it(
+    typed: str, known: str, meant: str | None
+) -> None:
+    assert nearest(typed, [known]) == meant
+
+
 @pytest.mark.parametrize("typed", ["proxy", "x", "", "mail", "zzz"])
 def test_another_word_is_no_slip(typed: str) -> None:
     assert near(typed, ["database", "web"]) is None

@@ -71,6 +71,11 @@ def test_where_nodes_are_declared_one_of_them_has_to_be_named(
     assert not (project / "build").exists()
 
 
+def test_images_are_no_nodes(cli: CommandLine, project: Path) -> None:
+    done = cli("plan", "--target", "image.one", cwd=project)
+    assert (done.returncode, "image.one.rootfs  missing" in done.stdout) == (0, True)
+
+
 def test_a_node_that_is_not_declared_is_refused(cli: CommandLine, project: Path) -> None:
     done = cli("plan", "--node", "aa", cwd=project)
     assert (done.returncode, "no node is called 'aa'" in done.stderr) == (3, True)

@@ -22,6 +22,7 @@ def main() -> None:
     order = (
         "include",
         "store",
+        "cache",
         "image",
         "network",
         "node",

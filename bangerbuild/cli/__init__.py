@@ -7,7 +7,6 @@ commands take to work.
 from __future__ import annotations
 
 import gc
-import os
 import signal
 import sys
 import time
@@ -16,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bangerbuild import __version__, report, shortages
-from bangerbuild.cli import images, locking, machines, options, output, showing, upkeep
+from bangerbuild.cli import browsing, images, locking, machines, options, output, sharing, showing, upkeep
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError, printable
+from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
     from types import FrameType
 
     from bangerbuild.model import Plan, Result
@@ -76,9 +74,7 @@ def _guarded(started: Again | None) -> int:
             output.json_error(BangerError(lines[-1].removeprefix("error: ")))
         return EXIT_USAGE if isinstance(err, click.UsageError) else EXIT_FAILED
     except BangerError as err:
-        output.say(
-            report.problem_lines(err.problems) if isinstance(err, ManifestError) else report.error_lines(err)
-        )
+        output.say(report.error_lines(err))
         output.json_error(err)
         return err.exit_code
     except (KeyboardInterrupt, click.Abort):
@@ -129,6 +125,7 @@ def cli() -> None:
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
+@click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -136,6 +133,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     dry_run: bool,
     lock_timeout: float,
     quiet: bool,
+    pushes: bool,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
@@ -148,6 +146,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     begun = time.monotonic()
     loaded = options.loaded(**wanted)
+    if pushes:
+        sharing.check_target(loaded)
     if dry_run:
         output.plan_result(_made_plan(loaded), as_json=as_json, verbose=verbose)
         return 0
@@ -166,8 +166,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
+    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
-        output.json_result(report.plan_json(plan, results))
+        extra = {} if pushed is None else {"pushed": pushed}
+        output.json_result({**report.plan_json(plan, results), **extra})
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
@@ -211,29 +213,21 @@ def plan(
 @options.manifest_options
 @options.node
 @options.as_json
-def status(*, as_json: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the state, size and base of each artifact.
+@click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
+def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the state and size of each VM, image and network, and the totals.
 
-    Those of VMs that no manifest declares are listed too.
+    VMs that no manifest declares are listed too. A VM has the state of its worst file.
     """
-    from bangerbuild import pipeline, shares, store
     from bangerbuild.commands import status as statuses
+    from bangerbuild.commands import status_table as tables
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
-    if loaded.is_read:
-        plan, found = pipeline.look_leniently(loaded, output.warn)
-        strangers = None if wanted["targets"] else pipeline.strangers(loaded, found)
-        apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
-        examined = statuses.examine(plan, found, strangers, pipeline.to_be_renamed(loaded, found), apart)
-    else:
-        opened = store.read(loaded.store)
-        opened.check_records()
-        examined = statuses.recorded(opened, wanted["targets"])
+    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
         artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(loaded.store), "artifacts": artifacts})
+        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
         return
-    output.results(statuses.lines(examined))
+    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
 
 
 cli.add_command(machines.boot)
@@ -252,9 +246,9 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
-    found = pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
     if as_json:
-        output.json_result({"format": 1, "problems": [], "warnings": list(found.warnings)})
+        output.json_result({"format": 1})
 
 
 @cli.command()
@@ -266,19 +260,21 @@ def validate(*, as_json: bool, no_sources: bool, **wanted: Any) -> None:  # noqa
     default="text",
     show_default=True,
 )
-def graph(form: str, **wanted: Any) -> None:  # noqa: ANN401  # the options that make a Request
-    """Print the steps and what each needs."""
+@click.option("-v", "--verbose", is_flag=True, help="Each VM, also where many have the same steps.")
+def graph(form: str, *, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+    """Print the steps and what each needs; many VMs with the same steps are one, but in JSON."""
     from bangerbuild import graph as graphs
     from bangerbuild import pipeline, store
+    from bangerbuild.report import pictures
 
-    loaded = pipeline.load_to_read(options.request(**wanted), output.warn)
+    loaded = pipeline.load_to_read(options.request(**wanted), output.warn, output.warn_of)
     made = loaded.wanted
     if not loaded.is_read:
         made = graphs.of_records(store.read(loaded.store).records.values(), wanted["targets"])
     if form == "json":
-        output.json_result(graphs.to_json(made))
+        output.json_result(pictures.to_json(made))
         return
-    output.result(graphs.RENDERERS[form](made), newline=False)
+    output.result(pictures.RENDERERS[form](made, in_full=verbose), newline=False)
 
 
 cli.add_command(showing.show)
@@ -292,39 +288,11 @@ def schema() -> None:
     output.result(manifest.schema_text(), newline=False)
 
 
-@cli.command()
-@options.disk_arguments
-@click.option("-l", "--long", "in_full", is_flag=True, help="Modes, owners, sizes and times too.")
-def ls(disk: Path, guest_path: str, base: Path | None, *, in_full: bool) -> None:
-    """List what is in a directory of a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for line in browse.listing(filesystem, guest_path, in_full=in_full):
-            shown = printable(line) if sys.stdout.isatty() else line
-            if not output.result(os.fsencode(shown)):
-                break
-
-
-@cli.command()
-@options.disk_arguments
-def cat(disk: Path, guest_path: str, base: Path | None) -> None:
-    """Print a file that is on a disk.
-
-    DISK is of any format; the image that a root stands on is found through its record.
-    """
-    from bangerbuild.commands import browse
-
-    with browse.opened_disk(disk, base, warn=output.warn) as filesystem:
-        for piece in browse.content(filesystem, guest_path):
-            if not output.result(piece, newline=False):
-                break
-
-
+cli.add_command(browsing.ls)
+cli.add_command(browsing.cat)
 cli.add_command(locking.lock)
+cli.add_command(sharing.push)
+cli.add_command(sharing.pull)
 cli.add_command(images.image)
 cli.add_command(upkeep.gc)
 cli.add_command(upkeep.destroy)

@@ -122,12 +122,15 @@ def _opened(given: Path | None) -> Store:
 
 def _store_path(given: Path | None) -> Path:
     if given is None and Path(command.DEFAULT_MANIFEST).exists():
-        from bangerbuild import manifest
+        from bangerbuild import manifest, pipeline
 
         try:
             return manifest.load((Path(command.DEFAULT_MANIFEST),), needs_files=False).store
-        except ManifestError as err:  # where its store is can be told all the same, and nothing else counts
-            if err.store is not None:
-                return err.store
-            raise
+        except ManifestError as err:  # where its store is may be told all the same, and nothing else counts
+            if err.store is None:
+                err.hint = pipeline.NAME_STORE_HINT
+                raise
+            for problem in err.problems:
+                output.warn_of(problem)
+            return err.store
     return (given or Path(options.DEFAULT_STORE)).absolute()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +81,7 @@ def lock(
 def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
     """Free addresses and nodes; the manifest is not read, as it may be what is wrong."""
     from bangerbuild.errors import UsageError
+    from bangerbuild.neighbours import near
     from bangerbuild.resolving import lockfile
 
     first = manifest[0] if manifest else Path(DEFAULT_MANIFEST)
@@ -89,8 +89,7 @@ def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
     held = {lease.name for lease in leases.read(path).lines}
     for name in names:
         if name not in held:
-            near = difflib.get_close_matches(name, held, n=1)
-            hint = f"did you mean '{near[0]}'?" if near else f"{path} lists what was leased"
+            hint = near(name, held) or f"{path} lists what was leased"
             raise UsageError(f"nothing is leased to '{name}'", hint=hint)
     for lease in lockfile.release(path, names):
         output.result(f"  release  {lease.name}  {lease.value}")

@@ -12,12 +12,10 @@ import click
 from bangerbuild.cli import options, output
 from bangerbuild.cli.output import EXIT_FAILED, EXIT_INTERRUPTED
 from bangerbuild.launch.session import NETWORK_KINDS
-from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from bangerbuild.manifest.outline import Outline
     from bangerbuild.running.at_once import Again
     from bangerbuild.running.spawning import Spawned
     from bangerbuild.running.starting import Wish
@@ -123,28 +121,9 @@ def _vms(_context: click.Context, _option: click.Parameter, values: Sequence[str
 
 def _place(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say where a VM is."""
-    for option in (
-        click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are."),
-        click.option(
-            "--manifest",
-            "manifest",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            metavar="FILE",
-            help="The manifest. May be repeated. [default: vm.toml]",
-        ),
-    ):
+    for option in reversed(options.place_options):
         function = option(function)
     return function
-
-
-def _outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
-    from bangerbuild.manifest.outline import outline
-
-    if not manifest and store is None and not Path(DEFAULT_MANIFEST).exists():
-        return outline((), store=Path(options.DEFAULT_STORE))  # where VMs of a manifest that is gone may run
-    given = manifest or (Path(DEFAULT_MANIFEST),)
-    return outline(given, store=store)
 
 
 @click.command(cls=WithRest, options_metavar="[OPTIONS]")
@@ -295,7 +274,7 @@ def ssh(
     """
     from bangerbuild.commands import machines
 
-    machines.log_in(_outline(manifest, store), vm, identity, context.meta[REST])
+    machines.log_in(options.outline(manifest, store), vm, identity, context.meta[REST])
 
 
 @click.command(cls=options.Command)
@@ -311,7 +290,7 @@ def logs(*, vm: str, follow: bool, manifest: tuple[Path, ...], store: Path | Non
         sys.stdout.flush()
         return is_read
 
-    machines.log(_outline(manifest, store), vm, write, follow=follow)
+    machines.log(options.outline(manifest, store), vm, write, follow=follow)
 
 
 @click.command(cls=options.Command)
@@ -322,9 +301,9 @@ def ps(*, manifests: tuple[Path, ...], manifest: tuple[Path, ...], store: Path |
     """List the VMs that run."""
     from bangerbuild.commands import machines
 
-    vms = machines.running(_outline((*manifests, *manifest), store).store)
+    vms = machines.running(options.outline((*manifests, *manifest), store).store)
     if as_json:
-        output.json_result(machines.to_json(vms))
+        output.json_result(machines.to_json(vms), told=False)
         return
     for line in machines.lines(vms):
         output.result(line)
@@ -362,7 +341,7 @@ def stop(  # noqa: PLR0913  # one parameter for each option of the command
     if bool(vms) == everything:
         raise click.UsageError("name the VMs to stop, or say --all")
     stopped, idle = machines.stop(
-        _outline(manifest, store), vms, timeout_seconds, at_once=kill, everything=everything
+        options.outline(manifest, store), vms, timeout_seconds, at_once=kill, everything=everything
     )
     for one in stopped:
         output.result(machines.stopped_line(one))

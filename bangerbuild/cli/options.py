@@ -15,6 +15,7 @@ from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from bangerbuild.manifest.outline import Outline
     from bangerbuild.model.request import Request
     from bangerbuild.pipeline import Loaded
 
@@ -53,7 +54,7 @@ def remember(
 ) -> None:
     """Complete the commands in messages with these manifests, this store, these variables and this node."""
     named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
-    output.remember(Given.of(named, store, variables, variable_files, node))
+    output.begin(Given.of(named, store, variables, variable_files, node))
 
 
 def _variables(
@@ -177,12 +178,36 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return manifest_options(node(function))
 
 
+place_options = (
+    click.option(
+        "--manifest",
+        "manifest",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The manifest. May be repeated. [default: vm.toml]",
+    ),
+    click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are."),
+)
+"""They say where VMs and images are that are named by their ids."""
+
+
+def outline(manifest: tuple[Path, ...], store: Path | None) -> Outline:
+    """What the manifests of these options say, as far as they can be read."""
+    from bangerbuild.manifest.outline import outline as outlined
+
+    if not manifest and store is None and not Path(DEFAULT_MANIFEST).exists():
+        return outlined((), store=Path(DEFAULT_STORE))  # where VMs of a manifest that is gone may be
+    return outlined(manifest or (Path(DEFAULT_MANIFEST),), store=store)
+
+
 def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments for a disk and a path inside it."""
     for option in reversed(
         (
-            click.argument("disk", type=click.Path(path_type=Path)),
+            click.argument("disk"),
             click.argument("guest_path"),
+            *place_options,
             click.option(
                 "--base",
                 type=click.Path(path_type=Path),

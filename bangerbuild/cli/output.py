@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
@@ -18,6 +19,7 @@ from bangerbuild.given import Given
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Plan
 
 EXIT_FAILED = 1
@@ -90,14 +92,28 @@ def drop_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def remember(given: Given) -> None:
-    """From now on, complete the commands in all messages with what this run was given."""
-    _given[:] = [given]
+@dataclass
+class _Run:
+    """What is to be known of a run to print its messages, and its one document."""
+
+    given: Given = field(default_factory=Given)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+
+_run = _Run()
+
+
+def begin(given: Given) -> None:
+    """A run begins; the commands in all its messages are completed with what it was given."""
+    _run.given = given
+    _run.problems.clear()
+    _run.warnings.clear()
 
 
 def completed(text: str) -> str:
     """A message whose commands can be typed as they are printed."""
-    return _given[0].completed(text)
+    return _run.given.completed(text)
 
 
 def say(lines: Iterable[str]) -> None:
@@ -123,14 +139,27 @@ def ask(question: str, *, hint: str) -> bool:
 
 
 def warn(message: str) -> None:
-    """Print a warning."""
+    """Print a warning, and keep it for the run's document."""
+    _run.warnings.append(message)
     say([f"warning: {message}"])
 
 
-def json_result(document: dict[str, Any]) -> None:
-    """Print one JSON document, the only one of this run."""
+def warn_of(problem: Problem) -> None:
+    """Print a problem of a manifest that the run goes on with, and keep it for the run's document."""
+    _run.problems.append(problem)
+    say([f"warning: {'; '.join(line.strip() for line in problem.lines())}"])
+
+
+def json_result(document: dict[str, Any], *, told: bool = True) -> None:
+    """Print one JSON document, the only one of this run.
+
+    With `told`, it has the problems of manifests and the warnings too.
+    """
     _printed.append(True)
-    result(json.dumps(_given[0].completed_document(document), indent=2))
+    if told:
+        problems = [*map(report.problem_json, _run.problems), *document.get("problems", ())]
+        document = {**document, "problems": problems, "warnings": list(_run.warnings)}
+    result(json.dumps(_run.given.completed_document(document), indent=2))
 
 
 def json_error(err: BangerError) -> None:
@@ -143,8 +172,6 @@ def json_error(err: BangerError) -> None:
 
 _printed: list[bool] = []
 """Not empty once a document was printed."""
-_given = [Given()]
-"""What the run was given; one value."""
 
 
 def plan_result(plan: Plan, *, as_json: bool, verbose: bool, diffs: bool = True) -> None:

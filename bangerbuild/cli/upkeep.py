@@ -49,7 +49,7 @@ def verify(
 
     run_options = RunOptions(options.number(jobs), lock_seconds=lock_timeout)
     store, checks = verification.verify(
-        options.request(**wanted), run_options, tell, output.warn, again=rebuild
+        options.request(**wanted), run_options, tell, output.warn, output.warn_of, again=rebuild
     )
     if as_json:
         output.json_result(verification.to_json(store, checks))
@@ -73,12 +73,21 @@ def verify(
     metavar="GIB",
     help="How much of what was downloaded stays: what was used last.",
 )
-def gc(  # one parameter for each option of the command
+@click.option(
+    "--cache",
+    "of_cache",
+    is_flag=True,
+    help="Only list what the registry of [cache] holds and bangerbuild.lock has no digest for.",
+)
+@click.option("--yes", is_flag=True, help="With --cache: remove that there.")
+def gc(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     as_json: bool,
     lock_timeout: float,
     dry_run: bool,
     keep_cache: int,
+    of_cache: bool,
+    yes: bool,
     **wanted: Any,  # noqa: ANN401
 ) -> None:
     """Remove what no manifest, VM or launch file needs.
@@ -89,10 +98,17 @@ def gc(  # one parameter for each option of the command
     """
     from bangerbuild.commands import gc
 
+    if of_cache:
+        _collect_cache(as_json=as_json, removes=yes and not dry_run, **wanted)
+        return
+    if yes:
+        raise UsageError("--yes is only for --cache: gc never asks", hint="leave it out")
     request = options.request(**wanted)
     if not wanted["manifest"] and not os.path.lexists(DEFAULT_MANIFEST):
         request = replace(request, manifests=(), store=request.store or Path(options.DEFAULT_STORE))
-    store, found = gc.collect(request, output.warn, dry_run=dry_run, lock_seconds=lock_timeout)
+    store, found = gc.collect(
+        request, output.warn, output.warn_of, dry_run=dry_run, lock_seconds=lock_timeout
+    )
     freed_bytes = gc.bound_cache(keep_cache << 30, dry_run=dry_run)
     if as_json:
         output.json_result(gc.to_json(store, found, dry_run=dry_run))
@@ -103,6 +119,17 @@ def gc(  # one parameter for each option of the command
         output.result(
             f"Cache of downloads: {readable_size(freed_bytes)}{' would be' if dry_run else ''} freed."
         )
+
+
+def _collect_cache(*, as_json: bool, removes: bool, **wanted: Any) -> None:  # noqa: ANN401
+    from bangerbuild.commands import cache_gc
+
+    found = cache_gc.collect(options.loaded(**wanted), output.warn, removes=removes)
+    if as_json:
+        output.json_result(cache_gc.to_json(found, removed=removes))
+        return
+    for line in cache_gc.lines(found, removed=removes):
+        output.result(line)
 
 
 @click.command(cls=options.Command)

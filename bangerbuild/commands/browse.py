@@ -19,18 +19,46 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bangerbuild.commands.disk_names import NamedDisk
     from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.inode import Stat
     from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.tree import DiskMount
 
 
 @contextmanager
-def opened_disk(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -> Iterator[OpenedDisk]:
+def opened_for(
+    disk: NamedDisk, guest_path: str, base: Path | None, *, warn: Callable[[str], None]
+) -> Iterator[OpenedDisk]:
+    """A disk to read one path of: the guest's, or if nothing is there the disk's own.
+
+    The arguments and errors are those of `opened_disk`.
+    """
+    is_guests = disk.place.mount_point != "/" and _has(disk, guest_path, base)
+    place = disk.place if is_guests or disk.place.mount_point == "/" else ALONE
+    with opened_disk(disk.path, base, place=place, warn=warn) as filesystem:
+        yield filesystem
+
+
+def _has(disk: NamedDisk, guest_path: str, base: Path | None) -> bool:
+    """Whether a path of the guest is on the disk."""
+    try:
+        with opened_disk(disk.path, base, place=disk.place, warn=lambda _: None) as filesystem:
+            return filesystem.stat(guest_path, follow=False) is not None
+    except GuestPathError:
+        return False
+
+
+@contextmanager
+def opened_disk(
+    disk: Path, base: Path | None, *, place: DiskMount = ALONE, warn: Callable[[str], None]
+) -> Iterator[OpenedDisk]:
     """The filesystem on a disk of any format, over its base where it stands on one, to be read.
 
     Args:
         disk: the file.
         base: the image under a root that stands on one; None: the one that the store's record names.
+        place: where the guest mounts it; alone, paths are the disk's own.
         warn: is told that what is read may be old, as a journal can't be replayed, or wrong.
 
     Raises:
@@ -41,7 +69,7 @@ def opened_disk(disk: Path, base: Path | None, *, warn: Callable[[str], None]) -
         try:
             _check_readable(disk)
             disk_format, stored = _stored(disk, base)
-            opening = disk_format.opened(stored, epoch=1, place=ALONE, warn=warn)
+            opening = disk_format.opened(stored, epoch=1, place=place, warn=warn)
             filesystem = stack.enter_context(opening)
         except OSError as err:
             raise FilesystemError(f"cannot open '{disk}': {err.strerror}", code=err.errno) from err

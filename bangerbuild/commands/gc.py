@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Record
     from bangerbuild.model.request import Request
@@ -63,18 +64,24 @@ class Waste:
 
 
 def collect(
-    request: Request, warn: Callable[[str], None], *, dry_run: bool, lock_seconds: float
+    request: Request,
+    warn: Callable[[str], None],
+    tell: Callable[[Problem], None] | None = None,
+    *,
+    dry_run: bool,
+    lock_seconds: float,
 ) -> tuple[Path, tuple[Waste, ...]]:
     """Remove what is of no use; the store, and what was removed, or with `dry_run` would be.
 
     A request of a store and no manifest declares nothing: of its images those stay that something stands on.
+    `tell` is told the problems of the manifests, else they are warned of.
 
     Raises:
         ManifestError, SourceError, ToolError: it can't be told what is needed; nothing was removed.
         BusyError: somebody works in the store, and did not end in time.
         StoreError: the store can't be read or written; what was not removed is still known.
     """
-    path, wanted = _declared(request, warn)
+    path, wanted = _declared(request, warn, tell)
     left = tuple(_left_in_staging(path, lock_seconds))
     if wanted is None:
         return path, left
@@ -102,11 +109,13 @@ def _is_removed(opened: Store, waste: Waste, warn: Callable[[str], None]) -> boo
     return True
 
 
-def _declared(request: Request, warn: Callable[[str], None]) -> tuple[Path, Graph | None]:
+def _declared(
+    request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None
+) -> tuple[Path, Graph | None]:
     """The store and what is declared; None: that is not known, and nothing can be called needless."""
     if request.store and not request.manifests:
         return request.store.absolute(), graph.build(())
-    loaded = load_to_read(request, warn)
+    loaded = load_to_read(request, warn, tell)
     return loaded.manifest.store, loaded.wanted if loaded.is_read else None
 
 

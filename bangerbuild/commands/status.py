@@ -7,23 +7,27 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild import graph
+from bangerbuild import graph, pipeline, shares
+from bangerbuild import store as stores
 from bangerbuild.disk import formats, in_use, interrupted
-from bangerbuild.errors import BangerError, StoreError, readable_size
+from bangerbuild.errors import BangerError, StoreError
 from bangerbuild.model import ReasonCode, StepId, Verb
 from bangerbuild.model.artifacts import PLAIN_TABLES, VM_FILES
 from bangerbuild.planning import origins
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Container, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping
     from pathlib import Path
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Action, Json, Plan
+    from bangerbuild.model.request import Request
     from bangerbuild.store import Store
 
 STATES = {
     Verb.KEEP: "current",
     Verb.CREATE: "missing",
+    Verb.FETCH: "missing",
     Verb.MOVE: "stale",
     Verb.ADOPT: "unknown",
     Verb.UPDATE: "stale",
@@ -74,10 +78,37 @@ class ArtifactStatus:
         }
 
 
+def look(
+    request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
+) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+    """The store, and its artifacts: all, or those of the targets, which may be only recorded.
+
+    Raises:
+        ManifestError, UsageError: there is nothing to look at.
+        StoreError: the store can't be read.
+    """
+    loaded = pipeline.load_to_read(replace(request, targets=()), warn, tell)
+    opened = stores.read(loaded.store)
+    names = pipeline.expanded(loaded.manifest, request.targets)
+    if not loaded.is_read:
+        opened.check_records()
+        return loaded.store, recorded(opened, names)
+    left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
+    asked = graph.selected((*loaded.whole, *left), names)
+    wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
+    part = replace(loaded, wanted=wanted) if names else loaded
+    plan, opened = pipeline.look_leniently(part, warn)
+    renamed = pipeline.to_be_renamed(loaded, opened)
+    apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
+    found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
+    shown = asked | {action.id for action in plan.actions}
+    return loaded.store, tuple(one for one in found if not names or one.id in shown)
+
+
 def examine(
     plan: Plan,
     store: Store,
-    strangers: Mapping[str, str | None] | None = MappingProxyType({}),
+    strangers: Mapping[str, str | None] = MappingProxyType({}),
     renamed: Collection[str] = (),
     apart: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ArtifactStatus, ...]:
@@ -86,18 +117,14 @@ def examine(
     Args:
         plan: of what is declared, or of a part of it.
         store: what is there.
-        strangers: what is not declared, with the manifest that declares it; None: they are not asked for.
+        strangers: what is not declared, with the manifest that declares it.
         renamed: those of them that the next apply gives to a VM with another name.
         apart: what is declared and is no part of this node's share, with what that is called.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    if strangers is None:
-        return declared
-    return (
-        *declared,
-        *_undeclared(plan, store, shown, strangers, {**apart, **dict.fromkeys(renamed, RENAMED)}),
-    )
+    called = {**apart, **dict.fromkeys(renamed, RENAMED)}
+    return (*declared, *_undeclared(plan, store, shown, strangers, called))
 
 
 def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
@@ -221,20 +248,3 @@ def by_half(store: Path) -> list[str]:
         for disk in disks
         if interrupted.is_half_patched(disk) or interrupted.is_half_grown(disk)
     )
-
-
-def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
-    """A table to read."""
-    rows = [("STATE", "SIZE", "ALLOCATED", "ARTIFACT", "BASE"), *map(_row, statuses)]
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    for row in rows:
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-
-
-def _row(status: ArtifactStatus) -> tuple[str, str, str, str, str]:
-    columns = [
-        "-" if value is None else readable_size(value)
-        for value in (status.size_bytes, status.allocated_bytes)
-    ]
-    state = f"{status.state}, in use" if status.in_use else status.state
-    return state, columns[0], columns[1], status.path, status.base or ""

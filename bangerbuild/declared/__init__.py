@@ -226,6 +226,18 @@ class VM:
 
 
 @dataclass(frozen=True)
+class Cache:
+    """`[cache]`: registries that hold built images."""
+
+    pull: tuple[str, ...] = ()
+    """Where images are looked for, in this order: `docker://registry.example/team/images`."""
+    push: str | None = None
+    """Where they are pushed to."""
+    trust: bool = False
+    """Whether what the lock file has no digest for may be taken."""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """One loaded manifest, its includes merged in."""
 
@@ -247,6 +259,7 @@ class Manifest:
     """What was leased and is not in the lock file yet: by table there and VM."""
     released: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """VMs whose leases end, as another one took them over or as they name their node: by table."""
+    cache: Cache = field(default_factory=Cache)
     nodes: Mapping[str, Node] = field(default_factory=dict)
     moved: Mapping[str, str] = field(default_factory=dict)
     """VMs that the lock file has on another node, with that one's name."""

@@ -17,6 +17,8 @@ from bangerbuild.formats import signatures
 if TYPE_CHECKING:
     from bangerbuild.disk.blocks import Blocks
 
+PUT_BACK = "put the whole file back from where it came"
+"""The way out for a file that was cut short."""
 OFFSET = 1024
 SIZE = 1024
 _MAGIC = 0xEF53
@@ -150,7 +152,7 @@ def read_superblock(
         raise FilesystemError(
             f"'{blocks.name}' is cut short: its filesystem has {superblock.size_bytes} bytes, "
             f"the disk {blocks.size_bytes}",
-            hint="put the whole file back from where it came",
+            hint=PUT_BACK,
         )
     _check_features(blocks.name, superblock, writable=writable)
     if not (allow_unclean and not writable):

@@ -12,7 +12,7 @@ import heapq
 import time
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
@@ -25,12 +25,13 @@ from bangerbuild.host import process
 from bangerbuild.model import Outcome, OutputReporter, Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import TypeAlias
 
     from bangerbuild.epoch import Epoch
     from bangerbuild.execute.jobs import Finished, Job
     from bangerbuild.model import Action, Host, Plan, Reporter
+    from bangerbuild.model.image_cache import Fetched
     from bangerbuild.store import Staged, Store
 
     Publish: TypeAlias = Callable[[Sequence[Staged], Callable[[str], bool]], list[Staged]]
@@ -54,6 +55,8 @@ class ExecuteOptions:
     epoch: Epoch
     offline: bool = False
     """Whether steps must not use the network."""
+    fetched: Mapping[str, Fetched] = field(default_factory=dict)
+    """What was brought here for steps whose action is to fetch it, by their ids."""
 
 
 def execute(  # noqa: PLR0913  # independent values, each passed by its name
@@ -187,6 +190,7 @@ class _Execution:
                 continue
             workspace = JobWorkspace(self.actions, self.store, self.limits.epoch, self.shared, self.host)
             workspace.offline, workspace.tell = self.limits.offline, self.reporter.progressed
+            workspace.fetched = self.limits.fetched
             if isinstance(self.reporter, OutputReporter):
                 workspace.tell_line = self.reporter.said
             if len(self.running) < self.limits.jobs:

@@ -57,7 +57,12 @@ def of_plan(plan: Plan) -> list[Job]:
 
 
 def _pending_inputs(action: Action, actions: Mapping[str, Action]) -> Iterator[str]:
-    """The inputs that are pending in this plan, also pending inputs of kept ones that are made again."""
+    """The inputs that are pending in this plan, also pending inputs of kept ones that are made again.
+
+    What is fetched needs none.
+    """
+    if action.offer:
+        return
     yield from (step_id for step_id in action.step.waits_for if actions[step_id].pending)
     for step_id in action.step.inputs:
         if step_id in action.stand_ins:

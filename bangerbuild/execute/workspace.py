@@ -14,7 +14,7 @@ from typing_extensions import override
 from bangerbuild.disk import clone, in_use, interrupted
 from bangerbuild.errors import StoreError
 from bangerbuild.execute import job_template
-from bangerbuild.model import Record, Workspace, unheard, unseen
+from bangerbuild.model import ArtifactPath, Record, Workspace, unheard, unseen
 from bangerbuild.store.stamps import stamped
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bangerbuild.execute.job_template import JobOutput, JobTemplate
     from bangerbuild.formats.survey import Survey
     from bangerbuild.model import Action, Host, Json, Pin, Progress, Revealed, Said, Secret, Source, Verb
+    from bangerbuild.model.image_cache import Fetched
     from bangerbuild.store import Stamp, Store
 
 
@@ -128,6 +129,8 @@ class JobWorkspace(Workspace):
         """Is told of `progress`."""
         self.tell_line: Said = unheard
         """Is told of what programs print."""
+        self.fetched: Mapping[str, Fetched] = {}
+        """What was brought here instead of being built, by step."""
         self._store = store
         self._actions = actions
         self._facts: dict[str, Mapping[str, Json]] = {}
@@ -191,9 +194,17 @@ class JobWorkspace(Workspace):
             shutil.rmtree(self._staging, ignore_errors=True)
 
     def run(self, action: Action) -> list[Record]:
-        """Run one step; what the store shall remember of it."""
+        """Run one step, or take what was fetched for it; what the store shall remember of it."""
         self._current = action
-        return self._done(action, action.step.run(self))
+        fetched = self.fetched.get(action.id)
+        return self._done(action, action.step.run(self) if fetched is None else self._taken(action, fetched))
+
+    def _taken(self, action: Action, fetched: Fetched) -> Mapping[str, Json]:
+        for artifact in action.artifacts:
+            name = ArtifactPath(artifact).file
+            fetched.files[name].rename(self.create(artifact))
+            self.has_digest(artifact, fetched.digests[name])
+        return fetched.facts
 
     def template(self, actions: Sequence[Action]) -> JobTemplate | None:
         """What another job left that makes the same disk, or where this one may leave it."""
@@ -355,6 +366,10 @@ class JobWorkspace(Workspace):
     @override
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.tell(what, done_bytes, total_bytes)
+
+    @override
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        self.tell(self._action.id, done_bytes, total_bytes)
 
     @override
     def say(self, what: str, line: str) -> None:

@@ -199,6 +199,15 @@ class Cache(Closing):
                 if is_at(path, file.fileno()) and not os.fstat(file.fileno()).st_size:
                     path.unlink()
 
+    def prepare(self) -> None:
+        """Make the directories, so that another program can put blobs there.
+
+        Raises:
+            CacheError: they can't be made.
+        """
+        with _translated(self.path, "written"):
+            self._make_directories()
+
     def _make_directories(self) -> None:
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for directory in (self.blobs, self.drafts, self.urls):

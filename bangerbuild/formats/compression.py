@@ -35,6 +35,10 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _ZSTD_HEADER_BYTES_MIN, _ZSTD_HEADER_BYTES_MAX = 8, 18
 _ZSTD_RLE_BLOCK = 1
+ZSTD_LEVEL = 3
+"""zstd's own default."""
+_ZSTD_WINDOW_BYTES = 8 << 20
+"""The memory that a frame may ask for: more than level 3 does."""
 
 
 class CompressionError(SourceError):
@@ -77,6 +81,29 @@ def zstd_frame_bytes(file: BinaryIO) -> int:
     if not 0 < end <= file.seek(0, os.SEEK_END):
         raise CompressionError("is a zstd stream cut short", cut=True)
     return end
+
+
+def zstd_compressed(data: bytes) -> bytes:
+    """One frame of zstd; the same bytes for the same data, with one version of the library."""
+    return zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(data)
+
+
+def zstd_expanded(frame: bytes, size_bytes: int) -> bytes:
+    """The content of one frame of zstd, which has this size; no more is ever expanded.
+
+    Raises:
+        CompressionError: it is damaged, or has another size.
+    """
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
+    try:
+        with decompressor.stream_reader(frame) as reader:
+            data = reader.read(size_bytes + 1)
+    except zstandard.ZstdError as err:
+        raise CompressionError(f"is a zstd stream that does not decompress: {err}", cut=False) from err
+    if len(data) != size_bytes:
+        much = "more" if len(data) > size_bytes else "less"
+        raise CompressionError(f"expands to {much} than {size_bytes} bytes", cut=len(data) < size_bytes)
+    return data
 
 
 class ByteStream(Protocol):

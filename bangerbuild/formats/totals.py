@@ -52,7 +52,7 @@ def measure(entries: Iterable[Entry]) -> Totals:
             names_bytes.setdefault(entry.path, 0)
         elif entry.type is not EntryType.HARD_LINK:
             others += 1
-        data_bytes += _allocated(entry)
+        data_bytes += allocated(entry)
         with_xattrs += bool(entry.xattrs)
     return Totals(
         inodes=others + len(names_bytes),
@@ -73,7 +73,8 @@ def _add_name(names_bytes: dict[str, int], path: str) -> None:
         path = parent if is_new_parent else ""
 
 
-def _allocated(entry: Entry) -> int:
+def allocated(entry: Entry) -> int:
+    """The bytes of its content, in whole blocks."""
     if entry.type is EntryType.SYMLINK:
         is_long = len(entry.target.encode("utf-8", "surrogateescape")) > _SYMLINK_IN_INODE_BYTES
         return BLOCK_BYTES if is_long else 0

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 import tomllib
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def parse(text: str) -> dict[str, Any]:
 
 def _check_keys(text: str) -> None:
     """Refuse a dotted key of too many parts. A value has at most one dot between two of the other stops."""
-    if all(line.count(".") < MOST_DEEP for line in text.split("\n")):
+    if max(map(str.count, text.split("\n"), repeat("."))) < MOST_DEEP:
         return
     dots = 0
     for stop in _STOPS.finditer(text):

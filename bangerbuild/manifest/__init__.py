@@ -9,6 +9,7 @@ with one another.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from functools import partial
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING
 from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
-from bangerbuild.manifest import checks, form
+from bangerbuild.manifest import checks, form, placing
+from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
 from bangerbuild.manifest.fleets import Fleet, check_members, fleets
@@ -29,7 +31,6 @@ from bangerbuild.manifest.leasing import Leased, lease
 from bangerbuild.manifest.members import TO_LEASE, basics, merged_vms
 from bangerbuild.manifest.networks import check_named, check_networks, networks
 from bangerbuild.manifest.nodes import nodes
-from bangerbuild.manifest.placing import Inventory, Placed, place
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
 from bangerbuild.manifest.variables import Settings, variables
@@ -57,6 +58,8 @@ __all__ = [
 DEFAULT_MANIFEST = Path("vm.toml")
 _DEFAULT_STORE = "build"
 _MOST_IN_ONE_PLACE = 3
+_NAMES_STORE = re.compile(r"^\s*(?:\[\s*store\s*\]|store\s*[.=])", re.MULTILINE)
+"""Where a text that is no TOML seems to say where the store is."""
 
 
 def load(
@@ -111,10 +114,10 @@ def load_merged(
     given = lease(merged, shared, held, findings) if held else Leased({}, {})
     around = Surroundings(found_images, shared, known, _addresses(merged))
     vms = _vms(documents, merged, around, findings)
-    placed = Placed(vms, {})
+    placed = placing.Placed(vms, {})
     if reader.has_read_all:
         on = found_nodes, found_images, documents, _placements(held), chosen.is_rebalanced
-        placed = place(vms, Inventory(*on), findings)
+        placed = placing.place(vms, placing.Inventory(*on), findings)
         vms = placed.vms
         strangers = check_members(merged, found_fleets, findings)
         checks.check_images(merged, documents, findings, strangers)
@@ -125,9 +128,10 @@ def load_merged(
     checks.check_renames(vms, findings)
     check_networks(shared, vms, documents, findings)
     directory = _store(documents, store, findings)
+    caches = cache(documents, findings)
     if findings.problems:
-        beside = directory if documents or store else (paths[0].parent / _DEFAULT_STORE).absolute()
-        raise ManifestError(_in_order(findings.problems, documents), beside)
+        place = directory if store else _store_of_broken(reader, paths or (DEFAULT_MANIFEST,), directory)
+        raise ManifestError(_in_order(findings.problems, documents), place)
     files = tuple(document.path for document in documents)
     warnings = tuple(dict.fromkeys(findings.warnings))  # one of the defaults comes up for every VM
     absent = _in_order(findings.absent, documents)
@@ -155,6 +159,7 @@ def load_merged(
         members,
         given.given | ({leases.PLACEMENT: placed.given} if placed.given else {}),
         given.released | ({leases.PLACEMENT: placed.released} if placed.released else {}),
+        caches,
         found_nodes,
         placed.moved,
     )
@@ -264,6 +269,14 @@ def _store(documents: Sequence[ManifestFile], given: Path | None, findings: Find
         given = findings.attempt(place, read, written, HostPath(Path(), written)).path
     path = (given or Path(_DEFAULT_STORE)).absolute()
     return path.resolve() if ".." in path.parts else path  # fit to be shown; symlinks before `..` count
+
+
+def _store_of_broken(reader: ManifestReader, paths: Sequence[Path], found: Path) -> Path | None:
+    """Where the store of manifests with problems is; None: the first says so where it can't be parsed."""
+    first = reader.documents.get(paths[0].resolve())
+    if first is None:
+        return (paths[0].parent / _DEFAULT_STORE).absolute()
+    return None if not first.tree and _NAMES_STORE.search(first.text) else found
 
 
 def _in_order(problems: Sequence[Problem], documents: Sequence[ManifestFile]) -> tuple[Problem, ...]:

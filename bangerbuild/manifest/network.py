@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from ipaddress import IPv4Interface, IPv4Network
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +43,7 @@ def network(vm: MergedVM, networks: Mapping[str, SharedNetwork], findings: Findi
 
 def joined_interface(text: str, shared: SharedNetwork) -> IPv4Interface:
     """The address of a host in a network, with the prefix length of its subnet, which may be left out."""
-    subnet = IPv4Network(shared.subnet)
+    subnet = _subnet(shared.subnet)
     given = interface(text if "/" in text else f"{text}/32")
     if given.ip not in subnet:
         message = f"address is '{text}', which is not in {subnet}, the subnet of network '{shared.name}'"
@@ -57,6 +57,12 @@ def joined_interface(text: str, shared: SharedNetwork) -> IPv4Interface:
     if end := end_of(given.ip, subnet):
         raise InvalidValueError(f"address is '{text}', {end}", f"such as {free_address(shared)}")
     return IPv4Interface((given.ip, subnet.prefixlen))
+
+
+@lru_cache(64)
+def _subnet(text: str) -> IPv4Network:
+    """Read once for all VMs of a network."""
+    return IPv4Network(text)
 
 
 def mac_address(text: str) -> str:

@@ -38,6 +38,7 @@ class Template:
     """One compiled text."""
 
     def __init__(self, compiled: jinja2.Template) -> None:
+        compiled.globals = dict(compiled.globals)  # Jinja2 copies them for each evaluation, a chain slowly
         self._compiled = compiled
 
     def render(self, known: Mapping[str, Any]) -> str:

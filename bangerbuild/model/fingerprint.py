@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.reason import Reason, ReasonCode
-from bangerbuild.model.recipe import Recipe, Record
+from bangerbuild.model.recipe import Recipe, Record, host_tools
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -37,6 +37,7 @@ IDENTITY_KEYS = ("guest", "target", "name")
 IMAGE_KEY = "image"
 """The key of the reason that a step stands on another image than before."""
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 _NEVER = object()
 _SCALARS = {str, int, bool, float}
 _MOST_SHARED = 1024
@@ -45,12 +46,23 @@ _known_parts: dict[type, _Parts | None] = {}
 
 def canonical_json(value: Json) -> str:
     """The canonical text of a JSON value: sorted keys, no spaces, ASCII."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def fingerprint(recipe: Recipe) -> str:
     """The fingerprint of a recipe in hex digits; the same recipe has the same one on every host."""
     return hashlib.sha256(canonical_json(recipe_to_json(recipe)).encode()).hexdigest()[:FINGERPRINT_LENGTH]
+
+
+def portable(recipe: Recipe, inputs: Mapping[str, str]) -> str:
+    """The fingerprint of a recipe but for the versions of the host's tools, of its inputs too.
+
+    `inputs` are such fingerprints of the inputs, by their ids.
+    """
+    away = host_tools(recipe)
+    tools = {name: version for name, version in recipe.tools.items() if name not in away}
+    kept = {step_id: inputs.get(step_id, digits) for step_id, digits in recipe.inputs.items()}
+    return fingerprint(replace(recipe, tools=tools, inputs=kept))
 
 
 def recipe_to_json(recipe: Recipe) -> dict[str, Json]:

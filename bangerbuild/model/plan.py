@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bangerbuild.errors import BangerError
     from bangerbuild.model.content import Pin
+    from bangerbuild.model.image_cache import Offer
     from bangerbuild.model.reason import Reason
     from bangerbuild.model.recipe import Recipe, Record
     from bangerbuild.model.step import Step
@@ -45,6 +46,8 @@ class Action:
     """What there is to say of what it will make."""
     pin: Pin | None = None
     """What the step's source stands for, if it lies elsewhere."""
+    offer: Offer | None = None
+    """Where it is fetched from, instead of being built."""
     stand_ins: Mapping[str, Record] = field(default_factory=lambda: _NO_STAND_INS)
     """Inputs of which the step takes another than today's, by their ids; see `Step.from_base`."""
 
@@ -68,7 +71,7 @@ class Action:
     @property
     def stays(self) -> bool:
         """Whether what was there before stays, and is at most changed in place."""
-        return self.verb not in {Verb.CREATE, Verb.REPLACE}
+        return self.verb not in {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
 
     @property
     def depends_on(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ class Verb(StrEnum):
 
     KEEP = "keep"
     CREATE = "create"
+    FETCH = "fetch"
     MOVE = "move"
     ADOPT = "adopt"
     UPDATE = "update"

@@ -17,6 +17,12 @@ DESTROYED = "destroyed"
 """The fact of a record whose artifacts are being removed because somebody asked for it."""
 
 
+OWN_TOOL = "bangerbuild "
+"""How the name begins under which the version of a kind of step counts among the tools."""
+TIME_TOOL = "SOURCE_DATE_EPOCH"
+"""The name under which the time of what we make ourselves does."""
+
+
 def remembered(facts: Mapping[str, Json], key: str, step_id: str) -> Json:
     """A fact that every record of the step's kind has.
 
@@ -44,6 +50,15 @@ class Recipe:
     """Role to digest."""
     tools: Mapping[str, str]
     """Name to version."""
+
+
+def host_tools(recipe: Recipe) -> dict[str, str]:
+    """The versions of what the host has: not those of our own steps, nor the time that was asked for."""
+    return {
+        name: version
+        for name, version in recipe.tools.items()
+        if not name.startswith(OWN_TOOL) and name != TIME_TOOL
+    }
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,10 @@ class Reporter(Protocol):
         """A step has something to say that stops nothing."""
 
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """How far something is that takes long. The one that is called from any thread, and often."""
+        """How far something is that takes long. The one that is called from any thread, and often.
+
+        `what` is a download, or the id of a step that runs.
+        """
 
 
 @runtime_checkable

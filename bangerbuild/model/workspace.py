@@ -135,5 +135,8 @@ class Workspace(View, Protocol):
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         """Say how far something is that takes long; often, and None where the end is not known."""
 
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        """Say how far this step is; as often, and None where the end is not known."""
+
     def say(self, what: str, line: str) -> None:
         """Show a line that a program printed which works for long, to whoever wants to see it."""

@@ -17,6 +17,7 @@ from bangerbuild.formats import survey as surveying
 from bangerbuild.formats.directory import leaves_out
 from bangerbuild.host import process
 from bangerbuild.model import Host
+from bangerbuild.model.recipe import TIME_TOOL
 
 if TYPE_CHECKING:
     import os
@@ -149,7 +150,7 @@ class LocalHost(Host):
 
     @override
     def version(self, tool: str) -> str:
-        if tool == "SOURCE_DATE_EPOCH":
+        if tool == TIME_TOOL:
             return self._epoch.version
         if tool not in self._versions:
             self._versions[tool] = VERSIONS[tool]()

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import graph as graphs
-from bangerbuild.errors import BangerError, SourceError, StoreError
+from bangerbuild.errors import BangerError, SourceError, StoreError, readable_size
 from bangerbuild.model import (
     Action,
     Plan,
@@ -29,7 +29,9 @@ from bangerbuild.model import (
 )
 from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
-from bangerbuild.model.recipe import DESTROYED
+from bangerbuild.model.image_cache import Answer
+from bangerbuild.model.image_cache import Wanted as CacheWanted
+from bangerbuild.model.recipe import DESTROYED, OWN_TOOL
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from bangerbuild.planning.renames import Renames
 from bangerbuild.planning.stand_ins import OnBase, StandIns
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from bangerbuild.epoch import Epoch
     from bangerbuild.graph import Graph
     from bangerbuild.model import Host, Json, Pin, Record, Source, Step
+    from bangerbuild.model.image_cache import ImageCache
     from bangerbuild.store import Staged, Store
 
 
@@ -51,9 +54,11 @@ UNREAD = "unread"
 UNREADABLE_HINT = "run it as the user whose file it is, or give that to the user who runs it"
 _NONE: Mapping[str, str] = {}
 """The sources of the many steps that read none."""
-NEW = {Verb.CREATE, Verb.REPLACE}
+NEW = {Verb.CREATE, Verb.FETCH, Verb.REPLACE}
 STAYS = set(Verb) - NEW
 """What may happen to a disk that keeps what is on it."""
+NO_ANSWER = Answer()
+"""Of no cache."""
 
 
 def make(  # noqa: PLR0913  # of what, and how, each by its name
@@ -67,6 +72,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     previews: bool = True,
     is_lenient: bool = False,
     renames: Renames | None = None,
+    cache: ImageCache | None = None,
 ) -> Plan:
     """The plan for these steps.
 
@@ -80,6 +86,7 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
         previews: whether to look into each guest for what an update would change there.
         is_lenient: whether a source that can't be read is taken to be as it was, see `Plan.unjudged`.
         renames: the VMs that the store is to have under other names; it shows them under these already.
+        cache: asked for what would have to be built of images; None: all is built.
 
     Raises:
         SourceError, ToolError, StoreError: something that must be looked at can't be.
@@ -88,6 +95,8 @@ def make(  # noqa: PLR0913  # of what, and how, each by its name
     with ExitStack() as stack:
         renames = renames or Renames()
         planner = Planner(store, host, epoch, pins, forced, previews, KeptOpen(stack), is_lenient, renames)
+        if cache is not None:
+            planner.ask(cache, graph)
         for step in graphs.ordered(graph):
             planner.actions[step.id] = planner.action(step)
         actions, unjudged = tuple(planner.actions.values()), frozenset(planner.unjudged)
@@ -107,6 +116,7 @@ class Planner:
     kept: KeptOpen
     is_lenient: bool = False
     renames: Renames = field(default_factory=Renames)
+    cache: ImageCache | None = None
     unjudged: set[str] = field(default_factory=set)
     actions: dict[str, Action] = field(default_factory=dict)
     digests: dict[object, str] = field(default_factory=dict)
@@ -116,6 +126,9 @@ class Planner:
     tools: dict[object, Mapping[str, str]] = field(default_factory=dict)
     statuses: dict[str, os.stat_result | None] = field(default_factory=dict)
     """Of the artifacts; None: it is not there. Asked once: a disk is its patch's too."""
+    directory: str = ""
+    """Of the artifact that was asked about last: steps of one VM come one after the other."""
+    is_directory_there: bool = False
     closed: set[str] = field(default_factory=set)
     """Of what can't be looked at."""
     stand_ins: StandIns = field(init=False)
@@ -125,12 +138,21 @@ class Planner:
         self.stand_ins = StandIns(self.store, self.actions, self._again)
         self._view = PlanView(self.store, self.actions, self.epoch, self.host, self.kept)
 
+    def ask(self, cache: ImageCache, graph: Graph) -> None:
+        """Ask a cache at once for all images that would have to be built, and from now on for any other."""
+        for step in graphs.ordered(graphs.restrict(graph, graphs.immutable(graph))):
+            self.actions[step.id] = self.action(step)
+        cache.ask([_wanted_of(action) for action in self.actions.values() if action.verb is Verb.CREATE])
+        self.actions.clear()
+        self.cache = cache
+
     def action(self, step: Step) -> Action:
         """What is to be done about a step; one whose artifact can't be looked at is left."""
         try:
             action = self._looked_at(step)
-            conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
-            action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
+            if self.renames.concern_any:
+                conflict = self.renames.conflicts.get(moving.vm_of(step.id) or "")
+                action = self._blocked(action, (conflict,)) if conflict else self.renames.applied(action)
         except StoreError as err:
             if not isinstance(err.__cause__, OSError):
                 raise
@@ -182,15 +204,28 @@ class Planner:
         verdict = self._verdict(step, situation, disk)
         if on_base.lacking:
             verdict = Verdict(Verb.BLOCKED, on_base.lacking)
+        answer = self._offered(step, wanted, verdict)
+        if answer.offer:
+            wanted = Wanted(answer.offer.recipe, answer.offer.fingerprint)
+            verdict = Verdict(Verb.FETCH, verdict.reasons)
+            artifacts = self.artifacts(step, None, wanted)
         verdict, notes = foretold(step, verdict, self.pins.get(step.id), self.view())
         action = self._decided(step, wanted, situation, verdict, disk.holder, artifacts)
-        notes = (*notes, *self._left_beside(record, action))
+        if answer.offer or answer.warnings:
+            action = replace(action, offer=answer.offer, warnings=(*action.warnings, *answer.warnings))
+        notes = (*notes, *self._left_beside(record, action), *_from_where(answer))
         if notes or stand_ins:  # which few steps have
             action = replace(action, notes=notes, stand_ins=stand_ins)
         if action.verb is Verb.KEEP and step.changes and not self.actions[step.changes].is_damaged:
             for artifact, status in disk.touched.items():
                 self.store.record_inspected(artifact, status)
         return action
+
+    def _offered(self, step: Step, wanted: Wanted, verdict: Verdict) -> Answer:
+        """What the cache has of an image's artifact that would have to be built."""
+        if self.cache is None or verdict.verb is not Verb.CREATE or not graphs.is_immutable(step):
+            return NO_ANSWER
+        return self.cache.find(CacheWanted(step.id, wanted.recipe, wanted.fingerprint))
 
     def _left_beside(self, record: Record | None, action: Action) -> Iterator[str]:
         """What is said of files that an action replaces by one of another name, and which stay."""
@@ -209,11 +244,11 @@ class Planner:
         """What is to be known of a disk that a guest may have written to, or may be writing to now."""
         present = list(filter(self._exists, artifacts)) if step.exclusive else []
         if not present:
-            return _PlannedDisk()
+            return _NO_DISK
         touched = {artifact: status for artifact in present if (status := self._touched(artifact))}
         interrupted = self._interrupted(step, present)
         if settled and not touched and not interrupted and step.id not in self.forced:
-            return _PlannedDisk()
+            return _NO_DISK
         holder = self._holder(present)
         asked = interrupted or self._is_to_be_inspected(step, touched, settled=settled)
         if holder or not asked:
@@ -248,9 +283,22 @@ class Planner:
         return file_bytes if own_bytes is None else own_bytes
 
     def _status(self, artifact: str) -> os.stat_result | None:
+        if not self._has_directory(artifact):
+            return None
         if artifact not in self.statuses:
             self.statuses[artifact] = self.store.status(artifact)
         return self.statuses[artifact]
+
+    def _has_directory(self, artifact: str) -> bool:
+        """Whether the directory of an artifact may be there: one look tells it of all that a new VM gets."""
+        directory = artifact.rpartition("/")[0]
+        if self.directory != directory:
+            self.directory = directory
+            try:
+                self.is_directory_there = self.store.status(directory) is not None
+            except StoreError:  # the look at the artifact says why
+                self.is_directory_there = True
+        return self.is_directory_there
 
     def _exists(self, artifact: str) -> bool:
         status = self._status(artifact)
@@ -335,7 +383,7 @@ class Planner:
         what = step.kind, step.format, tuple(step.tools)
         if what not in self.tools:
             versions = {tool: self.host.version(tool) for tool in step.tools}
-            self.tools[what] = {f"bangerbuild {step.kind}": str(step.format)} | versions
+            self.tools[what] = {f"{OWN_TOOL}{step.kind}": str(step.format)} | versions
         return self.tools[what]
 
     def _digest(self, step: Step, source: Source) -> str:
@@ -423,6 +471,8 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
+        if not self.closed:
+            return ()
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:
                 return action.reasons
@@ -443,7 +493,8 @@ class Planner:
         if step.changes:
             return ()
         places = dict.fromkeys((*(record.artifacts if record else ()), *step.outputs))
-        found = ((artifact, self.store.obstacle(artifact)) for artifact in places if "{" not in artifact)
+        looked_at = (place for place in places if "{" not in place and self._has_directory(place))
+        found = ((artifact, self.store.obstacle(artifact)) for artifact in looked_at)
         return tuple(
             Reason(ReasonCode.ARTIFACT_MODIFIED, {"path": artifact, "error": error, "stays": True})
             for artifact, error in found
@@ -547,7 +598,7 @@ def foretold(
     step: Step, verdict: Verdict, pin: Pin | None, view: PlanView
 ) -> tuple[Verdict, tuple[str, ...]]:
     """The verdict on a step, blocked if it is known to fail; and what there is to say of what it makes."""
-    if verdict.verb not in NEW:
+    if verdict.verb not in NEW or verdict.verb is Verb.FETCH:
         return verdict, ()
     try:
         step.foresee(view)
@@ -557,6 +608,16 @@ def foretold(
         if err.details:
             facts["details"] = err.details
         return Verdict(Verb.BLOCKED, (*verdict.reasons, Reason(ReasonCode.WOULD_FAIL, facts))), ()
+
+
+def _wanted_of(action: Action) -> CacheWanted:
+    return CacheWanted(action.id, action.recipe, action.fingerprint)
+
+
+def _from_where(answer: Answer) -> Iterator[str]:
+    """What is said of what is fetched."""
+    if offer := answer.offer:
+        yield f"from {offer.written}, {readable_size(offer.size_bytes)}"
 
 
 @dataclass(frozen=True)
@@ -576,6 +637,9 @@ class _PlannedDisk:
     touched: Mapping[str, os.stat_result] = field(default_factory=dict)
     """Artifacts that somebody has written to, as `stat` had them before they were looked into."""
     found: tuple[Reason, ...] = ()
+
+
+_NO_DISK = _PlannedDisk()
 
 
 def _is_unfit(disk: Action, step: Step) -> bool:

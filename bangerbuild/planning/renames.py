@@ -33,6 +33,11 @@ class Renames:
     """By the new name, why nothing can be done."""
 
     @property
+    def concern_any(self) -> bool:
+        """Whether any VM is to be called something else."""
+        return bool(self.moves or self.conflicts)
+
+    @property
     def possible(self) -> dict[str, str]:
         """The moves that nobody is in the way of."""
         return {new: old for new, old in self.moves.items() if new not in self.holders}

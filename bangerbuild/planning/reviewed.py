@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import StalePlanError, few
+from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
     from bangerbuild.model import Action, Plan
@@ -30,7 +31,9 @@ def refuse_stale(reviewed: Plan, today: Plan) -> None:
 
 
 def _decided(action: Action) -> tuple[str, str]:
-    return action.verb.value, action.fingerprint
+    """What is done: whether something is built or fetched makes no difference to what is there then."""
+    verb = Verb.CREATE if action.verb is Verb.FETCH else action.verb
+    return verb.value, action.fingerprint
 
 
 def _moved(step_id: str, before: dict[str, tuple[str, str]], now: dict[str, tuple[str, str]]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from bangerbuild.errors import MOST_NAMED, ManifestError, few, printable, readable_size
 from bangerbuild.model import Outcome, ReasonCode, StepId, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.fleets import Group, grouped, nameless
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ DIFF_LINES = 40
 """The most lines of one file's diff in text output; JSON has all of them."""
 MOST_DETAILS = 16
 VALUE_LENGTH = 60
-PENDING = (Verb.CREATE, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
+PENDING = (Verb.CREATE, Verb.FETCH, Verb.MOVE, Verb.ADOPT, Verb.UPDATE, Verb.GROW, Verb.REPLACE)
 GREEN, YELLOW, RED, PLAIN = "\x1b[32m", "\x1b[33m", "\x1b[31m", "\x1b[0m"
 COLOURS = {
     Verb.CREATE: GREEN,
+    Verb.FETCH: GREEN,
     Verb.MOVE: YELLOW,
     Verb.ADOPT: GREEN,
     Verb.UPDATE: YELLOW,
@@ -166,14 +168,19 @@ def plan_lines(
         return [*lines, *(changed if diffs else ())]
 
     rows = list(grouped(shown, {} if in_full else plan.fleets, said))
+    single = (row for row in rows if not isinstance(row, Group))
+    alike = Alike(() if in_full else single, said)
     width = max((len(name) for row in rows for name in _names(row)), default=0)
     for row in rows:
         if isinstance(row, Group):
             yield from _group_lines(row, width, diffs=diffs, coloured=coloured, complete=complete)
             continue
+        if alike.is_told(row):
+            continue
         yield from map(complete, _action_lines(row, row.id, width, in_full=in_full, coloured=coloured))
         if diffs:
             yield from _diff_lines(row, coloured=coloured)
+        yield from alike.more(row)
     yield plan_sum(plan)
     yield from map(complete, undeclared_lines(plan))
 
@@ -419,9 +426,7 @@ def _node_of(action: Action, plan: Plan) -> dict[str, Json]:
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:
     """How many steps there are of each action; a key for each that there may ever be."""
-    numbers = {verb.value: count for verb, count in counts.items()}
-    created = numbers.pop(Verb.CREATE.value)
-    return {"create": created, "fetch": 0, "move": 0, **numbers, "failed": failed}
+    return {**{verb.value: count for verb, count in counts.items()}, "failed": failed}
 
 
 def error_json(error: BangerError) -> dict[str, Json]:
@@ -435,16 +440,18 @@ def error_document(error: BangerError) -> dict[str, Json]:
     return {
         "format": 1,
         "error": error_json(error),
-        "problems": [
-            {
-                "file": one.file,
-                "line": one.line,
-                "key": one.key,
-                "message": one.message,
-                "hint": one.hint,
-            }
-            for one in problems
-        ],
+        "problems": [problem_json(one) for one in problems],
+    }
+
+
+def problem_json(problem: Problem) -> dict[str, Json]:
+    """A problem of a manifest as JSON."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "key": problem.key,
+        "message": problem.message,
+        "hint": problem.hint,
     }
 
 
@@ -480,8 +487,11 @@ def problem_lines(problems: Sequence[Problem]) -> Iterator[str]:
 
 
 def error_lines(error: BangerError) -> Iterator[str]:
-    """An error as text: brief, details, hint."""
-    yield f"error: {error.brief}"
+    """An error as text: brief, details, hint; of a manifest its problems instead."""
+    if isinstance(error, ManifestError):
+        yield from problem_lines(error.problems)
+    else:
+        yield f"error: {error.brief}"
     yield from more_of(error)
 
 

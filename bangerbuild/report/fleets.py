@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 FEWEST = 2
 """As many members are drawn together."""
+_WORD = re.compile(r"[a-z0-9_-]+")
+"""As much as may be a name."""
 _NUMBER = re.compile(r"[0-9]+")
 _MOST_DIGITS = 18
 
@@ -90,7 +92,9 @@ def _neutral(text: str, owner: str) -> str:
 
 def nameless(text: str, name: str) -> str:
     """A text about one member as it is about all of them: `*` for the name."""
-    return re.sub(rf"(?<![a-z0-9_-]){re.escape(name)}(?![a-z0-9_-])", "*", text)
+    if name not in text:
+        return text
+    return _WORD.sub(lambda found: "*" if found[0] == name else found[0], text)
 
 
 class Progress:

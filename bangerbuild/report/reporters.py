@@ -15,6 +15,7 @@ from typing_extensions import override
 from bangerbuild import report
 from bangerbuild.errors import printable
 from bangerbuild.model import Outcome, PlanReporter, ReasonCode, Verb
+from bangerbuild.report.alike import Alike
 from bangerbuild.report.bars import Bar, amount
 from bangerbuild.report.display import Display
 from bangerbuild.report.fleets import Progress as FleetProgress
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 MOST_REASONS = 3
 """In one line."""
 SAY_SECONDS = 5.0
-"""The interval between progress lines of one download; shorter downloads get none."""
+"""The interval between progress lines of one download or step; shorter ones get none."""
 
 
 @contextlib.contextmanager
@@ -102,6 +103,8 @@ class Plain(Quiet):
         self._verbose = verbose
         self._width = 0
         self._said: dict[str, float] = {}
+        self._running: dict[str, Verb] = {}
+        """What steps that run do, by their ids."""
         self._fleets = FleetProgress((), {}, _texts)
 
     @contextlib.contextmanager
@@ -126,7 +129,12 @@ class Plain(Quiet):
             self._print(line)
 
     @override
+    def started(self, action: Action) -> None:
+        self._running[action.id] = action.verb
+
+    @override
     def finished(self, action: Action, result: Result) -> None:
+        self._running.pop(action.id, None)
         self._note(result)
         if self._fleets.is_grouped(action):
             group = self._fleets.finished(action, is_done=result.outcome is Outcome.DONE)
@@ -148,12 +156,13 @@ class Plain(Quiet):
 
     @override
     def progressed(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
-        """Print a line at intervals for a long download, and at once for one of unknown size."""
-        now = time.monotonic()
+        """Print a line at intervals for a long download or step, and at once for one of unknown size."""
+        now, verb = time.monotonic(), self._running.get(what)
+        word = verb.value if verb else "fetch"
         if what not in self._said and not done_bytes and total_bytes is None:
-            self._print(f"  fetch   {what}")
+            self._print(f"  {word:<7} {what}")
         elif now - self._said.get(what, now) >= SAY_SECONDS and done_bytes != total_bytes:
-            self._print(f"  fetch   {what}  {amount(done_bytes, total_bytes)}")
+            self._print(f"  {word:<7} {what}  {amount(done_bytes, total_bytes)}")
         else:
             self._said.setdefault(what, now)
             return
@@ -190,6 +199,7 @@ class Live(Plain):
 
     @override
     def started(self, action: Action) -> None:
+        super().started(action)
         with self._lock:
             self._steps[action.id] = Bar(f"{action.verb.value} {action.id}")
 
@@ -236,14 +246,21 @@ def _fails(action: Action) -> bool:
 
 def still_lines(plan: Plan, width: int, *, verbose: bool) -> Iterator[str]:
     """The lines of steps that are not done: blocked, in use; with `verbose` also kept ones."""
+    alike = Alike(() if verbose else plan.actions, lambda action: list(_still(action, 0, verbose=False)))
     for action in plan.actions:
-        if action.verb is Verb.BLOCKED:
-            yield _line("blocked", action, width, _why(action))
-            yield from (f"          {hint}" for hint in [report.way_out(action)] if hint)
-        elif action.in_use:
-            yield _line("in use", action, width, f"{_why(action)}; left as it is")
-        elif action.verb is Verb.KEEP and (verbose or action.is_damaged):
-            yield _line("keep", action, width, _why(action))
+        if not alike.is_told(action):
+            yield from _still(action, width, verbose=verbose)
+            yield from alike.more(action)
+
+
+def _still(action: Action, width: int, *, verbose: bool) -> Iterator[str]:
+    if action.verb is Verb.BLOCKED:
+        yield _line("blocked", action, width, _why(action))
+        yield from (f"          {hint}" for hint in [report.way_out(action)] if hint)
+    elif action.in_use:
+        yield _line("in use", action, width, f"{_why(action)}; left as it is")
+    elif action.verb is Verb.KEEP and (verbose or action.is_damaged):
+        yield _line("keep", action, width, _why(action))
 
 
 def _line(word: str, action: Action, width: int, text: str) -> str:

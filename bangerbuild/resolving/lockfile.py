@@ -6,6 +6,10 @@
     url = "https://example.org/bookworm.tar.xz"
     sha256 = "…"                what that stood for
 
+    [cache.bookworm.FINGERPRINT]    what was built of an image by that recipe, since somebody pushed it
+    part = "rootfs"
+    sha256 = "…"
+
     [network.lan]               a network, and which address each VM has been given in it: see `leases`
     web = "172.16.0.10"
 
@@ -37,6 +41,7 @@ from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.host import observed, toml
 from bangerbuild.leases import FILE_NAME
 from bangerbuild.model import Pin, StepId
+from bangerbuild.model.image_cache import LockedImage
 from bangerbuild.sources.source import kept_words, lock_entry
 
 if TYPE_CHECKING:
@@ -53,6 +58,10 @@ PIN_KEYS = ("sha256", "platform", "versions", "digests")
 _SINGLE_KEYS = PIN_KEYS[:3]
 _PLACE = re.compile(r"image\.[a-z0-9][a-z0-9_-]{0,62}\.(?:rootfs|work_seed|kernel|initrd)")
 _DIGEST = re.compile("[0-9a-f]{64}")
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
+_FINGERPRINT = re.compile("[0-9a-f]{32}")
+CACHE = "cache"
+"""The table of what was pushed."""
 _SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
 
 
@@ -92,6 +101,15 @@ class LockFile:
     """By place: `image.bookworm.rootfs`."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """What VMs have been given, by table (`network.lan`, `placement`) and by the VM's name."""
+    pushed: Mapping[tuple[str, str], LockedImage] = field(default_factory=dict)
+    """What was built of images, by the image's name and the fingerprint."""
+
+    def built(self) -> dict[str, dict[str, LockedImage]]:
+        """The same, by the image's name and then by the fingerprint."""
+        found: dict[str, dict[str, LockedImage]] = {}
+        for (name, digits), one in self.pushed.items():
+            found.setdefault(name, {})[digits] = one
+        return found
 
     def find(self, place: str, asked: LockWords) -> LockEntry | None:
         """The entry for what a place asks for: its own, else another's that asks for the same."""
@@ -106,6 +124,9 @@ class LockFile:
             step_id = StepId(place)
             images = tree.setdefault(step_id.table, {})
             images.setdefault(step_id.name, {})[step_id.part] = dict(self.entries[place].words)
+        for name, digits in sorted(self.pushed):
+            entries = tree.setdefault(CACHE, {}).setdefault(name, {})
+            entries[digits] = _written(self.pushed[name, digits])
         for table in sorted(self.leases):
             *above, last = table.split(".")
             holder = tree
@@ -113,6 +134,11 @@ class LockFile:
                 holder = holder.setdefault(part, {})
             holder[last] = dict(sorted(self.leases[table].items()))
         return HEAD + tomli_w.dumps(tree)
+
+
+def _written(one: LockedImage) -> dict[str, Any]:
+    tools = dict(sorted(one.tools.items()))
+    return {"part": one.part, "sha256": one.digest, "recipe": one.recipe, "tools": tools}
 
 
 def remembered(words: object) -> LockEntry | None:
@@ -214,7 +240,8 @@ def _merged(now: LockFile, before: LockFile, after: LockFile) -> LockFile | None
     held: dict[str, dict[str, str]] = {}
     for (table, name), value in given.items():
         held.setdefault(table, {})[name] = value
-    return LockFile(entries, held)
+    pushed = _changed(now.pushed, before.pushed, after.pushed)
+    return None if pushed is None else LockFile(entries, held, pushed)
 
 
 def _changed(now: Mapping[K, V], before: Mapping[K, V], after: Mapping[K, V]) -> dict[K, V] | None:
@@ -281,13 +308,30 @@ def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
     given = held.given()
     if {name: table for name, table in tables.items() if table} != given:
         raise _unusable(path, "its networks and placements are not written as one line for each lease")
+    pushed = dict(_parsed_images(_checked_table(tree.pop(CACHE, {}), CACHE, path), path))
     entries = {}
     for place, words in _tables(tree, path):
         if not _PLACE.fullmatch(place):
             raise _unusable(path, f"'{place}' is no place in a manifest")
         _check_words(place, words, path)
         entries[place] = LockEntry(words)
-    return LockFile(entries, given)
+    return LockFile(entries, given, pushed)
+
+
+def _parsed_images(tables: dict[str, Any], path: Path) -> Iterator[tuple[tuple[str, str], LockedImage]]:
+    for name, built in tables.items():
+        for digits, words in _checked_table(built, f"{CACHE}.{name}", path).items():
+            place = f"{CACHE}.{name}.{digits}"
+            table = _checked_table(words, place, path)
+            tools = _checked_table(table.get("tools", {}), f"{place}.tools", path)
+            part, digest, recipe = (table.get(key) for key in ("part", "sha256", "recipe"))
+            if not (_NAME.fullmatch(name) and _FINGERPRINT.fullmatch(digits)):
+                raise _unusable(path, f"'{place}' is no image and fingerprint")
+            if not all(isinstance(text, str) for text in (part, recipe, *tools.values())):
+                raise _unusable(path, f"'{place}' does not say what was built")
+            if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+                raise _unusable(path, f"'{place}.sha256' is no SHA-256 digest")
+            yield (name, digits), LockedImage(str(part), digest, str(recipe), tools)
 
 
 def _tables(tree: dict[str, Any], path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

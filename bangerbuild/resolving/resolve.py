@@ -110,7 +110,7 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
         table: {name: one for name, one in leased.items() if name not in manifest.released.get(table, ())}
         for table, leased in before.leases.items()
     }
-    after = replace(settled.lock, leases=_leases(held, manifest.leases))
+    after = replace(settled.lock, leases=_leases(held, manifest.leases), pushed=before.pushed)
     return Resolved(settled.pins, path, before, after)
 
 

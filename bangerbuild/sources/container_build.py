@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.errors import OfflineError, SourceError
-from bangerbuild.fetch import answers, image_builders
+from bangerbuild.fetch import answers, image_builders, layouts
 from bangerbuild.fetch.image_builders import BUILDERS, Build
 from bangerbuild.formats.digest import tree_digest
 from bangerbuild.formats.directory import walk_directory
@@ -151,7 +151,7 @@ class _Building:
             if found := self._recorded():
                 return found  # another process built it while this one waited
             draft.discard()
-            with container_registry.layout_directory(self._cache) as place:
+            with layouts.directory(self._cache) as place:
                 archive = self._built(builder, place)
                 with archive.open("rb") as file:
                     shutil.copyfileobj(file, draft.file, 1 << 20)

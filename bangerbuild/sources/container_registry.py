@@ -9,14 +9,13 @@ is written here, over the manifest that the registry has.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bangerbuild.errors import CacheError, OfflineError, SourceError, readable_size
-from bangerbuild.fetch import scratch
+from bangerbuild.errors import OfflineError, SourceError, readable_size
+from bangerbuild.fetch import layouts
 from bangerbuild.formats.oci import mediatypes, skopeo
 from bangerbuild.formats.oci.config import platform_of
 from bangerbuild.formats.oci.digests import SHA256, pin_digest
@@ -85,7 +84,7 @@ def layout(
         OfflineError: something of it is not in the cache.
         CacheError: the cache can't be read or written.
     """
-    with layout_directory(cache) as directory:
+    with layouts.directory(cache) as directory:
         bringing = _Bringing(reference.pinned(SHA256 + pin.digest), pin, cache, context, directory)
         bringing.most_bytes = most_bytes or DEFAULT_MOST_BYTES
         bringing.bring()
@@ -115,7 +114,7 @@ class _Bringing:
         config = document.table("config").descriptor()
         self._document(pin_digest(config.digest, str(self._reference)), skopeo.inspect_configuration)
         kind = document.text("mediaType", mediatypes.OCI_MANIFEST)
-        _write_index(
+        layouts.write_index(
             self._directory, {"mediaType": kind, "digest": SHA256 + self._pin.digest, "size": len(manifest)}
         )
 
@@ -168,24 +167,3 @@ class _Bringing:
                 f"'{self._reference}' is not in the cache, and --offline lets nothing be fetched",
                 hint="run it once without --offline",
             )
-
-
-@contextmanager
-def layout_directory(cache: Cache) -> Iterator[Path]:
-    """A new layout whose blobs are the cache's; on its filesystem, as skopeo renames blobs into place."""
-    with ExitStack() as stack:
-        try:
-            cache.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            cache.layouts.mkdir(exist_ok=True)
-            directory = stack.enter_context(scratch.directory(cache.layouts))
-            (directory / "blobs").symlink_to("../../blobs")
-        except OSError as err:
-            raise CacheError(
-                f"'{cache.layouts}' of the cache can't be written: {(err.strerror or str(err)).lower()}"
-            ) from err
-        yield directory
-
-
-def _write_index(directory: Path, manifest: dict[str, str | int]) -> None:
-    (directory / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
-    (directory / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [manifest]}))

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 AUTO = choice.AUTO
 _UNPACKED = "disk.unpacked"
 _ROOT = "root.ext4"
-_WHOLE = "put the whole file back from where it came"
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,9 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         facts: dict[str, Json] = {"partition": {"number": chosen.content.partition.number, "why": chosen.why}}
         number = chosen.content.partition.number
         mend = (
-            f"{_WHOLE}; or mend partition {number} of a raw copy of it with `e2fsck -f`" if number else None
+            f"{superblock.PUT_BACK}; or mend partition {number} of a raw copy of it with `e2fsck -f`"
+            if number
+            else None
         )
         image = DiskImage(target, file.written, file.size_bytes, is_ours=True, mend=mend)
         yield Content(image, facts, is_of_machine=True)

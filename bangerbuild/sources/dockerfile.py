@@ -85,7 +85,7 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
             return None
         is_there = file.path.exists()
         args = _arguments(table)
-        found = table.convert("dockerfile", lambda _: _read_file(file, args))
+        found = table.convert("dockerfile", lambda _: _read_file(file, args, is_there=is_there))
         ignore = table.convert("dockerfile", lambda _: _ignore_rules(context.path))
         if found is None or ignore is None:
             return None
@@ -194,8 +194,8 @@ def together(digests: list[str] | tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps([*digests]).encode()).hexdigest()
 
 
-def _read_file(file: HostPath, args: Mapping[str, str]) -> Dockerfile:
-    text = _text(file.path, file.written) if file.path.exists() else _ABSENT
+def _read_file(file: HostPath, args: Mapping[str, str], *, is_there: bool) -> Dockerfile:
+    text = _text(file.path, file.written) if is_there else _ABSENT
     found = Dockerfile(text, args, file.written)
     found.bases()
     return found

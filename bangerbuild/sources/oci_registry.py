@@ -73,7 +73,9 @@ class NamedImage(DeclaredSize, Independent, Elsewhere, container.OciSource):
 class OciRegistrySource(NamedImage, container.OciTransport):
     """An image that skopeo asks a registry for."""
 
-    programs: ClassVar[tuple[Program, ...]] = (Program("skopeo", "brings container images of registries"),)
+    programs: ClassVar[tuple[Program, ...]] = (
+        Program("skopeo", "brings container images of registries, and built ones of [cache]"),
+    )
 
     @classmethod
     @override

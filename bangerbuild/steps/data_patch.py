@@ -10,7 +10,6 @@ from typing_extensions import override
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import StepId
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -48,5 +47,5 @@ class DataPatch(DiskPatch):
 
     @property
     @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, f"disk.{self.disk}")
+    def part(self) -> str:
+        return f"disk.{self.disk}"

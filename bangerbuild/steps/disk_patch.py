@@ -19,7 +19,7 @@ from bangerbuild.model import TO_MAKE, FileDiff, Preview, Reason, ReasonCode, St
 from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.obstacles import Without, room, without, would_fail
-from bangerbuild.steps.step_kind import StepKind
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DiskPatch(StepKind, ABC):
+class DiskPatch(Identified, ABC):
     """A step that changes one disk in place. A subclass says which disk, and what more than files it gets."""
 
     kind: ClassVar[str]
@@ -50,24 +50,31 @@ class DiskPatch(StepKind, ABC):
     mount_points: tuple[str, ...] = ()
     """Directories on this disk that others are mounted on; the root patch makes its own."""
 
+    def __post_init__(self) -> None:
+        disk = StepId.vm(self.name, self.part)
+        self._keep(_changes=disk, _id=disk.patch, _inputs=self._inputs_with(disk))
+
     @property
     @abstractmethod
-    @override
-    def changes(self) -> str:
-        """The disk."""
+    def part(self) -> str:
+        """The part of the VM that makes the disk."""
 
     @property
     @override
-    def id(self) -> str:
-        return f"{self.changes}.patch"
+    def changes(self) -> str:
+        """The disk."""
+        return self._changes
 
     @property
     @override
     def inputs(self) -> tuple[str, ...]:
+        return self._inputs
+
+    def _inputs_with(self, disk: str) -> tuple[str, ...]:
         """The image is read for users and groups, only where a file is owned by name."""
         owners = {file.owner for file in self.files} | {sync.owner for sync in self.file_syncs}
         by_name = any(not half.isdigit() and half != "root" for owner in owners for half in owner.split(":"))
-        return (self.changes, self._rootfs) if by_name else (self.changes,)
+        return (disk, self._rootfs) if by_name else (disk,)
 
     @property
     @override

@@ -11,7 +11,7 @@ from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
 from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError, readable_size
-from bangerbuild.formats.totals import measure
+from bangerbuild.formats.totals import allocated, measure
 from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
@@ -31,14 +31,17 @@ LEAST_BYTES = MIB
 HEADROOM_BYTES = 64 * MIB
 SIZE_STEP_BYTES = 16 * MIB
 BYTES_PER_INODE = 256
+TOLD_BYTES = 4 * MIB
+"""So much is written between two words on how far it is."""
 SIZE_HINT = "make `size` larger, or leave it out"
 
 
 def fill(tree: EntryTree, target: Path, workspace: Workspace, *, label: str = "") -> None:
     """Write a tree into a fresh ext4 at `target`, which does not exist."""
-    making.make_empty(target, replace(_geometry(tree), label=label), workspace)
+    geometry, total_bytes = _measured(tree)
+    making.make_empty(target, replace(geometry, label=label), workspace)
     try:
-        large_bytes = _filled(tree, target, workspace)
+        large_bytes = _filled(tree, target, workspace, total_bytes)
     except FilesystemError as err:
         if not _is_out_of_room(err):
             raise
@@ -48,11 +51,22 @@ def fill(tree: EntryTree, target: Path, workspace: Workspace, *, label: str = ""
         _index(target, large_bytes, tree, workspace)
 
 
-def _filled(tree: EntryTree, target: Path, workspace: Workspace) -> int:
+def _filled(tree: EntryTree, target: Path, workspace: Workspace, total_bytes: int | None) -> int:
     with tree.entries() as entries, RawFile(target, writable=True, durable=False) as blocks:
         blocks.name = f"image of {tree.written}"  # its place in staging says nothing to a user
         with Filesystem(blocks, writable=True, now=workspace.epoch) as filesystem:
-            return _populate(filesystem, entries, tree)
+            return _populate(filesystem, _told(entries, workspace, total_bytes), tree)
+
+
+def _told(entries: Iterator[Entry], workspace: Workspace, total_bytes: int | None) -> Iterator[Entry]:
+    """The entries; how far they are is told each time that enough of them is through."""
+    done_bytes = told_bytes = 0
+    for entry in entries:
+        yield entry
+        done_bytes += allocated(entry)
+        if done_bytes - told_bytes >= TOLD_BYTES:
+            workspace.advanced(done_bytes, total_bytes)
+            told_bytes = done_bytes
 
 
 def needed(totals: Totals) -> tools.Geometry:
@@ -91,13 +105,16 @@ def _index(target: Path, large_bytes: int, tree: EntryTree, workspace: Workspace
     run(tools.e2fsck_index(target, epoch=workspace.epoch))
 
 
-def _geometry(tree: EntryTree) -> tools.Geometry:
+def _measured(tree: EntryTree) -> tuple[tools.Geometry, int | None]:
+    """How large the filesystem is made, and how much there is to write; None where nobody has counted."""
     if tree.size_bytes is not None:
         if tree.size_bytes < LEAST_BYTES:
             raise SourceError(
                 f"'{tree.written}' does not fit in {readable_size(tree.size_bytes)}",
                 hint=SIZE_HINT,
             )
-        return tools.Geometry(tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES, tree.inodes)
+        size_bytes = tree.size_bytes // tools.BLOCK_BYTES * tools.BLOCK_BYTES
+        return tools.Geometry(size_bytes, tree.inodes), None
     with tree.entries() as entries:
-        return needed(measure(entries))
+        totals = measure(entries)
+    return needed(totals), totals.data_bytes

@@ -14,6 +14,7 @@ from bangerbuild.model import TO_MAKE, ArtifactPath, Reason, ReasonCode, StepId,
 from bangerbuild.model.artifacts import directory_of
 from bangerbuild.model.recovered import Recovered, Stray
 from bangerbuild.steps import disks
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class NoKernel:
 
 
 @dataclass(frozen=True)
-class Launch(Unopened):
+class Launch(Identified, Unopened):
     """One VM's launch files: the tool's own, written anew whenever they are not what they should be."""
 
     kind: ClassVar[str] = "launch"
@@ -75,6 +76,11 @@ class Launch(Unopened):
     of_base: tuple[str, ...] = field(default=(), metadata={"recipe": False})
     """Which of kernel and initrd no file is named for: they go with the image that the root stands on."""
 
+    def __post_init__(self) -> None:
+        boot = (StepId.image(self.image, "kernel"), StepId.image(self.image, "initrd"))[: 1 + self.initrd]
+        inputs = (*self._disks().values(), *(boot if self._has_kernel else ()))
+        self._keep(_id=StepId.vm(self.name, "launch"), _inputs=inputs)
+
     @classmethod
     @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
@@ -95,14 +101,8 @@ class Launch(Unopened):
 
     @property
     @override
-    def id(self) -> str:
-        return StepId.vm(self.name, "launch")
-
-    @property
-    @override
     def inputs(self) -> tuple[str, ...]:
-        boot = (self._kernel, self._initrd)[: 1 + self.initrd]
-        return (*self._disks().values(), *(boot if self._has_kernel else ()))
+        return self._inputs
 
     @property
     @override

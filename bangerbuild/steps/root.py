@@ -16,6 +16,7 @@ from bangerbuild.model.fingerprint import IMAGE_KEY
 from bangerbuild.model.recipe import remembered
 from bangerbuild.model.recovered import Recovered, Stray, Unrecovered
 from bangerbuild.steps import disk_verdicts, disks
+from bangerbuild.steps.step_kind import Identified
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ IN_PLACE = {Verb.GROW, Verb.UPDATE}
 
 
 @dataclass(frozen=True)
-class RootDisk(Unopened):
+class RootDisk(Identified, Unopened):
     """One VM's root. Once a guest has written to it, it is the guest's, and only `--replace` discards it."""
 
     exclusive: ClassVar[bool] = True
@@ -49,6 +50,9 @@ class RootDisk(Unopened):
     size_bytes: int | None = field(metadata={"key": "root.size"})
     on_new_base: Literal["block", "keep"] = field(metadata={"recipe": False})
     disk_format: str = field(metadata={"key": FORMAT_KEY})
+
+    def __post_init__(self) -> None:
+        self._keep(_id=StepId.vm(self.name, "root"))
 
     @classmethod
     @override
@@ -81,11 +85,6 @@ class RootDisk(Unopened):
     @override
     def tools(self) -> tuple[str, ...]:
         return self._format.tools
-
-    @property
-    @override
-    def id(self) -> str:
-        return StepId.vm(self.name, "root")
 
     @property
     @override

@@ -36,6 +36,7 @@ class RootPatch(DiskPatch):
     """One VM's patch: the guest defaults, and the files, keys and file_syncs that land on its root."""
 
     kind: ClassVar[str] = "root-patch"
+    part: ClassVar[str] = "root"
     format: ClassVar[int] = 2
 
     hostname: str
@@ -76,16 +77,10 @@ class RootPatch(DiskPatch):
                 has_keys=vm.has_keys,
             )
 
-    @property
     @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, "root")
-
-    @property
-    @override
-    def inputs(self) -> tuple[str, ...]:
+    def _inputs_with(self, disk: str) -> tuple[str, ...]:
         """The image is the one that the root stands on."""
-        return (self.changes,)
+        return (disk,)
 
     @property
     @override

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from typing_extensions import override
+
 from bangerbuild.model import Step
 
 if TYPE_CHECKING:
@@ -35,3 +37,23 @@ class StepKind(Step, Protocol):
     @classmethod
     def declare(cls, manifest: Manifest) -> Iterator[Step]:
         """Every step of this kind that the manifest asks for."""
+
+
+class Identified(StepKind):
+    """A step of a VM, of which there may be many. Its id is made once: a plan asks for it a dozen times."""
+
+    _id: str
+    _changes: str
+    """The disk, of a step that changes one."""
+    _inputs: tuple[str, ...]
+    """Of a step whose inputs take time to tell."""
+
+    @property
+    @override
+    def id(self) -> str:
+        return self._id
+
+    def _keep(self, **values: object) -> None:
+        """Give a frozen step what is told from its fields, while it is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)

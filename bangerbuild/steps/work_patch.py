@@ -10,7 +10,6 @@ from typing_extensions import override
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.placement import Placement
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import StepId
 from bangerbuild.steps.disk_patch import DiskPatch
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ class WorkPatch(DiskPatch):
     """One VM's work disk, made to hold what is declared."""
 
     kind: ClassVar[str] = "work-patch"
+    part: ClassVar[str] = "work"
 
     @classmethod
     @override
@@ -42,8 +42,3 @@ class WorkPatch(DiskPatch):
                 file_syncs=tuple(sync for sync in vm.file_syncs if placement.lands_on(sync.guest, mount)),
                 mount_points=placement.inside(vm, mount),
             )
-
-    @property
-    @override
-    def changes(self) -> str:
-        return StepId.vm(self.name, "work")

@@ -75,9 +75,18 @@ def _record(step_id: str, body: Json) -> Record:
     if type(artifacts) is not list or not artifacts:
         _refuse(row, "it names no artifacts")
     _check_artifacts(step_id, artifacts, row)
+    check_facts(facts, row)
+    return record_from_json(step_id, table)
+
+
+def check_facts(facts: Mapping[str, Json], row: str) -> None:
+    """Check what a record remembers of a run, which `row` names.
+
+    Raises:
+        DamagedRowError: this program does not remember such.
+    """
     for key in _CHECKED_FACTS.intersection(facts):
         _check_fact(key, facts[key], row)
-    return record_from_json(step_id, table)
 
 
 def _check_artifacts(step_id: str, artifacts: list[Json], row: str) -> None:

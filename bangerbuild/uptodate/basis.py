@@ -52,7 +52,7 @@ TICK_NS = 20_000_000
 COARSE_NS = 2_000_000_000
 """The same where times are kept in whole seconds, or two."""
 SECOND_NS = 1_000_000_000
-AS_PLANNED = {Verb.CREATE, Verb.ADOPT, Verb.UPDATE, Verb.REPLACE}
+AS_PLANNED = {Verb.CREATE, Verb.FETCH, Verb.ADOPT, Verb.UPDATE, Verb.REPLACE}
 """What leaves a step with the recipe that it has today; a disk that grew has the recipe of its first run."""
 MOST_RECORDS = 64
 """How many are kept for one user: the oldest are removed."""

@@ -129,11 +129,12 @@ def merge_fat(boot: Path, target: Path, where: str, epoch: int) -> None:
         SourceError: it can't be read, or says that it holds more than it can.
         ToolError: mtools are missing.
     """
-    if not fat.holds_kernel(boot, where):
+    files = fat.files_of(boot, where)
+    if not files.hold_kernel:
         return
     with tempfile.TemporaryDirectory(dir=boot.parent) as name:
         directory = Path(name, "files")
-        fat.copy_files(boot, where, directory)
+        files.copy(directory)
         needed = sum(map(_needed, fat.walk(directory, where, epoch)))
         _make_room(target, needed, epoch)
         _write(fat.walk(directory, where, epoch), target, epoch)

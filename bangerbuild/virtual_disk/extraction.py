@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bangerbuild.disk import checking
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.superblock import INCOMPAT_RECOVER, read_superblock
+from bangerbuild.disk.superblock import INCOMPAT_RECOVER, PUT_BACK, read_superblock
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import Budget
 from bangerbuild.virtual_disk import boot_partition, table
@@ -46,7 +46,7 @@ def check_sizes(content: Content, disk: VirtualDisk) -> None:
         raise SourceError(
             f"the filesystem of partition {partition.number} of '{disk.name}' says that it has "
             f"{content.size_bytes} bytes, and its partition has {partition.size_bytes}",
-            hint="put the whole file back from where it came",
+            hint=PUT_BACK,
         )
 
 
@@ -76,7 +76,6 @@ class Extraction:
         self._replay(target)
 
     def _copy(self, content: Content, size_bytes: int, target: Path) -> None:
-        table.check_end(content.partition, self.disk)
         length = -(-size_bytes // SECTOR_BYTES) * SECTOR_BYTES
         self.disk.copy(
             content.partition.start,
@@ -109,6 +108,7 @@ class Extraction:
         copy = self.room / "boot"
         where = f"partition {found.partition.number} of {self.disk.name}"
         if found.is_fat:
+            table.check_end(found.partition, self.disk)
             self._copy(found, found.partition.size_bytes, copy)
             boot_partition.merge_fat(copy, target, where, self.job.epoch)
         else:

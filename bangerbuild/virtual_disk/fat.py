@@ -7,6 +7,7 @@ may be of any length, and a directory be in itself.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -31,55 +32,58 @@ _EMPTY = f'mdir: File "{_TOP}" not found'  # after the directory that mdir is in
 _KERNEL = re.compile(r"(?:vmlinu[xz].*|linux|bzImage|Image|kernel.*\.img)")
 
 
-def holds_kernel(image: Path, written: str) -> bool:
-    """Whether a file in it is called as kernels are, wherever it lies.
+@dataclass(frozen=True)
+class FatFiles:
+    """The files of a FAT filesystem."""
 
-    Args:
-        image: a private copy of the filesystem.
-        written: what messages call it.
+    image: Path
+    """A private copy of the filesystem."""
+    written: str
+    """What messages call it."""
+    paths: tuple[str, ...]
+    """Below its top; a name that mtools would take for a pattern is left out."""
+
+    @property
+    def hold_kernel(self) -> bool:
+        """Whether one is called as kernels are, wherever it lies."""
+        return any(_KERNEL.fullmatch(PurePosixPath(path).name) for path in self.paths)
+
+    def copy(self, directory: Path) -> None:
+        """Copy all of them below a new directory, which must not exist.
+
+        Raises:
+            SourceError: they can't be read, are too many, or larger than the filesystem itself.
+            ToolError: mtools are missing.
+        """
+        directory.mkdir()
+        left = self.image.stat().st_size
+        for number, path in enumerate(self.paths):
+            if number >= MOST_FILES:
+                raise SourceError(f"{self.written} has more than {MOST_FILES} files")
+            target = directory / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _copy(self.image, path, target, left, self.written)
+            left -= target.stat().st_size
+
+
+def files_of(image: Path, written: str) -> FatFiles:
+    """List the files of a private copy of a filesystem, which messages call `written`.
 
     Raises:
         SourceError: it can't be read.
         ToolError: mtools are missing.
     """
-    return any(_KERNEL.fullmatch(PurePosixPath(path).name) for path in _files(image, written))
-
-
-def copy_files(image: Path, written: str, directory: Path) -> None:
-    """Copy all its files below a new directory.
-
-    Args:
-        image: a private copy of the filesystem.
-        written: what messages call it.
-        directory: must not exist.
-
-    Raises:
-        SourceError, ToolError: as of `holds_kernel`; or the files are too many, or larger than it is itself.
-    """
-    directory.mkdir()
-    left = image.stat().st_size
-    for number, path in enumerate(_files(image, written)):
-        if number >= MOST_FILES:
-            raise SourceError(f"{written} has more than {MOST_FILES} files")
-        target = directory / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _copy(image, path, target, left, written)
-        left -= target.stat().st_size
+    listed = _run(image, written, "mdir", "-/", "-a", "-b", _TOP)
+    lines = (line.removeprefix(_TOP) for line in listed.splitlines() if line.startswith(_TOP))
+    return FatFiles(
+        image, written, tuple(path for path in lines if not path.endswith("/") and _is_plain(path))
+    )
 
 
 def walk(directory: Path, written: str, epoch: int) -> Iterator[Entry]:
     """What was copied there: owned by root, of one time, as those of a FAT are in no time zone."""
     rules = TreeRules(mtime_s=epoch, file_mode=0o644, directory_mode=0o755, xattrs=False, specials=False)
     yield from walk_directory(directory, rules, written=written)
-
-
-def _files(image: Path, written: str) -> Iterator[str]:
-    """Paths below the top; a name that mtools would take for a pattern is left out."""
-    listed = _run(image, written, "mdir", "-/", "-a", "-b", _TOP)
-    for line in listed.splitlines():
-        path = line.removeprefix(_TOP)
-        if line.startswith(_TOP) and not path.endswith("/") and _is_plain(path):
-            yield path
 
 
 def _is_plain(path: str) -> bool:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import override
 
 from bangerbuild.disk.blocks import check_end
+from bangerbuild.disk.superblock import PUT_BACK
 from bangerbuild.errors import FilesystemError, SourceError, ToolError
 from bangerbuild.host.process import run
 from bangerbuild.virtual_disk import tools
@@ -162,6 +163,6 @@ class QemuDisk(VirtualDisk):
         if end > there:
             raise SourceError(
                 f"'{self.name}' is cut short: its data ends at byte {end}, the file at {there}",
-                hint="put the whole file back from where it came",
+                hint=PUT_BACK,
             )
         return bool(data)

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from bangerbuild.disk.superblock import PUT_BACK
 from bangerbuild.errors import FilesystemError, SourceError
 from bangerbuild.host.process import run
 from bangerbuild.virtual_disk import tools
@@ -241,5 +242,5 @@ def check_end(partition: Partition, disk: Blocks) -> None:
         raise FilesystemError(
             f"'{disk.name}' is cut short: partition {partition.number} ends at byte {partition.end}, "
             f"the disk at {disk.size_bytes}",
-            hint="put the whole file back from where it came",
+            hint=PUT_BACK,
         )

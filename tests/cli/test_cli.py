@@ -70,10 +70,10 @@ def applied(project: Path, cli: CommandLine) -> Path:
     return project
 
 
-def edit(project: Path, old: str, new: str) -> None:
-    text = (project / "vm.toml").read_text()
+def edit(project: Path, old: str, new: str, file: str = "vm.toml") -> None:
+    text = (project / file).read_text()
     assert old in text
-    (project / "vm.toml").write_text(text.replace(old, new))
+    (project / file).write_text(text.replace(old, new))
 
 
 def command(*arguments: str) -> list[str]:
@@ -158,7 +158,7 @@ class TestWords:
     ) -> None:
         done = cli(name, cwd=tmp_path)
         assert (done.returncode, done.stdout) == (3, "")
-        assert done.stderr == (
+        assert done.stderr.startswith(
             "vm.toml: can't read the manifest: no such file or directory\n"
             "  hint: write it, or name another manifest, such as path/to/vm.toml\n"
         )
@@ -929,6 +929,56 @@ class TestWithoutAPerfectManifest:
             0
         ].items()
         assert "did you mean" in document["problems"][0]["hint"]
+
+    @pytest.mark.parametrize("broken", ["missing", "wrong", "no-toml", "absent-file"])
+    def test_json_has_the_problems_of_a_manifest_that_the_command_goes_on_with(
+        self, cli: CommandLine, applied: Path, broken: str
+    ) -> None:
+        named = (applied / "vm.toml").rename(applied / "named.toml")
+        if broken == "missing":
+            named.unlink()
+        elif broken == "wrong":
+            edit(applied, 'image = "small"', 'image = "smal"', file="named.toml")
+        elif broken == "no-toml":
+            named.write_text("[vm.web\n")
+        else:
+            (applied / "tree").rename(applied / "gone")
+        for arguments in (["status"], ["verify"], ["gc", "-n"], ["graph", "--format", "json"]):
+            words = [] if arguments[0] == "graph" else ["--json"]
+            done = cli(*arguments, "named.toml", *words, cwd=applied)
+            assert done.returncode == 0, done.stderr
+            document = json.loads(done.stdout)
+            assert document["problems"][0]["file"] == "named.toml"
+            assert document["problems"][0].keys() == {"file", "line", "key", "message", "hint"}
+            assert bool(document["warnings"]) == (broken != "absent-file" or arguments[0] == "gc")
+            assert "named.toml" in done.stderr
+        assert json.loads(done.stdout)["steps"]
+        (applied / "tree").mkdir(exist_ok=True)
+        done = cli("destroy", "named.toml", "--target", "vm.web", "--yes", cwd=applied)
+        assert done.returncode == 0, done.stderr
+        assert not (applied / ROOT).exists()
+
+    def test_a_store_that_a_broken_manifest_names_is_not_guessed(
+        self, cli: CommandLine, applied: Path
+    ) -> None:
+        with (applied / "vm.toml").open("a") as manifest:
+            manifest.write('[store]\npath = "elsewhere"\n[vm.web\n')
+        for arguments in (["status"], ["gc"], ["destroy", "--target", "vm.web", "--yes"], ["image", "ls"]):
+            done = cli(*arguments, cwd=applied)
+            assert done.returncode == 3
+            assert "hint: --store DIR names the store" in done.stderr
+            assert (applied / ROOT).exists()
+        assert cli("image", "ls", "--store", "build", cwd=applied).stdout.count("small") == 1
+        done = cli("status", "--store", "build", cwd=applied)
+        assert (done.returncode, "unjudged" in done.stdout) == (0, True)
+
+    def test_image_ls_tells_of_a_manifest_with_problems(self, cli: CommandLine, applied: Path) -> None:
+        edit(applied, 'image = "small"', 'image = "smal"')
+        done = cli("image", "ls", "--json", cwd=applied)
+        document = json.loads(done.stdout)
+        assert document["images"][0]["name"] == "small"
+        assert document["problems"][0]["hint"] == "did you mean 'small'?"
+        assert "did you mean 'small'?" in done.stderr
 
     @pytest.mark.parametrize(
         "arguments",

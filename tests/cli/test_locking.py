@@ -239,7 +239,7 @@ def test_offline_all_is_built_that_is_in_the_cache(cli: CommandLine, project: Pa
 def test_status_asks_nobody_and_needs_no_lock_file(cli: CommandLine, project: Path, web: Web) -> None:
     done = cli("status", cwd=project)
     assert (done.returncode, web.requests) == (0, [])
-    assert done.stdout.count("missing") == 3
+    assert done.stdout.count("missing  ") == 3
     assert cli("validate", cwd=project).returncode == 0
     assert cli("graph", cwd=project).returncode == 0
     assert web.requests == []

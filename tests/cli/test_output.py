@@ -10,8 +10,10 @@ import sys
 
 import pytest
 
+from bangerbuild import report
 from bangerbuild.cli import output
-from bangerbuild.errors import UsageError
+from bangerbuild.errors import Problem, UsageError
+from bangerbuild.given import Given
 from tests.conftest import PROJECT
 
 
@@ -41,8 +43,30 @@ def test_what_is_said_does_not_speak_to_the_terminal(capsys: pytest.CaptureFixtu
 
 
 def test_a_document_is_json(capsys: pytest.CaptureFixture[str]) -> None:
-    output.json_result({"a": [1, None]})
+    output.begin(Given())
+    output.json_result({"a": [1, None]}, told=False)
     assert json.loads(capsys.readouterr().out) == {"a": [1, None]}
+
+
+def test_a_document_has_what_was_warned_of_before(capsys: pytest.CaptureFixture[str]) -> None:
+    problem = Problem("vm.toml", 3, "vm.web", "is wrong", "bangerbuild gc removes it")
+    output.begin(Given(("a.toml",)))
+    output.warn("see `bangerbuild plan`")
+    output.warn_of(problem)
+    output.json_result({"a": 1})
+    said = capsys.readouterr()
+    assert json.loads(said.out) == {
+        "a": 1,
+        "problems": [report.problem_json(problem) | {"hint": "bangerbuild gc a.toml removes it"}],
+        "warnings": ["see `bangerbuild plan a.toml`"],
+    }
+    assert said.err == (
+        "warning: see `bangerbuild plan a.toml`\n"
+        "warning: vm.toml:3: vm.web: is wrong; hint: bangerbuild gc a.toml removes it\n"
+    )
+    output.begin(Given())
+    output.json_result({"a": 1})
+    assert json.loads(capsys.readouterr().out) == {"a": 1, "problems": [], "warnings": []}
 
 
 def test_a_reader_that_has_gone_is_told_and_no_error() -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import pipeline, report
+from bangerbuild import report
 from bangerbuild.commands import status
-from bangerbuild.commands.status import ArtifactStatus
+from bangerbuild.errors import UsageError
 from bangerbuild.model import Verb
 from tests.disk.ext4_tools import change_superblock, remove_magic
 from tests.manifests import KEY
@@ -46,10 +46,8 @@ class Shown:
 
     def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        loaded = pipeline.load_to_read(replace(self._project.request(), targets=targets), ignore)
-        plan, store = pipeline.look_leniently(loaded, ignore)
-        strangers = None if targets else pipeline.strangers(loaded, store)
-        return by_path([one.to_json() for one in status.examine(plan, store, strangers)])
+        _, found = status.look(replace(self._project.request(), targets=targets), ignore)
+        return by_path([one.to_json() for one in found])
 
     def states(self, *targets: str) -> dict[str, str]:
         """But for launch configs."""
@@ -192,6 +190,21 @@ def test_the_disks_of_a_vm_that_no_manifest_declares_are_listed_last(project: Pr
     assert undeclared == ["vms/db/attach.sh", "vms/db/detach.sh", "vms/db/root.ext4"]
 
 
+def test_a_target_may_be_a_vm_that_no_manifest_declares(project: Project, shown: Shown) -> None:
+    project.write(f"{IMAGE}[vm.web]\nimage = 'debian'\n[vm.db]\nimage = 'debian'\n")
+    project.build()
+    project.write(f"{IMAGE}[vm.web]\nimage = 'debian'\n")
+    assert shown.states("vm.db") == {"vms/db/root.cow": "undeclared"}
+    assert set(shown.states("vm.d*", "vm.web")) == {
+        "images/debian/rootfs.ext4",
+        "vms/db/root.cow",
+        "vms/web/root.cow",
+    }
+    with pytest.raises(UsageError) as caught:
+        shown.states("vm.bd")
+    assert caught.value.hint == "did you mean 'vm.db'?"
+
+
 def test_a_disk_that_a_vm_no_longer_has_is_undeclared_as_long_as_it_is_there(
     project: Project, shown: Shown
 ) -> None:
@@ -239,19 +252,13 @@ def test_the_table_is_read_by_columns(project: Project, shown: Shown) -> None:
     project.write(WEB)
     project.build()
     with (project.store / "vms/web/work.ext4").open("rb"):
-        head, *rows = shown.printed().splitlines()
+        head, *rows = shown.printed("-v").splitlines()
     assert head.split() == ["STATE", "SIZE", "ALLOCATED", "ARTIFACT", "BASE"]
     (work,) = [row for row in rows if "work.ext4" in row]
     assert work.startswith("current, in use  64 MiB ")
     column = head.index("ARTIFACT")
     assert [row[column:].split()[0] for row in rows] == [one["path"] for one in shown().values()]
     assert all(row == row.rstrip() for row in rows)
-
-
-def test_an_artifact_that_is_not_there_has_no_size() -> None:
-    head, row = status.lines([ArtifactStatus("vms/web/root.cow", "vm.web.root", "missing")])
-    assert row.split() == ["missing", "-", "-", "vms/web/root.cow"]
-    assert len(head.split()) == 5
 
 
 def test_the_command_says_the_same_in_json(project: Project, shown: Shown) -> None:

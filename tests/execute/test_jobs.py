@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.execute import jobs
+from bangerbuild.model import Action, Plan, Recipe, Verb
+from bangerbuild.model.image_cache import Offer
 from tests.fakes import FakeDisk, FakeStep, built, planned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 def step(name: str, *inputs: str, text: str = "a") -> FakeStep:
@@ -46,3 +48,12 @@ def test_what_is_kept_is_no_job_and_is_not_waited_for(tmp_path: Path) -> None:
     assert of(steps, tmp_path) == []
     assert of([*steps[:2], patch("first", "root", "b")], tmp_path) == [(["first"], set())]
     assert of([*steps, step("new", "image")], tmp_path) == [(["new"], set())]
+
+
+def test_what_is_fetched_waits_for_nothing() -> None:
+    recipe = Recipe("fake", {}, {}, {}, {})
+    offer = Offer("docker://r/b@sha256:0", "docker://r/b:1", recipe, "2", 1)
+    base = Action(step("base"), Verb.CREATE, (), recipe, "1", ())
+    fetched = Action(step("on it", "base"), Verb.FETCH, (), recipe, "2", (), offer=offer)
+    found = jobs.of_plan(Plan(Path("store"), (base, fetched)))
+    assert [job.needs for job in found] == [set(), set()]

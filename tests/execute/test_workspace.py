@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild import graph, store
+from bangerbuild import execute, graph, store
 from bangerbuild.disk import in_use
 from bangerbuild.errors import StoreError
 from bangerbuild.execute.workspace import MOST_IDLE, JobWorkspace, Shared
+from bangerbuild.model.image_cache import Fetched
 from bangerbuild.planning import plan
 from tests.execute.steps import disk, patch
-from tests.fakes import EPOCH, FakeHost, FakeStep, built, planned
+from tests.fakes import EPOCH, FakeHost, FakeStep, RecordingReporter, built, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -224,3 +225,19 @@ def test_facts_of_a_step_that_never_ran_are_an_error_with_the_way_out(path: Path
         with pytest.raises(RuntimeError, match="no step is running"):
             _ = workspace.fingerprint
     assert "bangerbuild recover" in str(caught.value.hint)
+
+
+def test_what_was_fetched_is_taken_instead_of_being_made(path: Path, tmp_path: Path) -> None:
+    steps = [FakeStep("image", (), ("images/{fingerprint}.txt",), "made")]
+    (tmp_path / "fetched").write_text("fetched")
+    made = planned(steps, path).actions[0]
+    name = f"{made.fingerprint}.txt"
+    fetched = Fetched({name: tmp_path / "fetched"}, {name: "digest"}, {"text": "as it was"})
+    with store.writing(path, timeout_seconds=0) as opened:
+        actions = plan.make(graph.build(steps), opened, FakeHost(), epoch=EPOCH)
+        limits = execute.ExecuteOptions(1, keep_going=False, epoch=EPOCH, fetched={"image": fetched})
+        execute.execute(actions, opened, FakeHost(), RecordingReporter(), limits)
+        (artifact,) = made.artifacts
+        assert (path / artifact).read_text() == "fetched"
+        assert opened.stamps[artifact].digest == "digest"
+        assert opened.records["image"].facts == {"text": "as it was"}

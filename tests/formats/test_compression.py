@@ -10,11 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.formats.compression import MAGIC_BYTES, CompressionError, compression_of, decompressed
+from bangerbuild.formats.compression import (
+    MAGIC_BYTES,
+    CompressionError,
+    compression_of,
+    decompressed,
+    zstd_compressed,
+    zstd_expanded,
+)
 from tests.need import need
 from tests.properties import SHARED_FIXTURES
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 PROGRAMS = {"gzip": "gzip", "bzip2": "bzip2", "xz": "xz-utils", "zstd": "zstd"}
@@ -125,3 +133,24 @@ def test_the_file_stays_the_callers(tmp_path: Path) -> None:
         with decompressed(file, "gzip") as plain:
             assert plain.read() == b"data"
         assert not file.closed
+
+
+def test_a_frame_of_zstd_expands_to_what_was_compressed_and_is_the_same_each_time() -> None:
+    frame = zstd_compressed(PLAIN)
+    assert frame == zstd_compressed(PLAIN)
+    assert zstd_expanded(frame, len(PLAIN)) == PLAIN
+
+
+@pytest.mark.parametrize(
+    ("damage", "brief"),
+    [
+        (lambda frame: frame[:-2], "expands to less than"),
+        (lambda _: b"", "expands to less than"),
+        (lambda _: zstd_compressed(bytes(1 << 24)), "expands to more than"),
+    ],
+)
+def test_a_frame_of_something_else_is_refused_without_expanding_it(
+    damage: Callable[[bytes], bytes], brief: str
+) -> None:
+    with pytest.raises(CompressionError, match=brief):
+        zstd_expanded(damage(zstd_compressed(PLAIN)), len(PLAIN))

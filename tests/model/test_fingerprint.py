@@ -18,6 +18,7 @@ from bangerbuild.model.fingerprint import (
     canonical_json,
     differences,
     fingerprint,
+    portable,
     recipe_from_json,
     recipe_to_json,
     step_fields,
@@ -445,3 +446,22 @@ def test_an_input_that_is_new_is_no_move() -> None:
     old = replace(RECIPE, inputs={"vm.web.root": "3"})
     new = replace(RECIPE, inputs={"image.c.kernel": "5", "vm.web.root": "3"})
     assert differences(old, new, {}) == (Reason(ReasonCode.INPUT_CHANGED, {"id": "image.c.kernel"}),)
+
+
+def portable_of(tools: dict[str, str], inputs: dict[str, str], known: dict[str, str]) -> str:
+    recipe = Recipe("image-rootfs", {"text": "a"}, inputs, {}, {"bangerbuild image-rootfs": "2", **tools})
+    return portable(recipe, known)
+
+
+def test_a_portable_fingerprint_is_the_same_with_other_versions_of_the_host_s_tools() -> None:
+    one = portable_of({"e2fsprogs": "1.47.0", "SOURCE_DATE_EPOCH": "1"}, {"image.a.rootfs": "one"}, {})
+    assert one == portable_of({"e2fsprogs": "2", "SOURCE_DATE_EPOCH": "1"}, {"image.a.rootfs": "one"}, {})
+    assert one != portable_of({"e2fsprogs": "2", "SOURCE_DATE_EPOCH": "2"}, {"image.a.rootfs": "one"}, {})
+    assert one != portable_of({"SOURCE_DATE_EPOCH": "1"}, {"image.a.rootfs": "other"}, {})
+    assert one != portable_of({"bangerbuild image-rootfs": "3"}, {"image.a.rootfs": "one"}, {})
+
+
+def test_in_a_portable_fingerprint_inputs_stand_for_their_own_portable_ones() -> None:
+    known = {"image.a.rootfs": "same"}
+    one, other = ({"image.a.rootfs": digits} for digits in ("one", "other"))
+    assert portable_of({}, one, known) == portable_of({}, other, known)

@@ -15,6 +15,7 @@ def test_verbs_and_codes_are_words_that_scripts_compare() -> None:
     assert [verb.value for verb in Verb] == [
         "keep",
         "create",
+        "fetch",
         "move",
         "adopt",
         "update",

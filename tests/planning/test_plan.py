@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from bangerbuild import store
+from bangerbuild import graph, store
 from bangerbuild.epoch import Epoch
 from bangerbuild.errors import FilesystemError, StoreError
 from bangerbuild.model import (
@@ -27,11 +27,15 @@ from bangerbuild.model import (
     Verdict,
 )
 from bangerbuild.model.fingerprint import fingerprint, step_fields
+from bangerbuild.model.image_cache import Answer, ImageCache, Offer, Wanted
+from bangerbuild.planning import plan
 from bangerbuild.planning.plan_view import KeptOpen, PlanView
 from tests.fakes import FakeDisk, FakeHost, FakeStep, built, planned
 from tests.stores import lose_records
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bangerbuild.model import Json, Step, View
 
 SEED = Source("tar", Path("/seed.tar"), "seed.tar")
@@ -486,3 +490,66 @@ def test_planning_writes_nothing_into_a_store(tmp_path: Path) -> None:
     before = everything(tmp_path)
     planned((BASE, ROOT, replace(PATCH, text="new")), tmp_path, FakeHost(digests={"tar": "new"}))
     assert everything(tmp_path) == before
+
+
+class FakeCache(ImageCache):
+    """Has what a test put into it, and remembers what it was asked for."""
+
+    def __init__(self, *offers: Offer, warning: str | None = None) -> None:
+        self.offers = offers
+        self.warnings = (warning,) if warning else ()
+        self.asked: list[str] = []
+
+    def ask(self, wanted: Sequence[Wanted]) -> None:
+        self.asked += [one.step_id for one in wanted]
+
+    def find(self, wanted: Wanted) -> Answer:  # noqa: ARG002
+        """What is there, whatever the fingerprint: that of what other tools made is another one."""
+        return Answer(self.offers[0] if self.offers else None, self.warnings)
+
+
+def offer(of_tool: str) -> Offer:
+    made = recipe(BASE, sources={"tar": "digest of tar"}, tools={"mke2fs": of_tool})
+    return Offer("docker://r/team/deb@sha256:0", "docker://r/team/deb:1", made, fingerprint(made), 3 << 20)
+
+
+def planned_with(cache: FakeCache, path: Path, *forced: str) -> Plan:
+    ids = frozenset(forced)
+    return plan.make(graph.build(STEPS), store.read(path), FakeHost(), epoch=Epoch(), cache=cache, forced=ids)
+
+
+@pytest.mark.parametrize("tool", ["1", "2"])
+def test_an_image_that_a_cache_has_is_fetched_as_whoever_made_it_has_it(tmp_path: Path, tool: str) -> None:
+    cache, there = FakeCache(offer(tool)), offer(tool)
+    made = planned_with(cache, tmp_path)
+    assert {step_id: verb for step_id, (verb, _) in shape(made).items()} == {
+        "image.deb.rootfs": "fetch",
+        "vm.web.root": "create",
+        "vm.web.root.patch": "create",
+    }
+    action = of(made, "image.deb.rootfs")
+    assert (action.recipe, action.fingerprint, action.reasons) == (there.recipe, there.fingerprint, MISSING)
+    assert action.artifacts == (f"images/deb/{there.fingerprint}/rootfs.ext4",)
+    assert action.notes == ("from docker://r/team/deb:1, 3 MiB",)
+    assert of(made, "vm.web.root").recipe.inputs == {"image.deb.rootfs": there.fingerprint}
+    assert cache.asked == ["image.deb.rootfs"]
+
+
+def test_of_what_is_there_no_cache_is_asked(tmp_path: Path) -> None:
+    built(STEPS, tmp_path)
+    cache = FakeCache(offer("1"))
+    assert {verb for verb, _ in shape(planned_with(cache, tmp_path)).values()} == {"keep"}
+    assert cache.asked == []
+
+
+def test_what_shall_be_made_anew_is_not_fetched(tmp_path: Path) -> None:
+    built(STEPS, tmp_path)
+    made = planned_with(FakeCache(offer("1")), tmp_path, "image.deb.rootfs")
+    assert of(made, "image.deb.rootfs").verb is Verb.REPLACE
+
+
+def test_why_a_cache_has_nothing_is_a_warning_of_the_image(tmp_path: Path) -> None:
+    made = planned_with(FakeCache(warning="it is away"), tmp_path)
+    assert of(made, "image.deb.rootfs").verb is Verb.CREATE
+    assert of(made, "image.deb.rootfs").warnings == ("it is away",)
+    assert of(made, "vm.web.root").warnings == ()

@@ -66,3 +66,9 @@ def test_of_many_steps_the_brief_names_a_few_and_the_details_all() -> None:
 
 def test_as_many_as_can_be_named_are_named_without_more() -> None:
     assert refusal([action(f"step{number}") for number in range(MOST_NAMED)], []).brief.endswith("step4")
+
+
+def test_whether_something_is_built_or_fetched_makes_no_difference() -> None:
+    reviewed = Plan(Path("store"), (action("a", Verb.FETCH), action("b", Verb.CREATE)))
+    refuse_stale(reviewed, Plan(Path("store"), (action("a", Verb.CREATE), action("b", Verb.FETCH))))
+    assert refusal([action("a", Verb.FETCH)], [action("a", Verb.FETCH, "b")]).brief.endswith(": a")

@@ -182,6 +182,30 @@ def test_plain_says_how_far_a_download_is_now_and_then(
     )
 
 
+def test_plain_says_how_far_a_step_is_by_what_it_does(
+    capsys: pytest.CaptureFixture[str], clock: list[float]
+) -> None:
+    telling = reporters.Plain(verbose=False)
+    telling.started(ROOT)
+    for done in (1 << 20, 32 << 20):
+        clock[0] += 6
+        telling.progressed(ROOT.id, done, 64 << 20)
+    assert capsys.readouterr().err == "  create  vm.web.root  32 MiB of 64 MiB\n"
+
+
+def test_live_shows_how_far_a_step_is_until_it_has_ended() -> None:
+    with redirect_stderr(Terminal()), reporters.reporter(quiet=False, verbose=False) as telling:
+        assert isinstance(telling, reporters.Live)
+        telling.started(ROOT)
+        telling.progressed(ROOT.id, 32 << 20, 64 << 20)
+        telling.progressed(ROOT.id, 64 << 20, 64 << 20)
+        assert [(bar.text, bar.amount) for bar in telling.bars()] == [
+            ("create vm.web.root", "64 MiB of 64 MiB")
+        ]
+        telling.finished(ROOT, Result("vm.web.root", Outcome.DONE, 1.5))
+        assert telling.bars() == []
+
+
 def test_plain_says_nothing_of_what_is_quick(capsys: pytest.CaptureFixture[str], clock: list[float]) -> None:
     telling = reporters.Plain(verbose=False)
     for done in (0, 32 << 20, 64 << 20):

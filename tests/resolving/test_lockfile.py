@@ -9,6 +9,7 @@ import pytest
 
 from bangerbuild.errors import BusyError, LockFileError
 from bangerbuild.model import HostPath, Pin
+from bangerbuild.model.image_cache import LockedImage
 from bangerbuild.resolving import lockfile
 from bangerbuild.resolving.lockfile import LockEntry, LockFile
 from bangerbuild.sources.boot_file import HostBootFile
@@ -297,3 +298,69 @@ def test_an_entry_out_of_a_record_is_one_that_could_be_written() -> None:
     others: tuple[object, ...] = (None, [], {}, URL, {**URL, "sha256": "../x"}, {**URL, "sha256": 1}, {1: A})
     for words in others:
         assert lockfile.remembered(words) is None
+
+
+PUSHED = LockFile(
+    pushed={
+        ("b", "1" * 32): LockedImage("rootfs", A, "2" * 32, {"libext2fs": "1.47.0", "e2fsprogs": "1.47.0"}),
+        ("a", "3" * 32): LockedImage("kernel", B, "4" * 32, {}),
+    }
+)
+PUSHED_TEXT = f"""\
+# What the manifest's sources stand for. Made by bangerbuild; keep it in git.
+version = 1
+
+[cache.a.{"3" * 32}]
+part = "kernel"
+sha256 = "{B}"
+recipe = "{"4" * 32}"
+
+[cache.a.{"3" * 32}.tools]
+
+[cache.b.{"1" * 32}]
+part = "rootfs"
+sha256 = "{A}"
+recipe = "{"2" * 32}"
+
+[cache.b.{"1" * 32}.tools]
+e2fsprogs = "1.47.0"
+libext2fs = "1.47.0"
+"""
+
+
+def test_what_was_pushed_stands_in_it_by_image_and_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "bangerbuild.lock"
+    lockfile.write(path, LockFile(), PUSHED)
+    assert path.read_text() == PUSHED_TEXT
+    assert lockfile.read(path) == PUSHED
+    assert PUSHED.built()["a"].keys() == {"3" * 32}
+
+
+def test_two_who_push_at_once_both_have_their_entries(tmp_path: Path) -> None:
+    path = tmp_path / "bangerbuild.lock"
+    first, second = ({key: one} for key, one in PUSHED.pushed.items())
+    lockfile.write(path, LockFile(), LockFile(pushed=first))
+    lockfile.write(path, LockFile(), LockFile(pushed=second))
+    lockfile.write(path, LockFile(), LockFile(pushed=second))
+    assert lockfile.read(path) == PUSHED
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (f'sha256 = "{B}"', 'sha256 = "1"'),
+        (f'sha256 = "{B}"', ""),
+        ('part = "kernel"', "part = 1"),
+        (f'recipe = "{"4" * 32}"', ""),
+        (f"[cache.a.{'3' * 32}]", "[cache.a.abc]"),
+        (f"[cache.a.{'3' * 32}]", f'[cache."A/..".{"3" * 32}]'),
+        ('e2fsprogs = "1.47.0"', "e2fsprogs = 1.47"),
+        ("version = 1\n", "version = 1\ncache = 1\n"),
+    ],
+)
+def test_an_entry_that_no_push_writes_makes_it_unusable(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "bangerbuild.lock"
+    assert old in PUSHED_TEXT
+    path.write_text(PUSHED_TEXT.replace(old, new, 1))
+    with pytest.raises(LockFileError, match="can't be used"):
+        lockfile.read(path)

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bangerbuild import pipeline
 from bangerbuild.errors import FilesystemError, SourceError
 from tests.disk.ext4_tools import debugfs
+from tests.fakes import RecordingReporter
 from tests.projects import DEBIAN, Project, write_tar
 from tests.sources.building import MIB, built
 
@@ -60,6 +62,16 @@ def test_without_a_size_an_image_has_room_to_spare(project: Project) -> None:
     disk = built(project, TAR)
     assert int(disk.superblock("Free blocks")) * 4096 > 40 * MIB
     assert disk.path.stat().st_size % (16 * MIB) == 0
+
+
+def test_it_is_told_how_far_an_image_is_and_of_how_much(project: Project) -> None:
+    write_tar(project.directory / "root.tar", {f"big{number}": os.urandom(3 * MIB) for number in range(4)})
+    project.write(f'{TAR}[vm.web]\nimage = "debian"\nwork = false\n')
+    telling = RecordingReporter()
+    pipeline.apply(pipeline.load_request(project.request()), reporter=telling)
+    assert [text for event, text in telling.events if event == "progress"] == [
+        f"{ID}: {done * MIB} of {12 * MIB}" for done in (6, 12)
+    ]
 
 
 def test_many_small_files_find_an_inode_each(project: Project) -> None:

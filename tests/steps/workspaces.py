@@ -92,5 +92,8 @@ class OneStep(Desk):
     def progress(self, what: str, done_bytes: int, total_bytes: int | None) -> None:
         self.told.append((what, done_bytes, total_bytes))
 
+    def advanced(self, done_bytes: int, total_bytes: int | None) -> None:
+        self.told.append(("", done_bytes, total_bytes))
+
     def say(self, what: str, line: str) -> None:
         raise AssertionError(f"no program works for this: {what}, {line}")

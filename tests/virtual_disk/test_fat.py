@@ -21,7 +21,7 @@ FILES = {"EFI/BOOT/BOOTX64.EFI": "loader", "EFI/Linux/\N{LATIN SMALL LETTER AE} 
 
 
 def test_all_files_are_copied_as_roots_and_of_one_time(tmp_path: Path) -> None:
-    fat.copy_files(made(tmp_path / "esp", files=FILES), "the ESP", tmp_path / "files")
+    fat.files_of(made(tmp_path / "esp", files=FILES), "the ESP").copy(tmp_path / "files")
     found = {
         entry.path: (entry.content.read().decode(), entry.mode, entry.uid, entry.mtime_ns)
         for entry in fat.walk(tmp_path / "files", "the ESP", NOW)
@@ -41,18 +41,18 @@ def test_all_files_are_copied_as_roots_and_of_one_time(tmp_path: Path) -> None:
     ],
 )
 def test_a_kernel_is_told_by_its_name_wherever_it_lies(tmp_path: Path, name: str, is_kernel: bool) -> None:  # noqa: FBT001
-    assert fat.holds_kernel(made(tmp_path / "esp", files={name: ""}), "the ESP") is is_kernel
+    assert fat.files_of(made(tmp_path / "esp", files={name: ""}), "the ESP").hold_kernel is is_kernel
 
 
 def test_an_empty_one_holds_nothing(tmp_path: Path) -> None:
-    fat.copy_files(made(tmp_path / "esp"), "the ESP", tmp_path / "files")
+    fat.files_of(made(tmp_path / "esp"), "the ESP").copy(tmp_path / "files")
     assert [entry.path for entry in fat.walk(tmp_path / "files", "the ESP", NOW)] == [""]
 
 
 def test_what_is_none_is_one_plain_error(tmp_path: Path) -> None:
     (tmp_path / "esp").write_bytes(b"no FAT" * 1000)
     with pytest.raises(SourceError, match=r"^the ESP can't be read as a FAT filesystem$"):
-        fat.holds_kernel(tmp_path / "esp", "the ESP")
+        fat.files_of(tmp_path / "esp", "the ESP")
 
 
 def test_a_directory_that_is_in_itself_ends(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_a_directory_that_is_in_itself_ends(tmp_path: Path) -> None:
     data[down + 26 : down + 28] = data[up + 26 : up + 28]
     path.write_bytes(data)
     with pytest.raises((SourceError, ToolError)):
-        fat.copy_files(path, "the ESP", tmp_path / "files")
+        fat.files_of(path, "the ESP").copy(tmp_path / "files")
 
 
 def test_a_file_that_says_it_is_longer_than_the_filesystem_is_refused(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_file_that_says_it_is_longer_than_the_filesystem_is_refused(tmp_path: 
     struct.pack_into("<I", data, entry + 28, 1 << 31)
     path.write_bytes(data)
     try:
-        fat.copy_files(path, "the ESP", tmp_path / "files")
+        fat.files_of(path, "the ESP").copy(tmp_path / "files")
     except SourceError:
         return
     assert (tmp_path / "files/LONG").stat().st_size <= path.stat().st_size
@@ -83,5 +83,5 @@ def test_without_mtools_the_package_is_named(tmp_path: Path, monkeypatch: pytest
     path = made(tmp_path / "esp")
     monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
     with pytest.raises(ToolError) as caught:
-        fat.holds_kernel(path, "the ESP")
+        fat.files_of(path, "the ESP")
     assert caught.value.hint == "apt install mtools"

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
     from bangerbuild.model import Json, Record
     from bangerbuild.model.request import Request, RunOptions
@@ -49,11 +50,12 @@ WORDS = {
 }
 
 
-def verify(
+def verify(  # noqa: PLR0913  # whom to tell of what
     request: Request,
     run_options: RunOptions,
     tell: Callable[[Sequence[Check]], None],
     warn: Callable[[str], None],
+    tell_problem: Callable[[Problem], None] | None = None,
     *,
     again: bool = False,
 ) -> tuple[Path, tuple[Check, ...]]:
@@ -64,6 +66,7 @@ def verify(
         run_options: how many artifacts at once, and how long to wait for one who works on them.
         tell: called with the checks of an artifact or two, as they are made.
         warn: is told what is odd about the manifest.
+        tell_problem: is told its problems; None: they are warned of.
         again: whether images are made again and compared.
 
     Raises:
@@ -75,8 +78,8 @@ def verify(
 
     A store that nobody can write is checked in the directory for temporary files.
     """
-    load = load_request if again else load_to_read
-    loaded = load(replace(request, targets=()), warn)
+    whole = replace(request, targets=())
+    loaded = load_request(whole, warn) if again else load_to_read(whole, warn, tell_problem)
     refuse_without_node(loaded)
     process.find("e2fsck")
     _check_there(loaded.store, again=again)

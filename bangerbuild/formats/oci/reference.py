@@ -75,6 +75,11 @@ def parse_name(text: str) -> Reference:
     return _registry_reference(text, text)
 
 
+def is_component(text: str) -> bool:
+    """Whether a text can be a part of the name of a repository."""
+    return _COMPONENT.fullmatch(text) is not None
+
+
 def _way_out(text: str) -> str:
     try:
         return f"is it 'docker://{text}'? else {_KNOWN}" if _registry_reference(text, text) else _KNOWN

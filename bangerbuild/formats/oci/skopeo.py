@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.oci.candidates import choose, listed
 from bangerbuild.formats.oci.documents import parse_document
+from bangerbuild.formats.oci.reference import REGISTRY
 from bangerbuild.host import process
 from bangerbuild.host.process import Command
 
@@ -49,7 +50,13 @@ class _SkopeoFailure:
     hint: str | None = None
 
 
+_MISSING = r"manifest unknown|name unknown|\b404\b"
 _FAILURES = (
+    _SkopeoFailure(
+        r"\b405\b",
+        "can't be changed: its registry takes nothing, or lets nothing be deleted",
+        "is it a mirror, or read-only? docker-registry deletes with storage.delete.enabled",
+    ),
     _SkopeoFailure(
         "toomanyrequests", "can't be fetched: its registry was asked too often", "wait, or log in"
     ),
@@ -59,7 +66,7 @@ _FAILURES = (
         "say which with `platform`",
     ),
     _SkopeoFailure(
-        r"manifest unknown|name unknown|\b404\b",
+        _MISSING,
         "is not there: its registry knows no such name, tag or digest",
     ),
     _SkopeoFailure("permission denied", "can't be fetched: a file or directory may not be read or written"),
@@ -89,7 +96,7 @@ _FAILURES = (
     _SkopeoFailure(
         "i/o timeout|deadline exceeded|EOF|connection reset", "can't be fetched: the connection broke"
     ),
-    _SkopeoFailure("no space left", "can't be fetched: there is no space left"),
+    _SkopeoFailure(r"no space left|\b507\b", "can't be fetched: there is no space left"),
 )
 
 
@@ -169,8 +176,34 @@ def copy_to_layout(
     return _command(options, environ)
 
 
-def run(command: Command, reference: Reference) -> Completed:
-    """Run one of these commands.
+def copy_from_layout(layout: Path, reference: Reference, *, environ: Mapping[str, str]) -> Command:
+    """The command that copies the only image of a layout into a registry, byte for byte."""
+    options = (
+        *("copy", "--quiet", "--preserve-digests", f"--retry-times={RETRIES}"),
+        *(f"oci:{layout}", str(reference)),
+    )
+    return _command(options, environ)
+
+
+def list_tags(reference: Reference, *, environ: Mapping[str, str]) -> Command:
+    """The command that prints the tags of a reference's repository; `tags_in` parses its output."""
+    options = ("list-tags", f"--retry-times={RETRIES}", f"{REGISTRY}://{reference.name}")
+    return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
+
+
+def delete(reference: Reference, *, environ: Mapping[str, str]) -> Command:
+    """The command that has a registry forget the image of a tag."""
+    options = ("delete", f"--retry-times={RETRIES}", str(reference))
+    return _command(options, environ, timeout_seconds=_INSPECT_SECONDS)
+
+
+def tags_in(printed: str, reference: Reference) -> tuple[str, ...]:
+    """The tags in the output of `list_tags`."""
+    return parse_document(document_in(printed), str(reference)).texts("Tags")
+
+
+def run(command: Command, reference: Reference, participle: str = "fetched") -> Completed:
+    """Run one of these commands; `participle` is what errors say that can't be done.
 
     Raises:
         ToolError: skopeo is missing, can't be started, or takes too long.
@@ -178,19 +211,25 @@ def run(command: Command, reference: Reference) -> Completed:
     """
     completed = process.run(replace(command, ok=frozenset(range(256))))
     if completed.code != 0:
-        raise failure(completed.output, reference)
+        raise failure(completed.output, reference, participle)
     return completed
 
 
-def failure(printed: str, reference: Reference) -> SourceError:
+def failure(printed: str, reference: Reference, participle: str = "fetched") -> SourceError:
     """The error for what skopeo printed before it failed."""
     messages = [match[2].replace('\\"', '"') for match in _MESSAGE.finditer(printed) if match[1] == "fatal"]
     details = "\n".join(messages) or printed.strip()
     said = details.replace(reference.name, "")  # the name itself may match a pattern
     for known in _FAILURES:
         if re.search(known.pattern, said):
-            return SourceError(f"'{reference}' {known.brief}", details=details, hint=known.hint)
-    return SourceError(f"'{reference}' can't be fetched", details=details)
+            brief = known.brief.replace("fetched", participle)
+            return SourceError(f"'{reference}' {brief}", details=details, hint=known.hint)
+    return SourceError(f"'{reference}' can't be {participle}", details=details)
+
+
+def is_missing(err: SourceError) -> bool:
+    """Whether a registry said that it has no such name, tag or digest."""
+    return re.search(_MISSING, err.details or "") is not None
 
 
 def _command(

@@ -111,6 +111,27 @@ def test_fetching_names_platform_and_layout_and_keeps_the_layers_as_they_are(tmp
     )
 
 
+def test_pushing_changes_no_byte_of_the_manifest(tmp_path: Path) -> None:
+    command = skopeo.copy_from_layout(tmp_path, DEBIAN, environ={})
+    flags = ("copy", "--quiet", "--preserve-digests", "--retry-times=3")
+    assert command.argv == ("skopeo", *flags, f"oci:{tmp_path}", "docker://docker.io/library/debian:12")
+
+
+def test_tags_are_listed_of_a_repository_and_deleted_one_by_one() -> None:
+    listing = skopeo.list_tags(DEBIAN, environ={})
+    assert listing.argv == ("skopeo", "list-tags", "--retry-times=3", "docker://docker.io/library/debian")
+    deleting = skopeo.delete(DEBIAN, environ={})
+    assert deleting.argv == ("skopeo", "delete", "--retry-times=3", "docker://docker.io/library/debian:12")
+    assert skopeo.tags_in('{"Repository": "debian", "Tags": ["11", "12"]}', DEBIAN) == ("11", "12")
+
+
+def test_a_name_that_is_not_there_is_told_from_a_registry_that_fails() -> None:
+    said = 'time="x" level=fatal msg="reading manifest 12 in docker.io/library/debian: {}"'
+    unknown, denied = "manifest unknown: manifest unknown", "unauthorized: authentication required"
+    assert skopeo.is_missing(skopeo.failure(said.format(unknown), DEBIAN))
+    assert not skopeo.is_missing(skopeo.failure(said.format(denied), DEBIAN))
+
+
 def test_of_the_environment_is_passed_on_what_leads_to_registries_and_nothing_else() -> None:
     wanted = {
         "HOME": "/home/me",
