@@ -73,6 +73,8 @@ def asked(arguments: Sequence[str]) -> Asked | None:
     manifests, options, lists, flags = found
     if not are_numbers(options, wholes=("jobs",), seconds=("seconds",)):
         return None
+    if not are_settings(lists["variables"]):
+        return None
     try:
         return Asked(
             key(
@@ -138,6 +140,11 @@ def are_numbers(options: Mapping[str, str], wholes: Texts, seconds: Texts) -> bo
     return all(_is_number(options.get(name, "1")) for name in wholes) and all(
         _is_seconds(options.get(name, "0")) for name in seconds
     )
+
+
+def are_settings(variables: Sequence[str]) -> bool:
+    """Whether each of them is KEY=VALUE."""
+    return all(one.find("=") > 0 for one in variables)
 
 
 def _is_number(text: str) -> bool:

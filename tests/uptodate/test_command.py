@@ -73,7 +73,15 @@ LEFT_ALONE = (
     ),
     *(
         ["apply", *more]
-        for more in (["-j0"], ["-j", "x"], ["--lock-timeout", "nan"], ["--store"], ["--target="])
+        for more in (
+            ["--var=="],
+            ["--var", "."],
+            ["-j0"],
+            ["-j", "x"],
+            ["--lock-timeout", "nan"],
+            ["--store"],
+            ["--target="],
+        )
     ),
 )
 
