@@ -17,22 +17,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFESTS, MANIFEST_OPTIONS, STORE, VARIABLES = "MANIFEST", "--manifest", "--store", "--var"
+NODE = "--node"
 _ALL = (MANIFESTS, STORE, VARIABLES)
+_SHARE = (*_ALL, NODE)
 _MACHINES = (MANIFEST_OPTIONS, STORE)
 TAKEN: Mapping[str, Sequence[str]] = {
-    "apply": _ALL,
-    "plan": _ALL,
-    "status": _ALL,
-    "verify": _ALL,
+    "apply": _SHARE,
+    "plan": _SHARE,
+    "status": _SHARE,
+    "verify": _SHARE,
     "validate": _ALL,
     "graph": _ALL,
     "show": _ALL,
     "explain": _ALL,
-    "gc": _ALL,
-    "destroy": _ALL,
+    "gc": _SHARE,
+    "destroy": _SHARE,
     "recover": _ALL,
     "lock": (MANIFESTS, VARIABLES),
-    "boot": (*_MACHINES, VARIABLES),
+    "boot": (*_MACHINES, VARIABLES, NODE),
     "ssh": _MACHINES,
     "logs": _MACHINES,
     "ps": (MANIFESTS, STORE),
@@ -56,6 +58,7 @@ class Given:
     store: str | None = None
     variables: tuple[str, ...] = ()
     """Options and their values, in turn."""
+    node: str | None = None
 
     @classmethod
     def of(
@@ -64,12 +67,13 @@ class Given:
         store: Path | None,
         variables: Iterable[tuple[str, str]] = (),
         variable_files: Iterable[Path] = (),
+        node: str | None = None,
     ) -> Self:
         """What the options of the command line say."""
         words = [("--var", f"{name}={value}") for name, value in variables]
         words += [("--var-file", str(path)) for path in variable_files]
         flat = tuple(word for option in words for word in option)
-        return cls(tuple(map(str, manifests)), None if store is None else str(store), flat)
+        return cls(tuple(map(str, manifests)), None if store is None else str(store), flat, node)
 
     def completed(self, text: str) -> str:
         """A message whose commands are about the same manifests and the same store."""
@@ -91,6 +95,8 @@ class Given:
             yield from ("--store", self.store)
         if VARIABLES in taken:
             yield from self.variables
+        if NODE in taken and self.node is not None:
+            yield from (NODE, self.node)
 
     def completed_document(self, value: object, *, is_text: bool = False) -> object:
         """A JSON document of which the messages are completed; what is in guests stays as it is."""

@@ -253,7 +253,12 @@ def _owners(ids: Collection[str], name: str) -> list[StepId]:
 
 def restrict(graph: Graph, targets: Sequence[str]) -> Graph:
     """The subgraph of the targets and everything they need."""
-    left = list(selected(graph, targets))
+    return with_needed(graph, selected(graph, targets))
+
+
+def with_needed(graph: Graph, ids: Collection[str]) -> Graph:
+    """The subgraph of these steps and everything they need."""
+    left = list(ids)
     needed = set(left)
     while left:
         more = {step_id for step_id in _needs(graph[left.pop()]) if step_id not in needed}

@@ -1,7 +1,10 @@
-"""The lines of a lock file that say which address of a network a VM has been given: its leases.
+"""The lines of a lock file that say what a VM has been given: its address in a network, its node.
 
     [network.lan]
     runner-001 = "172.16.0.10"
+
+    [placement]
+    runner-001 = "node-a"
 
 They are read line by line, not as TOML: a merge of two branches may leave one name, or one address, on two
 lines, and whoever is to mend that needs both of them. Pure, but for `read`.
@@ -18,36 +21,99 @@ from bangerbuild.errors import Problem
 from bangerbuild.host import observed, toml
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     Given = Mapping[str, Mapping[str, str]]
-    """Addresses, by network and by the name of the VM."""
+    """What VMs have been given, by table and by the name of the VM."""
 
 FILE_NAME = "bangerbuild.lock"
 _NAME = r"[a-z0-9][a-z0-9_-]{0,62}"
 _HEADER = re.compile(r"[ \t]*\[")
-_NETWORK = re.compile(rf"[ \t]*\[[ \t]*network[ \t]*\.[ \t]*({_NAME})[ \t]*\][ \t]*(?:#.*)?")
-_LEASE = re.compile(rf"""[ \t]*["']?({_NAME})["']?[ \t]*=[ \t]*["']([0-9.]{{7,15}})["'][ \t]*(?:#.*)?""")
+_TABLE = re.compile(r"[ \t]*\[([a-z0-9_. \t-]+)\][ \t]*(?:#.*)?")
+_LEASE = re.compile(rf"""[ \t]*["']?({_NAME})["']?[ \t]*=[ \t]*["']([a-z0-9._-]+)["'][ \t]*(?:#.*)?""")
 _BLANK = re.compile(r"[ \t]*(?:#.*)?")
 _CONFLICT = re.compile(r"(<<<<<<<|=======|>>>>>>>|\|\|\|\|\|\|\|)")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        IPv4Address(text)
+    except AddressValueError:
+        return False
+    return True
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(_NAME, text) is not None
+
+
+@dataclass(frozen=True)
+class LeaseKind:
+    """Tables of leases of one kind."""
+
+    name: re.Pattern[str]
+    """Of the table."""
+    fits: Callable[[str], bool]
+    """Whether a text is such a value."""
+    example: str
+    what: str
+    """What is given."""
+    counted: tuple[str, str]
+    """What one lease is called, and what several are."""
+    is_unique: bool
+    """Whether a value is given once in a table."""
+
+
+KINDS = (
+    LeaseKind(
+        re.compile(rf"network\.{_NAME}"),
+        _is_address,
+        "172.16.0.10",
+        "address",
+        ("address", "addresses"),
+        is_unique=True,
+    ),
+    LeaseKind(
+        re.compile("placement"),
+        _is_name,
+        "node-a",
+        "node",
+        ("placement", "placements"),
+        is_unique=False,
+    ),
+)
+PLACEMENT = "placement"
+"""The table that says on which node each VM is."""
+
+
+def network_table(name: str) -> str:
+    """The table of a network's leases."""
+    return f"network.{name}"
+
+
+def kind_of(table: str) -> LeaseKind | None:
+    """The kind of the leases in a table; None: there are none in it."""
+    return next((kind for kind in KINDS if kind.name.fullmatch(table)), None)
 
 
 @dataclass(frozen=True)
 class Lease:
     """One line."""
 
-    network: str
+    table: str
+    """`network.lan` or `placement`."""
     name: str
     """Of the VM."""
-    address: str
+    value: str
+    """The address, or the name of the node."""
     line: int
-    """From 1."""
+    """From 1; 0: it is not written yet."""
 
     @property
     def key(self) -> str:
         """The line's key path: `network.lan.runner-001`."""
-        return f"network.{self.network}.{self.name}"
+        return f"{self.table}.{self.name}"
 
 
 @dataclass(frozen=True)
@@ -59,18 +125,18 @@ class Leases:
     problems: tuple[Problem, ...] = ()
     """What a merge or an editor has left; each of them refuses the file."""
 
-    def by_network(self) -> dict[str, dict[str, Lease]]:
-        """The leases of each network, by the name of the VM."""
+    def by_table(self) -> dict[str, dict[str, Lease]]:
+        """The leases of each table, by the name of the VM."""
         found: dict[str, dict[str, Lease]] = {}
         for lease in self.lines:
-            found.setdefault(lease.network, {})[lease.name] = lease
+            found.setdefault(lease.table, {})[lease.name] = lease
         return found
 
     def given(self) -> dict[str, dict[str, str]]:
         """The same without their lines."""
         return {
-            network: {name: lease.address for name, lease in held.items()}
-            for network, held in self.by_network().items()
+            table: {name: lease.value for name, lease in held.items()}
+            for table, held in self.by_table().items()
         }
 
 
@@ -109,64 +175,61 @@ def without(text: str, names: Collection[str]) -> tuple[str, tuple[Lease, ...]]:
 
 
 def release_hint(names: Sequence[str]) -> str:
-    """The command that frees the addresses of these VMs."""
+    """The command that frees what these VMs were leased."""
     return f"bangerbuild lock --release {' --release '.join(names)}"
 
 
 def _lines(text: str, path: Path | None) -> Iterator[Lease | Problem]:
-    network = None
+    table, kind = "", None
     for number, row in enumerate(text.splitlines(), start=1):
         if _HEADER.match(row):
-            header = _NETWORK.fullmatch(row)
-            network = header[1] if header else None
-        elif network is not None and not _BLANK.fullmatch(row):
-            yield _lease(network, row, number, path)
+            table = _table_of(row)
+            kind = kind_of(table)
+        elif kind is not None and not _BLANK.fullmatch(row):
+            yield _lease(table, kind, row, number, path)
 
 
-def _lease(network: str, row: str, number: int, path: Path | None) -> Lease | Problem:
+def _table_of(row: str) -> str:
+    """The name of the table that a row begins; empty if it has none that leases have."""
+    header = _TABLE.fullmatch(row)
+    return ".".join(part.strip() for part in header[1].split(".")) if header else ""
+
+
+def _lease(table: str, kind: LeaseKind, row: str, number: int, path: Path | None) -> Lease | Problem:
     found = _LEASE.fullmatch(row)
-    if found and _is_address(found[2]):
-        return Lease(network, found[1], found[2], number)
+    if found and kind.fits(found[2]):
+        return Lease(table, found[1], found[2], number)
     if _CONFLICT.match(row):
         message, hint = "git has left this in conflict", "keep the lines of both sides, and run it again"
     else:
-        message, hint = "this is no lease", 'one looks like NAME = "172.16.0.10"; or remove the line'
-    return Problem(str(path), number, f"network.{network}", message, hint)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        IPv4Address(text)
-    except AddressValueError:
-        return False
-    return True
+        message, hint = "this is no lease", f'one looks like NAME = "{kind.example}"; or remove the line'
+    return Problem(str(path), number, table, message, hint)
 
 
 def _twice(lines: Iterable[Lease], path: Path) -> Iterator[Problem]:
-    """Names, and addresses, that stand on two lines of one network."""
+    """Names that stand on two lines of one table, and what is given once and stands there twice."""
     names: dict[tuple[str, str], Lease] = {}
-    addresses: dict[tuple[str, str], Lease] = {}
+    values: dict[tuple[str, str], Lease] = {}
     for lease in lines:
-        before = names.setdefault((lease.network, lease.name), lease)
+        before = names.setdefault((lease.table, lease.name), lease)
         if before is not lease:
-            message = (
-                f"'{lease.name}' has '{lease.address}' here, and '{before.address}' in line {before.line}"
-            )
+            message = f"'{lease.name}' has '{lease.value}' here, and '{before.value}' in line {before.line}"
             hint = f"remove one of the lines; or {release_hint([lease.name])}, which frees both"
             yield Problem(str(path), lease.line, lease.key, message, hint)
             continue
-        other = addresses.setdefault((lease.network, lease.address), lease)
-        if other is not lease:
+        kind = kind_of(lease.table)
+        other = values.setdefault((lease.table, lease.value), lease)
+        if kind and kind.is_unique and other is not lease:
             also = f"and to '{other.name}' in line {other.line}"
-            message = f"'{lease.address}' is given to '{lease.name}' here, {also}"
+            message = f"'{lease.value}' is given to '{lease.name}' here, {also}"
             hint = f"{release_hint([lease.name])}, and the next plan gives it another one"
             yield Problem(str(path), lease.line, lease.key, message, hint)
 
 
 def _without_empty_tables(rows: Sequence[str]) -> Iterator[str]:
-    """The rows without headers of networks that have no lease any more."""
+    """The rows without headers of tables that have no lease any more."""
     for index, row in enumerate(rows):
-        if _NETWORK.fullmatch(row.rstrip("\n")):
+        if _HEADER.match(row) and kind_of(_table_of(row.rstrip("\n"))):
             rest = (later for later in rows[index + 1 :] if not _BLANK.fullmatch(later.rstrip("\n")))
             following = next(rest, "[")
             if _HEADER.match(following):

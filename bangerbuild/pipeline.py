@@ -14,14 +14,24 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from bangerbuild import execute, graph, manifest, steps, store
+from bangerbuild import execute, graph, manifest, shares, steps, store
 from bangerbuild.cache_registry import download
 from bangerbuild.cache_registry.download import Order
 from bangerbuild.cache_registry.lookup import RegistryCache
 from bangerbuild.cache_registry.repository import Repository
 from bangerbuild.declared import Manifest
 from bangerbuild.errors import BangerError, BusyError, ManifestError, UsageError
-from bangerbuild.model import ArtifactPath, Plan, Reason, ReasonCode, Silent, StepId, Verb, unseen
+from bangerbuild.model import (
+    ArtifactPath,
+    Plan,
+    Reason,
+    ReasonCode,
+    Relocation,
+    Silent,
+    StepId,
+    Verb,
+    unseen,
+)
 from bangerbuild.model.arguments import check_reporter, check_type, listed
 from bangerbuild.model.request import Request, RunOptions, epoch
 from bangerbuild.neighbours import near
@@ -42,11 +52,11 @@ from bangerbuild.uptodate import command
 from bangerbuild.uptodate.basis import Basis, Done
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
-    from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result
+    from bangerbuild.model import Json, Pin, PlanReporter, Progress, Result, Step
     from bangerbuild.model.image_cache import Fetched
     from bangerbuild.planning.recovering import Found
     from bangerbuild.planning.reviewed import Reviewed
@@ -109,6 +119,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
     upgrade: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     variable_files: Sequence[str | Path] = (),
+    node: str | None = None,
+    rebalance: bool = False,
 ) -> Loaded:
     """Load manifests, which act as one, and say which part of them is meant.
 
@@ -122,16 +134,20 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
         upgrade: names of images whose sources are asked again what they stand for.
         variables: values of variables, instead of those in `[vars]`.
         variable_files: TOML files of such values; `variables` wins over them.
+        node: the node whose share is wanted, or `all`; to plan and to apply where nodes are declared.
+        rebalance: place VMs on nodes as if none had been leased one.
 
     Raises:
         ManifestError: there are problems; it holds all of them, each with file, line and key.
-        UsageError: a target or an image to upgrade names nothing.
+        UsageError: a target, an image to upgrade or the node names nothing.
         TypeError: an argument is of another type, such as one name where a list is asked for.
     """
     given = listed(manifests, "manifests", (str, Path), "a path")
     check_type(store, (str, Path, NoneType), "a path for store")
     check_type(locked, bool, "True or False for locked")
     check_type(offline, bool, "True or False for offline")
+    check_type(node, (str, NoneType), "a name for node")
+    check_type(rebalance, bool, "True or False for rebalance")
     check_type(variables, (dict, NoneType), "a dict of names and values for variables")
     return load_request(
         Request(
@@ -144,6 +160,8 @@ def load(  # noqa: PLR0913  # one parameter for each option of the command line
             listed(upgrade, "upgrade", str, "a name"),
             tuple((variables or {}).items()),
             tuple(map(Path, listed(variable_files, "variable_files", (str, Path), "a path"))),
+            node,
+            rebalance,
         )
     )
 
@@ -166,7 +184,7 @@ def load_request(
 
 
 def _settings(request: Request) -> manifest.Settings:
-    return manifest.Settings(request.variables, request.variable_files)
+    return manifest.Settings(request.variables, request.variable_files, request.rebalance)
 
 
 def load_to_read(
@@ -220,7 +238,19 @@ def narrowed(loaded: Loaded, targets: tuple[str, ...]) -> Loaded:
     """What is loaded, with other targets."""
     request = dataclasses.replace(loaded.request, targets=targets)
     names = expanded(loaded.manifest, targets)
-    return dataclasses.replace(loaded, request=request, wanted=graph.restrict(loaded.whole, names))
+    wanted = shares.wanted(loaded.manifest, loaded.whole, targets, names)
+    return dataclasses.replace(loaded, request=request, wanted=wanted)
+
+
+def refuse_without_node(loaded: Loaded) -> None:
+    """Refuse to do anything for a node that is not named; images alone are no node's.
+
+    Raises:
+        UsageError: nodes are declared, and none is named.
+    """
+    if loaded.request.targets and all(StepId(one).table == "image" for one in loaded.wanted):
+        return
+    shares.refuse_unnamed(loaded.manifest, loaded.request.node)
 
 
 def expanded(found: Manifest, targets: Sequence[str]) -> tuple[str, ...]:
@@ -253,8 +283,9 @@ def load_image(found: Manifest, *, offline: bool) -> Loaded:
 def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
     for name in request.upgrade:
         _refuse_unknown_image(found, name)
+    found = shares.seen_from(found, request.node)
     whole = graph.build(steps.declare(found))
-    wanted = graph.restrict(whole, expanded(found, request.targets)) if request.targets else whole
+    wanted = shares.wanted(found, whole, request.targets, expanded(found, request.targets))
     return Loaded(request, found, whole, wanted, basis)
 
 
@@ -281,6 +312,7 @@ def look(
     loaded: Loaded, *, ask: bool = False, previews: bool = True, progress: Progress = unseen
 ) -> tuple[Plan, Store]:
     """The plan and the store it was made for."""
+    refuse_without_node(loaded)
     forced = _forced(loaded)
     resolved = _resolved(loaded, progress, ask=ask)
     opened = store.read(loaded.store)
@@ -299,6 +331,7 @@ def look_leniently(
     is taken to be as it was. `previews` says whether to look into guests for what would change there, as far
     as that can be told without secrets.
     """
+    refuse_without_node(loaded)
     opened, seconds = store.read(loaded.store), epoch()
     plan = planner.make(
         loaded.wanted,
@@ -498,6 +531,7 @@ def _run(
 
     `only_fetched` are the steps that are done, and only if a cache has what they make; none: all.
     """
+    refuse_without_node(loaded)
     forced, basis = _forced(loaded), loaded.basis
     options = execute.ExecuteOptions(run.jobs, run.keep_going, epoch(), loaded.request.offline)
     with basis.recording():
@@ -713,6 +747,7 @@ def _forced(loaded: Loaded) -> frozenset[str]:
 
 def _refuse_outside(loaded: Loaded, name: str) -> None:
     """Say so where something is declared, and is no part of what the targets need."""
+    shares.refuse_elsewhere(loaded.manifest, "--replace", name)
     targets = loaded.request.targets
     if targets and not graph.matches(loaded.wanted, name) and graph.matches(loaded.whole, name):
         raise UsageError(
@@ -771,7 +806,39 @@ def _planned(  # noqa: PLR0913, PLR0917  # what is planned, and what is asked fo
         cache=cache,
     )
     left, lost = undeclared(loaded, opened), orphans(loaded, opened)
-    return dataclasses.replace(made, undeclared=left, orphans=lost, fleets=loaded.manifest.fleets)
+    nodes = {vm.name: vm.node for vm in loaded.manifest.vms.values() if vm.node}
+    return dataclasses.replace(
+        made,
+        undeclared=left,
+        orphans=lost,
+        fleets=loaded.manifest.fleets,
+        nodes=nodes,
+        relocations=tuple(_relocations(loaded, opened, nodes)),
+    )
+
+
+def _relocations(loaded: Loaded, opened: Store, nodes: Mapping[str, str]) -> Iterator[Relocation]:
+    """The VMs whose disks stay behind: those that move now, and those whose disks are in this store."""
+    found = loaded.manifest
+    for name, old in sorted(found.moved.items()):
+        disks = (path for step in _disks_of(loaded, name) for path in step.outputs)
+        if old != found.node:
+            yield Relocation(name, old, nodes[name], tuple(disks), is_here=False)
+    for name, new in sorted(shares.elsewhere(found).items()):
+        if name not in opened.vms:
+            continue
+        records = (opened.records.get(step.id) for step in _disks_of(loaded, name))
+        there = tuple(path for record in records if record for path in record.artifacts)
+        if any(map(opened.may_exist, there)):
+            yield Relocation(name, str(found.node), new, there, is_here=True)
+
+
+def _disks_of(loaded: Loaded, vm: str) -> list[Step]:
+    """The steps that make the disks of a VM."""
+    names = graph.selected(loaded.whole, [_vm(vm)])
+    return [
+        step for name, step in loaded.whole.items() if name in names and step.exclusive and not step.changes
+    ]
 
 
 def _before(loaded: Loaded) -> dict[str, tuple[str, ...]]:

@@ -29,13 +29,16 @@ web = "172.16.0.10"
 
 def test_each_lease_is_known_with_its_line() -> None:
     found = leases.parsed(TEXT, LOCK)
-    assert [(one.key, one.address, one.line) for one in found.lines] == [
+    assert [(one.key, one.value, one.line) for one in found.lines] == [
         ("network.dmz.web", "10.0.0.2", 7),
         ("network.lan.db", "172.16.0.11", 10),
         ("network.lan.web", "172.16.0.10", 11),
     ]
     assert found.problems == ()
-    assert found.given() == {"dmz": {"web": "10.0.0.2"}, "lan": {"db": "172.16.0.11", "web": "172.16.0.10"}}
+    assert found.given() == {
+        "network.dmz": {"web": "10.0.0.2"},
+        "network.lan": {"db": "172.16.0.11", "web": "172.16.0.10"},
+    }
 
 
 def test_an_address_on_two_lines_is_told_with_both_and_the_command_that_mends_it() -> None:
@@ -89,7 +92,7 @@ addresses = st.ip_addresses(v=4).map(str)
 
 @given(
     st.dictionaries(
-        names,
+        names.map(leases.network_table),
         st.dictionaries(names, addresses, min_size=1).filter(
             lambda held: len(set(held.values())) == len(held)
         ),
@@ -100,10 +103,10 @@ def test_what_is_written_is_read_again_one_line_a_lease(held: dict[str, dict[str
     found = leases.parsed(text, LOCK)
     assert (found.given(), found.problems) == (held, ())
     lines = text.splitlines()
-    assert all(one.name in lines[one.line - 1] and one.address in lines[one.line - 1] for one in found.lines)
+    assert all(one.name in lines[one.line - 1] and one.value in lines[one.line - 1] for one in found.lines)
 
 
 def test_the_order_of_the_lines_does_not_depend_on_the_order_of_leasing() -> None:
     held = {f"n{index}": f"10.0.0.{index}" for index in range(2, 30)}
     backwards = dict(reversed(held.items()))
-    assert LockFile({}, {"lan": backwards}).text() == LockFile({}, {"lan": held}).text()
+    assert LockFile({}, {"network.lan": backwards}).text() == LockFile({}, {"network.lan": held}).text()

@@ -28,6 +28,7 @@ def main() -> None:
         "cache",
         "image",
         "network",
+        "node",
         "vm",
         "defaults",
         "fleet",

@@ -250,6 +250,7 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
 
 @cli.command()
 @options.manifest_options
+@options.node
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
 def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request

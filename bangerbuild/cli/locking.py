@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import sources
+from bangerbuild import leases, sources
 from bangerbuild.cli import options, output
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
@@ -40,7 +40,12 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     "released",
     multiple=True,
     metavar="NAME",
-    help="Only free the addresses that VM NAME was leased. May be repeated.",
+    help="Only free the addresses and the node that VM NAME was leased. May be repeated.",
+)
+@click.option(
+    "--rebalance",
+    is_flag=True,
+    help="Place all VMs on nodes anew, but for those that name one. WHAT MOVES LEAVES ITS DISKS BEHIND.",
 )
 @click.option("--offline", is_flag=True, help="Never use the network.")
 @options.with_variables
@@ -51,11 +56,12 @@ def lock(
     released: tuple[str, ...],
     **wanted: Any,  # noqa: ANN401  # the further options of `load`
 ) -> None:
-    """Write down what the sources stand for, and the VMs' addresses.
+    """Write down what the sources stand for, and the VMs' addresses and nodes.
 
     bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
     registry. What is in it stays, unless --upgrade asks anew. A VM of a network that gives no address gets
-    the lowest free one, and keeps it until --release or `destroy` frees it.
+    the lowest free one, and keeps it until --release or `destroy` frees it. Where nodes are declared, a VM
+    that names none is placed on one that has room, and stays there.
     """
     if released:
         _release(manifest, tuple(name.removeprefix("vm.") for name in released))
@@ -73,8 +79,7 @@ def lock(
 
 
 def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
-    """Free addresses; the manifest is not read, as it may be what is wrong."""
-    from bangerbuild import leases
+    """Free addresses and nodes; the manifest is not read, as it may be what is wrong."""
     from bangerbuild.errors import UsageError
     from bangerbuild.neighbours import near
     from bangerbuild.resolving import lockfile
@@ -85,9 +90,9 @@ def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
     for name in names:
         if name not in held:
             hint = near(name, held) or f"{path} lists what was leased"
-            raise UsageError(f"no address is leased to '{name}'", hint=hint)
+            raise UsageError(f"nothing is leased to '{name}'", hint=hint)
     for lease in lockfile.release(path, names):
-        output.result(f"  release  {lease.name}  {lease.address}")
+        output.result(f"  release  {lease.name}  {lease.value}")
 
 
 def _lines(found: Resolved) -> Iterator[str]:
@@ -96,13 +101,22 @@ def _lines(found: Resolved) -> Iterator[str]:
     leased = tuple(found.leased())
     for change in changes:
         yield f"  {_verb(change):<7} {change.place:<{width}}  {_what(change)}"
-    for network, name, address in leased:
-        yield f"  lease   {name}  {address}  in {network}"
+    for table, name, value in leased:
+        yield _leased_line(found, table, name, value)
     count = len(found.after.entries)
     sources = "1 source" if count == 1 else f"{count} sources"
-    if addresses := sum(map(len, found.after.leases.values())):
-        sources += f", {addresses} address{'' if addresses == 1 else 'es'}"
+    for kind in leases.KINDS:
+        tables = (held for table, held in found.after.leases.items() if leases.kind_of(table) is kind)
+        if number := sum(map(len, tables)):
+            sources += f", {number} {kind.counted[number != 1]}"
     yield f"{found.path}: {sources}" if changes or leased else f"Nothing to do: {sources} locked."
+
+
+def _leased_line(found: Resolved, table: str, name: str, value: str) -> str:
+    if table != leases.PLACEMENT:
+        return f"  lease   {name}  {value}  in {table.removeprefix('network.')}"
+    before = found.before.leases.get(table, {}).get(name)
+    return f"  move    {name}  {before} -> {value}" if before else f"  place   {name}  on {value}"
 
 
 def _verb(change: Change) -> str:

@@ -155,6 +155,7 @@ def _place(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--vmm", type=click.Choice(VMMS), help="[default: what can start it]")
 @click.option("--offline", is_flag=True, help="Never use the network to build.")
 @click.option("--locked", is_flag=True, help="Fail if the lock file would have to change.")
+@options.node
 @options.jobs
 @options.lock_timeout
 @options.with_variables

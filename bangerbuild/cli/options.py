@@ -33,8 +33,8 @@ class Command(click.Command):
         """Run it."""
         given = ctx.params
         manifests = (*given.get("manifest", ()), *given.get("manifests", ()))
-        settings = (given.get(name, ()) for name in ("variables", "variable_files"))
-        remember(manifests, given.get("store"), *settings)
+        variables, files = (given.get(name, ()) for name in ("variables", "variable_files"))
+        remember(manifests, given.get("store"), variables, files, given.get("node"))
         return super().invoke(ctx)
 
 
@@ -53,10 +53,11 @@ def remember(
     store: Path | None,
     variables: Sequence[tuple[str, str]] = (),
     variable_files: Sequence[Path] = (),
+    node: str | None = None,
 ) -> None:
-    """Complete the commands in messages with these manifests, this store and these variables."""
+    """Complete the commands in messages with these manifests, this store, these variables and this node."""
     named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
-    output.begin(Given.of(named, store, variables, variable_files))
+    output.begin(Given.of(named, store, variables, variable_files, node))
 
 
 def _variables(
@@ -142,6 +143,11 @@ lock_timeout = click.option(
 jobs = click.option(
     "-j", "--jobs", type=click.IntRange(1), metavar="N", help="Steps at once. [default: the cores]"
 )
+node = click.option(
+    "--node",
+    metavar="NAME",
+    help="The node whose share is meant, where nodes are declared; 'all': that of all, in one store.",
+)
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
 plan_format = click.option(
@@ -190,7 +196,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
         )
     ):
         function = option(function)
-    return manifest_options(function)
+    return manifest_options(node(function))
 
 
 place_options = (
@@ -245,6 +251,7 @@ def request(  # noqa: PLR0913  # one parameter for each option
     locked: bool = False,
     variables: tuple[tuple[str, str], ...] = (),
     variable_files: tuple[Path, ...] = (),
+    node: str | None = None,
 ) -> Request:
     """What is asked for, of the options that `manifest_options` and `plan_options` add."""
     from bangerbuild.model.request import Request
@@ -259,6 +266,7 @@ def request(  # noqa: PLR0913  # one parameter for each option
         locked=locked,
         variables=variables,
         variable_files=variable_files,
+        node=node,
     )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=options.Command)
 @options.manifest_options
+@options.node
 @options.as_json
 @options.jobs
 @options.lock_timeout
@@ -60,6 +61,7 @@ def verify(
 
 @click.command(cls=options.Command)
 @options.store_options
+@options.node
 @options.as_json
 @options.lock_timeout
 @click.option("-n", "--dry-run", is_flag=True, help="List what would be removed.")
@@ -132,6 +134,7 @@ def _collect_cache(*, as_json: bool, removes: bool, **wanted: Any) -> None:  # n
 
 @click.command(cls=options.Command)
 @options.store_options
+@options.node
 @options.lock_timeout
 @click.option(
     "--target",

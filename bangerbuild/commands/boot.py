@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, pipeline, store
+from bangerbuild import graph, pipeline, shares, store
 from bangerbuild.commands import machines
 from bangerbuild.commands.browse import opened_disk
 from bangerbuild.errors import BangerError, BusyError, StoreError, ToolError
@@ -88,6 +88,8 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
         BangerError: nothing was started.
     """
     machines.check_declared(vm, loaded.manifest.vms)
+    pipeline.refuse_without_node(loaded)
+    shares.refuse_elsewhere(loaded.manifest, "boot", f"vm.{vm}")
     directory = loaded.store / directory_of(StepId(f"vm.{vm}"))
     _refuse_running(vm, directory)
     if options:

@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, pipeline, report, store
+from bangerbuild import graph, pipeline, report, shares, store
 from bangerbuild.commands import dependents
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.disk.attachment import ATTACHED_ROOT
@@ -95,7 +95,7 @@ def destroy(
     whole = load_to_read(replace(request, targets=()), warn)
     loaded, wanted = whole.manifest, whole.wanted
     store.read(loaded.store).check_records()
-    asked = pipeline.expanded(loaded, request.targets)
+    asked, apart = pipeline.expanded(loaded, request.targets), shares.elsewhere(loaded)
     if undeclared:
         _tell_of_orphans(whole, warn)
     request = replace(request, targets=_named(whole, asked, undeclared=undeclared))
@@ -103,7 +103,7 @@ def destroy(
         return Loss(())
     _matched(_kinds(wanted, store.read(loaded.store)), request.targets)  # wrong ones are told before all else
     if not loaded.store.exists():
-        _release(request)
+        _release(request, apart)
         return Loss(request.targets)
     alone = any(StepId(target).table == "image" for target in request.targets)  # whom VMs may be made on
     with store.writing(loaded.store, timeout_seconds=lock_seconds, exclusive=alone) as opened:
@@ -114,16 +114,19 @@ def destroy(
         _refuse_used(opened, loss)
         if (loss.items or loss.records) and not agree(loss):
             return None
-        _release(request, is_trial=True)
+        _release(request, apart, is_trial=True)
         _remove(opened, loss, warn)
-        _release(request)
+        _release(request, apart)
         return loss
 
 
-def _release(request: Request, *, is_trial: bool = False) -> None:
-    """Free the addresses of the VMs that go as a whole; a trial sees that it can be done."""
+def _release(request: Request, apart: Collection[str], *, is_trial: bool = False) -> None:
+    """Free what the VMs were leased that go as a whole; a trial sees that it can be done.
+
+    Those apart are on another node, and keep it: only what they left here goes.
+    """
     asked = [StepId(target) for target in request.targets]
-    names = {target.name for target in asked if target.table == "vm" and not target.part}
+    names = {target.name for target in asked if target.table == "vm" and not target.part} - {*apart}
     if names and request.manifests:
         lockfile.release(request.manifests[0].parent / FILE_NAME, names, is_trial=is_trial)
 

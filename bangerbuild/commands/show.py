@@ -8,7 +8,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild import manifest
-from bangerbuild.errors import UsageError
+from bangerbuild.errors import UsageError, readable_size
+from bangerbuild.leases import network_table
+from bangerbuild.manifest.placing import disk_bytes
 from bangerbuild.manifest.provenance import origins
 from bangerbuild.neighbours import near
 from bangerbuild.report.fleets import drawn_together
@@ -17,7 +19,7 @@ from bangerbuild.resolving import lockfile
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from bangerbuild.declared import VM, Manifest, SharedNetwork
+    from bangerbuild.declared import VM, Manifest, Node, SharedNetwork
     from bangerbuild.manifest.files import ManifestFile
     from bangerbuild.manifest.merge import MergedVM
     from bangerbuild.manifest.provenance import KeyOrigin
@@ -105,6 +107,7 @@ def summary_json(found: Declared) -> dict[str, Json]:
         "images": [{"name": name, "vms": len(vms)} for name, vms in _by_image(found).items()],
         "fleets": [{"name": name, "vms": list(vms)} for name, vms in found.manifest.fleets.items()],
         "networks": [_network_json(found, one) for one in found.manifest.networks.values()],
+        "nodes": [_node_json(found, one) for one in found.manifest.nodes.values()],
         "vms": [_one_json(found, vm) for vm in found.manifest.vms.values()],
     }
 
@@ -131,12 +134,49 @@ def summary_lines(found: Declared) -> Iterator[str]:
             f"network.{network.name}: {network.subnet}, {_vms(int(str(use['vms'])))}, "
             f"{use['leased']} leased, {use['free']} free"
         )
+    for node in found.manifest.nodes.values():
+        yield _node_line(found, node)
     in_fleets = {name for names in found.manifest.fleets.values() for name in names}
     for vm in found.manifest.vms.values():
         if vm.name not in in_fleets:
             yield f"vm.{vm.name}: image {vm.image}" + (
                 f", {vm.network.address}" if vm.network.address else ""
             )
+
+
+def _used(found: Declared, node: Node) -> dict[str, tuple[int | None, int]]:
+    """What a node has, None where that is not limited, and what its VMs use of it."""
+    there = [vm for vm in found.manifest.vms.values() if vm.node == node.name]
+    disks = (disk_bytes(vm, found.manifest.images)[0] for vm in there)
+    return {
+        "vcpus": (node.vcpus, sum(vm.vcpus for vm in there)),
+        "memory_bytes": (node.memory_bytes, sum(vm.memory_bytes for vm in there)),
+        "disk_bytes": (node.disk_bytes, sum(disks)),
+    }
+
+
+def _node_json(found: Declared, node: Node) -> dict[str, Json]:
+    """A node, who is on it, and what is left."""
+    amounts = _used(found, node).items()
+    return {
+        "name": node.name,
+        "labels": list(node.labels),
+        "vms": [vm.name for vm in found.manifest.vms.values() if vm.node == node.name],
+        "used": {key: used for key, (_, used) in amounts},
+        "free": {key: None if has is None else has - used for key, (has, used) in amounts},
+    }
+
+
+def _node_line(found: Declared, node: Node) -> str:
+    (cpus, used_cpus), *sizes = _used(found, node).values()
+    count = sum(vm.node == node.name for vm in found.manifest.vms.values())
+    told = [f"{used_cpus} of {cpus} vcpus"] if cpus is not None else []
+    told += [
+        f"{readable_size(used)} of {readable_size(has)} of {what}"
+        for (has, used), what in zip(sizes, ("memory", "disk"), strict=True)
+        if has is not None
+    ]
+    return ", ".join((f"node.{node.name}: {_vms(count)}", *told))
 
 
 def _by_image(found: Declared) -> dict[str, list[str]]:
@@ -150,7 +190,7 @@ def _network_json(found: Declared, network: SharedNetwork) -> dict[str, Json]:
     """Who is in a network, and how many addresses are left that could be leased."""
     joined = [vm for vm in found.manifest.vms.values() if vm.network.name == network.name]
     leased = sum(found.merged[vm.name].leased is not None for vm in joined)
-    held = lockfile.read(lockfile.path_beside(found.manifest)).leases.get(network.name, {})
+    held = lockfile.read(lockfile.path_beside(found.manifest)).leases.get(network_table(network.name), {})
     taken = {str(vm.network.address).partition("/")[0] for vm in joined} | set(held.values())
     return {
         "name": network.name,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
-from bangerbuild import graph, pipeline
+from bangerbuild import graph, pipeline, shares
 from bangerbuild import store as stores
 from bangerbuild.disk import formats, in_use, interrupted
 from bangerbuild.errors import BangerError, StoreError
@@ -97,11 +97,12 @@ def look(
         return loaded.store, recorded(opened, names)
     left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
     asked = graph.selected((*loaded.whole, *left), names)
-    wanted = graph.restrict(loaded.whole, [one for one in loaded.whole if one in asked])
+    wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
     part = replace(loaded, wanted=wanted) if names else loaded
     plan, opened = pipeline.look_leniently(part, warn)
     renamed = pipeline.to_be_renamed(loaded, opened)
-    found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed)
+    apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
+    found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
     shown = asked | {action.id for action in plan.actions}
     return loaded.store, tuple(one for one in found if not names or one.id in shown)
 
@@ -110,7 +111,8 @@ def examine(
     plan: Plan,
     store: Store,
     strangers: Mapping[str, str | None] = MappingProxyType({}),
-    renamed: Container[str] = (),
+    renamed: Collection[str] = (),
+    apart: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[ArtifactStatus, ...]:
     """The artifacts that the plan speaks of, then those of VMs and networks that are not declared.
 
@@ -119,10 +121,12 @@ def examine(
         store: what is there.
         strangers: what is not declared, with the manifest that declares it.
         renamed: those of them that the next apply gives to a VM with another name.
+        apart: what is declared and is no part of this node's share, with what that is called.
     """
     declared = tuple(_declared(plan, store))
     shown = {status.path for status in declared}
-    return (*declared, *_undeclared(plan, store, shown, strangers, renamed))
+    called = {**apart, **dict.fromkeys(renamed, RENAMED)}
+    return (*declared, *_undeclared(plan, store, shown, strangers, called))
 
 
 def recorded(store: Store, targets: Collection[str] = ()) -> tuple[ArtifactStatus, ...]:
@@ -184,7 +188,7 @@ def _undeclared(
     store: Store,
     shown: Container[str],
     strangers: Mapping[str, str | None],
-    renamed: Container[str],
+    called: Mapping[str, str],
 ) -> Iterator[ArtifactStatus]:
     """Of VMs and networks: an image that nothing needs any more is `gc`'s business."""
     known = {action.id for action in plan.actions}
@@ -200,8 +204,7 @@ def _undeclared(
             if origin is not None and not origins.is_gone(store, origin):
                 by = os.path.relpath(store.path / origin)
             state = UNDECLARED if by is None else f"declared by {by}"
-            state = RENAMED if owner in renamed else state
-            found = _status(store, artifact, step_id, state, may_be_used=True)
+            found = _status(store, artifact, step_id, called.get(owner, state), may_be_used=True)
             yield replace(found, declared_by=by)
 
 

@@ -22,6 +22,8 @@ Times: TypeAlias = Literal["fixed", "host"]
 """Whether a file's mtime is told from its content, or the host's."""
 
 
+ALL_NODES = "all"
+"""What the command line calls all nodes together."""
 WORK_LABEL = "work"
 """The label of a work disk's filesystem; that of a data disk is its name."""
 
@@ -127,6 +129,17 @@ class SharedNetwork:
 
 
 @dataclass(frozen=True)
+class Node:
+    """`[node.NAME]`: a machine that VMs run on. None: it is not limited."""
+
+    name: str
+    vcpus: int | None = None
+    memory_bytes: int | None = None
+    disk_bytes: int | None = None
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class InlineFile:
     """`[[vm.NAME.file]]`: a file whose content stands in the manifest."""
 
@@ -198,6 +211,8 @@ class VM:
     mounts: tuple[Mount, ...] = ()
     renamed_from: tuple[str, ...] = ()
     """What it was called before."""
+    node: str | None = None
+    """Where it is placed; None: there are no nodes."""
 
     @property
     def has_keys(self) -> bool:
@@ -241,7 +256,16 @@ class Manifest:
     fleets: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The names of their members, in order."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Addresses that were leased and are not in the lock file yet: by network and VM."""
+    """What was leased and is not in the lock file yet: by table there and VM."""
     released: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """VMs whose addresses another one took over, as it was called so before: by network."""
+    """VMs whose leases end, as another one took them over or as they name their node: by table."""
     cache: Cache = field(default_factory=Cache)
+    nodes: Mapping[str, Node] = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
+    """VMs that the lock file has on another node, with that one's name."""
+    node: str | None = None
+    """The node whose share is wanted; None: all that is declared."""
+
+    def is_here(self, vm: VM) -> bool:
+        """Whether a VM is part of the share that is wanted."""
+        return self.node is None or vm.node == self.node

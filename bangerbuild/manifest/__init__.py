@@ -1,9 +1,10 @@
 """Loads manifests: TOML and includes, the schema, what no schema can say; all problems of all files at once.
 
 The rooms behind this door: `source` reads, `form` checks against the schema; `image`, `filesystem` and `boot`
-make typed images, `networks` what VMs share, `fleets` and `members` expand fleets, with `variables` and
-`templates`; `leasing` gives addresses; `merge`, `entries`, `disks`, `network` and `vm` make typed VMs;
-`mounts` looks at what one VM mounts where, `checks` compares VMs and files with one another.
+make typed images, `networks` what VMs share, `nodes` what they run on; `fleets` and `members` expand fleets,
+with `variables` and `templates`; `leasing` gives addresses and `placing` nodes; `merge`, `entries`, `disks`,
+`network` and `vm` make typed VMs; `mounts` looks at what one VM mounts where, `checks` compares VMs and files
+with one another.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild import leases
-from bangerbuild.declared import VM, Image, Manifest, SharedNetwork
+from bangerbuild.declared import VM, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
-from bangerbuild.manifest import checks, form
+from bangerbuild.manifest import checks, form, placing
 from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
@@ -29,6 +30,7 @@ from bangerbuild.manifest.image import images as images_of
 from bangerbuild.manifest.leasing import Leased, lease
 from bangerbuild.manifest.members import TO_LEASE, basics, merged_vms
 from bangerbuild.manifest.networks import check_named, check_networks, networks
+from bangerbuild.manifest.nodes import nodes
 from bangerbuild.manifest.places import declared_at
 from bangerbuild.manifest.problems import Findings
 from bangerbuild.manifest.values import RELATIVE_HINT, host_path, parse_size
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bangerbuild.errors import Problem
+    from bangerbuild.leases import Leases
     from bangerbuild.manifest.entries import Variables
     from bangerbuild.manifest.merge import MergedVM
 
@@ -102,15 +105,22 @@ def load_merged(
     documents = list(reader.documents.values())
     findings = Findings(reader.problems, needs_files=needs_files)
     _check_files(documents, findings)
-    known = variables(documents, settings or Settings(), findings)
+    chosen = settings or Settings()
+    known = variables(documents, chosen, findings)
     found_images = _images(documents, known, findings)
     shared = networks(documents, findings)
+    found_nodes = nodes(documents, findings)
     found_fleets = fleets(documents, known, findings)
     merged = _merged(documents, found_fleets, known, findings)
-    given = _leased(merged, shared, documents, findings)
+    held = _held(documents, findings, is_wanted=bool(shared or found_nodes))
+    given = lease(merged, shared, held, findings) if held else Leased({}, {})
     around = Surroundings(found_images, shared, known, _addresses(merged))
     vms = _vms(documents, merged, around, findings)
+    placed = placing.Placed(vms, {})
     if reader.has_read_all:
+        on = found_nodes, found_images, documents, _placements(held), chosen.is_rebalanced
+        placed = placing.place(vms, placing.Inventory(*on), findings)
+        vms = placed.vms
         strangers = check_members(merged, found_fleets, findings)
         checks.check_images(merged, documents, findings, strangers)
         check_named(merged, documents, findings)
@@ -139,8 +149,23 @@ def load_merged(
         root = roots[fleet.document.path.resolve()].absolute()
         origins |= dict.fromkeys((f"vm.{name}" for name in fleet.names), root)
     members = {fleet.name: fleet.names for fleet in found_fleets}
-    found = (directory, found_images, vms_by_name, files, warnings, shared, absent, origins, members, *given)
-    return Manifest(*found, caches), tuple(merged), tuple(documents)
+    found = Manifest(
+        directory,
+        found_images,
+        vms_by_name,
+        files,
+        warnings,
+        shared,
+        absent,
+        origins,
+        members,
+        given.given | ({leases.PLACEMENT: placed.given} if placed.given else {}),
+        given.released | ({leases.PLACEMENT: placed.released} if placed.released else {}),
+        caches,
+        found_nodes,
+        placed.moved,
+    )
+    return found, tuple(merged), tuple(documents)
 
 
 def images_beside(files: Sequence[Path]) -> frozenset[str] | None:
@@ -214,16 +239,17 @@ def _merged(
     return list(merged.values())
 
 
-def _leased(
-    merged: Sequence[MergedVM],
-    shared: Mapping[str, SharedNetwork],
-    documents: Sequence[ManifestFile],
-    findings: Findings,
-) -> Leased:
-    """What the VMs are leased that give no address; the lock file counts only if there are networks."""
-    if not shared or not documents:
-        return Leased({}, {})
-    return lease(merged, shared, leases.read(documents[0].path.parent / leases.FILE_NAME), findings)
+def _held(documents: Sequence[ManifestFile], findings: Findings, *, is_wanted: bool) -> Leases | None:
+    """What the lock file has leased; it counts only if something can be leased."""
+    if not is_wanted or not documents:
+        return None
+    found = leases.read(documents[0].path.parent / leases.FILE_NAME)
+    findings.problems += found.problems
+    return found
+
+
+def _placements(held: Leases | None) -> Mapping[str, leases.Lease]:
+    return held.by_table().get(leases.PLACEMENT, {}) if held else {}
 
 
 def _addresses(merged: Sequence[MergedVM]) -> dict[str, str]:

@@ -29,7 +29,7 @@ def check_store(documents: Sequence[ManifestFile], findings: Findings) -> None:
 
 
 def check_names(documents: Sequence[ManifestFile], findings: Findings) -> None:
-    """No image, VM or network may be defined in two files."""
+    """No image, VM, network, fleet or node may be defined in two files."""
     first: dict[tuple[str, str], Location] = {}
     for document in documents:
         for kind in NAMED:

@@ -32,7 +32,7 @@ class ManifestFile:
     refused: set[Key] = field(default_factory=set)
     """Key paths the schema has found fault with; they are no longer in `tree`."""
     names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Every name under `image`, `vm`, `network` and `fleet`, refused ones too."""
+    """Every name under `image`, `vm`, `network`, `fleet` and `node`, refused ones too."""
     _around_refused: set[Key] = field(default_factory=set)
 
     @cached_property

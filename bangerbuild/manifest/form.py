@@ -30,7 +30,7 @@ SCHEMAS = (
     Path(__file__).parents[2] / "schemas" / "manifest.schema.json",
 )
 """Where the schema is: as it is shipped, and in a checkout. The first that is there holds."""
-NAMED = ("image", "vm", "network", "fleet")
+NAMED = ("image", "vm", "network", "fleet", "node")
 """Tables whose keys are names that the user gives."""
 NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 """What they look like."""
@@ -218,6 +218,7 @@ _ARTICLES = {
     "vm": "a VM",
     "network": "a network",
     "fleet": "a fleet",
+    "node": "a node",
     "variable": "a variable",
     "axis": "an axis",
 }

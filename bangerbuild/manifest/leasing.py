@@ -10,8 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild.errors import Problem
-from bangerbuild.leases import Lease, release_hint
+from bangerbuild.leases import Lease, network_table, release_hint
 from bangerbuild.manifest.addresses import end_of
+from bangerbuild.manifest.merge import ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -29,9 +30,9 @@ class Leased(NamedTuple):
     """What is to become of the lock file."""
 
     given: dict[str, dict[str, str]]
-    """What is given anew, by network and VM."""
+    """What is given anew, by table of the lock file and VM."""
     released: dict[str, tuple[str, ...]]
-    """VMs whose addresses others have taken over, by network."""
+    """VMs whose leases end, as others have taken them over, by table."""
 
 
 def lease(
@@ -48,19 +49,19 @@ def lease(
     Returns:
         What the lock file does not hold yet.
     """
-    findings.problems += leases.problems
     said = _Said(vms)
     given, released = {}, {}
-    held = leases.by_network()
+    held = leases.by_table()
     for network in networks.values():
         joined = [vm for vm in vms if vm.table("network").get("name") == network.name]
-        one = _Leasing(network, held.get(network.name, {}), said, str(leases.path), findings)
+        table = network_table(network.name)
+        one = _Leasing(network, held.get(table, {}), said, str(leases.path), findings)
         one.release(vm for vm in joined if "address" in vm.table("network"))
-        given[network.name] = one.run([vm for vm in joined if "address" not in vm.table("network")])
-        released[network.name] = tuple(one.released)
+        given[table] = one.run([vm for vm in joined if "address" not in vm.table("network")])
+        released[table] = tuple(one.released)
     return Leased(
-        {network: new for network, new in given.items() if new},
-        {network: names for network, names in released.items() if names},
+        {table: new for table, new in given.items() if new},
+        {table: names for table, names in released.items() if names},
     )
 
 
@@ -95,7 +96,7 @@ class _Leasing:
             if lease is None:
                 new.append(vm)
             elif self._check(lease):
-                vm.lease(lease)
+                vm.lease(lease, *ADDRESS)
         self._check_said({vm.name for vm in vms})
         free = self._free()
         for index, vm in enumerate(new):
@@ -104,7 +105,7 @@ class _Leasing:
                 self._tell_full(new[index:], {vm.name for vm in vms})
                 break
             self.given[vm.name] = str(IPv4Address(number))
-            vm.lease(Lease(self.network.name, vm.name, self.given[vm.name], 0))
+            vm.lease(Lease(network_table(self.network.name), vm.name, self.given[vm.name], 0), *ADDRESS)
         return self.given
 
     def release(self, vms: Iterable[MergedVM]) -> None:
@@ -117,13 +118,13 @@ class _Leasing:
         if before is None or not self._check(before):
             return None
         self.released.append(before.name)
-        self.given[vm.name] = before.address
+        self.given[vm.name] = before.value
         return replace(before, name=vm.name)
 
     def _free(self) -> Iterator[int]:
         """The addresses that nobody has, the lowest first."""
         subnet = IPv4Network(self.network.subnet)
-        taken = self.said.vms.keys() | {int(IPv4Address(lease.address)) for lease in self.held.values()}
+        taken = self.said.vms.keys() | {int(IPv4Address(lease.value)) for lease in self.held.values()}
         taken |= {int(IPv4Address(self.network.gateway))}
         reserved = sorted(
             (int(IPv4Address(one)), int(IPv4Address(last))) for one, last in self.network.reserve
@@ -137,11 +138,11 @@ class _Leasing:
 
     def _check(self, lease: Lease) -> bool:
         """Whether an address that was leased may still be used."""
-        subnet, address = IPv4Network(self.network.subnet), IPv4Address(lease.address)
+        subnet, address = IPv4Network(self.network.subnet), IPv4Address(lease.value)
         fault = None
         if address not in subnet:
             fault = f"which is not in {subnet}, the subnet of network '{self.network.name}'"
-        elif lease.address == self.network.gateway:
+        elif lease.value == self.network.gateway:
             fault = f"the gateway of network '{self.network.name}'"
         else:
             fault = end_of(address, subnet)
@@ -154,7 +155,7 @@ class _Leasing:
     def _check_said(self, leased: Collection[str]) -> None:
         """Finds an address that one VM gives itself, and that another one was leased."""
         for lease in self.held.values():
-            vm = self.said.vms.get(int(IPv4Address(lease.address)))
+            vm = self.said.vms.get(int(IPv4Address(lease.value)))
             is_others = vm is not None and vm.name != lease.name and lease.name not in self.released
             if vm is not None and is_others and _joins(vm, self.network):
                 whose = (
@@ -162,7 +163,7 @@ class _Leasing:
                     if lease.name in leased
                     else f"'{lease.name}', which is not declared here,"
                 )
-                message = f"address is '{lease.address}', and {whose} has it in {self.path}:{lease.line}"
+                message = f"address is '{lease.value}', and {whose} has it in {self.path}:{lease.line}"
                 hint = f"give another one; or {release_hint([lease.name])}"
                 self.findings.add(vm.place("network", "address"), message, hint)
 

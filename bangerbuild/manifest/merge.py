@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 ENTRY_KINDS = ("file", "file_sync", "mount", "disk")
 """Arrays of tables: appended rather than replaced, by `entries`."""
+ADDRESS = "network", "address"
+NODE = ("node",)
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class MergedVM:
     def __init__(self, name: str, layers: tuple[Layer, ...], merged: Table | None = None) -> None:
         self.name = name
         self.layers = layers
-        self.leased: Lease | None = None
-        """The line of the lock file that its address comes from; of line 0 if it is new."""
+        self.leases: dict[tuple[str, ...], Lease] = {}
+        """By key: the line of the lock file that a value comes from; of line 0 if it is new."""
         self._merged = _of_layers(layers) if merged is None else merged
 
     @property
@@ -65,10 +67,18 @@ class MergedVM:
     def render(self, stage: int, known: Mapping[str, Any]) -> None:
         """Evaluate the templates of a stage; a VM of no fleet has none."""
 
-    def lease(self, lease: Lease) -> None:
-        """Take the address that it was leased."""
-        self.leased = lease
-        self._merged = {**self._merged, "network": {**self.table("network"), "address": lease.address}}
+    @property
+    def leased(self) -> Lease | None:
+        """The lease of its address; None: it has none, or gives one itself."""
+        return self.leases.get(ADDRESS)
+
+    def lease(self, lease: Lease, *key: str) -> None:
+        """Take what it was leased as the value of a key."""
+        self.leases[key] = lease
+        value: Any = lease.value
+        for depth in range(len(key) - 1, 0, -1):
+            value = {**_at(self._merged, key[:depth]), key[depth]: value}
+        self._merged = {**self._merged, key[0]: value}
 
     def get(self, key: str, fallback: Any) -> Any:  # noqa: ANN401  the schema knows the types, Python does not
         """The value of one of the VM's keys."""
@@ -134,6 +144,13 @@ def has(table: Any, key: tuple[str | int, ...]) -> bool:  # noqa: ANN401  a valu
             return False
         table = table[part]
     return True
+
+
+def _at(table: Table, key: tuple[str, ...]) -> Table:
+    """The table at a key path; empty if there is none."""
+    for part in key:
+        table = table.get(part, {})
+    return table
 
 
 def _of_layers(layers: tuple[Layer, ...]) -> Table:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 from itertools import combinations
@@ -136,14 +136,15 @@ def _check_ports(
     documents: Sequence[ManifestFile],
     findings: Findings,
 ) -> None:
-    joined: defaultdict[str | None, int] = defaultdict(int)
-    for _, vm in pairs:
-        joined[vm.network.name] += 1
+    joined = Counter((vm.network.name, vm.node) for _, vm in pairs)  # each node has a bridge of its own
+    most: defaultdict[str | None, int] = defaultdict(int)
+    for (name, _), count in joined.items():
+        most[name] = max(most[name], count)
     for network in networks.values():
-        if network.bridge and joined[network.name] > MOST_VMS:
+        if network.bridge and most[network.name] > MOST_VMS:
             findings.add(
                 _place(network, documents) / "bridge",
-                f"{joined[network.name]} VMs join network '{network.name}', and a bridge takes {MOST_VMS}",
+                f"{most[network.name]} VMs join network '{network.name}', and a bridge takes {MOST_VMS}",
                 "spread them over several networks",
             )
 

@@ -62,8 +62,8 @@ def origins(
 
 
 def _of_leaf(vm: MergedVM, key: tuple[str, ...], value: Any, lock_file: str) -> KeyOrigin:  # noqa: ANN401
-    if key == ("network", "address") and vm.leased is not None:
-        return KeyOrigin(dotted(key), value, "lease", lock_file, vm.leased.line)
+    if lease := vm.leases.get(key):
+        return KeyOrigin(dotted(key), value, "lease", lock_file, lease.line)
     place = vm.place(*key)
     return _said(dotted(key), value, place, vm)
 

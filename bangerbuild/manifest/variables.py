@@ -28,6 +28,8 @@ class Settings:
 
     values: Sequence[tuple[str, str]] = ()
     files: Sequence[Path] = ()
+    is_rebalanced: bool = False
+    """Whether VMs are placed on nodes as if none had been leased one."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from bangerbuild.model.artifacts import ArtifactPath
 from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Revealed, Secret, Source
 from bangerbuild.model.host import Host
 from bangerbuild.model.ids import StepId
-from bangerbuild.model.plan import Action, Outcome, Plan, Result
+from bangerbuild.model.plan import Action, Outcome, Plan, Relocation, Result
 from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
 from bangerbuild.model.recipe import Recipe, Record
 from bangerbuild.model.reporter import (
@@ -45,6 +45,7 @@ __all__ = [
     "ReasonCode",
     "Recipe",
     "Record",
+    "Relocation",
     "Reporter",
     "Result",
     "Revealed",

@@ -100,6 +100,19 @@ class Action:
 
 
 @dataclass(frozen=True)
+class Relocation:
+    """A VM that another node has now than before; its disks stay on the one of before."""
+
+    vm: str
+    old: str
+    new: str
+    disks: tuple[str, ...]
+    """Those artifacts that are disks."""
+    is_here: bool
+    """Whether the store that is planned for has them."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """Actions in topological order, kept steps too."""
 
@@ -117,6 +130,10 @@ class Plan:
     """The names of the VMs of each fleet, which are shown together."""
     moves: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """The VMs that are moved before anything else is done: the old names by the new ones."""
+    nodes: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """The node of each VM, where there are nodes."""
+    relocations: tuple[Relocation, ...] = ()
+    """The VMs whose disks stay behind on another node than theirs."""
 
     def counts(self) -> dict[Verb, int]:
         """How many actions there are of each verb."""

@@ -33,6 +33,10 @@ class Request:
     """Names and values that the command line sets."""
     variable_files: tuple[Path, ...] = ()
     """Files that set variables too; a value of the command line wins over theirs."""
+    node: str | None = None
+    """The node whose share is wanted, or `all`; None: there are no nodes, or it is not said."""
+    rebalance: bool = False
+    """Place VMs on nodes as if none had been leased one."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     from bangerbuild.errors import BangerError, Problem
-    from bangerbuild.model import Action, Json, Plan, Reason, Result
+    from bangerbuild.model import Action, Json, Plan, Reason, Relocation, Result
 
     Complete: TypeAlias = Callable[[str], str]
 
@@ -201,6 +201,18 @@ def undeclared_lines(plan: Plan) -> Iterator[str]:
             "`bangerbuild destroy --undeclared` removes what is there"
         )
     yield from orphan_lines(plan.orphans)
+    yield from map(_relocation, plan.relocations)
+
+
+def _relocation(one: Relocation) -> str:
+    """Which disks of a VM are not on its node, and what to type."""
+    disks = f" ({few(one.disks, 'disks')})" if one.disks else ""
+    if not one.is_here:
+        return f"vm.{one.vm} moves from node '{one.old}' to '{one.new}': its disks stay on '{one.old}'{disks}"
+    return (
+        f"vm.{one.vm} is on node '{one.new}' now, and its disks are still here{disks}: "
+        f"`bangerbuild destroy --target vm.{one.vm}` removes them, and the VM stays on '{one.new}'"
+    )
 
 
 def orphan_lines(orphans: Mapping[str, str]) -> Iterator[str]:
@@ -395,12 +407,33 @@ def plan_json(plan: Plan, results: Sequence[Result] | None = None) -> dict[str, 
     return {
         "format": 1,
         "store": str(plan.store),
-        "actions": [_action_json(action, by_id.get(action.id)) for action in plan.actions],
+        "actions": [
+            _action_json(action, by_id.get(action.id)) | _node_of(action, plan) for action in plan.actions
+        ],
         "undeclared": list(plan.undeclared),
         "orphaned": [{"id": owner, "manifest": manifest} for owner, manifest in plan.orphans.items()],
         "notes": list(undeclared_lines(plan)),
+        **_nodes_json(plan),
         "summary": _summary(counts, failed),
     }
+
+
+def _nodes_json(plan: Plan) -> dict[str, Json]:
+    """The VMs that another node has now; nothing where there are no nodes."""
+    if not plan.nodes:
+        return {}
+    relocated: list[Json] = [
+        {"vm": one.vm, "from": one.old, "to": one.new, "disks": list(one.disks), "here": one.is_here}
+        for one in plan.relocations
+    ]
+    return {"relocated": relocated}
+
+
+def _node_of(action: Action, plan: Plan) -> dict[str, Json]:
+    """The node of the VM that a step is of."""
+    owner = StepId(action.id).owner
+    node = plan.nodes.get(owner.name) if owner.table == "vm" else None
+    return {"node": node} if node else {}
 
 
 def _summary(counts: Mapping[Verb, int], failed: int) -> dict[str, Json]:

@@ -13,6 +13,9 @@
     [network.lan]               a network, and which address each VM has been given in it: see `leases`
     web = "172.16.0.10"
 
+    [placement]                 on which node each VM is, where there are nodes
+    web = "node-a"
+
 It is TOML, sorted and written whole, made for `git diff`. An entry holds as long as the manifest asks for the
 same; one for another place does too, so that an image may be renamed or use what another one uses. A lease
 holds until it is released.
@@ -97,7 +100,7 @@ class LockFile:
     entries: Mapping[str, LockEntry] = field(default_factory=dict)
     """By place: `image.bookworm.rootfs`."""
     leases: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """The addresses of VMs, by network and by the VM's name."""
+    """What VMs have been given, by table (`network.lan`, `placement`) and by the VM's name."""
     pushed: Mapping[tuple[str, str], LockedImage] = field(default_factory=dict)
     """What was built of images, by the image's name and the fingerprint."""
 
@@ -124,9 +127,12 @@ class LockFile:
         for name, digits in sorted(self.pushed):
             entries = tree.setdefault(CACHE, {}).setdefault(name, {})
             entries[digits] = _written(self.pushed[name, digits])
-        for network in sorted(self.leases):
-            given = dict(sorted(self.leases[network].items()))
-            tree.setdefault("network", {})[network] = given
+        for table in sorted(self.leases):
+            *above, last = table.split(".")
+            holder = tree
+            for part in above:
+                holder = holder.setdefault(part, {})
+            holder[last] = dict(sorted(self.leases[table].items()))
         return HEAD + tomli_w.dumps(tree)
 
 
@@ -195,7 +201,7 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
 
 
 def release(path: Path, names: Collection[str], *, is_trial: bool = False) -> tuple[leases.Lease, ...]:
-    """Free the addresses of these VMs in all networks; what was freed, nothing if nothing was leased.
+    """Free the addresses of these VMs in all networks, and their nodes; what was freed.
 
     The file need not be without fault: this is what mends an address that is there twice. A trial writes
     nothing.
@@ -228,11 +234,12 @@ def _merged(now: LockFile, before: LockFile, after: LockFile) -> LockFile | None
     given = _changed(_flat(now.leases), _flat(before.leases), _flat(after.leases))
     if entries is None or given is None:
         return None
-    if len({(network, address) for (network, _), address in given.items()}) < len(given):
+    once = [(table, value) for (table, _), value in given.items() if _is_unique(table)]
+    if len(set(once)) < len(once):
         return None  # somebody else has leased the same address to another VM
     held: dict[str, dict[str, str]] = {}
-    for (network, name), address in given.items():
-        held.setdefault(network, {})[name] = address
+    for (table, name), value in given.items():
+        held.setdefault(table, {})[name] = value
     pushed = _changed(now.pushed, before.pushed, after.pushed)
     return None if pushed is None else LockFile(entries, held, pushed)
 
@@ -252,8 +259,13 @@ def _changed(now: Mapping[K, V], before: Mapping[K, V], after: Mapping[K, V]) ->
     return found
 
 
+def _is_unique(table: str) -> bool:
+    kind = leases.kind_of(table)
+    return kind is not None and kind.is_unique
+
+
 def _flat(given: Mapping[str, Mapping[str, str]]) -> dict[tuple[str, str], str]:
-    return {(network, name): address for network, held in given.items() for name, address in held.items()}
+    return {(table, name): value for table, held in given.items() for name, value in held.items()}
 
 
 @contextlib.contextmanager
@@ -291,9 +303,11 @@ def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
         stated = "states no version" if version is None else f"is of version '{version}'"
         raise _unusable(path, f"it {stated}, and this program reads version {VERSION}")
     networks = _checked_table(tree.pop("network", {}), "network", path)
+    tables = {leases.network_table(name): table for name, table in networks.items()}
+    tables[leases.PLACEMENT] = _checked_table(tree.pop(leases.PLACEMENT, {}), leases.PLACEMENT, path)
     given = held.given()
-    if {name: table for name, table in networks.items() if table} != given:
-        raise _unusable(path, "its networks are not written as one line for each lease")
+    if {name: table for name, table in tables.items() if table} != given:
+        raise _unusable(path, "its networks and placements are not written as one line for each lease")
     pushed = dict(_parsed_images(_checked_table(tree.pop(CACHE, {}), CACHE, path), path))
     entries = {}
     for place, words in _tables(tree, path):

@@ -13,7 +13,7 @@ from bangerbuild.resolving import lockfile, pins
 from bangerbuild.resolving.lockfile import LockFile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import Manifest
@@ -70,10 +70,10 @@ class Resolved:
             lockfile.write(self.path, self.before, self.after)
 
     def leased(self) -> Iterator[tuple[str, str, str]]:
-        """What is leased anew: the network, the VM, its address."""
-        for network, held in sorted(self.after.leases.items()):
-            known = self.before.leases.get(network, {})
-            yield from ((network, name, held[name]) for name in sorted(held) if name not in known)
+        """What is leased anew: the table, the VM, and what it has now."""
+        for table, held in sorted(self.after.leases.items()):
+            known = self.before.leases.get(table, {})
+            yield from ((table, name, held[name]) for name in sorted(held) if held[name] != known.get(name))
 
     def changes(self) -> Iterator[Change]:
         """What of the lock file is no longer as it was."""
@@ -107,8 +107,8 @@ def resolve(manifest: Manifest, options: ResolveOptions, asking: Asking) -> Reso
         raise _taken_over(manifest.released)
     settled = pins.settle(manifest, before, asking.record, asking, options)
     held = {
-        network: {name: one for name, one in leased.items() if name not in manifest.released.get(network, ())}
-        for network, leased in before.leases.items()
+        table: {name: one for name, one in leased.items() if name not in manifest.released.get(table, ())}
+        for table, leased in before.leases.items()
     }
     after = replace(settled.lock, leases=_leases(held, manifest.leases), pushed=before.pushed)
     return Resolved(settled.pins, path, before, after)
@@ -122,14 +122,21 @@ def _leases(held: Given, new: Given) -> Given:
 def _taken_over(released: Mapping[str, tuple[str, ...]]) -> LockFileError:
     names = [name for names in released.values() for name in names]
     return LockFileError(
-        f"{leases.FILE_NAME} would have to be changed: it has the addresses of renamed VMs, {few(names)}",
+        f"{leases.FILE_NAME} would have to be changed: "
+        f"it has the {_what(released)} of VMs that have another now, or another name: {few(names)}",
         hint="bangerbuild lock",
     )
 
 
 def _unleased(new: Given) -> LockFileError:
-    names = [name for given in new.values() for name in given]
+    names = dict.fromkeys(name for given in new.values() for name in given)
     return LockFileError(
-        f"{leases.FILE_NAME} would have to be changed: it holds no address for {few(names, 'VMs')}",
+        f"{leases.FILE_NAME} would have to be changed: it holds no {_what(new)} for {few([*names], 'VMs')}",
         hint="bangerbuild lock",
     )
+
+
+def _what(tables: Iterable[str]) -> str:
+    """What is leased in these tables: `address`, `node`, or `address or node`."""
+    kinds = [kind.what for kind in leases.KINDS if any(leases.kind_of(table) is kind for table in tables)]
+    return " or ".join(kinds)

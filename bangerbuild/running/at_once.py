@@ -88,6 +88,8 @@ def asked(words: Sequence[str]) -> Asked | None:
     names, options, lists, flags = found
     if not command.are_numbers(options, wholes=("jobs",), seconds=("seconds", "wait")):
         return None
+    if not command.are_settings(lists["variables"]):
+        return None
     wish = _wish(options, lists["forwards"], rest, attached="detach" not in flags and "wait" not in options)
     vm = names[0].removeprefix("vm.")
     return Asked(vm, list(_keys(vm, options, lists, flags)), wish) if wish else None
@@ -105,6 +107,8 @@ def _wish(options: dict[str, str], forwards: list[str], rest: list[str], *, atta
         pairs = tuple(map(starting.forward, forwards))
     except ValueError:
         return None
+    if len({host for host, _ in pairs}) < len(pairs):  # a port that is named twice
+        return None
     return starting.Wish(vmm, network, pairs, attached=attached, arguments=tuple(rest))
 
 
@@ -119,6 +123,7 @@ def _keys(vm: str, options: dict[str, str], lists: dict[str, list[str]], flags: 
             offline="offline" in flags,
             variables=lists["variables"],
             variable_files=[command.plain(path) for path in lists["files"]],
+            node=options.get("node"),
         )
 
 

@@ -51,10 +51,11 @@ class BridgeFiles(Unopened):
     @classmethod
     @override
     def declare(cls, manifest: Manifest) -> Iterator[Self]:
-        """One for each network with a bridge, with the devices of all VMs that join it."""
+        """One for each network with a bridge, with the devices of all VMs of the node that join it."""
         for network in manifest.networks.values():
             if network.bridge is not None:
-                joined = (vm.network for vm in manifest.vms.values() if vm.network.name == network.name)
+                here = (vm.network for vm in manifest.vms.values() if manifest.is_here(vm))
+                joined = (one for one in here if one.name == network.name)
                 taps = tuple(sorted(one.tap for one in joined if one.tap is not None))
                 yield cls(network.name, network.bridge, network.gateway_interface, network.nat, taps)
 

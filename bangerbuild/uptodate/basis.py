@@ -152,7 +152,7 @@ def _is_answerable(request: Request, loaded: Manifest) -> bool:
 def _given(request: Request) -> Given:
     """What the commands in what it says are completed with."""
     manifests = () if request.manifests == (Path(command.DEFAULT_MANIFEST),) else request.manifests
-    return Given.of(manifests, request.store, request.variables, request.variable_files)
+    return Given.of(manifests, request.store, request.variables, request.variable_files, request.node)
 
 
 def _key(request: Request) -> Key:
@@ -164,6 +164,7 @@ def _key(request: Request) -> Key:
         offline=request.offline,
         variables=[f"{name}={value}" for name, value in request.variables],
         variable_files=[str(path) for path in request.variable_files],
+        node=request.node,
     )
 
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     Texts = tuple[str, ...]
-    Key = tuple[str, Texts, str | None, Texts, bool, bool, Texts, Texts]
+    Key = tuple[str, Texts, str | None, Texts, bool, bool, Texts, Texts, str | None]
 
 DEFAULT_MANIFEST = "vm.toml"
 COMPLETION = "_BANGERBUILD_COMPLETE"
@@ -22,6 +22,7 @@ SHARED_OPTIONS = {
     "--jobs": "jobs",
     "--lock-timeout": "seconds",
     "--store": "store",
+    "--node": "node",
     "--var": "variables",
     "--var-file": "files",
 }
@@ -49,6 +50,7 @@ def key(  # noqa: PLR0913  # one for each option that counts
     offline: bool,
     variables: Sequence[str] = (),
     variable_files: Sequence[str] = (),
+    node: str | None = None,
 ) -> Key:
     """The key of a command line's record: different for two that may have different answers.
 
@@ -58,7 +60,7 @@ def key(  # noqa: PLR0913  # one for each option that counts
         OSError: the current directory is gone.
     """
     given = tuple(variables), tuple(variable_files)
-    return os.getcwd(), tuple(manifests), store, tuple(targets), locked, offline, *given
+    return os.getcwd(), tuple(manifests), store, tuple(targets), locked, offline, *given, node
 
 
 def asked(arguments: Sequence[str]) -> Asked | None:
@@ -71,6 +73,8 @@ def asked(arguments: Sequence[str]) -> Asked | None:
     manifests, options, lists, flags = found
     if not are_numbers(options, wholes=("jobs",), seconds=("seconds",)):
         return None
+    if not are_settings(lists["variables"]):
+        return None
     try:
         return Asked(
             key(
@@ -81,6 +85,7 @@ def asked(arguments: Sequence[str]) -> Asked | None:
                 offline="offline" in flags,
                 variables=lists["variables"],
                 variable_files=[plain(path) for path in lists["files"]],
+                node=options.get("node"),
             ),
             quiet="quiet" in flags,
         )
@@ -135,6 +140,11 @@ def are_numbers(options: Mapping[str, str], wholes: Texts, seconds: Texts) -> bo
     return all(_is_number(options.get(name, "1")) for name in wholes) and all(
         _is_seconds(options.get(name, "0")) for name in seconds
     )
+
+
+def are_settings(variables: Sequence[str]) -> bool:
+    """Whether each of them is KEY=VALUE."""
+    return all(one.find("=") > 0 for one in variables)
 
 
 def _is_number(text: str) -> bool:

@@ -143,7 +143,7 @@ def test_a_lease_stays_until_it_is_released(cli: CommandLine, project: Path) -> 
     assert (done.returncode, done.stdout) == (0, "  release  runner-001  172.16.0.10\n")
     done = cli("lock", "--release", "runner-001", cwd=project)
     assert done.returncode == 3
-    assert "no address is leased to 'runner-001'" in done.stderr
+    assert "nothing is leased to 'runner-001'" in done.stderr
 
 
 def test_a_merge_that_gives_an_address_twice_is_mended_by_the_command_that_it_names(

@@ -53,24 +53,26 @@ def test_the_lowest_free_address_is_leased_in_the_order_of_the_manifest() -> Non
         "d": "10.0.0.8/24",
         "e": "10.0.0.10/24",
     }
-    assert found.leases == {"lan": {"b": "10.0.0.2", "a": "10.0.0.4", "c": "10.0.0.9", "e": "10.0.0.10"}}
+    assert found.leases == {
+        "network.lan": {"b": "10.0.0.2", "a": "10.0.0.4", "c": "10.0.0.9", "e": "10.0.0.10"}
+    }
 
 
 def test_what_is_leased_is_kept_and_what_others_hold_is_not_given() -> None:
-    held({"lan": {"a": "10.0.0.9", "gone": "10.0.0.2"}, "other": {"x": "10.0.0.4"}})
+    held({"network.lan": {"a": "10.0.0.9", "gone": "10.0.0.2"}, "network.other": {"x": "10.0.0.4"}})
     found = loaded(vms("b", "a"))
     assert addresses(found) == {"b": "10.0.0.4/24", "a": "10.0.0.9/24"}
-    assert found.leases == {"lan": {"b": "10.0.0.4"}}
+    assert found.leases == {"network.lan": {"b": "10.0.0.4"}}
 
 
 def test_an_address_that_is_given_wins_over_the_lease() -> None:
-    held({"lan": {"a": "10.0.0.9"}})
+    held({"network.lan": {"a": "10.0.0.9"}})
     found = loaded(vms(more='[vm.a]\nnetwork.address = "10.0.0.200"'))
     assert (addresses(found), found.leases) == ({"a": "10.0.0.200/24"}, {})
 
 
 def test_an_address_that_another_vm_holds_is_told_with_both_places() -> None:
-    held({"lan": {"a": "10.0.0.9"}})
+    held({"network.lan": {"a": "10.0.0.9"}})
     (problem,) = problems_of(vms("a", more='[vm.b]\nnetwork.address = "10.0.0.9"'))
     assert (problem.file, problem.line, problem.key) == ("vm.toml", 12, "vm.b.network.address")
     assert problem.message == f"address is '10.0.0.9', and 'a' has it in {FILE_NAME}:5"
@@ -86,7 +88,7 @@ def test_an_address_that_another_vm_holds_is_told_with_both_places() -> None:
     ],
 )
 def test_a_lease_that_fits_no_more_is_told_in_the_lock_file(address: str, why: str) -> None:
-    held({"lan": {"a": address, "nobody": "10.8.0.1"}})
+    held({"network.lan": {"a": address, "nobody": "10.8.0.1"}})
     (problem,) = problems_of(vms("a"))
     assert (problem.file, problem.line, problem.key) == (FILE_NAME, 5, "network.lan.a")
     assert problem.message == f"'a' has the address '{address}', {why}"
@@ -95,7 +97,7 @@ def test_a_lease_that_fits_no_more_is_told_in_the_lock_file(address: str, why: s
 
 def test_a_full_network_lists_what_may_be_released() -> None:
     taken = {f"old-{number}": f"10.1.0.{number}" for number in range(2, 14)}
-    held({"dmz": taken})
+    held({"network.dmz": taken})
     text = vms().replace('"lan"', '"dmz"') + "[vm.a]\n[vm.b]\n[vm.c]\n"
     (problem,) = problems_of(text)
     assert problem.message == "network 'dmz' (10.1.0.0/28) has no address left for vm.b and 1 more"
@@ -145,38 +147,38 @@ def test_no_edit_of_fleets_moves_a_lease_or_changes_another_vm(
         for vm in stay.values():
             assert vm.network.name is not None
             assert vm.network.address is not None
-            assert vm.network.address.partition("/")[0] == given[vm.network.name][vm.name]
+            assert vm.network.address.partition("/")[0] == given[f"network.{vm.network.name}"][vm.name]
         assert {key: before[key] for key in before if key in stay} == {
             key: stay[key] for key in before if key in stay
         }
         before |= stay
     for network, leases in given.items():
         assert len(set(leases.values())) == len(leases)
-        subnet = IPv4Network({"lan": "10.0.0.0/24", "dmz": "10.1.0.0/28"}[network])
+        subnet = IPv4Network({"network.lan": "10.0.0.0/24", "network.dmz": "10.1.0.0/28"}[network])
         assert all(IPv4Address(address) in subnet for address in leases.values())
 
 
 def test_a_renamed_vm_takes_its_lease_along_and_no_other_moves() -> None:
-    held({"lan": {"a": "10.0.0.2", "old": "10.0.0.9"}})
+    held({"network.lan": {"a": "10.0.0.2", "old": "10.0.0.9"}})
     found = loaded(HEAD + '[vm.a]\n[vm.b]\n[vm.new]\nrenamed_from = ["older", "old"]\n')
     assert addresses(found) == {"a": "10.0.0.2/24", "b": "10.0.0.4/24", "new": "10.0.0.9/24"}
-    assert found.leases == {"lan": {"b": "10.0.0.4", "new": "10.0.0.9"}}
-    assert found.released == {"lan": ("old",)}
+    assert found.leases == {"network.lan": {"b": "10.0.0.4", "new": "10.0.0.9"}}
+    assert found.released == {"network.lan": ("old",)}
 
 
 def test_a_renamed_vm_with_a_lease_of_its_own_keeps_that() -> None:
-    held({"lan": {"new": "10.0.0.2", "old": "10.0.0.9"}})
+    held({"network.lan": {"new": "10.0.0.2", "old": "10.0.0.9"}})
     found = loaded(HEAD + '[vm.new]\nrenamed_from = "old"\n')
     assert (addresses(found), found.leases, found.released) == ({"new": "10.0.0.2/24"}, {}, {})
 
 
 def test_a_renamed_vm_may_give_itself_the_address_that_it_was_leased() -> None:
-    held({"lan": {"old": "10.0.0.9"}})
+    held({"network.lan": {"old": "10.0.0.9"}})
     found = loaded(HEAD + '[vm.new]\nrenamed_from = "old"\nnetwork.address = "10.0.0.9/24"\n')
     assert (addresses(found), found.released) == ({"new": "10.0.0.9/24"}, {"lan": ("old",)})
 
 
 def test_a_lease_that_fits_no_more_is_not_taken_over() -> None:
-    held({"lan": {"old": "10.9.9.9"}})
+    held({"network.lan": {"old": "10.9.9.9"}})
     (problem,) = problems_of(HEAD + '[vm.new]\nrenamed_from = "old"\n')
     assert (problem.file, problem.key) == (FILE_NAME, "network.lan.old")

@@ -137,7 +137,7 @@ class Checkout:
     def leases(self) -> dict[tuple[str, str], str]:
         held = leases.read(self.directory / leases.FILE_NAME)
         assert not held.problems
-        return {(lease.network, lease.name): lease.address for lease in held.lines}
+        return {(lease.table, lease.name): lease.value for lease in held.lines}
 
 
 def toggled(values: list[str], value: str) -> list[str]:

@@ -257,5 +257,5 @@ def test_with_locked_no_lease_is_taken_over(project: Project) -> None:
     address = lock_lines(project)[1].split('"')[1]
     project.write(HEAD + f'{NEW}network.address = "{address}/24"\n')
     loaded = pipeline.load([project.directory / "vm.toml"], locked=True)
-    with pytest.raises(LockFileError, match="the addresses of renamed VMs, old"):
+    with pytest.raises(LockFileError, match="the address of VMs that have another now, or another name: old"):
         pipeline.plan(loaded)

@@ -203,6 +203,7 @@ UNDERSTOOD = (
     "-d web --forward 8080:80 --forward=2222:22",
     "web --manifest a.toml --manifest b.toml --store here -q -j2",
     "web --var a=b --var-file v.toml --locked --offline",
+    "web -d --node a",
     "web -- -m 2G --wait=x",
 )
 
@@ -230,11 +231,12 @@ def test_what_is_understood_is_what_click_understands(words: list[str]) -> None:
     assert wish.arguments == params["rest"]
     assert wish.attached == (not params["detach"] and params["wait_seconds"] is None)
     for key, targets in zip(found.keys, [(f"vm.{found.vm}",), ()], strict=True):
-        _, manifests, store, targeted, locked, offline, variables, files = key
+        _, manifests, store, targeted, locked, offline, variables, files, node = key
         assert (targeted, locked, offline) == (targets, params["locked"], params["offline"])
         assert list(manifests) == ([*map(str, params["manifest"])] or ["vm.toml"])  # type: ignore[call-overload]
         assert store == (None if params["store"] is None else str(params["store"]))
         assert variables == tuple("=".join(pair) for pair in params["variables"])  # type: ignore[attr-defined]
+        assert node == params["node"]
         assert files == tuple(map(str, params["variable_files"]))  # type: ignore[call-overload]
 
 

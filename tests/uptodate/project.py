@@ -96,7 +96,7 @@ class Project:
 
     def request(self) -> Request:
         """The same, for the slow way."""
-        _, manifests, store, targets, locked, offline, variables, files = self.asked().key
+        _, manifests, store, targets, locked, offline, variables, files, node = self.asked().key
         paths = tuple(type(self.path)(name) for name in manifests)
         where = type(self.path)(store) if store else None
         given = tuple((name, value) for name, _, value in (one.partition("=") for one in variables))
@@ -109,6 +109,7 @@ class Project:
             offline=offline,
             variables=given,
             variable_files=named,
+            node=node,
         )
 
     def is_current(self) -> bool:

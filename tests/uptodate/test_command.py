@@ -46,6 +46,7 @@ WORDS = (
     ),
     *("--locked", "--offline", "--", "-", "", "-v", "--json", "-n", "--dry-run", "--help", "--replace", "-x"),
     *("--var", "a=b", "--var=a=b", "--var=a=", "--var==", "--var-file", "--var-file=v.toml"),
+    *("--node", "--node=a", "--node="),
     *("--lock", "--off", "~", ".", "--quiet=1", "-j=4", "--store=-x", "--jobs=99999999999"),
 )
 UNDERSTOOD: tuple[list[str], ...] = (
@@ -57,6 +58,8 @@ UNDERSTOOD: tuple[list[str], ...] = (
     ["--store", "here", "a.toml", "./b.toml"],
     ["--target", "vm.web", "--target=vm.db"],
     ["--locked", "--offline"],
+    ["--node", "a"],
+    ["--node=all"],
     ["--var", "a=b", "--var=a=c=d", "--var-file", "./v.toml"],
 )
 LEFT_ALONE = (
@@ -70,7 +73,15 @@ LEFT_ALONE = (
     ),
     *(
         ["apply", *more]
-        for more in (["-j0"], ["-j", "x"], ["--lock-timeout", "nan"], ["--store"], ["--target="])
+        for more in (
+            ["--var=="],
+            ["--var", "."],
+            ["-j0"],
+            ["-j", "x"],
+            ["--lock-timeout", "nan"],
+            ["--store"],
+            ["--target="],
+        )
     ),
 )
 
@@ -92,8 +103,9 @@ def test_what_is_understood_is_what_click_understands(arguments: list[str]) -> N
     assert params is not None
     assert not any(params[name] for name in ("dry_run", "as_json", "verbose", "replace"))
     assert asked.quiet == params["quiet"]
-    _, manifests, store, targets, locked, offline, variables, files = asked.key
+    _, manifests, store, targets, locked, offline, variables, files, node = asked.key
     assert (targets, locked, offline) == (params["targets"], params["locked"], params["offline"])
+    assert node == params["node"]
     given = [tuple(one.split("=", 1)) for one in variables]
     assert given == list(params["variables"])  # type: ignore[call-overload]
     assert files == tuple(map(str, params["variable_files"]))  # type: ignore[call-overload]

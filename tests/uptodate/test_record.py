@@ -20,7 +20,7 @@ HOME = "/home/me"
 
 def sample(key: str = "vm.toml") -> record.RunRecord:
     return record.RunRecord(
-        key=("/here", (key,), None, (), False, False, (), ()),
+        key=("/here", (key,), None, (), False, False, (), (), None),
         circumstances=["3.11", "odd \udcff"],
         store="/here/build",
         lock="/here/build/.locks/store",

@@ -27,7 +27,7 @@ from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.host import process
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
-from bangerbuild.pipeline import expanded, known_pins, load_request, load_to_read
+from bangerbuild.pipeline import expanded, known_pins, load_request, load_to_read, refuse_without_node
 from bangerbuild.store.directories import LOCKS
 from bangerbuild.store.faults import nothing_new
 from bangerbuild.store.locks import StoreLock
@@ -82,6 +82,7 @@ def verify(  # noqa: PLR0913  # whom to tell of what
     """
     whole = replace(request, targets=())
     loaded = load_request(whole, warn) if again else load_to_read(whole, warn, tell_problem)
+    refuse_without_node(loaded)
     process.find("e2fsck")
     _check_there(loaded.store, again=again)
     checks: list[Check] = []

@@ -59,6 +59,7 @@ class Overlay(Raw):
         hint="give at least 16MiB, or leave size out for 1GiB, of which only what is written takes room",
         is_whole_blocks=True,
         is_of_clone=False,
+        default_bytes=upper.DEFAULT_BYTES,
     )
 
     @override

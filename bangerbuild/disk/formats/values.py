@@ -89,6 +89,8 @@ class SizeRule:
     """What the format can hold; None: more than any manifest asks for."""
     is_of_filesystem: bool = True
     """Whether it is that of the filesystem, which else has that of its image."""
+    default_bytes: int | None = None
+    """What is made where no size is given; None: as much as the image needs."""
 
 
 SIZE_OF_DISK = SizeRule(
