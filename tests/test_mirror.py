@@ -32,6 +32,10 @@ ELSEWHERE = {
     "model/host.py": "a Protocol; planning/host.py is the one host",
     "model/reporter.py": "Protocols, and a reporter that says nothing; the tests have one of their own",
     "model/step.py": "a Protocol; the tests of each step call what it asks for",
+    "pipeline/__init__.py": "the names of its modules",
+    "pipeline/belonging.py": "tests/planning has its whole runs, in test_origins.py and test_renames.py",
+    "pipeline/locking.py": "tests/cli/test_locking.py and tests/commands/test_recover.py run it",
+    "pipeline/reviewing.py": "tests/cli/test_saved_plans.py saves plans, and has runs held to them",
     "steps/step_kind.py": "a Protocol; tests/steps/test_steps.py goes through the registry of its kinds",
     "model/workspace.py": "Protocols; execute/workspace.py is the one workspace",
 }

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bangerbuild import pipeline, store
+from bangerbuild import store
 from bangerbuild.commands import destroy, gc, recover
 from bangerbuild.errors import BusyError, SourceError, StoreError
 from bangerbuild.model import Verb
+from bangerbuild.pipeline import locking
 from bangerbuild.store.locks import StoreLock
 from tests.need import need
 from tests.projects import DEBIAN, Project, write_tar
@@ -344,7 +345,7 @@ def test_an_error_on_the_way_leaves_the_damaged_database_where_it_is(
 
     damage_bytes(project.store / "state.db")
     before = (project.store / "state.db").read_bytes()
-    monkeypatch.setattr(pipeline, "resolve", unreachable)
+    monkeypatch.setattr(locking, "resolve", unreachable)
     with pytest.raises(SourceError):
         recovered(project)
     assert (project.store / "state.db").read_bytes() == before

@@ -1,0 +1,83 @@
+"""What lies in a store beside what is declared: undeclared and renamed VMs, disks that stay behind."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from bangerbuild import graph, shares
+from bangerbuild.model import (
+    Relocation,
+    StepId,
+)
+from bangerbuild.planning import origins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from bangerbuild.model import Step
+    from bangerbuild.pipeline.loading import Loaded
+    from bangerbuild.store import Store
+
+
+def strangers(loaded: Loaded, opened: Store) -> dict[str, str | None]:
+    """See `origins.strangers`."""
+    return origins.strangers(loaded.request.manifests, loaded.whole, opened)
+
+
+def undeclared(loaded: Loaded, opened: Store) -> tuple[str, ...]:
+    """See `origins.undeclared`; who asks for a part is told of that part."""
+    if loaded.request.targets:
+        return ()
+    found = origins.undeclared(loaded.request.manifests, loaded.whole, opened)
+    taken_over = to_be_renamed(loaded, opened)
+    return tuple(owner for owner in found if owner not in taken_over)
+
+
+def orphans(loaded: Loaded, opened: Store) -> dict[str, str]:
+    """What a manifest declared that is not there any more, with the path of that one from here."""
+    if loaded.request.targets:
+        return {}
+    taken_over = to_be_renamed(loaded, opened)
+    found = origins.orphans(loaded.request.manifests, loaded.whole, opened)
+    return {
+        owner: os.path.relpath(opened.path / origin)
+        for owner, origin in found.items()
+        if owner not in taken_over
+    }
+
+
+def to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
+    """The VMs that a declared one, which is not there yet, takes over."""
+    there = opened.vms
+    vms = (vm for vm in loaded.manifest.vms.values() if vm.name not in there)
+    return frozenset(vm_id(old) for vm in vms for old in vm.renamed_from)
+
+
+def relocations(loaded: Loaded, opened: Store, nodes: Mapping[str, str]) -> Iterator[Relocation]:
+    """The VMs whose disks stay behind: those that move now, and those whose disks are in this store."""
+    found = loaded.manifest
+    for name, old in sorted(found.moved.items()):
+        disks = (path for step in _disks_of(loaded, name) for path in step.outputs)
+        if old != found.node:
+            yield Relocation(name, old, nodes[name], tuple(disks), is_here=False)
+    for name, new in sorted(shares.elsewhere(found).items()):
+        if name not in opened.vms:
+            continue
+        records = (opened.records.get(step.id) for step in _disks_of(loaded, name))
+        there = tuple(path for record in records if record for path in record.artifacts)
+        if any(map(opened.may_exist, there)):
+            yield Relocation(name, str(found.node), new, there, is_here=True)
+
+
+def _disks_of(loaded: Loaded, vm: str) -> list[Step]:
+    """The steps that make the disks of a VM."""
+    names = graph.selected(loaded.whole, [vm_id(vm)])
+    return [
+        step for name, step in loaded.whole.items() if name in names and step.exclusive and not step.changes
+    ]
+
+
+def vm_id(name: str) -> StepId:
+    """`vm.NAME`."""
+    return StepId(f"vm.{name}")
