@@ -39,7 +39,7 @@ class Snapshot(OverBase):
     size: ClassVar[SizeRule] = SizeRule(
         least_bytes=1 << 20,
         too_small="too small a store for its own metadata and a patch",
-        hint="give at least 1MiB, or leave size out for room for every block of the image",
+        hint="give at least 1MiB, or leave out `size` for room for every block of the image",
         is_whole_blocks=False,
         is_of_clone=False,
         is_of_filesystem=False,
