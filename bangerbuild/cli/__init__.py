@@ -169,7 +169,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     if dry_run:
         form = FORMATS["json" if as_json else "text"]
         made = _made_plan(loaded)
-        check(made)
+        if check:
+            check(made)
         output.plan_result(made, form, Shown(in_full=verbose))
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)

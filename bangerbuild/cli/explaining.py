@@ -23,7 +23,9 @@ def explain(
     as_json: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> None:
-    """Print what a step is made of, what it needs, what would change it and why it was last made.
+    """Print what a step is made of, and why it was last made.
+
+    Also what it needs, and what would change it.
 
     ID is a step (vm.web.root), or all steps of a VM, an image, a network or a fleet (vm.web, 'vm.web-*').
     """

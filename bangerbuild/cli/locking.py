@@ -56,7 +56,9 @@ def lock(
     released: tuple[str, ...],
     **wanted: Any,  # noqa: ANN401  # the further options of `load`
 ) -> None:
-    """Write down what the sources stand for, and the VMs' addresses and nodes.
+    """Write down what sources stand for, and where VMs are.
+
+    That is in `bangerbuild.lock`: the VMs' addresses and nodes are too.
 
     bangerbuild.lock, beside the manifest, gets an entry for every address, suite, archive and name in a
     registry. What is in it stays, unless --upgrade asks anew. A VM of a network that gives no address gets

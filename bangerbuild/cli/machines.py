@@ -282,7 +282,7 @@ def ssh(
 @_place
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the VM ends.")
 def logs(*, vm: str, follow: bool, manifest: tuple[Path, ...], store: Path | None) -> None:
-    """Print what a VM has printed on its console since it was started."""
+    """Print what a VM printed on its console since its start."""
     from bangerbuild.commands import machines
 
     def write(piece: bytes) -> bool:

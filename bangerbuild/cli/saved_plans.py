@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bangerbuild.pipeline import Loaded
     from bangerbuild.planning.saved import SavedPlan
 
-_SETTLED = {"targets": "--target", "replace": "--replace", "store": "--store"}
+_SETTLED = {"targets": "--target", "replace": "--replace", "store": "--store", "node": "--node"}
 """What a saved plan says for itself."""
 
 
@@ -32,12 +32,12 @@ class Asked:
     directory: Path = Path()
     """What the saved plan's paths count from."""
 
-    def check(self, loaded: Loaded) -> Callable[[Plan], None]:
-        """What refuses any other plan; any plan will do where none was saved."""
+    def check(self, loaded: Loaded) -> Callable[[Plan], None] | None:
+        """What refuses any other plan; None where none was saved."""
         from bangerbuild import pipeline
 
         if self.saved is None:
-            return lambda _: None
+            return None
         return partial(pipeline.check_reviewed, loaded, self.saved, self.directory)
 
 
@@ -63,6 +63,7 @@ def asked(wanted: Mapping[str, Any]) -> Asked:
     own = {
         "manifest": request.manifests,
         "store": request.store,
+        "node": request.node,
         "targets": request.targets,
         "replace": request.replace,
         "locked": request.locked or wanted["locked"],

@@ -491,7 +491,7 @@ class Planner:
 
     def _closed(self, step: Step) -> tuple[Reason, ...]:
         """Why nothing new can be made of what can't be looked at."""
-        if not self.closed:
+        if not self.closed and not self.unread:
             return ()
         for action in map(self.actions.get, (*step.inputs, *step.waits_for)):
             if action and action.verb is Verb.BLOCKED and action.id in self.closed:

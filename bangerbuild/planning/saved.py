@@ -51,6 +51,7 @@ class SavedPlan:
             "directory": str(self.directory),
             "manifests": list(map(str, request.manifests)),
             "store": None if request.store is None else str(request.store),
+            "node": request.node,
             "targets": list(request.targets),
             "replace": list(request.replace),
             "offline": request.offline,
@@ -76,7 +77,7 @@ def parsed(text: str) -> SavedPlan:
     body = _body(text)
     strings = {name: _strings(body, name) for name in ("manifests", "targets", "replace", "variable_files")}
     names = {name: _names(body, name) for name in ("variables", "pins", "leases", "moves")}
-    store = body.get("store")
+    store, node = body.get("store"), body.get("node")
     request = Request(
         tuple(map(Path, strings["manifests"])),
         None if store is None else Path(_of(str, store, "store")),
@@ -86,6 +87,7 @@ def parsed(text: str) -> SavedPlan:
         locked=_of(bool, body.get("locked"), "locked"),
         variables=tuple(names["variables"].items()),
         variable_files=tuple(map(Path, strings["variable_files"])),
+        node=None if node is None else _of(str, node, "node"),
     )
     actions = _of(dict, body.get("actions"), "actions")
     reviewed = Reviewed(

@@ -212,6 +212,18 @@ def test_targets_and_replacements_are_part_of_it(project: Path) -> None:
     assert Path("build/vms/r-1/root.ext4").stat().st_ino != before
 
 
+def test_the_node_is_part_of_it(project: Path) -> None:
+    with (project / "vm.toml").open("a") as manifest:
+        manifest.write("[node.one]\n[node.two]\n")
+    assert run("plan", "--out", "plan.json", "--node", "two").code == 0
+    done = run("apply", "plan.json", "--json")
+    assert done.code == 0
+    owners = {action["id"].split(".")[1] for action in json.loads(done.out)["actions"]}
+    planned = json.loads((project / "plan.json").read_text())["actions"]
+    assert owners == {step.split(".")[1] for step in planned}
+    assert run("apply", "plan.json", "--node", "one").code == 3
+
+
 @pytest.mark.parametrize(
     ("content", "brief"),
     [
