@@ -170,7 +170,7 @@ class RootDisk(Identified, Unopened):
             found = disks.inspect(view, disk_format, StoredDisk(path, artifact))
             if found:
                 return Unrecovered(artifact, str(found[0].facts.get("error")))
-        base = _base_named(disk_format, path, artifact)
+        base = _base_named(disk_format, path, artifact, StepId(image_id).name)
         if isinstance(base, Unrecovered):
             return base
         facts = _facts_of(disk_format, path, base)
@@ -222,10 +222,10 @@ class RootDisk(Identified, Unopened):
         return {**facts, "declared_bytes": self.size_bytes, "file_bytes": file_bytes}
 
 
-def _base_named(disk_format: DiskFormat, path: Path, artifact: str) -> str | Unrecovered:
-    """The image that a root stands on, or is a copy of."""
+def _base_named(disk_format: DiskFormat, path: Path, artifact: str, image: str = "") -> str | Unrecovered:
+    """The image that a root stands on, or is a copy of: of two with the same bytes the one of this name."""
     if not disk_format.stands_on_base:
-        return _copied(path, artifact)
+        return _copied(path, artifact, image)
     named = disk_format.base_of(path)
     if named is None:
         return Unrecovered(artifact, "its header does not say which image it stands on")
@@ -238,9 +238,11 @@ def _base_named(disk_format: DiskFormat, path: Path, artifact: str) -> str | Unr
     return base
 
 
-def _copied(path: Path, artifact: str) -> str | Unrecovered:
+def _copied(path: Path, artifact: str, name: str) -> str | Unrecovered:
     top = path.parents[artifact.count("/")]
-    images = [one for one in sorted(top.glob(IMAGES)) if one.is_file() and not one.is_symlink()]
+    there = [one for one in sorted(top.glob(IMAGES)) if one.is_file() and not one.is_symlink()]
+    there.sort(key=lambda one: one.parents[1].name == name)
+    images = list({one.parent.name: one for one in there}.values())  # by fingerprint, the last one counts
     try:
         found = ancestry.copied_from(path, images)
     except OSError as err:

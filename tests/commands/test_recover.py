@@ -385,6 +385,25 @@ def test_a_root_of_another_format_that_was_left_beside_takes_no_roots_place(proj
     assert actions(project) == KEPT
 
 
+def test_of_two_images_with_the_same_bytes_a_raw_root_is_of_the_one_that_is_declared(
+    project: Project,
+) -> None:
+    text = (project.directory / "vm.toml").read_text()
+    again = IMAGE.replace("[image.debian", "[image.again")
+    project.write(again + text + '[vm.raw]\nimage = "again"\nroot.format = "raw"\n')
+    project.build()
+    assert (
+        len({path.name for path in (project.store / "images").glob("*/*") if (path / "rootfs.ext4").exists()})
+        == 1
+    )
+    kept = actions(project)
+    lose(project)
+    assert not recovered(project).unrecovered
+    assert str(project.facts("vm.raw.root")["base"]).startswith("images/again/")
+    assert str(project.facts("vm.db.root")["base"]).startswith("images/debian/")
+    assert actions(project) == kept
+
+
 def test_a_raw_root_that_is_no_images_copy_is_said_and_taken_over_as_it_is(project: Project) -> None:
     root = project.store / "vms/db/root.ext4"
     subprocess.run([need("tune2fs", "e2fsprogs"), "-U", "random", root], check=True, capture_output=True)
