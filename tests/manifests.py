@@ -152,9 +152,23 @@ reserve = ["172.16.0.1-172.16.0.9"]
 bridge = "br-lan"
 nat = true
 
+[node.rack1-a]
+vcpus = 32
+memory = "120GiB"
+disk = "2TiB"
+labels = ["ssd"]
+
+[node.rack1-b]
+
 [vm.other]
 image = "a"
 work = false
+node = "rack1-b"
+
+[vm.placed]
+image = "a"
+work = false
+placement = {{ labels = ["ssd"] }}
 
 [vars]
 domain = "lab.example"

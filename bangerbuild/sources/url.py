@@ -132,7 +132,10 @@ class UrlSource(DeclaredSize, Independent, _UrlFile, FilesystemKind):
 
     @property
     def _is_called_as_a_disk(self) -> bool:
-        return _DISK.search(urlsplit(self.url).path) is not None
+        try:
+            return _DISK.search(urlsplit(self.url).path) is not None
+        except ValueError:  # it is no address, and whoever asks says so
+            return False
 
     @contextmanager
     @override

@@ -71,12 +71,16 @@ def in_blocks(length: int) -> int:
     return -(-length // tools.BLOCK_BYTES) * tools.BLOCK_BYTES
 
 
-def lacking_bytes(disk: OpenedDisk, needed_bytes: int, places: Iterable[str]) -> int:
-    """How much a disk lacks for what is to be written at some places, what is there now given up; else 0."""
+def lacking_bytes(disk: OpenedDisk, needed_bytes: int, places: Iterable[str], grows_to_bytes: int = 0) -> int:
+    """How much a disk lacks for what is to be written, what is at some places now given up; 0: it has room.
+
+    `grows_to_bytes` is the size that it will have before that; a smaller one is no matter.
+    """
     found = getattr(disk, "superblock", None)
     if found is None:  # a tree that several disks make
         return 0
-    lacking: int = needed_bytes - found.free_blocks * found.block_bytes
+    grown_bytes = max(0, grows_to_bytes - found.size_bytes)
+    lacking: int = needed_bytes - found.free_blocks * found.block_bytes - grown_bytes
     if lacking <= 0:
         return 0
     there = (disk.stat(path, follow=False) for path in places)

@@ -222,7 +222,7 @@ class DiskPatch(Identified, ABC):
             )
             found = room(disk, self.place.mount_point, _places(wanted, trees, spared), lines, base)
             if not remakes_disk and not found.reasons:
-                places = (*trees.paths, *(normal(file.guest) for file in self.files))
+                places = {*trees.paths, *(normal(file.guest) for file in self.files), *lines}
                 found.reasons += self._lacking_room(disk, view, places)
             if not remakes_disk and (found.reasons or not in_full):
                 return Preview(obstacles=tuple(found.reasons))
@@ -238,7 +238,10 @@ class DiskPatch(Identified, ABC):
             return Preview(diffs + left.diffs, left.reasons)
 
     def _lacking_room(self, disk: OpenedDisk, view: View, places: Iterable[str]) -> list[Reason]:
-        lacking = lacking_bytes(disk, self._least_bytes(view), places)
+        """What a disk lacks once it has its declared size, and what was written before is given up."""
+        lacking = lacking_bytes(
+            disk, self._least_bytes(view), places, self.room.size_bytes if self.room else 0
+        )
         if not lacking:
             return []
         hint = f"make room in the guest, or enlarge the `size` of {self.enlarged}"

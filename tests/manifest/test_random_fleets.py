@@ -185,7 +185,7 @@ def test_what_happens_to_others_changes_nothing_of_a_vm(edits: list[Edit]) -> No
             taken_over = {
                 (network, old): (network, new)
                 for new, old in checkout.renamed.items()
-                for network in ("red", "blue")
+                for network in ("network.red", "network.blue")
                 if (network, new) not in held
             }
             expected = {taken_over.get(key, key): address for key, address in held.items()}

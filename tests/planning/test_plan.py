@@ -200,7 +200,7 @@ class TestInUse:
         assert [(action.verb, action.in_use) for action in made.actions] == [
             (Verb.KEEP, False),
             (Verb.REPLACE, True),
-            (Verb.UPDATE, True),
+            (Verb.KEEP, False),
         ]
 
     def test_replace_does_not_touch_a_held_disk_either(self, tmp_path: Path) -> None:
