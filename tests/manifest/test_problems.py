@@ -98,7 +98,7 @@ def test_the_whole_language_is_understood() -> None:
     loaded = load([write("vm.toml", EVERYTHING)])
     assert {*loaded.images} == {"bookworm", "a", "b", "c", "d", "e", "f", "g", "h"}
     tests = {"t-bookworm-1", "t-bookworm-2", "t-trixie-2"}
-    assert {*loaded.vms} == {"web", "other", "runner-001", "runner-002", "runner-003", *tests}
+    assert {*loaded.vms} == {"web", "other", "placed", "runner-001", "runner-002", "runner-003", *tests}
 
 
 def test_a_kernel_by_path_and_by_address_is_told_as_two_sources() -> None:
