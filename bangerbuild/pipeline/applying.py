@@ -11,15 +11,7 @@ from bangerbuild import execute, graph, store
 from bangerbuild.cache_registry import download
 from bangerbuild.cache_registry.download import Order
 from bangerbuild.errors import BusyError, UsageError
-from bangerbuild.model import (
-    ArtifactPath,
-    Plan,
-    Reason,
-    ReasonCode,
-    Silent,
-    StepId,
-    Verb,
-)
+from bangerbuild.model import ArtifactPath, Plan, Reason, ReasonCode, Silent, StepId, Verb
 from bangerbuild.model.arguments import check_reporter, check_type
 from bangerbuild.model.request import RunOptions, epoch
 from bangerbuild.pipeline.belonging import vm_id
@@ -164,9 +156,7 @@ def _run(
         for step_id, warning in cache.told() if cache else ():
             reporter.warned(step_id, warning)
         made_of = {StepId(action.id).owner for action in made.actions}
-        opened.keep_origins(
-            origins.of(made_of, loaded.manifest.origins, opened)
-        )  # a killed run leaves VMs too
+        opened.keep_origins(origins.of(made_of, loaded.manifest.origins, opened))  # a killed run leaves VMs
         _move(made, opened, host)
         results = execute.execute(made, opened, host, reporter, options)
         opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)

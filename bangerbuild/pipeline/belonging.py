@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild import graph, shares
-from bangerbuild.model import (
-    Relocation,
-    StepId,
-)
+from bangerbuild import shares
+from bangerbuild.model import Relocation, StepId
 from bangerbuild.planning import origins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from bangerbuild.model import Step
     from bangerbuild.pipeline.loading import Loaded
@@ -57,25 +54,27 @@ def to_be_renamed(loaded: Loaded, opened: Store) -> frozenset[str]:
 def relocations(loaded: Loaded, opened: Store, nodes: Mapping[str, str]) -> Iterator[Relocation]:
     """The VMs whose disks stay behind: those that move now, and those whose disks are in this store."""
     found = loaded.manifest
+    there_too = {name: new for name, new in shares.elsewhere(found).items() if name in opened.vms}
+    disks_of = _disks_of(loaded, {vm_id(name) for name in (*found.moved, *there_too)})
     for name, old in sorted(found.moved.items()):
-        disks = (path for step in _disks_of(loaded, name) for path in step.outputs)
+        disks = (path for step in disks_of[vm_id(name)] for path in step.outputs)
         if old != found.node:
             yield Relocation(name, old, nodes[name], tuple(disks), is_here=False)
-    for name, new in sorted(shares.elsewhere(found).items()):
-        if name not in opened.vms:
-            continue
-        records = (opened.records.get(step.id) for step in _disks_of(loaded, name))
+    for name, new in sorted(there_too.items()):
+        records = (opened.records.get(step.id) for step in disks_of[vm_id(name)])
         there = tuple(path for record in records if record for path in record.artifacts)
         if any(map(opened.may_exist, there)):
             yield Relocation(name, str(found.node), new, there, is_here=True)
 
 
-def _disks_of(loaded: Loaded, vm: str) -> list[Step]:
-    """The steps that make the disks of a VM."""
-    names = graph.selected(loaded.whole, [vm_id(vm)])
-    return [
-        step for name, step in loaded.whole.items() if name in names and step.exclusive and not step.changes
-    ]
+def _disks_of(loaded: Loaded, owners: Collection[StepId]) -> dict[StepId, list[Step]]:
+    """The steps that make the disks of some VMs, found in one pass."""
+    found: dict[StepId, list[Step]] = {owner: [] for owner in owners}
+    for step_id, step in loaded.whole.items() if found else ():
+        owner = StepId(step_id).owner
+        if owner in found and step.exclusive and not step.changes:
+            found[owner].append(step)
+    return found
 
 
 def vm_id(name: str) -> StepId:

@@ -13,9 +13,7 @@ from typing import TYPE_CHECKING
 from bangerbuild import graph, manifest, shares, steps, store
 from bangerbuild.declared import Manifest
 from bangerbuild.errors import ManifestError, UsageError
-from bangerbuild.model import (
-    StepId,
-)
+from bangerbuild.model import StepId
 from bangerbuild.model.arguments import check_type, listed
 from bangerbuild.model.request import Request
 from bangerbuild.neighbours import near

@@ -5,9 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from bangerbuild import manifest
-from bangerbuild.model import (
-    unseen,
-)
+from bangerbuild.model import unseen
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline.loading import Loaded, refuse_unknown_image
 from bangerbuild.pipeline.looking import secrets_of

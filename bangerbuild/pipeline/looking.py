@@ -9,11 +9,7 @@ from bangerbuild import graph, shares, store
 from bangerbuild.cache_registry.lookup import RegistryCache
 from bangerbuild.cache_registry.repository import Repository
 from bangerbuild.errors import BangerError, UsageError
-from bangerbuild.model import (
-    Plan,
-    StepId,
-    unseen,
-)
+from bangerbuild.model import Plan, StepId, unseen
 from bangerbuild.model.arguments import check_type
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline.belonging import orphans, relocations, undeclared, vm_id

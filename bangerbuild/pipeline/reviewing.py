@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from bangerbuild import store
-from bangerbuild.model import (
-    Plan,
-    StepId,
-)
+from bangerbuild.model import Plan, StepId
 from bangerbuild.model.request import RunOptions, epoch
 from bangerbuild.pipeline.belonging import vm_id
 from bangerbuild.pipeline.looking import holders_of_secrets
