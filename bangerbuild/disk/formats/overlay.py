@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import deduplication
+from bangerbuild.disk import deduplication, making
 from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
@@ -21,19 +21,19 @@ from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.values import SizeRule
 from bangerbuild.disk.overlayfs import filling, upper
 from bangerbuild.disk.overlayfs.tree import JoinedTree
-from bangerbuild.disk.sparse_template import SparseFile
 from bangerbuild.errors import OtherBaseError
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import ExitStack
+    from contextlib import AbstractContextManager, ExitStack
     from pathlib import Path
 
     from bangerbuild.disk import checking
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.disk.sparse_disk import SparseDisk
 
 S = TypeVar("S")
 W = TypeVar("W")
@@ -100,18 +100,20 @@ class Overlay(Raw):
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """All of one image and one size are the same until they are filled."""
-        size = size_bytes or upper.DEFAULT_BYTES
-        with job.using(("empty upper", base.path, size), lambda: _empty(base, size, job)) as template:
-            template.instantiate(disk.path)
+        with _empty(base, size_bytes or upper.DEFAULT_BYTES, job) as empty:
+            making.check_holes(job)
+            empty.instantiate(disk.path)
 
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write what several roots of one image and size get alike once for all."""
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
-        base = base_of(disk)
-        key = "upper", base.path, disk.path.stat().st_size
-        return filling.fill(filling.NewUpper(disk, key, lambda: _opened_base(base), place), content, job)
+        base, size_bytes = base_of(disk), disk.path.stat().st_size
+        with _empty(base, size_bytes, job) as empty:
+            key = "upper", base.path, size_bytes
+            new = filling.NewUpper(disk, key, empty, lambda: _opened_base(base), place)
+            return filling.fill(new, content, job)
 
     @override
     def inspect(self, disk: StoredDisk, epoch: int) -> None:
@@ -138,11 +140,12 @@ def _opened_base(base: Base) -> Iterator[Filesystem]:
             yield lower
 
 
-@contextmanager
-def _empty(base: Base, size_bytes: int, job: DiskJob) -> Iterator[SparseFile]:
-    path = job.staging / "empty.upper.ext4"
-    with _opened_base(base) as lower:
-        upper.make(path, size_bytes, base.name, lower, job)
-    empty = SparseFile(path)
-    path.unlink()
-    yield empty
+def _empty(base: Base, size_bytes: int, job: DiskJob) -> AbstractContextManager[SparseDisk]:
+    """A disk as `make` leaves it, for all jobs of a run."""
+
+    @contextmanager
+    def made() -> Iterator[SparseDisk]:
+        with _opened_base(base) as lower:
+            yield upper.empty(size_bytes, base.name, lower, job)
+
+    return job.using(("empty upper", base.path, size_bytes), made)
