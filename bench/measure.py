@@ -28,6 +28,8 @@ class Run:
     """What one process took."""
 
     seconds: float
+    processor_seconds: float
+    """Of it and of what it started; other work on the machine hardly counts in it."""
     peak_mib: float
 
 
@@ -45,7 +47,7 @@ def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
             said.seek(0)
             text = said.read().decode(errors="replace")
             raise SystemExit(f"{text}{' '.join(map(str, command))} ended with {process.returncode}")
-    return Run(seconds, usage.ru_maxrss / 1024)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def removed(path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from typing_extensions import override
 
 from bangerbuild.disk import qcow2, qcow2_header
+from bangerbuild.disk.blocks import write_all
 from bangerbuild.disk.overlay import OverlayStore
 from bangerbuild.disk.qcow2_tables import Tables
 from bangerbuild.errors import OverlayError
@@ -42,8 +43,10 @@ def make_file(path: Path, size_bytes: int, base: str) -> None:
     content = qcow2.empty(size_bytes, f"{_TO_STORE}{base}")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:  # noqa: PTH123  # it is open already
-            file.write(content)
+        try:
+            write_all(fd, content, 0)
+        finally:
+            os.close(fd)
     except OSError as err:
         raise OverlayError(f"cannot make '{path}': {err.strerror}") from err
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import os
+from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,7 @@ from bangerbuild.disk.blocks import Blocks, RawFile, check_end, chunked, read_la
 from bangerbuild.disk.tools import BLOCK_BYTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 _ZEROS = bytes(BLOCK_BYTES)
@@ -35,6 +36,8 @@ class SparseDisk(Blocks):
         self.place: str | None = None
         self.writable = True
         self._chunks = dict(chunks or {})
+        self._packed: PackedDisk | None = None
+        """What it held when it was packed last; None: it was written to since."""
 
     @classmethod
     def of_file(cls, path: Path, size_bytes: int, name: str) -> Self:
@@ -69,6 +72,7 @@ class SparseDisk(Blocks):
                 piece = whole[:within] + piece + whole[within + len(piece) :]  # noqa: PLW2901
             if old is not None or piece != _ZEROS:
                 self._chunks[number] = bytes(piece)
+        self._packed = None
 
     @override
     def flush(self) -> None:
@@ -78,10 +82,14 @@ class SparseDisk(Blocks):
         """Hold the chunks of this range, even if they are zeros."""
         for number in chunk_numbers(offset, length):
             self._chunks.setdefault(number, _ZEROS)
+        self._packed = None
 
     def pack(self) -> PackedDisk:
         """All that it holds now, one chunk after the other."""
-        return PackedDisk(self._chunks)
+        packed = self._packed
+        if packed is None:
+            packed = self._packed = PackedDisk(self._chunks)
+        return packed
 
     def differing(self, other: SparseDisk) -> set[int]:
         """The numbers of the chunks that this disk holds, and the other has otherwise or not at all."""
@@ -98,7 +106,7 @@ class SparseDisk(Blocks):
             os.ftruncate(fd, self.size_bytes)
             packed = self.pack()
             data = memoryview(packed.packed())
-            for offset, place in packed.runs():
+            for offset, place in packed.runs:
                 write_all(fd, data[place], offset)
         finally:
             os.close(fd)
@@ -126,18 +134,20 @@ class PackedDisk:
         start = bisect.bisect_left(self.numbers, first) * BLOCK_BYTES + within
         return [slice(start, start + length)]
 
-    def runs(self, numbers: Iterable[int] | None = None) -> Iterator[tuple[int, slice]]:
-        """Chunks that are side by side on the disk: the offset of the first, and the place of them all.
+    @cached_property
+    def runs(self) -> tuple[tuple[int, slice], ...]:
+        """Chunks that are side by side on the disk: the offset of the first, and the place of them all."""
+        return self.runs_of(self.numbers)
 
-        Args:
-            numbers: which of them, ascending; None: all.
-        """
-        chosen = self.numbers if numbers is None else numbers
-        for _, run in groupby(enumerate(chosen), lambda item: item[1] - item[0]):
+    def runs_of(self, numbers: Iterable[int]) -> tuple[tuple[int, slice], ...]:
+        """The same of some chunks, whose numbers ascend."""
+        runs = []
+        for _, run in groupby(enumerate(numbers), lambda item: item[1] - item[0]):
             side_by_side = [number for _, number in run]
             offset = side_by_side[0] * BLOCK_BYTES
             (place,) = self.placed(offset, len(side_by_side) * BLOCK_BYTES)
-            yield offset, place
+            runs.append((offset, place))
+        return tuple(runs)
 
 
 def chunk_numbers(offset: int, length: int) -> range:

@@ -37,7 +37,7 @@ class SparseTemplate(PackedTemplate):
         super().__init__(packed, superblock, located)
         spans = [span for one in located for span in one.spans]
         changing = {number for at, length in spans for number in chunk_numbers(at, length)}
-        self._writes = tuple(packed.runs(sorted(disk.differing(under) | changing)))
+        self._writes = packed.runs_of(sorted(disk.differing(under) | changing))
         self._size_bytes = disk.size_bytes
         pieces, whole = _pieces_of(packed), packed.packed()
         self._changing = {index: pieces[index] for index in _indices(changing)}

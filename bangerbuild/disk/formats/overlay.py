@@ -110,10 +110,14 @@ class Overlay(Raw):
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
         base, size_bytes = base_of(disk), disk.path.stat().st_size
-        with _empty(base, size_bytes, job) as empty:
-            key = "upper", base.path, size_bytes
-            new = filling.NewUpper(disk, key, empty, lambda: _opened_base(base), place)
-            return filling.fill(new, content, job)
+        new = filling.NewUpper(
+            disk,
+            ("upper", base.path, size_bytes),
+            lambda: _empty(base, size_bytes, job),
+            lambda: _opened_base(base),
+            place,
+        )
+        return filling.fill(new, content, job)
 
     @override
     def inspect(self, disk: StoredDisk, epoch: int) -> None:

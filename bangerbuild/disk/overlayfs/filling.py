@@ -34,8 +34,8 @@ class NewUpper:
     disk: StoredDisk
     key: object
     """What decides its bytes."""
-    empty: SparseDisk
-    """What its file holds."""
+    empty: Callable[[], AbstractContextManager[SparseDisk]]
+    """Opens what its file holds."""
     lower: Callable[[], AbstractContextManager[Filesystem]]
     """Opens the lower disk."""
     place: DiskMount
@@ -45,6 +45,8 @@ class NewUpper:
 class _SharedPart(Generic[S]):
     disk: SparseDisk
     """As the shared layers leave it."""
+    under: SparseDisk
+    """As they found it."""
     written: tuple[S, ...]
 
 
@@ -70,10 +72,11 @@ def fill(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
 
 @contextmanager
 def _shared_part(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Iterator[_SharedPart[S]]:
-    disk = new.empty.copy(new.disk.name)  # the job that asks first hears what is wrong
-    with _opened(new, disk, job) as tree:
-        written = layers.write_shared(tree, content)
-    yield _SharedPart(disk, written)
+    with new.empty() as empty:
+        disk = empty.copy(new.disk.name)  # the job that asks first hears what is wrong
+        with _opened(new, disk, job) as tree:
+            written = layers.write_shared(tree, content)
+    yield _SharedPart(disk, empty, written)
 
 
 @contextmanager
@@ -85,10 +88,10 @@ def _template(
         written = own.write(tree, part.written)
         files = {file.path: found for file in own.files if (found := locate(tree, file.path))}
         superblock = tree.nodes.handle.superblock()
-    for found in files.values():
-        for at, length in found.spans:
-            disk.keep(at, length)
-    yield _Template(SparseTemplate(disk, new.empty, superblock, files.values()), tuple(files), written)
+    for at, length in (span for found in files.values() for span in found.spans):
+        disk.keep(at, length)
+    sparse = SparseTemplate(disk, part.under, superblock, files.values())
+    yield _Template(sparse, tuple(files), written)
 
 
 @contextmanager

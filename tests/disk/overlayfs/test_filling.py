@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,11 +43,12 @@ def test_a_disk_that_is_filled_from_a_template_has_what_is_written_one_by_one(
         with RawFile(lower) as blocks, Filesystem(blocks) as fs:
             yield fs
 
+    blank = make_upper(tmp_path / "empty.ext4", lower)
+    empty = SparseDisk.of_file(blank, blank.stat().st_size, "empty")
     found = {}
     for name in ("web", "db"):
         disk = StoredDisk(make_upper(tmp_path / f"{name}.ext4", lower), f"{name}.ext4")
-        empty = SparseDisk.of_file(disk.path, disk.path.stat().st_size, "empty")
-        new = filling.NewUpper(disk, "key", empty, below, ALONE)
+        new = filling.NewUpper(disk, "key", lambda: nullcontext(empty), below, ALONE)
         written = filling.fill(new, content(name), desk)
         assert (written.shared, written.own) == (("alike",), "alike")
         assert desk.digests[f"{name}.ext4"] == clone.digest(disk.path)
