@@ -69,6 +69,7 @@ def opened_disk(
         try:
             _check_readable(disk)
             disk_format, stored = _stored(disk, base)
+            _check_base(disk, stored.base)
             opening = disk_format.opened(stored, epoch=1, place=place, warn=warn)
             filesystem = stack.enter_context(opening)
         except OSError as err:
@@ -97,6 +98,14 @@ def _stored(disk: Path, base: Path | None) -> tuple[DiskFormat, StoredDisk]:
             raise UsageError(f"'{disk}' stands on no image and has no base", hint="leave --base out")
         return disk_format, StoredDisk(disk, str(disk))
     return disk_format, StoredDisk(disk, str(disk), Base(base, "") if base else _recorded_base(disk))
+
+
+def _check_base(disk: Path, base: Base | None) -> None:
+    if base is not None and not base.path.exists():
+        raise FilesystemError(
+            f"'{disk}' stands on the image '{base.path}', which is not there",
+            hint="put that file back, or have `bangerbuild apply` make it again, if it is declared as it was",
+        )
 
 
 def _recorded_base(disk: Path) -> Base:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,9 @@ def examine(artifact: Artifact, room: checking.CheckRoom) -> tuple[Check, ...]:
     """Every check of an artifact, which is only read, as far as the ones before allow the next."""
     try:
         before = artifact.file.stat()
+        if not stat.S_ISREG(before.st_mode):  # to open a FIFO would wait for ever
+            what = "a directory" if stat.S_ISDIR(before.st_mode) else "no regular file"
+            return (_check(artifact, "artifact", CheckResult.FAILED, f"it is {what}"),)
         holder = in_use.writer(artifact.file) if artifact.exclusive else None
     except FileNotFoundError:
         return (_check(artifact, "artifact", CheckResult.FAILED, "it is missing"),)
