@@ -92,10 +92,16 @@ class Overlay(Raw):
         allow_unclean: bool = False,
         place: DiskMount,
     ) -> Filesystem:
-        lower = stack.enter_context(_opened_base(base_of(disk)))
-        return stack.enter_context(
+        base = base_of(disk)
+        lower = stack.enter_context(_opened_base(base))
+        tree = stack.enter_context(
             JoinedTree(blocks, lower, writable=writable, now=now, allow_unclean=allow_unclean, place=place)
         )
+        named = upper.lower_name(blocks.read(0, upper.MARK_BYTES))
+        if named and base.name and named != base.name:  # a guest may have lost the mark
+            raise OtherBaseError.of(disk.name, named, base.name)
+        tree.refuse_other_disk()
+        return tree
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
@@ -121,13 +127,9 @@ class Overlay(Raw):
 
     @override
     def inspect(self, disk: StoredDisk, epoch: int) -> None:
-        base = base_of(disk)
         super().inspect(disk, epoch)
-        named = self.base_of(disk.path)
-        if named is not None and named != base.name:
-            raise OtherBaseError.of(disk.name, named, base.name)
-        with self.opened(disk, epoch=epoch, place=ALONE) as tree:
-            tree.stat("/")
+        with self.opened(disk, epoch=epoch, place=ALONE):
+            pass
 
     @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
