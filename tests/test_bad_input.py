@@ -18,7 +18,7 @@ from bangerbuild.disk import clone
 from bangerbuild.errors import SourceError
 from bangerbuild.model import Outcome
 from bangerbuild.steps import patching
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.formats.tarmaking import END, member
 from tests.need import need

@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ import pytest
 
 from bangerbuild import __version__, store
 from bangerbuild.store.locks import StoreLock
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.need import need
 from tests.projects import write_small

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
