@@ -53,7 +53,7 @@ class Qcow2(OverBase):
 
     name: ClassVar[str] = "qcow2"
     kind: ClassVar[str] = "root-qcow2"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tools: ClassVar[tuple[str, ...]] = making.TOOLS
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".qcow2"
