@@ -6,7 +6,7 @@ import os
 import subprocess
 from typing import TYPE_CHECKING
 
-from tests import PROJECT
+from tests import PROJECT, forking
 from tests.need import need
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedPr
         command = [need("setpriv", "util-linux"), "--bounding-set=-all", "--inh-caps=-all", *command]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def run_bangerbuild(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run bangerbuild without root's privileges."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return forking.run(arguments, cwd=cwd, env=environment, is_privileged=False).as_text()
 
 
 def let_others_in(directory: Path) -> None:

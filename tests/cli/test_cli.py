@@ -23,7 +23,7 @@ from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.need import need
 from tests.projects import write_small
-from tests.unprivileged import run_unprivileged
+from tests.unprivileged import run_bangerbuild
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -1045,11 +1045,11 @@ class TestWhatSomebodyElseOwns:
     def test_status_and_plan_go_on(self, applied: Path) -> None:
         edit(applied, 'content = "port = 80', 'content = "port = 81')
         (applied / ROOT).chmod(0)
-        status = run_unprivileged(command("status", "--json"), cwd=applied)
+        status = run_bangerbuild("status", "--json", cwd=applied)
         states = {one["path"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
         assert (status.returncode, states[ROOT.removeprefix("build/")]) == (0, "unreadable")
         assert "current" in states.values()
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
         assert plan.returncode == 0, plan.stderr
         left = {one["id"]: one for one in json.loads(plan.stdout)["actions"] if one["action"] == "blocked"}
         assert left.keys() == {"vm.web.root.patch"}
@@ -1060,11 +1060,11 @@ class TestWhatSomebodyElseOwns:
         (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
         for closed, step in ((image, "image.small.rootfs"), (applied / ROOT, "vm.web.root")):
             closed.chmod(0)
-            status = run_unprivileged(command("status", "--json"), cwd=applied)
+            status = run_bangerbuild("status", "--json", cwd=applied)
             states = {one["id"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
             assert [one for one, state in states.items() if state != "current"] == [step]
             assert states[step] == "unreadable"
-            done = run_unprivileged(command("plan"), cwd=applied)
+            done = run_bangerbuild("plan", cwd=applied)
             assert (done.returncode, "can't be read: permission denied" in done.stdout) == (0, True)
             assert "Nothing to do" in done.stdout
             closed.chmod(0o600)
@@ -1074,8 +1074,8 @@ class TestWhatSomebodyElseOwns:
         image.chmod(0)
         with (applied / "vm.toml").open("a") as manifest:
             manifest.write('[vm.new]\nimage = "small"\nwork = false\n')
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
-        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
+        apply = run_bangerbuild("apply", "--json", cwd=applied)
         assert (plan.returncode, apply.returncode) == (0, 1)
         for done in (plan, apply):
             actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
@@ -1096,8 +1096,8 @@ class TestWhatSomebodyElseOwns:
             for name in ("new", "other"):
                 manifest.write(f'[vm.{name}]\nimage = "small"\nwork = false\n')
             manifest.write(sync.format("web") + sync.format("new"))
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
-        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
+        apply = run_bangerbuild("apply", "--json", cwd=applied)
         assert (plan.returncode, apply.returncode) == (0, 1), apply.stderr
         for done in (plan, apply):
             actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
@@ -1116,7 +1116,7 @@ class TestWhatSomebodyElseOwns:
         for closed in (applied / "build/vms/web", applied / "build/images"):
             target = "image.small" if closed.name == "images" else "vm.web"
             closed.chmod(0)
-            done = run_unprivileged(command("destroy", "--target", target, "--yes"), cwd=applied)
+            done = run_bangerbuild("destroy", "--target", target, "--yes", cwd=applied)
             closed.chmod(0o700)
             assert done.returncode == 1
             assert "run it as the user whose file it is" in done.stderr
