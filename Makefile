@@ -40,7 +40,7 @@ check:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
+powercut: ## run on from 10,000 states that a power cut may leave; make test looks at 200 of each scene
 	@tools/setup test
 	$(BIN)/python -m tests.powercut
 
