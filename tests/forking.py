@@ -148,7 +148,8 @@ def _server(at_start: tuple[tuple[str, str], ...]) -> Server:
 
 def serve() -> None:
     """Answer what comes over stdin, until its other end is closed."""
-    check = _load_program()
+    load_program()
+    check = importlib.import_module("bangerbuild.uptodate.check")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: it is for the tests
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for commands
     with socket.socket(fileno=os.dup(0)) as requests:
@@ -163,13 +164,13 @@ def serve() -> None:
                 os.close(descriptor)
 
 
-def _load_program() -> Any:  # noqa: ANN401  # a module
+def load_program() -> None:
+    """Import all modules of the program."""
     import bangerbuild  # noqa: PLC0415  # the tests load of it what they test
 
     for module in pkgutil.walk_packages(bangerbuild.__path__, "bangerbuild."):
         if not module.name.endswith("__main__"):
             importlib.import_module(module.name)
-    return importlib.import_module("bangerbuild.uptodate.check")
 
 
 def _wait_for_command(given: dict[str, Any], descriptors: Sequence[int], check: Any) -> NoReturn:  # noqa: ANN401
