@@ -71,6 +71,6 @@ def cli() -> CommandLine:
 
     def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # the tree under test, installed or not
-        return forking.run(arguments, cwd=cwd, env=environment)
+        return forking.run(arguments, cwd=cwd, env=environment).as_text()
 
     return run
