@@ -28,11 +28,12 @@ from bangerbuild.cli import (
     saved_plans,
     sharing,
     showing,
+    tracing,
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
 from bangerbuild.errors import BangerError, StoreError
-from bangerbuild.model import Verb
+from bangerbuild.model import Verb, phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -138,6 +139,7 @@ def cli() -> None:
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 @click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
+@tracing.option
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -146,6 +148,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     lock_timeout: float,
     quiet: bool,
     pushes: bool,
+    trace_file: Path | None,
     as_json: bool,
     verbose: bool,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
@@ -162,7 +165,9 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     begun = time.monotonic()
     asked = saved_plans.asked(wanted)
-    loaded = options.loaded(**asked.wanted)
+    trace = tracing.begun(trace_file, dry_run=dry_run)
+    with phase(trace, "load"):
+        loaded = options.loaded(**asked.wanted)
     check = asked.check(loaded)
     if pushes:
         sharing.check_target(loaded)
@@ -175,8 +180,9 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
         return 0
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
+        told = tracing.told(telling, trace)
         try:
-            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling, check=check)
+            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=told, check=check)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
@@ -188,7 +194,10 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
-    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
+    pushed = None
+    if pushes:
+        with phase(trace, "push"):
+            pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json)
     if as_json:
         extra = {} if pushed is None else {"pushed": pushed}
         output.json_result({**report.plan_json(plan, results), **extra})
