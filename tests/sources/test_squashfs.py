@@ -10,7 +10,6 @@ import pytest
 from bangerbuild.model import HostPath
 from bangerbuild.sources.squashfs import SquashfsSource
 from tests.formats.cpiomaking import make_squashfs
-from tests.need import need
 from tests.sources.building import ID, built, declared
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def image(tmp_path: Path) -> Path:
-    need("sqfs2tar", "squashfs-tools-ng")
     (tmp_path / "tree/etc").mkdir(parents=True)
     (tmp_path / "tree/etc/motd").write_text("hello\n")
     return make_squashfs(tmp_path / "tree", tmp_path / "root.squashfs", "-all-root")
