@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Translate: TypeAlias = Callable[[SourceError, str], SourceError]
     """An error of an entry as the caller tells it; the second argument is its path."""
 
-_MOST_WAITING = 4096
+_MOST_WAITING = 1024
 """As many entries, and blocks of files, may be known before they are asked for."""
 
 
@@ -59,6 +59,8 @@ class Stream:
             yield entry
             if entry.content is not None:
                 entry.content.close()
+                while self._unbegun and self._unbegun[0].closed:
+                    self._unbegun.popleft()
 
     def _pull(self) -> bool:
         entry = next(self._walk, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -121,6 +122,18 @@ def test_content_that_is_not_read_is_passed_over(tree: Path, tmp_path: Path) -> 
             if entry.path == "small":
                 assert entry.content is not None
                 assert entry.content.read() == b"small"
+
+
+def test_content_that_is_passed_over_is_not_kept(tree: Path, tmp_path: Path) -> None:
+    for number in range(20):
+        (tree / str(number)).write_text(str(number))
+    kept = []
+    with open_squashfs(make_squashfs(tree, tmp_path / "a.sqfs"), written="a.sqfs") as entries:
+        for entry in entries:
+            if entry.content is not None:
+                kept.append(weakref.ref(entry.content))
+                del entry
+                assert sum(one() is not None for one in kept) <= 2
 
 
 def test_what_other_compressions_and_versions_are_is_said(tree: Path, tmp_path: Path) -> None:
