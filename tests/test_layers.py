@@ -201,7 +201,7 @@ HOMES = {
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
     "tomllib": {"host.toml"},
-    "lz4": {"kernel.lz4"},
+    "lz4": {"formats.lz4_block"},
     "urllib3": {"fetch.connection"},
     "zstandard": {"formats.compression"},
 }

@@ -37,6 +37,7 @@ _EXPAND = "expand it with `simg2img`, and name the result with `ext4 = …` in a
 _CONVERT = (
     "convert it with `qemu-img convert -f {} -O qcow2`, and name that with `disk_image = …` in a manifest"
 )
+_READ_COMPRESSED = frozenset({_AS_DISK, _AS_TAR, _AS_CPIO, _AS_SQUASHFS})
 _STORE = "name the image that it stands on instead"
 
 
@@ -59,14 +60,16 @@ class Signature:
         """Whether it is an archive of the forms that `cpio = …` takes."""
         return self.way_out == _AS_CPIO
 
+    @property
+    def may_hold_a_root(self) -> bool:
+        """Whether it is a disk, a volume or a filesystem, as it may lie on a disk."""
+        return self.way_out in {_AS_DISK, _AS_EXT4, MOUNT_HINT, _OPEN, _ACTIVATE}
+
     def way_out_of(self, compression: str | None) -> str | None:
         """The same for such a file inside a compression, if it is not None."""
-        is_read_so = self.way_out == _AS_DISK
-        return (
-            f"decompress it, then {self.way_out}"
-            if compression and self.way_out and not is_read_so
-            else self.way_out
-        )
+        if not compression or not self.way_out or self.way_out in _READ_COMPRESSED:
+            return self.way_out
+        return _AS_DISK if self.way_out == _AS_EXT4 else f"decompress it, then {self.way_out}"
 
 
 _SIGNATURES: tuple[tuple[int, bytes, Signature], ...] = tuple(
