@@ -32,7 +32,7 @@ _WORDS_WITH_XATTRS = 6
 
 def xattrs(disk: OpenedDisk, path: str) -> dict[str, bytes] | None:
     """The extended attributes of a file that may have come from the host; None: they are damaged."""
-    from bangerbuild.formats.hostentry import taken_xattrs  # noqa: PLC0415  # few files have any
+    from bangerbuild.formats.hostentry import taken_xattrs  # few files have any
 
     try:
         return taken_xattrs(disk.get_xattrs(path, follow=False))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from bangerbuild.model import Json, Step
     from bangerbuild.steps.launch import Known
 
-    Startable = tuple[str, dict[str, Any], dict[str, dict[str, Json]]]
+    Startable = tuple[str, dict[str, Any], dict[str, dict[str, Any]]]
     """The image, the machine, and the disks by their artifacts."""
 
 
@@ -60,11 +60,11 @@ def plain(
 
 def _disks(
     steps: Iterable[Step], recorded: Recorded, ledgers: Callable[[Sequence[str]], Mapping[str, str]]
-) -> dict[str, dict[str, dict[str, Json]]]:
+) -> dict[str, dict[str, dict[str, Any]]]:
     """The disks of each VM by their artifacts; without those that only a plan can judge."""
     patches = [step for step in steps if isinstance(step, DiskPatch)]
     lines = ledgers([patch.id for patch in patches])
-    found: dict[str, dict[str, dict[str, Json]]] = {}
+    found: dict[str, dict[str, dict[str, Any]]] = {}
     for patch in patches:
         if patch.id in lines:
             artifact = recorded.artifact(patch.changes)
@@ -73,7 +73,7 @@ def _disks(
     return found
 
 
-def _disk(patch: DiskPatch, artifact: str, recorded: Recorded) -> dict[str, Json]:
+def _disk(patch: DiskPatch, artifact: str, recorded: Recorded) -> dict[str, Any]:
     facts, place = recorded.facts(patch.changes), patch.place_then(recorded.facts(patch.id))
     disk_format = disks.format_of(facts, artifact)
     return {
@@ -81,6 +81,6 @@ def _disk(patch: DiskPatch, artifact: str, recorded: Recorded) -> dict[str, Json
         "base": facts.get("base") if disk_format.stands_on_base else None,
         "size_bytes": facts.get("file_bytes"),
         "mount_point": place.mount_point,
-        "others": list[Json](sorted(place.others)),
-        "hidden": list[Json](sorted(place.hidden)),
+        "others": sorted(place.others),
+        "hidden": sorted(place.hidden),
     }

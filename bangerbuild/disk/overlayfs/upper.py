@@ -11,16 +11,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import making, tools
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlayfs import marks
-from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bangerbuild.disk import tools
+    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import DiskJob
 
 MARK = "bangerbuild overlay upper"
@@ -56,6 +55,9 @@ def make(path: Path, size_bytes: int, name: str, lower: Filesystem, job: DiskJob
     Raises:
         ToolError: it is too small.
     """
+    from bangerbuild.disk import making
+    from bangerbuild.disk.ext4 import Filesystem
+
     making.make_empty(path, _geometry(size_bytes), job, identity=f"{MARK} {name} {size_bytes}")
     with RawFile(path, writable=True, durable=False) as file:
         file.write(0, _mark(name))
@@ -65,6 +67,8 @@ def make(path: Path, size_bytes: int, name: str, lower: Filesystem, job: DiskJob
 
 def _geometry(size_bytes: int) -> tools.Geometry:
     """With a journal, and room for growing, that take a few blocks instead of the usual half MiB and more."""
+    from bangerbuild.disk import tools
+
     journal_mib = 16 if size_bytes >= _LARGE_BYTES else 4
     return tools.Geometry(size_bytes, journal_mib=journal_mib, most_bytes=_GROWTH * size_bytes)
 
@@ -77,6 +81,8 @@ def _mark(name: str) -> bytes:
 
 
 def _make_directories(disk: Filesystem, lower: Filesystem) -> None:
+    from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
+
     top = lower.stat("/")
     if top is None:  # pragma: no cover - every filesystem has a root
         raise FilesystemError(f"'{lower.name}' has no root directory")
