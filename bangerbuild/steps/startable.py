@@ -69,7 +69,7 @@ def _disks(
         if patch.id in lines:
             artifact = recorded.artifact(patch.changes)
             disk = _disk(patch, artifact, recorded) | {"lines": lines[patch.id]}
-            found.setdefault(StepId(patch.id).owner, {})[artifact] = disk
+            found.setdefault(StepId(patch.id).owner, {})[str(artifact)] = disk
     return found
 
 
@@ -78,9 +78,9 @@ def _disk(patch: DiskPatch, artifact: str, recorded: Recorded) -> dict[str, Any]
     disk_format = disks.format_of(facts, artifact)
     return {
         "format": disk_format.name,
-        "base": facts.get("base") if disk_format.stands_on_base else None,
+        "base": str(facts["base"]) if disk_format.stands_on_base and "base" in facts else None,
         "size_bytes": facts.get("file_bytes"),
-        "mount_point": place.mount_point,
-        "others": sorted(place.others),
-        "hidden": sorted(place.hidden),
+        "mount_point": str(place.mount_point),
+        "others": sorted(map(str, place.others)),
+        "hidden": sorted(map(str, place.hidden)),
     }
