@@ -93,7 +93,7 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
     directory = loaded.store / directory_of(StepId(f"vm.{vm}"))
     _refuse_running(vm, directory)
     taken = machines.ports(loaded.store, apart=vm)
-    starting.refuse(wish, taken)
+    starting.refuse(vm, wish, taken)
     if options:
         _apply(loaded, vm, options, reporter, directory)
     opened = store.read(loaded.store)

@@ -16,7 +16,7 @@ from bangerbuild.running import kvm, taps
 from bangerbuild.running.spawning import LOOPBACK, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.launch.machine import Boot, Machine
@@ -126,10 +126,11 @@ def plan(
     return Planned(start, notes)
 
 
-def refuse(wish: Wish, taken: Mapping[int, str]) -> None:
+def refuse(name: str, wish: Wish, taken: Mapping[int, str]) -> None:
     """Refuse what no VM could be started with here; nothing has to be built to tell.
 
     Args:
+        name: the VM's.
         wish: what is asked for.
         taken: see `plan`.
 
@@ -142,10 +143,10 @@ def refuse(wish: Wish, taken: Mapping[int, str]) -> None:
     if wish.vmm is not None:
         named = next(vmm for vmm in VMMS if vmm.name == wish.vmm)
         if unfit := _without_network(named, wish):
-            raise UsageError(f"{named.label} can't start a VM like that: {unfit}")
+            raise UsageError(f"{named.label} can't start '{name}': {unfit}")
         _program(named)
     elif not any(search.which(vmm.program) for vmm in VMMS):
-        raise ToolError("no VMM is installed", hint=PREFERRED_HINT)
+        raise _nothing_can(name, [f"{vmm.label}: '{vmm.program}' is not installed" for vmm in PREFERRED])
 
 
 def _refuse_forwards(wish: Wish) -> None:
@@ -153,7 +154,6 @@ def _refuse_forwards(wish: Wish) -> None:
         raise UsageError("--forward is of the user network", hint="--net user, or without --forward")
 
 
-PREFERRED_HINT = "apt install qemu-system-x86"
 KERNEL_HINT = 'give its image a kernel: kernel = { guest = "/boot/vmlinuz-*" }, or a path'
 
 
@@ -173,10 +173,12 @@ def _vmm(machine: Machine, wish: Wish, working: Kvm) -> tuple[Vmm, str]:
             except ToolError as err:
                 unfit = err.brief
         reasons.append(f"{vmm.label}: {unfit}")
-    raise ToolError(
-        f"nothing here can start '{machine.name}'",
-        details="\n".join(reasons),
-        hint=PREFERRED_HINT,
+    raise _nothing_can(machine.name, reasons)
+
+
+def _nothing_can(name: str, reasons: Sequence[str]) -> ToolError:
+    return ToolError(
+        f"nothing here can start '{name}'", details="\n".join(reasons), hint="apt install qemu-system-x86"
     )
 
 

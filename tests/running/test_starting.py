@@ -78,19 +78,19 @@ def test_without_qemu_one_that_needs_kvm_is_taken_if_it_works(host: Host) -> Non
     ("wish", "programs", "brief"),
     [
         (Wish(network="tap", forwards=((8080, 80),)), PROGRAMS, "--forward is of the user network"),
-        (Wish("firecracker", "user"), PROGRAMS, "Firecracker can't start a VM like that"),
+        (Wish("firecracker", "user"), PROGRAMS, "Firecracker can't start 'web': it has no network 'user'"),
         (Wish("firecracker"), PROGRAMS[:2], "'firecracker' is not installed"),
-        (Wish(), (), "no VMM is installed"),
+        (Wish(), (), "nothing here can start 'web'"),
         (Wish(forwards=((8081, 80),)), PROGRAMS, "port 8081 of this host leads to 'db' already"),
     ],
 )
 def test_what_no_vm_could_be_started_with_is_told_before_one_is_built(
     host: Host, wish: Wish, programs: tuple[str, ...], brief: str
 ) -> None:
-    starting.refuse(Wish(), {})
+    starting.refuse("web", Wish(), {})
     host.programs = set(programs)
     with pytest.raises(BangerError, match=re.escape(brief)):
-        starting.refuse(wish, {8081: "db"})
+        starting.refuse("web", wish, {8081: "db"})
 
 
 def test_a_root_that_a_vmm_can_not_use_is_not_given_to_it(host: Host) -> None:
