@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
 
-from tests.conftest import PROJECT
+from tests import PROJECT, forking
 from tests.need import need
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -21,8 +19,15 @@ def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
 
 
+def run_bangerbuild(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run bangerbuild without root's privileges."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return forking.run(arguments, cwd=cwd, env=environment, is_privileged=False).as_text()
+
+
 def let_others_in(directory: Path) -> None:
     """Let every user go through the directories above one of pytest's, and into it."""
-    ours = [path for path in directory.parents if path.name.startswith(("pytest-", "popen-"))]
+    top = Path(tempfile.gettempdir())
+    ours = [path for path in directory.parents if path.is_relative_to(top) and path != top]
     for path in (directory, *ours):
         path.chmod(0o755)
