@@ -89,7 +89,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "tree",
     },
-    "running": {"disk", "errors", "host", "launch", "uptodate"},
+    "running": {"disk", "errors", "host", "launch", "tree", "uptodate"},
     "uptodate": {
         "declared",
         "disk",

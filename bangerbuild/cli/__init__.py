@@ -89,7 +89,9 @@ def _guarded(started: Again | None) -> int:
     except BangerError as err:
         output.error(err, report.error_lines(err))
         return err.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as err:
+        if isinstance(err.__cause__, EOFError):  # of a module that a power cut left by half, or a bug
+            raise err.__cause__ from None
         output.say_interrupted()
         output.error_result(BangerError("interrupted"))
         return EXIT_INTERRUPTED

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.errors import BangerError, GuestPathError
 from bangerbuild.model import Reason, ReasonCode, would_fail
 from bangerbuild.steps import ledger
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.opened import OpenedDisk
 
 WAY_OUT = "move it away in the guest, or change the manifest"
-_PARENT = ledger.new_directory(0o755, 0, 0)
+_PARENT = ledger_lines.new_directory(0o755, 0, 0)
 """What a directory is made as that leads to what is declared."""
 
 
@@ -140,7 +141,11 @@ class _Survey:
 
     def _is_ours_file(self, path: str) -> bool:
         line = self._before.get(path)
-        return line is not None and not ledger.is_directory(line) and ledger.is_there(self._disk, path, line)
+        return (
+            line is not None
+            and not ledger_lines.is_directory(line)
+            and ledger_lines.is_there(self._disk, path, line)
+        )
 
     def _is_ours_directory(self, path: str) -> bool:
         """Whether we made a directory, and nothing is in it but what we put there, as we left it."""
