@@ -14,7 +14,6 @@ doubt and every error ends in no record.
 from __future__ import annotations
 
 import marshal
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.given import Given
+from bangerbuild.host import remembered
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
@@ -200,16 +200,6 @@ def _is_younger(looked_at: Stats, begun_ns: int, tick_ns: int = TICK_NS) -> bool
 
 def _save(made: record.RunRecord) -> None:
     """Put a record where it is looked for, and remove the oldest ones."""
-    named = record.directory()
-    if named is None:
-        return
-    where = Path(named)
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = where / f"{record.name(made.key)}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    with draft.open("xb") as new:  # which follows no symlink
-        new.write(record.dumped(made))
-    draft.rename(draft.with_suffix(""))
-    files = sorted(where.iterdir(), key=lambda file: file.lstat().st_mtime_ns, reverse=True)
-    for file in files[MOST_RECORDS:]:
-        file.unlink(missing_ok=True)
+    where = record.directory()
+    if where is not None:
+        remembered.keep(where, record.name(made.key), record.dumped(made), MOST_RECORDS)

@@ -1,18 +1,8 @@
-"""Records of runs that left nothing to do: a file in the user's cache for each command line.
-
-    bangerbuild current 1 CHECKSUM
-    the record's fields, marshalled
-
-A record is written to a draft and renamed, but not synced: one that a power cut left incomplete does not
-match its checksum. Marshal is the format of Python's own compiled modules and must be trusted like them: so
-the file must belong to the user.
-"""
+"""Records of runs that left nothing to do: one for each command line, see `host.remembered`."""
 
 from __future__ import annotations
 
-import marshal
-import os
-import zlib
+from bangerbuild.host import remembered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +11,6 @@ if TYPE_CHECKING:
     Stats = tuple[list[str], list[int]]
 
 HEAD = b"bangerbuild current 1 "
-MOST_BYTES = 1 << 30
 
 
 class RunRecord:
@@ -85,49 +74,32 @@ class RunRecord:
 
 
 def directory() -> str | None:
-    """Where records are: in the user's cache; None if the user has none."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    home = os.environ.get("HOME", "")
-    if named.startswith("/"):
-        return f"{named}/bangerbuild/current"
-    return f"{home}/.cache/bangerbuild/current" if home.startswith("/") else None
+    """Where records are; None if the user has no cache."""
+    return remembered.directory("current")
 
 
 def name(key: Key) -> str:
-    """The file name of a record; of two keys with one name the later record replaces the other."""
-    return f"{zlib.crc32(repr(key).encode('utf-8', 'surrogatepass')):08x}"
+    """The file name of a record."""
+    return remembered.name(key)
 
 
 def dumped(record: RunRecord) -> bytes:
     """The file."""
-    body = marshal.dumps(vars(record))
-    return HEAD + b"%08x\n" % zlib.crc32(body) + body
+    return remembered.dumped(HEAD, vars(record))
 
 
 def loaded(data: bytes) -> RunRecord | None:
     """The record in a file; None if the file holds no complete record."""
-    head, _, body = data.partition(b"\n")
-    if head != HEAD + b"%08x" % zlib.crc32(body):
-        return None
+    fields = remembered.loaded(HEAD, data)
     try:
-        return RunRecord(**marshal.loads(body))  # noqa: S302  # see the module: as trusted as our own code
-    except (EOFError, TypeError, ValueError):  # of another version
+        return RunRecord(**fields) if isinstance(fields, dict) else None
+    except TypeError:  # of another version
         return None
 
 
 def found(key: Key) -> RunRecord | None:
     """The record of a command line; None if there is none that can be trusted."""
     where = directory()
-    if where is None:
-        return None
-    try:
-        fd = os.open(f"{where}/{name(key)}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            data = os.read(fd, min(status.st_size, MOST_BYTES))
-        finally:
-            os.close(fd)
-    except OSError:  # there is none, or something else lies there
-        return None
-    record = loaded(data) if status.st_uid == os.geteuid() else None
+    data = None if where is None else remembered.read(f"{where}/{name(key)}")
+    record = None if data is None else loaded(data)
     return record if record is not None and record.key == key else None
