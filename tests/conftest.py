@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from tests import properties  # noqa: F401 - its profile applies to every test
+from tests import (
+    PROJECT,
+    forking,
+    properties,  # noqa: F401 - its profile applies to every test
+)
 from tests.need import need
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-PROJECT = Path(__file__).parents[1]
 
 FOREIGN_VARIABLES = (
     "SOURCE_DATE_EPOCH",
@@ -68,8 +70,7 @@ def cli() -> CommandLine:
     """The command line in a process of its own, as a user starts it."""
 
     def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "bangerbuild", *map(str, arguments)]
         environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # the tree under test, installed or not
-        return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+        return forking.run(arguments, cwd=cwd, env=environment).as_text()
 
     return run

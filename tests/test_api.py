@@ -13,7 +13,7 @@ import bangerbuild
 from bangerbuild import RunOptions, Silent, Verb, apply, load, plan
 from bangerbuild.errors import ManifestError, StalePlanError, UsageError
 from bangerbuild.model import Plan
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import make_ext4
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 SCHEMA = PROJECT / "schemas/manifest.schema.json"
 EXAMPLES = sorted((PROJECT / "examples").rglob("*.toml"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.fetch import mmdebstrap_program
 from bangerbuild.formats.oci import skopeo
 from bangerbuild.uptodate import check
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,8 +23,7 @@ from bangerbuild.errors import BangerError, ManifestError, Problem
 from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Verb
 from bangerbuild.model.plan import Relocation
 from bangerbuild.running.run_directory import Running
-from tests import in_process
-from tests.conftest import PROJECT
+from tests import PROJECT, in_process
 from tests.projects import write_small
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 from tests.projects import Disk
 

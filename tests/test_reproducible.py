@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bangerbuild.disk import clone
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import make_ext4
 from tests.formats.oci.making import layout_of, tarball, whiteout
 from tests.formats.tarmaking import member

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 
 def test_every_test_that_it_names_is_there() -> None:

@@ -15,7 +15,7 @@ from bangerbuild.disk import in_use
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
 from bangerbuild.host import process
 from bangerbuild.shortages import DESCRIPTORS, FILE_SIZE, MEMORY, TASKS
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 from tests.unprivileged import let_others_in
 

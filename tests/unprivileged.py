@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import pickle
 import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from tests.conftest import PROJECT
+from tests import PROJECT, forking
 from tests.need import need
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 T = TypeVar("T")
 NOBODY = 65534
@@ -52,8 +53,15 @@ def as_nobody(ask: Callable[[], T]) -> T:
     return found
 
 
+def run_bangerbuild(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run bangerbuild without root's privileges."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    return forking.run(arguments, cwd=cwd, env=environment, is_privileged=False).as_text()
+
+
 def let_others_in(directory: Path) -> None:
     """Let every user go through the directories above one of pytest's, and into it."""
-    ours = [path for path in directory.parents if path.name.startswith(("pytest-", "popen-"))]
+    top = Path(tempfile.gettempdir())
+    ours = [path for path in directory.parents if path.is_relative_to(top) and path != top]
     for path in (directory, *ours):
         path.chmod(0o755)

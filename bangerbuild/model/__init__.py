@@ -9,7 +9,7 @@ from bangerbuild.model.content import NO_RECIPE, HostPath, Pin, Revealed, Secret
 from bangerbuild.model.host import Host
 from bangerbuild.model.ids import StepId
 from bangerbuild.model.plan import Action, Outcome, Plan, Relocation, Result
-from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb
+from bangerbuild.model.reason import Json, Reason, ReasonCode, Verb, would_fail
 from bangerbuild.model.recipe import Recipe, Record
 from bangerbuild.model.reporter import (
     OutputReporter,
@@ -62,4 +62,5 @@ __all__ = [
     "Workspace",
     "unheard",
     "unseen",
+    "would_fail",
 ]

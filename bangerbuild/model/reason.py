@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bangerbuild.errors import BangerError
+
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -60,7 +62,7 @@ class ReasonCode(StrEnum):
     INTERRUPTED = "interrupted"
     FORCED = "forced"
     WOULD_FAIL = "would-fail"
-    """message; hint, where there is one. What the run is known to fail at."""
+    """message; hint and details, where there are any. What the run is known to fail at."""
     PATH_IN_THE_WAY = "path-in-the-way"
     """guest; what is there and what is to be there. Something that is not ours is where a file belongs."""
     DISK_GONE = "disk-gone"
@@ -79,3 +81,10 @@ class Reason:
     def to_json(self) -> dict[str, Json]:
         """The reason as `plan --json` shows it: the facts beside the code."""
         return {"code": self.code.value, **self.facts}
+
+
+def would_fail(err: BangerError) -> Reason:
+    """What a run would fail with, as the reason not to begin it."""
+    facts: dict[str, Json] = {"message": err.brief}
+    more = {"hint": err.hint, "details": err.details}
+    return Reason(ReasonCode.WOULD_FAIL, facts | {name: text for name, text in more.items() if text})

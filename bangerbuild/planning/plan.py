@@ -26,6 +26,7 @@ from bangerbuild.model import (
     Situation,
     Verb,
     Verdict,
+    would_fail,
 )
 from bangerbuild.model.artifacts import PLAIN_TABLES, ArtifactPath
 from bangerbuild.model.fingerprint import differences, fingerprint, step_fields, tool_differences
@@ -567,8 +568,7 @@ class Planner:
             if status and not self.store.may_read(artifact, status):
                 error = f"'{self.store.place(artifact)}' can't be read: permission denied"
                 facts: dict[str, Json] = {"path": artifact, "error": error, "hint": OWNER_HINT}
-                would_fail: dict[str, Json] = {"message": error, "hint": OWNER_HINT}
-                self.unread[step.id] = Reason(ReasonCode.WOULD_FAIL, would_fail)
+                self.unread[step.id] = would_fail(StoreError(error, hint=OWNER_HINT))
                 yield Reason(ReasonCode.ARTIFACT_MODIFIED, facts)
 
     def _foreseen(self, action: Action, *, is_new: bool) -> Action:
@@ -616,7 +616,7 @@ class Planner:
         try:
             action.step.foresee(self.view())
         except BangerError as err:
-            return Preview(obstacles=(_would_fail(err),))
+            return Preview(obstacles=(would_fail(err),))
         return Preview()
 
     def _forewarned(self, action: Action, *, is_new: bool) -> Action:
@@ -639,8 +639,7 @@ class Planner:
                 in_full=self.previews,
             )
         except BangerError as err:
-            facts = {"message": err.brief, "hint": err.hint}
-            return Preview(obstacles=(Reason(ReasonCode.WOULD_FAIL, facts),))
+            return Preview(obstacles=(would_fail(err),))
 
     def view(self, stand_ins: Mapping[str, Record] = MappingProxyType({})) -> PlanView:
         """What a step may read now."""
@@ -657,14 +656,7 @@ def foretold(
         step.foresee(view)
         return verdict, step.notes(pin)
     except BangerError as err:
-        return Verdict(Verb.BLOCKED, (*verdict.reasons, _would_fail(err))), ()
-
-
-def _would_fail(err: BangerError) -> Reason:
-    facts: dict[str, Json] = {"message": err.brief, **({"hint": err.hint} if err.hint else {})}
-    if err.details:
-        facts["details"] = err.details
-    return Reason(ReasonCode.WOULD_FAIL, facts)
+        return Verdict(Verb.BLOCKED, (*verdict.reasons, would_fail(err))), ()
 
 
 def _wanted_of(action: Action) -> CacheWanted:

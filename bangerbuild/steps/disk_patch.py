@@ -15,11 +15,21 @@ from bangerbuild.guest import defaults
 from bangerbuild.guest.owners import Owners
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.model import TO_MAKE, FileDiff, Preview, Reason, ReasonCode, StepId, Verb, Verdict
+from bangerbuild.model import (
+    TO_MAKE,
+    FileDiff,
+    Preview,
+    Reason,
+    ReasonCode,
+    StepId,
+    Verb,
+    Verdict,
+    would_fail,
+)
 from bangerbuild.model.recovered import Recovered
 from bangerbuild.steps import differences, disks, labels, ledger, patching, views
 from bangerbuild.steps.capacity import Room, in_blocks, lacking_bytes
-from bangerbuild.steps.obstacles import Without, room, without, would_fail
+from bangerbuild.steps.obstacles import Without, room, without
 from bangerbuild.steps.step_kind import Identified
 from bangerbuild.tree import DiskMount, GuestDirectory, GuestEdits
 

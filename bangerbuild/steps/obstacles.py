@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.errors import BangerError, GuestPathError
-from bangerbuild.model import Reason, ReasonCode
+from bangerbuild.model import Reason, ReasonCode, would_fail
 from bangerbuild.steps import ledger
 from bangerbuild.tree import EntryType
 
@@ -40,12 +40,7 @@ class Room:
             GuestPathError: in the words that a plan has for it.
         """
         for reason in self.reasons:
-            raise GuestPathError(words(reason.facts), hint=str(reason.facts["hint"]))
-
-
-def would_fail(err: BangerError) -> Reason:
-    """What a run would fail with, as the reason not to begin it."""
-    return Reason(ReasonCode.WOULD_FAIL, {"message": err.brief, "hint": err.hint})
+            raise GuestPathError(words(reason.facts), hint=str(reason.facts.get("hint") or "") or None)
 
 
 def words(facts: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from bangerbuild.uptodate import check, record
 from bangerbuild.uptodate.command import asked
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.projects import DEBIAN, write_tar
 from tests.web import Web, serving
 

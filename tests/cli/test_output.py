@@ -14,7 +14,7 @@ from bangerbuild import report
 from bangerbuild.cli import output
 from bangerbuild.errors import Problem, UsageError
 from bangerbuild.given import Given
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 
 def run(code: str, **streams: object) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from bangerbuild.errors import BusyError, LockFileError, StoreError, UsageError
 from bangerbuild.model import Verb
 from bangerbuild.model.request import RunOptions
 from bangerbuild.store.locks import StoreLock
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.projects import DEBIAN, Project, write_tar
 from tests.steps.guest_disks import IMAGE, as_guest
 from tests.stores import copied, files, killed_after, lose_records, opened_by_another

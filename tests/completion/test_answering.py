@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.completion import answering
-from tests.conftest import PROJECT
+from tests import PROJECT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.disk import durable
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 
 if TYPE_CHECKING:

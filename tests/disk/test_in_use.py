@@ -15,7 +15,7 @@ import pytest
 
 from bangerbuild.disk import in_use
 from bangerbuild.errors import BusyError
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 from tests.stores import held, opened_by_another
 

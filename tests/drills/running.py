@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.drills.calls import Control, compiled
 from tests.waiting import PATIENCE_SECONDS
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.drills.drill import Drill
 from tests.drills.running import Runner, start_runner
 from tests.drills.scenes import SCENES

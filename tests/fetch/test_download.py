@@ -16,7 +16,7 @@ import pytest
 from bangerbuild.errors import CacheError, FetchError, OfflineError, SourceError
 from bangerbuild.fetch.cache import Blob, Cache
 from bangerbuild.fetch.download import download
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fetch.fetching import DATA, DIGEST, OTHER, QUICK, assert_is, fetch
 from tests.fetch.memory import PRINT_PEAK_KIB
 from tests.fetch.server import (

@@ -17,7 +17,7 @@ from bangerbuild.errors import FetchError, OfflineError
 from bangerbuild.fetch.cache import Cache
 from bangerbuild.fetch.mmdebstrap import RECENT_SECONDS, Made, make, versions_in
 from bangerbuild.fetch.mmdebstrap_program import Suite, command
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fetch.repository import add_package
 from tests.fetch.server import file, running
 from tests.need import need

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from bangerbuild import manifest
 from bangerbuild.errors import ManifestError
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fuzz.frame import damaged, damaged_json, few, within_limits
 
 if TYPE_CHECKING:

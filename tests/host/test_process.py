@@ -12,7 +12,7 @@ import pytest
 from bangerbuild.errors import ToolError
 from bangerbuild.host import process
 from bangerbuild.host.process import Command, run, streaming
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.waiting import assert_ends
 
 if TYPE_CHECKING:

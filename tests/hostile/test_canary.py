@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import debugfs
 from tests.projects import merge
 

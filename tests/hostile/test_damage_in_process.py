@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.hostile.damage import make_target
 from tests.hostile.running import MOST_MIB
 

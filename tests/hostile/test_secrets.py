@@ -18,7 +18,7 @@ import pytest
 
 from bangerbuild import cli
 from bangerbuild.host import process
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fetch.server import file, redirect, running, status
 from tests.projects import DEBIAN, write_tar
 

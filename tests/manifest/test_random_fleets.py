@@ -16,11 +16,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bangerbuild import leases, pipeline
+from bangerbuild.disk import clone
 from bangerbuild.model import StepId
 from bangerbuild.report import plan_json
+from tests import in_process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import pytest
 
     from bangerbuild.model import Json, Plan
 
@@ -140,6 +144,12 @@ class Checkout:
         return {(lease.table, lease.name): lease.value for lease in held.lines}
 
 
+def keep_key(store: Path) -> None:
+    """Have a store with the key that others here have, of which its fingerprints of secrets are made."""
+    store.mkdir()
+    (store / ".secrets-key").write_bytes(bytes(32))
+
+
 def toggled(values: list[str], value: str) -> list[str]:
     """The values with that one, or without it if it is there and not the only one."""
     if value not in values:
@@ -175,8 +185,7 @@ def without_secrets(found: Mapping[str, tuple[Json, str]]) -> dict[str, object]:
 def test_what_happens_to_others_changes_nothing_of_a_vm(edits: list[Edit]) -> None:
     with TemporaryDirectory() as name:
         checkout = Checkout(Path(name) / "one")
-        (checkout.directory / "build").mkdir()
-        (checkout.directory / "build/.secrets-key").write_bytes(bytes(32))  # as after the first apply
+        keep_key(checkout.directory / "build")
         before, held = lines(checkout.plan()), checkout.leases()
         for edit in edits:
             touched = checkout.edit(edit)
@@ -197,3 +206,38 @@ def test_what_happens_to_others_changes_nothing_of_a_vm(edits: list[Edit]) -> No
         )
         made = pipeline.plan(pipeline.load([clean / "vm.toml"], locked=True))
         assert without_secrets(lines(made)) == without_secrets(before)
+
+
+EACH: dict[str, tuple[Edit, ...]] = {
+    "add": (("add", 0, 7),),
+    "remove": (("remove", 1, 0),),
+    "reorder": (("reorder", 0, 0), ("reorder", 2, 0)),
+    "axis": (("axis", 2, 1), ("axis", 2, 0)),
+    "rename": (("rename", 0, 4),),
+    "move": (("move", 1, 0),),
+}
+"""An edit of each kind, with more than one where the order of two could matter."""
+
+
+def test_no_byte_of_a_vm_depends_on_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkout = Checkout(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    before = built(checkout, "build")
+    for kind, edits in EACH.items():
+        touched = set.union(*(checkout.edit(edit) for edit in edits))
+        after = built(checkout, kind)
+        others = before.keys() - touched
+        assert len(others) > len(touched)
+        assert {vm: after[vm] for vm in others} == {vm: before[vm] for vm in others}
+        before = after
+
+
+def built(checkout: Checkout, store: str) -> dict[str, dict[str, str]]:
+    """The digests of each VM's disks, made in a new store."""
+    checkout.write()
+    keep_key(checkout.directory / store)
+    assert in_process.run("apply", "-q", "--store", store) == (0, "")
+    found: dict[str, dict[str, str]] = {}
+    for path in sorted((checkout.directory / store / "vms").glob("*/*.[ce]*")):
+        found.setdefault(path.parent.name, {})[path.name] = clone.digest(path)
+    return found

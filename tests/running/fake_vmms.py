@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.conftest import PROJECT
+from tests import PROJECT, forking
 from tests.kernel.making import elf
 from tests.waiting import eventually
 
@@ -85,15 +85,8 @@ class Project:
 
     def run(self, *arguments: str, typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """The command line in a process of its own."""
-        return subprocess.run(
-            [sys.executable, "-m", "bangerbuild", *arguments],
-            cwd=self.directory,
-            env=self.environment | variables,
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        environment = self.environment | variables
+        return forking.run(arguments, cwd=self.directory, env=environment, typed=typed).as_text()
 
     def start(self, *arguments: str, **more: object) -> subprocess.Popen[str]:
         """The same, to be waited for."""

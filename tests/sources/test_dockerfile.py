@@ -18,7 +18,7 @@ from bangerbuild.host import process
 from bangerbuild.model import ReasonCode, Verb
 from bangerbuild.report.reporters import Plain
 from bangerbuild.sources.dockerfile import DockerfileSource, together
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.formats.oci.making import layout_of, symlink, tarball
 from tests.formats.tarmaking import member
 from tests.need import need

@@ -20,7 +20,7 @@ from bangerbuild.sources.ext4 import Ext4Source
 from bangerbuild.sources.file_kinds import FILE_KINDS
 from bangerbuild.sources.files import kind_of, unpack_disk
 from bangerbuild.sources.tar import TarSource
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import assert_clean, make_ext4
 from tests.fetch.memory import PRINT_PEAK_KIB
 

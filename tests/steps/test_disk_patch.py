@@ -25,7 +25,7 @@ from bangerbuild.host.process import Command
 from bangerbuild.model import Verb
 from bangerbuild.steps.root_patch import RootPatch
 from bangerbuild.steps.work_patch import WorkPatch
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock
 from tests.disk.faults import Fault, Host, Kill, Killed, running_on
 from tests.disk.journals import Log, differing_blocks

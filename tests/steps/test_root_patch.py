@@ -18,7 +18,7 @@ from bangerbuild.errors import GuestPathError, SourceError
 from bangerbuild.model import Outcome, Reason, ReasonCode, Recipe, Record, Situation, Verb, Verdict
 from bangerbuild.model.fingerprint import step_fields
 from bangerbuild.steps.root_patch import RootPatch
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.disk.ext4_tools import make_ext4
 from tests.manifests import KEY
 from tests.need import need

@@ -21,7 +21,7 @@ from bangerbuild.errors import BusyError, StoreError
 from bangerbuild.model import Recipe, Record
 from bangerbuild.store import Staged, Store
 from bangerbuild.store.publishing import Publication
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.unprivileged import run_unprivileged
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ import pytest
 from bangerbuild.errors import BusyError
 from bangerbuild.store import locks
 from bangerbuild.store.locks import OwnerLocks, StoreLock, is_abandoned
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.need import need
 
 if TYPE_CHECKING:

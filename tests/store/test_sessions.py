@@ -21,7 +21,7 @@ from bangerbuild.store import database as db
 from bangerbuild.store import locks, sessions
 from bangerbuild.store.directories import LOCKS, STAGING
 from bangerbuild.store.publishing import Publication
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.projects import DEBIAN, write_tar
 from tests.steps.guest_disks import IMAGE
 from tests.store.test_contents import OTHER, ROOT, publish, staged, standing

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.torture.scene import FORMATS, LAST, NAMES
 from tests.waiting import PATIENCE_SECONDS
 

@@ -21,7 +21,7 @@ from bangerbuild.manifest.form import SCHEMAS
 from bangerbuild.model import Source
 from bangerbuild.planning import host
 from bangerbuild.uptodate import basis, record
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fakes import FakeStep, RecordingReporter
 from tests.uptodate.project import AT_ONCE, Project, recorded
 from tests.uptodate.watch import UNNOTED

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.uptodate import check, record
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import pytest
 from bangerbuild.manifest.form import SCHEMAS
 from bangerbuild.uptodate import programs
 from bangerbuild.uptodate.check import PACKAGE
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.uptodate.project import Project, recorded
 
 

@@ -18,7 +18,7 @@ from bangerbuild.formats.oci.layers import merge_layers, open_layers
 from bangerbuild.formats.oci.layout_files import DirectoryLayout
 from bangerbuild.formats.totals import measure
 from bangerbuild.tree import EntryType
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.formats.oci.making import LAYER, LayoutMaker, digest_of, directory, layout_of, tarball, whiteout
 from tests.formats.oci.reading import read_layers, resolved, streamed
 from tests.formats.tarmaking import END, header, member, pax

@@ -14,7 +14,7 @@ import pytest
 from bangerbuild.errors import SourceError
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.formats.oci.layers import merge_layers
-from tests.conftest import PROJECT
+from tests import PROJECT
 from tests.fetch.memory import PRINT_PEAK_KIB
 from tests.formats.oci.archives import (
     COMPRESSORS,
