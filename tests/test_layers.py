@@ -23,9 +23,11 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "running", "shortages", "uptodate"},
+    "completion": {"ranges"},
+    "entry": {"cli", "completion", "running", "shortages", "uptodate"},
     "cli": {
         "commands",
+        "completion",
         "errors",
         "given",
         "graph",
@@ -122,6 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "modes",
         "neighbours",
         "packing",
+        "ranges",
         "sources",
     },
     "resolving": {
@@ -180,6 +183,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": set(),
     "neighbours": set(),
     "packing": set(),
+    "ranges": set(),
     "declared": {"errors", "model", "modes", "sources"},
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),

@@ -18,6 +18,7 @@ import click
 from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import (
     browsing,
+    completing,
     explaining,
     helping,
     images,
@@ -376,4 +377,5 @@ def doctor() -> int:
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
 
 
+cli.add_command(completing.completion)
 cli.add_command(helping.help_)

@@ -59,6 +59,7 @@ PACKAGES = {
     "ip": "iproute2",
     "nft": "nftables",
     "dot": "graphviz",
+    "docker": "docker.io",
 }
 """Debian's names of packages that are not called as their programs."""
 
@@ -70,6 +71,11 @@ class Program:
     name: str
     purpose: str
     """Ends the sentence "this program …"."""
+    tried: Callable[[], str] | None = field(default=None, compare=False)
+    """Tries whether this user can use it, and says how, in words that follow the purpose.
+
+    It raises ToolError where it is installed and can't be used. None: what is installed can be used by all.
+    """
 
 
 @dataclass(frozen=True)

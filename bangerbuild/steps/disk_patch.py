@@ -232,16 +232,15 @@ class DiskPatch(Identified, ABC):
             wanted = declared.wanted(now, trees.paths)
             lines = self._before(disk, view)
             base = image if "base" in view.facts(self.changes) else None
-            spared = patching.spared(
-                self.file_syncs, () if remakes_disk or in_full else self._unchanged(view, now, trees)
-            )
+            unchanged = () if remakes_disk else self._unchanged(view, now, trees)
+            spared = patching.spared(self.file_syncs, unchanged)
             found = room(disk, self.place.mount_point, _places(wanted, trees, spared), lines, base)
             if not remakes_disk and not found.reasons:
                 places = {*trees.paths, *(normal(file.guest) for file in self.files), *lines}
                 found.reasons += self._lacking_room(disk, view, places)
             if not remakes_disk and (found.reasons or not in_full):
                 return Preview(obstacles=tuple(found.reasons))
-            entries = patching.synced(self, now, trees, _ignore, view.epoch)
+            entries = patching.synced(self, now, trees, _ignore, view.epoch, unchanged)
             gone = {*found.removed, *(str(one.facts.get("guest")) for one in found.reasons)}
             shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
             lines = without(lines, gone)

@@ -7,6 +7,7 @@ ledger has them, or all that is in them, as they are now. A plan and a run ask t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from bangerbuild.disk import ledger_lines
@@ -96,10 +97,14 @@ class _Survey:
         self._wanted = wanted
         self._before = before
         self._base = base
-        self._above = {parent for path in before for parent in _parents(path)}
         self._settled: set[str] = set()
         """Paths that go or are in the way: what lies below them needs no look."""
         self._found = Room()
+
+    @cached_property
+    def _above(self) -> set[str]:
+        """The directories above what was written."""
+        return {parent for path in self._before for parent in _parents(path)}
 
     def look(self, top: str) -> Room:
         above = {parent for path in self._wanted for parent in _parents(path)} - self._wanted.keys()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
-    from bangerbuild.formats.survey import Survey
+    from bangerbuild.formats.survey import Survey, SurveyedEntry
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import View
@@ -146,11 +146,20 @@ def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     """
     if not syncs:
         return _NO_TREES
+    return view.shared(("trees of", tuple(syncs)), lambda: nullcontext(_trees(view, syncs)))
+
+
+def _trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     surveys = tuple(view.survey(source(sync)) for sync in syncs)
-    both = tuple(zip(syncs, surveys, strict=True))
-    paths = (guest_path(sync, path) for sync, survey in both for path in survey.paths())
-    directories = (guest_path(sync, path) for sync, survey in both for path in survey.directories())
-    return Trees(surveys, frozenset(map(normal, paths)), frozenset(map(normal, directories)))
+    both = tuple((normal(sync.guest), survey) for sync, survey in zip(syncs, surveys, strict=True))
+    paths = (_below(top, path) for top, survey in both for path in survey.paths())
+    directories = (_below(top, path) for top, survey in both for path in survey.directories())
+    return Trees(surveys, frozenset(paths), frozenset(directories))
+
+
+def _below(top: str, path: str) -> str:
+    """A path of a tree below a guest path, both normal."""
+    return f"{top}/{path}" if path else top
 
 
 def left_out(syncs: Sequence[FileSync], brought: Trees) -> Iterator[str]:
@@ -178,10 +187,10 @@ def unchanged(
     for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
         owner, top = owners.ids(sync.owner), normal(sync.guest)
         lines: dict[str, str] = {}
-        for entry, digest in survey.seen():
-            path = f"{top}/{entry.path}" if entry.path else top
+        for entry in survey.seen():
+            path = _below(top, entry.path)
             line = before.get(path)
-            if line is not None and path not in taken and line in _lines_of(entry, digest, *owner):
+            if line is not None and path not in taken and line in _lines_of(entry, *owner):
                 lines[entry.path] = line
         found.append(lines)
     return tuple(found)
@@ -192,14 +201,14 @@ def spared(syncs: Sequence[FileSync], found: Sequence[Mapping[str, str]]) -> dic
     lines: dict[str, str] = {}
     for sync, own in zip(syncs, found, strict=False):
         top = normal(sync.guest)
-        lines |= {f"{top}/{path}" if path else top: line for path, line in own.items()}
+        lines |= {_below(top, path): line for path, line in own.items()}
     return lines
 
 
-def _lines_of(entry: Entry, digest: str, uid: int, gid: int) -> tuple[str, ...]:
+def _lines_of(entry: SurveyedEntry, uid: int, gid: int) -> tuple[str, ...]:
     """The lines, any of which says that an entry is there and needs nothing."""
     if entry.type is EntryType.FILE:
-        line = ledger.file(entry.mode, uid, gid, entry.size_bytes, digest)
+        line = ledger.file(entry.mode, uid, gid, entry.size_bytes, entry.digest)
         return (f"{line} {ledger_lines.xattrs_digest(entry.xattrs)}" if entry.xattrs else line,)
     if entry.type is EntryType.SYMLINK:
         return (ledger.symlink(uid, gid, entry.target),)

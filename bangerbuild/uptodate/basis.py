@@ -14,7 +14,6 @@ doubt and every error ends in no record.
 from __future__ import annotations
 
 import marshal
-import os
 import time
 import zlib
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.given import Given
+from bangerbuild.host import remembered
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
@@ -107,7 +107,8 @@ class Basis:
         used = _looked_at(programs.paths())
         if marks is None or _is_younger(used, check.BEGUN_NS, COARSE_NS):
             return
-        beside = marshal.dumps({name: marshal.dumps(one) for name, one in done.startable().items()})
+        startable = {name: marshal.dumps(one) for name, one in done.startable().items()}
+        beside = remembered.dumped(record.HEAD, startable)
         key_file = str(opened.path / secrets_key.NAME)
         store = _looked_at([artifacts.database(opened), str(opened.path / LOG), key_file])
         _save(
@@ -203,23 +204,7 @@ def _is_younger(looked_at: Stats, begun_ns: int, tick_ns: int = TICK_NS) -> bool
 
 def _save(made: record.RunRecord, beside: bytes) -> None:
     """Put a record where it is looked for, after what lies beside it, and remove the oldest ones."""
-    named = record.directory()
-    if named is None:
-        return
-    where = Path(named)
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = record.name(made.key)
-    _put(where / f"{name}{record.BESIDE}", record.whole(beside))
-    _put(where / name, record.dumped(made))
-    files = sorted(where.iterdir(), key=lambda file: file.lstat().st_mtime_ns, reverse=True)
-    for file in files[MOST_FILES:]:
-        file.unlink(missing_ok=True)
-
-
-def _put(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    with draft.open("xb") as new:  # which follows no symlink
-        new.write(content)
-    draft.rename(path)
+    where, name = record.directory(), record.name(made.key)
+    if where is not None:
+        remembered.keep(where, f"{name}{record.BESIDE}", beside, MOST_FILES)
+        remembered.keep(where, name, record.dumped(made), MOST_FILES)

@@ -1,19 +1,15 @@
-"""Records of runs that left nothing to do: two files in the user's cache for each command line.
+"""Records of runs that left nothing to do: two files for each command line, see `host.remembered`.
 
-    bangerbuild current 1 CHECKSUM
-    the record's fields, marshalled
-
-What it takes to start its VMs lies beside it, in a file of the same form whose checksum the record has: who
-only asks whether there is anything to do does not read that. Both are written to a draft and renamed, but not
-synced: one that a power cut left incomplete does not match its checksum. Marshal is the format of Python's
-own compiled modules and must be trusted like them: so the files must belong to the user.
+What it takes to start its VMs lies in a file beside the record, whose checksum the record has: who only asks
+whether there is anything to do does not read that.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
 import zlib
+
+from bangerbuild.host import remembered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
     Stats = tuple[list[str], list[int]]
 
 HEAD = b"bangerbuild current 1 "
-MOST_BYTES = 1 << 30
 BESIDE = ".vms"
 """How the name of the file ends that has what it takes to start VMs."""
 
@@ -90,41 +85,27 @@ class RunRecord:
 
 
 def directory() -> str | None:
-    """Where records are: in the user's cache; None if the user has none."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    home = os.environ.get("HOME", "")
-    if named.startswith("/"):
-        return f"{named}/bangerbuild/current"
-    return f"{home}/.cache/bangerbuild/current" if home.startswith("/") else None
+    """Where records are; None if the user has no cache."""
+    return remembered.directory("current")
 
 
 def name(key: Key) -> str:
-    """The file name of a record; of two keys with one name the later record replaces the other."""
-    return f"{zlib.crc32(repr(key).encode('utf-8', 'surrogatepass')):08x}"
+    """The file name of a record."""
+    return remembered.name(key)
 
 
 def dumped(record: RunRecord) -> bytes:
     """The file."""
-    return whole(marshal.dumps(vars(record)))
-
-
-def whole(body: bytes) -> bytes:
-    """A file with this body."""
-    return HEAD + b"%08x\n" % zlib.crc32(body) + body
+    return remembered.dumped(HEAD, vars(record))
 
 
 def loaded(data: bytes) -> RunRecord | None:
     """The record in a file; None if the file holds no complete record."""
-    body = _body(data)
+    fields = remembered.loaded(HEAD, data)
     try:
-        return RunRecord(**marshal.loads(body)) if body else None  # noqa: S302  # see the module: as trusted as our own code
-    except (EOFError, TypeError, ValueError):  # of another version
+        return RunRecord(**fields) if isinstance(fields, dict) else None
+    except TypeError:  # of another version
         return None
-
-
-def _body(data: bytes) -> bytes | None:
-    head, _, body = data.partition(b"\n")
-    return body if head == HEAD + b"%08x" % zlib.crc32(body) else None
 
 
 def found(key: Key) -> RunRecord | None:
@@ -137,25 +118,14 @@ def found(key: Key) -> RunRecord | None:
 def startable(record: RunRecord, vm: str) -> Startable | None:
     """What it takes to start a VM, as `steps.startable` gives it; None: it can't be told."""
     data = _own(name(record.key) + BESIDE)
-    body = _body(data) if data else None
-    if not body or zlib.crc32(body) != record.startable:
+    if data is None or zlib.crc32(data) != record.startable:
         return None
-    found = marshal.loads(body).get(vm)  # noqa: S302  # as above
-    return None if found is None else tuple(marshal.loads(found))  # noqa: S302
+    vms = remembered.loaded(HEAD, data)
+    found = vms.get(vm) if isinstance(vms, dict) else None
+    return None if found is None else tuple(marshal.loads(found))  # noqa: S302  # see `remembered`
 
 
 def _own(name: str) -> bytes | None:
     """The content of a file of the user's own; None if there is none."""
     where = directory()
-    if where is None:
-        return None
-    try:
-        fd = os.open(f"{where}/{name}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            data = os.read(fd, min(status.st_size, MOST_BYTES))
-        finally:
-            os.close(fd)
-    except OSError:  # there is none, or something else lies there
-        return None
-    return data if status.st_uid == os.geteuid() else None
+    return None if where is None else remembered.read(f"{where}/{name}")
