@@ -23,9 +23,11 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "running", "shortages", "uptodate"},
+    "completion": {"ranges"},
+    "entry": {"cli", "completion", "running", "shortages", "uptodate"},
     "cli": {
         "commands",
+        "completion",
         "errors",
         "given",
         "graph",
@@ -89,7 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "tree",
     },
-    "running": {"disk", "errors", "host", "launch", "uptodate"},
+    "running": {"disk", "errors", "host", "launch", "tree", "uptodate"},
     "uptodate": {
         "declared",
         "disk",
@@ -122,6 +124,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "modes",
         "neighbours",
         "packing",
+        "ranges",
         "sources",
     },
     "resolving": {
@@ -180,6 +183,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": set(),
     "neighbours": set(),
     "packing": set(),
+    "ranges": set(),
     "declared": {"errors", "model", "modes", "sources"},
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
@@ -201,7 +205,7 @@ HOMES = {
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
     "tomllib": {"host.toml"},
-    "lz4": {"kernel.lz4"},
+    "lz4": {"formats.lz4_block"},
     "urllib3": {"fetch.connection"},
     "zstandard": {"formats.compression"},
 }

@@ -18,6 +18,8 @@ ELSEWHERE = {
     "disk/formats/over_base.py": "abstract; the tests of snapshot and qcow2 beside it go through all of it",
     "disk/overlay.py": "abstract; the tests of the stores of snapshots and of qcow2 go through all of it",
     "disk/formats/values.py": "plain values, compared in the tests of the formats and of launch",
+    "disk/beside.py": "names of files, which the tests of patches and growths look for",
+    "disk/ledger_lines.py": "tests/steps/test_ledger.py writes such lines, and compares them with guests",
     "disk/opened.py": "a Protocol; disk/ext4.py has the filesystem that most formats open",
     "disk/inode_flags.py": "numbers of the kernel's headers",
     "disk/libext2fs/__init__.py": "the names of its modules",
@@ -36,6 +38,7 @@ ELSEWHERE = {
     "pipeline/belonging.py": "tests/planning has its whole runs, in test_origins.py and test_renames.py",
     "pipeline/locking.py": "tests/cli/test_locking.py and tests/commands/test_recover.py run it",
     "pipeline/reviewing.py": "tests/cli/test_saved_plans.py saves plans, and has runs held to them",
+    "steps/startable.py": "tests/running/test_touched.py compares disks with what it gives",
     "steps/step_kind.py": "a Protocol; tests/steps/test_steps.py goes through the registry of its kinds",
     "model/workspace.py": "Protocols; execute/workspace.py is the one workspace",
 }
