@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import __version__, report, shortages
+from bangerbuild import report, shortages
 from bangerbuild.cli import (
     browsing,
     completing,
@@ -123,10 +123,25 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
     yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
 
 
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if wanted and not context.resilient_parsing:
+        from bangerbuild import __version__
+
+        output.result(f"bangerbuild, version {__version__}")
+        context.exit()
+
+
 @click.group(
     cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, prog_name="bangerbuild")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Build the disks of microVMs from a TOML manifest, without root.
 

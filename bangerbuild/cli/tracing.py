@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from bangerbuild import __version__
 from bangerbuild.cli import output
 from bangerbuild.errors import UsageError
 
@@ -51,6 +50,7 @@ def told(telling: PlanReporter, trace: Trace | None) -> PlanReporter:
 
 @contextmanager
 def _written(path: Path) -> Iterator[Trace]:
+    from bangerbuild import __version__
     from bangerbuild.report import trace
 
     file, collected = trace.opened(path), trace.Trace()
