@@ -33,13 +33,14 @@ from bangerbuild.cli import (
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, StoreError
+from bangerbuild.errors import BangerError, ManifestError, StoreError
 from bangerbuild.model import Verb, phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Plan, Result
     from bangerbuild.pipeline import Loaded
     from bangerbuild.running.at_once import Again
@@ -310,18 +311,28 @@ cli.add_command(upkeep.verify)
 @options.as_json
 @options.plan_format
 @click.option("--no-sources", is_flag=True, help="Files of this host need not be there: tarballs, keys.")
+@click.option("--each", is_flag=True, help="Check each manifest alone, instead of all as one.")
 def validate(
     *,
     as_json: bool,
     form: str | None,
     no_sources: bool,
+    each: bool,
     **wanted: Any,  # noqa: ANN401  # as for the others
 ) -> None:
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
     chosen = options.chosen_format(form, as_json=as_json)
-    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    manifests = wanted.pop("manifest")
+    problems: list[Problem] = []
+    for one in [(path,) for path in manifests] if each and manifests else [manifests]:
+        try:
+            pipeline.load_request(options.request(one, **wanted), output.warn, needs_files=not no_sources)
+        except ManifestError as err:
+            problems += err.problems
+    if problems:
+        raise ManifestError(tuple(dict.fromkeys(problems)))  # two may include the same file
     if chosen.is_json:
         output.json_result({"format": 1})
 

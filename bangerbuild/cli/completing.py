@@ -11,7 +11,7 @@ from bangerbuild.completion.shells import SHELLS
 @click.command(cls=options.Command)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(shell: str) -> None:
-    """Print the script for completion in a shell: commands, ids, names.
+    """Print the script for completion in a shell.
 
     \b
     bash: source <(bangerbuild completion bash), in ~/.bashrc
