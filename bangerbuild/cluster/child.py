@@ -205,14 +205,15 @@ def main() -> NoReturn:
     threading.Thread(target=_live, args=(tell,), daemon=True).start()
     error = None
     try:
-        error = _done(message, tell)
+        error = done(message, tell)
     except KeyboardInterrupt:
         error = SentError("interrupted", exit_code=130)
     tell(events.Ended(error))
     os._exit(0)
 
 
-def _done(message: bytes, tell: Callable[[Event], None]) -> SentError | None:
+def done(message: bytes, tell: Callable[[Event], None]) -> SentError | None:
+    """Do the share of a message; why it could not be done, if so."""
     try:
         share = unpacked(message, KeptFiles("0").path_of)
         os.environ.pop("SOURCE_DATE_EPOCH", None)
