@@ -124,7 +124,7 @@ def _load_program() -> Any:  # noqa: ANN401  # a module
     import bangerbuild  # noqa: PLC0415  # the tests load of it what they test
 
     for module in pkgutil.walk_packages(bangerbuild.__path__, "bangerbuild."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "cluster.scheduler")):  # which starts threads
             importlib.import_module(module.name)
     return importlib.import_module("bangerbuild.uptodate.check")
 
