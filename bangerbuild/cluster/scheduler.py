@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import sys
@@ -76,12 +77,24 @@ def connected(address: str, run: str, security: Security | None = None) -> Itera
     Raises:
         ClusterError: nobody answers there, or not as one of the same CA.
     """
-    client = _client(address, security or _configured(address))
-    transport = DaskTransport(client, address, run)
+    with _quiet():
+        client = _client(address, security or _configured(address))
+        transport = DaskTransport(client, address, run)
+        try:
+            yield transport
+        finally:
+            transport.close()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what the library logs off the terminal: what counts of it is said by this program."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        yield transport
+        yield
     finally:
-        transport.close()
+        logging.disable(before)
 
 
 def _configured(address: str) -> Security:
@@ -240,7 +253,8 @@ class DaskTransport(Transport):
         if self._asked.get(node) is not future:
             return
         if future.status != "finished":
-            self._lose(node, ClusterError(f"the worker of node '{node}' did not answer: {_WAY_OUT}"))
+            is_cut_off = self._client.status != "running"
+            self._lose(node, self._gone() if is_cut_off else _gone_worker(node))
             return
         try:
             message = future.result(timeout=CONNECT_SECONDS)

@@ -1,4 +1,4 @@
-"""A network in memory: nodes that answer in this process, and that die, fall silent or lie when they are told to."""
+"""A network in memory: nodes that answer in this process, and that die or lie when they are told to."""
 
 from __future__ import annotations
 

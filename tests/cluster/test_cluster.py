@@ -1,20 +1,20 @@
-"""Five machines: a scheduler and four workers, each in a network namespace with a store and a cache of its own.
+"""A scheduler and four workers, each in a network namespace, with a store and a cache of its own.
 
 The tests of this module are one story and share the machines: each leaves them running, and all VMs made.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
@@ -25,10 +25,11 @@ from tests import PROJECT
 from tests.bridging.namespaces import Namespace, namespace
 from tests.need import need
 from tests.projects import write_small
-from tests.waiting import eventually
+from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 NODES = ("n1", "n2", "n3", "n4")
 VMS = 200
@@ -65,7 +66,6 @@ class Machine:
     place: Namespace
     directory: Path
     certificates: Path
-    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, program: str, *options: str, **environment: str) -> None:
@@ -74,7 +74,9 @@ class Machine:
             self.process = subprocess.Popen(
                 inside(self.place, sys.executable, "-m", f"distributed.cli.dask_{program}", *options),
                 cwd=self.directory,
-                env=environ(self.certificates) | {"XDG_CACHE_HOME": str(self.directory / "cache")} | environment,
+                env=environ(self.certificates)
+                | {"XDG_CACHE_HOME": str(self.directory / "cache")}
+                | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -117,7 +119,7 @@ def environ(certificates: Path) -> dict[str, str]:
     }
 
 
-def certificates(directory: Path) -> Path:
+def certificates(directory: Path, name: str = "team") -> Path:
     """A CA, and a certificate of it for all machines."""
     directory.mkdir()
     openssl = need("openssl")
@@ -126,9 +128,11 @@ def certificates(directory: Path) -> Path:
         subprocess.run([openssl, *arguments], cwd=directory, check=True, capture_output=True)
 
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run(*new, "-x509", "-days", "2", "-subj", "/CN=team", "-keyout", "ca.key", "-out", "ca.pem")
+    run(*new, "-x509", "-days", "2", "-subj", f"/CN={name}", "-keyout", "ca.key", "-out", "ca.pem")
     run(*new, "-subj", "/CN=machine", "-keyout", "own.key", "-out", "own.csr")
-    run("x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-out", "own.pem")
+    run(
+        "x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-out", "own.pem"
+    )
     return directory
 
 
@@ -164,8 +168,7 @@ class Cluster:
 
     def wait_for_workers(self) -> None:
         """Until each worker has said in its log that it is connected, once more than before."""
-        for machine in self.nodes.values():
-            eventually(lambda machine=machine: is_connected(machine))
+        eventually(lambda: all(map(is_connected, self.nodes.values())))
 
     def start(self) -> None:
         self.scheduler.start("scheduler", "--protocol", "tls", "--host", SCHEDULER, "--no-dashboard")
@@ -216,11 +219,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @contextmanager
 def small_disk(directory: Path) -> Iterator[None]:
     directory.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", directory], check=True)
+    subprocess.run([need("mount"), "-t", "tmpfs", "-o", "size=64m", "tmpfs", directory], check=True)
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", directory], check=True)
+        subprocess.run([need("umount"), "--lazy", directory], check=True)
 
 
 def test_four_nodes_make_200_vms_once_and_keep_them(cluster: Cluster) -> None:
@@ -233,36 +236,141 @@ def test_four_nodes_make_200_vms_once_and_keep_them(cluster: Cluster) -> None:
     assert (code, out.partition(" in ")[0]) == (0, f"{VMS * 3 + len(NODES)} kept")
 
 
-def test_status_and_verify_see_all_stores(cluster: Cluster) -> None:
-    code, out, _ = cluster.run("status", "--json")
-    rows = json.loads(out)["artifacts"]
-    assert (code, {row["node"] for row in rows}, {row["state"] for row in rows}) == (0, {*NODES}, {"current"})
-    code, out, _ = cluster.run("verify", "--json")
-    assert (code, json.loads(out)["summary"]["failed"]) == (0, 0)
+KILLS: tuple[tuple[str | int, ...], ...] = (
+    ("at once", 1, 5),
+    (10, "in the share", 20),
+    (30, 40, 45),
+)
+"""For each run, when the workers of the first three nodes are killed: as the command starts, as their shares
+do, or once these have made so many files."""
 
 
-MOMENTS = ("at once", "in the share", 1, 5, 10, 20, 30, 40, 45, 49)
-"""When a worker is killed: when the command starts, when its share does, or after so many files were made."""
-
-
-@pytest.mark.parametrize("number", range(len(MOMENTS)))
-def test_a_killed_worker_is_named_the_others_go_on_and_the_next_run_heals(
-    cluster: Cluster, number: int
-) -> None:
+@pytest.mark.parametrize("number", range(len(KILLS)))
+def test_killed_workers_are_named_and_the_other_goes_on(cluster: Cluster, number: int) -> None:
     cluster.edit()
-    name, moment = NODES[number % 3], MOMENTS[number]
-    victim = cluster.nodes[name]
     running = cluster.begin("apply")
-    has_begun = victim.directory / "build/.staging"
-    if moment != "at once":
-        least = 0 if moment == "in the share" else int(moment)
-        eventually(lambda: (any(has_begun.iterdir()) and victim.staged() >= least) or running.poll() is not None)
-    victim.kill()
+    with ThreadPoolExecutor() as pool:
+        victims = [cluster.nodes[name] for name in NODES[:3]]
+        kills = [
+            pool.submit(kill_at, victim, moment, running)
+            for victim, moment in zip(victims, KILLS[number], strict=True)
+        ]
+    for one in kills:
+        one.result()
     code, out, err = ended(running)
-    victim.work()
-    eventually(lambda: is_connected(victim))
-    assert (code, f"error: node {name}: " in err) == (1, True), (out, err)
-    others = [one for one in NODES if one != name]
-    assert [one for one in others if f"node {one}:" in err] == []
+    for victim in victims:
+        victim.work()
+    cluster.wait_for_workers()
+    assert (code, named(err)) == (1, {*NODES[:3]}), (out, err)
+
+
+def test_a_worker_of_another_version_is_refused_by_name_and_one_that_is_no_node_is_named(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    other, stranger, victim = cluster.nodes["n4"], cluster.scheduler.place, cluster.nodes["n1"]
+    metadata = tmp_path / "other/bangerbuild-0.0.1.dist-info/METADATA"
+    metadata.parent.mkdir(parents=True)
+    metadata.write_text("Metadata-Version: 2.1\nName: bangerbuild\nVersion: 0.0.1\n")
+    other.kill()
+    other.work(PYTHONPATH=f"{metadata.parents[1]}:{PROJECT}")
+    (tmp_path / "n9").mkdir()
+    unknown = Machine("n9", stranger, tmp_path / "n9", other.certificates)
+    unknown.work()
+    eventually(lambda: is_connected(unknown))
+    cluster.wait_for_workers()
+    cluster.edit()
+    running = cluster.begin("apply")
+    kill_at(victim, 49, running)
+    code, _, err = ended(running)
+    for machine in (other, unknown):
+        machine.kill()
+    assert (code, named(err)) == (1, {"n1", "n4"})
+    assert f"node 'n4' has bangerbuild 0.0.1, and this is {__version__}: it is sent nothing" in err
+    assert "no [node] of the manifest is called as this worker, which gets nothing: 'n9'" in err
+    for machine in (other, victim):
+        machine.work()
+    cluster.wait_for_workers()
+
+
+def test_two_controllers_at_once_heal_all_that_was_left(cluster: Cluster) -> None:
+    both = [cluster.begin("apply", "-q"), cluster.begin("apply", "-q")]
+    assert [ended(one) for one in both] == [(0, "", ""), (0, "", "")]
+
+
+def test_a_full_disk_is_named_and_a_cable_that_is_cut_for_a_moment_is_not_noticed(cluster: Cluster) -> None:
+    full, cut = cluster.nodes["n4"], cluster.nodes["n2"]
+    filler = full.directory / "build/filler"
+    with filler.open("wb") as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(1 << 16))
+            file.flush()
+    cluster.edit()
+    running = cluster.begin("apply", "-k")
+    kill_at(cut, 1, running, lambda: cluster.hub.ask("ip link set n2 down"))
+    time.sleep(2)
+    cluster.hub.ask("ip link set n2 up")
+    code, out, err = ended(running)
+    filler.unlink()
+    assert code == 1
+    assert "no space left on device" in err
+    assert named(err) <= {"n4"}
     code, out, err = cluster.run("apply")
-    assert (code, err) == (0, err), (out, err)
+    assert code == 0, (out, err)
+
+
+def test_a_scheduler_that_dies_is_named_for_every_node_and_another_run_heals(cluster: Cluster) -> None:
+    cluster.edit()
+    running = cluster.begin("apply")
+    kill_at(cluster.nodes["n1"], 1, running, cluster.scheduler.kill)
+    code, _, err = ended(running)
+    assert (code, "n1" in named(err)) == (1, True)
+    assert f"error: node n1: the scheduler at {ADDRESS} is gone" in err
+    for machine in cluster.nodes.values():
+        assert machine.process is not None
+        machine.process.wait(PATIENCE_SECONDS)  # a worker without a scheduler ends
+    cluster.start()
+    code, out, err = cluster.run("apply")
+    assert code == 0, (out, err)
+
+
+def test_a_certificate_of_another_ca_is_refused_on_both_sides(cluster: Cluster, tmp_path: Path) -> None:
+    others = certificates(tmp_path / "others", "others")
+    ours = shutil.copytree(others, tmp_path / "mixed")
+    shutil.copy(cluster.scheduler.certificates / "ca.pem", ours / "ca.pem")
+    for place, said in ((others, "certificate verify failed"), (ours, "does not answer")):
+        code, out, err = cluster.run("plan", **environ(place))
+        assert (code, out, said in err) == (1, "", True), err
+        assert f"error: the scheduler at {ADDRESS} does not answer" in err
+
+
+def test_the_stores_are_sound_and_the_secret_is_in_its_disk_alone(cluster: Cluster) -> None:
+    code, out, err = cluster.run("verify")
+    assert (code, " failed" in out) == (0, False), (out, err)
+    secret = CANARY.encode()
+    holders = [
+        path.relative_to(cluster.project.parent)
+        for path in cluster.project.parent.rglob("*")
+        if path.is_file() and not path.is_symlink() and secret in path.read_bytes()
+    ]
+    assert [str(path) for path in holders] == ["n1/build/vms/vm-001/root.cow"]
+
+
+def kill_at(
+    machine: Machine,
+    moment: str | int,
+    running: subprocess.Popen[str],
+    kill: Callable[[], object] | None = None,
+) -> None:
+    """Kill a worker, or do something else, at a moment of the share that it does."""
+    started = machine.directory / "build/.staging"
+    least = 0 if isinstance(moment, str) else moment
+    if moment != "at once":
+        eventually(
+            lambda: (any(started.iterdir()) and machine.staged() >= least) or running.poll() is not None
+        )
+    (kill or machine.kill)()
+
+
+def named(err: str) -> set[str]:
+    """The nodes that a command says did not do their share."""
+    return set(re.findall(r"^error: node (\w+): ", err, re.MULTILINE))

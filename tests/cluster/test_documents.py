@@ -21,14 +21,16 @@ from tests.manifests import EVERYTHING, KEY
 if TYPE_CHECKING:
     from bangerbuild.model import Json
 
-HERE = Paths(lambda found: _kept(found), lambda _kind, document: LOCAL[int(str(document))])
 LOCAL: list[object] = []
-MOUNT: dict[str, Json] = {"source": "tmpfs", "target": "/x", "fstype": "tmpfs"}
+MOUNT: dict[str, Any] = {"source": "tmpfs", "target": "/x", "fstype": "tmpfs"}
 
 
-def _kept(found: object) -> int:
+def kept(found: object) -> int:
     LOCAL.append(found)
     return len(LOCAL) - 1
+
+
+HERE = Paths(kept, lambda _kind, document: LOCAL[int(str(document))])
 
 
 def there_and_back(value: Any) -> Any:  # noqa: ANN401  # of any type
@@ -110,11 +112,16 @@ def test_a_message_that_is_no_document_of_its_size_is_refused(message: bytes) ->
 
 
 def test_events_come_back_as_they_were() -> None:
-    told = [Started("vm.a.root"), Finished("vm.a.root", "failed", 0.5, SentError("no room", hint="make some"))]
-    assert list(events(b"".join(map(line, told)))) == told
+    told = [
+        Started("vm.a.root"),
+        Finished("vm.a.root", "failed", 0.5, SentError("no room", hint="make some")),
+    ]
+    assert list(events(b"".join(line(one) for one in told))) == told
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"is": "Exec"}', '{"is": "Finished", "id": "a", "outcome": "ok"}'])
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"is": "Exec"}', '{"is": "Finished", "id": "a", "outcome": "ok"}']
+)
 def test_a_line_that_is_no_event_is_refused(text: str) -> None:
     with pytest.raises(DocumentError):
         list(events(text.encode()))

@@ -1,15 +1,15 @@
-"""Files of the controller on a node: they arrive as they are, each content once, and nowhere but where they belong."""
+"""Files of the controller on a node: they arrive as they are, each content once, and nowhere else."""
 
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.cluster import documents, kept_files
+from bangerbuild.cluster import documents
 from bangerbuild.cluster.documents import DocumentError
 from bangerbuild.cluster.host_files import HostFiles, HostObject, ObjectEntry
 from bangerbuild.cluster.kept_files import KeptFiles
@@ -20,6 +20,7 @@ from bangerbuild.model import HostPath, Source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 RULES = TreeRules()
 TOP = ObjectEntry("", "directory", 0o755, 0)
@@ -129,7 +130,11 @@ def test_a_file_that_changes_after_it_was_listed_is_not_sent(node: KeptFiles, tr
         [TOP, ObjectEntry("../x", "file", 0o644, 0, "0" * 64)],
         [TOP, ObjectEntry("/etc/x", "file", 0o644, 0, "0" * 64)],
         [TOP, ObjectEntry("a/b", "directory", 0o755, 0)],
-        [TOP, ObjectEntry("a", "symlink", 0o777, 0, target="/etc"), ObjectEntry("a/b", "directory", 0o755, 0)],
+        [
+            TOP,
+            ObjectEntry("a", "symlink", 0o777, 0, target="/etc"),
+            ObjectEntry("a/b", "directory", 0o755, 0),
+        ],
         [TOP, ObjectEntry("a", "hard link", 0o644, 0, target="../../x")],
         [TOP, ObjectEntry("a", "socket", 0o644, 0)],
         [TOP, ObjectEntry("a", "directory", 0o100755, 0)],
@@ -162,7 +167,7 @@ def test_what_was_not_used_for_long_is_removed(
     send(node, used)
     old = 1_000_000_000
     os.utime(tmp_path / "node/objects" / unused.key, (old, old))
-    monkeypatch.setattr(kept_files.time, "time", lambda: Path(tmp_path).stat().st_ctime + 1e7)
+    monkeypatch.setattr(time, "time", lambda: tmp_path.stat().st_ctime + 1e7)
     node.lacking([used.key])
     os.utime(tmp_path / "node/objects" / used.key, (4e9, 4e9))
     node.clean()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from tests.fakes import RecordingReporter
 from tests.projects import write_small
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bangerbuild.cluster.running import Outcomes
     from bangerbuild.cluster.share import Work
@@ -45,7 +46,7 @@ host = "conf"
 guest = "/etc/conf"
 {more}
 """
-SECRET = """
+TOKEN = """
 [[vm.r-01.file]]
 guest = "/etc/token"
 content = { env = "TOKEN" }
@@ -188,7 +189,9 @@ def test_a_worker_that_dies_is_named_the_others_go_on_and_another_run_heals(team
     assert verbs(team.run("plan").plan) == {Verb.KEEP}
 
 
-@pytest.mark.parametrize(("version", "said"), [("0.0.9", "has bangerbuild 0.0.9"), (None, "has no bangerbuild")])
+@pytest.mark.parametrize(
+    ("version", "said"), [("0.0.9", "has bangerbuild 0.0.9"), (None, "has no bangerbuild")]
+)
 def test_another_version_is_refused_by_name_and_sent_nothing(
     team: Team, version: str | None, said: str
 ) -> None:
@@ -209,7 +212,7 @@ def test_a_worker_that_is_no_node_is_named_and_sent_nothing(team: Team) -> None:
 
 
 def test_a_secret_goes_to_its_node_alone_and_into_no_document(team: Team) -> None:
-    team.write(more=SECRET)
+    team.write(more=TOKEN)
     canary = "canary-7c1f"
     team.patch.setenv("TOKEN", canary)
     sent: dict[str, bytes] = {}
@@ -235,8 +238,6 @@ def test_a_secret_goes_to_its_node_alone_and_into_no_document(team: Team) -> Non
 
 
 def _opened(question: bytes) -> bytes:
-    import zlib
-
     body = question.partition(b"\n")[2]
     try:
         return zlib.decompress(body)
@@ -245,7 +246,7 @@ def _opened(question: bytes) -> bytes:
 
 
 def test_a_secret_that_is_not_there_ends_the_run_before_anything_is_sent(team: Team) -> None:
-    team.write(more=SECRET)
+    team.write(more=TOKEN)
     with pytest.raises(ManifestError) as caught:
         team.run("apply")
     assert "'TOKEN' is not set" in caught.value.problems[0].message
@@ -254,7 +255,7 @@ def test_a_secret_that_is_not_there_ends_the_run_before_anything_is_sent(team: T
 
 
 def test_status_and_verify_need_no_secret(team: Team) -> None:
-    team.write(more=SECRET)
+    team.write(more=TOKEN)
     team.patch.setenv("TOKEN", "x")
     team.run("apply")
     team.patch.delenv("TOKEN")
@@ -284,7 +285,9 @@ def test_a_vm_that_moves_leaves_its_disks_and_both_nodes_say_so(team: Team) -> N
     done = team.run("apply")
     assert [(one.vm, one.old, one.new) for one in done.plan.relocations] == [("r-01", "a", "b")]
     assert len(done.gathered.notes) == 1
-    assert done.gathered.notes[0].startswith("node a: vm.r-01 is on node 'b' now, and its disks are still here")
+    assert done.gathered.notes[0].startswith(
+        "node a: vm.r-01 is on node 'b' now, and its disks are still here"
+    )
     found = listing.statuses(bangerbuild.load(node=ALL_NODES), team.run("status").gathered)
     assert {one.state for one in found if one.path.startswith("a:vms/r-01")} == {"on node b"}
 
@@ -292,10 +295,8 @@ def test_a_vm_that_moves_leaves_its_disks_and_both_nodes_say_so(team: Team) -> N
 def test_what_is_no_longer_declared_is_said_of_its_node(team: Team) -> None:
     team.run("apply")
     team.write(count=3)
-    assert team.run("plan").gathered.notes == [
-        "node b: vm.r-04 is no longer declared, and still in the store: "
-        "`bangerbuild destroy --undeclared` removes what is there"
-    ]
+    (note,) = team.run("plan").gathered.notes
+    assert note.startswith("node b: vm.r-04 is no longer declared, and still in the store")
 
 
 def test_a_failure_on_one_node_is_told_with_its_words_and_ends_no_other(team: Team) -> None:
@@ -309,7 +310,12 @@ def test_a_failure_on_one_node_is_told_with_its_words_and_ends_no_other(team: Te
 
 def test_an_answer_that_is_none_ends_the_part_of_its_node(team: Team) -> None:
     team.nodes["a"] = FakeNode(lambda _question, _said: b"\x80\x04N.")
-    team.nodes["b"] = FakeNode(lambda _question, said: said(b'{"is": "Exec"}\n') or answered([]))
+
+    def lies(_question: bytes, said: Callable[[bytes], None]) -> bytes:
+        said(b'{"is": "Exec"}\n')
+        return answered([])
+
+    team.nodes["b"] = FakeNode(lies)
     done = team.run("apply")
     assert {*done.gathered.failures} == {"a", "b"}
 
@@ -331,7 +337,9 @@ def test_an_interrupted_run_tells_the_nodes(team: Team) -> None:
 def test_a_node_that_says_nothing_for_long_is_named(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatching, "SLOW_SECONDS", 0.0)
     team.run("plan")
-    assert "node a: nothing was heard of it for 0 s; still waiting" in {text for _, text in team.reporter.events}
+    assert "node a: nothing was heard of it for 0 s; still waiting" in {
+        text for _, text in team.reporter.events
+    }
 
 
 def test_few_nodes_are_sent_files_at_once(team: Team, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,6 +355,6 @@ def test_few_nodes_are_sent_files_at_once(team: Team, monkeypatch: pytest.Monkey
         node.answer = answer
     team.run("apply")
     assert order.index("a Run") < order.index("b Run")
-    assert [one for one in order[: order.index("a Run")] if one.startswith("b") and one.endswith("Take")] == []
-
-
+    assert [
+        one for one in order[: order.index("a Run")] if one.startswith("b") and one.endswith("Take")
+    ] == []
