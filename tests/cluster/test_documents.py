@@ -19,6 +19,7 @@ from bangerbuild.sources.tar import TarSource
 from tests.manifests import EVERYTHING, KEY
 
 if TYPE_CHECKING:
+    from bangerbuild.cluster.events import Event
     from bangerbuild.model import Json
 
 LOCAL: list[object] = []
@@ -112,7 +113,7 @@ def test_a_message_that_is_no_document_of_its_size_is_refused(message: bytes) ->
 
 
 def test_events_come_back_as_they_were() -> None:
-    told = [
+    told: list[Event] = [
         Started("vm.a.root"),
         Finished("vm.a.root", "failed", 0.5, SentError("no room", hint="make some")),
     ]

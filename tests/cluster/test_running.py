@@ -46,7 +46,7 @@ host = "conf"
 guest = "/etc/conf"
 {more}
 """
-TOKEN = """
+WITH_A_FILE = """
 [[vm.r-01.file]]
 guest = "/etc/token"
 content = { env = "TOKEN" }
@@ -212,7 +212,7 @@ def test_a_worker_that_is_no_node_is_named_and_sent_nothing(team: Team) -> None:
 
 
 def test_a_secret_goes_to_its_node_alone_and_into_no_document(team: Team) -> None:
-    team.write(more=TOKEN)
+    team.write(more=WITH_A_FILE)
     canary = "canary-7c1f"
     team.patch.setenv("TOKEN", canary)
     sent: dict[str, bytes] = {}
@@ -246,7 +246,7 @@ def _opened(question: bytes) -> bytes:
 
 
 def test_a_secret_that_is_not_there_ends_the_run_before_anything_is_sent(team: Team) -> None:
-    team.write(more=TOKEN)
+    team.write(more=WITH_A_FILE)
     with pytest.raises(ManifestError) as caught:
         team.run("apply")
     assert "'TOKEN' is not set" in caught.value.problems[0].message
@@ -255,7 +255,7 @@ def test_a_secret_that_is_not_there_ends_the_run_before_anything_is_sent(team: T
 
 
 def test_status_and_verify_need_no_secret(team: Team) -> None:
-    team.write(more=TOKEN)
+    team.write(more=WITH_A_FILE)
     team.patch.setenv("TOKEN", "x")
     team.run("apply")
     team.patch.delenv("TOKEN")
