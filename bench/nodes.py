@@ -1,21 +1,22 @@
-"""Many VMs on many nodes, simulated in one process: what the one command costs that has all nodes do their shares.
+"""Many VMs on many nodes, simulated in one process: what the one command costs that all nodes work for.
 
-The network is in memory. A node unpacks its share, as a worker does, and says what a node says that makes all of it
-anew. That is left out of the time: it happens on the nodes. What is measured is the rest: loading and placing,
-dividing and packing, sending, and gathering all that is said into one plan and one list of results. Beside it is what
-one node takes that does its own share of the same manifest with `apply --node`, in a process of its own.
+The network is in memory. A node unpacks its share, as a worker does, and says what a node says that makes all
+of it anew. That is left out of the time: it happens on the nodes. What is measured is the rest: loading and
+placing, dividing and packing, sending, and gathering all that is said into one plan and one list of results.
+Beside it is what one node takes that does its own share of the same manifest with `apply --node`.
 
     python -m bench.nodes [VMS [NODES]]
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,12 +65,12 @@ class Costs:
     sent_bytes: int = 0
     said_bytes: int = 0
     messages: int = 0
-    largest: dict[str, int] = field(default_factory=dict)
 
 
 def main() -> None:
     """Print the figures."""
-    vms, nodes = (int(word) for word in (*sys.argv[1:], *(VMS, NODES)[len(sys.argv[1:]) :]))
+    given = [int(word) for word in sys.argv[1:]]
+    vms, nodes = (*given, *(VMS, NODES)[len(given) :])
     shutil.rmtree(SCRATCH, ignore_errors=True)
     for directory in ("tree/etc", "conf"):
         (SCRATCH / directory).mkdir(parents=True)
@@ -79,25 +80,30 @@ def main() -> None:
     manifest = HEAD.replace("%(vms)05", f"{vms:05}")
     (SCRATCH / "vm.toml").write_text(manifest + "".join(f"[node.{name}]\n" for name in names))
     os.chdir(SCRATCH)
+    gc.disable()  # as the command line does
     own = one_node(names[0])
     costs, said = simulated(names)
-    ours = costs.prepare + costs.run
-    print(f"{vms} VMs on {nodes} nodes: {said}")
-    print(f"  one node's own apply, a whole process     {own:8.2f} s of CPU")
-    print(f"  load and place all VMs                    {costs.load:8.2f} s")
-    print(f"  lock file, secrets, dividing prepared     {costs.prepare:8.2f} s")
-    print(f"  pack, send and gather                     {costs.run:8.2f} s ({costs.on_nodes:.2f} s more on nodes)")
-    print(f"  together / one node's own apply           {(costs.load + ours) / own:8.2f} (below 1 is wanted)")
-    print(f"  messages {costs.messages}, sent {costs.sent_bytes / 1e6:.2f} MB, said {costs.said_bytes / 1e6:.2f} MB")
+    rows = {
+        "one node's own apply, all of its processes": own,
+        "load and place all VMs": costs.load,
+        "what sources stand for, secrets": costs.prepare,
+        "pack, send and gather": costs.run,
+        "on the nodes, to unpack and to say it": costs.on_nodes,
+    }
+    print(f"{vms} VMs on {nodes} nodes, seconds of CPU: {said}")
+    for what, seconds in rows.items():
+        print(f"  {what:<44} {seconds:8.2f}")
+    ratio = (costs.load + costs.prepare + costs.run) / own
+    print(f"  all of the command / one node's own apply: {ratio:.2f} (below 1 is wanted)")
+    megabytes = (costs.sent_bytes / 1e6, costs.said_bytes / 1e6)
+    print(f"  {costs.messages} messages, {megabytes[0]:.2f} MB sent, {megabytes[1]:.2f} MB said")
     shutil.rmtree(SCRATCH)
 
 
 def one_node(name: str) -> float:
     """The processor time of `apply --node` and of all that it starts."""
     before = os.times()
-    subprocess.run(
-        [*BANGERBUILD, "apply", "-q", "--node", name, "--store", "own"], check=True, cwd=SCRATCH
-    )
+    subprocess.run([*BANGERBUILD, "apply", "-q", "--node", name, "--store", "own"], check=True, cwd=SCRATCH)
     after = os.times()
     (SCRATCH / "bangerbuild.lock").unlink()
     return after.children_user + after.children_system - before.children_user - before.children_system

@@ -147,9 +147,7 @@ class Division:
         images = self._images(vms.values())
         joined = {vm.network.name for vm in vms.values() if vm.network.name}
         owners = {*(f"vm.{name}" for name in vms), *(f"network.{name}" for name in joined)}
-        origins = {
-            owner: Path(self._portable(whole.origins[owner])) for owner in owners if owner in whole.origins
-        }
+        origins = {owner: self._origins[whole.origins[owner]] for owner in owners if owner in whole.origins}
         return replace(
             whole,
             store=Path(self.stores[node]),
@@ -197,6 +195,12 @@ class Division:
     def _portable(self, manifest: Path) -> str:
         """A manifest as the nodes call it, wherever it lies here."""
         return os.path.relpath(manifest.absolute(), self.loaded.request.manifests[0].absolute().parent)
+
+    @cached_property
+    def _origins(self) -> Mapping[Path, Path]:
+        """The manifests, as the nodes call them."""
+        there = set(self.loaded.manifest.origins.values())
+        return {manifest: Path(self._portable(manifest)) for manifest in there}
 
     @cached_property
     def _vms(self) -> Mapping[str, Sequence[VM]]:

@@ -249,9 +249,9 @@ def events(lines: bytes) -> Iterator[Event]:
     Raises:
         DocumentError: one of them is none.
     """
-    for one in lines.splitlines():
-        try:
-            document = json.loads(one)
-        except (ValueError, RecursionError) as err:
-            raise DocumentError("a node said something that is no JSON") from err
+    try:  # all at once: one by one it takes twice as long
+        found = json.loads(b"[%s]" % lines.rstrip(b"\n").replace(b"\n", b","))
+    except (ValueError, RecursionError) as err:
+        raise DocumentError("a node said something that is no JSON") from err
+    for document in found:
         yield documents.decoded_as_one_of(EVENTS, document, NOTHING_LOCAL, "event")

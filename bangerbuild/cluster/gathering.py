@@ -99,7 +99,9 @@ class Gathering(Listener):
 
     @override
     def heard(self, node: str, event: Event) -> None:
-        if isinstance(event, Planned):
+        if not self._to_plan and isinstance(event, (Started, Finished)):
+            self._tell(node, event)
+        elif isinstance(event, Planned):
             self._plan(node, event)
         elif isinstance(event, Ended):
             if event.error is not None:
