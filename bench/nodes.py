@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import bangerbuild
 from bangerbuild import graph
-from bangerbuild.cluster import events, running, worker
+from bangerbuild.cluster import documents, events, running, worker
 from bangerbuild.cluster.share import ShareOptions, unpacked
 from bangerbuild.declared import ALL_NODES
 from bangerbuild.model import Silent
@@ -140,7 +140,7 @@ def simulated_node(costs: Costs) -> Callable[[bytes, Callable[[bytes], None]], b
         costs.on_nodes += time.process_time() - begun
         for lines in batches:
             costs.messages += 1
-            costs.said_bytes += len(lines)
+            costs.said_bytes += len(documents.zipped(lines))
             said(lines)
         return answered([])
 

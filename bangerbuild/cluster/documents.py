@@ -376,14 +376,10 @@ def parsed(message: bytes, most_bytes: int) -> dict[str, Any]:
     Raises:
         DocumentError: it is none, or more than so many bytes.
     """
-    unpacking = zlib.decompressobj()
     try:
-        text = unpacking.decompress(message, most_bytes)
-        if not unpacking.eof:
-            raise DocumentError("a message is cut short, or has more bytes than it may have")
-        document = json.loads(text)
-    except (zlib.error, ValueError, RecursionError) as err:
-        raise DocumentError("a message is no compressed JSON") from err
+        document = json.loads(unzipped(message, most_bytes))
+    except (ValueError, RecursionError) as err:
+        raise DocumentError("a message is no JSON") from err
     if not isinstance(document, dict):
         raise DocumentError("a message is no table")
     return document
@@ -391,4 +387,25 @@ def parsed(message: bytes, most_bytes: int) -> dict[str, Any]:
 
 def written(document: Json) -> bytes:
     """A document as a message."""
-    return zlib.compress(json.dumps(document, separators=(",", ":")).encode(), 1)
+    return zipped(json.dumps(document, separators=(",", ":")).encode())
+
+
+def zipped(data: bytes) -> bytes:
+    """Bytes, compressed in little time."""
+    return zlib.compress(data, 1)
+
+
+def unzipped(message: bytes, most_bytes: int) -> bytes:
+    """What was compressed.
+
+    Raises:
+        DocumentError: it was not, or is more than so many bytes.
+    """
+    unpacking = zlib.decompressobj()
+    try:
+        data = unpacking.decompress(message, most_bytes)
+    except zlib.error as err:
+        raise DocumentError("a message is not compressed") from err
+    if not unpacking.eof:
+        raise DocumentError("a message is cut short, or has more bytes than it may have")
+    return data

@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any, cast
 from distributed import Client, Future, Security, get_worker
 from typing_extensions import override
 
-from bangerbuild.cluster import worker
+from bangerbuild.cluster import documents, worker
+from bangerbuild.cluster.documents import DocumentError
 from bangerbuild.cluster.transport import Answered, Arrival, Lost, Said, Transport
 from bangerbuild.errors import ClusterError
 from bangerbuild.host import process
@@ -40,6 +41,8 @@ CANCEL_SECONDS = 5.0
 CHECK_SECONDS = 10.0
 """How often the scheduler is asked which workers it has, beside what it says by itself."""
 POLL_SECONDS = 0.1
+MOST_SAID_BYTES = 1 << 30
+"""Of what a node says at once: the plan of its share is one line."""
 WORKER_OPTIONS = ("--nthreads", "1", "--no-nanny", "--memory-limit", "0")
 """One share at a time, in a process that is the worker itself, and nothing is ever spilled to a disk."""
 TOPIC = "bangerbuild"
@@ -55,7 +58,7 @@ def answer(question: bytes, run: str) -> bytes:
     node = str(own.name)
 
     def said(lines: bytes) -> None:
-        own.log_event(TOPIC, {"run": run, "node": node, "lines": lines})
+        own.log_event(TOPIC, {"run": run, "node": node, "lines": documents.zipped(lines)})
 
     return worker.answer(node, question, said)
 
@@ -240,7 +243,14 @@ class DaskTransport(Transport):
         if isinstance(message, dict) and message.get("run") == self._run:
             node, lines = message.get("node"), message.get("lines")
             if isinstance(node, str) and isinstance(lines, bytes):
-                self._arrived.put(Said(node, lines))
+                self._arrived.put(self._said(node, lines))
+
+    @staticmethod
+    def _said(node: str, lines: bytes) -> Arrival:
+        try:
+            return Said(node, documents.unzipped(lines, MOST_SAID_BYTES))
+        except DocumentError as err:
+            return Lost(node, err)
 
     def _watched(self, node: str, event: tuple[float, Any]) -> None:
         """An event about a worker."""

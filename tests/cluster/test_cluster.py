@@ -35,6 +35,7 @@ NODES = ("n1", "n2", "n3", "n4")
 VMS = 200
 SCHEDULER = "10.91.0.1"
 ADDRESS = f"tls://{SCHEDULER}:8786"
+PAGE = (PROJECT / "docs/nodes.md").read_text()
 CANARY = "canary-51d0c2"
 MANIFEST = f"""\
 [image.tiny]
@@ -119,20 +120,14 @@ def environ(certificates: Path) -> dict[str, str]:
     }
 
 
-def certificates(directory: Path, name: str = "team") -> Path:
-    """A CA, and a certificate of it for all machines."""
+def certificates(directory: Path, name: str = "vms") -> Path:
+    """A CA, and a certificate of it for all machines, made as the page for users says."""
     directory.mkdir()
-    openssl = need("openssl")
-
-    def run(*arguments: str) -> None:
-        subprocess.run([openssl, *arguments], cwd=directory, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    run(*new, "-x509", "-days", "2", "-subj", f"/CN={name}", "-keyout", "ca.key", "-out", "ca.pem")
-    run(*new, "-subj", "/CN=machine", "-keyout", "own.key", "-out", "own.csr")
-    run(
-        "x509", "-req", "-in", "own.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-days", "2", "-out", "own.pem"
-    )
+    need("openssl")
+    commands = [line for line in PAGE.splitlines() if line.startswith("openssl ")]
+    assert len(commands) == 3
+    script = "\n".join(["set -e", *commands]).replace("/CN=vms", f"/CN={name}")
+    subprocess.run([need("sh"), "-c", script], cwd=directory, check=True, capture_output=True)
     return directory
 
 
@@ -226,6 +221,11 @@ def small_disk(directory: Path) -> Iterator[None]:
         subprocess.run([need("umount"), "--lazy", directory], check=True)
 
 
+def test_the_page_starts_workers_as_they_are_started_here() -> None:
+    (command,) = [line for line in PAGE.splitlines() if line.startswith("dask worker")]
+    assert command.endswith(" ".join((*WORKER_OPTIONS, "--no-dashboard")))
+
+
 def test_four_nodes_make_200_vms_once_and_keep_them(cluster: Cluster) -> None:
     code, out, err = cluster.run("apply")
     assert (code, "failed" in out) == (0, False), err
@@ -264,30 +264,33 @@ def test_killed_workers_are_named_and_the_other_goes_on(cluster: Cluster, number
     assert (code, named(err)) == (1, {*NODES[:3]}), (out, err)
 
 
-def test_a_worker_of_another_version_is_refused_by_name_and_one_that_is_no_node_is_named(
+def test_another_version_a_stranger_and_a_cable_that_stays_cut_are_named(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    other, stranger, victim = cluster.nodes["n4"], cluster.scheduler.place, cluster.nodes["n1"]
+    other, cut, victim = cluster.nodes["n4"], cluster.nodes["n2"], cluster.nodes["n1"]
     metadata = tmp_path / "other/bangerbuild-0.0.1.dist-info/METADATA"
     metadata.parent.mkdir(parents=True)
     metadata.write_text("Metadata-Version: 2.1\nName: bangerbuild\nVersion: 0.0.1\n")
     other.kill()
     other.work(PYTHONPATH=f"{metadata.parents[1]}:{PROJECT}")
     (tmp_path / "n9").mkdir()
-    unknown = Machine("n9", stranger, tmp_path / "n9", other.certificates)
-    unknown.work()
-    eventually(lambda: is_connected(unknown))
+    stranger = Machine("n9", cluster.scheduler.place, tmp_path / "n9", other.certificates)
+    stranger.work()
+    eventually(lambda: is_connected(stranger))
     cluster.wait_for_workers()
     cluster.edit()
     running = cluster.begin("apply")
-    kill_at(victim, 49, running)
-    code, _, err = ended(running)
-    for machine in (other, unknown):
+    with ThreadPoolExecutor() as pool:
+        pool.submit(kill_at, victim, 49, running)
+        pool.submit(kill_at, cut, 1, running, lambda: cluster.hub.ask("ip link set n2 down"))
+    code, out, err = ended(running)
+    cluster.hub.ask("ip link set n2 up")
+    for machine in (stranger, other, cut):
         machine.kill()
-    assert (code, named(err)) == (1, {"n1", "n4"})
+    assert (code, named(err)) == (1, {"n1", "n2", "n4"}), (out, err)
     assert f"node 'n4' has bangerbuild 0.0.1, and this is {__version__}: it is sent nothing" in err
     assert "no [node] of the manifest is called as this worker, which gets nothing: 'n9'" in err
-    for machine in (other, victim):
+    for machine in (other, cut, victim):
         machine.work()
     cluster.wait_for_workers()
 
