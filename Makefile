@@ -3,13 +3,16 @@
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -n auto --dist loadscope
 
+# Tests start Python thousands of times: with its modules compiled, as an installed program has them.
+unexport PYTHONDONTWRITEBYTECODE
+
 SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	boot/test_network_managers.py boot/test_openrc.py boot/test_overlay.py boot/test_root_formats.py boot/test_running.py boot/test_selinux.py \
 	cli/test_machines.py content drills fuzz hostile powercut torture
 
 FUZZ_EXAMPLES ?= 20000
 
-BENCH := nothing boot vms fleets nodes tarball squashfs crowded digest overlay formats scale disk_image clusters work_disk terminal
+BENCH := nothing boot vms fleets nodes tarball squashfs crowded digest overlay formats scale disk_image clusters work_disk synced terminal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut torture fuzz bench clean
@@ -24,6 +27,7 @@ demo: ## build and boot a VM from examples/vms/demo and show each command with i
 test: ## everything: lint, types, all tests, Debian and busybox machines booted under QEMU
 	@tools/setup test
 	@$(MAKE) --no-print-directory check
+	@$(BIN)/python -m compileall -q bangerbuild
 	$(PYTEST)
 
 quick: ## a few minutes: no apt, no drills, no power cuts, and of the machines only test_boot's are booted
@@ -36,7 +40,7 @@ check:
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-powercut: ## run on from 10,000 states that a power cut may leave; make test looks at a few hundred
+powercut: ## run on from 10,000 states that a power cut may leave; make test looks at 200 of each scene
 	@tools/setup test
 	$(BIN)/python -m tests.powercut
 

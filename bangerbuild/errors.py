@@ -213,7 +213,7 @@ class OtherBaseError(OverlayError):
         """The error for a disk, named with the image that it was made on and the one it should stand on."""
         error = cls(
             f"'{disk}' was made on '{made_on}', and not on '{base}'",
-            hint="put the store of this VM back in its place, or make it anew with --replace",
+            hint="put the disk of this VM back in its place, or make it anew with --replace",
         )
         error.made_on = made_on
         return error

@@ -54,7 +54,11 @@ def clean_environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 @pytest.fixture(scope="session", autouse=True)
 def interruptible() -> None:
     """A shell starts what runs in its background without SIGINT, nohup without SIGHUP, and all under them."""
-    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGHUP: lambda *_: None,
+    }  # a program starts with neither
+    for number, handler in handlers.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
@@ -71,6 +75,6 @@ def cli() -> CommandLine:
 
     def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
         environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # the tree under test, installed or not
-        return forking.run(arguments, cwd=cwd, env=environment)
+        return forking.run(arguments, cwd=cwd, env=environment).as_text()
 
     return run

@@ -9,6 +9,7 @@ starts Python itself.
 from __future__ import annotations
 
 import atexit
+import ctypes
 import functools
 import importlib
 import json
@@ -16,10 +17,12 @@ import os
 import pkgutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,13 +34,44 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 17
 """Of a request: arguments and environment."""
 
+PR_CAPBSET_DROP = 24
+"""Of linux/prctl.h."""
+LINUX_CAPABILITY_VERSION_3 = 0x20080522
+"""Of linux/capability.h."""
+
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "FAKE", "PATH")
 """Beginnings of variables that count when a process starts, or when a module is loaded."""
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A command that came to its end."""
+
+    command: Sequence[str]
+    code: int
+    """Its exit code, or minus the signal that ended it."""
+    stdout: bytes
+    stderr: bytes
+    cpu_seconds: float
+    """Its own, and of the programs that it started."""
+    peak_kib: int
+    """The most that it, or one of those programs, had in memory."""
+
+    def as_text(self) -> subprocess.CompletedProcess[str]:
+        """The same as `subprocess.run` has it."""
+        return subprocess.CompletedProcess(
+            self.command, self.code, self.stdout.decode(), self.stderr.decode()
+        )
+
+
 def run(
-    arguments: Sequence[str | Path], *, cwd: Path, env: Mapping[str, str], typed: str = ""
-) -> subprocess.CompletedProcess[str]:
+    arguments: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    typed: str = "",
+    is_privileged: bool = True,
+) -> Ended:
     """Run `bangerbuild ARGUMENTS…` to its end.
 
     Args:
@@ -45,20 +79,28 @@ def run(
         cwd: the directory to run it in.
         env: its whole environment.
         typed: what it finds on stdin.
+        is_privileged: whether what root may counts if root runs the tests; else file modes count for it too.
     """
-    words = [str(argument) for argument in arguments]
+    words = [os.fspath(argument) for argument in arguments]
     at_start = tuple(sorted(pair for pair in env.items() if pair[0].startswith(READ_AT_START)))
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         stdin.write(typed.encode())
-        streams = [stdin.fileno(), out.fileno(), err.fileno()]
-        for stream in (stdin, out, err):
+        streams = (stdin, out, err)
+        for stream in streams:
             stream.seek(0)
-        given = {"arguments": words, "cwd": str(cwd), "env": dict(env), "umask": _umask()}
-        code = _server(at_start).run(json.dumps(given).encode(), streams)
-        for stream in (out, err):
+        given = {
+            "arguments": words,
+            "cwd": str(cwd),
+            "env": dict(env),
+            "umask": _umask(),
+            "is_privileged": is_privileged,
+        }
+        numbers = [stream.fileno() for stream in streams]
+        code, cpu_seconds, peak_kib = _server(at_start).run(json.dumps(given).encode(), numbers)
+        for stream in streams:
             stream.seek(0)
         command = [sys.executable, "-m", "bangerbuild", *words]
-        return subprocess.CompletedProcess(command, code, out.read().decode(), err.read().decode())
+        return Ended(command, code, out.read(), err.read(), cpu_seconds, peak_kib)
 
 
 def _umask() -> int:
@@ -80,15 +122,16 @@ class Server:
                 stdout=subprocess.DEVNULL,
             )
 
-    def run(self, request: bytes, streams: Sequence[int]) -> int:
-        """Run a command on three open files; its exit code, or minus the signal that ended it."""
+    def run(self, request: bytes, streams: Sequence[int]) -> tuple[int, float, int]:
+        """Run a command on three open files; its exit code, seconds of the processor, and peak in KiB."""
         reader, writer = os.pipe()
         with os.fdopen(reader, "rb") as answer:
             try:
                 socket.send_fds(self._requests, [request], [*streams, writer])
             finally:
                 os.close(writer)
-            return int(answer.read())
+            code, cpu_seconds, peak_kib = json.load(answer)
+            return code, cpu_seconds, peak_kib
 
     def close(self) -> None:
         """End it."""
@@ -105,7 +148,8 @@ def _server(at_start: tuple[tuple[str, str], ...]) -> Server:
 
 def serve() -> None:
     """Answer what comes over stdin, until its other end is closed."""
-    check = _load_program()
+    load_program()
+    check = importlib.import_module("bangerbuild.uptodate.check")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of the terminal: it is for the tests
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those who wait for commands
     with socket.socket(fileno=os.dup(0)) as requests:
@@ -120,13 +164,13 @@ def serve() -> None:
                 os.close(descriptor)
 
 
-def _load_program() -> Any:  # noqa: ANN401  # a module
+def load_program() -> None:
+    """Import all modules of the program."""
     import bangerbuild  # noqa: PLC0415  # the tests load of it what they test
 
     for module in pkgutil.walk_packages(bangerbuild.__path__, "bangerbuild."):
         if not module.name.endswith(("__main__", "cluster.scheduler")):  # which starts threads
             importlib.import_module(module.name)
-    return importlib.import_module("bangerbuild.uptodate.check")
 
 
 def _wait_for_command(given: dict[str, Any], descriptors: Sequence[int], check: Any) -> NoReturn:  # noqa: ANN401
@@ -136,6 +180,8 @@ def _wait_for_command(given: dict[str, Any], descriptors: Sequence[int], check: 
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
         os.closerange(len(streams), max(descriptors) + 1)
+        if not given["is_privileged"]:
+            _give_up_privileges()
         os.umask(given["umask"])
         os.environ.clear()
         os.environ.update(given["env"])
@@ -143,6 +189,17 @@ def _wait_for_command(given: dict[str, Any], descriptors: Sequence[int], check: 
         sys.argv[:] = ["bangerbuild", *given["arguments"]]
         check.BEGUN_NS = time.time_ns()
         importlib.import_module("bangerbuild.__main__")
-    _, status = os.waitpid(command, 0)
-    os.write(answer, str(os.waitstatus_to_exitcode(status)).encode())
+    _, status, used = os.wait4(command, 0)
+    ended = (os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss)
+    os.write(answer, json.dumps(ended).encode())
     os._exit(0)
+
+
+def _give_up_privileges() -> None:
+    """Root stays root by name, and so do its programs; capabilities(7) says what is left of it: nothing."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for capability in range(int(Path("/proc/sys/kernel/cap_last_cap").read_text()) + 1):
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+    header = struct.pack("Ii", LINUX_CAPABILITY_VERSION_3, 0)
+    if libc.capset(header, bytes(6 * 4)):
+        raise OSError(ctypes.get_errno(), "capset")

@@ -23,7 +23,7 @@ from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.formats.tarmaking import END, member
 from tests.need import need
 from tests.projects import DEBIAN, Disk, Project, merge, write_tar
-from tests.unprivileged import run_unprivileged
+from tests.unprivileged import run_bangerbuild
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -260,7 +260,7 @@ def test_a_host_file_that_may_not_be_read_is_refused(setting: Setting) -> None:
     (tree / "secret").chmod(0o000)
     before = setting.artifacts()
     setting.write('[vm.bad]\nimage = "good"\nfile_sync = [{ host = "tree", guest = "/srv" }]\n')
-    done = run_unprivileged([sys.executable, "-m", "bangerbuild", "apply"], cwd=setting.directory)
+    done = run_bangerbuild("apply", cwd=setting.directory)
     setting.assert_plain(done, "'tree/secret' can't be read: permission denied", 1)
     assert setting.artifacts() == before
 
@@ -327,7 +327,7 @@ def test_a_store_that_cannot_be_written_is_one_plain_message(setting: Setting) -
     setting.write('[vm.more]\nimage = "good"\n')
     setting.store.chmod(0o555)
     (setting.store / ".staging").chmod(0o555)
-    done = run_unprivileged([sys.executable, "-m", "bangerbuild", "apply"], cwd=setting.directory)
+    done = run_bangerbuild("apply", cwd=setting.directory)
     for path in (setting.store, setting.store / ".staging"):
         path.chmod(0o700)
     setting.assert_plain(done, "error: ", 1)
@@ -338,7 +338,7 @@ def test_a_store_that_cannot_be_written_is_one_plain_message(setting: Setting) -
 def test_a_store_that_cannot_be_made_is_one_plain_message(setting: Setting) -> None:
     shutil.rmtree(setting.store)
     setting.directory.chmod(0o555)
-    done = run_unprivileged([sys.executable, "-m", "bangerbuild", "apply"], cwd=setting.directory)
+    done = run_bangerbuild("apply", cwd=setting.directory)
     setting.directory.chmod(0o755)
     setting.assert_plain(done, f"error: '{setting.store}': permission denied", 1)
     assert "--store DIR" in done.stderr

@@ -19,6 +19,7 @@ from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import (
     browsing,
     clustering,
+    completing,
     explaining,
     helping,
     images,
@@ -90,7 +91,9 @@ def _guarded(started: Again | None) -> int:
     except BangerError as err:
         output.error(err, report.error_lines(err))
         return err.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as err:
+        if isinstance(err.__cause__, EOFError):  # of a module that a power cut left by half, or a bug
+            raise err.__cause__ from None
         output.say_interrupted()
         output.error_result(BangerError("interrupted"))
         return EXIT_INTERRUPTED
@@ -401,4 +404,5 @@ def doctor() -> int:
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
 
 
+cli.add_command(completing.completion)
 cli.add_command(helping.help_)

@@ -32,6 +32,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     is_flag=False,
     flag_value="",
     default=None,
+    type=options.Names("images"),
     metavar="[NAME]",
     help="Ask again what the sources of image NAME stand for, or those of all images.",
 )
@@ -39,6 +40,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     "--release",
     "released",
     multiple=True,
+    type=options.Names("vms"),
     metavar="NAME",
     help="Only free the addresses and the node that VM NAME was leased. May be repeated.",
 )

@@ -26,6 +26,23 @@ DEFAULT_STORE = "build"
 """The store if no manifest names one."""
 
 
+class Names(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments
+    """A text that shells complete with names of these kinds, see `completion.answering`.
+
+    Args:
+        kinds: words of it, such as `ids files`.
+    """
+
+    name = "text"
+
+    def __init__(self, kinds: str) -> None:
+        self.kinds = kinds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002
+        """The text itself."""
+        return value
+
+
 class Command(click.Command):
     """A command whose messages name other commands as they can be typed: with what this one was given."""
 
@@ -120,6 +137,7 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--target",
             "targets",
             multiple=True,
+            type=Names("ids"),
             metavar="ID",
             help="Only this step, or all below it (vm.web, 'vm.web-*'), and what it needs. May be repeated.",
         )(function)
@@ -146,6 +164,7 @@ jobs = click.option(
 )
 node = click.option(
     "--node",
+    type=Names("nodes"),
     metavar="NAME",
     help="The node whose share is meant, where nodes are declared; 'all': that of all, in one store.",
 )
@@ -187,6 +206,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--replace",
                 multiple=True,
+                type=Names("ids"),
                 metavar="ID",
                 help="Make this anew, WHATEVER IS IN IT. May be repeated.",
             ),
@@ -232,7 +252,7 @@ def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments for a disk and a path inside it."""
     for option in reversed(
         (
-            click.argument("disk"),
+            click.argument("disk", type=Names("disks files")),
             click.argument("guest_path"),
             *place_options,
             click.option(

@@ -148,6 +148,7 @@ def _collect_cache(*, as_json: bool, removes: bool, **wanted: Any) -> None:  # n
     "--target",
     "targets",
     multiple=True,
+    type=options.Names("ids"),
     metavar="ID",
     help="A VM (vm.web), several ('vm.web-*'), one of its disks (vm.web.work), or an image that nothing "
     "needs. May be repeated.",

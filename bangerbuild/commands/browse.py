@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import stat
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from bangerbuild import store
 from bangerbuild.disk import formats, in_use
 from bangerbuild.disk.formats.format import HEAD_BYTES
 from bangerbuild.disk.formats.values import Base, StoredDisk
-from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, UsageError
+from bangerbuild.errors import BusyError, FilesystemError, GuestPathError, StoreError, UsageError
+from bangerbuild.steps import disks
 from bangerbuild.store import lost
 from bangerbuild.tree import ALONE, TYPE_BITS, EntryType
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.formats.format import DiskFormat
     from bangerbuild.disk.inode import Stat
     from bangerbuild.disk.opened import OpenedDisk
+    from bangerbuild.model import Record
     from bangerbuild.tree import DiskMount
 
 
@@ -69,6 +71,7 @@ def opened_disk(
         try:
             _check_readable(disk)
             disk_format, stored = _stored(disk, base)
+            _check_base(disk, stored.base)
             opening = disk_format.opened(stored, epoch=1, place=place, warn=warn)
             filesystem = stack.enter_context(opening)
         except OSError as err:
@@ -92,6 +95,8 @@ def _stored(disk: Path, base: Path | None) -> tuple[DiskFormat, StoredDisk]:
     """What its content says that the disk is, and what it stands on."""
     with disk.open("rb") as file:
         disk_format = formats.recognised(file.read(HEAD_BYTES))
+    if not disk_format.stands_on_base and base is None:
+        disk_format = _recorded_format(disk) or disk_format
     if not disk_format.stands_on_base:
         if base is not None:
             raise UsageError(f"'{disk}' stands on no image and has no base", hint="leave --base out")
@@ -99,8 +104,37 @@ def _stored(disk: Path, base: Path | None) -> tuple[DiskFormat, StoredDisk]:
     return disk_format, StoredDisk(disk, str(disk), Base(base, "") if base else _recorded_base(disk))
 
 
+def _recorded_format(disk: Path) -> DiskFormat | None:
+    """The format that the record of a root names: a guest may have lost what its disk is recognised by."""
+    with suppress(StoreError):  # what looks like a raw disk needs no record
+        if (found := _record(disk)) and "format" in found[1].facts:
+            return disks.format_of(found[1].facts, disk.name)
+    return None
+
+
+def _check_base(disk: Path, base: Base | None) -> None:
+    if base is not None and not base.path.exists():
+        raise FilesystemError(
+            f"'{disk}' stands on the image '{base.path}', which is not there",
+            hint="put that file back, or have `bangerbuild apply` make it again, if it is declared as it was",
+        )
+
+
 def _recorded_base(disk: Path) -> Base:
     """The image that the record of a root names."""
+    if found := _record(disk):
+        top, record = found
+        name = str(record.facts["base"])
+        return Base(top / name, name)
+    if lost.has_artifacts(store_of := (disk.parent.resolve() / disk.name).parents[2]):
+        raise lost.lost_error(store_of)
+    raise UsageError(
+        f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
+    )
+
+
+def _record(disk: Path) -> tuple[Path, Record] | None:
+    """The record of a root that stands on an image or was made from one, and the store that has it."""
     path = disk.parent.resolve() / disk.name
     for top in path.parents:
         if not (top / "state.db").exists():
@@ -110,13 +144,8 @@ def _recorded_base(disk: Path) -> Base:
         opened.check_records()
         for record in opened.records.values():
             if artifact in record.artifacts and "base" in record.facts:
-                name = str(record.facts["base"])
-                return Base(top / name, name)
-    if lost.has_artifacts(store_of := path.parents[2]):
-        raise lost.lost_error(store_of)
-    raise UsageError(
-        f"no record says which base '{disk}' stands on", hint=f"bangerbuild cat --base IMAGE {disk} PATH"
-    )
+                return top, record
+    return None
 
 
 def content(filesystem: OpenedDisk, path: str) -> Iterator[bytes]:

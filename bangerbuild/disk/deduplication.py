@@ -108,7 +108,7 @@ def _template(
             paths = [file.path for file in own.files]
             files = {path: found for path in paths if (found := locate(filesystem, path))}
             for found in files.values():
-                for at, length in ((found.inode_at, filesystem.superblock.inode_bytes), *found.runs):
+                for at, length in found.spans:
                     store.keep(at, length)
             superblock = filesystem.nodes.handle.superblock()
         yield _Template(StoreTemplate(store, superblock, files.values()), tuple(files), written)

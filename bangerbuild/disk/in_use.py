@@ -13,6 +13,7 @@ import errno
 import fcntl
 import os
 import signal
+import stat
 import struct
 import time
 from pathlib import Path
@@ -140,7 +141,13 @@ def _is_locked(fd: int) -> bool:
 
 
 def _refused(path: Path, lease: int) -> str | None:
-    """The program that prevents a lease; None if it is granted."""
+    """The program that prevents a lease; None if it is granted.
+
+    What is neither a file nor a block device is no disk and is not opened, as a FIFO would wait for a writer.
+    """
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        return None
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         return _refusal(fd, path, lease)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.disk import clone, tools
@@ -11,7 +12,7 @@ from bangerbuild.errors import FilesystemError
 from bangerbuild.host.process import run
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from bangerbuild.disk.formats.values import DiskJob
 
@@ -21,29 +22,46 @@ NO_REFLINK = "the store's filesystem can't share blocks between files (btrfs and
 NO_HOLES = "the store's filesystem can't keep holes in files: a disk takes its whole size from the start"
 
 
-def make_empty(path: Path, geometry: tools.Geometry, job: DiskJob, *, identity: str = "") -> None:
+@contextmanager
+def empty(geometry: tools.Geometry, identity: str, epoch: int) -> Iterator[Path]:
+    """A file in memory with an empty ext4, whose UUID is made of `identity`.
+
+    mke2fs leaves holes in memory where a filesystem for files would allocate ranges of zeros: gigabytes for a
+    large disk. The file may be smaller than the disk, as mke2fs leaves out a last group that would hold next
+    to nothing.
+
+    Raises:
+        ToolError: it is too small.
+    """
+    fd = os.memfd_create("ext4", os.MFD_CLOEXEC)
+    try:
+        path = Path(f"/proc/{os.getpid()}/fd/{fd}")
+        run(tools.mke2fs(path, geometry, fingerprint=identity, epoch=epoch))
+        yield path
+    finally:
+        os.close(fd)
+
+
+def make_empty(path: Path, geometry: tools.Geometry, job: DiskJob) -> None:
     """Make a disk with an empty ext4 that allocates next to nothing.
 
-    Its UUID is made of `identity`, or of the job's fingerprint if that is empty.
-
-    mke2fs leaves zeroed ranges allocated; a sparse copy of the few blocks it wrote leaves them behind.
+    Its UUID is made of the job's fingerprint.
     """
-    _check_holes(job)
-    skeleton = job.staging / "skeleton.ext4"
-    run(tools.mke2fs(skeleton, geometry, fingerprint=identity or job.fingerprint, epoch=job.epoch))
-    clone.sparse_copy(skeleton, path)
-    os.truncate(path, geometry.size_bytes)  # mke2fs leaves out a last group that would hold next to nothing
-    skeleton.unlink()
+    check_holes(job)
+    with empty(geometry, job.fingerprint, job.epoch) as made:
+        clone.sparse_copy(made, path)
+    os.truncate(path, geometry.size_bytes)
 
 
 def make_clone(source: Path, target: Path, job: DiskJob) -> None:
     """Make a disk as a copy of another; said if it takes more room than it would have to."""
-    _check_holes(job)
+    check_holes(job)
     if not clone.clone(source, target):
         job.warn(NO_REFLINK)
 
 
-def _check_holes(job: DiskJob) -> None:
+def check_holes(job: DiskJob) -> None:
+    """Say so if disks can't have holes here."""
     if not job.shared("holes", lambda: nullcontext(clone.keeps_holes(job.staging))):
         job.warn(NO_HOLES)
 

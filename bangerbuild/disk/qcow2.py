@@ -37,7 +37,9 @@ HEADER_BYTES = 112
 HEAD_BYTES = 4096
 """Header, extensions and the name of the base lie in here in any file that is taken."""
 LARGEST_TABLE_BYTES = 32 << 20
-"""QEMU takes no larger L1 table, and no refcount table beyond 8 MiB."""
+"""QEMU takes no larger L1 table."""
+LARGEST_REFCOUNT_TABLE_BYTES = 8 << 20
+"""Nor a larger refcount table."""
 LONGEST_NAME = 1023
 
 HEADER = struct.Struct(">4sIQIIQIIQQIIQQQQIIB7x")
@@ -81,6 +83,11 @@ class Header:
     def clusters(self) -> int:
         """How many clusters the disk has, a partial last one included."""
         return -(-self.size_bytes // self.cluster_bytes)
+
+    @property
+    def least_refcount_clusters(self) -> int:
+        """How many clusters the refcount table must take, see `refcount_table_clusters_of`."""
+        return refcount_table_clusters_of(self.size_bytes, self.cluster_bits)
 
     @property
     def l1_clusters(self) -> int:
@@ -147,6 +154,22 @@ def _blocks_for(clusters: int, cluster_bits: int) -> int:
     return -(-clusters // ((1 << cluster_bits - 1) - 1))
 
 
+def refcount_table_clusters_of(size_bytes: int, cluster_bits: int) -> int:
+    """How many clusters a refcount table takes that can count a disk of that size when all of it is written.
+
+    QEMU would take a smaller one and move it when it is full. But cloud-hypervisor reads one of this size,
+    whatever the header says, and writes all of it back over what lies behind a smaller one (source:
+    `max_refcount_clusters` in `block/src/formats/qcow/header.rs`, `RefCount` in `refcount.rs` beside it).
+    """
+    l1_entries = l1_entries_of(size_bytes, cluster_bits)
+    clusters = (
+        clusters_of(size_bytes, cluster_bits) + l1_entries + clusters_of(l1_entries * 8, cluster_bits) + 1
+    )
+    blocks = clusters_of(clusters * 2, cluster_bits)
+    blocks += clusters_of(blocks * 2, cluster_bits)
+    return min(clusters_of(blocks * 8, cluster_bits), LARGEST_REFCOUNT_TABLE_BYTES >> cluster_bits)
+
+
 def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BITS) -> bytes:
     """The bytes of a whole file that has nothing but a base.
 
@@ -161,19 +184,21 @@ def empty(size_bytes: int, base: str, *, cluster_bits: int = DEFAULT_CLUSTER_BIT
     cluster_bytes = 1 << cluster_bits
     entries = l1_entries_of(size_bytes, cluster_bits)
     l1_clusters = clusters_of(entries * 8, cluster_bits)
-    blocks = _blocks_for(2 + l1_clusters, cluster_bits)
-    header = Header(cluster_bits, size_bytes, entries, (2 + blocks) * cluster_bytes, cluster_bytes, 1, base)
+    tables = refcount_table_clusters_of(size_bytes, cluster_bits)
+    blocks = _blocks_for(1 + tables + l1_clusters, cluster_bits)
+    l1_offset = (1 + tables + blocks) * cluster_bytes
+    header = Header(cluster_bits, size_bytes, entries, l1_offset, cluster_bytes, tables, base)
     head = header.packed()
     if len(base.encode()) > LONGEST_NAME or len(head) > min(HEAD_BYTES, cluster_bytes):
         raise OverlayError(f"the path of a base, '{base}', is too long for a qcow2 file")
-    if blocks > header.entries_per_table or entries * 8 > LARGEST_TABLE_BYTES:
+    if entries * 8 > LARGEST_TABLE_BYTES:
         raise OverlayError(f"a disk of {readable_size(size_bytes)} is too large for a qcow2 file")
-    table = struct.pack(f">{blocks}Q", *((2 + index) * cluster_bytes for index in range(blocks)))
-    counts = b"\0\1" * (2 + blocks + l1_clusters)
+    table = struct.pack(f">{blocks}Q", *((1 + tables + index) * cluster_bytes for index in range(blocks)))
+    counts = b"\0\1" * (1 + tables + blocks + l1_clusters)
     return b"".join(
         (
             head.ljust(cluster_bytes, b"\0"),
-            table.ljust(cluster_bytes, b"\0"),
+            table.ljust(tables * cluster_bytes, b"\0"),
             counts.ljust(blocks * cluster_bytes, b"\0"),
             bytes(l1_clusters * cluster_bytes),
         )

@@ -98,7 +98,7 @@ def parse_header(head: bytes, name: str) -> Header:
     fields = _Fields.unpacked(head)
     base = head[fields.base_at : fields.base_at + fields.base_length].decode(errors="surrogateescape")
     for what, hint in _unknown(fields):
-        raise _unusable(name, what, _filled(hint, name, base) if hint else None)
+        raise _unusable(name, what, _filled(hint, name, base))
     if not _LEAST_BYTES <= fields.header_bytes <= min(len(head), 1 << fields.cluster_bits):
         raise _unusable(name, f"is damaged: its header can't take {fields.header_bytes} bytes")
     end = fields.base_at + fields.base_length
@@ -110,7 +110,10 @@ def parse_header(head: bytes, name: str) -> Header:
     return _checked(_header(fields, base), name)
 
 
-def _filled(hint: str, name: str, base: str) -> str:
+def _filled(hint: str | None, name: str, base: str) -> str | None:
+    """None where there is no way out: a file that names no base is no root, whatever QEMU makes of it."""
+    if hint is None or (not base and "{base}" in hint):
+        return None
     return hint.format(path=quote(name), file=quote(name.rpartition("/")[2]), base=quote(base))
 
 

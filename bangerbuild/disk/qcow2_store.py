@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from typing_extensions import override
 
 from bangerbuild.disk import qcow2, qcow2_header
+from bangerbuild.disk.blocks import write_all
 from bangerbuild.disk.overlay import OverlayStore
 from bangerbuild.disk.qcow2_tables import Tables
 from bangerbuild.errors import OverlayError
@@ -42,8 +43,10 @@ def make_file(path: Path, size_bytes: int, base: str) -> None:
     content = qcow2.empty(size_bytes, f"{_TO_STORE}{base}")
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with open(fd, "wb") as file:  # noqa: PTH123  # it is open already
-            file.write(content)
+        try:
+            write_all(fd, content, 0)
+        finally:
+            os.close(fd)
     except OSError as err:
         raise OverlayError(f"cannot make '{path}': {err.strerror}") from err
 
@@ -134,6 +137,8 @@ class Qcow2Store(OverlayStore):
     def _write_metadata(self, fresh: array[int]) -> None:
         if self.header.is_dirty:
             self._clear_counts()
+        if self.header.refcount_clusters < self.header.least_refcount_clusters:
+            self._move_refcount_table(self.header.least_refcount_clusters)
         self._write_tables(fresh)
         self._uncounted.extend(self._reserved.pop(chunk) for chunk in fresh if chunk in self._reserved)
         self._count()
@@ -207,10 +212,12 @@ class Qcow2Store(OverlayStore):
 
     def _make_room_in_table(self, index: int) -> None:
         """Move the refcount table to a larger place if it has no entry of that number."""
+        if index * 8 >= self.header.refcount_clusters << self.header.cluster_bits:
+            self._move_refcount_table(self.header.refcount_clusters * 2)
+
+    def _move_refcount_table(self, clusters: int) -> None:
+        """Move the refcount table to a place of so many clusters, which are more than it has."""
         old = self.header
-        if index * 8 < old.refcount_clusters << old.cluster_bits:
-            return
-        clusters = old.refcount_clusters * 2
         first = self._allocated(clusters)
         table = self._file.read(old.refcount_offset, old.refcount_clusters << old.cluster_bits)
         self._put(table.ljust(clusters << old.cluster_bits, b"\0"), first << old.cluster_bits)

@@ -78,6 +78,11 @@ class LocatedFile:
     runs: tuple[tuple[int, int], ...]
     """Of its content: (byte on the disk, length in bytes), in the content's order."""
 
+    @property
+    def spans(self) -> tuple[tuple[int, int], ...]:
+        """All of it: its inode, and the runs."""
+        return (self.inode_at, self.inode_bytes), *self.runs
+
 
 def locate(disk: Filesystem, path: str) -> LocatedFile | None:
     """Where a file lies that was just written; None if it is gone again."""

@@ -16,18 +16,16 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from bangerbuild.errors import ToolError, readable_size
 from bangerbuild.host import observed, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from _typeshed import WriteableBuffer
 
 SEARCH_PATH = search.SEARCH_PATH
 """See there; and what programs that are run have as their PATH."""
@@ -60,12 +58,12 @@ PACKAGES = {
     "partx": "util-linux",
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
-    "sqfs2tar": "squashfs-tools-ng",
     "mdir": "mtools",
     "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
     "dot": "graphviz",
+    "docker": "docker.io",
 }
 """Debian's names of packages that are not called as their programs."""
 
@@ -77,6 +75,11 @@ class Program:
     name: str
     purpose: str
     """Ends the sentence "this program …"."""
+    tried: Callable[[], str] | None = field(default=None, compare=False)
+    """Tries whether this user can use it, and says how, in words that follow the purpose.
+
+    It raises ToolError where it is installed and can't be used. None: what is installed can be used by all.
+    """
 
 
 @dataclass(frozen=True)
@@ -170,66 +173,10 @@ def printed(command: Command) -> bytes:
         return output
 
 
-@contextlib.contextmanager
-def streaming(command: Command, stall_seconds: float = 600) -> Iterator[BinaryIO]:
-    """Run a program and read what it writes to its output as it comes.
-
-    What it says on its other stream becomes the details of an error; a MiB of it is kept. It is ended if the
-    context is left before its output was read to the end.
-
-    Args:
-        command: `ok` and the limits of memory and of what it says count.
-        stall_seconds: how long it may write nothing.
-
-    Raises:
-        ToolError: it is missing, can't be started, stalls, or failed; also while it is read.
-    """
-    bounded = replace(command, file_bytes=command.output_bytes)
-    with tempfile.TemporaryFile() as complaints, _running(bounded, complaints) as process:
-        output = _Output(command, cast("IO[bytes]", process.stdout).fileno(), stall_seconds)
-        try:
-            yield io.BufferedReader(output, _BUFFER_BYTES)
-        except BaseException as err:
-            has_failed = isinstance(err, Exception) and output.is_at_end
-            if not has_failed or process.wait() in command.ok:
-                raise
-            raise _failed(command, process.returncode, complaints) from err  # why it ended too early
-        finally:
-            _end_unless(process, is_at_end=output.is_at_end)
-        if process.wait() not in command.ok and output.is_at_end:
-            raise _failed(command, process.returncode, complaints)
-
-
-def _end_unless(process: subprocess.Popen[bytes], *, is_at_end: bool) -> None:
-    if not is_at_end:
-        _end(process)
-
-
 def _failed(command: Command, code: int, complaints: IO[bytes]) -> ToolError:
     complaints.seek(0)
     said = complaints.read(_BUFFER_BYTES).decode(errors="replace").strip()
     return ToolError(f"'{command}' {_ended(code)}", details=said)
-
-
-class _Output(io.RawIOBase):
-    """What a program writes, until it closes it."""
-
-    def __init__(self, command: Command, fd: int, stall_seconds: float) -> None:
-        super().__init__()
-        self._command = command
-        self._fd = fd
-        self._stall_seconds = stall_seconds
-        self.is_at_end = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        if not select.select([self._fd], [], [], self._stall_seconds)[0]:
-            raise ToolError(f"'{self._command}' wrote nothing for {self._stall_seconds:g} s")
-        count = os.readv(self._fd, [buffer])
-        self.is_at_end = count == 0
-        return count
 
 
 def _ended(code: int) -> str:

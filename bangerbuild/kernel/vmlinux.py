@@ -60,8 +60,10 @@ def check_elf_file(file: BinaryIO) -> None:
     _check_machine(header)
     (offset,) = struct.unpack_from("<Q", header, 0x20)
     size, count = struct.unpack_from("<HH", header, 0x36)
+    if size != _PROGRAM_HEADER_BYTES:
+        raise FormatError(f"is no kernel: its program headers have {size} bytes, not {_PROGRAM_HEADER_BYTES}")
     file.seek(min(offset, file.seek(0, io.SEEK_END)))
-    addresses = list(_load_addresses(file.read(size * count), size))
+    addresses = list(_load_addresses(file.read(size * count)))
     if struct.unpack_from("<H", header, 0x10) != (_EXEC,) or not any(at >= _KERNEL_HALF for at in addresses):
         raise FormatError("is no kernel: it looks like an ELF program")
 
@@ -73,10 +75,8 @@ def _check_machine(header: bytes) -> None:
         raise FormatError(f"is no kernel for x86-64: its ELF header says {name}")
 
 
-def _load_addresses(table: bytes, size: int) -> Iterator[int]:
-    if size < _PROGRAM_HEADER_BYTES:
-        return
-    for offset in range(0, len(table) - size + 1, size):
+def _load_addresses(table: bytes) -> Iterator[int]:
+    for offset in range(0, len(table) - _PROGRAM_HEADER_BYTES + 1, _PROGRAM_HEADER_BYTES):
         (kind,) = struct.unpack_from("<I", table, offset)
         if kind == _LOAD:
             yield struct.unpack_from("<Q", table, offset + 0x10)[0]

@@ -10,7 +10,7 @@ from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.populate import populate
 from bangerbuild.disk.superblock import read_superblock
-from bangerbuild.errors import FULL, FilesystemError, SourceError, StoreError, readable_size
+from bangerbuild.errors import FULL, FULL_HINT, FilesystemError, SourceError, StoreError, readable_size
 from bangerbuild.formats.totals import allocated_bytes, measure
 from bangerbuild.host.process import run
 
@@ -39,14 +39,14 @@ SIZE_HINT = "make `size` larger, or leave it out"
 def fill(tree: EntryTree, target: Path, workspace: Workspace, *, label: str = "") -> None:
     """Write a tree into a fresh ext4 at `target`, which does not exist."""
     geometry, total_bytes = _measured(tree)
-    making.make_empty(target, replace(geometry, label=label), workspace)
     try:
+        making.make_empty(target, replace(geometry, label=label), workspace)
         large_bytes = _filled(tree, target, workspace, total_bytes)
-    except FilesystemError as err:
+    except (FilesystemError, OSError) as err:
         if not _is_out_of_room(err):
             raise
         reason = f"no space left on device while the image of '{tree.written}' is written"
-        raise StoreError(f"'{workspace.path('')}': {reason}", hint=err.hint) from err
+        raise StoreError(f"'{workspace.path('')}': {reason}", hint=FULL_HINT) from err
     if large_bytes:
         _index(target, large_bytes, tree, workspace)
 
@@ -88,8 +88,10 @@ def _populate(filesystem: Filesystem, entries: Iterator[Entry], tree: EntryTree)
         raise FilesystemError(err.brief, details=err.details, hint=hint, code=err.code) from err
 
 
-def _is_out_of_room(err: FilesystemError) -> bool:
+def _is_out_of_room(err: FilesystemError | OSError) -> bool:
     """Whether it is the store that is full, and not the filesystem."""
+    if isinstance(err, OSError):
+        return err.errno in FULL
     return err.code in FULL and isinstance(err.__cause__, OSError)
 
 

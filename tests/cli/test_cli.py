@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import marshal
 import os
 import pty
 import re
@@ -18,12 +19,13 @@ import pexpect
 import pytest
 
 from bangerbuild import __version__, store
+from bangerbuild import cli as commands
 from bangerbuild.store.locks import StoreLock
 from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
 from tests.need import need
 from tests.projects import write_small
-from tests.unprivileged import run_unprivileged
+from tests.unprivileged import run_bangerbuild
 from tests.waiting import PATIENCE_SECONDS, eventually
 
 if TYPE_CHECKING:
@@ -103,6 +105,12 @@ def everything(top: Path) -> dict[str, tuple[int, ...]]:
         for path in (top, *sorted(top.rglob("*")))
         if (found := path.lstat())
     }
+
+
+def artifacts(project: Path) -> dict[str, tuple[int, ...]]:
+    """Files of VMs and images in its store; a run without changes may still date the directories of VMs."""
+    store = everything(project / "build")
+    return {path: found for path, found in store.items() if re.match(r"(vms|images)/.*\.", path)}
 
 
 def guest_writes(project: Path) -> None:
@@ -233,10 +241,9 @@ class TestApply:
         assert re.fullmatch(r"\d+ kept in \d+\.\d s\n", done.stdout)
 
     def test_a_second_run_changes_no_artifact(self, cli: CommandLine, applied: Path) -> None:
-        disks = [applied / "build/vms", applied / "build/images"]
-        before = [everything(path) for path in disks]
+        before = artifacts(applied)
         cli("apply", cwd=applied)
-        assert [everything(path) for path in disks] == before
+        assert artifacts(applied) == before
 
     def test_quiet_says_nothing_at_all(self, cli: CommandLine, project: Path) -> None:
         done = cli("apply", "-q", cwd=project)
@@ -659,6 +666,17 @@ class TestStreams:
         assert (done.returncode, "Traceback" in done.stderr) == (0, False)
         assert (project / ROOT).exists()
 
+    def test_a_module_that_a_power_cut_left_by_half_is_no_interruption(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def import_it() -> None:
+            marshal.loads(marshal.dumps("code")[:-1])  # noqa: S302  # as the import system does
+
+        monkeypatch.setattr(sys, "argv", ["bangerbuild", "schema"])
+        monkeypatch.setattr(commands.cli.commands["schema"], "callback", import_it)
+        with pytest.raises(EOFError):
+            commands._guarded(None)
+
     def test_a_pipe_gets_no_escape_codes(
         self, cli: CommandLine, project: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -884,13 +902,13 @@ class TestWithoutAPerfectManifest:
             edit(applied, 'image = "small"', 'imgae = "small"')
         else:
             (applied / "vm.toml").unlink()
-        before = everything(applied / "build/vms"), everything(applied / "build/images")
+        before = artifacts(applied)
         done = cli(*arguments, cwd=applied)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)
         is_of_no_manifest = arguments[0] == "image" or (arguments[0] == "gc" and fault == "the manifest")
         assert is_of_no_manifest or "warning: vm.toml" in done.stderr
-        assert (everything(applied / "build/vms"), everything(applied / "build/images")) == before
+        assert artifacts(applied) == before
 
     def test_nothing_is_removed_that_can_t_be_judged(self, cli: CommandLine, applied: Path) -> None:
         edit(
@@ -1045,11 +1063,11 @@ class TestWhatSomebodyElseOwns:
     def test_status_and_plan_go_on(self, applied: Path) -> None:
         edit(applied, 'content = "port = 80', 'content = "port = 81')
         (applied / ROOT).chmod(0)
-        status = run_unprivileged(command("status", "--json"), cwd=applied)
+        status = run_bangerbuild("status", "--json", cwd=applied)
         states = {one["path"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
         assert (status.returncode, states[ROOT.removeprefix("build/")]) == (0, "unreadable")
         assert "current" in states.values()
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
         assert plan.returncode == 0, plan.stderr
         left = {one["id"]: one for one in json.loads(plan.stdout)["actions"] if one["action"] == "blocked"}
         assert left.keys() == {"vm.web.root.patch"}
@@ -1060,11 +1078,11 @@ class TestWhatSomebodyElseOwns:
         (image,) = (applied / "build/images").glob("*/*/rootfs.ext4")
         for closed, step in ((image, "image.small.rootfs"), (applied / ROOT, "vm.web.root")):
             closed.chmod(0)
-            status = run_unprivileged(command("status", "--json"), cwd=applied)
+            status = run_bangerbuild("status", "--json", cwd=applied)
             states = {one["id"]: one["state"] for one in json.loads(status.stdout)["artifacts"]}
             assert [one for one, state in states.items() if state != "current"] == [step]
             assert states[step] == "unreadable"
-            done = run_unprivileged(command("plan"), cwd=applied)
+            done = run_bangerbuild("plan", cwd=applied)
             assert (done.returncode, "can't be read: permission denied" in done.stdout) == (0, True)
             assert "Nothing to do" in done.stdout
             closed.chmod(0o600)
@@ -1074,8 +1092,8 @@ class TestWhatSomebodyElseOwns:
         image.chmod(0)
         with (applied / "vm.toml").open("a") as manifest:
             manifest.write('[vm.new]\nimage = "small"\nwork = false\n')
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
-        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
+        apply = run_bangerbuild("apply", "--json", cwd=applied)
         assert (plan.returncode, apply.returncode) == (0, 1)
         for done in (plan, apply):
             actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
@@ -1096,8 +1114,8 @@ class TestWhatSomebodyElseOwns:
             for name in ("new", "other"):
                 manifest.write(f'[vm.{name}]\nimage = "small"\nwork = false\n')
             manifest.write(sync.format("web") + sync.format("new"))
-        plan = run_unprivileged(command("plan", "--json"), cwd=applied)
-        apply = run_unprivileged(command("apply", "--json"), cwd=applied)
+        plan = run_bangerbuild("plan", "--json", cwd=applied)
+        apply = run_bangerbuild("apply", "--json", cwd=applied)
         assert (plan.returncode, apply.returncode) == (0, 1), apply.stderr
         for done in (plan, apply):
             actions = {one["id"]: one for one in json.loads(done.stdout)["actions"]}
@@ -1116,7 +1134,7 @@ class TestWhatSomebodyElseOwns:
         for closed in (applied / "build/vms/web", applied / "build/images"):
             target = "image.small" if closed.name == "images" else "vm.web"
             closed.chmod(0)
-            done = run_unprivileged(command("destroy", "--target", target, "--yes"), cwd=applied)
+            done = run_bangerbuild("destroy", "--target", target, "--yes", cwd=applied)
             closed.chmod(0o700)
             assert done.returncode == 1
             assert "run it as the user whose file it is" in done.stderr

@@ -19,6 +19,7 @@ from bangerbuild.tree import EntryType
 from tests.disk.ext4_tools import change_superblock, debugfs, make_ext4
 from tests.disk.filesystems import make_node
 from tests.disk.journals import Log, blocks_of
+from tests.disk.overlayfs.joined import joined, make_upper
 from tests.stores import held
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 BASE = "images/debian/f/rootfs.ext4"
 COW = "vms/web/root.cow"
+UPPER = "vms/web/root.upper.ext4"
 NOW = 946_684_800
 
 
@@ -120,6 +122,29 @@ def test_a_snapshot_outside_any_store_needs_its_base_named(built: Path, tmp_path
         cat(alone, "/etc/hostname")
     assert "--base" in str(caught.value.hint)
     assert cat(alone, "/etc/hostname", built / BASE) == b"patched\n"
+
+
+def test_an_overlay_root_whose_guest_lost_its_mark_is_read_as_its_record_says(
+    furnished: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "build"
+    with store.writing(path, timeout_seconds=0) as opened:
+        staging = opened.stage()
+        base, disk = shutil.copyfile(furnished, staging / "base"), staging / "upper"
+        make_upper(disk, base)
+        with joined(base, disk, writable=True) as tree:
+            tree.write_file("/etc/hostname", b"patched\n")
+        with disk.open("r+b") as file:
+            file.write(bytes(1024))
+        recipe, facts = Recipe("fake", {}, {}, {}, {}), {"base": BASE, "format": "overlay"}
+        opened.publish(
+            [
+                Staged((Record("image.debian.rootfs", recipe, "f", (BASE,)),), {BASE: base}),
+                Staged((Record("vm.web.root", recipe, "f", (UPPER,), facts),), {UPPER: disk}),
+            ]
+        )
+    assert cat(path / UPPER, "/etc/hostname") == b"patched\n"
+    assert "upper" not in ls(path / UPPER, "/")
 
 
 def test_a_base_for_a_raw_disk_is_a_mistake(raw: Path, built: Path) -> None:
@@ -258,8 +283,9 @@ def test_what_is_no_disk_is_a_plain_error(
 
 def test_a_base_that_is_gone_is_a_plain_error(built: Path) -> None:
     (built / BASE).unlink()
-    with pytest.raises(FilesystemError, match=r"cannot open '.*/rootfs\.ext4': No such file or directory"):
+    with pytest.raises(FilesystemError, match=r"root\.cow' stands on the image '.*/rootfs\.ext4'") as caught:
         cat(built / COW, "/etc/hostname")
+    assert "bangerbuild apply" in str(caught.value.hint)
 
 
 def test_a_disk_that_may_not_be_read_is_a_plain_error(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,6 +131,12 @@ def test_a_loop_device_holds_a_disk_and_is_named(disk: Path) -> None:
         assert in_use.writer(disk) == device
 
 
+def test_what_is_no_disk_has_no_holder_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert in_use.holder(tmp_path / "fifo") is None
+    assert in_use.holder(Path("/dev/tty")) is None
+
+
 def test_a_disk_that_is_not_there_is_the_callers_mistake(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         in_use.holder(Path(tmp_path / "nowhere"))

@@ -46,6 +46,12 @@ def test_a_damaged_header_is_refused_or_read(noise: bytes, at: int) -> None:
             "has extended L2 entries",
             f"-B {BASE} root.qcow2 new && mv new root.qcow2",
         ),
+        (
+            # and names no base, so whatever QEMU made of it would be no root
+            with_number(72, 1 << 2)[:8] + bytes(12) + with_number(72, 1 << 2)[20:],
+            "keeps its data in another file",
+            "--replace",
+        ),
         (with_number(72, 1 << 63), "has the unknown feature 63", "a newer bangerbuild"),
         (with_number(88, 1), "has dirty bitmaps", "qemu-img bitmap --remove"),
         (with_number(20, 22, "I"), r"clusters of 2\^22 bytes", "--replace"),

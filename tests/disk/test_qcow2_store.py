@@ -172,6 +172,30 @@ def test_many_clusters_take_more_than_one_refcount_block_and_table(
     assert content_of(disk) == expected
 
 
+def test_a_disk_that_grows_and_one_of_qemu_img_get_the_refcount_table_that_cloud_hypervisor_takes_for_granted(
+    place: Path,
+) -> None:
+    wanted = qcow2.refcount_table_clusters_of(16 << 30, qcow2.DEFAULT_CLUSTER_BITS)
+    assert wanted > 1
+    disk = made(place)
+    with opened(place, writable=True) as store:
+        store.resize(16 << 30)
+        store.commit()
+        assert store.header.refcount_clusters == wanted
+    checked(disk)
+    disk.unlink()
+    options = ["-f", "qcow2", "-o", "cluster_size=4k", "-F", "raw", "-b", f"../../{BASE}"]
+    command = [need("qemu-img", "qemu-utils"), "create", "-q", *options, str(disk), "16G"]
+    subprocess.run(command, check=True)
+    with opened(place, writable=True) as store:
+        assert store.header.refcount_clusters == 1
+        store.write(0, b"x")
+        store.commit()
+    with opened(place) as store:
+        assert (store.header.refcount_clusters, store.read(0, 1)) == (wanted, b"x")
+    checked(disk)
+
+
 def test_a_transaction_that_does_not_commit_leaves_every_byte(place: Path) -> None:
     disk = made(place)
     before = disk.read_bytes()

@@ -10,20 +10,18 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import pkgutil
 import signal
 import sys
 import tempfile
 import traceback
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
-import bangerbuild
 from bangerbuild import cli, pipeline
 from bangerbuild.disk import libext2fs, tools
 from bangerbuild.host import process
 from bangerbuild.model.request import Request
+from tests import forking
 
 PR_SET_CHILD_SUBREAPER = 36
 """Of linux/prctl.h: orphans below become children of this process."""
@@ -59,9 +57,7 @@ def _answer(value: int) -> None:
 
 
 def _warm_up() -> None:
-    for module in pkgutil.walk_packages(bangerbuild.__path__, "bangerbuild."):
-        if not module.name.endswith("__main__"):
-            import_module(module.name)
+    forking.load_program()
     libext2fs.version()
     process.run(tools.version())
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:

@@ -42,6 +42,7 @@ def with_dictionary(size: bytes) -> bytes:
 @given(data=damaged(KERNELS, HOT))
 @example(data=with_dictionary(b"\0\0\xff\xff"))
 @example(data=with_dictionary(b"\0\0\0\x80"))
+@example(data=ELF[:0x36] + b"\xff" * 4 + ELF[0x3A:])
 def test_a_damaged_kernel(place: Place, data: bytes) -> None:
     kernel = place.inside / "vmlinuz"
     kernel.write_bytes(data)

@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
-import subprocess
-import sys
-import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests import PROJECT
-from tests.waiting import PATIENCE_SECONDS
+from tests import PROJECT, forking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,14 +19,6 @@ MOST_SECONDS = 10
 """Of work; a machine that does much else may take longer for it."""
 MOST_MIB = 500
 FINE_CODES = (0, 1, 3, 4)
-MEASURE = """
-import os, sys
-_, status, used = os.wait4(os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ), 0)
-code = os.waitstatus_to_exitcode(status)
-with open(sys.argv[1], "w") as file:
-    print(code, used.ru_utime + used.ru_stime, used.ru_maxrss, file=file)
-"""
-"""A small process that starts the command: one's peak counts its parent's memory, and pytest's is large."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +47,11 @@ class Ran:
 
 
 def run(*arguments: str | Path, cwd: Path) -> Ran:
-    """Run `bangerbuild ARGUMENTS…` in a directory; ended when it takes far too long."""
-    command = [sys.executable, "-m", "bangerbuild", *map(str, arguments)]
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONFAULTHANDLER": "1"}
-    stdout, stderr = cwd / ".stdout", cwd / ".stderr"
-    used = cwd / ".used"
-    measured = [sys.executable, "-S", "-c", MEASURE, str(used), *command]
-    with stdout.open("wb") as out, stderr.open("wb") as err:
-        process = subprocess.Popen(
-            measured, cwd=cwd, env=environment, stdout=out, stderr=err, start_new_session=True
-        )
-        timer = threading.Timer(PATIENCE_SECONDS, os.killpg, (process.pid, signal.SIGKILL))
-        timer.start()
-        process.wait()
-        timer.cancel()
-    code, seconds, peak_kib = used.read_text().split()
-    done = Ran(
-        int(code),
-        stdout.read_bytes(),
-        stderr.read_text(errors="replace"),
-        float(seconds),
-        int(peak_kib) // 1024,
-    )
-    for path in (stdout, stderr, used):
-        path.unlink()
-    return done
+    """Run `bangerbuild ARGUMENTS…` in a directory."""
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    ended = forking.run(arguments, cwd=cwd, env=environment)
+    said = ended.stderr.decode(errors="replace")
+    return Ran(ended.code, ended.stdout, said, ended.cpu_seconds, ended.peak_kib // 1024)
 
 
 def digest(path: Path) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from bangerbuild import store
 from tests.projects import Project, write_small
 from tests.stores import copied
-from tests.unprivileged import run_unprivileged
+from tests.unprivileged import run_bangerbuild
 
 if TYPE_CHECKING:
     import subprocess
@@ -51,7 +50,7 @@ def project(built: Project, tmp_path: Path) -> Project:
 
 
 def run(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
-    return run_unprivileged([sys.executable, "-m", "bangerbuild", *words], cwd=project.directory)
+    return run_bangerbuild(*words, cwd=project.directory)
 
 
 def document(project: Project, *words: str) -> Any:  # noqa: ANN401  # as JSON is

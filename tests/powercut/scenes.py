@@ -83,8 +83,6 @@ class Scene:
     nothing_lost: re.Pattern[bytes] | None = None
     """What it prints where nothing of the run is lost but what does no harm, if that is not the same."""
     verify: tuple[str, ...] = ("verify",)
-    states: int = 60
-    """How many are looked at where the drill is one test of many."""
     shares: bool = False
     """Whether the host's filesystem shares blocks."""
     files: tuple[str, ...] = ()
@@ -217,10 +215,10 @@ ALL = {
         drilled("build"),
         drilled("patch"),
         drilled("grow"),
-        replace(drilled("qcow2"), states=20),
-        replace(drilled("grow", shares=True), name="grow-shared", states=20),
+        drilled("qcow2"),
+        replace(drilled("grow", shares=True), name="grow-shared"),
         Scene("grow-only", prepare_grow_only, theirs=("raw/data.ext4",)),
-        Scene("overlay", prepare_overlay, states=25),
+        Scene("overlay", prepare_overlay),
         drilled("replace"),
         Scene("adopt", prepare_adopt, theirs=ADOPTED),
         Scene(
@@ -248,7 +246,6 @@ ALL = {
             "move",
             prepare_move,
             theirs=("moved/root.cow", "moved/work.ext4"),
-            states=20,
             files=("bangerbuild.lock",),
         ),
         Scene(
@@ -260,7 +257,6 @@ ALL = {
             nothing_to_do=re.compile(
                 rb"0 records made of .*, \d+ known before, 0 of which nothing can be told\.\n"
             ),
-            states=30,
         ),
         Scene(
             "lock",

@@ -85,7 +85,8 @@ class Project:
 
     def run(self, *arguments: str, typed: str = "", **variables: str) -> subprocess.CompletedProcess[str]:
         """The command line in a process of its own."""
-        return forking.run(arguments, cwd=self.directory, env=self.environment | variables, typed=typed)
+        environment = self.environment | variables
+        return forking.run(arguments, cwd=self.directory, env=environment, typed=typed).as_text()
 
     def start(self, *arguments: str, **more: object) -> subprocess.Popen[str]:
         """The same, to be waited for."""

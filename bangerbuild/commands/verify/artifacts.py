@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import stat
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.commands.verify.check import Check, CheckResult, judged, told
-from bangerbuild.disk import checking, clone, formats, in_use
+from bangerbuild.disk import checking, clone, formats, in_use, ledger_lines
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, StoreError, ToolError
-from bangerbuild.steps import disks, is_exclusive, is_patch, ledger
+from bangerbuild.steps import disks, is_exclusive, is_patch
 from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
@@ -97,6 +98,9 @@ def examine(artifact: Artifact, room: checking.CheckRoom) -> tuple[Check, ...]:
     """Every check of an artifact, which is only read, as far as the ones before allow the next."""
     try:
         before = artifact.file.stat()
+        if not stat.S_ISREG(before.st_mode):  # to open a FIFO would wait for ever
+            what = "a directory" if stat.S_ISDIR(before.st_mode) else "no regular file"
+            return (_check(artifact, "artifact", CheckResult.FAILED, f"it is {what}"),)
         holder = in_use.writer(artifact.file) if artifact.exclusive else None
     except FileNotFoundError:
         return (_check(artifact, "artifact", CheckResult.FAILED, "it is missing"),)
@@ -182,5 +186,5 @@ def _filesystem_faults(disk: checking.Readable) -> Iterator[str]:
 
 def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
     with disk.opened_filesystem(DiskMount(artifact.mount_point)) as filesystem:
-        for path in ledger.differing(filesystem, artifact.lines):
+        for path in ledger_lines.differing(filesystem, artifact.lines):
             yield f"{path} differs in the guest"

@@ -12,28 +12,26 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import deduplication
 from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.over_base import base_of
 from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.values import SizeRule
-from bangerbuild.disk.overlayfs import filling, upper
-from bangerbuild.disk.overlayfs.tree import JoinedTree
-from bangerbuild.disk.sparse_template import SparseFile
+from bangerbuild.disk.overlayfs import upper
 from bangerbuild.errors import OtherBaseError
 from bangerbuild.tree import ALONE, DiskMount
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from contextlib import ExitStack
+    from contextlib import AbstractContextManager, ExitStack
     from pathlib import Path
 
     from bangerbuild.disk import checking
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
+    from bangerbuild.disk.sparse_disk import SparseDisk
 
 S = TypeVar("S")
 W = TypeVar("W")
@@ -48,7 +46,6 @@ class Overlay(Raw):
     name: ClassVar[str] = "overlay"
     kind: ClassVar[str] = "root-upper"
     version: ClassVar[int] = 1
-    tools: ClassVar[tuple[str, ...]] = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
     suffix: ClassVar[str] = ".upper.ext4"
     stands_on_base: ClassVar[bool] = True
     image_key: ClassVar[str] = "overlay_init"
@@ -61,6 +58,11 @@ class Overlay(Raw):
         is_of_clone=False,
         default_bytes=upper.DEFAULT_BYTES,
     )
+
+    @property
+    @override
+    def tools(self) -> tuple[str, ...]:
+        return ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 
     @override
     def recognises(self, head: bytes) -> bool:
@@ -92,36 +94,51 @@ class Overlay(Raw):
         allow_unclean: bool = False,
         place: DiskMount,
     ) -> Filesystem:
-        lower = stack.enter_context(_opened_base(base_of(disk)))
-        return stack.enter_context(
+        from bangerbuild.disk.overlayfs.tree import JoinedTree
+
+        base = base_of(disk)
+        lower = stack.enter_context(_opened_base(base))
+        tree = stack.enter_context(
             JoinedTree(blocks, lower, writable=writable, now=now, allow_unclean=allow_unclean, place=place)
         )
+        named = upper.lower_name(blocks.read(0, upper.MARK_BYTES))
+        if named and base.name and named != base.name:  # a guest may have lost the mark
+            raise OtherBaseError.of(disk.name, named, base.name)
+        tree.refuse_other_disk()
+        return tree
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """All of one image and one size are the same until they are filled."""
-        size = size_bytes or upper.DEFAULT_BYTES
-        with job.using(("empty upper", base.path, size), lambda: _empty(base, size, job)) as template:
-            template.instantiate(disk.path)
+        from bangerbuild.disk import making
+
+        with _empty(base, size_bytes or upper.DEFAULT_BYTES, job) as empty:
+            making.check_holes(job)
+            empty.instantiate(disk.path)
 
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write what several roots of one image and size get alike once for all."""
+        from bangerbuild.disk import deduplication
+        from bangerbuild.disk.overlayfs import filling
+
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
-        base = base_of(disk)
-        key = "upper", base.path, disk.path.stat().st_size
-        return filling.fill(filling.NewUpper(disk, key, lambda: _opened_base(base), place), content, job)
+        base, size_bytes = base_of(disk), disk.path.stat().st_size
+        new = filling.NewUpper(
+            disk,
+            ("upper", base.path, size_bytes),
+            lambda: _empty(base, size_bytes, job),
+            lambda: _opened_base(base),
+            place,
+        )
+        return filling.fill(new, content, job)
 
     @override
     def inspect(self, disk: StoredDisk, epoch: int) -> None:
-        base = base_of(disk)
         super().inspect(disk, epoch)
-        named = self.base_of(disk.path)
-        if named is not None and named != base.name:
-            raise OtherBaseError.of(disk.name, named, base.name)
-        with self.opened(disk, epoch=epoch, place=ALONE) as tree:
-            tree.stat("/")
+        with self.opened(disk, epoch=epoch, place=ALONE):
+            pass
 
     @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
@@ -138,11 +155,12 @@ def _opened_base(base: Base) -> Iterator[Filesystem]:
             yield lower
 
 
-@contextmanager
-def _empty(base: Base, size_bytes: int, job: DiskJob) -> Iterator[SparseFile]:
-    path = job.staging / "empty.upper.ext4"
-    with _opened_base(base) as lower:
-        upper.make(path, size_bytes, base.name, lower, job)
-    empty = SparseFile(path)
-    path.unlink()
-    yield empty
+def _empty(base: Base, size_bytes: int, job: DiskJob) -> AbstractContextManager[SparseDisk]:
+    """A disk as `make` leaves it, for all jobs of a run."""
+
+    @contextmanager
+    def made() -> Iterator[SparseDisk]:
+        with _opened_base(base) as lower:
+            yield upper.empty(size_bytes, base.name, lower, job)
+
+    return job.using(("empty upper", base.path, size_bytes), made)

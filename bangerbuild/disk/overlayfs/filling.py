@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from bangerbuild.disk import layers
-from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.layers import Written
 from bangerbuild.disk.overlayfs.tree import JoinedTree
-from bangerbuild.disk.sparse_template import SparseFile, SparseTemplate
-from bangerbuild.disk.template import FileTemplate, locate
+from bangerbuild.disk.sparse_template import SparseTemplate
+from bangerbuild.disk.template import locate
 from bangerbuild.disk.tools import BLOCK_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, OwnLayer
+    from bangerbuild.disk.sparse_disk import SparseDisk
     from bangerbuild.tree import DiskMount
 
 S = TypeVar("S")
@@ -35,6 +34,8 @@ class NewUpper:
     disk: StoredDisk
     key: object
     """What decides its bytes."""
+    empty: Callable[[], AbstractContextManager[SparseDisk]]
+    """Opens what its file holds."""
     lower: Callable[[], AbstractContextManager[Filesystem]]
     """Opens the lower disk."""
     place: DiskMount
@@ -42,8 +43,10 @@ class NewUpper:
 
 @dataclass(frozen=True)
 class _SharedPart(Generic[S]):
-    file: FileTemplate
-    """The disk as the shared layers leave it."""
+    disk: SparseDisk
+    """As the shared layers leave it."""
+    under: SparseDisk
+    """As they found it."""
     written: tuple[S, ...]
 
 
@@ -69,36 +72,32 @@ def fill(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Written[S, W]:
 
 @contextmanager
 def _shared_part(new: NewUpper, content: Layers[S, W], job: DiskJob) -> Iterator[_SharedPart[S]]:
-    path = job.staging / f"{new.disk.path.name}.shared"
-    empty = FileTemplate(new.disk.path)
-    empty.instantiate(path)
-    empty.close()
-    with _opened(new, path, job) as tree:
-        written = layers.write_shared(tree, content)
-    file = FileTemplate(path)
-    path.unlink()
-    yield _SharedPart(file, written)
-    file.close()
+    with new.empty() as empty:
+        disk = empty.copy(new.disk.name)  # the job that asks first hears what is wrong
+        with _opened(new, disk, job) as tree:
+            written = layers.write_shared(tree, content)
+    yield _SharedPart(disk, empty, written)
 
 
 @contextmanager
 def _template(
     new: NewUpper, own: OwnLayer[S, W], part: _SharedPart[S], job: DiskJob
 ) -> Iterator[_Template[W]]:
-    path = job.staging / f"{new.disk.path.name}.own"
-    part.file.instantiate(path)
-    with _opened(new, path, job) as tree:
+    disk = part.disk.copy(new.disk.name)
+    with _opened(new, disk, job) as tree:
         written = own.write(tree, part.written)
         files = {file.path: found for file in own.files if (found := locate(tree, file.path))}
         superblock = tree.nodes.handle.superblock()
-    sparse = SparseTemplate(SparseFile(path), superblock, files.values())
-    path.unlink()
+    for at, length in (span for found in files.values() for span in found.spans):
+        disk.keep(at, length)
+    sparse = SparseTemplate(disk, part.under, superblock, files.values())
     yield _Template(sparse, tuple(files), written)
 
 
 @contextmanager
-def _opened(new: NewUpper, path: Path, job: DiskJob) -> Iterator[JoinedTree]:
-    with new.lower() as lower, RawFile(path, writable=True, durable=False) as file:
-        file.name = new.disk.name  # the job that asks first hears what is wrong
-        with JoinedTree(file, lower, writable=True, now=job.epoch, place=new.place) as tree:
-            yield tree
+def _opened(new: NewUpper, disk: SparseDisk, job: DiskJob) -> Iterator[JoinedTree]:
+    with (
+        new.lower() as lower,
+        JoinedTree(disk, lower, writable=True, now=job.epoch, place=new.place) as tree,
+    ):
+        yield tree

@@ -83,6 +83,14 @@ class JoinedNodes(Nodes):
     def root(self) -> int:
         return self._root
 
+    def look_for_top(self) -> None:
+        """Find what is joined.
+
+        Raises:
+            FilesystemError: the upper disk is none.
+        """
+        _ = self._root
+
     # finding
 
     @override

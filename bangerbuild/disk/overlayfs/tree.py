@@ -59,6 +59,14 @@ class JoinedTree(Filesystem):
         self.joined = JoinedNodes(super()._new_nodes(now, sound), self._lower.nodes, sound)
         return self.joined
 
+    def refuse_other_disk(self) -> None:
+        """Refuse an ext4 without the directories of an upper disk, before a path is asked for.
+
+        Raises:
+            FilesystemError: it is such a one.
+        """
+        self.joined.look_for_top()
+
     @property
     @override
     def tags(self) -> frozenset[str]:

@@ -11,17 +11,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import making, tools
-from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlayfs import marks
-from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from bangerbuild.disk import tools
+    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import DiskJob
+    from bangerbuild.disk.sparse_disk import SparseDisk
 
 MARK = "bangerbuild overlay upper"
 MARK_BYTES = 1024
@@ -43,11 +40,10 @@ def lower_name(head: bytes) -> str | None:
     return name.decode(errors="replace")
 
 
-def make(path: Path, size_bytes: int, name: str, lower: Filesystem, job: DiskJob) -> None:
-    """Make an upper disk without changes, which takes next to nothing: its journal is small.
+def empty(size_bytes: int, name: str, lower: Filesystem, job: DiskJob) -> SparseDisk:
+    """An upper disk without changes, which holds next to nothing: its journal is small.
 
     Args:
-        path: at which nothing is yet.
         size_bytes: a multiple of 4096.
         name: of the lower disk; with the size all that decides the bytes.
         lower: that disk; the two joined have its root's mode, owner, times and attributes.
@@ -56,15 +52,22 @@ def make(path: Path, size_bytes: int, name: str, lower: Filesystem, job: DiskJob
     Raises:
         ToolError: it is too small.
     """
-    making.make_empty(path, _geometry(size_bytes), job, identity=f"{MARK} {name} {size_bytes}")
-    with RawFile(path, writable=True, durable=False) as file:
-        file.write(0, _mark(name))
-        with Filesystem(file, writable=True, now=job.epoch) as disk:
-            _make_directories(disk, lower)
+    from bangerbuild.disk import making
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.sparse_disk import SparseDisk
+
+    with making.empty(_geometry(size_bytes), f"{MARK} {name} {size_bytes}", job.epoch) as made:
+        disk = SparseDisk.of_file(made, size_bytes, f"the upper disk of '{name}'")
+    disk.write(0, _mark(name))
+    with Filesystem(disk, writable=True, now=job.epoch) as filesystem:
+        _make_directories(filesystem, lower)
+    return disk
 
 
 def _geometry(size_bytes: int) -> tools.Geometry:
     """With a journal, and room for growing, that take a few blocks instead of the usual half MiB and more."""
+    from bangerbuild.disk import tools
+
     journal_mib = 16 if size_bytes >= _LARGE_BYTES else 4
     return tools.Geometry(size_bytes, journal_mib=journal_mib, most_bytes=_GROWTH * size_bytes)
 
@@ -77,6 +80,8 @@ def _mark(name: str) -> bytes:
 
 
 def _make_directories(disk: Filesystem, lower: Filesystem) -> None:
+    from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
+
     top = lower.stat("/")
     if top is None:  # pragma: no cover - every filesystem has a root
         raise FilesystemError(f"'{lower.name}' has no root directory")

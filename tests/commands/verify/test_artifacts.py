@@ -126,6 +126,21 @@ class TestDamage:
             ("vms/web/detach.sh", "artifact"): ["it is missing"],
         }
 
+    def test_what_is_no_file_in_the_place_of_an_artifact_is_not_opened(
+        self, verified: Verified, disk: Callable[[str], Path]
+    ) -> None:
+        """To open a FIFO would wait for ever."""
+        for name in ("web/root.cow", "web/attach.sh"):
+            disk(name).unlink()
+            os.mkfifo(disk(name))
+        disk("db/root.ext4").unlink()
+        disk("db/root.ext4").mkdir()
+        assert verified() == {
+            ("vms/web/root.cow", "artifact"): ["it is no regular file"],
+            ("vms/web/attach.sh", "artifact"): ["it is no regular file"],
+            ("vms/db/root.ext4", "artifact"): ["it is a directory"],
+        }
+
     @pytest.mark.parametrize(
         ("unnoticed", "message"),
         [

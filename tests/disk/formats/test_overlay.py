@@ -93,14 +93,25 @@ def test_it_says_what_it_is_and_what_it_stands_on(root: StoredDisk, base: Base) 
     assert OVERLAY.base_of(root.path) == BASE
     assert OVERLAY.base_of(base.path) is None
     OVERLAY.inspect(root, EPOCH)
+    others = StoredDisk(root.path, root.name, Base(base.path, OTHER))
     with pytest.raises(OtherBaseError, match="other"):
-        OVERLAY.inspect(StoredDisk(root.path, root.name, Base(base.path, OTHER)), EPOCH)
+        OVERLAY.inspect(others, EPOCH)
+    with pytest.raises(OtherBaseError, match="other"), OVERLAY.opened(others, epoch=EPOCH, place=ALONE):
+        pass
+
+
+def test_a_guest_that_lost_the_mark_keeps_its_disk(root: StoredDisk) -> None:
+    with root.path.open("r+b") as file:
+        file.write(bytes(1024))
+    OVERLAY.inspect(root, EPOCH)
+    with OVERLAY.opened(root, epoch=EPOCH, place=ALONE) as disk:
+        assert disk.read("/image") == b"the image's"
 
 
 def test_a_disk_without_its_directories_is_none_in_good_order(root: StoredDisk) -> None:
     with opened(root.path) as fs:
         fs.remove("/work", recursive=True)
-    with pytest.raises(FilesystemError, match="no directory 'work'"):
+    with pytest.raises(FilesystemError, match=r"^'root\.upper\.ext4' is no upper disk: .* 'work'"):
         OVERLAY.inspect(root, EPOCH)
 
 

@@ -38,7 +38,7 @@ BASE = "images/base/rootfs.ext4"
 
 def make_upper(path: Path, lower: Path, size_bytes: int = 16 * MIB) -> Path:
     with RawFile(lower) as blocks, Filesystem(blocks) as below:
-        upper.make(path, size_bytes, BASE, below, Desk(path.parent))
+        upper.empty(size_bytes, BASE, below, Desk(path.parent)).instantiate(path)
     return path
 
 
