@@ -18,6 +18,7 @@ import click
 from bangerbuild import report, shortages
 from bangerbuild.cli import (
     browsing,
+    clustering,
     completing,
     explaining,
     helping,
@@ -33,7 +34,7 @@ from bangerbuild.cli import (
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, ManifestError, StoreError
+from bangerbuild.errors import BangerError, ManifestError, StoreError, UsageError
 from bangerbuild.model import Verb, phase
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def cli() -> None:
 
 @cli.command()
 @options.plan_options
+@options.cluster
 @options.jobs
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, do what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -170,6 +172,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     trace_file: Path | None,
     as_json: bool,
     verbose: bool,
+    cluster: str | None,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Bring the store to what the manifest declares.
@@ -183,8 +186,21 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
-    asked = saved_plans.asked(wanted)
-    trace = tracing.begun(trace_file, dry_run=dry_run)
+    asked = saved_plans.asked(wanted, cluster)
+    trace = tracing.begun(trace_file, dry_run=dry_run, cluster=cluster)
+    if cluster is not None:
+        return clustering.apply(
+            cluster,
+            wanted,
+            jobs=jobs,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            lock_timeout=lock_timeout,
+            quiet=quiet,
+            pushes=pushes,
+            as_json=as_json,
+            verbose=verbose,
+        )
     with phase(trace, "load"):
         loaded = options.loaded(**asked.wanted)
     check = asked.check(loaded)
@@ -213,10 +229,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
-    pushed = None
-    if pushes:
-        with phase(trace, "push"):
-            pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json)
+    with phase(trace if pushes else None, "push"):
+        pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
         extra = {} if pushed is None else {"pushed": pushed}
         output.json_result({**report.plan_json(plan, results), **extra})
@@ -242,6 +256,7 @@ def _made_plan(loaded: Loaded) -> Plan:
 
 @cli.command()
 @options.plan_options
+@options.cluster
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
 @click.option("--no-diff", is_flag=True, help="Leave out the diffs of guest files.")
 @options.plan_format
@@ -260,6 +275,7 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
     form: str | None,
     as_json: bool,
     verbose: bool,
+    cluster: str | None,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
@@ -267,6 +283,11 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild.report.formats import Shown
 
     chosen = options.chosen_format(form, as_json=as_json)
+    if cluster is not None:
+        if out:
+            raise UsageError("--out saves the plan of one store", hint="leave it out, or name one --node")
+        shown = Shown(in_full=verbose, diffs=not no_diff)
+        return clustering.plan(cluster, wanted, chosen, shown, is_detailed=detailed_exitcode)
     loaded = saved_plans.to_be_saved(out, wanted)
     made = _made_plan(loaded)
     if out:
@@ -280,9 +301,10 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
 @cli.command()
 @options.manifest_options
 @options.node
+@options.cluster
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
-def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+def status(*, as_json: bool, verbose: bool, cluster: str | None, **wanted: Any) -> int:  # noqa: ANN401  # the options of a Request
     """Print the state of each VM, image and network.
 
     Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
@@ -290,12 +312,15 @@ def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
 
+    if cluster is not None:
+        return clustering.status(cluster, wanted, verbose=verbose, as_json=as_json)
     store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
         artifacts = [one.to_json() for one in examined]
         output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
-        return
+        return 0
     output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
+    return 0
 
 
 cli.add_command(machines.boot)

@@ -51,7 +51,7 @@ class Command(click.Command):
         given = ctx.params
         manifests = (*given.get("manifest", ()), *given.get("manifests", ()))
         variables, files = (given.get(name, ()) for name in ("variables", "variable_files"))
-        remember(manifests, given.get("store"), variables, files, given.get("node"))
+        remember(manifests, given.get("store"), variables, files, given.get("node"), given.get("cluster"))
         return super().invoke(ctx)
 
 
@@ -65,16 +65,17 @@ class Commands(click.Group):
         return list(self.commands)
 
 
-def remember(
+def remember(  # noqa: PLR0913, PLR0917  # one for each option that counts
     manifests: Sequence[Path],
     store: Path | None,
     variables: Sequence[tuple[str, str]] = (),
     variable_files: Sequence[Path] = (),
     node: str | None = None,
+    cluster: str | None = None,
 ) -> None:
     """Complete the commands in messages with these manifests, this store, these variables and this node."""
     named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
-    output.begin(Given.of(named, store, variables, variable_files, node))
+    output.begin(Given.of(named, store, variables, variable_files, node, cluster))
 
 
 def _variables(
@@ -166,6 +167,11 @@ node = click.option(
     type=Names("nodes"),
     metavar="NAME",
     help="The node whose share is meant, where nodes are declared; 'all': that of all, in one store.",
+)
+cluster = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="All nodes at once, through Dask's scheduler: tls://HOST:8786; local:N to try it here.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 

@@ -26,7 +26,7 @@ option = click.option(
 )
 
 
-def begun(path: Path | None, *, dry_run: bool) -> Trace | None:
+def begun(path: Path | None, *, dry_run: bool, cluster: str | None) -> Trace | None:
     """The trace of the current command, which is written when that ends; None if none is asked for.
 
     Raises:
@@ -36,6 +36,10 @@ def begun(path: Path | None, *, dry_run: bool) -> Trace | None:
         return None
     if dry_run:
         raise UsageError("--trace is of a run, and -n runs nothing", hint="leave one of them out")
+    if cluster is not None:
+        raise UsageError(
+            "--trace is of this machine, and with --cluster others do the work", hint="leave one of them out"
+        )
     return click.get_current_context().with_resource(_written(path))
 
 

@@ -17,12 +17,13 @@ from bangerbuild.planning import origins
 from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.errors import Problem
     from bangerbuild.model import Action, Json, Plan
     from bangerbuild.model.request import Request
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
 
 STATES = {
@@ -89,9 +90,20 @@ def look(
         ManifestError, UsageError: there is nothing to look at.
         StoreError: the store can't be read.
     """
-    loaded = pipeline.load_to_read(replace(request, targets=()), warn, tell)
+    return look_at(pipeline.load_to_read(replace(request, targets=()), warn, tell), request.targets, warn)
+
+
+def look_at(
+    loaded: Loaded, targets: Sequence[str], warn: Callable[[str], None]
+) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+    """The same of manifests that are loaded, without targets of their own.
+
+    Raises:
+        UsageError: a target names nothing.
+        StoreError: the store can't be read.
+    """
     opened = stores.read(loaded.store)
-    names = pipeline.expanded(loaded.manifest, request.targets)
+    names = pipeline.expanded(loaded.manifest, targets)
     if not loaded.is_read:
         opened.check_records()
         return loaded.store, recorded(opened, names)

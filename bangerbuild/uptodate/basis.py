@@ -79,6 +79,10 @@ class Basis:
         self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
         self._seen: Observations[Numbers] = Observations(check.numbers)
 
+    def refuse_to_remember(self) -> None:
+        """Have no record be made of this run."""
+        self._seen.is_complete = False
+
     def recording(self) -> AbstractContextManager[None]:
         """Note what this thread reads in the context; entered to load, to pin and to plan."""
         return self._seen.recording()
