@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from bangerbuild import graph, pipeline, shares
 from bangerbuild import store as stores
@@ -17,7 +17,7 @@ from bangerbuild.planning import origins
 from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.errors import Problem
@@ -79,10 +79,19 @@ class ArtifactStatus:
         }
 
 
+class Looked(NamedTuple):
+    """A store, as it stands."""
+
+    store: Path
+    artifacts: tuple[ArtifactStatus, ...]
+    fleets: Mapping[str, Sequence[str]]
+    """The names of the members of each fleet; none where the manifest can't be read."""
+
+
 @nothing_new()
 def look(
     request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
-) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+) -> Looked:
     """The store, and its artifacts: all, or those of the targets, which may be only recorded.
 
     Raises:
@@ -94,7 +103,7 @@ def look(
     names = pipeline.expanded(loaded.manifest, request.targets)
     if not loaded.is_read:
         opened.check_records()
-        return loaded.store, recorded(opened, names)
+        return Looked(loaded.store, recorded(opened, names), {})
     left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
     asked = graph.selected((*loaded.whole, *left), names)
     wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
@@ -104,7 +113,8 @@ def look(
     apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
     found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
     shown = asked | {action.id for action in plan.actions}
-    return loaded.store, tuple(one for one in found if not names or one.id in shown)
+    artifacts = tuple(one for one in found if not names or one.id in shown)
+    return Looked(loaded.store, artifacts, loaded.manifest.fleets)
 
 
 def examine(
