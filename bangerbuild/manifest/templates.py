@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest.problems import InvalidValueError
+from bangerbuild.manifest.problems import InvalidValueError, ToldError
 from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
@@ -128,6 +128,16 @@ def _sandbox() -> jinja2.Environment:
     return made
 
 
+def told() -> object:
+    """What stands for a value that has a problem which is told of already.
+
+    It is undefined; a template that needs it raises `ToldError`.
+    """
+    raised: Any = ToldError  # Jinja2 only calls it
+    return _undefined_type()(exc=raised)
+
+
+@lru_cache(maxsize=1)
 def _undefined_type() -> type[jinja2.StrictUndefined]:
     """The type of what is not there: an error however it is used, which says where it was looked for."""
     from jinja2 import StrictUndefined, UndefinedError  # noqa: PLC0415  see the module
