@@ -108,7 +108,7 @@ def look(
     asked = graph.selected((*loaded.whole, *left), names)
     wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
     part = replace(loaded, wanted=wanted) if names else loaded
-    plan, opened = pipeline.look_leniently(part, warn)
+    plan, opened = pipeline.look_leniently(part, warn, renames_vms=False)
     renamed = pipeline.to_be_renamed(loaded, opened)
     apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
     found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
