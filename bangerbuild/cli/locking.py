@@ -33,6 +33,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     is_flag=False,
     flag_value="",
     default=None,
+    type=options.Names("images"),
     metavar="[NAME]",
     help="Ask again what the sources of image NAME stand for, or those of all images.",
 )
@@ -40,6 +41,7 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     "--release",
     "released",
     multiple=True,
+    type=options.Names("vms"),
     metavar="NAME",
     help="Only free the addresses and the node that VM NAME was leased; or one line of the file, such as "
     "network.lan.NAME; or a table, such as network.lan. May be repeated.",

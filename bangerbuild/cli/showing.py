@@ -20,7 +20,12 @@ _ID = re.compile(r"(?:(?:vm|fleet|image|network|node)\.)?[a-z0-9][a-z0-9_-]{0,62
 
 
 @click.command(cls=options.Command)
-@click.argument("words", nargs=-1, metavar="[vm.NAME | fleet.NAME]... [MANIFEST]...")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=options.Names("vm-ids files"),
+    metavar="[vm.NAME | fleet.NAME]... [MANIFEST]...",
+)
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are.")
 @options.with_variables
 @options.as_json

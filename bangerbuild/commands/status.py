@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from bangerbuild.errors import Problem
     from bangerbuild.model import Action, Json, Plan
     from bangerbuild.model.request import Request
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
 
 STATES = {
@@ -98,9 +99,18 @@ def look(
         ManifestError, UsageError: there is nothing to look at.
         StoreError: the store can't be read.
     """
-    loaded = pipeline.load_to_read(replace(request, targets=()), warn, tell)
+    return look_at(pipeline.load_to_read(replace(request, targets=()), warn, tell), request.targets, warn)
+
+
+def look_at(loaded: Loaded, targets: Sequence[str], warn: Callable[[str], None]) -> Looked:
+    """The same of manifests that are loaded, without targets of their own.
+
+    Raises:
+        UsageError: a target names nothing.
+        StoreError: the store can't be read.
+    """
     opened = stores.read(loaded.store)
-    names = pipeline.expanded(loaded.manifest, request.targets)
+    names = pipeline.expanded(loaded.manifest, targets)
     if not loaded.is_read:
         opened.check_records()
         return Looked(loaded.store, recorded(opened, names), {})

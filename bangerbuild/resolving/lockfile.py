@@ -169,14 +169,26 @@ def read(path: Path) -> LockFile:
     observed.look(path)
     try:
         text, _ = toml.read(path, may_be_pipe=False)
-        held = leases.parsed(text, path)
-        for problem in held.problems:
-            raise LockFileError(next(problem.lines()), hint=problem.hint)
-        return _parsed(toml.parse(text), held, path, text)
     except FileNotFoundError:
         return LockFile()
     except OSError as err:
         raise _unusable(path, _reason(err)) from err
+    except toml.TomlError as err:
+        raise _unusable(path, f"line {err.line}: {err}" if err.line else str(err)) from err
+    return parsed(text, path)
+
+
+def parsed(text: str, path: Path) -> LockFile:
+    """What the text of a lock file says; `path` is what messages call it.
+
+    Raises:
+        LockFileError: it is not what this program writes.
+    """
+    try:
+        held = leases.parsed(text, path)
+        for problem in held.problems:
+            raise LockFileError(next(problem.lines()), hint=problem.hint)
+        return _parsed(toml.parse(text), held, path, text)
     except toml.TomlError as err:
         raise _unusable(path, f"line {err.line}: {err}" if err.line else str(err)) from err
 
