@@ -285,18 +285,20 @@ def status(*, as_json: bool, verbose: bool, cluster: str | None, **wanted: Any) 
     """Print the state of each VM, image and network.
 
     Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
+    VMs of a fleet that are in the same state have one row, with the sums of their sizes.
     """
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
 
     if cluster is not None:
         return clustering.status(cluster, wanted, verbose=verbose, as_json=as_json)
-    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
+    found = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
-        artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
+        artifacts = [one.to_json() for one in found.artifacts]
+        output.json_result({"format": 1, "store": str(found.store), "artifacts": artifacts})
         return 0
-    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
+    rows = tables.file_lines(found.artifacts) if verbose else tables.lines(found.artifacts, found.fleets)
+    output.results(rows)
     return 0
 
 
