@@ -10,7 +10,7 @@ import re
 from urllib.parse import urlsplit
 
 _LEFT_OUT = "…"
-_AT = re.compile("@|%40|\uff20|\ufe6b")
+_AT = re.compile(r"@|%40|\uff20|\ufe6b|\\u(?:ff20|fe6b)")
 """Also what becomes one where a name is normalised (UTS #46), and is refused for that."""
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _NO_SERVER = re.compile("(?i:file:///)")
@@ -18,12 +18,14 @@ _QUERY = re.compile("[?#].*", re.DOTALL)
 _NO_IDENTITY = r"sha[0-9]+:|[A-Za-z0-9+._-]+:[0-9A-Fa-f]{32}|[0-9]+(?:[KMGT]iB\b|(?![\w.:/-]))"
 """What stands behind any other '@': the digest of an image, its number in an archive, the size of a seed."""
 _END = re.compile(f"(?:{_AT.pattern})(?!{_NO_IDENTITY})")
-_SCHEME = re.compile(r"\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+")
+_SCHEME = re.compile(r"""(?:\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+|(?<=['"(])//)""")
 _COLON = re.compile("(?<!^file)(?::|%3A)(?!///)")
 _PART = re.compile(r"""[/'"(=,]""")
 _WORD = re.compile(r"\S+")
 _WITH_SPACE = re.compile(
-    rf"(?<=['(])([^'()\s]*?{_SCHEME.pattern})(?=[^'()\n]*\s)[^'\n]*(?:{_AT.pattern})", re.MULTILINE
+    rf"""(?:(?<=\W')|(?<=^')|(?<=["(]))([^'"()\n]{{0,1000}}?{_SCHEME.pattern})"""
+    rf"(?=[^'()\n]{{0,2000}}\s)[^'\n]{{0,2000}}{_END.pattern}",
+    re.MULTILINE,
 )
 """The beginning of an address in quotes or parentheses that has a space in it, up to its last '@'."""
 
