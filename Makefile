@@ -12,7 +12,7 @@ SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/tes
 
 FUZZ_EXAMPLES ?= 20000
 
-BENCH := nothing boot vms fleets tarball squashfs crowded digest overlay formats scale disk_image clusters work_disk terminal
+BENCH := nothing boot vms fleets nodes tarball squashfs crowded digest overlay formats scale disk_image clusters work_disk synced terminal
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test quick check powercut torture fuzz bench clean

@@ -1,4 +1,4 @@
-"""Where the program starts: the fast answer or the fast start if there is one, else the command line."""
+"""Where the program starts: an answer or a start that can be had at once, else the command line."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    if tuple(sys.argv[1:3]) == ("completion", "answer"):
+        from bangerbuild.completion import answering  # noqa: PLC0415  # of no use to other commands
+
+        answering.main(sys.argv[3:])
+        os._exit(0)
     started = None
     try:
         is_answered = check.answer(sys.argv[1:])

@@ -161,6 +161,10 @@ class GraphError(BangerError):
     """Steps that form no valid graph: an unknown input, an output made twice, a cycle."""
 
 
+class ClusterError(BangerError):
+    """A scheduler or a node that is not there, does not answer, or answers what it should not."""
+
+
 class StalePlanError(BangerError):
     """A plan that was reviewed, and that is not what would be done now."""
 

@@ -17,15 +17,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MANIFESTS, MANIFEST_OPTIONS, STORE, VARIABLES = "MANIFEST", "--manifest", "--store", "--var"
-NODE = "--node"
+NODE, CLUSTER = "--node", "--cluster"
 _ALL = (MANIFESTS, STORE, VARIABLES)
 _SHARE = (*_ALL, NODE)
+_SHARES = (*_SHARE, CLUSTER)
 _MACHINES = (MANIFEST_OPTIONS, STORE)
 TAKEN: Mapping[str, Sequence[str]] = {
-    "apply": _SHARE,
-    "plan": _SHARE,
-    "status": _SHARE,
-    "verify": _SHARE,
+    "apply": _SHARES,
+    "plan": _SHARES,
+    "status": _SHARES,
+    "verify": _SHARES,
     "validate": _ALL,
     "graph": _ALL,
     "show": _ALL,
@@ -59,21 +60,23 @@ class Given:
     variables: tuple[str, ...] = ()
     """Options and their values, in turn."""
     node: str | None = None
+    cluster: str | None = None
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0913, PLR0917  # one for each option that counts
         cls,
         manifests: Iterable[Path],
         store: Path | None,
         variables: Iterable[tuple[str, str]] = (),
         variable_files: Iterable[Path] = (),
         node: str | None = None,
+        cluster: str | None = None,
     ) -> Self:
         """What the options of the command line say."""
         words = [("--var", f"{name}={value}") for name, value in variables]
         words += [("--var-file", str(path)) for path in variable_files]
         flat = tuple(word for option in words for word in option)
-        return cls(tuple(map(str, manifests)), None if store is None else str(store), flat, node)
+        return cls(tuple(map(str, manifests)), None if store is None else str(store), flat, node, cluster)
 
     def completed(self, text: str) -> str:
         """A message whose commands are about the same manifests and the same store."""
@@ -97,6 +100,8 @@ class Given:
             yield from self.variables
         if NODE in taken and self.node is not None:
             yield from (NODE, self.node)
+        if CLUSTER in taken and self.cluster is not None:
+            yield from (CLUSTER, self.cluster)
 
     def completed_document(self, value: object, *, is_text: bool = False) -> object:
         """A JSON document of which the messages are completed; what is in guests stays as it is."""

@@ -53,7 +53,7 @@ def refuse_unnamed(found: Manifest, node: str | None) -> None:
         raise UsageError(
             "the manifest declares nodes, and it is not said which of them is meant",
             hint=f"--node NAME does the share of one ({known}), "
-            f"--node {ALL_NODES} that of all of them, in one store",
+            f"--node {ALL_NODES} that of all of them, in one store, and --cluster has each do its own",
         )
 
 

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.measure import BANGERBUILD, SCRATCH, allocated_kib, medians, print_table, removed, timed
+from bench.measure import BANGERBUILD, SCRATCH, Run, allocated_kib, median_runs, print_runs, removed, timed
 from tests.boot.debian import BOOTABLE, tarball
 from tests.virtual_disk.making import BIOS, EFI, ROOT_X86_64, Part, converted, disk, fat
 
@@ -33,27 +33,19 @@ def main() -> None:
     SCRATCH.mkdir(parents=True)
     make_image()
     (SCRATCH / "vm.toml").write_text('[image.cloud.rootfs]\ndisk_image = "cloud.qcow2"\n')
-    peaks: list[float] = []
-
-    def ours() -> float:
-        removed(SCRATCH / "build")
-        run = timed([*BANGERBUILD, "apply", "-q"])
-        peaks.append(run.peak_mib)
-        return run.seconds
-
-    sides: dict[str, Callable[[], float]] = {
+    sides: dict[str, Callable[[], Run]] = {
         "bangerbuild apply": ours,
         "qemu-img convert of the disk + sync": whole,
         **by_hand(),
     }
-    rows = medians(sides, ROUNDS)
+    rows = median_runs(sides, ROUNDS)
     size = (SCRATCH / "cloud.qcow2").stat().st_size >> 20
-    print_table(f"qcow2 of {size} MiB, {DISK_MIB} MiB virtual, to an ext4, whole processes", rows)
+    print_runs(f"qcow2 of {size} MiB, {DISK_MIB} MiB virtual, to an ext4, whole processes", rows)
     (image,) = (SCRATCH / "build").glob("images/cloud/*/rootfs.ext4")
-    print(f"  bangerbuild's peak: {max(peaks):.0f} MiB resident")
+    print(f"  bangerbuild's peak: {rows['bangerbuild apply'].peak_mib:.0f} MiB resident")
     print(f"  on disk: the image {allocated_kib(image) / 1024:.0f} MiB, the whole disk {raw_mib():.0f} MiB")
     shutil.rmtree(SCRATCH)
-    ratio = rows["bangerbuild apply"] / rows["qemu-img convert of the disk + sync"]
+    ratio = rows["bangerbuild apply"].seconds / rows["qemu-img convert of the disk + sync"].seconds
     if ratio > MOST_RATIO:
         raise SystemExit(f"disk image: {ratio:.2f} times as long as qemu-img convert")
 
@@ -82,11 +74,17 @@ def make_image() -> None:
         removed(SCRATCH / name)
 
 
-def whole() -> float:
+def ours() -> Run:
+    """Take the root out of it."""
+    removed(SCRATCH / "build")
+    return timed([*BANGERBUILD, "apply", "-q"])
+
+
+def whole() -> Run:
     """Convert all of it."""
     removed(SCRATCH / "whole.raw")
     convert = "qemu-img convert -f qcow2 -O raw cloud.qcow2 whole.raw && sync whole.raw"
-    return timed(["sh", "-c", convert]).seconds
+    return timed(["sh", "-c", convert])
 
 
 def raw_mib() -> float:
@@ -94,12 +92,12 @@ def raw_mib() -> float:
     return allocated_kib(SCRATCH / "whole.raw") / 1024
 
 
-def by_hand() -> dict[str, Callable[[], float]]:
+def by_hand() -> dict[str, Callable[[], Run]]:
     """What else takes a root out of a disk, of what this host has."""
-    found: dict[str, Callable[[], float]] = {}
+    found: dict[str, Callable[[], Run]] = {}
     if shutil.which("guestfish"):
         fish = "guestfish --ro -a cloud.qcow2 run : download /dev/sda1 root.ext4 && sync root.ext4"
-        found["guestfish download + sync"] = lambda: timed(["sh", "-c", fish]).seconds
+        found["guestfish download + sync"] = lambda: timed(["sh", "-c", fish])
     else:
         print("guestfish (libguestfs-tools) is not here")
     if shutil.which("virt-resize"):
@@ -109,13 +107,13 @@ def by_hand() -> dict[str, Callable[[], float]]:
     return found
 
 
-def resized() -> float:
+def resized() -> Run:
     """A larger disk, with the root grown to fill it."""
     larger = Path(SCRATCH, "larger.raw")
     removed(larger)
     subprocess.run(["truncate", "--size", f"{DISK_MIB + 1024}M", larger], check=True)
     resize = "virt-resize -q --expand /dev/sda1 cloud.qcow2 larger.raw && sync larger.raw"
-    return timed(["sh", "-c", resize]).seconds
+    return timed(["sh", "-c", resize])
 
 
 if __name__ == "__main__":

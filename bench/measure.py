@@ -28,9 +28,14 @@ class Run:
     """What one process took."""
 
     seconds: float
-    processor_seconds: float
-    """Of it and of what it started; other work on the machine hardly counts in it."""
     peak_mib: float
+    cpu_seconds: float
+    """Of the processor, its children's included; other work on the machine hardly counts in it."""
+
+    def __add__(self, other: Run) -> Run:
+        """One after the other."""
+        peak = max(self.peak_mib, other.peak_mib)
+        return Run(self.seconds + other.seconds, peak, self.cpu_seconds + other.cpu_seconds)
 
 
 def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
@@ -47,7 +52,7 @@ def timed(command: Sequence[str | Path], cwd: Path = SCRATCH) -> Run:
             said.seek(0)
             text = said.read().decode(errors="replace")
             raise SystemExit(f"{text}{' '.join(map(str, command))} ended with {process.returncode}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+    return Run(seconds, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def removed(path: Path) -> None:
@@ -66,6 +71,29 @@ def medians(sides: dict[str, Callable[[], float]], rounds: int) -> dict[str, flo
             os.sync()  # nobody pays for what another left to be written
             taken[name].append(side())
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def median_runs(sides: dict[str, Callable[[], Run]], rounds: int) -> dict[str, Run]:
+    """The same of all that a run takes; of a busy machine only the processor's time tells much."""
+    runs: dict[str, list[Run]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            os.sync()
+            runs[name].append(side())
+    return {
+        name: Run(
+            statistics.median(run.seconds for run in taken),
+            max(run.peak_mib for run in taken),
+            statistics.median(run.cpu_seconds for run in taken),
+        )
+        for name, taken in runs.items()
+    }
+
+
+def print_runs(title: str, rows: dict[str, Run]) -> None:
+    """Their seconds and, below, the processor's, each as `print_table` shows them."""
+    print_table(title, {name: run.seconds for name, run in rows.items()})
+    print_table("the same in seconds of the processor", {name: run.cpu_seconds for name, run in rows.items()})
 
 
 def allocated_kib(path: Path) -> float:

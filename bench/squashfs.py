@@ -11,7 +11,7 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bench.measure import BANGERBUILD, SCRATCH, medians, print_table, removed, timed
+from bench.measure import BANGERBUILD, SCRATCH, Run, median_runs, print_runs, removed, timed
 from tests.boot.debian import ROOTFS, tarball
 
 if TYPE_CHECKING:
@@ -43,36 +43,33 @@ def main(compressions: tuple[str, ...] = COMPRESSIONS) -> None:
 
 def compare(image: Path) -> float:
     """Print the table of one image; how many times as long the other side takes."""
-    peaks: list[float] = []
-    rows = medians(
+    rows = median_runs(
         {
-            "bangerbuild apply": partial(ours, image, 'size = "1GiB"\n', peaks),
-            "bangerbuild apply, its size told by itself": partial(ours, image, "", peaks),
+            "bangerbuild apply": partial(ours, image, 'size = "1GiB"\n'),
+            "bangerbuild apply, its size told by itself": partial(ours, image, ""),
             "unsquashfs + mke2fs -d + sync": partial(theirs, image),
         },
         ROUNDS,
     )
-    print_table(f"{image.stat().st_size >> 20} MiB {image.name} to ext4, whole processes", rows)
-    print(f"  bangerbuild's peak: {max(peaks):.0f} MiB resident")
-    return rows["unsquashfs + mke2fs -d + sync"] / rows["bangerbuild apply"]
+    print_runs(f"{image.stat().st_size >> 20} MiB {image.name} to ext4, whole processes", rows)
+    print(f"  bangerbuild's peak: {rows['bangerbuild apply'].peak_mib:.0f} MiB resident")
+    return rows["unsquashfs + mke2fs -d + sync"].seconds / rows["bangerbuild apply"].seconds
 
 
-def ours(image: Path, size: str, peaks: list[float]) -> float:
-    """Seconds of an apply."""
+def ours(image: Path, size: str) -> Run:
+    """An apply."""
     (SCRATCH / "vm.toml").write_text(f'[image.debian.rootfs]\nsquashfs = "{image}"\n{size}')
     removed(SCRATCH / "build")
-    run = timed([*BANGERBUILD, "apply", "-q"])
-    peaks.append(run.peak_mib)
-    return run.seconds
+    return timed([*BANGERBUILD, "apply", "-q"])
 
 
-def theirs(image: Path) -> float:
-    """Seconds by way of a directory."""
+def theirs(image: Path) -> Run:
+    """By way of a directory."""
     removed(SCRATCH / "unpacked")
     removed(SCRATCH / "theirs.ext4")
-    seconds = timed(["unsquashfs", "-q", "-n", "-d", "unpacked", image]).seconds
-    seconds += timed(["mke2fs", "-q", "-t", "ext4", "-d", "unpacked", "theirs.ext4", "1G"]).seconds
-    return seconds + timed(["sync", "--file-system", "theirs.ext4"]).seconds
+    unpacked = timed(["unsquashfs", "-q", "-n", "-d", "unpacked", image])
+    made = timed(["mke2fs", "-q", "-t", "ext4", "-d", "unpacked", "theirs.ext4", "1G"])
+    return unpacked + made + timed(["sync", "--file-system", "theirs.ext4"])
 
 
 if __name__ == "__main__":

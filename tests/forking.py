@@ -169,7 +169,7 @@ def load_program() -> None:
     import bangerbuild  # noqa: PLC0415  # the tests load of it what they test
 
     for module in pkgutil.walk_packages(bangerbuild.__path__, "bangerbuild."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", "cluster.scheduler")):  # which starts threads
             importlib.import_module(module.name)
 
 

@@ -23,9 +23,13 @@ PACKAGE = Path(__file__).parents[1] / "bangerbuild"
 MAY_IMPORT: dict[str, set[str]] = {
     # the command line and the flow
     "__main__": {"entry"},
-    "entry": {"cli", "running", "shortages", "uptodate"},
+    "completion": {"ranges"},
+    "entry": {"cli", "completion", "running", "shortages", "uptodate"},
     "cli": {
+        "cluster",
         "commands",
+        "completion",
+        "declared",
         "errors",
         "given",
         "graph",
@@ -44,6 +48,23 @@ MAY_IMPORT: dict[str, set[str]] = {
         "sources",
         "store",
         "uptodate",
+    },
+    "cluster": {
+        "commands",
+        "declared",
+        "errors",
+        "fetch",
+        "formats",
+        "graph",
+        "host",
+        "leases",
+        "model",
+        "modes",
+        "pipeline",
+        "report",
+        "resolving",
+        "sources",
+        "tree",
     },
     "pipeline": {
         "cache_registry",
@@ -89,7 +110,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "tree",
     },
-    "running": {"disk", "errors", "host", "launch", "uptodate"},
+    "running": {"disk", "errors", "host", "launch", "tree", "uptodate"},
     "uptodate": {
         "declared",
         "disk",
@@ -122,6 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "modes",
         "neighbours",
         "packing",
+        "ranges",
         "sources",
     },
     "resolving": {
@@ -180,6 +202,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": set(),
     "neighbours": set(),
     "packing": set(),
+    "ranges": set(),
     "declared": {"errors", "model", "modes", "sources"},
     "model": {"epoch", "errors", "formats", "host"},
     "tree": set(),
@@ -193,6 +216,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 HOMES = {
     "click": {"cli"},
     "ctypes": {"disk.durable", "disk.libext2fs", "host.supervisor", "running.kvm"},
+    "distributed": {"cluster.scheduler"},
     "jinja2": {"manifest.templates"},
     "jsonschema": {"manifest.form"},
     "networkx": {"graph"},
@@ -201,7 +225,7 @@ HOMES = {
     "subprocess": {"host.process"},
     "tomli_w": {"resolving.lockfile"},
     "tomllib": {"host.toml"},
-    "lz4": {"kernel.lz4"},
+    "lz4": {"formats.lz4_block"},
     "urllib3": {"fetch.connection"},
     "zstandard": {"formats.compression"},
 }

@@ -13,15 +13,35 @@ PACKAGE = TESTS.parent / "bangerbuild"
 ELSEWHERE = {
     "__init__.py": "the public names, which tests/test_api.py imports",
     "__main__.py": "what `python -m bangerbuild` runs; the `cli` fixture starts it so",
+    "cli/completing.py": "tests/completion/test_shells.py runs it in real shells",
+    **{
+        f"cluster/{name}.py": "tests/cluster/test_running.py has whole runs over a network in memory"
+        for name in ("child", "digests", "dispatch", "dividing", "gathering", "listing", "share", "worker")
+    },
+    "cluster/addresses.py": "tests/cli/test_clustering.py gives addresses that no cluster has",
+    "cluster/events.py": "tests/cluster/test_documents.py sends every event there and back",
+    "cluster/kept_files.py": "tests/cluster/test_host_files.py keeps what is sent",
+    "cluster/scheduler.py": "tests/cluster/test_cluster.py has a real one, and workers that are killed",
+    "cluster/transport.py": "a Protocol; cluster/scheduler.py is the one that people use",
+    "completion/names.py": "tests/completion/test_answering.py has all that it completes",
     "declared/__init__.py": "plain values, compared in the tests of the manifest, which makes them",
     "disk/formats/format.py": "a Protocol; the tests of each format call what it asks for",
     "disk/formats/over_base.py": "abstract; the tests of snapshot and qcow2 beside it go through all of it",
     "disk/overlay.py": "abstract; the tests of the stores of snapshots and of qcow2 go through all of it",
     "disk/formats/values.py": "plain values, compared in the tests of the formats and of launch",
+    "disk/beside.py": "names of files, which the tests of patches and growths look for",
+    "disk/ledger_lines.py": "tests/steps/test_ledger.py writes such lines, and compares them with guests",
     "disk/opened.py": "a Protocol; disk/ext4.py has the filesystem that most formats open",
     "disk/inode_flags.py": "numbers of the kernel's headers",
     "disk/libext2fs/__init__.py": "the names of its modules",
     "formats/format_error.py": "an error without more to it",
+    **{
+        f"formats/squashfs/{name}.py": "test_image.py beside it reads whole images through it"
+        for name in (
+            *("attributes", "compressors", "content", "directories", "inodes"),
+            *("metadata", "stream", "superblock", "walk"),
+        )
+    },
     "formats/oci/mediatypes.py": "names from the specification",
     "guest/view.py": "a Protocol; tests/guest/view.py is a guest made of a dict",
     "launch/session.py": "plain values, compared in the tests of the VMMs beside it",
@@ -36,6 +56,8 @@ ELSEWHERE = {
     "pipeline/belonging.py": "tests/planning has its whole runs, in test_origins.py and test_renames.py",
     "pipeline/locking.py": "tests/cli/test_locking.py and tests/commands/test_recover.py run it",
     "pipeline/reviewing.py": "tests/cli/test_saved_plans.py saves plans, and has runs held to them",
+    "ranges.py": "tests/manifest/test_ranges.py compares it with bash",
+    "steps/startable.py": "tests/running/test_touched.py compares disks with what it gives",
     "steps/step_kind.py": "a Protocol; tests/steps/test_steps.py goes through the registry of its kinds",
     "model/workspace.py": "Protocols; execute/workspace.py is the one workspace",
 }

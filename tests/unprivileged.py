@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from tests import PROJECT, forking
 from tests.need import need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+NOBODY = 65534
 
 
 def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -17,6 +25,32 @@ def run_unprivileged(command: list[str], *, cwd: Path) -> subprocess.CompletedPr
         command = [need("setpriv", "util-linux"), "--bounding-set=-all", "--inh-caps=-all", *command]
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def as_nobody(ask: Callable[[], T]) -> T:
+    """What a function gives where it is called by the user nobody, who has no namespaces and no groups.
+
+    The child process has all modules that this one has. It can't read what only root can.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+            os.write(writing, pickle.dumps(ask()))
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(writing)
+    with open(reading, "rb") as file:  # noqa: PTH123  # a descriptor
+        answer = file.read()
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    found: T = pickle.loads(answer)  # noqa: S301  # of our own child
+    return found
 
 
 def run_bangerbuild(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

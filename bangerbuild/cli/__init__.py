@@ -18,6 +18,8 @@ import click
 from bangerbuild import __version__, report, shortages
 from bangerbuild.cli import (
     browsing,
+    clustering,
+    completing,
     explaining,
     helping,
     images,
@@ -31,7 +33,7 @@ from bangerbuild.cli import (
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, StoreError
+from bangerbuild.errors import BangerError, StoreError, UsageError
 from bangerbuild.model import Verb
 
 if TYPE_CHECKING:
@@ -89,7 +91,9 @@ def _guarded(started: Again | None) -> int:
     except BangerError as err:
         output.error(err, report.error_lines(err))
         return err.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, click.Abort) as err:
+        if isinstance(err.__cause__, EOFError):  # of a module that a power cut left by half, or a bug
+            raise err.__cause__ from None
         output.say_interrupted()
         output.error_result(BangerError("interrupted"))
         return EXIT_INTERRUPTED
@@ -132,6 +136,7 @@ def cli() -> None:
 
 @cli.command()
 @options.plan_options
+@options.cluster
 @options.jobs
 @click.option("-k", "--keep-going", is_flag=True, help="After a failure, do what does not depend on it.")
 @click.option("-n", "--dry-run", is_flag=True, help="Print the plan and do nothing.")
@@ -148,6 +153,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     pushes: bool,
     as_json: bool,
     verbose: bool,
+    cluster: str | None,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Bring the store to what the manifest declares.
@@ -161,7 +167,20 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
-    asked = saved_plans.asked(wanted)
+    asked = saved_plans.asked(wanted, cluster)
+    if cluster is not None:
+        return clustering.apply(
+            cluster,
+            wanted,
+            jobs=jobs,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            lock_timeout=lock_timeout,
+            quiet=quiet,
+            pushes=pushes,
+            as_json=as_json,
+            verbose=verbose,
+        )
     loaded = options.loaded(**asked.wanted)
     check = asked.check(loaded)
     if pushes:
@@ -214,6 +233,7 @@ def _made_plan(loaded: Loaded) -> Plan:
 
 @cli.command()
 @options.plan_options
+@options.cluster
 @click.option("--detailed-exitcode", is_flag=True, help="Exit with 2 if anything would be done.")
 @click.option("--no-diff", is_flag=True, help="Leave out the diffs of guest files.")
 @options.plan_format
@@ -232,6 +252,7 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
     form: str | None,
     as_json: bool,
     verbose: bool,
+    cluster: str | None,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Print what apply would do, and why; change nothing."""
@@ -239,6 +260,11 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
     from bangerbuild.report.formats import Shown
 
     chosen = options.chosen_format(form, as_json=as_json)
+    if cluster is not None:
+        if out:
+            raise UsageError("--out saves the plan of one store", hint="leave it out, or name one --node")
+        shown = Shown(in_full=verbose, diffs=not no_diff)
+        return clustering.plan(cluster, wanted, chosen, shown, is_detailed=detailed_exitcode)
     loaded = saved_plans.to_be_saved(out, wanted)
     made = _made_plan(loaded)
     if out:
@@ -252,22 +278,28 @@ def plan(  # noqa: PLR0913  # one parameter for each option of the command
 @cli.command()
 @options.manifest_options
 @options.node
+@options.cluster
 @options.as_json
 @click.option("-v", "--verbose", is_flag=True, help="A row for each file, with its base.")
-def status(*, as_json: bool, verbose: bool, **wanted: Any) -> None:  # noqa: ANN401  # the options of a Request
+def status(*, as_json: bool, verbose: bool, cluster: str | None, **wanted: Any) -> int:  # noqa: ANN401  # the options of a Request
     """Print the state of each VM, image and network.
 
     Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
+    VMs of a fleet that are in the same state have one row, with the sums of their sizes.
     """
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
 
-    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
+    if cluster is not None:
+        return clustering.status(cluster, wanted, verbose=verbose, as_json=as_json)
+    found = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
-        artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
-        return
-    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
+        artifacts = [one.to_json() for one in found.artifacts]
+        output.json_result({"format": 1, "store": str(found.store), "artifacts": artifacts})
+        return 0
+    rows = tables.file_lines(found.artifacts) if verbose else tables.lines(found.artifacts, found.fleets)
+    output.results(rows)
+    return 0
 
 
 cli.add_command(machines.boot)
@@ -374,4 +406,5 @@ def doctor() -> int:
     return EXIT_FAILED if any(finding.needed and not finding.found for finding in findings) else 0
 
 
+cli.add_command(completing.completion)
 cli.add_command(helping.help_)

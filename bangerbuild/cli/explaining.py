@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=options.Command)
-@click.argument("name", metavar="ID")
+@click.argument("name", type=options.Names("ids"), metavar="ID")
 @options.store_options
 @options.as_json
 def explain(

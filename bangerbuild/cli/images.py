@@ -38,7 +38,7 @@ def image() -> None:
 
 
 @image.command("import")
-@click.argument("source")
+@click.argument("source", type=options.Names("files"))
 @click.argument("name")
 @store_option
 @click.option(
@@ -98,7 +98,7 @@ def ls(*, store: Path | None, as_json: bool) -> None:
 
 
 @image.command()
-@click.argument("name")
+@click.argument("name", type=options.Names("images"))
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def show(name: str, *, store: Path | None, as_json: bool) -> None:

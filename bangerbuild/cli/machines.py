@@ -127,7 +127,7 @@ def _place(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @click.command(cls=WithRest, options_metavar="[OPTIONS]")
-@click.argument("vm", callback=_vm)
+@click.argument("vm", type=options.Names("vms"), callback=_vm)
 @_place
 @click.option("-d", "--detach", is_flag=True, help="Run it in the background.")
 @click.option(
@@ -253,7 +253,7 @@ def _background(spawned: Spawned, wait_seconds: float | None, *, quiet: bool) ->
 
 
 @click.command(cls=WithCommand, options_metavar="[OPTIONS]")
-@click.argument("vm", callback=_vm)
+@click.argument("vm", type=options.Names("vms"), callback=_vm)
 @_place
 @click.option("-i", "--identity", type=click.Path(path_type=Path), metavar="FILE", help="The private key.")
 @click.pass_context
@@ -278,7 +278,7 @@ def ssh(
 
 
 @click.command(cls=options.Command)
-@click.argument("vm", callback=_vm)
+@click.argument("vm", type=options.Names("vms"), callback=_vm)
 @_place
 @click.option("-f", "--follow", is_flag=True, help="Wait for more until the VM ends.")
 def logs(*, vm: str, follow: bool, manifest: tuple[Path, ...], store: Path | None) -> None:
@@ -310,7 +310,7 @@ def ps(*, manifests: tuple[Path, ...], manifest: tuple[Path, ...], store: Path |
 
 
 @click.command(cls=options.Command)
-@click.argument("vms", nargs=-1, metavar="VM...", callback=_vms)
+@click.argument("vms", nargs=-1, metavar="VM...", type=options.Names("vms"), callback=_vms)
 @_place
 @click.option("--all", "everything", is_flag=True, help="All that run.")
 @click.option(

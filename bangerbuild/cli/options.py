@@ -26,6 +26,23 @@ DEFAULT_STORE = "build"
 """The store if no manifest names one."""
 
 
+class Names(click.ParamType):  # type: ignore[type-arg]  # older versions of click have no arguments
+    """A text that shells complete with names of these kinds, see `completion.answering`.
+
+    Args:
+        kinds: words of it, such as `ids files`.
+    """
+
+    name = "text"
+
+    def __init__(self, kinds: str) -> None:
+        self.kinds = kinds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401, ARG002
+        """The text itself."""
+        return value
+
+
 class Command(click.Command):
     """A command whose messages name other commands as they can be typed: with what this one was given."""
 
@@ -34,7 +51,7 @@ class Command(click.Command):
         given = ctx.params
         manifests = (*given.get("manifest", ()), *given.get("manifests", ()))
         variables, files = (given.get(name, ()) for name in ("variables", "variable_files"))
-        remember(manifests, given.get("store"), variables, files, given.get("node"))
+        remember(manifests, given.get("store"), variables, files, given.get("node"), given.get("cluster"))
         return super().invoke(ctx)
 
 
@@ -48,16 +65,17 @@ class Commands(click.Group):
         return list(self.commands)
 
 
-def remember(
+def remember(  # noqa: PLR0913, PLR0917  # one for each option that counts
     manifests: Sequence[Path],
     store: Path | None,
     variables: Sequence[tuple[str, str]] = (),
     variable_files: Sequence[Path] = (),
     node: str | None = None,
+    cluster: str | None = None,
 ) -> None:
     """Complete the commands in messages with these manifests, this store, these variables and this node."""
     named = () if tuple(manifests) == (Path(DEFAULT_MANIFEST),) else manifests
-    output.begin(Given.of(named, store, variables, variable_files, node))
+    output.begin(Given.of(named, store, variables, variable_files, node, cluster))
 
 
 def _variables(
@@ -119,6 +137,7 @@ def manifest_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "--target",
             "targets",
             multiple=True,
+            type=Names("ids"),
             metavar="ID",
             help="Only this step, or all below it (vm.web, 'vm.web-*'), and what it needs. May be repeated.",
         )(function)
@@ -145,8 +164,14 @@ jobs = click.option(
 )
 node = click.option(
     "--node",
+    type=Names("nodes"),
     metavar="NAME",
     help="The node whose share is meant, where nodes are declared; 'all': that of all, in one store.",
+)
+cluster = click.option(
+    "--cluster",
+    metavar="ADDRESS",
+    help="All nodes at once, through Dask's scheduler: tls://HOST:8786; local:N to try it here.",
 )
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 
@@ -181,6 +206,7 @@ def plan_options(function: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--replace",
                 multiple=True,
+                type=Names("ids"),
                 metavar="ID",
                 help="Make this anew, WHATEVER IS IN IT. May be repeated.",
             ),
@@ -226,7 +252,7 @@ def disk_arguments(function: Callable[..., Any]) -> Callable[..., Any]:
     """The arguments for a disk and a path inside it."""
     for option in reversed(
         (
-            click.argument("disk"),
+            click.argument("disk", type=Names("disks files")),
             click.argument("guest_path"),
             *place_options,
             click.option(

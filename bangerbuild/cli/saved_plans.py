@@ -41,7 +41,7 @@ class Asked:
         return partial(pipeline.check_reviewed, loaded, self.saved, self.directory)
 
 
-def asked(wanted: Mapping[str, Any]) -> Asked:
+def asked(wanted: Mapping[str, Any], cluster: str | None = None) -> Asked:
     """What the options of `apply` mean; a saved plan in place of a manifest brings its own.
 
     Raises:
@@ -53,6 +53,9 @@ def asked(wanted: Mapping[str, Any]) -> Asked:
     if not found:
         return Asked(wanted)
     path = found[0]
+    if cluster is not None:
+        brief = f"'{path}' is a plan of one store, and --cluster is about several"
+        raise UsageError(brief, hint="leave --cluster out")
     for name, option in _SETTLED.items():
         if wanted[name]:
             raise UsageError(f"{option} was settled when '{path}' was made", hint=f"leave {option} out")

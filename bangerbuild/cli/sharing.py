@@ -29,7 +29,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
     """What the two commands share."""
     for option in reversed(
         (
-            click.argument("image", nargs=-1),
+            click.argument("image", nargs=-1, type=options.Names("images files")),
             click.option(
                 "--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts go."
             ),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild.cli import options, output
+from bangerbuild.cli import clustering, options, output
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED
 from bangerbuild.errors import UsageError, printable, readable_size
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 @click.command(cls=options.Command)
 @options.manifest_options
 @options.node
+@options.cluster
 @options.as_json
 @options.jobs
 @options.lock_timeout
@@ -31,6 +32,7 @@ def verify(
     jobs: int | None,
     lock_timeout: float,
     rebuild: bool,
+    cluster: str | None,
     **wanted: Any,  # noqa: ANN401  # the options that make a Request
 ) -> int:
     """Check whether what lies in the store is sound.
@@ -41,6 +43,12 @@ def verify(
     from bangerbuild.commands import verify as verification
     from bangerbuild.commands.verify.check import Check, CheckResult
     from bangerbuild.model.request import RunOptions
+
+    if cluster is not None:
+        from bangerbuild.cluster.share import ShareOptions
+
+        asked = ShareOptions("verify", jobs=jobs, lock_seconds=lock_timeout, rebuilds=rebuild)
+        return clustering.verify(cluster, wanted, asked, as_json=as_json)
 
     def tell(checks: Sequence[Check]) -> None:
         if not as_json:
@@ -140,6 +148,7 @@ def _collect_cache(*, as_json: bool, removes: bool, **wanted: Any) -> None:  # n
     "--target",
     "targets",
     multiple=True,
+    type=options.Names("ids"),
     metavar="ID",
     help="A VM (vm.web), several ('vm.web-*'), one of its disks (vm.web.work), or an image that nothing "
     "needs. May be repeated.",

@@ -92,6 +92,8 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
     shares.refuse_elsewhere(loaded.manifest, "boot", f"vm.{vm}")
     directory = loaded.store / directory_of(StepId(f"vm.{vm}"))
     _refuse_running(vm, directory)
+    taken = machines.ports(loaded.store, apart=vm)
+    starting.refuse(vm, wish, taken)
     if options:
         _apply(loaded, vm, options, reporter, directory)
     opened = store.read(loaded.store)
@@ -99,7 +101,6 @@ def boot(loaded: Loaded, vm: str, wish: Wish, options: RunOptions | None, report
     machine = _machine(loaded, vm, opened)
     if machine.boot:
         disks.check(machine, machine.boot, directory)
-    taken = machines.ports(loaded.store, apart=vm)
     planned = starting.plan(machine, loaded.manifest.vms[vm].image, wish, taken, _up(loaded, vm))
     return Booted(spawn(planned.start, directory), planned)
 

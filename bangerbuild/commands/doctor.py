@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -56,8 +56,7 @@ def _findings() -> Iterator[Finding]:
     yield _looked_for("libext2fs", libext2fs.version, needed=True, purpose="reads and writes ext4")
     yield _looked_for("e2fsprogs", host.e2fsprogs_version, needed=True, purpose="makes and checks ext4")
     for program in (Program("qemu-system-x86_64", "boots what was built"), *_of_kinds()):
-        look = partial(process.find, program.name)
-        yield _looked_for(program.name, look, needed=False, purpose=program.purpose)
+        yield _tried(program)
     yield _kvm()
     yield _cache()
 
@@ -76,6 +75,19 @@ def _looked_for(name: str, look: Callable[[], str], *, needed: bool, purpose: st
         return Finding(name, None, needed=needed, purpose=purpose, hint=err.hint)
     except BangerError as err:
         return Finding(name, None, needed=needed, purpose=err.brief, hint=err.hint)
+
+
+def _tried(program: Program) -> Finding:
+    """A program that is installed, and that this user can use."""
+    found = _looked_for(
+        program.name, partial(process.find, program.name), needed=False, purpose=program.purpose
+    )
+    if found.found is None or program.tried is None:
+        return found
+    try:
+        return replace(found, purpose=f"{program.purpose} ({program.tried()})")
+    except ToolError as err:
+        return replace(found, found=None, purpose=f"{program.purpose}; {err.brief}", hint=err.hint)
 
 
 def _cache() -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from bangerbuild import graph, pipeline, shares
 from bangerbuild import store as stores
@@ -17,12 +17,13 @@ from bangerbuild.planning import origins
 from bangerbuild.store.faults import nothing_new
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Container, Iterator, Mapping
+    from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.errors import Problem
     from bangerbuild.model import Action, Json, Plan
     from bangerbuild.model.request import Request
+    from bangerbuild.pipeline import Loaded
     from bangerbuild.store import Store
 
 STATES = {
@@ -79,32 +80,51 @@ class ArtifactStatus:
         }
 
 
+class Looked(NamedTuple):
+    """A store, as it stands."""
+
+    store: Path
+    artifacts: tuple[ArtifactStatus, ...]
+    fleets: Mapping[str, Sequence[str]]
+    """The names of the members of each fleet; none where the manifest can't be read."""
+
+
 @nothing_new()
 def look(
     request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
-) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+) -> Looked:
     """The store, and its artifacts: all, or those of the targets, which may be only recorded.
 
     Raises:
         ManifestError, UsageError: there is nothing to look at.
         StoreError: the store can't be read.
     """
-    loaded = pipeline.load_to_read(replace(request, targets=()), warn, tell)
+    return look_at(pipeline.load_to_read(replace(request, targets=()), warn, tell), request.targets, warn)
+
+
+def look_at(loaded: Loaded, targets: Sequence[str], warn: Callable[[str], None]) -> Looked:
+    """The same of manifests that are loaded, without targets of their own.
+
+    Raises:
+        UsageError: a target names nothing.
+        StoreError: the store can't be read.
+    """
     opened = stores.read(loaded.store)
-    names = pipeline.expanded(loaded.manifest, request.targets)
+    names = pipeline.expanded(loaded.manifest, targets)
     if not loaded.is_read:
         opened.check_records()
-        return loaded.store, recorded(opened, names)
+        return Looked(loaded.store, recorded(opened, names), {})
     left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
     asked = graph.selected((*loaded.whole, *left), names)
     wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
     part = replace(loaded, wanted=wanted) if names else loaded
-    plan, opened = pipeline.look_leniently(part, warn)
+    plan, opened = pipeline.look_leniently(part, warn, renames_vms=False)
     renamed = pipeline.to_be_renamed(loaded, opened)
     apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
     found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
     shown = asked | {action.id for action in plan.actions}
-    return loaded.store, tuple(one for one in found if not names or one.id in shown)
+    artifacts = tuple(one for one in found if not names or one.id in shown)
+    return Looked(loaded.store, artifacts, loaded.manifest.fleets)
 
 
 def examine(

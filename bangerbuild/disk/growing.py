@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from typing_extensions import override
 
-from bangerbuild.disk import durable, inode_flags, tools, undo_file
+from bangerbuild.disk import beside, durable, inode_flags, tools, undo_file
 from bangerbuild.disk.blocks import Blocks, RawFile, check_end
 from bangerbuild.disk.superblock import OFFSET, SIZE, parse_superblock
 from bangerbuild.errors import BangerError, FilesystemError, ToolError
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
     from bangerbuild.disk.superblock import Superblock
 
-NOTE_SUFFIX = ".grow"
-UNDO_SUFFIX = ".undo"
 _NOTE_BYTES = 64
 _DIGITS = re.compile("[0-9]+")
 _TRACES = (slice(0x2C, 0x30), slice(0x34, 0x36), slice(0x40, 0x44), slice(0x68, 0x78))
@@ -42,12 +40,12 @@ and s_uuid, which identifies the filesystem."""
 
 def note_beside(disk: Path) -> Path:
     """The path of the note that a disk is being grown."""
-    return disk.with_name(disk.name + NOTE_SUFFIX)
+    return disk.with_name(disk.name + beside.GROWTH_NOTE)
 
 
 def undo_beside(disk: Path) -> Path:
     """The path of the undo file, in which resize2fs saves what it overwrites."""
-    return disk.with_name(disk.name + UNDO_SUFFIX)
+    return disk.with_name(disk.name + beside.GROWTH_UNDO)
 
 
 def old_size(disk: Path) -> int | None:

@@ -10,40 +10,42 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import growing, recovery, redo_log
+from bangerbuild.disk import beside
 from bangerbuild.disk.blocks import RawFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.disk import growing, recovery
     from bangerbuild.disk.blocks import Blocks
 
 
 def is_half_patched(disk: Path | str) -> bool:
     """Whether a patch of the disk was interrupted."""
-    return os.path.exists(f"{disk}{redo_log.SUFFIX}")
+    return os.path.exists(f"{disk}{beside.REDO_LOG}")
 
 
 def is_half_grown(disk: Path | str) -> bool:
     """Whether its growth was interrupted; right before the end of a growth only the undo file exists."""
-    return os.path.exists(f"{disk}{growing.NOTE_SUFFIX}") or os.path.exists(f"{disk}{growing.UNDO_SUFFIX}")
+    return os.path.exists(f"{disk}{beside.GROWTH_NOTE}") or os.path.exists(f"{disk}{beside.GROWTH_UNDO}")
 
 
 def size_before(disk: Path) -> int | None:
     """The size in bytes before an interrupted growth; None if no growth was interrupted."""
+    from bangerbuild.disk import growing
+
     return growing.old_size(disk)
 
 
 def has_leftovers(disk: Path | str) -> bool:
     """Whether any of the `leftovers` exists."""
-    suffixes = (growing.NOTE_SUFFIX, growing.UNDO_SUFFIX, redo_log.SUFFIX)
-    return any(os.path.lexists(f"{disk}{suffix}") for suffix in suffixes)
+    return any(os.path.lexists(f"{disk}{suffix}") for suffix in beside.ALL)
 
 
 def leftovers(disk: Path) -> tuple[Path, ...]:
     """The files that an interrupted change may leave beside a disk, in the order in which to remove them."""
-    return growing.note_beside(disk), growing.undo_beside(disk), redo_log.path_beside(disk)
+    return tuple(disk.with_name(disk.name + suffix) for suffix in beside.ALL)
 
 
 @contextmanager
@@ -53,20 +55,20 @@ def open_recovered(disk: Path, name: str) -> Iterator[Blocks]:
     Raises:
         FilesystemError: it can't be opened, or the files beside it do not match it.
     """
-    blocks: growing.BeforeGrowth | recovery.RecoveredDisk | RawFile
-    if not has_leftovers(disk):
-        blocks = RawFile(disk)
-    elif growing.note_beside(disk).exists():
-        blocks = RawFile(disk) if growing.is_grown(disk) else growing.BeforeGrowth(disk, name)
-    elif redo_log.path_beside(disk).exists():
-        blocks = recovery.RecoveredDisk(disk, name)
-    else:
-        blocks = RawFile(disk)
+    blocks = _recovered(disk, name) if has_leftovers(disk) else RawFile(disk)
     blocks.name = name
     try:
         yield blocks
     finally:
         blocks.close()
+
+
+def _recovered(disk: Path, name: str) -> growing.BeforeGrowth | recovery.RecoveredDisk | RawFile:
+    from bangerbuild.disk import growing, recovery
+
+    if growing.note_beside(disk).exists():
+        return RawFile(disk) if growing.is_grown(disk) else growing.BeforeGrowth(disk, name)
+    return recovery.RecoveredDisk(disk, name) if is_half_patched(disk) else RawFile(disk)
 
 
 def mend(disk: Path, name: str) -> bool:
@@ -76,5 +78,7 @@ def mend(disk: Path, name: str) -> bool:
         FilesystemError: it can't be done automatically; nothing is removed.
         OSError: the disk can't be written; a later call continues.
     """
+    from bangerbuild.disk import growing, recovery
+
     rolled_back = growing.roll_back(disk, name)
     return recovery.recover(disk, name) or rolled_back

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Self
 
 from typing_extensions import override
 
-from bangerbuild.disk import durable
+from bangerbuild.disk import beside, durable
 from bangerbuild.disk.blocks import RawFile, host_error, write_all
 from bangerbuild.disk.chunk_map import ChunkMap
 from bangerbuild.errors import FilesystemError
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-SUFFIX = ".redo"
 _HEADER = struct.Struct("<8sQI4x")
 _RECORD = struct.Struct("<Q16s")
 _TRAILER = struct.Struct("<8sQ32s")
@@ -48,7 +47,7 @@ _CHUNK_BYTES = range(512, (1 << 30) + 1)
 
 def path_beside(disk: Path) -> Path:
     """The path of a disk's log."""
-    return disk.with_name(disk.name + SUFFIX)
+    return disk.with_name(disk.name + beside.REDO_LOG)
 
 
 def _digest(chunk: int, rest: bytes) -> bytes:

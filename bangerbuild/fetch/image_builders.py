@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _OUTPUT_BYTES = 64 << 20
 _SHOWN_LINES = 60
+_TRIAL_SECONDS = 10
 _TAG = "localhost/bangerbuild:built"
 
 
@@ -71,6 +72,25 @@ class Build:
         )
 
 
+def usable(builder: Builder) -> str:
+    """How a builder works on this host for this user, for `doctor`.
+
+    Raises:
+        ToolError: it can't build.
+    """
+    process.find(builder.name)
+    trial, words = builder.trial()
+    if trial is not None:
+        limited = replace(
+            trial, env=environment(os.environ), timeout_seconds=_TRIAL_SECONDS, ok=frozenset(range(256))
+        )
+        done = process.run(limited)
+        if done.code != 0:
+            said = done.output.strip().splitlines()[-1:]
+            raise ToolError(f"it can't be used: {''.join(said)}", hint=_way_out(done.output))
+    return words
+
+
 class Builder(Protocol):
     """A program that builds images."""
 
@@ -83,12 +103,21 @@ class Builder(Protocol):
     def commands(self, build: Build) -> tuple[Command, ...]:
         """What is run, one after the other."""
 
+    def trial(self) -> tuple[Command | None, str]:
+        """What shows that it works for this user, and how it does then; None: that needs no trial."""
+
 
 class _WithStorage(Builder):
     """buildah, and podman, which has buildah in it."""
 
     transport: ClassVar[str] = OCI_ARCHIVE
     takes_layouts: ClassVar[bool] = True
+
+    def trial(self) -> tuple[Command | None, str]:
+        """A user's namespace is what may be missing."""
+        if os.geteuid() == 0:
+            return None, "as root"
+        return Command((self.name, "unshare", "true")), "in a user namespace"
 
     def _build(self, build: Build, *more: str) -> Command:
         """In Docker's format on the way: in OCI's there is no place for SHELL, and RUN would not heed it."""
@@ -132,6 +161,10 @@ class Docker(Builder):
     transport: ClassVar[str] = DOCKER_ARCHIVE
     takes_layouts: ClassVar[bool] = False
 
+    def trial(self) -> tuple[Command | None, str]:
+        """Its daemon has to answer."""
+        return Command(("docker", "version")), "in its daemon"
+
     def commands(self, build: Build) -> tuple[Command, ...]:
         """The image has a name of its own in the daemon until it is saved."""
         tag = f"bangerbuild-{build.place.name.lower()}:built"
@@ -143,7 +176,10 @@ class Docker(Builder):
 
 
 BUILDERS: dict[str, Builder] = {kind.name: kind() for kind in (Buildah, Podman, Docker)}
-PROGRAMS = (Program("buildah", "builds Dockerfiles; podman and docker do too"),)
+PROGRAMS = tuple(
+    Program(builder.name, "builds Dockerfiles; one that does will do", partial(usable, builder))
+    for builder in BUILDERS.values()
+)
 
 
 def chosen(name: str | None) -> Builder:

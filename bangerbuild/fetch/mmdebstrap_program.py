@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 _SECONDS = 3600
 _OUTPUT_BYTES = 64 << 20
 _COMPLAINTS = ("E: ", "W: ", "Err:", "Unknown option")
-_PASSED_ON = re.compile("HOME|TMPDIR|(https?|ftp|all|no)_proxy|(HTTPS?|FTP|ALL|NO)_PROXY")
+PASSED_ON = (
+    *("HOME", "TMPDIR"),
+    *("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "ALL_PROXY", "NO_PROXY"),
+)
+"""Variables that are passed on."""
 _PROBE = Command(("mmdebstrap", "--unshare-helper", "true"))
 _MARK_HOST_FILES = """
 for f in hostname resolv.conf; do
@@ -87,7 +92,7 @@ def command(suite: Suite, target: Path, *, mode: str, epoch: int, environ: Mappi
             *((mirror,) if mirror else ()),
         ),
         env={
-            **{name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)},
+            **{name: value for name, value in environ.items() if name in PASSED_ON},
             "SOURCE_DATE_EPOCH": str(epoch),
             **({_AUTH: login} if login else {}),
         },
@@ -112,6 +117,11 @@ def _without_identity(mirror: str) -> tuple[str, str]:
             hint="write a '/' or '@' in it as %2F or %40; apt takes none with a space",
         )
     return plain, "\n".join(lines)
+
+
+def usable() -> str:
+    """How mmdebstrap works on this host for this user, for `doctor`; raises as `choose_mode`."""
+    return f"mode {choose_mode()}"
 
 
 def choose_mode() -> str:

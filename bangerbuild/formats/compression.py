@@ -106,6 +106,20 @@ def zstd_expanded(frame: bytes, size_bytes: int) -> bytes:
     return data
 
 
+def zstd_content(frame: bytes, most_bytes: int) -> bytes:
+    """The content of one frame of zstd, which has at most this size, expanded at once.
+
+    Raises:
+        CompressionError: it is damaged, or has more.
+    """
+    try:
+        if zstandard.frame_content_size(frame) > most_bytes:
+            raise CompressionError(f"expands to more than {most_bytes} bytes", cut=False)
+        return zstandard.ZstdDecompressor().decompress(frame, max_output_size=most_bytes)
+    except zstandard.ZstdError as err:
+        raise CompressionError(f"is a zstd stream that does not decompress: {err}", cut=False) from err
+
+
 class ByteStream(Protocol):
     """A source of decompressed bytes."""
 

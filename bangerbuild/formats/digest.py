@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from bangerbuild.formats.directory import Skipped
+    from bangerbuild.formats.directory import IsKnown, Skipped
     from bangerbuild.tree import Entry
 
 StatKey = tuple[int, int, int, int, int]
@@ -70,7 +70,7 @@ def tree_digest(
     """
     listing = Listing()
     for entry, _, content in digested(top, rules, cache=cache, written=written):
-        listing.add(entry, content)
+        listing.add(line(entry, content))
     return listing.hexdigest()
 
 
@@ -80,42 +80,48 @@ class Listing:
     def __init__(self) -> None:
         self._hash = hashlib.sha256(f"{_TREE_FORMAT}\n".encode())
 
-    def add(self, entry: Entry, content: str) -> None:
-        """The next entry, with the digest of its content, which is empty for what has none."""
-        self._hash.update(_line(entry, content))
+    def add(self, *lines: bytes) -> None:
+        """The next entries, see `line`."""
+        self._hash.update(b"".join(lines))
 
     def hexdigest(self) -> str:
         """The sha256 of all entries, in hex."""
         return self._hash.hexdigest()
 
 
-def digested(
+def digested(  # noqa: PLR0913  # those of `walk_with_stat`, and a cache
     top: Path,
     rules: TreeRules,
     *,
     cache: DigestCache | None = None,
     written: str | None = None,
     skipped: Skipped | None = None,
+    is_known: IsKnown | None = None,
 ) -> Iterator[tuple[Entry, os.stat_result, str]]:
     """Walk a directory or file; each entry with its stat and with the digest of its content.
+
+    `skipped` and `is_known` are those of `walk_with_stat`.
 
     Raises:
         SourceError: while iterating, as `tree_digest`.
     """
-    for entry, found in _walk(top, rules, written, skipped):
+    for entry, found in _walk(top, rules, written, skipped, is_known):
         yield entry, found, _content_digest(entry, found, f"{top}/{entry.path}", cache)
 
 
 def _walk(
-    top: Path, rules: TreeRules, written: str | None, skipped: Skipped | None
+    top: Path, rules: TreeRules, written: str | None, skipped: Skipped | None, is_known: IsKnown | None
 ) -> Iterable[tuple[Entry, os.stat_result]]:
     if stat.S_ISDIR(stat_of(top, written or str(top)).st_mode):
-        return walk_with_stat(top, rules, written=written, skipped=skipped, holes=False)
+        return walk_with_stat(top, rules, written=written, skipped=skipped, holes=False, is_known=is_known)
     return [file_with_stat(top, rules, written=written, holes=False)]
 
 
-def _line(entry: Entry, content: str) -> bytes:
-    """One entry as six fields, each ended by the byte that none holds: no two entries share one."""
+def line(entry: Entry, content: str) -> bytes:
+    """What counts of an entry, and the digest of its content, which is empty for what has none.
+
+    These are six fields, each ended by the byte that none holds: no two entries share a line.
+    """
     numbers = f"{entry.mode} {entry.uid} {entry.gid} {entry.size_bytes} {entry.device}"
     xattrs = str(sorted((name, value.hex()) for name, value in entry.xattrs.items())) if entry.xattrs else ""
     fields = (entry.path, entry.type.value, numbers, entry.target, xattrs, content)

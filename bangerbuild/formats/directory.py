@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bangerbuild.formats.dockerignore import IgnoreRules
 
     Skipped = Callable[[str, EntryType], None]
+    IsKnown = Callable[[str], bool]
     Found = tuple[Entry, os.stat_result]
 
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -53,19 +54,24 @@ def walk_directory(
         yield entry
 
 
-def walk_with_stat(
+def walk_with_stat(  # noqa: PLR0913  # each by its name
     top: Path,
     rules: TreeRules,
     *,
     written: str | None = None,
     skipped: Skipped | None = None,
     holes: bool = True,
+    is_known: IsKnown | None = None,
 ) -> Iterator[Found]:
-    """As `walk_directory`, each entry with what stat said of it. Without `holes` they read as zeros."""
+    """As `walk_directory`, each entry with what stat said of it. Without `holes` they read as zeros.
+
+    `is_known` is asked of each path below the top when its turn comes; where it says yes, the walk passes
+    over that path and all below it.
+    """
     written = written or str(top)
     if not stat.S_ISDIR(stat_of(top, written).st_mode):
         raise SourceError(f"'{written}' is no directory")
-    walk = _TreeWalk(top, rules, written, skipped, holes)
+    walk = _TreeWalk(top, rules, written, skipped, holes, is_known)
     try:
         yield from _not_ignored(walk.entries(), rules.ignore) if rules.ignore else walk.entries()
     finally:
@@ -122,6 +128,7 @@ class _TreeWalk:
     written: str
     skipped: Skipped | None
     holes: bool
+    is_known: IsKnown | None = None
     levels: list[_Level] = field(default_factory=list)
     first_names: dict[tuple[int, int], str] = field(default_factory=dict)
 
@@ -135,6 +142,8 @@ class _TreeWalk:
                 continue
             name = level.names.pop()
             path = level.prefix + text_of(name)
+            if self.is_known is not None and self.is_known(path):
+                continue
             found = self._stat(name, level.fd, path)
             if is_excluded(path, found):
                 continue

@@ -58,11 +58,13 @@ class Dockerfile:
         text: its content.
         arguments: of the build, by their names.
         written: its name in messages.
+        target: the name of the stage that is built, if it is not the last; nothing after that counts.
     """
 
     text: str
     arguments: Mapping[str, str]
     written: str
+    target: str | None = None
 
     def bases(self) -> tuple[Base, ...]:
         """The images, each once.
@@ -75,27 +77,34 @@ class Dockerfile:
         return tuple(met)
 
     def stages(self) -> tuple[str, ...]:
-        """The names of its stages."""
-        return tuple(name for name in self._stages() if name)
+        """The names of its stages, those after the target too."""
+        return tuple(name for one in _instructions(self.text) if (name := _stage_name(one)))
 
     def pinned(self, names: Mapping[Base, str]) -> str:
         """The file with each image named as `names` has it."""
         return self._go_through(names.__getitem__)
 
-    def _stages(self) -> Iterator[str]:
+    def _instructions(self) -> Iterator[_Instruction]:
+        """Up to the end of the target: no builder builds what comes after it."""
+        target, is_met = (self.target or "").lower(), False
         for instruction in _instructions(self.text):
             if instruction.word == "FROM":
-                words = instruction.rest.split()
-                yield words[-1].lower() if len(words) > 2 and words[-2].upper() == "AS" else ""
+                if is_met:
+                    return
+                is_met = bool(target) and _stage_name(instruction) == target
+            yield instruction
 
     def _go_through(self, name_of: _NameOf) -> str:
         """The file again, after each image in it was asked for its name."""
-        known, stages = dict(self.arguments), [*self._stages()]
+        known, stages = (
+            dict(self.arguments),
+            [_stage_name(one) for one in self._instructions() if one.word == "FROM"],
+        )
         out: list[str] = []
         before = 0
         defaults: dict[str, str] = {}
         others = self._copied(stages)
-        for instruction in _instructions(self.text):
+        for instruction in self._instructions():
             if instruction.word == "ARG" and not before:
                 defaults |= self._defaults(instruction, defaults | known)
             if instruction.word == "FROM":
@@ -112,7 +121,7 @@ class Dockerfile:
     def _copied(self, stages: Sequence[str]) -> list[str]:
         """The images that `COPY --from` and `RUN --mount` name."""
         found: dict[str, None] = {}
-        for instruction in _instructions(self.text):
+        for instruction in self._instructions():
             expression = _EXPRESSIONS.get(instruction.word)
             for match in expression.finditer(instruction.rest) if expression else ():
                 if match[2].lower() not in stages and not match[2].isdecimal():
@@ -174,6 +183,12 @@ class Dockerfile:
 def str_name(text: str) -> str:
     """A name of an image in full; SourceError if it is none."""
     return str(parse_name(text)).removeprefix("docker://")
+
+
+def _stage_name(instruction: _Instruction) -> str:
+    """What a FROM line calls its stage; empty if it does not, or is another line."""
+    words = instruction.rest.split() if instruction.word == "FROM" else []
+    return words[-1].lower() if len(words) > 2 and words[-2].upper() == "AS" else ""
 
 
 def _is_usual(platform: str) -> bool:

@@ -193,7 +193,7 @@ class _MemberReader:
         inside = signatures.inside(stream.compression)
         if not head:
             return SourceError(f"'{stream.written}' is empty{inside}")
-        if found := signatures.identify(head):
+        if found := signatures.identify(head) or signatures.named(stream.written):
             hint = found.way_out_of(stream.compression)
             return SourceError(f"'{stream.written}' is no tarball but {found.what}{inside}", hint=hint)
         nothing = "holds no entries" if head.count(0) == len(head) else "is no tarball"

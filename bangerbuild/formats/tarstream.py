@@ -69,8 +69,7 @@ class TarStream(MemberStream):
     """A reader that returns exactly the requested bytes, or raises a SourceError that says where it failed.
 
     Args:
-        file: the open tarball at its start; the caller closes it. What can't be seeked in is the output of
-            a program, and not compressed.
+        file: the open tarball at its start; the caller closes it.
         written: the archive's name in messages.
         budget: the limit on what it may unpack to; None: no limit.
         digest: updated with the decompressed bytes, if the archive is compressed.
@@ -91,13 +90,11 @@ class TarStream(MemberStream):
         self._budget = budget
         self._digest = digest
         self.place = "before its first entry"
-        self.compression = compression_of(file.read(MAGIC_BYTES)) if file.seekable() else None
+        self.compression = compression_of(file.read(MAGIC_BYTES))
         self.position = 0
         """The offset, in the decompressed bytes, of the next byte."""
-        self._is_seekable = file.seekable() and self.compression is None
-        self._size_bytes = file.seek(0, os.SEEK_END) if file.seekable() else 0
-        if file.seekable():
-            file.seek(0)
+        self._size_bytes = file.seek(0, os.SEEK_END)
+        file.seek(0)
         self._file = decompressed(file, self.compression) if self.compression else file
 
     @override
@@ -127,7 +124,7 @@ class TarStream(MemberStream):
         """
         spare = padding if self.is_whole else 0
         left = size + padding
-        if self._is_seekable:
+        if not self.compression:
             self.position += left
             if self.position - spare > self._size_bytes:
                 raise self.cut()
@@ -140,8 +137,8 @@ class TarStream(MemberStream):
             raise self.cut()
 
     def drain(self) -> None:
-        """Read to the end of what can't be seeked in: its checksums are verified, or its program ends."""
-        while not self._is_seekable and self.read_some(_PIECE_BYTES):
+        """Read to the end of what is compressed, so that its checksums are verified."""
+        while self.compression and self.read_some(_PIECE_BYTES):
             pass
 
     def _broken(self, err: CompressionError) -> SourceError:

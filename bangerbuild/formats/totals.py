@@ -75,16 +75,21 @@ def _add_name(names_bytes: dict[str, int], path: str) -> None:
 
 def allocated_bytes(entry: Entry) -> int:
     """What the content of an entry takes, in whole blocks, with its extent tree; holes do not count."""
-    if entry.type is EntryType.SYMLINK:
-        is_long = len(entry.target.encode("utf-8", "surrogateescape")) > _SYMLINK_IN_INODE_BYTES
-        return BLOCK_BYTES if is_long else 0
-    if entry.data_extents is None:
-        return _rounded(entry.size_bytes, BLOCK_BYTES)
+    if entry.data_extents is None or entry.type is EntryType.SYMLINK:
+        return content_bytes(entry.type, entry.size_bytes, entry.target)
     blocks = sum(
         _rounded(offset + length, BLOCK_BYTES) - offset // BLOCK_BYTES * BLOCK_BYTES
         for offset, length in entry.data_extents
     )
     return blocks + _extent_tree_bytes(len(entry.data_extents))
+
+
+def content_bytes(type_: EntryType, size_bytes: int, target: str) -> int:
+    """The same of one without holes."""
+    if type_ is EntryType.SYMLINK:
+        is_long = len(target.encode("utf-8", "surrogateescape")) > _SYMLINK_IN_INODE_BYTES
+        return BLOCK_BYTES if is_long else 0
+    return _rounded(size_bytes, BLOCK_BYTES)
 
 
 def _extent_tree_bytes(extents: int) -> int:

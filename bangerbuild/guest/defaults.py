@@ -245,8 +245,8 @@ def _unheard(vm: Declared, view: GuestView) -> Iterator[str]:
 
 
 def _taken(vm: DeclaredFiles, synced: Collection[str]) -> frozenset[str]:
-    declared = (*(file.guest for file in vm.files), *(sync.guest for sync in vm.file_syncs), *synced)
-    return frozenset(map(normal, declared))
+    declared = (*(file.guest for file in vm.files), *(sync.guest for sync in vm.file_syncs))
+    return frozenset((*map(normal, declared), *synced))
 
 
 def _yielding(part: GuestEdits, taken: Collection[str]) -> GuestEdits:

@@ -83,6 +83,15 @@ def note_link(directory: StrPath, name: str, found: os.stat_result) -> None:
         recorder.add_link(f"{os.fspath(directory)}/{name}", found)
 
 
+def link_noter(directory: StrPath) -> Callable[[str, os.stat_result], None] | None:
+    """What notes entries of a directory as `note_link` does, for many at once; None: nobody records."""
+    recorder = _recorder.get()
+    if recorder is None:
+        return None
+    prefix = f"{os.fspath(directory)}/"
+    return lambda name, found: recorder.add_link(prefix + name, found)
+
+
 def note_variable(name: str, value: bytes) -> None:
     """Note a variable of the environment that holds a secret."""
     if recorder := _recorder.get():

@@ -16,18 +16,16 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, cast
 
 from bangerbuild.errors import ToolError, readable_size
 from bangerbuild.host import observed, search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-
-    from _typeshed import WriteableBuffer
 
 SEARCH_PATH = search.SEARCH_PATH
 """See there; and what programs that are run have as their PATH."""
@@ -44,6 +42,8 @@ STARTING = threading.Lock()
 """Held from a program's start until it is in RUNNING, so that `end_all` misses none."""
 
 _BUFFER_BYTES = 256 << 10
+_END_SECONDS = 5.0
+"""How long a program has to end by itself."""
 
 PACKAGES = {
     "mke2fs": "e2fsprogs",
@@ -58,12 +58,12 @@ PACKAGES = {
     "partx": "util-linux",
     "fallocate": "util-linux",
     "qemu-img": "qemu-utils",
-    "sqfs2tar": "squashfs-tools-ng",
     "mdir": "mtools",
     "mcopy": "mtools",
     "ip": "iproute2",
     "nft": "nftables",
     "dot": "graphviz",
+    "docker": "docker.io",
 }
 """Debian's names of packages that are not called as their programs."""
 
@@ -75,6 +75,11 @@ class Program:
     name: str
     purpose: str
     """Ends the sentence "this program …"."""
+    tried: Callable[[], str] | None = field(default=None, compare=False)
+    """Tries whether this user can use it, and says how, in words that follow the purpose.
+
+    It raises ToolError where it is installed and can't be used. None: what is installed can be used by all.
+    """
 
 
 @dataclass(frozen=True)
@@ -168,66 +173,10 @@ def printed(command: Command) -> bytes:
         return output
 
 
-@contextlib.contextmanager
-def streaming(command: Command, stall_seconds: float = 600) -> Iterator[BinaryIO]:
-    """Run a program and read what it writes to its output as it comes.
-
-    What it says on its other stream becomes the details of an error; a MiB of it is kept. It is ended if the
-    context is left before its output was read to the end.
-
-    Args:
-        command: `ok` and the limits of memory and of what it says count.
-        stall_seconds: how long it may write nothing.
-
-    Raises:
-        ToolError: it is missing, can't be started, stalls, or failed; also while it is read.
-    """
-    bounded = replace(command, file_bytes=command.output_bytes)
-    with tempfile.TemporaryFile() as complaints, _running(bounded, complaints) as process:
-        output = _Output(command, cast("IO[bytes]", process.stdout).fileno(), stall_seconds)
-        try:
-            yield io.BufferedReader(output, _BUFFER_BYTES)
-        except BaseException as err:
-            has_failed = isinstance(err, Exception) and output.is_at_end
-            if not has_failed or process.wait() in command.ok:
-                raise
-            raise _failed(command, process.returncode, complaints) from err  # why it ended too early
-        finally:
-            _end_unless(process, is_at_end=output.is_at_end)
-        if process.wait() not in command.ok and output.is_at_end:
-            raise _failed(command, process.returncode, complaints)
-
-
-def _end_unless(process: subprocess.Popen[bytes], *, is_at_end: bool) -> None:
-    if not is_at_end:
-        _end(process)
-
-
 def _failed(command: Command, code: int, complaints: IO[bytes]) -> ToolError:
     complaints.seek(0)
     said = complaints.read(_BUFFER_BYTES).decode(errors="replace").strip()
     return ToolError(f"'{command}' {_ended(code)}", details=said)
-
-
-class _Output(io.RawIOBase):
-    """What a program writes, until it closes it."""
-
-    def __init__(self, command: Command, fd: int, stall_seconds: float) -> None:
-        super().__init__()
-        self._command = command
-        self._fd = fd
-        self._stall_seconds = stall_seconds
-        self.is_at_end = False
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer, /) -> int:
-        if not select.select([self._fd], [], [], self._stall_seconds)[0]:
-            raise ToolError(f"'{self._command}' wrote nothing for {self._stall_seconds:g} s")
-        count = os.readv(self._fd, [buffer])
-        self.is_at_end = count == 0
-        return count
 
 
 def _ended(code: int) -> str:
@@ -354,3 +303,132 @@ def _tell(command: Command, output: bytearray, told: int, *, is_at_end: bool) ->
     for line in output[told:end].decode(errors="replace").splitlines():
         command.on_line(line)
     return end
+
+
+class Conversation:
+    """A program that is given bytes and prints lines, until one of the two ends it.
+
+    It is told that this side is gone by the end of its input, whatever ends this process.
+    """
+
+    def __init__(
+        self, command: Command, environment: Mapping[str, str], said: Callable[[bytes], None]
+    ) -> None:
+        """Start it.
+
+        Args:
+            command: `argv` counts, with the whole path of the program.
+            environment: of the program; nothing is added.
+            said: is told lines as they come, several at once, by the thread that calls `listen`.
+
+        Raises:
+            ToolError: it can't be started.
+        """
+        self._said = said
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # closed by `listen`
+        try:
+            self._process = subprocess.Popen(
+                command.argv,
+                env=environment,
+                cwd=command.directory,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._complaints,
+                start_new_session=True,
+            )
+        except OSError as err:
+            raise ToolError(f"'{command}' can't be started: {(err.strerror or str(err)).lower()}") from err
+
+    def give(self, data: bytes) -> None:
+        """Write to its input. What it does not take, as it has ended, is dropped."""
+        stdin = cast("IO[bytes]", self._process.stdin)
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(data)
+            stdin.flush()
+
+    def hang_up(self) -> None:
+        """End its input, so that it ends. May be called from any thread."""
+        with contextlib.suppress(OSError, ValueError):
+            cast("IO[bytes]", self._process.stdin).close()
+
+    def listen(self, wait_seconds: float, most_bytes: int) -> tuple[int, str]:
+        """Hand on what it prints until it ends; its exit code, and the end of what it complained about.
+
+        Args:
+            wait_seconds: how long lines are gathered before they are handed on.
+            most_bytes: how many are gathered at most, but for one line.
+        """
+        stdout = cast("IO[bytes]", self._process.stdout).fileno()
+        gathered, due = bytearray(), math.inf
+        with self._process, self._complaints:
+            while True:
+                ready, _, _ = select.select([stdout], [], [], _left(due))
+                piece = os.read(stdout, 1 << 16) if ready else b""
+                if piece and not gathered:
+                    due = time.monotonic() + wait_seconds
+                gathered += piece
+                is_at_end = bool(ready) and not piece
+                if is_at_end or len(gathered) >= most_bytes or time.monotonic() >= due:
+                    whole = len(gathered) if is_at_end else gathered.rfind(b"\n") + 1
+                    if whole:
+                        self._said(bytes(gathered[:whole]))
+                        del gathered[:whole]
+                    due = time.monotonic() + wait_seconds if gathered else math.inf
+                if is_at_end:
+                    break
+            code = self._process.wait()
+            size = self._complaints.seek(0, io.SEEK_END)
+            self._complaints.seek(max(0, size - _BUFFER_BYTES))
+            return code, self._complaints.read().decode(errors="replace").strip()
+
+
+class Servant:
+    """A program that works beside this one, writes what it says to a file, and ends with it.
+
+    Raises:
+        ToolError: it can't be started.
+    """
+
+    def __init__(self, command: Command, environment: Mapping[str, str], log: Path) -> None:
+        """Start it.
+
+        Args:
+            command: `argv`, with the whole path of the program, and `directory` count.
+            environment: of the program; nothing is added.
+            log: a file that is not there yet.
+        """
+        self._log = log
+        argv = [*_die_with_parent(), *command.argv]
+        try:
+            with log.open("xb") as said:
+                self._process = subprocess.Popen(
+                    argv,
+                    env=environment,
+                    cwd=command.directory,
+                    stdin=subprocess.DEVNULL,
+                    stdout=said,
+                    stderr=said,
+                    start_new_session=True,
+                )
+        except OSError as err:
+            raise ToolError(f"'{command}' can't be started: {(err.strerror or str(err)).lower()}") from err
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def said(self) -> str:
+        """What it wrote, or the end of that."""
+        return self._log.read_bytes()[-_BUFFER_BYTES:].decode(errors="replace").strip()
+
+    def end(self) -> None:
+        """End it and what it has started, and wait for it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()

@@ -21,7 +21,7 @@ from bangerbuild.planning import origins, renames
 from bangerbuild.planning.host import LocalHost, Surveys
 from bangerbuild.planning.recorded import Recorded
 from bangerbuild.planning.reviewed import refuse_stale, reviewed
-from bangerbuild.steps import launch
+from bangerbuild.steps import startable
 from bangerbuild.uptodate.basis import Done
 
 if TYPE_CHECKING:
@@ -213,7 +213,7 @@ def _only_fetched(made: Plan, targets: frozenset[str]) -> Plan:
 
 
 def _startable(loaded: Loaded, opened: Store) -> dict[str, Any]:
-    return launch.startable(graph.all_steps(loaded.wanted), Recorded(opened).as_input_of)
+    return dict(startable.plain(graph.all_steps(loaded.wanted), Recorded(opened), opened.settled_ledgers))
 
 
 def _owners(made: Plan) -> frozenset[str]:

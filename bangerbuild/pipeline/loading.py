@@ -250,6 +250,13 @@ def load_image(found: Manifest, *, offline: bool) -> Loaded:
     return _declared(Request((), offline=offline, upgrade=asked_again), found, Basis())
 
 
+def load_value(request: Request, found: Manifest) -> Loaded:
+    """A manifest that came as a value from another machine: no record of it answers a later run."""
+    basis = Basis()
+    basis.refuse_to_remember()
+    return _declared(request, found, basis)
+
+
 def _declared(request: Request, found: Manifest, basis: Basis) -> Loaded:
     for name in request.upgrade:
         refuse_unknown_image(found, name)

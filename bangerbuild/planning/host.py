@@ -18,6 +18,7 @@ from bangerbuild.formats.directory import leaves_out
 from bangerbuild.host import process
 from bangerbuild.model import Host
 from bangerbuild.model.recipe import TIME_TOOL
+from bangerbuild.planning import walks
 
 if TYPE_CHECKING:
     import os
@@ -41,7 +42,7 @@ UNPINNED = "unpinned"
 class Surveys:
     """The host trees of one run, each walked once: by the plan, for the jobs that read them too.
 
-    Memory: some 0.7 KB for each entry.
+    A large one is remembered for the next run, see `walks`. Memory: some 0.8 KB for each entry.
     """
 
     def __init__(self) -> None:
@@ -63,7 +64,10 @@ class Surveys:
         key = source.path, source.rules
         with self._lock:
             if key not in self._kept:
-                self._kept[key] = surveying.survey(*key, cache=cache, written=source.written)
+                before = walks.remembered(*key)
+                found = surveying.survey(*key, cache=cache, written=source.written, before=before)
+                walks.remember(*key, found)
+                self._kept[key] = found
             return self._kept[key]
 
 

@@ -8,7 +8,6 @@ executed. All else, every doubt and every error are left to the command line.
 from __future__ import annotations
 
 import fcntl
-import marshal
 import os
 import signal
 import sys
@@ -17,7 +16,8 @@ from bangerbuild.uptodate import check, command, record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+    from typing import Self
 
     from bangerbuild.launch.machine import Machine
     from bangerbuild.running.spawning import Spawned
@@ -129,13 +129,59 @@ def _keys(vm: str, options: dict[str, str], lists: dict[str, list[str]], flags: 
 
 def _started(wanted: Asked) -> Again | None:
     for remembered in filter(None, map(record.found, wanted.keys)):
-        values = marshal.loads(remembered.machines).get(wanted.vm)  # noqa: S302  # as trusted as our own code
-        if values and check.stands(remembered, f"vms/{wanted.vm}"):
-            return _start(remembered, wanted, *values)
+        known = record.startable(remembered, wanted.vm)
+        touched = check.touched(remembered, f"vms/{wanted.vm}") if known else None
+        if known and touched is not None:
+            image, values, disks = known
+            with Look(disks, touched, remembered.store) as look:
+                return _start(remembered, wanted, look, image, values)
     return None
 
 
-def _start(remembered: RunRecord, wanted: Asked, image: str, values: dict[str, object]) -> Again | None:
+class Look:
+    """A look at the disks that the guest wrote to, by another process, while this one prepares the start.
+
+    Args:
+        disks: what is known of the VM's, see `steps.startable`.
+        touched: the artifacts that differ from what they were.
+        store: the directory that they are in.
+
+    Raises:
+        OSError: somebody writes to one of them, or it can't be looked at.
+    """
+
+    def __init__(self, disks: Mapping[str, Mapping[str, object]], touched: list[str], store: str) -> None:
+        self._is_good: bool | None = None if touched else True
+        if not touched:
+            return
+        for name in touched:
+            _is_free(f"{store}/{name}")
+        self._pid = os.fork()
+        if self._pid == 0:
+            code = 1
+            try:
+                from bangerbuild.running.touched import are_as_declared
+
+                code = 0 if are_as_declared(disks, touched, store) else 1
+            finally:  # whatever it is, this process is not the one that says it
+                os._exit(code)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_good()
+
+    def is_good(self) -> bool:
+        """Whether an apply would have nothing to do to them. Waits until that is known."""
+        if self._is_good is None:
+            self._is_good = os.waitpid(self._pid, 0)[1] == 0
+        return self._is_good
+
+
+def _start(
+    remembered: RunRecord, wanted: Asked, look: Look, image: str, values: dict[str, object]
+) -> Again | None:
     from bangerbuild.errors import BangerError
     from bangerbuild.launch import machine
     from bangerbuild.running import starting
@@ -148,7 +194,7 @@ def _start(remembered: RunRecord, wanted: Asked, image: str, values: dict[str, o
         planned = starting.plan(one, image, wanted.wish, {})
     except BangerError:
         return None
-    spawned = _spawned(planned, directory)
+    spawned = _spawned(planned, directory) if look.is_good() else None
     return Again(spawned, planned.notes, remembered.warnings) if spawned else None
 
 

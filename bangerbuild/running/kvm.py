@@ -16,6 +16,8 @@ import signal
 import struct
 import sys
 
+from bangerbuild.host import remembered
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,10 +76,7 @@ def trouble(device: str = DEVICE, cache: str | None = None) -> str:
 
 def cache_path() -> str | None:
     """Where what was found is kept; None: the user has no cache."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    home = os.environ.get("HOME", "")
-    top = named if named.startswith("/") else f"{home}/.cache" if home.startswith("/") else None
-    return f"{top}/bangerbuild/kvm" if top else None
+    return remembered.directory("kvm")
 
 
 def probe(run: Callable[[], int], seconds: float = SECONDS) -> str:

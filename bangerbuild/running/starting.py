@@ -16,7 +16,7 @@ from bangerbuild.running import kvm, taps
 from bangerbuild.running.spawning import LOOPBACK, Start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.launch.machine import Boot, Machine
@@ -126,6 +126,34 @@ def plan(
     return Planned(start, notes)
 
 
+def refuse(name: str, wish: Wish, taken: Mapping[int, str]) -> None:
+    """Refuse what no VM could be started with here; nothing has to be built to tell.
+
+    Args:
+        name: the VM's.
+        wish: what is asked for.
+        taken: see `plan`.
+
+    Raises:
+        UsageError: the wish can't be granted on any host.
+        ToolError: the VMM is not installed, or none is; a port is taken.
+    """
+    _refuse_forwards(wish)
+    _check_ports(wish, taken)
+    if wish.vmm is not None:
+        named = next(vmm for vmm in VMMS if vmm.name == wish.vmm)
+        if unfit := _without_network(named, wish):
+            raise UsageError(f"{named.label} can't start '{name}': {unfit}")
+        _program(named)
+    elif not any(search.which(vmm.program) for vmm in VMMS):
+        raise _nothing_can(name, [f"{vmm.label}: '{vmm.program}' is not installed" for vmm in PREFERRED])
+
+
+def _refuse_forwards(wish: Wish) -> None:
+    if wish.forwards and wish.network not in {None, "user"}:
+        raise UsageError("--forward is of the user network", hint="--net user, or without --forward")
+
+
 KERNEL_HINT = 'give its image a kernel: kernel = { guest = "/boot/vmlinuz-*" }, or a path'
 
 
@@ -145,19 +173,23 @@ def _vmm(machine: Machine, wish: Wish, working: Kvm) -> tuple[Vmm, str]:
             except ToolError as err:
                 unfit = err.brief
         reasons.append(f"{vmm.label}: {unfit}")
-    raise ToolError(
-        f"nothing here can start '{machine.name}'",
-        details="\n".join(reasons),
-        hint="apt install qemu-system-x86",
+    raise _nothing_can(machine.name, reasons)
+
+
+def _nothing_can(name: str, reasons: Sequence[str]) -> ToolError:
+    return ToolError(
+        f"nothing here can start '{name}'", details="\n".join(reasons), hint="apt install qemu-system-x86"
     )
 
 
 def _unfit(vmm: Vmm, machine: Machine, wish: Wish) -> str:
     """Why a VMM is out of the question; empty: it is not."""
+    return _without_network(vmm, wish) or machine.root.refusals.get(vmm.name, "")
+
+
+def _without_network(vmm: Vmm, wish: Wish) -> str:
     network = "user" if wish.forwards else wish.network
-    if network and network not in vmm.networks:
-        return f"it has no network '{network}'"
-    return machine.root.refusals.get(vmm.name, "")
+    return f"it has no network '{network}'" if network and network not in vmm.networks else ""
 
 
 def _program(vmm: Vmm) -> str:
@@ -182,8 +214,7 @@ def _network(
     name: str, boot: Boot, vmm: Vmm, wish: Wish, up: Path | None
 ) -> tuple[NetworkKind, tuple[str, ...]]:
     """The network, and what the user should know of it."""
-    if wish.forwards and wish.network not in {None, "user"}:
-        raise UsageError("--forward is of the user network", hint="--net user, or without --forward")
+    _refuse_forwards(wish)
     if wish.forwards or wish.network == "user":
         return "user", ()
     if wish.network == "none":

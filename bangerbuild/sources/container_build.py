@@ -174,7 +174,7 @@ class _Building:
         _stage(source, self._rules, place / "context", int(self._context.epoch))
         with ExitStack() as stack:
             names = {base: self._name(builder, base, place, stack) for base in self._digests}
-            parsed = Dockerfile(self._text, dict(source.args), source.file.written)
+            parsed = Dockerfile(self._text, dict(source.args), source.file.written, source.target)
             (place / "Dockerfile").write_text(parsed.pinned(names), errors="surrogateescape")
             image_builders.build(builder, wanted)
         if not wanted.archive.is_file():

@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from bangerbuild.disk import superblock
 from bangerbuild.errors import SourceError
+from bangerbuild.formats import signatures
 from bangerbuild.formats.limits import UnpackLimits
 from bangerbuild.host import observed
 from bangerbuild.host.process import Program
@@ -82,7 +83,7 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
     @override
     def notes_of(file: FileContent) -> tuple[str, ...]:
         """Which partition is taken; of a compressed disk with partitions that is seen when it is unpacked."""
-        head = head_of(file.path, file.written)
+        head = _checked_head(file)
         if head.compression:
             return _notes_of_compressed(head, file)
         with opening.opened(file.path, file.written) as (disk, room):
@@ -125,6 +126,16 @@ class DiskImageSource(DeclaredSize, Independent, HostFile, FileKind):
         yield Content(image, facts, is_of_machine=True)
 
 
+def _checked_head(file: FileContent) -> Head:
+    """How a file begins, which may be a disk; of one that is none is said what it is, and what takes it."""
+    head = head_of(file.path, file.written)
+    found = signatures.identify(head.plain, head.tail)
+    is_disk = DiskImageSource.recognises(head.plain) or (found is not None and found.may_hold_a_root)
+    if not is_disk:
+        raise head.refusal(file.written, "it is no disk image")
+    return head
+
+
 def _notes_of_compressed(head: Head, file: FileContent) -> tuple[str, ...]:
     if file.partition != AUTO:
         return ()
@@ -139,7 +150,7 @@ def _uncompressed(
     file: FileContent, limits: UnpackLimits, context: OpenContext
 ) -> Iterator[tuple[Path, bool]]:
     """A file without its compression, and whether it is a copy."""
-    if head_of(file.path, file.written).compression is None:
+    if _checked_head(file).compression is None:
         yield file.path, False
         return
     unpacked = context.staging / _UNPACKED

@@ -84,20 +84,20 @@ class DockerfileSource(DeclaredSize, Independent, Elsewhere, container.OciSource
         if not file.written:
             return None
         is_there = file.path.exists()
-        args = _arguments(table)
-        found = table.convert("dockerfile", lambda _: _read_file(file, args, is_there=is_there))
+        args, target = _arguments(table), table.get("target")
+        found = table.convert("dockerfile", lambda _: _read_file(file, args, target, is_there=is_there))
         ignore = table.convert("dockerfile", lambda _: _ignore_rules(context.path))
         if found is None or ignore is None:
             return None
-        if is_there and "target" in table and str(table.get("target")).lower() not in found.stages():
+        if is_there and target is not None and target.lower() not in found.stages():
             known = ", ".join(found.stages()) or "none has a name"
-            table.problem("target", f"no stage is called '{table.get('target')}'", f"its stages: {known}")
+            table.problem("target", f"no stage is called '{target}'", f"its stages: {known}")
         return cls(
             context,
             file,
             found.bases(),
             ignore,
-            table.get("target"),
+            target,
             tuple(sorted(args.items())),
             table.get("builder"),
             table.convert("platform", lambda text: str(parse_platform(text))),
@@ -194,9 +194,9 @@ def together(digests: list[str] | tuple[str, ...]) -> str:
     return hashlib.sha256(json.dumps([*digests]).encode()).hexdigest()
 
 
-def _read_file(file: HostPath, args: Mapping[str, str], *, is_there: bool) -> Dockerfile:
+def _read_file(file: HostPath, args: Mapping[str, str], target: str | None, *, is_there: bool) -> Dockerfile:
     text = _text(file.path, file.written) if is_there else _ABSENT
-    found = Dockerfile(text, args, file.written)
+    found = Dockerfile(text, args, file.written, target)
     found.bases()
     return found
 

@@ -94,7 +94,8 @@ class Head:
 
     def refusal(self, written: str, why: str) -> SourceError:
         """The error for a file of no wanted kind: what it is, why that will not do, and the way out."""
-        found = signatures.described(self.plain, self.tail)
+        known = signatures.identify(self.plain, self.tail) or signatures.named(written)
+        found = known or signatures.described(self.plain, self.tail)
         verb = "holds" if found.what == signatures.ZEROS else "is"
         brief = f"'{written}' {verb} {found.what}{signatures.inside(self.compression)}: {why}"
         return SourceError(brief, hint=found.way_out_of(self.compression))

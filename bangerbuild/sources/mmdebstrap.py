@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from bangerbuild.errors import SourceError
 from bangerbuild.fetch.mmdebstrap import Made, make
-from bangerbuild.fetch.mmdebstrap_program import Suite
+from bangerbuild.fetch.mmdebstrap_program import Suite, usable
 from bangerbuild.host.process import Program
 from bangerbuild.model import NO_RECIPE, Pin
 from bangerbuild.sources.bases import DeclaredSize, Elsewhere, Independent
@@ -42,7 +42,9 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
 
     word: ClassVar[str] = "mmdebstrap"
     keys: ClassVar[tuple[str, ...]] = ("max_size",)
-    programs: ClassVar[tuple[Program, ...]] = (Program("mmdebstrap", "makes Debian root filesystems"),)
+    programs: ClassVar[tuple[Program, ...]] = (
+        Program("mmdebstrap", "makes Debian root filesystems", usable),
+    )
     own_pin: ClassVar[Pin | None] = None
 
     suite: str = field(metadata=NO_RECIPE)

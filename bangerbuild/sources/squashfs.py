@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from typing_extensions import override
 
 from bangerbuild.formats.limits import UnpackLimits
-from bangerbuild.formats.squashfs import MAGIC, open_squashfs
+from bangerbuild.formats.squashfs.image import open_squashfs
+from bangerbuild.formats.squashfs.superblock import MAGIC
 from bangerbuild.host import observed
-from bangerbuild.host.process import Program
 from bangerbuild.sources.files import head_of, unpack_disk
 from bangerbuild.sources.packed_tree import PackedTree
 from bangerbuild.sources.source import Content, EntryTree
@@ -27,11 +27,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SquashfsSource(PackedTree):
-    """An image that sqfs2tar reads, in any compression that it knows."""
+    """An image of version 4, in any compression but LZO."""
 
     word: ClassVar[str] = "squashfs"
     article: ClassVar[str] = "a squashfs image"
-    programs: ClassVar[tuple[Program, ...]] = (Program("sqfs2tar", "reads squashfs images"),)
 
     @staticmethod
     @override
@@ -41,8 +40,11 @@ class SquashfsSource(PackedTree):
 
     @override
     def foreseen(self, view: View) -> None:
+        """Of one that is compressed once more the beginning is looked at, of another the top of its tree."""
         with observed.unrecorded():
-            _recognised(self.path.path, self.written)
+            if _recognised(self.path.path, self.written).compression is None:
+                with open_squashfs(self.path.path, written=self.written) as entries:
+                    next(entries)
 
     @staticmethod
     @contextmanager

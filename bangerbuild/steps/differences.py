@@ -9,6 +9,7 @@ from io import StringIO
 from types import MappingProxyType
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.guest.paths import normal
 from bangerbuild.model import FileDiff
 from bangerbuild.steps import ledger
@@ -66,7 +67,7 @@ def _is_known(item: PlacedEntry, known: Mapping[str, str]) -> bool:
     if line is None:
         return False
     if entry.type is EntryType.DIRECTORY:
-        return line in {ledger.PLAIN_DIRECTORY, directory_line(item)}
+        return line in {ledger_lines.PLAIN_DIRECTORY, directory_line(item)}
     if entry.type is EntryType.HARD_LINK:
         return True
     if entry.type is EntryType.SYMLINK:
@@ -92,7 +93,9 @@ def _change_differences(
 def _entry_differences(disk: OpenedDisk, item: PlacedEntry, before: str) -> Iterator[FileDiff]:
     found = list(_but_for_xattrs(disk, item, before))
     if not found and item.entry.type is EntryType.FILE:
-        found += _noted(item.guest, _xattrs_note(ledger.xattrs(disk, item.guest) or {}, item.entry.xattrs))
+        found += _noted(
+            item.guest, _xattrs_note(ledger_lines.xattrs(disk, item.guest) or {}, item.entry.xattrs)
+        )
     yield from found
 
 
@@ -159,7 +162,7 @@ def _file_differences(disk: OpenedDisk, change: GuestFile, before: str) -> Itera
 
 def _is_private(salt: str, mode: int, before: str) -> bool:
     """Whether nobody is to see what a file holds, or held."""
-    return bool(salt) or not mode & 0o077 or ledger.is_secret(before)
+    return bool(salt) or not mode & 0o077 or ledger_lines.is_secret(before)
 
 
 def _content_difference(change: GuestFile, old: bytes) -> FileDiff:

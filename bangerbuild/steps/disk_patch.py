@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from typing_extensions import override
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.disk.libext2fs import GUEST_FULL, INODE_ALLOC_FAIL
 from bangerbuild.errors import BangerError, FilesystemError, SourceError, readable_size
 from bangerbuild.guest import defaults
@@ -141,13 +142,17 @@ class DiskPatch(Identified, ABC):
         confirmed = view.ledger(self.id)
         if not confirmed and not view.intended_ledger(self.id):
             return ()
-        mounted = str(view.facts(self.id).get("mount_point", self.place.mount_point))
-        place = self.place if mounted == self.place.mount_point else DiskMount(mounted)
-        with disks.opened_to_read(view, self.changes, place) as disk:  # the paths are those of then
+        place = self.place_then(view.facts(self.id))
+        with disks.opened_to_read(view, self.changes, place) as disk:
             lines = self._before(disk, view)
-            differing = tuple(ledger.differing(disk, lines))
+            differing = tuple(ledger_lines.differing(disk, lines))
         interrupted = (Reason(ReasonCode.INTERRUPTED),) if lines != confirmed else ()
         return (*interrupted, *(Reason(ReasonCode.FILE_DIFFERS, {"guest": path}) for path in differing))
+
+    def place_then(self, facts: Mapping[str, Json]) -> DiskMount:
+        """Where the disk was mounted when it was patched: the paths of the ledger are those of then."""
+        mounted = str(facts.get("mount_point", self.place.mount_point))
+        return self.place if mounted == self.place.mount_point else DiskMount(mounted)
 
     def _before(self, disk: OpenedDisk, view: View) -> dict[str, str]:
         """What was written into the guest, one way or another."""
@@ -227,16 +232,15 @@ class DiskPatch(Identified, ABC):
             wanted = declared.wanted(now, trees.paths)
             lines = self._before(disk, view)
             base = image if "base" in view.facts(self.changes) else None
-            spared = patching.spared(
-                self.file_syncs, () if remakes_disk or in_full else self._unchanged(view, now, trees)
-            )
+            unchanged = () if remakes_disk else self._unchanged(view, now, trees)
+            spared = patching.spared(self.file_syncs, unchanged)
             found = room(disk, self.place.mount_point, _places(wanted, trees, spared), lines, base)
             if not remakes_disk and not found.reasons:
                 places = {*trees.paths, *(normal(file.guest) for file in self.files), *lines}
                 found.reasons += self._lacking_room(disk, view, places)
             if not remakes_disk and (found.reasons or not in_full):
                 return Preview(obstacles=tuple(found.reasons))
-            entries = patching.synced(self, now, trees, _ignore, view.epoch)
+            entries = patching.synced(self, now, trees, _ignore, view.epoch, unchanged)
             gone = {*found.removed, *(str(one.facts.get("guest")) for one in found.reasons)}
             shown = cast("OpenedDisk", Without(disk, gone)) if gone else disk
             lines = without(lines, gone)
@@ -269,7 +273,7 @@ class DiskPatch(Identified, ABC):
         diffs: list[FileDiff] = []
         reasons: list[Reason] = []
         for path in ledger.undeclared(disk, lines, _paths(wanted, synced)):
-            kept = not ledger.is_there(disk, path, lines[path])
+            kept = not ledger_lines.is_there(disk, path, lines[path])
             facts: dict[str, Json] = {"guest": path, "kept": True} if kept else {"guest": path}
             reasons.append(Reason(ReasonCode.FILE_UNDECLARED, facts))
             diffs += () if kept else differences.withdrawn(disk, base, path, lines[path])
@@ -287,8 +291,8 @@ class DiskPatch(Identified, ABC):
             wanted = self.revealed(view).wanted(now, trees.paths)
             synced = patching.lines_of(patching.synced(self, now, trees, _ignore, view.epoch))
             lines = {**synced, **ledger.of_changes(wanted.changes)}
-            files = [path for path, line in lines.items() if not ledger.is_directory(line)]
-            if files and not any(ledger.is_there(disk, path, lines[path]) for path in files):
+            files = [path for path, line in lines.items() if not ledger_lines.is_directory(line)]
+            if files and not any(ledger_lines.is_there(disk, path, lines[path]) for path in files):
                 return None
         return Recovered(artifacts, {"mount_point": self.place.mount_point}, written=lines)
 
@@ -488,7 +492,7 @@ def _places(wanted: GuestEdits, trees: patching.Trees, spared: Collection[str] =
     """
     lines = ledger.of_changes(wanted.changes)
     synced = {path: path in trees.directories for path in trees.paths if path not in spared}
-    return synced | {path: ledger.is_directory(line) for path, line in lines.items()}
+    return synced | {path: ledger_lines.is_directory(line) for path, line in lines.items()}
 
 
 def _paths(wanted: GuestEdits, synced: Collection[str]) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, cast
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self, cast
 
 from typing_extensions import override
 
@@ -18,12 +18,12 @@ from bangerbuild.steps.step_kind import Identified
 from bangerbuild.steps.unopened import Unopened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from bangerbuild.declared import VM, Image, Manifest, Network
     from bangerbuild.disk.attachment import Attachment
-    from bangerbuild.model import Json, Situation, Source, Step, View, Workspace
+    from bangerbuild.model import Json, Situation, Source, View, Workspace
 
 MIB = 1 << 20
 
@@ -223,13 +223,6 @@ class Known(Protocol):
     @property
     def inputs(self) -> Mapping[str, str]:
         """The fingerprints of what it ran with."""
-
-
-def startable(steps: Iterable[Step], known: Callable[[str], Known]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The VMs of steps that have a kernel: the image of each, and its machine as `machine.plain` has it."""
-    launches = (step for step in steps if isinstance(step, Launch))
-    each = ((step, machine.plain(as_recorded(step, known(step.id)))) for step in launches)
-    return {step.name: (step.image, values) for step, values in each if values}
 
 
 def as_recorded(step: Launch, known: Known) -> machine.Machine:

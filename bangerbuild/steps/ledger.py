@@ -1,40 +1,28 @@
-"""The ledger of a patch, kept in the store: what it wrote into a guest, a line of words for each guest path.
+"""The ledger of a patch, kept in the store: what it wrote into a guest, a line for each guest path.
 
-file MODE UID:GID SIZE SHA256
-file MODE UID:GID SIZE SALT:SHA256      of a secret: the digest of its salt and the content
-file MODE UID:GID SIZE SHA256 XATTRS    with the digest of its extended attributes, if it was given any
-symlink UID:GID TARGET
-directory MODE UID:GID          made so, whether it was there or not
-directory                       was there, and keeps what it had
-new directory MODE UID:GID      made so by a file_sync; without these words by an older version
+`disk.ledger_lines` says how a line reads, and compares it with what is there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import Counter
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.errors import FilesystemError, GuestPathError
-from bangerbuild.formats.hostentry import taken_xattrs
 from bangerbuild.guest.paths import normal
 from bangerbuild.guest.sshd import AUTHORIZED_KEYS
-from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink, salted
+from bangerbuild.tree import EntryType, GuestDirectory, GuestFile, GuestSymlink
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from bangerbuild.disk.inode import Stat
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.formats.sparse import Extents
     from bangerbuild.tree import GuestChange
 
-PLAIN_DIRECTORY = "directory"
-NEW_DIRECTORY = "new directory"
 _ZEROS = memoryview(bytes(1 << 20))
-_SECRET = re.compile(r"file [0-7]+ \d+:\d+ \d+ ([0-9a-f]{64}):[0-9a-f]{64}", re.ASCII)
-_WORDS_WITH_XATTRS = 6
 
 
 def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
@@ -49,7 +37,9 @@ def of_changes(changes: Iterable[GuestChange]) -> dict[str, str]:
         elif isinstance(change, GuestSymlink):
             lines[normal(change.path)] = symlink(0, 0, change.target)
         elif isinstance(change, GuestDirectory):
-            lines[normal(change.path)] = f"{PLAIN_DIRECTORY} {change.mode:04o} {change.uid}:{change.gid}"
+            lines[normal(change.path)] = (
+                f"{ledger_lines.PLAIN_DIRECTORY} {change.mode:04o} {change.uid}:{change.gid}"
+            )
     return lines
 
 
@@ -58,52 +48,12 @@ def file(mode: int, uid: int, gid: int, size_bytes: int, digest: str) -> str:
     return f"file {mode:04o} {uid}:{gid} {size_bytes} {digest}"
 
 
-def xattrs(disk: OpenedDisk, path: str) -> dict[str, bytes] | None:
-    """The extended attributes of a file that may have come from the host; None: they are damaged."""
-    try:
-        return taken_xattrs(disk.get_xattrs(path, follow=False))
-    except FilesystemError:
-        return None
-
-
-def xattrs_digest(xattrs: Mapping[str, bytes]) -> str:
-    """The sixth word of the line of a file that has such."""
-    listed = str(sorted((name, value.hex()) for name, value in xattrs.items()))
-    return hashlib.sha256(listed.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def is_secret(line: str) -> bool:
-    """Whether it is the line of a file that holds a secret."""
-    return bool(_salt(line))
-
-
-def _salt(line: str) -> str:
-    """The salt in the line of a secret; of any other line nothing."""
-    found = _SECRET.fullmatch(line)
-    return found[1] if found else ""
-
-
-def is_directory(line: str) -> bool:
-    """Whether it is the line of a directory."""
-    return line.startswith((NEW_DIRECTORY, PLAIN_DIRECTORY))
-
-
-def new_directory(mode: int, uid: int, gid: int) -> str:
-    """The line of a directory that a file_sync made."""
-    return f"{NEW_DIRECTORY} {mode:04o} {uid}:{gid}"
-
-
-def is_new_directory(line: str) -> bool:
-    """Whether it is the line of such a directory."""
-    return line.startswith(NEW_DIRECTORY)
-
-
 def is_as_made(disk: OpenedDisk, path: str, line: str) -> bool:
     """Whether such a directory is there with the mode and owner that it was made with."""
     found = disk.stat(path, follow=False)
     if found is None or found.type is not EntryType.DIRECTORY:
         return False
-    return line == new_directory(found.mode, found.uid, found.gid)
+    return line == ledger_lines.new_directory(found.mode, found.uid, found.gid)
 
 
 def symlink(uid: int, gid: int, target: str) -> str:
@@ -156,50 +106,6 @@ class Hashed:
         return self._hasher.hexdigest()
 
 
-def is_there(disk: OpenedDisk, path: str, line: str) -> bool:
-    """Whether the guest still has what was written."""
-    try:
-        if is_new_directory(line):  # the guest may give it another mode and owner
-            line = PLAIN_DIRECTORY
-        return _line(disk, path, line) == line
-    except GuestPathError:  # a parent leads elsewhere now
-        return False
-
-
-def _line(disk: OpenedDisk, path: str, expected: str) -> str | None:
-    """What is there, in as many words as are expected; a file is read only if the rest is the same."""
-    found = disk.stat(path, follow=expected.startswith(PLAIN_DIRECTORY))
-    if found is None or found.type is EntryType.FILE:
-        return None if found is None else _file_line(disk, path, found, expected)
-    owner = f"{found.uid}:{found.gid}"
-    if found.type is EntryType.DIRECTORY:
-        return (
-            PLAIN_DIRECTORY if expected == PLAIN_DIRECTORY else f"{PLAIN_DIRECTORY} {found.mode:04o} {owner}"
-        )
-    if found.type is EntryType.SYMLINK:
-        return f"symlink {owner} {found.target}"
-    return str(found.type.value)
-
-
-def _file_line(disk: OpenedDisk, path: str, found: Stat, expected: str) -> str:
-    start = f"file {found.mode:04o} {found.uid}:{found.gid} {found.size_bytes} "
-    if not expected.startswith(start):
-        return start
-    salt = _salt(expected)
-    line = f"{start}{salt}:{_digest(disk, path, salt)}" if salt else start + _digest(disk, path, salt)
-    if len(expected.split()) < _WORDS_WITH_XATTRS:
-        return line
-    found_xattrs = xattrs(disk, path)
-    return line if found_xattrs is None else f"{line} {xattrs_digest(found_xattrs)}"
-
-
-def _digest(disk: OpenedDisk, path: str, salt: str) -> str:
-    hasher = salted(salt)
-    for piece in disk.read_chunks(path) or ():
-        hasher.update(piece)
-    return hasher.hexdigest()
-
-
 def as_found(
     disk: OpenedDisk, lines: Mapping[str, str], perhaps: Mapping[str, Sequence[str]]
 ) -> dict[str, str]:
@@ -208,27 +114,22 @@ def as_found(
         path: line
         for path, some in perhaps.items()
         for line in some
-        if is_there(disk, path, line) and not _is_another(disk, path, line, lines)
+        if ledger_lines.is_there(disk, path, line) and not _is_another(disk, path, line, lines)
     }
     return {**lines, **found}
 
 
 def _is_another(disk: OpenedDisk, path: str, line: str, lines: Mapping[str, str]) -> bool:
     """Whether a directory that was made before does not have what an interrupted run would have given it."""
-    return is_new_directory(line) and path in lines and not is_as_made(disk, path, line)
+    return ledger_lines.is_new_directory(line) and path in lines and not is_as_made(disk, path, line)
 
 
 def is_alone_there(disk: OpenedDisk, path: str, line: str) -> bool:
     """Whether a path has what is to be written already, and is the only name of it."""
-    if not is_there(disk, path, line):
+    if not ledger_lines.is_there(disk, path, line):
         return False
     found = disk.stat(path, follow=False)
     return found is not None and (found.type is EntryType.DIRECTORY or found.links == 1)
-
-
-def differing(disk: OpenedDisk, lines: Mapping[str, str]) -> Iterator[str]:
-    """The paths at which the guest has something else now, in their order."""
-    return (path for path in sorted(lines) if not is_there(disk, path, lines[path]))
 
 
 def check(disk: OpenedDisk, lines: Mapping[str, str]) -> None:
@@ -237,7 +138,7 @@ def check(disk: OpenedDisk, lines: Mapping[str, str]) -> None:
     Raises:
         FilesystemError: something does not read as it was written.
     """
-    for path in differing(disk, lines):
+    for path in ledger_lines.differing(disk, lines):
         raise FilesystemError(
             f"'{path}' in '{disk.name}' does not read back as it was written",
             hint="check the disk of this host (dmesg), then `bangerbuild apply`",
@@ -262,7 +163,11 @@ def undeclared(disk: OpenedDisk, lines: Mapping[str, str], wanted: Collection[st
     gone = [
         path
         for path in sorted(lines, reverse=True)
-        if path not in kept and (is_new_directory(lines[path]) or not lines[path].startswith(PLAIN_DIRECTORY))
+        if path not in kept
+        and (
+            ledger_lines.is_new_directory(lines[path])
+            or not lines[path].startswith(ledger_lines.PLAIN_DIRECTORY)
+        )
     ]
     if not gone:
         return []
@@ -328,7 +233,7 @@ def twins(disk: OpenedDisk, paths: Collection[str]) -> Iterator[tuple[str, str]]
 def refuse_different(pairs: Iterable[tuple[str, str]], lines: Mapping[str, str], disk: str) -> None:
     """The same for pairs that are known."""
     for other, path in pairs:
-        if lines[other] != lines[path] and not lines[path].startswith(PLAIN_DIRECTORY):
+        if lines[other] != lines[path] and not lines[path].startswith(ledger_lines.PLAIN_DIRECTORY):
             raise GuestPathError(
                 f"'{other}' and '{path}' are one file in '{disk}', and shall not be the same",
                 hint="declare it under one of the two paths only",
@@ -354,9 +259,9 @@ def withdraw(disk: OpenedDisk, base: OpenedDisk | None, path: str, line: str) ->
         path: what was written once.
         line: and how.
     """
-    if not is_there(disk, path, line):
+    if not ledger_lines.is_there(disk, path, line):
         return False
-    if is_new_directory(line):
+    if ledger_lines.is_new_directory(line):
         if not disk.listdir(path):
             disk.remove(path)
         return True

@@ -7,8 +7,10 @@ ledger has them, or all that is in them, as they are now. A plan and a run ask t
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.errors import BangerError, GuestPathError
 from bangerbuild.model import Reason, ReasonCode, would_fail
 from bangerbuild.steps import ledger
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from bangerbuild.disk.opened import OpenedDisk
 
 WAY_OUT = "move it away in the guest, or change the manifest"
-_PARENT = ledger.new_directory(0o755, 0, 0)
+_PARENT = ledger_lines.new_directory(0o755, 0, 0)
 """What a directory is made as that leads to what is declared."""
 
 
@@ -95,10 +97,14 @@ class _Survey:
         self._wanted = wanted
         self._before = before
         self._base = base
-        self._above = {parent for path in before for parent in _parents(path)}
         self._settled: set[str] = set()
         """Paths that go or are in the way: what lies below them needs no look."""
         self._found = Room()
+
+    @cached_property
+    def _above(self) -> set[str]:
+        """The directories above what was written."""
+        return {parent for path in self._before for parent in _parents(path)}
 
     def look(self, top: str) -> Room:
         above = {parent for path in self._wanted for parent in _parents(path)} - self._wanted.keys()
@@ -140,7 +146,11 @@ class _Survey:
 
     def _is_ours_file(self, path: str) -> bool:
         line = self._before.get(path)
-        return line is not None and not ledger.is_directory(line) and ledger.is_there(self._disk, path, line)
+        return (
+            line is not None
+            and not ledger_lines.is_directory(line)
+            and ledger_lines.is_there(self._disk, path, line)
+        )
 
     def _is_ours_directory(self, path: str) -> bool:
         """Whether we made a directory, and nothing is in it but what we put there, as we left it."""

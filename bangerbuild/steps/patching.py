@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fnmatch
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, cast
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.epoch import NANOSECONDS
 from bangerbuild.errors import FilesystemError
 from bangerbuild.formats.hostentry import TreeRules
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from bangerbuild.declared import FileSync, InlineFile
     from bangerbuild.disk.opened import OpenedDisk
     from bangerbuild.epoch import Epoch
-    from bangerbuild.formats.survey import Survey
+    from bangerbuild.formats.survey import Survey, SurveyedEntry
     from bangerbuild.guest.defaults import DeclaredFiles
     from bangerbuild.guest.view import GuestView
     from bangerbuild.model import View
@@ -145,11 +146,20 @@ def trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     """
     if not syncs:
         return _NO_TREES
+    return view.shared(("trees of", tuple(syncs)), lambda: nullcontext(_trees(view, syncs)))
+
+
+def _trees(view: View, syncs: Sequence[FileSync]) -> Trees:
     surveys = tuple(view.survey(source(sync)) for sync in syncs)
-    both = tuple(zip(syncs, surveys, strict=True))
-    paths = (guest_path(sync, path) for sync, survey in both for path in survey.paths())
-    directories = (guest_path(sync, path) for sync, survey in both for path in survey.directories())
-    return Trees(surveys, frozenset(map(normal, paths)), frozenset(map(normal, directories)))
+    both = tuple((normal(sync.guest), survey) for sync, survey in zip(syncs, surveys, strict=True))
+    paths = (_below(top, path) for top, survey in both for path in survey.paths())
+    directories = (_below(top, path) for top, survey in both for path in survey.directories())
+    return Trees(surveys, frozenset(paths), frozenset(directories))
+
+
+def _below(top: str, path: str) -> str:
+    """A path of a tree below a guest path, both normal."""
+    return f"{top}/{path}" if path else top
 
 
 def left_out(syncs: Sequence[FileSync], brought: Trees) -> Iterator[str]:
@@ -177,10 +187,10 @@ def unchanged(
     for sync, survey in zip(declared.file_syncs, brought.surveys, strict=True):
         owner, top = owners.ids(sync.owner), normal(sync.guest)
         lines: dict[str, str] = {}
-        for entry, digest in survey.seen():
-            path = f"{top}/{entry.path}" if entry.path else top
+        for entry in survey.seen():
+            path = _below(top, entry.path)
             line = before.get(path)
-            if line is not None and path not in taken and line in _lines_of(entry, digest, *owner):
+            if line is not None and path not in taken and line in _lines_of(entry, *owner):
                 lines[entry.path] = line
         found.append(lines)
     return tuple(found)
@@ -191,19 +201,19 @@ def spared(syncs: Sequence[FileSync], found: Sequence[Mapping[str, str]]) -> dic
     lines: dict[str, str] = {}
     for sync, own in zip(syncs, found, strict=False):
         top = normal(sync.guest)
-        lines |= {f"{top}/{path}" if path else top: line for path, line in own.items()}
+        lines |= {_below(top, path): line for path, line in own.items()}
     return lines
 
 
-def _lines_of(entry: Entry, digest: str, uid: int, gid: int) -> tuple[str, ...]:
+def _lines_of(entry: SurveyedEntry, uid: int, gid: int) -> tuple[str, ...]:
     """The lines, any of which says that an entry is there and needs nothing."""
     if entry.type is EntryType.FILE:
-        line = ledger.file(entry.mode, uid, gid, entry.size_bytes, digest)
-        return (f"{line} {ledger.xattrs_digest(entry.xattrs)}" if entry.xattrs else line,)
+        line = ledger.file(entry.mode, uid, gid, entry.size_bytes, entry.digest)
+        return (f"{line} {ledger_lines.xattrs_digest(entry.xattrs)}" if entry.xattrs else line,)
     if entry.type is EntryType.SYMLINK:
         return (ledger.symlink(uid, gid, entry.target),)
     if entry.type is EntryType.DIRECTORY:
-        return ledger.PLAIN_DIRECTORY, ledger.new_directory(entry.mode, uid, gid)
+        return ledger_lines.PLAIN_DIRECTORY, ledger_lines.new_directory(entry.mode, uid, gid)
     return ()
 
 
@@ -354,7 +364,7 @@ def sync(
     for item in entries:
         path = normal(item.guest)
         if item.entry.type is EntryType.DIRECTORY:
-            lines[path] = _sync_directory(disk, item, before.get(path, ledger.PLAIN_DIRECTORY))
+            lines[path] = _sync_directory(disk, item, before.get(path, ledger_lines.PLAIN_DIRECTORY))
         elif item.entry.type is EntryType.HARD_LINK:
             disk.link(item.guest, item.link_target)
             lines[path] = lines[normal(item.link_target)]
@@ -366,10 +376,10 @@ def sync(
 
 def _line_now(disk: OpenedDisk, item: PlacedEntry, before: str) -> str:
     """The line of a directory that was there; an older version did not write how it was made."""
-    if not ledger.is_new_directory(before):
-        return ledger.PLAIN_DIRECTORY
+    if not ledger_lines.is_new_directory(before):
+        return ledger_lines.PLAIN_DIRECTORY
     line = directory_line(item)
-    is_known = before != ledger.NEW_DIRECTORY or ledger.is_as_made(disk, item.guest, line)
+    is_known = before != ledger_lines.NEW_DIRECTORY or ledger.is_as_made(disk, item.guest, line)
     return line if is_known else before
 
 
@@ -379,7 +389,7 @@ def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
     if found is None or (found.type, found.links) != (EntryType.FILE, 1):
         return None
     line = file_line(item)
-    if not ledger.is_there(disk, item.guest, line) or not _has_attributes(disk, item):
+    if not ledger_lines.is_there(disk, item.guest, line) or not _has_attributes(disk, item):
         return None
     _set_time(disk, item.guest, item.entry.mtime_ns, item.fixed_mtime_ns, item.made_mtime_ns)
     return line
@@ -387,7 +397,7 @@ def _same_file(disk: OpenedDisk, item: PlacedEntry) -> str | None:
 
 def _has_attributes(disk: OpenedDisk, item: PlacedEntry) -> bool:
     """Whether a file has the attributes that it shall have, and none that it had once."""
-    return ledger.xattrs(disk, item.guest) == item.entry.xattrs
+    return ledger_lines.xattrs(disk, item.guest) == item.entry.xattrs
 
 
 def lines_of(entries: Iterable[PlacedEntry]) -> dict[str, str]:
@@ -396,7 +406,7 @@ def lines_of(entries: Iterable[PlacedEntry]) -> dict[str, str]:
     for item in entries:
         entry, path = item.entry, normal(item.guest)
         if entry.type is EntryType.DIRECTORY:
-            lines[path] = ledger.PLAIN_DIRECTORY
+            lines[path] = ledger_lines.PLAIN_DIRECTORY
         elif entry.type is EntryType.HARD_LINK:
             lines[path] = lines[normal(item.link_target)]
         elif entry.type is EntryType.SYMLINK:
@@ -410,7 +420,7 @@ def file_line(item: PlacedEntry) -> str:
     """The line of a file with the content that was planned."""
     entry = item.entry
     line = ledger.file(entry.mode, entry.uid, entry.gid, entry.size_bytes, item.digest)
-    return f"{line} {ledger.xattrs_digest(entry.xattrs)}" if entry.xattrs else line
+    return f"{line} {ledger_lines.xattrs_digest(entry.xattrs)}" if entry.xattrs else line
 
 
 def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
@@ -443,7 +453,7 @@ def _sync_leaf(disk: OpenedDisk, item: PlacedEntry) -> str:
 
 def directory_line(item: PlacedEntry) -> str:
     """The line of a directory that is made as planned."""
-    return ledger.new_directory(item.entry.mode, item.entry.uid, item.entry.gid)
+    return ledger_lines.new_directory(item.entry.mode, item.entry.uid, item.entry.gid)
 
 
 def is_ours_to_change(disk: OpenedDisk, item: PlacedEntry, before: str) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 from typing_extensions import override
 
-from bangerbuild.disk import formats
+from bangerbuild.disk import formats, ledger_lines
 from bangerbuild.errors import FilesystemError
 from bangerbuild.guest import defaults, fstab
 from bangerbuild.guest.paths import normal
@@ -180,7 +180,7 @@ class RootPatch(DiskPatch):
         if not image.once("odd defaults", lambda _: _has_odd_defaults(image)):
             return declared
         lines = ledger.of_changes(self.wanted(image, trees.paths).changes)
-        return declared | {path: ledger.is_directory(line) for path, line in lines.items()}
+        return declared | {path: ledger_lines.is_directory(line) for path, line in lines.items()}
 
     @override
     def wanted(self, now: GuestView, synced: Collection[str]) -> GuestEdits:

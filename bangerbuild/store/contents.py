@@ -269,6 +269,19 @@ class Store(StoreDirectory):
         except sqlite3.Error as err:
             raise store_error(err, self.path) from err
 
+    def settled_ledgers(self, step_ids: Sequence[str]) -> dict[str, str]:
+        """The ledgers of patches as JSON, by their ids; of one whose last run was never confirmed, none.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        try:
+            with contextlib.closing(db.connect_read_only(self.path)) as database:
+                found = dict(db.all_files(database, step_ids))
+        except sqlite3.Error as err:
+            raise store_error(err, self.path) from err
+        return {key: found[key] for key in step_ids if key in found and f"{key}~" not in found}
+
     def _recorded(self, step_id: str) -> str:
         """The id under which the database has a step's rows."""
         return moving.step_id(moving.step_id(step_id, self._supposed), self._unsettled)

@@ -19,7 +19,7 @@ from bangerbuild.model.fingerprint import canonical_json, record_to_json
 from bangerbuild.store import rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from bangerbuild.model import Json, Record
@@ -174,6 +174,15 @@ def unconfirmed(database: sqlite3.Connection, step_id: str) -> dict[str, list[st
     """What unconfirmed runs of a patch were about to write, by guest path."""
     row = database.execute("SELECT body FROM files WHERE id = ?", (f"{step_id}~",)).fetchone()
     return rows.unconfirmed(step_id, row[0]) if row else {}
+
+
+def all_files(database: sqlite3.Connection, step_ids: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The rows of patches, as JSON; that of `ID~` too, for each id."""
+    keys = [key for step_id in step_ids for key in (step_id, f"{step_id}~")]
+    for at in range(0, len(keys), ROWS_PER_STATEMENT):
+        here = keys[at : at + ROWS_PER_STATEMENT]
+        places = ", ".join("?" * len(here))
+        yield from database.execute(f"SELECT id, body FROM files WHERE id IN ({places})", here)  # noqa: S608
 
 
 def write_unconfirmed(database: sqlite3.Connection, step_id: str, files: Mapping[str, str]) -> None:

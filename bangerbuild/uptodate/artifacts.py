@@ -13,6 +13,8 @@ from bangerbuild.store.database import NAME
 from bangerbuild.uptodate import check
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bangerbuild.model import Plan
     from bangerbuild.store import Store
     from bangerbuild.uptodate.record import Stats
@@ -25,8 +27,11 @@ LEFTOVERS = tuple(path.name.removeprefix("disk") for path in interrupted.leftove
 def marks(plan: Plan, opened: Store) -> Stats | None:
     """The artifacts of a plan with size, mtime and inode of each, as the store's stamps have them.
 
+    A disk may differ from its stamp: its guest has just written to it, and the plan has looked into it. Then
+    the next one has to do that again; a start looks at such disks itself.
+
     Returns:
-        None if a file differs from its stamp, or a change of a disk was interrupted.
+        None if any other file differs from its stamp, or a change of a disk was interrupted.
 
     Raises:
         OSError: a file or directory can't be looked at.
@@ -37,7 +42,15 @@ def marks(plan: Plan, opened: Store) -> Stats | None:
     numbers = [number for stamp in known if stamp for number in (stamp.size, stamp.mtime_ns, stamp.inode)]
     if None in known or any(_has_leftovers(opened.path / name) for name in _directories(plan)):
         return None
-    return (names, numbers) if check.marks(names, str(opened.path)) == numbers else None
+    disks = frozenset(_disks(plan))
+    others = [place for place, name in enumerate(names) if name not in disks]
+    now = check.marks(names, str(opened.path))
+    same = now == numbers or _chosen(now, others) == _chosen(numbers, others)
+    return (names, numbers) if same else None
+
+
+def _chosen(numbers: list[int], places: list[int]) -> list[list[int]]:
+    return [numbers[place * check.MARKS : (place + 1) * check.MARKS] for place in places]
 
 
 def database(opened: Store) -> str:
@@ -63,8 +76,11 @@ def places(plan: Plan, opened: Store) -> list[str]:
 
 
 def _directories(plan: Plan) -> dict[str, None]:
-    disks = (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
-    return dict.fromkeys(map(posixpath.dirname, disks))
+    return dict.fromkeys(map(posixpath.dirname, _disks(plan)))
+
+
+def _disks(plan: Plan) -> Iterator[str]:
+    return (artifact for action in plan.actions if action.step.exclusive for artifact in action.artifacts)
 
 
 def _tell_apart(path: Path) -> None:

@@ -14,14 +14,15 @@ doubt and every error ends in no record.
 from __future__ import annotations
 
 import marshal
-import os
 import time
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bangerbuild import report
 from bangerbuild.errors import BangerError
 from bangerbuild.given import Given
+from bangerbuild.host import remembered
 from bangerbuild.host.observed import Observations
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.resolving import lockfile
@@ -54,8 +55,8 @@ COARSE_NS = 2_000_000_000
 SECOND_NS = 1_000_000_000
 AS_PLANNED = {Verb.CREATE, Verb.FETCH, Verb.ADOPT, Verb.UPDATE, Verb.REPLACE}
 """What leaves a step with the recipe that it has today; a disk that grew has the recipe of its first run."""
-MOST_RECORDS = 64
-"""How many are kept for one user: the oldest are removed."""
+MOST_FILES = 128
+"""How many files of records are kept for one user: the oldest are removed."""
 
 
 class Done(NamedTuple):
@@ -63,8 +64,8 @@ class Done(NamedTuple):
 
     plan: Plan
     results: Sequence[Result]
-    machines: Callable[[], dict[str, Any]]
-    """Gives the VMs that can be started, by name, in values that marshal takes."""
+    startable: Callable[[], dict[str, Any]]
+    """Gives what it takes to start each VM, by name, in values that marshal takes."""
 
 
 class Basis:
@@ -77,6 +78,10 @@ class Basis:
     def __init__(self, begun_ns: int | None = None) -> None:
         self._begun_ns = time.time_ns() if begun_ns is None else begun_ns
         self._seen: Observations[Numbers] = Observations(check.numbers)
+
+    def refuse_to_remember(self) -> None:
+        """Have no record be made of this run."""
+        self._seen.is_complete = False
 
     def recording(self) -> AbstractContextManager[None]:
         """Note what this thread reads in the context; entered to load, to pin and to plan."""
@@ -106,6 +111,8 @@ class Basis:
         used = _looked_at(programs.paths())
         if marks is None or _is_younger(used, check.BEGUN_NS, COARSE_NS):
             return
+        startable = {name: marshal.dumps(one) for name, one in done.startable().items()}
+        beside = remembered.dumped(record.HEAD, startable)
         key_file = str(opened.path / secrets_key.NAME)
         store = _looked_at([artifacts.database(opened), str(opened.path / LOG), key_file])
         _save(
@@ -122,11 +129,12 @@ class Basis:
                 marks=marks,
                 kept=len(done.plan.actions),
                 warnings=list(loaded.warnings),
-                machines=marshal.dumps(done.machines()),
+                startable=zlib.crc32(beside),
                 secrets_key=key_file,
                 variables=check.variables(key_file, sorted(self._seen.variables)),
                 notices=list(map(_given(request).completed, report.undeclared_lines(done.plan))),
-            )
+            ),
+            beside,
         )
 
     def is_settled(self) -> bool:
@@ -198,18 +206,9 @@ def _is_younger(looked_at: Stats, begun_ns: int, tick_ns: int = TICK_NS) -> bool
     )
 
 
-def _save(made: record.RunRecord) -> None:
-    """Put a record where it is looked for, and remove the oldest ones."""
-    named = record.directory()
-    if named is None:
-        return
-    where = Path(named)
-    where.mkdir(mode=0o700, parents=True, exist_ok=True)
-    draft = where / f"{record.name(made.key)}.{os.getpid()}"
-    draft.unlink(missing_ok=True)
-    with draft.open("xb") as new:  # which follows no symlink
-        new.write(record.dumped(made))
-    draft.rename(draft.with_suffix(""))
-    files = sorted(where.iterdir(), key=lambda file: file.lstat().st_mtime_ns, reverse=True)
-    for file in files[MOST_RECORDS:]:
-        file.unlink(missing_ok=True)
+def _save(made: record.RunRecord, beside: bytes) -> None:
+    """Put a record where it is looked for, after what lies beside it, and remove the oldest ones."""
+    where, name = record.directory(), record.name(made.key)
+    if where is not None:
+        remembered.keep(where, f"{name}{record.BESIDE}", beside, MOST_FILES)
+        remembered.keep(where, name, record.dumped(made), MOST_FILES)

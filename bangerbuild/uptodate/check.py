@@ -115,8 +115,15 @@ def variables(key_file: str, names: Iterable[str]) -> list[tuple[str, str]]:
     return found
 
 
-def stands(remembered: RunRecord, apart: str | None = None) -> bool:
-    """Whether nothing has changed since a record was written. What changes most often is looked at first.
+def stands(remembered: RunRecord) -> bool:
+    """Whether nothing has changed since a record was written."""
+    return touched(remembered) == []
+
+
+def touched(remembered: RunRecord, apart: str | None = None) -> list[str] | None:
+    """The artifacts that differ from a record; None if anything else has changed, or one is not there.
+
+    What changes most often is looked at first.
 
     Args:
         remembered: the record.
@@ -127,28 +134,33 @@ def stands(remembered: RunRecord, apart: str | None = None) -> bool:
         lock = os.open(remembered.lock, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return (
+            is_settled = (
                 remembered.circumstances == circumstances()
                 and stats(remembered.followed[0]) == remembered.followed[1]
                 and stats(remembered.links[0], follow=False) == remembered.links[1]
-                and _have_marks(remembered, apart)
                 and _are_settled(remembered, apart)
                 and not os.listdir(remembered.empty)
                 and variables(remembered.secrets_key, names) == remembered.variables
             )
+            return _differing(remembered, apart) if is_settled else None
         finally:
             os.close(lock)
     except OSError:  # the plan that is made now says what is wrong
-        return False
+        return None
 
 
-def _have_marks(remembered: RunRecord, apart: str | None) -> bool:
+def _differing(remembered: RunRecord, apart: str | None) -> list[str]:
     names, numbers = remembered.marks
-    if apart is None:
-        return marks(names, remembered.store) == numbers
-    places = [place for place, name in enumerate(names) if _counts(name, apart)]
-    wanted = [number for place in places for number in numbers[place * MARKS : (place + 1) * MARKS]]
-    return marks([names[place] for place in places], remembered.store) == wanted
+    if apart is None and marks(names, remembered.store) == numbers:
+        return []
+    places = [place for place, name in enumerate(names) if apart is None or _counts(name, apart)]
+    counted = [names[place] for place in places]
+    now = marks(counted, remembered.store)
+    return [
+        name
+        for number, (name, place) in enumerate(zip(counted, places, strict=True))
+        if now[number * MARKS : (number + 1) * MARKS] != numbers[place * MARKS : (place + 1) * MARKS]
+    ]
 
 
 def _counts(name: str, apart: str) -> bool:

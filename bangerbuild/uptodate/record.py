@@ -1,27 +1,27 @@
-"""Records of runs that left nothing to do: a file in the user's cache for each command line.
+"""Records of runs that left nothing to do: two files for each command line, see `host.remembered`.
 
-    bangerbuild current 1 CHECKSUM
-    the record's fields, marshalled
-
-A record is written to a draft and renamed, but not synced: one that a power cut left incomplete does not
-match its checksum. Marshal is the format of Python's own compiled modules and must be trusted like them: so
-the file must belong to the user.
+What it takes to start its VMs lies in a file beside the record, whose checksum the record has: who only asks
+whether there is anything to do does not read that.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
 import zlib
+
+from bangerbuild.host import remembered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from bangerbuild.uptodate.command import Key
 
+    Startable = tuple[str, dict[str, object], dict[str, dict[str, object]]]
+    """The image, the machine, and the disks by their artifacts; see `steps.startable`."""
     Stats = tuple[list[str], list[int]]
 
 HEAD = b"bangerbuild current 1 "
-MOST_BYTES = 1 << 30
+BESIDE = ".vms"
+"""How the name of the file ends that has what it takes to start VMs."""
 
 
 class RunRecord:
@@ -40,7 +40,7 @@ class RunRecord:
         marks: artifacts, and size, mtime and inode of each; see `check.marks`.
         kept: how many steps the plan has.
         warnings: the manifest's, which every run prints.
-        machines: the VMs that can be started, see `machine.plain`, marshalled: only a start reads them.
+        startable: the checksum of what lies beside it, see `startable`.
         secrets_key: the file with the key of the digests in `variables`.
         variables: of the environment, of which secrets were made, each with a keyed digest of its value.
         notices: what a run that is not quiet prints beside them: what is no longer declared.
@@ -61,7 +61,7 @@ class RunRecord:
         marks: Stats,
         kept: int,
         warnings: list[str],
-        machines: bytes,
+        startable: int,
         secrets_key: str,
         variables: list[tuple[str, str]],
         notices: list[str],
@@ -78,56 +78,54 @@ class RunRecord:
         self.marks = marks
         self.kept = kept
         self.warnings = warnings
-        self.machines = machines
+        self.startable = startable
         self.secrets_key = secrets_key
         self.variables = variables
         self.notices = notices
 
 
 def directory() -> str | None:
-    """Where records are: in the user's cache; None if the user has none."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    home = os.environ.get("HOME", "")
-    if named.startswith("/"):
-        return f"{named}/bangerbuild/current"
-    return f"{home}/.cache/bangerbuild/current" if home.startswith("/") else None
+    """Where records are; None if the user has no cache."""
+    return remembered.directory("current")
 
 
 def name(key: Key) -> str:
-    """The file name of a record; of two keys with one name the later record replaces the other."""
-    return f"{zlib.crc32(repr(key).encode('utf-8', 'surrogatepass')):08x}"
+    """The file name of a record."""
+    return remembered.name(key)
 
 
 def dumped(record: RunRecord) -> bytes:
     """The file."""
-    body = marshal.dumps(vars(record))
-    return HEAD + b"%08x\n" % zlib.crc32(body) + body
+    return remembered.dumped(HEAD, vars(record))
 
 
 def loaded(data: bytes) -> RunRecord | None:
     """The record in a file; None if the file holds no complete record."""
-    head, _, body = data.partition(b"\n")
-    if head != HEAD + b"%08x" % zlib.crc32(body):
-        return None
+    fields = remembered.loaded(HEAD, data)
     try:
-        return RunRecord(**marshal.loads(body))  # noqa: S302  # see the module: as trusted as our own code
-    except (EOFError, TypeError, ValueError):  # of another version
+        return RunRecord(**fields) if isinstance(fields, dict) else None
+    except TypeError:  # of another version
         return None
 
 
 def found(key: Key) -> RunRecord | None:
     """The record of a command line; None if there is none that can be trusted."""
-    where = directory()
-    if where is None:
-        return None
-    try:
-        fd = os.open(f"{where}/{name(key)}", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            status = os.fstat(fd)
-            data = os.read(fd, min(status.st_size, MOST_BYTES))
-        finally:
-            os.close(fd)
-    except OSError:  # there is none, or something else lies there
-        return None
-    record = loaded(data) if status.st_uid == os.geteuid() else None
+    data = _own(name(key))
+    record = loaded(data) if data else None
     return record if record is not None and record.key == key else None
+
+
+def startable(record: RunRecord, vm: str) -> Startable | None:
+    """What it takes to start a VM, as `steps.startable` gives it; None: it can't be told."""
+    data = _own(name(record.key) + BESIDE)
+    if data is None or zlib.crc32(data) != record.startable:
+        return None
+    vms = remembered.loaded(HEAD, data)
+    found = vms.get(vm) if isinstance(vms, dict) else None
+    return None if found is None else tuple(marshal.loads(found))  # noqa: S302  # see `remembered`
+
+
+def _own(name: str) -> bytes | None:
+    """The content of a file of the user's own; None if there is none."""
+    where = directory()
+    return None if where is None else remembered.read(f"{where}/{name}")

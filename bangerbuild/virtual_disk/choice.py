@@ -121,7 +121,7 @@ def _other_filesystem(choice: Choice, contents: Sequence[Content], disk: Blocks)
     return SourceError(
         f"{where} holds {content.what}, and only ext2, ext3 and ext4 are taken ({choice.why})",
         details=listed(contents) if number else None,
-        hint=_HINTS.get(content.filesystem, _COPY),
+        hint=_HINTS.get(content.filesystem) or content.way_out or _COPY,
     )
 
 

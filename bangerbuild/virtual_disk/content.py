@@ -85,6 +85,8 @@ class Content:
     uuid: str = ""
     size_bytes: int = 0
     """Of the filesystem, where that is an ext4; it may be smaller than the partition."""
+    way_out: str | None = None
+    """What to do with what is none that can be mounted."""
 
     @property
     def is_ext(self) -> bool:
@@ -120,7 +122,8 @@ def content_of(partition: Partition, disk: Blocks) -> Content:
     if found is None:
         return Content(partition, "", "nothing that is known")
     label, own_uuid = _tags(head)
-    return Content(partition, found.name, found.what, label, own_uuid)
+    way_out = None if found.is_filesystem else found.way_out
+    return Content(partition, found.name, found.what, label, own_uuid, way_out=way_out)
 
 
 def _tags(head: bytes) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from bangerbuild.disk.blocks import Blocks
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from bangerbuild.formats.limits import Budget
@@ -21,6 +21,16 @@ SECTOR_BYTES = 512
 
 class VirtualDisk(Blocks, Protocol):
     """A disk that is read only."""
+
+    def prepare(self, places: Iterable[tuple[int, int]]) -> None:
+        """Take note of ranges, offset and length in bytes, that are read next; most disks have no need of it.
+
+        What lies beyond the disk's end is left out.
+
+        Raises:
+            SourceError: the disk can't be read.
+            ToolError: a program is missing, or took too long.
+        """
 
     def copy(
         self, start: int, length: int, target: Path, *, budget: Budget, progress: Callable[[int], None]

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
+from bangerbuild.formats.signatures import HEAD_BYTES
 from bangerbuild.virtual_disk import containers
 from bangerbuild.virtual_disk.content import content_of
 from bangerbuild.virtual_disk.qemu_disk import QemuDisk
 from bangerbuild.virtual_disk.raw_disk import RawDisk
-from bangerbuild.virtual_disk.table import partitions
+from bangerbuild.virtual_disk.table import EDGE_BYTES, partitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,4 +70,7 @@ def contents(disk: VirtualDisk, room: Path) -> tuple[Content, ...]:
         FilesystemError: it can't be read.
         ToolError: partx is missing.
     """
-    return tuple(content_of(partition, disk) for partition in partitions(disk, room))
+    disk.prepare([(0, EDGE_BYTES), (disk.size_bytes - EDGE_BYTES, EDGE_BYTES)])
+    found = partitions(disk, room)
+    disk.prepare([(one.start, min(one.size_bytes, HEAD_BYTES)) for one in found])
+    return tuple(content_of(partition, disk) for partition in found)

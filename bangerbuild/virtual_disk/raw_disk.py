@@ -18,7 +18,7 @@ from bangerbuild.virtual_disk import tools
 from bangerbuild.virtual_disk.disks import VirtualDisk, new_file, slices
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from bangerbuild.formats.limits import Budget
@@ -41,6 +41,10 @@ class RawDisk(RawFile, VirtualDisk):
         self.name = self.place = written
         self._path = path
         self._is_ours = is_ours
+
+    @override
+    def prepare(self, places: Iterable[tuple[int, int]]) -> None:
+        """A read takes no time to speak of."""
 
     @override
     def copy(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.host.process import Command
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from bangerbuild.virtual_disk.containers import Container
@@ -59,19 +60,32 @@ def copy(container: Container, directory: Path, target: str, what: Range) -> Com
         target: the name of the file in it.
         what: the range.
     """
-    source = {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
-    file = {"driver": "file", "filename": target, "locking": "off"}
+    file = {**_file(target), "locking": "off"}
     to = {"driver": "raw", "offset": what.position, "size": what.length, "file": file}
-    words = ("convert", "-n", "--target-is-zero", _json(source), _json(to))
-    return _qemu_img(words, directory, COPY_SECONDS)
+    return _convert(container, directory, (what,), to)
+
+
+def gather(container: Container, directory: Path, target: str, ranges: Iterable[Range]) -> Command:
+    """Copy several ranges of a virtual disk, one after the other, into a file of as many zeros.
+
+    Their positions don't count.
+    """
+    return _convert(container, directory, ranges, {"driver": "raw", "file": _file(target)})
+
+
+def _convert(
+    container: Container, directory: Path, ranges: Iterable[Range], to: dict[str, object]
+) -> Command:
+    """Several sources are taken for one disk after the other."""
+    words = (_json(_part(container, what)) for what in ranges)
+    argv = ("convert", "-n", "--target-is-zero", *words, _json(to))
+    return _qemu_img(argv, directory, COPY_SECONDS)
 
 
 def extents(container: Container, directory: Path, what: Range) -> Command:
     """Print, as JSON, where in its file the data of a range of a virtual disk lies."""
-    node = {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
-    return replace(
-        _qemu_img(("map", "--output=json", _json(node)), directory, COPY_SECONDS), output_bytes=MAP_BYTES
-    )
+    argv = ("map", "--output=json", _json(_part(container, what)))
+    return replace(_qemu_img(argv, directory, COPY_SECONDS), output_bytes=MAP_BYTES)
 
 
 def partitions(directory: Path, file: str, sector_bytes: int) -> Command:
@@ -87,9 +101,16 @@ def punch(file: Path, *, start: int, length: int) -> Command:
 
 
 def _image(container: Container) -> dict[str, object]:
-    file = {"driver": "file", "filename": SOURCE}
     base = {"backing": None} if container.driver in {"qcow2", "vmdk"} else {}
-    return {"driver": container.driver, **base, "file": file}
+    return {"driver": container.driver, **base, "file": _file(SOURCE)}
+
+
+def _file(name: str) -> dict[str, object]:
+    return {"driver": "file", "filename": name}
+
+
+def _part(container: Container, what: Range) -> dict[str, object]:
+    return {"driver": "raw", "offset": what.start, "size": what.length, "file": _image(container)}
 
 
 def _json(node: dict[str, object]) -> str:

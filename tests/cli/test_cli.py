@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import marshal
 import os
 import pty
 import re
@@ -18,6 +19,7 @@ import pexpect
 import pytest
 
 from bangerbuild import __version__, store
+from bangerbuild import cli as commands
 from bangerbuild.store.locks import StoreLock
 from tests import PROJECT
 from tests.disk.ext4_tools import change_superblock, make_ext4
@@ -663,6 +665,17 @@ class TestStreams:
         )  # fmt: skip
         assert (done.returncode, "Traceback" in done.stderr) == (0, False)
         assert (project / ROOT).exists()
+
+    def test_a_module_that_a_power_cut_left_by_half_is_no_interruption(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def import_it() -> None:
+            marshal.loads(marshal.dumps("code")[:-1])  # noqa: S302  # as the import system does
+
+        monkeypatch.setattr(sys, "argv", ["bangerbuild", "schema"])
+        monkeypatch.setattr(commands.cli.commands["schema"], "callback", import_it)
+        with pytest.raises(EOFError):
+            commands._guarded(None)
 
     def test_a_pipe_gets_no_escape_codes(
         self, cli: CommandLine, project: Path, monkeypatch: pytest.MonkeyPatch

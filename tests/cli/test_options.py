@@ -93,7 +93,7 @@ def takes(command: click.Command) -> list[str]:
     arguments = {one.name for one in command.params if isinstance(one, click.Argument)}
     flags = {flag for one in command.params if isinstance(one, click.Option) for flag in one.opts}
     found = [given.MANIFESTS] if arguments & {"manifest", "manifests", "words", "image"} else []
-    wanted = (given.MANIFEST_OPTIONS, given.STORE, given.VARIABLES, given.NODE)
+    wanted = (given.MANIFEST_OPTIONS, given.STORE, given.VARIABLES, given.NODE, given.CLUSTER)
     return [*found, *(flag for flag in wanted if flag in flags and not (flag in wanted[:1] and found))]
 
 

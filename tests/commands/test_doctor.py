@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +15,8 @@ from bangerbuild.errors import LibraryError, ToolError
 from bangerbuild.host import process
 from bangerbuild.planning import host
 from bangerbuild.running import kvm
+from tests.need import need
+from tests.unprivileged import as_nobody
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -136,6 +140,37 @@ def test_a_cache_that_can_not_be_made_is_told_with_the_way_out(
     assert found.found is None
     assert "can't be made" in found.purpose
     assert "XDG_CACHE_HOME" in str(found.hint)
+
+
+def tried(name: str) -> Finding:
+    """What is found of one program, without the others."""
+    return doctor._tried(next(program for program in doctor._of_kinds() if program.name == name))
+
+
+@pytest.mark.root
+def test_a_user_without_namespaces_is_not_told_that_mmdebstrap_works_for_him() -> None:
+    need("mmdebstrap")
+    if shutil.which("fakechroot") or os.geteuid() != 0:
+        pytest.skip("it works here for everybody, or nobody can be asked")
+    assert tried("mmdebstrap").purpose == "makes Debian root filesystems (mode root)"
+    found = as_nobody(lambda: tried("mmdebstrap"))
+    assert found.found is None
+    assert "mmdebstrap can't work for this user" in found.purpose
+    assert "/etc/subuid" in str(found.hint)
+
+
+def test_docker_is_found_where_its_daemon_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "docker"
+    monkeypatch.setattr(process, "SEARCH_PATH", str(tmp_path))
+    for script, found in (
+        ("exit 0", str(program)),
+        ("echo Cannot connect to the Docker daemon; false", None),
+    ):
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        assert tried("docker").found == found
+    assert tried("docker").purpose.endswith("it can't be used: Cannot connect to the Docker daemon")
+    assert "systemctl start docker" in str(tried("docker").hint)
 
 
 def test_what_brings_images_is_looked_for() -> None:

@@ -61,10 +61,7 @@ def make_odd_tree(top: Path) -> None:
 
 
 def make_packable_tree(top: Path) -> None:
-    """What formats can hold that have neither holes nor times beyond 32 bits.
-
-    sqfs2tar does not escape a '=' in the name of an attribute.
-    """
+    """What formats can hold that have neither holes nor times beyond 32 bits."""
     before = os.umask(0)
     try:
         for make in (_names, _modes, _devices, _links, _xattrs):
@@ -73,10 +70,6 @@ def make_packable_tree(top: Path) -> None:
             make(directory)
     finally:
         os.umask(before)
-    for path in (top / "xattrs").iterdir():
-        for name in os.listxattr(path, follow_symlinks=False):
-            if "=" in name:
-                os.removexattr(path, name, follow_symlinks=False)
     top.chmod(0o751)
     os.chown(top, 7, 8)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bangerbuild.disk import overlay, redo_log, transaction
+from bangerbuild.disk import beside, overlay, redo_log, transaction
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.recovery import RecoveredDisk, recover
 from bangerbuild.disk.snapshot_store import SnapshotStore
@@ -206,8 +206,8 @@ LOSSES: dict[str, Callable[[Path], bool]] = {
     "everything": lambda _: True,
     "names": Path.is_dir,
     "content": Path.is_file,
-    "the log": lambda place: place.suffix == redo_log.SUFFIX,
-    "the disk": lambda place: place.is_file() and place.suffix != redo_log.SUFFIX,
+    "the log": lambda place: place.suffix == beside.REDO_LOG,
+    "the disk": lambda place: place.is_file() and place.suffix != beside.REDO_LOG,
 }
 
 

@@ -19,6 +19,15 @@ def pinned(text: str, **arguments: str) -> str:
     return found.pinned({base: f"PIN{number}" for number, base in enumerate(found.bases())})
 
 
+def test_what_comes_after_the_target_does_not_count() -> None:
+    text = "FROM a AS x\nFROM x AS Y\nCOPY --from=b / /\nFROM c AS z\nCOPY --from=d / /\n"
+    found = Dockerfile(text, {}, "Dockerfile", "y")
+    assert {str(base) for base in found.bases()} == {f"{LIBRARY}/a:latest", f"{LIBRARY}/b:latest"}
+    written = found.pinned(dict.fromkeys(found.bases(), "PIN"))
+    assert written.endswith("FROM x AS Y\nCOPY --from=bangerbuild-image-0 / /\n")
+    assert found.stages() == ("x", "y", "z")
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

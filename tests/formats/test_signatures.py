@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 import zstandard
 
+from bangerbuild.formats import signatures
 from bangerbuild.formats.signatures import HEAD_BYTES, described, identify
 from bangerbuild.sources.files import head_of
 from tests.disk.ext4_tools import make_ext4
@@ -135,6 +136,18 @@ def test_what_cpio_makes_is_one(tmp_path: Path) -> None:
         (0, b"\xed\xab\xee\xdb", "an RPM package"),
         (0, b"\x89LZO\0\r\n\x1a\n", "an lzop stream"),
         (510, b"\x55\xaa\xeb\x66HdrS", "a Linux kernel"),
+        (0, b"QFI\xfb\0\0\0\x01", "a qcow disk image of version 1"),
+        (0, b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (0, b"/annex/objects/SHA256E-s1--00\n", "a pointer of git-annex"),
+        (0x8000, b"JFS1", "a JFS filesystem"),
+        (0x10034, b"ReIsEr2Fs", "a ReiserFS filesystem"),
+        (0x8001, b"BEA01", "a UDF filesystem"),
+        (1030, b"\x34\x34\x02\0", "a NILFS2 filesystem"),
+        (32, b"NXSB", "an APFS container"),
+        (0, b"\x27\x05\x19\x56", "a U-Boot image"),
+        (0, b"age-encryption.org/v1\n", "an age file"),
+        (0, b' \n{"errors": []}', "a JSON document"),
+        (0, b'<?xml version="1.0"?><Error>', "an XML document"),
     ],
 )
 def test_what_no_tool_makes_here_is_called_by_its_mark(offset: int, magic: bytes, name: str) -> None:
@@ -198,7 +211,7 @@ def test_a_tarball_with_a_boot_sectors_mark_in_it_is_a_tarball() -> None:
         (b"", "empty"),
         (b"\0", "nothing but zeros"),
         (bytes(HEAD_BYTES), "nothing but zeros"),
-        (b"#!/bin/sh\necho", "something that begins with '#!/bin/s'"),
+        (b"; a note\necho", "something that begins with '; a note'"),
         (b"x", "something that begins with 'x'"),
     ],
 )
@@ -210,3 +223,25 @@ def test_what_nobody_knows_is_described_by_its_first_bytes(content: bytes, name:
 def test_a_head_that_is_short_is_no_reason_to_fail() -> None:
     for length in range(0, 1100, 7):
         described(b"\x01" * length)
+
+
+def test_each_kind_but_a_few_has_a_way_out() -> None:
+    lacking = {signature.what for _, _, signature in signatures._SIGNATURES if signature.way_out is None}
+    assert lacking == set()
+
+
+def test_minix_and_cramfs_are_called_so(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "minix").write_bytes(bytes(1 << 20))
+    subprocess.run([need("mkfs.minix", "util-linux"), tmp_path / "minix"], capture_output=True, check=True)
+    command = [need("mkfs.cramfs", "util-linux"), str(tmp_path / "tree"), str(tmp_path / "cramfs")]
+    subprocess.run(command, capture_output=True, check=True)
+    assert what(head(tmp_path / "minix")) == "a Minix filesystem"
+    assert what(head(tmp_path / "cramfs")) == "a cramfs filesystem"
+
+
+def test_what_has_no_mark_is_told_by_its_name() -> None:
+    assert [signatures.named(name) for name in ("x.tar", "br")] == [None, None]
+    found = signatures.named("root.tar.br")
+    assert found is not None
+    assert found.what == "a brotli stream, as its name says"

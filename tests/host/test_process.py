@@ -11,7 +11,7 @@ import pytest
 
 from bangerbuild.errors import ToolError
 from bangerbuild.host import process
-from bangerbuild.host.process import Command, run, streaming
+from bangerbuild.host.process import Command, run
 from tests import PROJECT
 from tests.waiting import assert_ends
 
@@ -194,49 +194,3 @@ def test_a_program_that_takes_more_memory_than_it_may_is_told_that_there_is_none
 def test_a_program_that_is_killed_by_a_signal_says_which() -> None:
     with pytest.raises(ToolError, match="was ended by SIGSEGV"):
         run(Command(("sh", "-c", "kill -SEGV $$")))
-
-
-def test_what_a_program_writes_is_read_as_it_comes() -> None:
-    with streaming(Command(("seq", "100000"))) as output:
-        assert output.read(4) == b"1\n2\n"
-        assert output.read().endswith(b"100000\n")
-
-
-@pytest.mark.parametrize("start", ["echo part", "exec >&-"])
-def test_a_stream_of_a_program_that_fails_ends_with_what_it_complained_of(start: str) -> None:
-    script = f"{start}; echo complaint >&2; exit 3"
-    with (
-        pytest.raises(ToolError, match="failed with exit code 3") as caught,
-        streaming(Command(("sh", "-c", script))) as output,
-    ):
-        output.read()
-    assert caught.value.details == "complaint"
-
-
-def test_an_error_of_the_reader_is_explained_by_the_failure_of_the_program() -> None:
-    def read(script: str) -> None:
-        with streaming(Command(("sh", "-c", script))) as output:
-            output.read()
-            raise ValueError("too short")
-
-    with pytest.raises(ToolError, match="failed with exit code 1"):
-        read("exit 1")
-    with pytest.raises(ValueError, match="too short"):
-        read("exit 0")
-
-
-def test_a_program_ends_with_the_context_that_reads_its_stream() -> None:
-    with streaming(Command(("yes",))) as output:
-        assert output.read(2) == b"y\n"
-        (running,) = process.RUNNING
-    assert running.returncode == -signal.SIGKILL
-    assert not process.RUNNING
-
-
-def test_a_program_that_writes_nothing_for_long_is_ended() -> None:
-    with (
-        pytest.raises(ToolError, match="wrote nothing for"),
-        streaming(Command(("sleep", FOREVER)), stall_seconds=0.1) as output,
-    ):
-        output.read()
-    assert not process.RUNNING

@@ -112,7 +112,7 @@ def test_setup_of_no_stated_size_has_four_sectors(tmp_path: Path) -> None:
     ("image", "said"),
     [
         (b"", "is no kernel: it is empty"),
-        (b"#!/bin/sh\n", "is no kernel"),
+        (b"#!/bin/sh\n", "is no kernel: it looks like a script"),
         (b"\x28\xb5\x2f\xfd" + bytes(5000), "is no kernel: it looks like a zstd stream"),
         (gzip.compress(b"text", mtime=0), "is no kernel: it looks like a gzip stream"),
         (bytes(257) + b"ustar" + bytes(5000), "is no kernel: it looks like a tarball"),

@@ -13,7 +13,7 @@ from bangerbuild.disk.formats.values import StoredDisk
 from bangerbuild.launch import machine
 from bangerbuild.model import ReasonCode, Verb
 from bangerbuild.planning.recorded import Recorded
-from bangerbuild.steps import launch
+from bangerbuild.steps import launch, startable
 from bangerbuild.tree import ALONE
 from tests.fakes import EPOCH
 from tests.kernel.making import elf
@@ -274,7 +274,7 @@ class TestARootThatStaysOnItsImage:
         directory = project.store / "vms/web"
         assert b"6.1.0" in (directory / boot.kernel).read_bytes()
         assert b"6.1.0" in (directory / str(boot.initrd)).read_bytes()
-        ((_, values),) = launch.startable([step], Recorded(opened).as_input_of).values()
+        ((_, (_, values, _)),) = startable.plain([step], Recorded(opened), opened.settled_ledgers)
         assert machine.of_plain(values).boot == boot
 
 

@@ -17,12 +17,14 @@ from bangerbuild.cli.machines import REST, WAIT_SECONDS
 from bangerbuild.launch.session import FREE_PORT
 from bangerbuild.running import at_once
 from bangerbuild.running.spawning import FREE_PORT as SPAWNINGS
+from tests.need import need
 from tests.ports import reserved_port
 from tests.running.fake_vmms import RUNS, Project
 from tests.waiting import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WORDS = ("boot", "web", "-d", "--net", "user")
 ASK = """
@@ -170,9 +172,19 @@ def test_something_to_build_is_the_command_lines(restored: Project) -> None:
     assert asked(restored, *WORDS).startswith("not at once")
 
 
-def test_a_guest_that_wrote_is_the_command_lines(restored: Project) -> None:
-    os.utime(restored.vm() / "root.ext4")
+def test_a_guest_that_wrote_is_looked_at_beside_the_start(restored: Project) -> None:
+    debugfs(restored.vm() / "root.ext4", "write /dev/null /own")
+    assert asked(restored, *WORDS) == "at once"
+
+
+def test_a_guest_that_changed_what_is_declared_is_the_command_lines(restored: Project) -> None:
+    debugfs(restored.vm() / "root.ext4", "rm /etc/hostname")
     assert asked(restored, *WORDS).startswith("not at once")
+
+
+def debugfs(disk: Path, request: str) -> None:
+    """Change a disk as another program does."""
+    subprocess.run([need("debugfs"), "-w", "-R", request, disk], capture_output=True, check=True)
 
 
 def test_without_a_cache_all_is_the_command_lines(project: Project) -> None:

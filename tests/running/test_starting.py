@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from bangerbuild.errors import ToolError, UsageError
+from bangerbuild.errors import BangerError, ToolError, UsageError
 from bangerbuild.host import search
 from bangerbuild.launch.session import FREE_PORT
 from bangerbuild.running import kvm, starting, taps
@@ -71,6 +72,25 @@ def test_without_qemu_one_that_needs_kvm_is_taken_if_it_works(host: Host) -> Non
     assert host.plan(Wish()).start.vmm == "cloud-hypervisor"
     host.programs.remove("cloud-hypervisor")
     assert host.plan(Wish()).start.vmm == "firecracker"
+
+
+@pytest.mark.parametrize(
+    ("wish", "programs", "brief"),
+    [
+        (Wish(network="tap", forwards=((8080, 80),)), PROGRAMS, "--forward is of the user network"),
+        (Wish("firecracker", "user"), PROGRAMS, "Firecracker can't start 'web': it has no network 'user'"),
+        (Wish("firecracker"), PROGRAMS[:2], "'firecracker' is not installed"),
+        (Wish(), (), "nothing here can start 'web'"),
+        (Wish(forwards=((8081, 80),)), PROGRAMS, "port 8081 of this host leads to 'db' already"),
+    ],
+)
+def test_what_no_vm_could_be_started_with_is_told_before_one_is_built(
+    host: Host, wish: Wish, programs: tuple[str, ...], brief: str
+) -> None:
+    starting.refuse("web", Wish(), {})
+    host.programs = set(programs)
+    with pytest.raises(BangerError, match=re.escape(brief)):
+        starting.refuse("web", wish, {8081: "db"})
 
 
 def test_a_root_that_a_vmm_can_not_use_is_not_given_to_it(host: Host) -> None:

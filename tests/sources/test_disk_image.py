@@ -39,6 +39,7 @@ from tests.virtual_disk.making import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.projects import Project
@@ -425,6 +426,25 @@ def test_a_cd_is_no_disk_image(tmp_path: Path, debian: Path) -> None:
     image[0x8001:0x8006] = b"CD001"
     (tmp_path / "cd.iso").write_bytes(image)
     assert not DiskImageSource.claims(str(tmp_path / "cd.iso"))
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    ("head", "what", "key"),
+    [
+        (bytes(257) + b"ustar", "a tarball", "tar"),
+        (b"hsqs", "a squashfs image", "squashfs"),
+        (b"070701", "a cpio archive", "cpio"),
+    ],
+)
+def test_what_is_no_disk_is_named_in_the_plan_with_the_key_that_takes_it(
+    tmp_path: Path, pack: Callable[[bytes], bytes], head: bytes, what: str, key: str
+) -> None:
+    (tmp_path / "disk.img").write_bytes(pack(head + bytes(4096)))
+    source = declared(tmp_path, 'rootfs = { disk_image = "disk.img" }').rootfs
+    with pytest.raises(SourceError, match=f"'disk.img' is {what}.*: it is no disk image") as caught:
+        source.notes(None)
+    assert caught.value.hint == f"name it with `{key} = …` in a manifest"
 
 
 def test_without_qemu_img_the_plan_says_which_package_has_it(

@@ -97,7 +97,8 @@ def test_an_ext4_is_told_by_its_superblock(path: Path, disk: Path, compression: 
         (0, b"PK\3\4", "a zip archive"),
         (0, b"!<arch>\ndebian-binary", "an ar archive"),
         (0, b"\x04\x22\x4d\x18", "an lz4 stream"),
-        (0, b"#!/bin/sh\n", "something that begins with '#!/bin/s'"),
+        (0, b"#!/bin/sh\n", "a script"),
+        (0, b"abcdefghij\n", "something that begins with 'abcdefgh'"),
     ],
 )
 def test_what_is_neither_is_called_by_its_name(path: Path, offset: int, magic: bytes, words: str) -> None:

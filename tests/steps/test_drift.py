@@ -313,7 +313,9 @@ def test_every_file_is_read_back_after_a_patch(project: Project, monkeypatch: py
     with as_root(project) as disk:
         disk.write_file("/var/own", b"own\n")
     declare(project, CONF.replace("80", "81"), NOTE, TREE)
-    monkeypatch.setattr("bangerbuild.steps.ledger.is_there", lambda _disk, path, _line: path != "/etc/hosts")
+    monkeypatch.setattr(
+        "bangerbuild.disk.ledger_lines.is_there", lambda _disk, path, _line: path != "/etc/hosts"
+    )
     error = project.error(ROOT_PATCH)
     assert error.brief.startswith("'/etc/hosts' in 'vms/web/root.")
     assert error.brief.endswith("does not read back as it was written")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bangerbuild.disk import ledger_lines
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.errors import FilesystemError, GuestPathError
@@ -123,7 +124,7 @@ def test_a_stream_is_hashed_as_it_is_read(content: bytes, sizes: list[int]) -> N
 def test_what_was_written_is_there(disk: Filesystem, change: GuestChange) -> None:
     lines = make(disk, change)
     ledger.check(disk, lines)
-    assert list(ledger.differing(disk, lines)) == []
+    assert list(ledger_lines.differing(disk, lines)) == []
     needed = [change] if isinstance(change, GuestDirectory) else []
     assert list(ledger.still_needed(disk, [change])) == needed
 
@@ -150,7 +151,7 @@ CHANGED: dict[str, Callable[[Filesystem], object]] = {
 def test_what_a_guest_changed_differs(disk: Filesystem, how: str) -> None:
     lines = make(disk, CONF)
     CHANGED[how](disk)
-    assert list(ledger.differing(disk, lines)) == ["/etc/app.conf"]
+    assert list(ledger_lines.differing(disk, lines)) == ["/etc/app.conf"]
     assert list(ledger.still_needed(disk, [CONF])) == [CONF]
     with pytest.raises(FilesystemError, match=r"'/etc/app\.conf' in .* does not read back as it was written"):
         ledger.check(disk, lines)
@@ -160,24 +161,24 @@ def test_times_and_attributes_are_the_guests_own_affair(disk: Filesystem) -> Non
     lines = make(disk, CONF)
     disk.set_attributes("/etc/app.conf", mtime_ns=5)
     disk.set_xattr("/etc/app.conf", "user.note", b"x")
-    assert list(ledger.differing(disk, lines)) == []
+    assert list(ledger_lines.differing(disk, lines)) == []
 
 
 def test_a_file_with_another_name_is_there_but_is_written_again(disk: Filesystem) -> None:
     """A guest that writes to the other name would change it."""
     lines = make(disk, CONF)
     disk.link("/etc/other", "/etc/app.conf")
-    assert list(ledger.differing(disk, lines)) == []
+    assert list(ledger_lines.differing(disk, lines)) == []
     assert list(ledger.still_needed(disk, [CONF])) == [CONF]
 
 
 def test_a_directory_that_was_only_there_may_have_any_owner_and_mode(disk: Filesystem) -> None:
     disk.make_directory("/srv", mode=0o700, uid=5)
-    for line in (ledger.PLAIN_DIRECTORY, ledger.NEW_DIRECTORY):
-        assert ledger.is_there(disk, "/srv", line)
-        assert ledger.is_there(disk, "/lib", line)
-        assert not ledger.is_there(disk, "/nowhere", line)
-    assert not ledger.is_there(disk, "/srv", "directory 0755 0:0")
+    for line in (ledger_lines.PLAIN_DIRECTORY, ledger_lines.NEW_DIRECTORY):
+        assert ledger_lines.is_there(disk, "/srv", line)
+        assert ledger_lines.is_there(disk, "/lib", line)
+        assert not ledger_lines.is_there(disk, "/nowhere", line)
+    assert not ledger_lines.is_there(disk, "/srv", "directory 0755 0:0")
 
 
 def test_a_file_is_read_only_if_all_else_is_the_same(
@@ -186,13 +187,13 @@ def test_a_file_is_read_only_if_all_else_is_the_same(
     lines = make(disk, CONF)
     disk.set_attributes("/etc/app.conf", mode=0o600)
     monkeypatch.setattr(Filesystem, "read_chunks", lambda *_: pytest.fail("it was read"))
-    assert list(ledger.differing(disk, lines)) == ["/etc/app.conf"]
+    assert list(ledger_lines.differing(disk, lines)) == ["/etc/app.conf"]
 
 
 def test_differing_paths_come_in_their_order(disk: Filesystem) -> None:
     lines = make(disk, *(GuestFile(f"/etc/{name}", b"") for name in "cab"))
     disk.remove("/etc", recursive=True)
-    assert list(ledger.differing(disk, lines)) == ["/etc/a", "/etc/b", "/etc/c"]
+    assert list(ledger_lines.differing(disk, lines)) == ["/etc/a", "/etc/b", "/etc/c"]
 
 
 # two paths that are one
@@ -216,7 +217,7 @@ def test_the_same_name_in_two_directories_is_no_conflict(disk: Filesystem) -> No
 
 
 def test_a_directory_through_a_symlink_is_no_conflict(disk: Filesystem) -> None:
-    lines = {"/lib/d": ledger.NEW_DIRECTORY, "/usr/lib/d": ledger.PLAIN_DIRECTORY}
+    lines = {"/lib/d": ledger_lines.NEW_DIRECTORY, "/usr/lib/d": ledger_lines.PLAIN_DIRECTORY}
     disk.make_directory("/lib/d")
     ledger.refuse_two_of_one(disk, lines)
 
@@ -250,9 +251,9 @@ def test_files_and_made_directories_that_left_the_manifest_are_undeclared_those_
     disk.write_file("/srv/tree/deep/file", b"")
     disk.make_directory("/made")
     lines = {
-        "/srv": ledger.PLAIN_DIRECTORY,
-        "/srv/tree": ledger.NEW_DIRECTORY,
-        "/srv/tree/deep": ledger.NEW_DIRECTORY,
+        "/srv": ledger_lines.PLAIN_DIRECTORY,
+        "/srv/tree": ledger_lines.NEW_DIRECTORY,
+        "/srv/tree/deep": ledger_lines.NEW_DIRECTORY,
         "/srv/tree/deep/file": "file",
         "/made": "directory 0755 0:0",
         "/gone": "file",
@@ -297,10 +298,10 @@ def test_what_a_guest_changed_stays(disk: Filesystem, how: str) -> None:
 
 def test_a_directory_that_was_made_goes_only_if_it_is_empty(disk: Filesystem) -> None:
     disk.make_directory("/made/deep")
-    assert ledger.withdraw(disk, None, "/made", ledger.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made", ledger_lines.NEW_DIRECTORY)
     assert disk.exists("/made/deep")
-    assert ledger.withdraw(disk, None, "/made/deep", ledger.NEW_DIRECTORY)
-    assert ledger.withdraw(disk, None, "/made", ledger.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made/deep", ledger_lines.NEW_DIRECTORY)
+    assert ledger.withdraw(disk, None, "/made", ledger_lines.NEW_DIRECTORY)
     assert not disk.exists("/made")
 
 
@@ -367,8 +368,10 @@ def test_the_line_of_a_secret_has_a_salt_and_tells_its_content_all_the_same(disk
     disk.write_file("/token", b"sesame", mode=0o600)
     (line,) = ledger.of_changes([secret]).values()
     assert line == f"file 0600 0:0 6 {'0c' * 32}:{hashlib.sha256(bytes([12] * 32) + b'sesame').hexdigest()}"
-    assert ledger.is_secret(line)
-    assert ledger.is_there(disk, "/token", line)
+    assert ledger_lines.is_secret(line)
+    assert ledger_lines.is_there(disk, "/token", line)
     disk.write_file("/token", b"sesamE", mode=0o600)
-    assert not ledger.is_there(disk, "/token", line)
-    assert not any(map(ledger.is_secret, ("symlink 0:0 a:b c d e", "directory", "new directory 0755 0:0")))
+    assert not ledger_lines.is_there(disk, "/token", line)
+    assert not any(
+        map(ledger_lines.is_secret, ("symlink 0:0 a:b c d e", "directory", "new directory 0755 0:0"))
+    )

@@ -32,7 +32,7 @@ def sample(key: str = "vm.toml") -> record.RunRecord:
         marks=(["vms/web/root.cow"], [1 << 40, 1 << 62, 3]),
         kept=4,
         warnings=["vm.web: odd"],
-        machines=b"of these",
+        startable=7,
         secrets_key="/here/build/.secrets-key",
         variables=[("TOKEN", "0c")],
         notices=["vm.old is no longer declared"],
@@ -69,33 +69,33 @@ def test_one_of_a_version_with_other_fields_is_none() -> None:
 
 
 def test_it_is_found_by_its_key_alone() -> None:
-    basis._save(sample())
+    basis._save(sample(), b"")
     assert record.found(sample().key) is not None
     assert record.found(sample("other.toml").key) is None
 
 
 def test_two_keys_of_one_name_are_not_taken_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "name", lambda _key: "same")
-    basis._save(sample())
+    basis._save(sample(), b"")
     assert record.found(sample("other.toml").key) is None
 
 
 def test_only_the_users_own_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    basis._save(sample())
+    basis._save(sample(), b"")
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     assert record.found(sample().key) is None
 
 
 def test_the_oldest_go(cache: Path) -> None:
-    for number in range(basis.MOST_RECORDS + 3):
-        basis._save(sample(f"{number}.toml"))
-    assert len(list(cache.iterdir())) == basis.MOST_RECORDS
-    assert record.found(sample(f"{basis.MOST_RECORDS + 2}.toml").key) is not None
+    for number in range(basis.MOST_FILES // 2 + 3):
+        basis._save(sample(f"{number}.toml"), b"")
+    assert len(list(cache.iterdir())) == basis.MOST_FILES
+    assert record.found(sample(f"{basis.MOST_FILES // 2 + 2}.toml").key) is not None
     assert record.found(sample("0.toml").key) is None
 
 
 def test_nobody_else_may_read_them(cache: Path) -> None:
-    basis._save(sample())
+    basis._save(sample(), b"")
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
@@ -128,14 +128,14 @@ def test_where_none_can_be_written_none_is_and_nothing_is_said(
 
 def test_without_a_place_for_them_there_are_none(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(record, "directory", lambda: None)
-    basis._save(sample())
+    basis._save(sample(), b"")
     assert record.found(sample().key) is None
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to(path)])
 def test_what_is_no_file_is_no_record(cache: Path, make: Callable[[Path], object]) -> None:
-    basis._save(sample())
+    basis._save(sample(), b"")
     place = cache / record.name(sample().key)
     place.unlink()
     make(place)

@@ -29,6 +29,16 @@ def test_a_copy_names_both_formats_and_no_base() -> None:
     assert command.directory == str(ROOM)
 
 
+def test_ranges_are_gathered_one_after_the_other() -> None:
+    ranges = (tools.Range(512, 1024), tools.Range(4096, 512))
+    *_, first, second, target = tools.gather(QCOW2, ROOM, "out", ranges).argv
+    assert [(node(word)["offset"], node(word)["size"]) for word in (first, second)] == [
+        (512, 1024),
+        (4096, 512),
+    ]
+    assert node(target) == {"driver": "raw", "file": {"driver": "file", "filename": "out"}}
+
+
 def test_every_call_is_bounded_in_time_and_memory() -> None:
     for command in (tools.info(QCOW2, ROOM), tools.copy(QCOW2, ROOM, "out", tools.Range(0, 512))):
         assert command.timeout_seconds is not None

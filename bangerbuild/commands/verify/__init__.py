@@ -79,13 +79,30 @@ def verify(  # noqa: PLR0913  # whom to tell of what
     """
     whole = replace(request, targets=())
     loaded = load_request(whole, warn) if again else load_to_read(whole, warn, tell_problem)
+    return verify_loaded(loaded, request.targets, run_options, tell, again=again)
+
+
+@nothing_new()
+def verify_loaded(
+    loaded: Loaded,
+    named: Sequence[str],
+    run_options: RunOptions,
+    tell: Callable[[Sequence[Check]], None],
+    *,
+    again: bool = False,
+) -> tuple[Path, tuple[Check, ...]]:
+    """The same of manifests that are loaded, without targets of their own; `named` are the targets.
+
+    Raises:
+        UsageError, BusyError, StoreError, LockFileError, ToolError: see `verify`.
+    """
     refuse_without_node(loaded)
     process.find("e2fsck")
     _check_there(loaded.store, again=again)
     checks: list[Check] = []
     opening = store.writing if os.access(loaded.store, os.W_OK) else _only_read
     with opening(loaded.store, timeout_seconds=run_options.lock_seconds) as opened:
-        targets = expanded(loaded.manifest, request.targets)
+        targets = expanded(loaded.manifest, named)
         records, steps = _chosen(opened, loaded.wanted, targets)
         for found in _examined(opened, records, run_options):
             tell(found)

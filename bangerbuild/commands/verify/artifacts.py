@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bangerbuild.commands.verify.check import Check, CheckResult, judged, told
-from bangerbuild.disk import checking, clone, formats, in_use
+from bangerbuild.disk import checking, clone, formats, in_use, ledger_lines
 from bangerbuild.disk.formats.values import Base, StoredDisk
 from bangerbuild.errors import BangerError, StoreError, ToolError
-from bangerbuild.steps import disks, is_exclusive, is_patch, ledger
+from bangerbuild.steps import disks, is_exclusive, is_patch
 from bangerbuild.tree import DiskMount
 
 if TYPE_CHECKING:
@@ -186,5 +186,5 @@ def _filesystem_faults(disk: checking.Readable) -> Iterator[str]:
 
 def _file_faults(artifact: Artifact, disk: checking.Readable) -> Iterator[str]:
     with disk.opened_filesystem(DiskMount(artifact.mount_point)) as filesystem:
-        for path in ledger.differing(filesystem, artifact.lines):
+        for path in ledger_lines.differing(filesystem, artifact.lines):
             yield f"{path} differs in the guest"

@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, TypeVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import checking, interrupted, layers, merging, unreplayed
+from bangerbuild.disk import interrupted
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.format import DiskFormat
 from bangerbuild.disk.journal import through_journal
 from bangerbuild.disk.superblock import mend_hint, read_superblock
-from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import FilesystemError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from bangerbuild.disk import checking
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import DiskJob, StoredDisk
     from bangerbuild.disk.layers import Layers, Written
@@ -73,6 +73,8 @@ class OnBlocks(DiskFormat, ABC):
 
     def put_together(self, blocks: Blocks, disk: StoredDisk, target: Path) -> None:  # noqa: ARG002  # a base may help
         """Write the whole ext4 into a new raw file."""
+        from bangerbuild.disk import merging
+
         merging.copy(blocks, target)
 
     @override
@@ -117,6 +119,8 @@ class OnBlocks(DiskFormat, ABC):
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Nothing is shared."""
+        from bangerbuild.disk import layers
+
         with self.opened_to_write(disk, place, job) as filesystem:
             return layers.write(filesystem, content)
 
@@ -129,6 +133,8 @@ class OnBlocks(DiskFormat, ABC):
     @contextmanager
     def changed(self, disk: StoredDisk) -> Iterator[Blocks]:
         """The ext4 on a disk where it lies, in one transaction that its `flush` commits."""
+        from bangerbuild.disk.transaction import Transaction
+
         with ExitStack() as stack:
             file = stack.enter_context(Transaction(disk.path, disk.name))
             blocks = self._named(file, disk, stack)
@@ -139,6 +145,8 @@ class OnBlocks(DiskFormat, ABC):
     @override
     def replay(self, disk: StoredDisk, job: DiskJob) -> None:
         """Let e2fsck replay a copy, as it reads raw disks only; what changed there is copied back."""
+        from bangerbuild.disk import merging, unreplayed
+
         copy = job.staging / "merged.ext4"
         with ExitStack() as stack:
             file = stack.enter_context(RawFile(disk.path))
@@ -162,6 +170,8 @@ class OnBlocks(DiskFormat, ABC):
     @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
         """Make a copy, as e2fsck reads raw disks only."""
+        from bangerbuild.disk import checking
+
         copy = room.directory / disk.path.name
         with self._mended(disk) as blocks:
             is_in_order = checking.is_in_order(blocks)

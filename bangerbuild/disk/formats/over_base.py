@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar, cast
 
 from typing_extensions import override
 
-from bangerbuild.disk import checking, clone, deduplication, layers, merging
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.on_blocks import OnBlocks
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from bangerbuild.disk import checking
     from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
@@ -64,6 +64,8 @@ class OverBase(OnBlocks):
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write what several roots of one image get alike once for all."""
+        from bangerbuild.disk import deduplication, layers
+
         if content.shared_bytes > deduplication.MOST_BYTES:
             with self.opened_to_write(disk, place, job) as filesystem:
                 return layers.write(filesystem, content)
@@ -88,6 +90,8 @@ class OverBase(OnBlocks):
     @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
         """Of a disk that is in order e2fsck gets its base's metadata and its own chunks."""
+        from bangerbuild.disk import checking
+
         copy, base = room.directory / disk.path.name, base_of(disk).path
         with self._mended(disk) as blocks:
             is_in_order = checking.is_in_order(blocks)
@@ -113,6 +117,8 @@ def base_of(disk: StoredDisk) -> Base:
 
 def merge(store: OverlayStore, base: Path, target: Path) -> None:
     """Make a raw file of a disk: of its base, or of the base's metadata alone, and its own chunks."""
+    from bangerbuild.disk import clone, merging
+
     clone.clone(base, target)
     if store.size_bytes != target.stat().st_size:
         os.truncate(target, store.size_bytes)

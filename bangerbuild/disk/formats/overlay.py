@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import deduplication, making
 from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.over_base import base_of
 from bangerbuild.disk.formats.raw import Raw
 from bangerbuild.disk.formats.values import SizeRule
-from bangerbuild.disk.overlayfs import filling, upper
-from bangerbuild.disk.overlayfs.tree import JoinedTree
+from bangerbuild.disk.overlayfs import upper
 from bangerbuild.errors import OtherBaseError
 from bangerbuild.tree import ALONE, DiskMount
 
@@ -48,7 +46,6 @@ class Overlay(Raw):
     name: ClassVar[str] = "overlay"
     kind: ClassVar[str] = "root-upper"
     version: ClassVar[int] = 1
-    tools: ClassVar[tuple[str, ...]] = ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
     suffix: ClassVar[str] = ".upper.ext4"
     stands_on_base: ClassVar[bool] = True
     image_key: ClassVar[str] = "overlay_init"
@@ -61,6 +58,11 @@ class Overlay(Raw):
         is_of_clone=False,
         default_bytes=upper.DEFAULT_BYTES,
     )
+
+    @property
+    @override
+    def tools(self) -> tuple[str, ...]:
+        return ("e2fsprogs", "libext2fs", "SOURCE_DATE_EPOCH")
 
     @override
     def recognises(self, head: bytes) -> bool:
@@ -92,6 +94,8 @@ class Overlay(Raw):
         allow_unclean: bool = False,
         place: DiskMount,
     ) -> Filesystem:
+        from bangerbuild.disk.overlayfs.tree import JoinedTree
+
         base = base_of(disk)
         lower = stack.enter_context(_opened_base(base))
         tree = stack.enter_context(
@@ -106,6 +110,8 @@ class Overlay(Raw):
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """All of one image and one size are the same until they are filled."""
+        from bangerbuild.disk import making
+
         with _empty(base, size_bytes or upper.DEFAULT_BYTES, job) as empty:
             making.check_holes(job)
             empty.instantiate(disk.path)
@@ -113,6 +119,9 @@ class Overlay(Raw):
     @override
     def fill(self, disk: StoredDisk, content: Layers[S, W], place: DiskMount, job: DiskJob) -> Written[S, W]:
         """Write what several roots of one image and size get alike once for all."""
+        from bangerbuild.disk import deduplication
+        from bangerbuild.disk.overlayfs import filling
+
         if content.shared_bytes > deduplication.MOST_BYTES:
             return super().fill(disk, content, place, job)
         base, size_bytes = base_of(disk), disk.path.stat().st_size

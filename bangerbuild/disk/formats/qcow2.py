@@ -7,7 +7,6 @@ takes the metadata of the filesystem only, in a copy (`_grow`).
 from __future__ import annotations
 
 import os
-import tempfile
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,21 +14,8 @@ from typing import TYPE_CHECKING, ClassVar, Self, cast
 
 from typing_extensions import override
 
-from bangerbuild.disk import (
-    checking,
-    clone,
-    deduplication,
-    interrupted,
-    making,
-    merging,
-    qcow2,
-    qcow2_header,
-    qcow2_store,
-    redo_log,
-    superblock,
-)
+from bangerbuild.disk import interrupted, qcow2, qcow2_header, qcow2_store, superblock
 from bangerbuild.disk.attachment import Attachment, Drive
-from bangerbuild.disk.base import ParsedBase
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.formats.over_base import OverBase, base_of, merge
 from bangerbuild.disk.formats.values import SIZE_OF_DISK, SizeRule
@@ -39,6 +25,7 @@ from bangerbuild.errors import OtherBaseError, OverlayError, readable_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from bangerbuild.disk.base import ParsedBase
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
@@ -54,11 +41,17 @@ class Qcow2(OverBase):
     name: ClassVar[str] = "qcow2"
     kind: ClassVar[str] = "root-qcow2"
     version: ClassVar[int] = 2
-    tools: ClassVar[tuple[str, ...]] = making.TOOLS
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".qcow2"
     store: ClassVar[type[Qcow2Store]] = Qcow2Store
     size: ClassVar[SizeRule] = replace(SIZE_OF_DISK, most_bytes=qcow2.most_bytes())
+
+    @property
+    @override
+    def tools(self) -> tuple[str, ...]:
+        from bangerbuild.disk import making
+
+        return making.TOOLS
 
     @override
     def recognises(self, head: bytes) -> bool:
@@ -83,11 +76,15 @@ class Qcow2(OverBase):
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
+        from bangerbuild.disk import making
+
         qcow2_store.make_file(disk.path, making.root_bytes(base.path, size_bytes), base.name)
 
     @contextmanager
     @override
     def starting(self, disk: StoredDisk, job: DiskJob) -> Iterator[ParsedBase]:
+        from bangerbuild.disk import deduplication
+
         base = base_of(disk)
         with RawFile(disk.path) as file:
             size_bytes = qcow2_header.parse_header(_head(file), disk.name).size_bytes
@@ -117,6 +114,8 @@ class Qcow2(OverBase):
     @override
     def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """Grow the filesystem in a copy of its metadata, then take over what changed in one transaction."""
+        from bangerbuild.disk import making
+
         with job.in_place(disk.name) as path:
             now_bytes = self.size_of(path)
             making.refuse_to_shrink(disk.name, now_bytes, size_bytes)
@@ -181,6 +180,8 @@ class _Room:
             raise OverlayError(f"'{self._name}' can't have room for {size}: {err.strerror}") from err
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        from bangerbuild.disk import redo_log
+
         if redo_log.path_beside(self._path).exists():
             return
         self._resize(self.store.used_bytes if self.store and kind is None else self._old_bytes)
@@ -188,6 +189,10 @@ class _Room:
 
 def _grow(store: Qcow2Store, base: Path, size_bytes: int, job: DiskJob) -> None:
     """Grow the filesystem on a disk that has nothing to replay; its base stays as it is."""
+    import tempfile
+
+    from bangerbuild.disk import checking, clone, making, merging
+
     with tempfile.TemporaryDirectory(dir=job.staging) as name:
         room = Path(name)
         before, after = room / "before.ext4", room / "after.ext4"
@@ -209,6 +214,9 @@ def _grows_in_place(base: Path, size_bytes: int) -> bool:
 @contextmanager
 def _grown_base(base: Base, size_bytes: int, job: DiskJob) -> Iterator[ParsedBase]:
     """A base with a filesystem that has grown, for all new disks of that size."""
+    from bangerbuild.disk import deduplication
+    from bangerbuild.disk.base import ParsedBase
+
     plain = deduplication.parsed_base(base, job)
     path = job.staging / "grown.qcow2"
     with Qcow2Store.create(plain.base, path, base_name=base.name, durable=False) as store:

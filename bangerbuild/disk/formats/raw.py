@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import checking, clone, growing, interrupted, making, superblock, tools, unreplayed
+from bangerbuild.disk import interrupted, superblock
 from bangerbuild.disk.attachment import Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
 from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.formats.on_blocks import OnBlocks
 from bangerbuild.disk.formats.values import SIZE_OF_DISK, SizeRule
-from bangerbuild.disk.transaction import Transaction
 from bangerbuild.errors import BangerError
 from bangerbuild.tree import ALONE, DiskMount
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from bangerbuild.disk import checking
     from bangerbuild.disk.blocks import Blocks
     from bangerbuild.disk.formats.values import Base, DiskJob, StoredDisk
     from bangerbuild.host.process import Program
@@ -32,11 +32,17 @@ class Raw(OnBlocks):
     name: ClassVar[str] = "raw"
     kind: ClassVar[str] = "root-raw"
     version: ClassVar[int] = 1
-    tools: ClassVar[tuple[str, ...]] = making.TOOLS
     programs: ClassVar[tuple[Program, ...]] = ()
     suffix: ClassVar[str] = ".ext4"
     stands_on_base: ClassVar[bool] = False
     size: ClassVar[SizeRule] = SIZE_OF_DISK
+
+    @property
+    @override
+    def tools(self) -> tuple[str, ...]:
+        from bangerbuild.disk import making
+
+        return making.TOOLS
 
     @override
     def recognises(self, head: bytes) -> bool:  # it has no header of its own
@@ -57,6 +63,8 @@ class Raw(OnBlocks):
 
     @override
     def make(self, base: Base, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
+        from bangerbuild.disk import making
+
         root_bytes = making.root_bytes(base.path, size_bytes)
         making.make_clone(base.path, disk.path, job)
         if root_bytes > base.path.stat().st_size:
@@ -66,6 +74,8 @@ class Raw(OnBlocks):
     @override
     def transaction(self, disk: StoredDisk, place: DiskMount, epoch: int) -> Iterator[Filesystem]:
         """Blocks that are free may be written before the commit."""
+        from bangerbuild.disk.transaction import Transaction
+
         with Transaction(disk.path, disk.name) as file, ExitStack() as stack:
             filesystem = self.files(file, disk, stack, writable=True, now=epoch, place=place)
             file.allow(filesystem.superblock.block_bytes, filesystem.is_unused)
@@ -74,6 +84,8 @@ class Raw(OnBlocks):
     @override
     def replay(self, disk: StoredDisk, job: DiskJob) -> None:
         """Let e2fsck replay the disk itself."""
+        from bangerbuild.disk import unreplayed
+
         with RawFile(disk.path) as blocks:
             blocks.name = disk.name
             if not unreplayed.is_replayed(blocks):
@@ -82,6 +94,8 @@ class Raw(OnBlocks):
     @override
     def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob, *, label: str = "") -> None:
         """Grow the disk; with a label, the filesystem gets that."""
+        from bangerbuild.disk import making
+
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
             self.replay(disk, job)
@@ -100,6 +114,8 @@ class Raw(OnBlocks):
     @override
     def check(self, disk: StoredDisk, room: checking.CheckRoom) -> checking.Readable:
         """Nothing is copied of a disk that is in order."""
+        from bangerbuild.disk import checking, clone
+
         copy = room.directory / disk.path.name
         if interrupted.is_half_patched(disk.path) or interrupted.is_half_grown(disk.path):
             _copy_mended(disk, copy)
@@ -118,6 +134,8 @@ def _grow(name: str, size_bytes: int, job: DiskJob) -> None:
     But `resize2fs -z` leaves a filesystem with blocks below 4 KiB in disorder (e2fsprogs 1.47.0: "Resize
     inode not valid"), so such a one, which is small as a rule, is copied whatever that takes.
     """
+    from bangerbuild.disk import growing, making, tools
+
     with RawFile(job.path(name)) as file:
         blocks = superblock.read_superblock(file, writable=True)
     copy = job.copy(name, sharing=blocks.block_bytes >= tools.BLOCK_BYTES)
@@ -130,6 +148,8 @@ def _grow(name: str, size_bytes: int, job: DiskJob) -> None:
 
 def _copy_mended(disk: StoredDisk, copy: Path) -> None:
     """A copy of a disk on which the change that was interrupted is finished or undone."""
+    from bangerbuild.disk import checking, clone
+
     for file in (disk.path, *(file for file in interrupted.leftovers(disk.path) if file.exists())):
         clone.clone(file, copy.with_name(file.name))
     try:
@@ -140,6 +160,8 @@ def _copy_mended(disk: StoredDisk, copy: Path) -> None:
 
 def _is_in_order(path: Path, name: str, *, place: Path) -> bool:
     """Whether a raw file needs no replay; `place` is the file that messages speak of."""
+    from bangerbuild.disk import checking
+
     with RawFile(path) as blocks:
         blocks.name, blocks.place = name, str(place)
         return checking.is_in_order(blocks)

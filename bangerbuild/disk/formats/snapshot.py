@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from bangerbuild.disk import deduplication, durable, interrupted, making, snapshot, snapshot_store
+from bangerbuild.disk import interrupted, snapshot, snapshot_store
 from bangerbuild.disk.attachment import ATTACHED_ROOT, Attachment, Drive
 from bangerbuild.disk.blocks import RawFile
-from bangerbuild.disk.formats import snapshot_device
 from bangerbuild.disk.formats.over_base import OverBase, base_of
 from bangerbuild.disk.formats.values import SizeRule
 from bangerbuild.disk.snapshot_store import SnapshotStore
@@ -33,7 +32,6 @@ class Snapshot(OverBase):
     kind: ClassVar[str] = "root-overlay"
     version: ClassVar[int] = 2
     tools: ClassVar[tuple[str, ...]] = ()
-    programs: ClassVar[tuple[Program, ...]] = snapshot_device.PROGRAMS
     suffix: ClassVar[str] = ".cow"
     store: ClassVar[type[SnapshotStore]] = SnapshotStore
     size: ClassVar[SizeRule] = SizeRule(
@@ -44,6 +42,13 @@ class Snapshot(OverBase):
         is_of_clone=False,
         is_of_filesystem=False,
     )
+
+    @property
+    @override
+    def programs(self) -> tuple[Program, ...]:
+        from bangerbuild.disk.formats import snapshot_device
+
+        return snapshot_device.PROGRAMS
 
     @override
     def recognises(self, head: bytes) -> bool:
@@ -57,6 +62,8 @@ class Snapshot(OverBase):
     @override
     def attachment(self, root: str, base: str) -> Attachment:
         """No VMM knows such stores, so the kernel's device is made of it."""
+        from bangerbuild.disk.formats import snapshot_device
+
         setup = snapshot_device.setup(root, base)
         return Attachment((Drive(ATTACHED_ROOT),), "a snapshot of its image", setup)
 
@@ -69,11 +76,15 @@ class Snapshot(OverBase):
     @contextmanager
     @override
     def starting(self, disk: StoredDisk, job: DiskJob) -> Iterator[ParsedBase]:
+        from bangerbuild.disk import deduplication
+
         yield deduplication.parsed_base(base_of(disk), job)
 
     @override
     def grow(self, disk: StoredDisk, size_bytes: int | None, job: DiskJob) -> None:
         """A store gets room for more chunks, and what is in it stays where it is."""
+        from bangerbuild.disk import durable, making
+
         with job.in_place(disk.name) as path:
             making.refuse_to_shrink(disk.name, path.stat().st_size, size_bytes)
             if size_bytes is not None:

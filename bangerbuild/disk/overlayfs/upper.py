@@ -11,15 +11,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bangerbuild.disk import making, tools
-from bangerbuild.disk.ext4 import Filesystem
 from bangerbuild.disk.overlayfs import marks
-from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
-from bangerbuild.disk.sparse_disk import SparseDisk
 from bangerbuild.errors import FilesystemError
 
 if TYPE_CHECKING:
+    from bangerbuild.disk import tools
+    from bangerbuild.disk.ext4 import Filesystem
     from bangerbuild.disk.formats.values import DiskJob
+    from bangerbuild.disk.sparse_disk import SparseDisk
 
 MARK = "bangerbuild overlay upper"
 MARK_BYTES = 1024
@@ -53,6 +52,10 @@ def empty(size_bytes: int, name: str, lower: Filesystem, job: DiskJob) -> Sparse
     Raises:
         ToolError: it is too small.
     """
+    from bangerbuild.disk import making
+    from bangerbuild.disk.ext4 import Filesystem
+    from bangerbuild.disk.sparse_disk import SparseDisk
+
     with making.empty(_geometry(size_bytes), f"{MARK} {name} {size_bytes}", job.epoch) as made:
         disk = SparseDisk.of_file(made, size_bytes, f"the upper disk of '{name}'")
     disk.write(0, _mark(name))
@@ -63,6 +66,8 @@ def empty(size_bytes: int, name: str, lower: Filesystem, job: DiskJob) -> Sparse
 
 def _geometry(size_bytes: int) -> tools.Geometry:
     """With a journal, and room for growing, that take a few blocks instead of the usual half MiB and more."""
+    from bangerbuild.disk import tools
+
     journal_mib = 16 if size_bytes >= _LARGE_BYTES else 4
     return tools.Geometry(size_bytes, journal_mib=journal_mib, most_bytes=_GROWTH * size_bytes)
 
@@ -75,6 +80,8 @@ def _mark(name: str) -> bytes:
 
 
 def _make_directories(disk: Filesystem, lower: Filesystem) -> None:
+    from bangerbuild.disk.overlayfs.nodes import UPPER_NAME, WORK_NAME
+
     top = lower.stat("/")
     if top is None:  # pragma: no cover - every filesystem has a root
         raise FilesystemError(f"'{lower.name}' has no root directory")

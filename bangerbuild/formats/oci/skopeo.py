@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from bangerbuild.errors import SourceError
@@ -32,12 +33,14 @@ _OUTPUT_BYTES = 8 << 20
 """A manifest has at most 4 MiB."""
 _INSPECT_SECONDS = 300
 _CONFIGURATION = "CONTAINERS_REGISTRIES_CONF"
-_PASSED_ON = re.compile(
-    "HOME|XDG_(CONFIG_HOME|RUNTIME_DIR|DATA_HOME)|REGISTRY_AUTH_FILE|DOCKER_CONFIG|CONTAINERS_.*|TMPDIR"
-    "|SSL_CERT_(FILE|DIR)|(HTTPS?|ALL|NO)_PROXY|(https?|all|no)_proxy"
-    "|DBUS_SESSION_BUS_ADDRESS|GNUPGHOME|PASSWORD_STORE_DIR|(AWS|AZURE|GOOGLE)_.*"
+PASSED_ON = (
+    *("HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_DATA_HOME", "TMPDIR"),
+    *("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "CONTAINERS_*", "SSL_CERT_FILE", "SSL_CERT_DIR"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("DBUS_SESSION_BUS_ADDRESS", "GNUPGHOME", "PASSWORD_STORE_DIR", "AWS_*", "AZURE_*", "GOOGLE_*"),
 )
-"""Variables that are passed on; the last line is for credential helpers."""
+"""Patterns of variables that are passed on; the last line is for credential helpers."""
 _MESSAGE = re.compile(r'^time=\S+ level=(\w+) msg="(.*)"\n?', re.MULTILINE)
 
 
@@ -102,7 +105,11 @@ _FAILURES = (
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables of the user's environment that skopeo gets."""
-    return {name: value for name, value in environ.items() if _PASSED_ON.fullmatch(name)}
+    return {
+        name: value
+        for name, value in environ.items()
+        if any(fnmatchcase(name, pattern) for pattern in PASSED_ON)
+    }
 
 
 def inspect_digest(reference: Reference, *, environ: Mapping[str, str], retries: int = RETRIES) -> Command:

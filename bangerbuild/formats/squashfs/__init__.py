@@ -1,0 +1,1 @@
+"""squashfs images, version 4: read from the file itself, without a program."""
