@@ -13,7 +13,9 @@ lines, and whoever is to mend that needs both of them. Pure, but for `read`.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cached_property
 from ipaddress import AddressValueError, IPv4Address
 from typing import TYPE_CHECKING
 
@@ -21,7 +23,7 @@ from bangerbuild.errors import Problem
 from bangerbuild.host import observed, toml
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     Given = Mapping[str, Mapping[str, str]]
@@ -132,6 +134,14 @@ class Leases:
             found.setdefault(lease.table, {})[lease.name] = lease
         return found
 
+    def word(self, lease: Lease) -> str:
+        """What `lock --release` takes for this line alone: the VM's name; the key if the VM has others."""
+        return lease.name if self._counts[lease.name] <= 1 else lease.key
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        return Counter(lease.name for lease in self.lines)
+
     def given(self) -> dict[str, dict[str, str]]:
         """The same without their lines."""
         return {
@@ -162,21 +172,34 @@ def parsed(text: str, path: Path) -> Leases:
             lines.append(lease)
         else:
             problems.append(lease)
-    return Leases(path, tuple(lines), (*problems, *_twice(lines, path)))
+    found = Leases(path, tuple(lines))
+    return replace(found, problems=(*problems, *_twice(found)))
 
 
-def without(text: str, names: Collection[str]) -> tuple[str, tuple[Lease, ...]]:
-    """The text of a lock file without the leases of these VMs, and what was removed from it."""
+def without(text: str, words: Collection[str]) -> tuple[str, tuple[Lease, ...]]:
+    """The text of a lock file without some leases, and what was removed from it.
+
+    Args:
+        text: of the lock file.
+        words: names of VMs, keys of lines, or tables.
+    """
     rows = text.splitlines(keepends=True)
-    gone = [one for one in _lines(text, None) if isinstance(one, Lease) and one.name in names]
+    found = (one for one in _lines(text, None) if isinstance(one, Lease))
+    gone = [one for one in found if not {one.name, one.key, one.table}.isdisjoint(words)]
     dropped = {lease.line - 1 for lease in gone}
     left = [row for index, row in enumerate(rows) if index not in dropped]
     return "".join(_without_empty_tables(left)), tuple(gone)
 
 
-def release_hint(names: Sequence[str]) -> str:
-    """The command that frees what these VMs were leased."""
-    return f"bangerbuild lock --release {' --release '.join(names)}"
+def release_hint(words: Sequence[str]) -> str:
+    """The command that frees leases; see `without`."""
+    return f"bangerbuild lock --release {' --release '.join(words)}"
+
+
+def another_hint(words: Sequence[str], count: int = 1) -> str:
+    """How VMs get other addresses than they were leased, as many as are counted."""
+    it, one = ("it", "another one") if count == 1 else ("them", "others")
+    return f"free {it}, and the next plan gives {one}: {release_hint(words)}"
 
 
 def _lines(text: str, path: Path | None) -> Iterator[Lease | Problem]:
@@ -206,24 +229,24 @@ def _lease(table: str, kind: LeaseKind, row: str, number: int, path: Path | None
     return Problem(str(path), number, table, message, hint)
 
 
-def _twice(lines: Iterable[Lease], path: Path) -> Iterator[Problem]:
+def _twice(found: Leases) -> Iterator[Problem]:
     """Names that stand on two lines of one table, and what is given once and stands there twice."""
     names: dict[tuple[str, str], Lease] = {}
     values: dict[tuple[str, str], Lease] = {}
-    for lease in lines:
+    path = str(found.path)
+    for lease in found.lines:
         before = names.setdefault((lease.table, lease.name), lease)
         if before is not lease:
             message = f"'{lease.name}' has '{lease.value}' here, and '{before.value}' in line {before.line}"
-            hint = f"remove one of the lines; or {release_hint([lease.name])}, which frees both"
-            yield Problem(str(path), lease.line, lease.key, message, hint)
+            hint = f"remove one of the lines; or both of them: {release_hint([lease.key])}"
+            yield Problem(path, lease.line, lease.key, message, hint)
             continue
         kind = kind_of(lease.table)
         other = values.setdefault((lease.table, lease.value), lease)
         if kind and kind.is_unique and other is not lease:
             also = f"and to '{other.name}' in line {other.line}"
             message = f"'{lease.value}' is given to '{lease.name}' here, {also}"
-            hint = f"{release_hint([lease.name])}, and the next plan gives it another one"
-            yield Problem(str(path), lease.line, lease.key, message, hint)
+            yield Problem(path, lease.line, lease.key, message, another_hint([found.word(lease)]))
 
 
 def _without_empty_tables(rows: Sequence[str]) -> Iterator[str]:

@@ -1,7 +1,9 @@
 """A fleet beside the same VMs written out: what a manifest of templates and leases costs more, or less.
 
-Both sides have the same VMs, with the same addresses and files: the fleet's are leased and rendered. What is
-compared is the time of whole processes. `apply` makes all of them anew over an image that is there.
+Both sides have the same VMs, with the same addresses and files: the fleet's are leased and rendered. `apply`
+makes all of them anew over an image that is there. Nothing to do is then found for a fleet of 1000 VMs with
+seven artifacts each, as in `bench.nothing`, beside the same VMs written out, and ninja. What is compared is
+the processor time of whole processes, and of what they start.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
 
+from bench import nothing
 from bench.measure import BANGERBUILD, SCRATCH, medians, print_table, timed
 
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 ROUNDS = 3
 VMS = 10_000
 WANTED = 1.1
+MEMBERS = 1000
+"""Of the fleet that is compared with ninja."""
+NOTHING_ROUNDS = 11
+OF_NINJA = 1.5
 HEAD = """\
 [image.ci]
 rootfs = { directory = "../tree", size = "16MiB" }
@@ -50,6 +57,22 @@ network.address = "{address}"
 guest = "/etc/runner"
 content = "{index} {address}"
 """
+NOTHING_FLEET = """\
+[network.lan]
+subnet = "10.9.0.0/16"
+dns = ["10.0.0.53"]
+[fleet.v]
+names = "v{{0..{last}}}"
+[fleet.v.vm]
+network.name = "lan"
+[[fleet.v.vm.file]]
+guest = "/etc/app.conf"
+template = true
+content = "number = {{{{ index }}}}\\n"
+[[fleet.v.vm.file_sync]]
+host = "tree"
+guest = "/opt/tree"
+"""
 FIRST = IPv4Address("10.0.0.1")
 """The gateway; the VMs follow."""
 
@@ -76,6 +99,30 @@ def main() -> None:
         print_table(f"{name}, {count} VMs", taken)
         print(f"  a fleet / written out: {taken['a fleet'] / taken['written out']:.2f} ({WANTED} is wanted)")
     shutil.rmtree(SCRATCH)
+    beside_ninja()
+
+
+def beside_ninja() -> None:
+    """Print a table for nothing to do of a fleet."""
+    projects = {which: SCRATCH / which for which in ("a fleet", "written out")}
+    for project in projects.values():
+        project.mkdir(parents=True)
+        nothing.write_project(project, MEMBERS)
+    (projects["a fleet"] / "vm.toml").write_text(nothing.MANIFEST + NOTHING_FLEET.format(last=MEMBERS - 1))
+    sides: dict[str, Callable[[], float]] = {}
+    for which, project in projects.items():
+        timed([nothing.OURS, "apply", "-q"], project)
+        sides[which] = partial(spent, [nothing.OURS, "apply"], project)
+    fleet = projects["a fleet"]
+    nothing.write_rules(fleet, nothing.rules(fleet, MEMBERS))
+    sides["ninja"] = partial(spent, ["ninja", "--quiet"], fleet)
+    for side in sides.values():
+        side()  # ninja's first run fills its log
+    nothing.assert_nothing_to_do(fleet)
+    taken = medians(sides, NOTHING_ROUNDS)
+    print_table(f"nothing to do, {MEMBERS} VMs with 7 artifacts each", taken, unit="ms", scale=1000)
+    print(f"  a fleet / ninja: {taken['a fleet'] / taken['ninja']:.2f} ({OF_NINJA} is wanted)")
+    shutil.rmtree(SCRATCH)
 
 
 def write(name: str, vms: str) -> None:
@@ -85,8 +132,13 @@ def write(name: str, vms: str) -> None:
 
 
 def run(words: Sequence[str], directory: Path) -> float:
-    """What one run takes."""
-    return timed([*BANGERBUILD, *words], directory).seconds
+    """Processor seconds of one run."""
+    return spent([*BANGERBUILD, *words], directory)
+
+
+def spent(command: Sequence[str | Path], directory: Path) -> float:
+    """Processor seconds of a process and of what it starts."""
+    return timed(command, directory).cpu_seconds
 
 
 def applied(directory: Path) -> float:

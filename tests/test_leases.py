@@ -45,7 +45,7 @@ def test_an_address_on_two_lines_is_told_with_both_and_the_command_that_mends_it
     (problem,) = leases.parsed(TEXT + 'app = "172.16.0.11"\n', LOCK).problems
     assert (problem.file, problem.line, problem.key) == ("bangerbuild.lock", 12, "network.lan.app")
     assert problem.message == "'172.16.0.11' is given to 'app' here, and to 'db' in line 10"
-    assert problem.hint == "bangerbuild lock --release app, and the next plan gives it another one"
+    assert problem.hint == "free it, and the next plan gives another one: bangerbuild lock --release app"
 
 
 def test_one_address_in_two_networks_is_no_clash() -> None:
@@ -84,6 +84,13 @@ def test_what_is_released_goes_and_nothing_else_changes() -> None:
     left, gone = leases.without(TEXT, ["web"])
     assert left == TEXT.replace('[network.dmz]\nweb = "10.0.0.2"\n', "").replace('web = "172.16.0.10"\n', "")
     assert [one.key for one in gone] == ["network.dmz.web", "network.lan.web"]
+
+
+def test_one_line_or_a_whole_table_may_be_released() -> None:
+    left, _ = leases.without(TEXT, ["network.lan.web"])
+    assert left == TEXT.replace('web = "172.16.0.10"\n', "")
+    _, gone = leases.without(TEXT, ["network.lan"])
+    assert [one.key for one in gone] == ["network.lan.db", "network.lan.web"]
 
 
 names = st.from_regex(r"\A[a-z0-9][a-z0-9_-]{0,9}\Z")

@@ -38,7 +38,7 @@ from bangerbuild.errors import BangerError, ManifestError, StoreError, UsageErro
 from bangerbuild.model import Verb, phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
     from bangerbuild.errors import Problem
@@ -182,7 +182,6 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.model.request import RunOptions
-    from bangerbuild.report.formats import FORMATS, Shown
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
@@ -207,12 +206,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     if pushes:
         sharing.check_target(loaded)
     if dry_run:
-        form = FORMATS["json" if as_json else "text"]
-        made = _made_plan(loaded)
-        if check:
-            check(made)
-        output.plan_result(made, form, Shown(in_full=verbose))
-        return 0
+        return _show_plan(loaded, check, as_json=as_json, verbose=verbose)
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
         told = tracing.told(telling, trace)
@@ -237,6 +231,16 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
+
+
+def _show_plan(loaded: Loaded, check: Callable[[Plan], None] | None, *, as_json: bool, verbose: bool) -> int:
+    from bangerbuild.report.formats import FORMATS, Shown
+
+    made = _made_plan(loaded)
+    if check:
+        check(made)
+    output.plan_result(made, FORMATS["json" if as_json else "text"], Shown(in_full=verbose))
+    return 0
 
 
 def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
@@ -308,18 +312,20 @@ def status(*, as_json: bool, verbose: bool, cluster: str | None, **wanted: Any) 
     """Print the state of each VM, image and network.
 
     Below are the totals. VMs that no manifest declares are listed too. A VM has the state of its worst file.
+    VMs of a fleet that are in the same state have one row, with the sums of their sizes.
     """
     from bangerbuild.commands import status as statuses
     from bangerbuild.commands import status_table as tables
 
     if cluster is not None:
         return clustering.status(cluster, wanted, verbose=verbose, as_json=as_json)
-    store, examined = statuses.look(options.request(**wanted), output.warn, output.warn_of)
+    found = statuses.look(options.request(**wanted), output.warn, output.warn_of)
     if as_json:
-        artifacts = [one.to_json() for one in examined]
-        output.json_result({"format": 1, "store": str(store), "artifacts": artifacts})
+        artifacts = [one.to_json() for one in found.artifacts]
+        output.json_result({"format": 1, "store": str(found.store), "artifacts": artifacts})
         return 0
-    output.results(tables.file_lines(examined) if verbose else tables.lines(examined))
+    rows = tables.file_lines(found.artifacts) if verbose else tables.lines(found.artifacts, found.fleets)
+    output.results(rows)
     return 0
 
 

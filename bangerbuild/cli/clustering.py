@@ -122,7 +122,8 @@ def status(address: str, wanted: Mapping[str, Any], *, verbose: bool, as_json: b
         output.json_result({"format": 1, "store": str(loaded.store), "artifacts": rows})
     else:
         found = listing.statuses(loaded, done.gathered)
-        output.results(tables.file_lines(found) if verbose else tables.lines(found))
+        fleets = loaded.manifest.fleets
+        output.results(tables.file_lines(found) if verbose else tables.lines(found, fleets))
     return _tell_failures(done.gathered)
 
 

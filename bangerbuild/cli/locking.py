@@ -10,6 +10,7 @@ import click
 
 from bangerbuild import leases, sources
 from bangerbuild.cli import options, output
+from bangerbuild.errors import UsageError
 from bangerbuild.uptodate.command import DEFAULT_MANIFEST
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ DIGESTS, SHOWN_DIGITS = ("sha256", "versions"), 12
     multiple=True,
     type=options.Names("vms"),
     metavar="NAME",
-    help="Only free the addresses and the node that VM NAME was leased. May be repeated.",
+    help="Only free the addresses and the node that VM NAME was leased; or one line of the file, such as "
+    "network.lan.NAME; or a table, such as network.lan. May be repeated.",
 )
 @click.option(
     "--rebalance",
@@ -68,6 +70,9 @@ def lock(
     that names none is placed on one that has room, and stays there.
     """
     if released:
+        if upgrade is not None or wanted["rebalance"]:
+            other = "--rebalance" if upgrade is None else "--upgrade"
+            raise UsageError(f"--release does not go with {other}", hint="run one after the other")
         _release(manifest, tuple(name.removeprefix("vm.") for name in released))
         return
     from bangerbuild import pipeline
@@ -82,20 +87,20 @@ def lock(
         output.result(line)
 
 
-def _release(manifest: tuple[Path, ...], names: tuple[str, ...]) -> None:
+def _release(manifest: tuple[Path, ...], words: tuple[str, ...]) -> None:
     """Free addresses and nodes; the manifest is not read, as it may be what is wrong."""
-    from bangerbuild.errors import UsageError
     from bangerbuild.neighbours import near
     from bangerbuild.resolving import lockfile
 
     first = manifest[0] if manifest else Path(DEFAULT_MANIFEST)
     path = first.parent / leases.FILE_NAME
-    held = {lease.name for lease in leases.read(path).lines}
-    for name in names:
-        if name not in held:
-            hint = near(name, held) or f"{path} lists what was leased"
-            raise UsageError(f"nothing is leased to '{name}'", hint=hint)
-    for lease in lockfile.release(path, names):
+    lines = leases.read(path).lines
+    for word in words:
+        if not any(word in (lease.name, lease.key, lease.table) for lease in lines):
+            known = {lease.key if "." in word else lease.name for lease in lines}
+            hint = near(word, known) or f"{path} lists what was leased"
+            raise UsageError(f"nothing is leased to '{word}'", hint=hint)
+    for lease in lockfile.release(path, words):
         output.result(f"  release  {lease.name}  {lease.value}")
 
 

@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
     from bangerbuild.model import Json
 
-_ID = re.compile(r"(?:vm\.)?[a-z0-9][a-z0-9_-]{0,62}")
+_ID = re.compile(r"(?:(?:vm|fleet|image|network|node)\.)?[a-z0-9][a-z0-9_-]{0,62}")
 
 
 @click.command(cls=options.Command)
-@click.argument("words", nargs=-1, type=options.Names("vm-ids files"), metavar="[vm.NAME]... [MANIFEST]...")
+@click.argument(
+    "words",
+    nargs=-1,
+    type=options.Names("vm-ids files"),
+    metavar="[vm.NAME | fleet.NAME]... [MANIFEST]...",
+)
 @click.option("--store", type=click.Path(path_type=Path), metavar="DIR", help="Where artifacts are.")
 @options.with_variables
 @options.as_json
@@ -34,8 +39,8 @@ def show(
 ) -> None:
     """Print what is declared, or where each key of a VM comes from.
 
-    Without a VM: images, fleets and networks, and how much of them is used. A word is a manifest if it is a
-    file, or has a slash in it.
+    Without a VM: images, fleets and networks, and how much of them is used. A fleet stands for its members. A
+    word is a manifest if it is a file, or has a slash in it.
     """
     from bangerbuild.commands import show as showing
 
@@ -45,7 +50,7 @@ def show(
     found = showing.declared(request)
     for message in found.manifest.warnings:
         output.warn(message)
-    names = [showing.vm_of(found, word) for word in words if _is_id(word)]
+    names = [name for word in words if _is_id(word) for name in showing.vms_of(found, word)]
     if as_json:
         documents = [showing.vm_json(found, name) for name in names] or [showing.summary_json(found)]
         _print_json(documents)

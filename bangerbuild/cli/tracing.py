@@ -30,7 +30,7 @@ def begun(path: Path | None, *, dry_run: bool, cluster: str | None) -> Trace | N
     """The trace of the current command, which is written when that ends; None if none is asked for.
 
     Raises:
-        UsageError: it can't be written there, or nothing is run.
+        UsageError: it can't be written there, or nothing is run, or by other machines.
     """
     if path is None:
         return None

@@ -168,8 +168,8 @@ def _push(loaded: Loaded, applied: Applied, tell: Callable[[Event], None]) -> No
 
 
 def _status(loaded: Loaded, options: ShareOptions, tell: Callable[[Event], None]) -> None:
-    store, found = statuses.look_at(loaded, options.targets, lambda text: tell(events.Warned("", text)))
-    tell(events.Listed(tuple(one.to_json() for one in found), str(store)))
+    found = statuses.look_at(loaded, options.targets, lambda text: tell(events.Warned("", text)))
+    tell(events.Listed(tuple(one.to_json() for one in found.artifacts), str(found.store)))
 
 
 def _verify(loaded: Loaded, options: ShareOptions, tell: Callable[[Event], None]) -> None:

@@ -69,22 +69,25 @@ def explained(request: Request, name: str, warn: Callable[[str], None]) -> list[
     names = pipeline.expanded(loaded.manifest, (name,))
     chosen = [name] if name in ids else [found for one in names for found in graphs.matching(ids, one)]
     declared = tuple(step_id for step_id in chosen if step_id in loaded.whole)
-    actions = _actions(loaded, declared, warn)
+    actions, known = _actions(loaded, declared, warn)
     places, dependents = pipeline.places(loaded), _dependents(loaded.whole)
     return [
-        _declared(actions[step_id], records, places, dependents)
+        _declared(actions[step_id], known, places, dependents)
         if step_id in actions
         else _recorded(last[step_id])
         for step_id in chosen
     ]
 
 
-def _actions(loaded: Loaded, declared: tuple[str, ...], warn: Callable[[str], None]) -> dict[str, Action]:
+def _actions(
+    loaded: Loaded, declared: tuple[str, ...], warn: Callable[[str], None]
+) -> tuple[dict[str, Action], Mapping[str, Record]]:
+    """What the next run does about these steps, and the records, under the names that VMs are to have."""
     if not declared:
-        return {}
-    plan, _ = pipeline.look_leniently(pipeline.narrowed(loaded, declared), warn)
+        return {}, {}
+    plan, opened = pipeline.look_leniently(pipeline.narrowed(loaded, declared), warn)
     wanted = set(declared)
-    return {action.id: action for action in plan.actions if action.id in wanted}
+    return {action.id: action for action in plan.actions if action.id in wanted}, opened.records
 
 
 def _dependents(graph: Graph) -> dict[str, tuple[str, ...]]:

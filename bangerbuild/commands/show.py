@@ -66,17 +66,23 @@ def declared(request: Request) -> Declared:
     return Declared(found, {vm.name: vm for vm in merged}, files)
 
 
-def vm_of(found: Declared, word: str) -> str:
-    """The name of the VM that a word on the command line means.
+def vms_of(found: Declared, word: str) -> tuple[str, ...]:
+    """The names of the VMs that a word on the command line means: one, or the members of a fleet.
 
     Raises:
         UsageError: it means none.
     """
-    name = word.removeprefix("vm.")
-    if name in found.manifest.vms:
-        return name
-    meant = near(name, found.manifest.vms)
-    raise UsageError(f"no VM is called '{name}'", hint=meant or "`bangerbuild show` lists what is declared")
+    table, _, name = word.rpartition(".")
+    known = found.manifest.fleets if table == "fleet" else found.manifest.vms
+    if table not in ("", "vm", "fleet"):
+        raise UsageError(f"'{word}' is no VM", hint="`bangerbuild show` alone has images, networks and nodes")
+    if name not in known:
+        what = "fleet" if table == "fleet" else "VM"
+        meant = near(name, known)
+        raise UsageError(
+            f"no {what} is called '{name}'", hint=meant or "`bangerbuild show` lists what is declared"
+        )
+    return tuple(found.manifest.fleets[name]) if table == "fleet" else (name,)
 
 
 def vm_json(found: Declared, name: str) -> dict[str, Json]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from bangerbuild import graph, pipeline, shares
 from bangerbuild import store as stores
@@ -80,10 +80,19 @@ class ArtifactStatus:
         }
 
 
+class Looked(NamedTuple):
+    """A store, as it stands."""
+
+    store: Path
+    artifacts: tuple[ArtifactStatus, ...]
+    fleets: Mapping[str, Sequence[str]]
+    """The names of the members of each fleet; none where the manifest can't be read."""
+
+
 @nothing_new()
 def look(
     request: Request, warn: Callable[[str], None], tell: Callable[[Problem], None] | None = None
-) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+) -> Looked:
     """The store, and its artifacts: all, or those of the targets, which may be only recorded.
 
     Raises:
@@ -93,9 +102,7 @@ def look(
     return look_at(pipeline.load_to_read(replace(request, targets=()), warn, tell), request.targets, warn)
 
 
-def look_at(
-    loaded: Loaded, targets: Sequence[str], warn: Callable[[str], None]
-) -> tuple[Path, tuple[ArtifactStatus, ...]]:
+def look_at(loaded: Loaded, targets: Sequence[str], warn: Callable[[str], None]) -> Looked:
     """The same of manifests that are loaded, without targets of their own.
 
     Raises:
@@ -106,17 +113,18 @@ def look_at(
     names = pipeline.expanded(loaded.manifest, targets)
     if not loaded.is_read:
         opened.check_records()
-        return loaded.store, recorded(opened, names)
+        return Looked(loaded.store, recorded(opened, names), {})
     left = {one.step_id for one in opened.records.values()} - loaded.whole.keys()
     asked = graph.selected((*loaded.whole, *left), names)
     wanted = graph.restrict(loaded.whole, [one for one in loaded.wanted if one in asked])
     part = replace(loaded, wanted=wanted) if names else loaded
-    plan, opened = pipeline.look_leniently(part, warn)
+    plan, opened = pipeline.look_leniently(part, warn, renames_vms=False)
     renamed = pipeline.to_be_renamed(loaded, opened)
     apart = shares.states(loaded.manifest, loaded.whole, loaded.wanted)
     found = examine(plan, opened, pipeline.strangers(loaded, opened), renamed, apart)
     shown = asked | {action.id for action in plan.actions}
-    return loaded.store, tuple(one for one in found if not names or one.id in shown)
+    artifacts = tuple(one for one in found if not names or one.id in shown)
+    return Looked(loaded.store, artifacts, loaded.manifest.fleets)
 
 
 def examine(

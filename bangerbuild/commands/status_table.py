@@ -1,17 +1,22 @@
-"""What `status` prints for people: a row for each VM, image and network, and the totals; or one a file."""
+"""What `status` prints for people: a row for each VM, image and network, and the totals; or one a file.
+
+VMs of a fleet that are in the same state have one row.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from bangerbuild.commands import status
 from bangerbuild.commands.status import STATES
 from bangerbuild.errors import few, readable_size
 from bangerbuild.model import StepId, Verb
+from bangerbuild.report.fleets import FEWEST, drawn_together
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from bangerbuild.commands.status import ArtifactStatus
 
@@ -35,14 +40,41 @@ def file_lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
     return _table(("STATE", "SIZE", "ALLOCATED", "ARTIFACT", "BASE"), map(_file_row, statuses))
 
 
-def lines(statuses: Sequence[ArtifactStatus]) -> Iterator[str]:
-    """A row for each VM, image and network, and the totals."""
+def lines(
+    statuses: Sequence[ArtifactStatus], fleets: Mapping[str, Sequence[str]] = MappingProxyType({})
+) -> Iterator[str]:
+    """A row for each VM, image and network, and the totals.
+
+    Args:
+        statuses: of all files.
+        fleets: the names of the members of each fleet.
+    """
     owned: dict[StepId, list[ArtifactStatus]] = {}
     for one in statuses:
         owned.setdefault(StepId(one.id).owner, []).append(one)
     columns = ("STATE", "SIZE", "ALLOCATED", "WHAT", "FILES")
-    yield from _table(columns, (_row(owner, files) for owner, files in owned.items()))
+    yield from _table(columns, _rows(owned, fleets))
     yield _totals(owned)
+
+
+def _rows(
+    owned: Mapping[StepId, Sequence[ArtifactStatus]], fleets: Mapping[str, Sequence[str]]
+) -> Iterator[tuple[str, ...]]:
+    """Members of a fleet are drawn together where the first of them would stand."""
+    fleet_of = {f"vm.{name}": fleet for fleet, names in fleets.items() for name in names}
+    groups: dict[tuple[str, ...], list[StepId]] = {}
+    for owner, files in owned.items():
+        is_member = owner in fleet_of
+        key = (fleet_of[owner], _shown_state(files), _counted(files)) if is_member else (owner,)
+        groups.setdefault(key, []).append(owner)
+    for (name, *_), owners in groups.items():
+        if len(owners) < FEWEST:
+            yield from (_row(owner, owned[owner], _counted(owned[owner])) for owner in owners)
+            continue
+        files = [one for owner in owners for one in owned[owner]]
+        members = drawn_together([owner.name for owner in owners])
+        each = _counted(owned[owners[0]])
+        yield _row(f"fleet.{name}", files, f"{len(owners)} VMs ({members}), each {each}")
 
 
 def _table(head: tuple[str, ...], found: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -63,12 +95,14 @@ def _state(one: ArtifactStatus) -> str:
     return f"{one.state}, in use" if one.in_use else one.state
 
 
-def _row(owner: StepId, files: Sequence[ArtifactStatus]) -> tuple[str, ...]:
-    """Of a VM, image or network; files that have another state than all of it are named."""
-    worst = _worst(files)
-    in_use = ", in use" if any(one.in_use for one in files) else ""
+def _row(name: str, files: Sequence[ArtifactStatus], counted: str) -> tuple[str, ...]:
+    """Of a VM, image, network, or of several VMs."""
     sizes = [_sum(one.size_bytes for one in files), _sum(one.allocated_bytes for one in files)]
-    return worst + in_use, *sizes, owner, _counted(files, worst)
+    return _shown_state(files), *sizes, name, counted
+
+
+def _shown_state(files: Sequence[ArtifactStatus]) -> str:
+    return _worst(files) + (", in use" if any(one.in_use for one in files) else "")
 
 
 def _worst(files: Sequence[ArtifactStatus]) -> str:
@@ -77,8 +111,9 @@ def _worst(files: Sequence[ArtifactStatus]) -> str:
     return graver or min(found - {CURRENT}, default=CURRENT)
 
 
-def _counted(files: Sequence[ArtifactStatus], worst: str) -> str:
-    """How many files, and which of them are the reason for the state."""
+def _counted(files: Sequence[ArtifactStatus]) -> str:
+    """How many files, and which of them are the reason for the state, if not all."""
+    worst = _worst(files)
     count = f"{len(files)} file{'' if len(files) == 1 else 's'}"
     at_fault = [one.path.rpartition("/")[2] for one in files if one.state == worst]
     return count if len(at_fault) == len(files) else f"{count}, {worst}: {few(at_fault)}"

@@ -193,4 +193,4 @@ def _candidates(kind: str, begun: str, names: dict[str, set[str]], store: str) -
 
 
 _OF_NAMES = {"vms": "vm", "images": "image", "nodes": "node"}
-_OF_IDS = {"ids": ("vm", "image", "fleet", "network"), "disks": ("vm", "image"), "vm-ids": ("vm",)}
+_OF_IDS = {"ids": ("vm", "image", "fleet", "network"), "disks": ("vm", "image"), "vm-ids": ("vm", "fleet")}

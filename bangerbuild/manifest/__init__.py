@@ -14,12 +14,12 @@ from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bangerbuild import leases
 from bangerbuild.declared import VM, Image, Manifest
 from bangerbuild.errors import ManifestError, UsageError
-from bangerbuild.manifest import checks, form, placing
+from bangerbuild.manifest import checks, form, placing, templates
 from bangerbuild.manifest.cache import cache
 from bangerbuild.manifest.files import Location, ManifestFile, ManifestReader
 from bangerbuild.manifest.filesystem import IMPORT_HINT, source_key
@@ -252,10 +252,14 @@ def _placements(held: Leases | None) -> Mapping[str, leases.Lease]:
     return held.by_table().get(leases.PLACEMENT, {}) if held else {}
 
 
-def _addresses(merged: Sequence[MergedVM]) -> dict[str, str]:
-    """The addresses of all VMs that have one, without prefix length."""
-    said = ((vm.name, vm.table("network").get("address")) for vm in merged)
-    return {name: str(address).partition("/")[0] for name, address in said if address is not None}
+def _addresses(merged: Sequence[MergedVM]) -> dict[str, Any]:
+    """The addresses of all VMs, without prefix length; of those with a problem what stands for one."""
+    tables = ((vm.name, vm.table("network")) for vm in merged)
+    return {
+        name: str(table["address"]).partition("/")[0] if "address" in table else templates.told()
+        for name, table in tables
+        if "address" in table or "name" in table
+    }
 
 
 def _vms(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from bangerbuild.errors import Problem
 from bangerbuild.host.secrets import SecretCommand, SecretFile, SecretVariable
 from bangerbuild.manifest import templates
-from bangerbuild.manifest.problems import InvalidValueError, quoted
+from bangerbuild.manifest.problems import InvalidValueError, ToldError, quoted
 from bangerbuild.manifest.templates import MOST_CHARACTERS
 from bangerbuild.manifest.toml_lines import dotted
 from bangerbuild.manifest.values import existing, host_path
@@ -40,6 +40,8 @@ class ContentTemplate:
         """The content; empty where there is a problem."""
         try:
             return self.template.render(known)
+        except ToldError:
+            return ""
         except InvalidValueError as err:
             findings.problems.append(_problem(err, self.place, self.file))
             return ""

@@ -97,7 +97,7 @@ def checked(key: Key, value: str) -> Any:  # noqa: ANN401  any TOML value
     form = _form_of_key(tuple(part for part in key if isinstance(part, str)))
     if form.fits(value):
         return value
-    other: Any = {"true": True, "false": False}.get(value)
+    other: Any = {"true": True, "false": False}.get(value.lower())  # Jinja2 prints them as Python does
     if _WHOLE_NUMBER.fullmatch(value):
         other = int(value)
     if other is not None and form.fits(other):

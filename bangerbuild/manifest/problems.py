@@ -29,6 +29,10 @@ class InvalidValueError(ValueError):
         self.hint = hint
 
 
+class ToldError(InvalidValueError):
+    """A value that needs another one, which has a problem that is told of already."""
+
+
 class HostFileError(InvalidValueError):
     """A file of this host that is not there, or can't be read: the manifest itself may be right."""
 
@@ -73,6 +77,8 @@ class Findings:
                 return fallback
             self.absent.append(place.problem(str(err), err.hint))
             return cast("T", err.path) if isinstance(fallback, HostPath) else fallback
+        except ToldError:
+            return fallback
         except InvalidValueError as err:
             place = said_at() if callable(said_at) else said_at
             self.problems.append(place.problem(str(err), err.hint, err.line))

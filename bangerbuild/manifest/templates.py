@@ -6,21 +6,23 @@ Each text is compiled once. Jinja2 is imported only where a template is used: it
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Mapping
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from bangerbuild.manifest.problems import InvalidValueError
+from bangerbuild.manifest.problems import InvalidValueError, ToldError
 from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import jinja2
 
 MOST_CHARACTERS = 16 << 20
 """Of what one template gives."""
 _MARKS = re.compile(r"\{[{%#]")
-_UNDEFINED = re.compile(r"'([^']*)' is undefined|has no (?:attribute|element) '?([^']*?)'?$")
+_ADDRESS = re.compile(r"<[^<>]* at 0x[0-9a-f]+>")
+"""How Python prints what has no text of its own: another one each time."""
+_NOT_OF_EACH = ("index", "address", "prefix", "gateway", "mac")
+"""What some VMs have and others do not."""
 _PRINTABLE = (str, int, float, list, tuple, dict)
 _NOT_REPEATABLE = {"globals": ("lipsum", "cycler", "joiner"), "filters": ("random",)}
 """What gives another text each time, or the address of an object."""
@@ -37,7 +39,8 @@ class TemplateFaultError(InvalidValueError):
 class Template:
     """One compiled text."""
 
-    def __init__(self, compiled: jinja2.Template) -> None:
+    def __init__(self, compiled: jinja2.Template, text: str) -> None:
+        self._addresses = set(_ADDRESS.findall(text))
         compiled.globals = dict(compiled.globals)  # Jinja2 copies them for each evaluation, a chain slowly
         self._compiled = compiled
 
@@ -60,7 +63,20 @@ class Template:
             raise TemplateFaultError(f"the template can't be evaluated: {err}", line=_line(err)) from err
         if len(text) > MOST_CHARACTERS:
             raise TemplateFaultError(f"the template gives more than {MOST_CHARACTERS >> 20} MiB")
+        if not text.isascii():
+            self._check_characters(text)
+        if " at 0x" in text and (found := set(_ADDRESS.findall(text)) - self._addresses):
+            what = min(found).partition(" at 0x")[0]
+            raise TemplateFaultError(f"the template gives '{what}>', which is no text")
         return text
+
+    @staticmethod
+    def _check_characters(text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError as err:
+            code = ord(text[err.start])
+            raise TemplateFaultError(f"the template gives U+{code:04X}, which is no character") from err
 
 
 def is_template(value: object) -> bool:
@@ -78,7 +94,7 @@ def compiled(text: str) -> Template:
     import jinja2  # noqa: PLC0415  see the module
 
     try:
-        return Template(_sandbox().from_string(text))
+        return Template(_sandbox().from_string(text), text)
     except jinja2.TemplateSyntaxError as err:
         message = (err.message or "it can't be read").removesuffix(".")
         raise TemplateFaultError(f"no template: {message[:1].lower()}{message[1:]}", line=err.lineno) from err
@@ -86,8 +102,7 @@ def compiled(text: str) -> Template:
 
 @lru_cache(maxsize=1)
 def _sandbox() -> jinja2.Environment:
-    from jinja2 import StrictUndefined  # noqa: PLC0415  see the module
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415  see the module
 
     class Strict(ImmutableSandboxedEnvironment):
         """Keys of tables come before methods, and no operator makes a text out of all proportion."""
@@ -95,7 +110,7 @@ def _sandbox() -> jinja2.Environment:
         intercepted_binops = frozenset({"*", "**", "%"})
 
         def getattr(self, obj: Any, attribute: str) -> Any:  # noqa: ANN401  any value
-            if isinstance(obj, dict) and attribute in obj:
+            if isinstance(obj, Mapping) and attribute in obj:
                 return obj[attribute]
             return super().getattr(obj, attribute)
 
@@ -106,11 +121,53 @@ def _sandbox() -> jinja2.Environment:
                 raise TemplateFaultError("'**' takes an exponent of at most 64 in a template")
             return super().call_binop(context, operator, left, right)
 
-    made = Strict(undefined=StrictUndefined, keep_trailing_newline=True, finalize=_printable)
+    made = Strict(undefined=_undefined_type(), keep_trailing_newline=True, finalize=_printable)
     for kind, names in _NOT_REPEATABLE.items():
         for name in names:
             getattr(made, kind).pop(name)
     return made
+
+
+def told() -> object:
+    """What stands for a value that has a problem which is told of already.
+
+    It is undefined; a template that needs it raises `ToldError`.
+    """
+    raised: Any = ToldError  # Jinja2 only calls it
+    return _undefined_type()(exc=raised)
+
+
+@lru_cache(maxsize=1)
+def _undefined_type() -> type[jinja2.StrictUndefined]:
+    """The type of what is not there: an error however it is used, which says where it was looked for."""
+    from jinja2 import StrictUndefined, UndefinedError  # noqa: PLC0415  see the module
+    from jinja2.utils import missing  # noqa: PLC0415
+
+    class NotThereError(UndefinedError):
+        """Something that is not there was asked for, with what it was looked for in."""
+
+        def __init__(self, holder: object, name: object, message: str) -> None:
+            super().__init__(message)
+            self.holder = None if holder is missing else holder
+            self.name = name
+
+    class Undefined(StrictUndefined):
+        """What is not there, which no array or table that holds it hides."""
+
+        def __init__(
+            self,
+            hint: str | None = None,
+            obj: object = missing,
+            name: str | None = None,
+            exc: Any = UndefinedError,  # noqa: ANN401  Jinja2's own
+        ) -> None:
+            raised: Any = partial(NotThereError, obj, name) if exc is UndefinedError else exc
+            super().__init__(hint, obj, name, raised)
+
+        def __repr__(self) -> str:
+            return str(self)  # which raises
+
+    return Undefined
 
 
 def _printable(value: object) -> object:
@@ -124,14 +181,22 @@ def _printable(value: object) -> object:
 
 
 def _undefined(err: jinja2.UndefinedError, known: Mapping[str, Any]) -> TemplateFaultError:
-    found = _UNDEFINED.search(str(err))
-    name = (found[1] or found[2] or "") if found else ""
-    if not name:
+    holder, name = getattr(err, "holder", None), getattr(err, "name", None)
+    if not isinstance(name, str):
         return TemplateFaultError(f"the template can't be evaluated: {err}", line=_line(err))
-    names = known if found and found[1] else known.get("vars", {})
-    listed = ", ".join(sorted(names)) if len(names) <= 20 else f"{len(names)} names"
-    hint = near(name, [*names, *known]) or (f"known here: {listed}" if names else "declare it in [vars]")
+    names: Mapping[str, Any] = known if holder is None else holder if isinstance(holder, Mapping) else {}
+    hint = near(name, [*names, *known]) or _listed(names)
+    if holder is None and name in _NOT_OF_EACH and "name" in known:
+        hint = f"'{known['name']}' has none here; {_listed(names)}"
+    elif not names and holder is known.get("vars"):
+        hint = "declare it in [vars]"
     return TemplateFaultError(f"'{name}' is undefined", hint, _line(err))
+
+
+def _listed(names: Mapping[str, Any]) -> str | None:
+    if not names:
+        return None
+    return f"known here: {', '.join(sorted(names)) if len(names) <= 20 else f'{len(names)} names'}"
 
 
 def _line(err: BaseException) -> int:

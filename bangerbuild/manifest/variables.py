@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from typing_extensions import override
 
 from bangerbuild.errors import Problem
 from bangerbuild.host import observed, toml
 from bangerbuild.manifest import templates
 from bangerbuild.manifest.files import Location
-from bangerbuild.manifest.problems import Findings, InvalidValueError, quoted
+from bangerbuild.manifest.problems import Findings, InvalidValueError, ToldError, quoted
 from bangerbuild.neighbours import near
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from bangerbuild.manifest.files import ManifestFile, Table
@@ -42,6 +45,19 @@ class Setting:
     """Whether it is a text that stands for a value of whichever kind is declared."""
 
 
+class Values(dict[str, Any]):
+    """The values of variables, by name; those that have a problem are not there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.failed: dict[str, InvalidValueError] = {}
+
+    def __missing__(self, name: str) -> Any:  # noqa: ANN401  any TOML value
+        if name in self.failed:
+            raise ToldError(f"'{name}' has a problem")
+        raise KeyError(name)
+
+
 @dataclass
 class Variables:
     """The variables of one file; each is evaluated when it is asked for, as it may need others."""
@@ -49,11 +65,10 @@ class Variables:
     document: ManifestFile
     settings: Mapping[str, Setting]
     findings: Findings
-    values: dict[str, Any] = field(default_factory=dict)
-    _failed: dict[str, InvalidValueError] = field(default_factory=dict)
+    values: Values = field(default_factory=Values)
     _trail: list[str] = field(default_factory=list)
 
-    def all(self) -> dict[str, Any]:
+    def all(self) -> Values:
         """All values, by name; one with a problem, which is told, is left out."""
         for name in self._table:
             with contextlib.suppress(InvalidValueError):
@@ -68,8 +83,8 @@ class Variables:
     def _evaluated(self, name: str) -> Any:  # noqa: ANN401  any TOML value
         if name in self.values:
             return self.values[name]
-        if name in self._failed:
-            raise self._failed[name]
+        if name in self.values.failed:
+            raise self.values.failed[name]
         if name in self._trail:
             circle = " -> ".join([*self._trail[self._trail.index(name) :], name])
             raise InvalidValueError(f"variables need one another in a circle: {circle}")
@@ -81,10 +96,10 @@ class Variables:
                 self._rendered(written) if setting is None else _as_set(setting, name, written)
             )
         except InvalidValueError as err:
-            if err not in self._failed.values():  # told of its own variable alone
+            if err not in self.values.failed.values():  # told of its own variable alone
                 place = Location(self.document, ("vars", name))
                 self.findings.problems.append(place.problem(str(err), err.hint, err.line))
-            self._failed[name] = err
+            self.values.failed[name] = err
             raise
         finally:
             self._trail.pop()
@@ -105,16 +120,32 @@ class Variables:
             raise KeyError(name)
         return self._evaluated(name)
 
+    def names(self) -> Iterator[str]:
+        """All names."""
+        return iter(self._table)
 
-class _Lazy(dict[str, Any]):
-    """`vars` as a variable's own template sees it: each is evaluated when it is asked for."""
+
+class _Lazy(Mapping[str, Any]):
+    """`vars` as a variable's own template sees it: each is evaluated when it is asked for, in any way."""
 
     def __init__(self, variables: Variables) -> None:
-        super().__init__(variables.document.tree.get("vars", {}))
         self._variables = variables
 
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401  any TOML value
+    @override
+    def __getitem__(self, name: str) -> Any:
         return self._variables.needed(name)
+
+    @override
+    def __iter__(self) -> Iterator[str]:
+        return self._variables.names()
+
+    @override
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    @override
+    def __contains__(self, name: object) -> bool:
+        return any(name == one for one in self)
 
 
 def variables(
@@ -154,16 +185,22 @@ def _given(settings: Settings, findings: Findings) -> dict[str, Setting]:
 
 
 def _as_set(setting: Setting, name: str, written: Any) -> Any:  # noqa: ANN401  any TOML value
-    """The value from the command line, of the kind that is declared."""
-    if not setting.is_text or isinstance(written, str):
-        return setting.value
-    try:
-        found = toml.parse(f"value = {setting.value}")
-        if found.keys() == {"value"} and type(found["value"]) is type(written):
-            return found["value"]
-    except toml.TomlError:
-        pass
+    """The value that was set, of the kind that is declared."""
+    value = setting.value
+    if setting.is_text and not isinstance(written, str):
+        value = _parsed(setting.value)
+    if type(value) is type(written):
+        return value
     raise InvalidValueError(
         f"{setting.said_by} sets '{name}' to {quoted(setting.value)}, and it is {quoted(written)} here",
         "give a value of the same kind",
     )
+
+
+def _parsed(text: str) -> Any:  # noqa: ANN401  any TOML value
+    """The value that a text is in TOML; None if it is none."""
+    try:
+        found = toml.parse(f"value = {text}")
+    except toml.TomlError:
+        return None
+    return found["value"] if found.keys() == {"value"} else None

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from bangerbuild.declared import VM, Disk, FileSync, GuestDefaults, InlineFile, Mount
+from bangerbuild.manifest import templates
 from bangerbuild.manifest.disks import root, work
 from bangerbuild.manifest.entries import level, overridden
 from bangerbuild.manifest.files import Location, ManifestFile, Table
@@ -46,8 +47,8 @@ class Surroundings:
     images: Mapping[str, Image]
     networks: Mapping[str, SharedNetwork]
     variables: Mapping[ManifestFile, Mapping[str, Any]]
-    addresses: Mapping[str, str]
-    """Of all VMs that have one, by name."""
+    addresses: Mapping[str, Any]
+    """Of all VMs that have one, by name; `templates.told()` of those that should."""
 
 
 class VMs:
@@ -69,7 +70,7 @@ class VMs:
         known |= _of_address(vm.table("network"), self._around.networks)
         vm.render(OF_NETWORK, known)
         net = network(vm, self._around.networks, self._findings)
-        known |= _of_network(net)
+        known |= _of_network(net, vm.table("network"))
         vm.render(OF_HOSTNAME, known)
         known["hostname"] = name = self._hostname(vm)
         vm.render(OTHERS, known)
@@ -178,17 +179,23 @@ class VMs:
         return keys
 
 
+_OF_ADDRESS = ("address", "prefix", "gateway", "mac")
+"""What templates know of a VM that has an address."""
+
+
 def _of_address(table: Table, networks: Mapping[str, SharedNetwork]) -> dict[str, Any]:
     """What templates know of a VM's address before it is checked."""
     if "address" not in table:
-        return {}
+        return dict.fromkeys(_OF_ADDRESS, templates.told()) if "name" in table else {}
     shared = networks.get(table.get("name", ""))
     address, _, prefix = str(table["address"]).partition("/")
     prefix = prefix or (shared.subnet.partition("/")[2] if shared else "")
     return {"address": address, **({"prefix": int(prefix)} if prefix.isascii() and prefix.isdigit() else {})}
 
 
-def _of_network(network: Network) -> dict[str, Any]:
+def _of_network(network: Network, table: Table) -> dict[str, Any]:
     """What templates know of a VM's network; what it does not have is undefined."""
+    if network.address is None and "address" in table:  # it is none
+        return dict.fromkeys(("gateway", "mac"), templates.told())
     given = {"gateway": network.gateway, "mac": network.mac}
     return {key: value for key, value in given.items() if value is not None}

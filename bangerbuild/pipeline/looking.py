@@ -66,23 +66,27 @@ def look(
 
 
 def look_leniently(
-    loaded: Loaded, warn: Callable[[str], None], *, previews: bool = False
+    loaded: Loaded, warn: Callable[[str], None], *, previews: bool = False, renames_vms: bool = True
 ) -> tuple[Plan, Store]:
     """A plan that is only to be looked at, and its store.
 
     No source is asked what it stands for: one that was never built counts as changed. One that can't be read
     is taken to be as it was. `previews` says whether to look into guests for what would change there, as far
-    as that can be told without secrets.
+    as that can be told without secrets; `renames_vms` whether VMs have the names that they are to get.
     """
     refuse_without_node(loaded)
     opened, seconds = store.read(loaded.store), epoch()
+    host = LocalHost(opened, seconds, Surveys())
+    named = renames.find(_before(loaded), opened, host) if renames_vms else None
+    opened.suppose_moved(named.moves if named else {})
     plan = planner.make(
         loaded.wanted,
         opened,
-        LocalHost(opened, seconds, Surveys()),
+        host,
         epoch=seconds,
         pins=_pins_as_far_as_known(loaded, warn),
         previews=previews,
+        renames=named,
         is_lenient=True,
     )
     absent = {problem.key.partition("[")[0] for problem in loaded.manifest.absent}

@@ -62,7 +62,10 @@ _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,62}")
 _FINGERPRINT = re.compile("[0-9a-f]{32}")
 CACHE = "cache"
 """The table of what was pushed."""
-_SETTLE_HINT = "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
+_SETTLE_HINT = (
+    "settle it if git left it in conflict, or take the last good one from git; "
+    "without it VMs may get other addresses, and sources stand for something newer"
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +188,7 @@ def parsed(text: str, path: Path) -> LockFile:
         held = leases.parsed(text, path)
         for problem in held.problems:
             raise LockFileError(next(problem.lines()), hint=problem.hint)
-        return _parsed(toml.parse(text), held, path)
+        return _parsed(toml.parse(text), held, path, text)
     except toml.TomlError as err:
         raise _unusable(path, f"line {err.line}: {err}" if err.line else str(err)) from err
 
@@ -212,8 +215,8 @@ def write(path: Path, before: LockFile, after: LockFile) -> None:
         raise LockFileError(f"'{path}' can't be written: {_reason(err)}", hint=hint) from err
 
 
-def release(path: Path, names: Collection[str], *, is_trial: bool = False) -> tuple[leases.Lease, ...]:
-    """Free the addresses of these VMs in all networks, and their nodes; what was freed.
+def release(path: Path, words: Collection[str], *, is_trial: bool = False) -> tuple[leases.Lease, ...]:
+    """Free leases, by names of VMs, keys of lines or tables; what was freed.
 
     The file need not be without fault: this is what mends an address that is there twice. A trial writes
     nothing.
@@ -225,7 +228,7 @@ def release(path: Path, names: Collection[str], *, is_trial: bool = False) -> tu
     try:
         with _locked(path.parent):
             text, _ = toml.read(path, may_be_pipe=False)
-            kept, gone = leases.without(text, names)
+            kept, gone = leases.without(text, words)
             if gone and not is_trial:
                 _replace(path, kept)
             return gone
@@ -309,7 +312,7 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
-def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
+def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path, text: str) -> LockFile:
     version = tree.pop("version", None)
     if version != VERSION:
         stated = "states no version" if version is None else f"is of version '{version}'"
@@ -319,7 +322,7 @@ def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
     tables[leases.PLACEMENT] = _checked_table(tree.pop(leases.PLACEMENT, {}), leases.PLACEMENT, path)
     given = held.given()
     if {name: table for name, table in tables.items() if table} != given:
-        raise _unusable(path, "its networks and placements are not written as one line for each lease")
+        raise _misplaced(tables, held, text, path)
     pushed = dict(_parsed_images(_checked_table(tree.pop(CACHE, {}), CACHE, path), path))
     entries = {}
     for place, words in _tables(tree, path):
@@ -328,6 +331,30 @@ def _parsed(tree: dict[str, Any], held: leases.Leases, path: Path) -> LockFile:
         _check_words(place, words, path)
         entries[place] = LockEntry(words)
     return LockFile(entries, given, pushed)
+
+
+def _misplaced(
+    tables: Mapping[str, Mapping[str, Any]], held: leases.Leases, text: str, path: Path
+) -> LockFileError:
+    """Which line has a lease that does not stand below the header of its table."""
+    given = held.given()
+    taken = {lease.line for lease in held.lines}
+    rows = [(line, row) for line, row in enumerate(text.splitlines(), start=1) if line not in taken]
+    found = (
+        (line, table, name)
+        for table, names in tables.items()
+        if isinstance(names, dict)
+        for name, value in names.items()
+        if given.get(table, {}).get(name) != value
+        for line, row in rows
+        if str(value) in row
+    )
+    line, table, name = min(found, default=(0, leases.network_table("lan"), "NAME"))
+    where = f"line {line}: " if line else ""
+    return LockFileError(
+        f"the lock file '{path}' can't be used: {where}a lease is one line below the header of its table",
+        hint=f'write {name} = "…" below [{table}]',
+    )
 
 
 def _parsed_images(tables: dict[str, Any], path: Path) -> Iterator[tuple[tuple[str, str], LockedImage]]:

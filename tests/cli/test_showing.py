@@ -157,7 +157,7 @@ def test_a_merge_that_gives_an_address_twice_is_mended_by_the_command_that_it_na
         assert done.returncode == 3
         assert "bangerbuild.lock:12: network.lan.runner-008: '172.16.0.10' is given to" in done.stderr
         assert "'runner-001' in line 5" in done.stderr
-        assert "bangerbuild lock --release runner-008," in done.stderr
+        assert ": bangerbuild lock --release runner-008\n" in done.stderr
     assert cli("lock", "--release", "runner-008", cwd=project).returncode == 0
     assert cli("lock", cwd=project).returncode == 0
     assert 'runner-008 = "172.16.0.17"' in lock.read_text()

@@ -10,7 +10,7 @@ import pytest
 from bangerbuild import store
 from bangerbuild.commands import explain
 from bangerbuild.errors import UsageError
-from bangerbuild.model import Recipe, Record
+from bangerbuild.model import Recipe, Record, Verb
 from bangerbuild.model.request import Request
 from tests.projects import Project, write_small
 
@@ -186,3 +186,12 @@ def test_why_it_was_made_is_remembered_in_the_store_and_no_fact_of_the_step(proj
     assert record.made == {"action": "create", "reasons": [{"code": "missing"}]}
     assert "made" not in record.facts
     assert replace(record, made=None) == record
+
+
+def test_a_vm_that_is_to_be_renamed_is_explained_as_it_will_be_moved(project: Project) -> None:
+    project.apply()
+    project.write(MANIFEST.replace("vm.web", "vm.www").replace("work =", 'renamed_from = "web"\nwork ='))
+    (found,) = asked(project, "vm.www.root")
+    assert found.action is not None
+    assert found.action.verb is Verb.MOVE
+    assert found.record is not None

@@ -26,6 +26,11 @@ network.name = "lan"
 [vm.a]
 [vm.b]
 network.address = "10.0.0.4"
+[fleet.r]
+names = "r-{1..2}"
+vm.network = { name = "dmz" }
+[network.dmz]
+subnet = "10.1.0.0/24"
 """
 
 
@@ -40,7 +45,8 @@ def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Declared:
 
 def test_what_is_free_is_neither_reserved_nor_given_nor_the_gateway(declared: Declared) -> None:
     networks = show.summary_json(declared)["networks"]
-    assert networks == [
+    assert isinstance(networks, list)
+    assert networks[:1] == [
         {
             "name": "lan",
             "subnet": "10.0.0.0/28",
@@ -53,6 +59,14 @@ def test_what_is_free_is_neither_reserved_nor_given_nor_the_gateway(declared: De
 
 
 def test_a_vm_is_meant_with_and_without_its_table(declared: Declared) -> None:
-    assert show.vm_of(declared, "vm.a") == show.vm_of(declared, "a") == "a"
+    assert show.vms_of(declared, "vm.a") == show.vms_of(declared, "a") == ("a",)
     with pytest.raises(UsageError):
-        show.vm_of(declared, "vm.c")
+        show.vms_of(declared, "vm.c")
+
+
+def test_a_fleet_stands_for_its_members(declared: Declared) -> None:
+    assert show.vms_of(declared, "fleet.r") == ("r-1", "r-2")
+    with pytest.raises(UsageError, match="no fleet is called 'rr'"):
+        show.vms_of(declared, "fleet.rr")
+    with pytest.raises(UsageError, match=r"'network\.lan' is no VM"):
+        show.vms_of(declared, "network.lan")

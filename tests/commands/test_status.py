@@ -46,7 +46,7 @@ class Shown:
 
     def __call__(self, *targets: str) -> dict[str, dict[str, Any]]:
         """By the artifacts' names, fingerprints left out."""
-        _, found = status.look(replace(self._project.request(), targets=targets), ignore)
+        found = status.look(replace(self._project.request(), targets=targets), ignore).artifacts
         return by_path([one.to_json() for one in found])
 
     def states(self, *targets: str) -> dict[str, str]:

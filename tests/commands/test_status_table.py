@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from bangerbuild.commands import status, status_table
@@ -36,6 +38,22 @@ def test_two_hundred_vms_are_as_many_rows() -> None:
     assert len(rows(*found)) == 202
     assert rows(*found)[-1] == "200 VMs: 200 current; 600 MiB allocated"
     assert len(list(status_table.file_lines(found))) == 601
+
+
+def test_members_of_a_fleet_are_one_row_where_they_are_in_the_same_state() -> None:
+    found = [one(f"r-{number}/{file}") for number in range(1, 6) for file in ("root", "work")]
+    found[4] = one("r-3/root", "stale")
+    found[8] = one("r-5/root", in_use=True)
+    found += [one("s-1/root"), one("solo/root"), one("r-9/root", "undeclared")]
+    fleets = {"r": [f"r-{number}" for number in range(1, 7)], "s": ["s-1", "s-2"]}
+    assert [re.split(" {2,}", row) for row in status_table.lines(found, fleets)][1:-1] == [
+        ["current", "6 MiB", "6 MiB", "fleet.r", "3 VMs (1-2, 4), each 2 files"],
+        ["stale", "2 MiB", "2 MiB", "vm.r-3", "2 files, stale: root"],
+        ["current, in use", "2 MiB", "2 MiB", "vm.r-5", "2 files"],
+        ["current", "1 MiB", "1 MiB", "vm.s-1", "1 file"],
+        ["current", "1 MiB", "1 MiB", "vm.solo", "1 file"],
+        ["undeclared", "1 MiB", "1 MiB", "vm.r-9", "1 file"],
+    ]
 
 
 def test_a_vm_has_the_state_of_its_worst_file_which_is_named() -> None:

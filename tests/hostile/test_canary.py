@@ -162,9 +162,10 @@ def setting(tmp_path: Path) -> Setting:
 def test_a_secret_is_in_the_guests_file_and_nowhere_else(setting: Setting, tmp_path: Path) -> None:
     setting.write()
     variable, file, printed = setting.change()
-    setting.run("plan", "apply -v", "plan --json", "apply --json")
-    without = ("status --json", "verify --json", "graph --format json", "validate", "show vm.web", "gc")
-    setting.run(*without)
+    forms_of_plans = ("plan --format markdown", "plan --format github", "plan --out saved.plan")
+    setting.run("plan", *forms_of_plans, "apply -v saved.plan", "plan --json", "apply --json")
+    graphs = ("graph --format json", "graph --format html", "graph --format svg", "explain vm.web --json")
+    setting.run("status --json", "verify --json", *graphs, "validate", "show vm.web", "show --json", "gc")
     disks = {"build/vms/web/root.cow", "build/vms/web/work.ext4"}
     assert setting.found() == {(disk, "plain") for disk in disks}
     web = setting.project / "build/vms/web"

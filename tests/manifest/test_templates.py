@@ -61,6 +61,24 @@ def test_a_fault_is_told_with_its_line(text: str, line: int, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("{{ nam }}", "did you mean 'name'?"),
+        ("{{ vars.value }}", "did you mean 'values'?"),
+        ("{{ vars.quite_other }}", "known here: a, values"),
+        ("{{ index }}", "'web' has none here; known here: name, vars"),
+        ("{{ name.first }}", None),
+    ],
+)
+def test_what_is_not_there_is_told_with_what_is(text: str, hint: str | None) -> None:
+    assert fault(text).hint == hint
+
+
+def test_an_address_of_an_object_that_the_text_itself_has_may_stay() -> None:
+    assert rendered("{{ name }}: <object at 0x7f00>") == "web: <object at 0x7f00>"
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "{{ ().__class__.__mro__ }}",
@@ -72,6 +90,13 @@ def test_a_fault_is_told_with_its_line(text: str, line: int, said: str) -> None:
         "{{ name.upper }}",
         "{{ none }}",
         "{{ range }}",
+        "{{ [nobody] }}",
+        "{{ {'a': [nobody]} ~ '' }}",
+        "{{ [name] | map(attribute='__class__') | list }}",
+        "{{ [name.upper] }}",
+        "{{ name.upper ~ '' }}",
+        "{{ vars.values | map('upper') ~ '' }}",
+        "{{ '\\ud800' }}",
     ],
 )
 def test_what_leads_out_of_the_sandbox_or_differs_each_time_is_refused(text: str) -> None:

@@ -54,6 +54,27 @@ def test_a_value_of_the_command_line_is_of_the_kind_that_is_declared() -> None:
     assert (problem.file, problem.line) == ("vm.toml", 5)
 
 
+def test_a_value_of_a_file_is_of_the_kind_that_is_declared() -> None:
+    write("v.toml", 'n = "many"\nt = 1979-05-27')
+    assert [problem.message for problem in problems('n = 1\nt = "x"', Settings((), [Path("v.toml")]))] == [
+        "v.toml sets 'n' to 'many', and it is 1 here",
+        "v.toml sets 't' to 1979-05-27, and it is 'x' here",
+    ]
+
+
+def test_a_variable_gets_others_evaluated_in_whichever_way_it_asks() -> None:
+    given = 'a = "A"\nb = "{{ vars.a }}"\nc = "{{ vars.get(\'b\') }}{{ vars.get(\'no\', 1) }}"'
+    assert content(given, "{{ vars.c }}") == "A1"
+    with pytest.raises(ManifestError, match="in a circle: c -> c"):
+        content('a = "A"\nc = "{% for one in vars.values() %}{{ one }}{% endfor %}"', "")
+
+
+def test_what_needs_a_variable_with_a_problem_is_not_told_too() -> None:
+    with pytest.raises(ManifestError) as caught:
+        content('a = "{{ vars.nobody }}"', "{{ vars.a }}")
+    assert [problem.key for problem in caught.value.problems] == ["vars.a"]
+
+
 def test_a_variable_that_no_file_declares_is_told() -> None:
     (problem,) = problems('domain = "x"', Settings([("domian", "y")]))
     assert problem.message == "no file declares the variable 'domian'"

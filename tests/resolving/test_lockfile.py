@@ -215,7 +215,24 @@ def test_one_that_is_not_what_we_write_is_refused_with_the_way_out(
 ) -> None:
     found = error(path, text)
     assert found.brief == f"the lock file '{path}' can't be used: {why}"
-    assert found.hint == "settle it if git left it in conflict, or delete it and run `bangerbuild lock`"
+    assert str(found.hint).startswith("settle it if git left it in conflict, or take the last good one")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'network.lan.a = "10.0.0.2"',
+        'network = { lan = { a = "10.0.0.2" } }',
+        '[network]\nlan.a = "10.0.0.2"',
+        '[network."lan"]\na = "10.0.0.2"',
+    ],
+)
+def test_a_lease_that_is_written_otherwise_is_told_with_its_line(path: Path, text: str) -> None:
+    found = error(path, HEAD + text)
+    line = len((HEAD + text).splitlines())
+    why = f"line {line}: a lease is one line below the header of its table"
+    assert found.brief == f"the lock file '{path}' can't be used: {why}"
+    assert found.hint == 'write a = "…" below [network.lan]'
 
 
 def test_a_directory_in_its_place_is_refused(path: Path) -> None:
