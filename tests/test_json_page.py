@@ -17,10 +17,12 @@ import pytest
 import bangerbuild
 from bangerbuild import report
 from bangerbuild.cli import cli, images
+from bangerbuild.cluster import listing
+from bangerbuild.cluster.gathering import Gathering, document
 from bangerbuild.commands import cache_gc, machines
 from bangerbuild.commands.push import PushedArtifact
-from bangerbuild.errors import BangerError, ManifestError, Problem
-from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Verb
+from bangerbuild.errors import BangerError, ClusterError, ManifestError, Problem
+from bangerbuild.model import Outcome, Reason, ReasonCode, Result, Silent, Verb
 from bangerbuild.model.plan import Relocation
 from bangerbuild.running.run_directory import Running
 from tests import PROJECT, in_process
@@ -167,6 +169,13 @@ def _of_nodes(found: Documents, place: Path, patch: pytest.MonkeyPatch) -> None:
     gone = {"vm.gone": "../gone.toml"}
     told = replace(plan, actions=actions, relocations=(moved,), orphans=gone)
     found.take("apply", report.plan_json(told, results))
+    loaded = bangerbuild.load(node="all")
+    gathered = Gathering(loaded, (), Silent(), lambda _: None)
+    gathered.failures["one"] = ClusterError("node 'one' has no worker")
+    gathered.rows["one"] = [{}]
+    found.take("plan", document(gathered.plan, None, gathered))
+    found.take("status", {"artifacts": listing.rows(gathered)})
+    found.take("verify", {"checks": listing.rows(gathered)})
 
 
 def _made_by_hand(found: Documents) -> None:

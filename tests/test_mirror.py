@@ -14,6 +14,15 @@ ELSEWHERE = {
     "__init__.py": "the public names, which tests/test_api.py imports",
     "__main__.py": "what `python -m bangerbuild` runs; the `cli` fixture starts it so",
     "cli/completing.py": "tests/completion/test_shells.py runs it in real shells",
+    **{
+        f"cluster/{name}.py": "tests/cluster/test_running.py has whole runs over a network in memory"
+        for name in ("child", "digests", "dispatch", "dividing", "gathering", "listing", "share", "worker")
+    },
+    "cluster/addresses.py": "tests/cli/test_clustering.py gives addresses that no cluster has",
+    "cluster/events.py": "tests/cluster/test_documents.py sends every event there and back",
+    "cluster/kept_files.py": "tests/cluster/test_host_files.py keeps what is sent",
+    "cluster/scheduler.py": "tests/cluster/test_cluster.py has a real one, and workers that are killed",
+    "cluster/transport.py": "a Protocol; cluster/scheduler.py is the one that people use",
     "completion/names.py": "tests/completion/test_answering.py has all that it completes",
     "declared/__init__.py": "plain values, compared in the tests of the manifest, which makes them",
     "disk/formats/format.py": "a Protocol; the tests of each format call what it asks for",

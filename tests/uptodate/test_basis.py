@@ -192,12 +192,6 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "sources/container_registry.py",
         "sources/source.py",
     }
-    only_start = {"host/supervisor.py", "running/at_once.py"}
-    only_ask_where_the_cache_is = {  # another cache has another record
-        "host/remembered.py",
-        "sources/dockerfile.py",
-    }
-    only_complete = {"completion/names.py"}
     only_work_on_clusters = {  # which no record answers for
         "cluster/child.py",
         "cluster/digests.py",
@@ -205,6 +199,12 @@ def test_every_variable_that_the_package_reads_is_known_to_matter_or_not() -> No
         "cluster/scheduler.py",
         "cluster/worker.py",
     }
+    only_start = {"host/supervisor.py", "running/at_once.py"}
+    only_ask_where_the_cache_is = {  # another cache has another record
+        "host/remembered.py",
+        "sources/dockerfile.py",
+    }
+    only_complete = {"completion/names.py"}
     assert readers == (
         plans
         | only_complete
