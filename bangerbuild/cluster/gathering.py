@@ -91,6 +91,12 @@ class Gathering(Listener):
             relocations=moved,
         )
 
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that answered or failed, in the manifest's order."""
+        known = self.stores.keys() | self.failures.keys()
+        return [name for name in self._loaded.manifest.nodes if name in known]
+
     def node_of(self, step_id: str) -> str | None:
         """The node that a step is on."""
         node = step_id.rpartition(AT)[2] if AT in step_id else None
@@ -230,6 +236,6 @@ def document(plan: Plan, results: tuple[Result, ...] | None, gathered: Gathering
                 "store": gathered.stores.get(name),
                 "error": report.error_json(gathered.failures[name]) if name in gathered.failures else None,
             }
-            for name in sorted({*gathered.stores, *gathered.failures})
+            for name in gathered.nodes
         ],
     }

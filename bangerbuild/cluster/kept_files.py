@@ -2,7 +2,8 @@
 
     objects/KEY/top     a file or directory, as it was listed; never changed once it is there
     blobs/DIGEST        a content, of which objects are made; it shares the inode of one of them
-    drafts/RUN/         what is not whole yet
+    drafts/RUN-PID/     what is not whole yet
+    lock                held while an object is made: workers of one user share all of this
 
 What arrives is compared with its digest before it is kept. What was not used for 30 days is removed.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -51,7 +53,7 @@ class KeptFiles:
         if not _NAME.fullmatch(run):
             raise DocumentError("a message names no run")
         self._directory = directory or default_path(os.environ).with_name("bangerbuild-cluster")
-        self._drafts = self._directory / "drafts" / run
+        self._drafts = self._directory / "drafts" / f"{run}-{os.getpid()}"  # workers may share a cache
 
     def path_of(self, key: str) -> Path:
         """Where the file or directory of an object is.
@@ -88,7 +90,7 @@ class KeptFiles:
         lacking = {one.digest for one in listed.entries if one.digest and not self._blob(one.digest).exists()}
         if not lacking:
             key = hashlib.sha256(json.dumps(document["entries"], sort_keys=True).encode()).hexdigest()
-            with _told():
+            with _told(), self._alone():
                 self._make(key, listed.entries)
         return sorted(lacking)
 
@@ -118,6 +120,14 @@ class KeptFiles:
         blob = self._blob(digest)
         blob.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.rename(blob)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep others from giving a blob its name in an object, and its times, at the same moment."""
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self._directory / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _make(self, key: str, entries: Sequence[ObjectEntry]) -> None:
         draft = self._drafts / key
