@@ -153,7 +153,7 @@ def _recipe(document: object, where: str) -> Recipe:
 def _of(kind: type, value: Any, where: str) -> Any:  # noqa: ANN401  # as checked
     if type(value) is not kind:
         raise SavedPlanError(f"'{where}' is missing in it, or of another kind")
-    if kind is str:
+    if isinstance(value, str):
         _check_text(value, where)
     return value
 
