@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -n auto --dist loadscope
 # Tests start Python thousands of times: with its modules compiled, as an installed program has them.
 unexport PYTHONDONTWRITEBYTECODE
 
-SLOW := boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
+SLOW := cluster/test_cluster.py boot/test_attach.py boot/test_busybox.py boot/test_container.py boot/test_drift.py boot/test_login.py \
 	boot/test_network_managers.py boot/test_openrc.py boot/test_overlay.py boot/test_root_formats.py boot/test_running.py boot/test_selinux.py \
 	cli/test_machines.py content drills fuzz hostile powercut torture
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from bangerbuild.pipeline import load as load
     from bangerbuild.pipeline import plan as plan
 
-__version__ = "0.1.0"
+    __version__: str
+
 __all__ = [
     "Action",
     "Applied",
@@ -80,12 +81,24 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """A public name, from the module that defines it (PEP 562)."""
+    """A public name, from the module that defines it (PEP 562); or the version."""
+    if name == "__version__":
+        return _version()
     if name not in _HOMES:
         raise AttributeError(f"module 'bangerbuild' has no attribute '{name}'")
     from importlib import import_module  # noqa: PLC0415  # as the module says
 
     return getattr(import_module(f"bangerbuild.{_HOMES[name]}"), name)
+
+
+def _version() -> str:
+    """The version that was installed, which a git tag names. It takes a while, and few ask for it."""
+    from importlib import metadata  # noqa: PLC0415  # as the module says
+
+    try:
+        return metadata.version("bangerbuild")
+    except metadata.PackageNotFoundError:  # modules in a directory, without an installation
+        return "0+unknown"
 
 
 def __dir__() -> list[str]:

@@ -138,7 +138,7 @@ def run(words: Sequence[str], directory: Path) -> float:
 
 def spent(command: Sequence[str | Path], directory: Path) -> float:
     """Processor seconds of a process and of what it starts."""
-    return timed(command, directory).processor_seconds
+    return timed(command, directory).cpu_seconds
 
 
 def applied(directory: Path) -> float:

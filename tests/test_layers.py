@@ -83,7 +83,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "store",
         "uptodate",
     },
+    "bill": {"errors"},
     "commands": {
+        "bill",
         "cache_registry",
         "declared",
         "disk",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from bangerbuild import __version__, report, shortages
+from bangerbuild import report, shortages
 from bangerbuild.cli import (
     browsing,
     clustering,
@@ -30,16 +30,18 @@ from bangerbuild.cli import (
     saved_plans,
     sharing,
     showing,
+    tracing,
     upkeep,
 )
 from bangerbuild.cli.output import EXIT_BUSY, EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PENDING, EXIT_USAGE
-from bangerbuild.errors import BangerError, StoreError, UsageError
-from bangerbuild.model import Verb
+from bangerbuild.errors import BangerError, ManifestError, StoreError, UsageError
+from bangerbuild.model import Verb, phase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
+    from bangerbuild.errors import Problem
     from bangerbuild.model import Plan, Result
     from bangerbuild.pipeline import Loaded
     from bangerbuild.running.at_once import Again
@@ -123,10 +125,25 @@ def _usage_lines(err: click.ClickException) -> Iterator[str]:
     yield f"error: {message[:1].lower()}{message[1:].removesuffix('.')}"
 
 
+def _print_version(context: click.Context, _option: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if wanted and not context.resilient_parsing:
+        from bangerbuild import __version__
+
+        output.result(f"bangerbuild, version {__version__}")
+        context.exit()
+
+
 @click.group(
     cls=options.Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
 )
-@click.version_option(__version__, prog_name="bangerbuild")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
 def cli() -> None:
     """Build the disks of microVMs from a TOML manifest, without root.
 
@@ -143,6 +160,7 @@ def cli() -> None:
 @options.lock_timeout
 @click.option("-q", "--quiet", is_flag=True, help="Errors and warnings only.")
 @click.option("--push", "pushes", is_flag=True, help="Then push the images to the registry of [cache].")
+@tracing.option
 def apply(  # noqa: PLR0913  # one parameter for each option of the command
     *,
     jobs: int | None,
@@ -151,6 +169,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     lock_timeout: float,
     quiet: bool,
     pushes: bool,
+    trace_file: Path | None,
     as_json: bool,
     verbose: bool,
     cluster: str | None,
@@ -163,11 +182,11 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
     import bangerbuild
     from bangerbuild.commands import status as statuses
     from bangerbuild.model.request import RunOptions
-    from bangerbuild.report.formats import FORMATS, Shown
     from bangerbuild.report.reporters import reporter
 
     begun = time.monotonic()
     asked = saved_plans.asked(wanted, cluster)
+    trace = tracing.begun(trace_file, dry_run=dry_run, cluster=cluster)
     if cluster is not None:
         return clustering.apply(
             cluster,
@@ -181,21 +200,18 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
             as_json=as_json,
             verbose=verbose,
         )
-    loaded = options.loaded(**asked.wanted)
+    with phase(trace, "load"):
+        loaded = options.loaded(**asked.wanted)
     check = asked.check(loaded)
     if pushes:
         sharing.check_target(loaded)
     if dry_run:
-        form = FORMATS["json" if as_json else "text"]
-        made = _made_plan(loaded)
-        if check:
-            check(made)
-        output.plan_result(made, form, Shown(in_full=verbose))
-        return 0
+        return _show_plan(loaded, check, as_json=as_json, verbose=verbose)
     run_options = RunOptions(options.number(jobs), keep_going, lock_timeout, previews=as_json or verbose)
     with reporter(quiet=quiet, verbose=verbose, complete=output.completed) as telling:
+        told = tracing.told(telling, trace)
         try:
-            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=telling, check=check)
+            plan, results = bangerbuild.apply(loaded, options=run_options, reporter=told, check=check)
         except KeyboardInterrupt:
             by_half = statuses.by_half(telling.plan.store) if telling.plan else ()
             output.say_interrupted(telling.finished_ids, by_half)
@@ -207,13 +223,24 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
-    pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
+    with phase(trace if pushes else None, "push"):
+        pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
         extra = {} if pushed is None else {"pushed": pushed}
         output.json_result({**report.plan_json(plan, results), **extra})
     elif not quiet:
         output.result(report.result_sum(plan, results, time.monotonic() - begun))
     return _exit_code(plan, results)
+
+
+def _show_plan(loaded: Loaded, check: Callable[[Plan], None] | None, *, as_json: bool, verbose: bool) -> int:
+    from bangerbuild.report.formats import FORMATS, Shown
+
+    made = _made_plan(loaded)
+    if check:
+        check(made)
+    output.plan_result(made, FORMATS["json" if as_json else "text"], Shown(in_full=verbose))
+    return 0
 
 
 def _exit_code(plan: Plan, results: Sequence[Result]) -> int:
@@ -315,18 +342,28 @@ cli.add_command(upkeep.verify)
 @options.as_json
 @options.plan_format
 @click.option("--no-sources", is_flag=True, help="Files of this host need not be there: tarballs, keys.")
+@click.option("--each", is_flag=True, help="Check each manifest alone, instead of all as one.")
 def validate(
     *,
     as_json: bool,
     form: str | None,
     no_sources: bool,
+    each: bool,
     **wanted: Any,  # noqa: ANN401  # as for the others
 ) -> None:
     """Check the manifest: prints its problems, or nothing."""
     from bangerbuild import pipeline
 
     chosen = options.chosen_format(form, as_json=as_json)
-    pipeline.load_request(options.request(**wanted), output.warn, needs_files=not no_sources)
+    manifests = wanted.pop("manifest")
+    problems: list[Problem] = []
+    for one in [(path,) for path in manifests] if each and manifests else [manifests]:
+        try:
+            pipeline.load_request(options.request(one, **wanted), output.warn, needs_files=not no_sources)
+        except ManifestError as err:
+            problems += err.problems
+    if problems:
+        raise ManifestError(tuple(dict.fromkeys(problems)))  # two may include the same file
     if chosen.is_json:
         output.json_result({"format": 1})
 

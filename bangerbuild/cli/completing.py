@@ -11,11 +11,11 @@ from bangerbuild.completion.shells import SHELLS
 @click.command(cls=options.Command)
 @click.argument("shell", type=click.Choice(list(SHELLS)))
 def completion(shell: str) -> None:
-    r"""Print the script that lets a shell complete commands, options, ids and names.
+    """Print the script for completion in a shell.
 
     \b
     bash: source <(bangerbuild completion bash), in ~/.bashrc
     zsh:  source <(bangerbuild completion zsh), in ~/.zshrc after compinit
     fish: bangerbuild completion fish | source, in ~/.config/fish/config.fish
-    """
+    """  # noqa: D301  # the \b is click's sign for lines that stay as they are
     output.result(SHELLS[shell], newline=False)

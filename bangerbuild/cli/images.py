@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from bangerbuild.cli import import_words, options, output
-from bangerbuild.errors import ManifestError
+from bangerbuild.errors import ManifestError, UsageError
 from bangerbuild.model import Outcome, Verb
 from bangerbuild.uptodate import command
 
@@ -101,11 +101,20 @@ def ls(*, store: Path | None, as_json: bool) -> None:
 @click.argument("name", type=options.Names("images"))
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def show(name: str, *, store: Path | None, as_json: bool) -> None:
+@click.option("--sbom", is_flag=True, help="Its packages instead, as an SPDX 2.3 document in JSON.")
+def show(name: str, *, store: Path | None, as_json: bool, sbom: bool) -> None:
     """Print all about the image NAME: the one made last, or the one of that fingerprint."""
     from bangerbuild.commands import image_list
 
-    found = image_list.named(image_list.stored(_opened(store), output.warn), name)
+    if sbom and as_json:
+        raise UsageError("--sbom and --json are two documents", hint="leave one of them out")
+    opened = _opened(store)
+    found = image_list.named(image_list.stored(opened, output.warn), name)
+    if sbom:
+        from bangerbuild.commands import sbom as bills
+
+        output.result(bills.sbom(found, opened.path, output.warn))
+        return
     if as_json:
         output.json_result({"format": 1, **found.to_json()})
         return

@@ -230,6 +230,6 @@ def document(plan: Plan, results: tuple[Result, ...] | None, gathered: Gathering
                 "store": gathered.stores.get(name),
                 "error": report.error_json(gathered.failures[name]) if name in gathered.failures else None,
             }
-            for name in (*gathered.stores, *(one for one in gathered.failures if one not in gathered.stores))
+            for name in sorted({*gathered.stores, *gathered.failures})
         ],
     }

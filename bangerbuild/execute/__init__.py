@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from bangerbuild.errors import NoRoomError, SourceError, StoreError
 from bangerbuild.execute import jobs
 from bangerbuild.execute.recheck import Disks, Sources
+from bangerbuild.execute.timing import Timing
 from bangerbuild.execute.workspace import JobWorkspace, Shared
 from bangerbuild.host import process
 from bangerbuild.model import Outcome, OutputReporter, Result
@@ -119,6 +120,7 @@ class _Execution:
         """When the first of the finished jobs ended, by the monotonic clock."""
         self.reported_warnings: set[str] = set()
         self.shared = Shared()
+        self.timing = Timing(reporter, store)
         self.sources = Sources(host)
         self.actions = {action.id: action for action in plan.actions}
         self.disks = Disks(plan, store, host)
@@ -131,7 +133,11 @@ class _Execution:
             for step_id in job.needs:
                 self.dependents[step_id].append(job)
             if not job.needs:
-                heapq.heappush(self.ready, job)
+                self._is_ready(job)
+
+    def _is_ready(self, job: Job) -> None:
+        job.ready_at = time.monotonic()
+        heapq.heappush(self.ready, job)
 
     def drive(self, pool: ThreadPoolExecutor) -> None:
         """Start jobs when they become ready and publish them when they finish, until none is left.
@@ -219,6 +225,7 @@ class _Execution:
 
     def _publish(self) -> None:
         finished, self.finished_jobs = self.finished_jobs, []
+        begun = time.monotonic()
         try:
             self._check_sources(finished)
             for _, end in finished:
@@ -233,6 +240,7 @@ class _Execution:
         finally:
             for _, end in finished:
                 end.workspace.discard(published=end.was_reported and not end.failed)
+            self.timing.published(begun, finished)
 
     def _publish_settled(self, finished: Sequence[tuple[Job, Finished]]) -> None:
         """Publish finished jobs as one batch; on a full disk, publish smaller batches first, then raise."""
@@ -280,15 +288,14 @@ class _Execution:
             if action is end.failed:
                 self._report_failure(end)
             elif any(action is done for done, _ in end.done):
-                seconds = end.seconds.get(action.id, 0.0)
-                self._result(action, Result(action.id, Outcome.DONE, seconds))
+                self._result(action, Result(action.id, Outcome.DONE, end.seconds(action)))
             else:
                 self._skip([action])
+        self.timing.ended(job, end, self.results)
 
     def _report_failure(self, end: Finished) -> None:
         if action := end.failed:
-            seconds = end.seconds.get(action.id, 0.0)
-            self._result(action, Result(action.id, Outcome.FAILED, seconds, end.error))
+            self._result(action, Result(action.id, Outcome.FAILED, end.seconds(action), end.error))
 
     def _skip(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -301,4 +308,4 @@ class _Execution:
             job.needs.discard(action.id)
             job.has_failed_input |= result.outcome is not Outcome.DONE
             if not job.needs:
-                heapq.heappush(self.ready, job)
+                self._is_ready(job)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bangerbuild import shortages
 from bangerbuild.errors import FULL, FULL_HINT, BangerError, StoreError
@@ -16,6 +17,23 @@ if TYPE_CHECKING:
 
     from bangerbuild.execute.workspace import JobWorkspace
     from bangerbuild.model import Action, Plan, Record
+
+
+class Ran(NamedTuple):
+    """When something began and ended, in seconds of the monotonic clock."""
+
+    begun: float
+    ended: float
+
+    @classmethod
+    def since(cls, begun: float) -> Ran:
+        """It ends now."""
+        return cls(begun, time.monotonic())
+
+    @property
+    def seconds(self) -> float:
+        """How long it took."""
+        return self.ended - self.begun
 
 
 @dataclass(order=True)
@@ -33,6 +51,8 @@ class Job:
     """Whether its start was reported."""
     is_partial: bool = field(default=False, compare=False)
     """Whether the patch of its disk is blocked, so that nobody has compared what the guest changed."""
+    ready_at: float = field(default=0.0, compare=False)
+    """When it could be started, in seconds of the monotonic clock."""
 
 
 def of_plan(plan: Plan) -> list[Job]:
@@ -90,7 +110,12 @@ class Finished:
     """The result of a job's thread."""
 
     workspace: JobWorkspace
-    seconds: dict[str, float] = field(default_factory=dict)
+    ran: dict[str, Ran] = field(default_factory=dict)
+    """When each step ran; of a disk that was copied from another job's, the first one is all of it."""
+    whole: Ran = field(default_factory=lambda: Ran(0.0, 0.0))
+    """When the job ran."""
+    thread: int = 0
+    """The number of its thread."""
     done: list[tuple[Action, list[Record]]] = field(default_factory=list)
     """The steps that succeeded and stay valid, with their records."""
     failed: Action | None = None
@@ -101,6 +126,10 @@ class Finished:
     """Whether its results were reported."""
     is_partial: bool = False
     """See Job."""
+
+    def seconds(self, action: Action) -> float:
+        """How long a step took; 0 if it did not run."""
+        return self.ran[action.id].seconds if action.id in self.ran else 0.0
 
     def fail(self, action: Action, error: BangerError) -> None:
         """Record a failure. Earlier in-place changes of a disk stay valid; staged files are discarded."""
@@ -125,7 +154,8 @@ class Finished:
 
 def run(job: Job, workspace: JobWorkspace) -> Finished:
     """Run a job, in a thread. A deliberate error becomes part of the result; any other exception is a bug."""
-    finished = Finished(workspace, is_partial=job.is_partial)
+    finished = Finished(workspace, is_partial=job.is_partial, thread=threading.get_ident())
+    job_begun = time.monotonic()
     template = workspace.template(job.actions)
     begun = time.monotonic()
     current = job.actions[0]
@@ -133,18 +163,19 @@ def run(job: Job, workspace: JobWorkspace) -> Finished:
         if template and template.output:
             made = workspace.instantiate(job.actions, template.output)
             finished.done = list(zip(job.actions, made, strict=True))
-            finished.seconds[current.id] = time.monotonic() - begun
+            finished.ran[current.id] = Ran.since(begun)
         else:
             for current in job.actions:
                 begun = time.monotonic()
                 finished.done.append((current, workspace.run(current)))
-                finished.seconds[current.id] = time.monotonic() - begun
+                finished.ran[current.id] = Ran.since(begun)
             if template:
                 workspace.offer(template, job.actions)
         workspace.stamp()
     except (BangerError, OSError, MemoryError, RuntimeError) as err:
-        finished.seconds[current.id] = time.monotonic() - begun
+        finished.ran.setdefault(current.id, Ran.since(begun))
         finished.fail(current, _deliberate(err, workspace))
+    finished.whole = Ran.since(job_begun)
     return finished
 
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Mapping
 
     from bangerbuild.model.plan import Action, Plan, Result
+    from bangerbuild.model.reason import Json
 
 
 Progress: TypeAlias = "Callable[[str, int, int | None], None]"
@@ -61,6 +67,60 @@ class OutputReporter(Protocol):
 
     def said(self, what: str, line: str) -> None:
         """What works for a step, such as a build, printed a line."""
+
+
+class SpanKind(Enum):
+    """What a part of a run's time was spent on."""
+
+    PHASE = "phase"
+    """A part of the run before or around its steps: `load`, `lock`, `plan`, `fetch`, `execute`."""
+    READY = "ready"
+    """A job that could run waited for a thread."""
+    JOB = "job"
+    """A thread made one disk, or did one other step; the spans of its steps lie inside."""
+    STEP = "step"
+    """A step ran."""
+    UNPUBLISHED = "unpublished"
+    """A job that had ended waited until its batch was published."""
+    PUBLISH = "publish"
+    """A batch of jobs was published."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a run's time."""
+
+    kind: SpanKind
+    name: str
+    """The id of the step; of a job the id of its first one; else what was done."""
+    begun: float
+    """Seconds of the monotonic clock."""
+    ended: float
+    thread: int
+    """Which thread spent it, or did what was waited for: as `threading.get_ident` has it."""
+    facts: Mapping[str, Json] = field(default_factory=dict)
+    """What else is known: of a step its `action`, `outcome` and sizes, of a batch how much it was."""
+
+
+@runtime_checkable
+class SpanReporter(Protocol):
+    """A reporter that is told too what a run's time was spent on. For any other, nothing is collected."""
+
+    def spent(self, span: Span) -> None:
+        """A part of the time is over."""
+
+
+@contextmanager
+def phase(reporter: object, name: str) -> Iterator[None]:
+    """Tell a reporter, if it is one that wants to know, how long a part of the run takes."""
+    if not isinstance(reporter, SpanReporter):
+        yield
+        return
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        reporter.spent(Span(SpanKind.PHASE, name, begun, time.monotonic(), threading.get_ident()))
 
 
 class Silent(PlanReporter):

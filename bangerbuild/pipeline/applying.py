@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import ExitStack
 from functools import partial
 from types import NoneType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ from bangerbuild import execute, graph, store
 from bangerbuild.cache_registry import download
 from bangerbuild.cache_registry.download import Order
 from bangerbuild.errors import BusyError, UsageError
-from bangerbuild.model import ArtifactPath, Plan, Reason, ReasonCode, Silent, StepId, Verb
+from bangerbuild.model import ArtifactPath, Plan, Reason, ReasonCode, Silent, StepId, Verb, phase
 from bangerbuild.model.arguments import check_reporter, check_type
 from bangerbuild.model.request import RunOptions, epoch
 from bangerbuild.pipeline.belonging import vm_id
@@ -80,7 +81,8 @@ def apply(
         seen = reviewed(wanted)
         checks.append(lambda made: refuse_stale(seen, reviewed(made), made))
     if checks and not loaded.store.exists():  # a plan that is refused makes no store
-        made, _ = look(loaded, ask=True, previews=False, progress=telling.progressed)
+        with phase(telling, "plan"):
+            made, _ = look(loaded, ask=True, previews=False, progress=telling.progressed)
         _check(made, checks)
     return _run(loaded, checks, chosen, telling)
 
@@ -129,19 +131,23 @@ def _run(
     refuse_without_node(loaded)
     forced, basis = forced_ids(loaded), loaded.basis
     options = execute.ExecuteOptions(run.jobs, run.keep_going, epoch(), loaded.request.offline)
-    with basis.recording():
+    with basis.recording(), phase(reporter, "resolve"):
         resolved = resolve_wanted(loaded, reporter.progressed)
     cache = cache_of(loaded, resolved)
-    with store.writing(loaded.store, timeout_seconds=run.lock_seconds) as opened:
+    with ExitStack() as held:
+        with phase(reporter, "lock"):
+            opened = held.enter_context(store.writing(loaded.store, timeout_seconds=run.lock_seconds))
         with basis.recording():
             secrets = secrets_of(loaded, lambda: opened.secrets_key(loaded.new_key))
 
         def planned() -> tuple[Plan, LocalHost]:
-            with basis.recording():
+            with basis.recording(), phase(reporter, "plan"):
                 while True:
                     host = LocalHost(opened, options.epoch, Surveys(), secrets)
                     made = make_plan(loaded, resolved, forced, opened, host, cache, previews=run.previews)
-                    if not opened.lock(_owners(made)):  # else another writer may have done the work
+                    with phase(reporter, "lock"):
+                        was_taken = opened.lock(_owners(made))
+                    if not was_taken:  # else another writer may have done the work
                         return made, host
 
         made, host = planned()
@@ -158,7 +164,8 @@ def _run(
         made_of = {StepId(action.id).owner for action in made.actions}
         opened.keep_origins(origins.of(made_of, loaded.manifest.origins, opened))  # a killed run leaves VMs
         _move(made, opened, host)
-        results = execute.execute(made, opened, host, reporter, options)
+        with phase(reporter, "execute"):
+            results = execute.execute(made, opened, host, reporter, options)
         opened.mark((action.id for action in made.actions if action.verb is Verb.KEEP), destroyed=False)
         opened.make_current(
             (action.id, action.fingerprint) for action in made.actions if action.verb is Verb.KEEP
@@ -189,7 +196,8 @@ def _fetched(  # noqa: PLR0913, PLR0917  # the plan, how it is made again, and w
         if not orders:
             found = {action.id: done[reference] for reference, action in offered.items()}
             return made, host, found
-        brought = download.fetch_all(orders, cache, opened.stage, reporter.progressed)
+        with phase(reporter, "fetch"):
+            brought = download.fetch_all(orders, cache, opened.stage, reporter.progressed)
         done |= brought
         if len(brought) < len(orders):
             made, host = planned()

@@ -953,6 +953,17 @@ class TestWithoutAPerfectManifest:
         edit(project, 'image = "small"', 'image = "smal"')
         assert "did you mean 'small'" in cli("validate", "--no-sources", cwd=project).stderr
 
+    def test_each_manifest_is_checked_alone_if_that_is_asked_for(
+        self, cli: CommandLine, project: Path
+    ) -> None:
+        for name in ("one.toml", "two.toml"):
+            (project / name).write_text(MANIFEST.replace('"small"\nwork', '"smal"\nwork'))
+        done = cli("validate", "--each", "vm.toml", "one.toml", "two.toml", "--json", cwd=project)
+        assert done.returncode == 3
+        told = [(one["file"], one["key"]) for one in json.loads(done.stdout)["problems"]]
+        assert told == [("one.toml", "vm.web.image"), ("two.toml", "vm.web.image")]
+        assert cli("validate", "--each", "vm.toml", "vm.toml", cwd=project).returncode == 0
+
     def test_validate_prints_its_problems_as_json(self, cli: CommandLine, project: Path) -> None:
         done = cli("validate", "--json", cwd=project)
         assert (done.returncode, json.loads(done.stdout)) == (

@@ -99,7 +99,7 @@ class Machine:
 
     def staged(self) -> int:
         """How many files the share makes that runs there now."""
-        return sum(1 for _ in self.directory.glob("build/.staging/*/*/*"))
+        return sum(len(files) for _, _, files in os.walk(self.directory / "build/.staging"))
 
 
 def inside(place: Namespace, *command: str) -> list[str]:
