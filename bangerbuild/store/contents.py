@@ -94,7 +94,7 @@ class Store(StoreDirectory):
         Raises:
             StoreError: it has artifacts, and no records.
         """
-        if not self.records and lost.has_artifacts(self.path):
+        if not self.records and not self.stamps and lost.has_artifacts(self.path):
             raise lost.lost_error(self.path)
 
     def learn(self, jobs: Sequence[Staged]) -> None:
