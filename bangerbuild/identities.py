@@ -10,19 +10,24 @@ import re
 from urllib.parse import urlsplit
 
 _LEFT_OUT = "…"
-_AT = re.compile("@|%40")
+_AT = re.compile(r"@|%40|\uff20|\ufe6b|\\u(?:ff20|fe6b)")
+"""Also what becomes one where a name is normalised (UTS #46), and is refused for that."""
 _START = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/+")
 _NO_SERVER = re.compile("(?i:file:///)")
 _QUERY = re.compile("[?#].*", re.DOTALL)
 _NO_IDENTITY = r"sha[0-9]+:|[A-Za-z0-9+._-]+:[0-9A-Fa-f]{32}|[0-9]+(?:[KMGT]iB\b|(?![\w.:/-]))"
 """What stands behind any other '@': the digest of an image, its number in an archive, the size of a seed."""
-_END = re.compile(f"(?:@|%40)(?!{_NO_IDENTITY})")
-_SCHEME = re.compile(r"\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+")
+_END = re.compile(f"(?:{_AT.pattern})(?!{_NO_IDENTITY})")
+_SCHEME = re.compile(r"""(?:\b(?!file:///)[A-Za-z][A-Za-z0-9+.-]{0,20}:/+|(?<=['"(])//)""")
 _COLON = re.compile("(?<!^file)(?::|%3A)(?!///)")
 _PART = re.compile(r"""[/'"(=,]""")
 _WORD = re.compile(r"\S+")
-_QUOTED_WITH_SPACE = re.compile(r"(?<=')([A-Za-z][A-Za-z0-9+.-]{0,20}:/+)(?=[^'\n]*\s)[^'\n]*(?:@|%40)")
-"""The beginning of an address in quotes that has a space in it, up to its last '@'."""
+_WITH_SPACE = re.compile(
+    rf"""(?:(?<=\W')|(?<=^')|(?<=["(]))([^'"()\n]{{0,1000}}?{_SCHEME.pattern})"""
+    rf"(?=[^'()\n]{{0,2000}}\s)[^'\n]{{0,2000}}{_END.pattern}",
+    re.MULTILINE,
+)
+"""The beginning of an address in quotes or parentheses that has a space in it, up to its last '@'."""
 
 
 def shown(address: str) -> str:
@@ -54,7 +59,7 @@ def removed(text: str) -> str:
     """A text in which every address that has an identity is without it."""
     if not _AT.search(text):
         return text
-    text = _QUOTED_WITH_SPACE.sub(rf"\1{_LEFT_OUT}@", text)
+    text = _WITH_SPACE.sub(rf"\1{_LEFT_OUT}@", text)
     return _WORD.sub(lambda word: _removed_from(word[0]), text)
 
 

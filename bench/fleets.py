@@ -118,7 +118,8 @@ def beside_ninja() -> None:
     sides["ninja"] = partial(spent, ["ninja", "--quiet"], fleet)
     for side in sides.values():
         side()  # ninja's first run fills its log
-    nothing.assert_nothing_to_do(fleet)
+    for command in ((str(nothing.OURS), "apply"), ("ninja",)):
+        nothing.assert_says_so(command, fleet)
     taken = medians(sides, NOTHING_ROUNDS)
     print_table(f"nothing to do, {MEMBERS} VMs with 7 artifacts each", taken, unit="ms", scale=1000)
     print(f"  a fleet / ninja: {taken['a fleet'] / taken['ninja']:.2f} ({OF_NINJA} is wanted)")

@@ -103,12 +103,20 @@ def seconds(command: Sequence[str | Path], directory: Path) -> float:
     return timed(command, directory).seconds
 
 
+WORDS = {(str(OURS), "apply"): " kept in ", ("ninja",): "no work to do", ("make",): "Nothing to be done"}
+"""What a command says where there is nothing to do."""
+
+
+def assert_says_so(command: tuple[str, ...], directory: Path) -> None:
+    """A command says that there is nothing to do."""
+    done = subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True)
+    assert WORDS[command] in done.stdout, done.stdout
+
+
 def assert_nothing_to_do(directory: Path) -> None:
     """Every side says so, in its own words."""
-    words = {(str(OURS), "apply"): " kept in ", ("ninja",): "no work to do", ("make",): "Nothing to be done"}
-    for command, said in words.items():
-        done = subprocess.run(command, cwd=directory, check=True, capture_output=True, text=True)
-        assert said in done.stdout, done.stdout
+    for command in WORDS:
+        assert_says_so(command, directory)
     doit = [sys.executable, "-m", "doit", "--dir", "."]
     done = subprocess.run(doit, cwd=directory, check=True, capture_output=True, text=True)
     assert all(line.startswith("-- ") for line in done.stdout.splitlines()), done.stdout

@@ -1,1 +1,1 @@
-"""What is installed in an image: read of its own databases of packages, told as SPDX. Pure."""
+"""What is installed in an image, by its own databases, as SPDX; and where it comes from. Pure."""

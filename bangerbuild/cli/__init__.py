@@ -186,7 +186,7 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
 
     begun = time.monotonic()
     asked = saved_plans.asked(wanted, cluster)
-    trace = tracing.begun(trace_file, dry_run=dry_run, on_nodes=cluster is not None)
+    trace = tracing.begun(trace_file, dry_run=dry_run, cluster=cluster)
     if cluster is not None:
         return clustering.apply(
             cluster,
@@ -223,10 +223,8 @@ def apply(  # noqa: PLR0913  # one parameter for each option of the command
                     f"'{disk}' was left by half: start no VM on it before the next `bangerbuild apply`"
                 )
             raise
-    pushed = None
-    if pushes:
-        with phase(trace, "push"):
-            pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json)
+    with phase(trace if pushes else None, "push"):
+        pushed = sharing.push_built(loaded, plan, results, quiet=quiet or as_json) if pushes else None
     if as_json:
         extra = {} if pushed is None else {"pushed": pushed}
         output.json_result({**report.plan_json(plan, results), **extra})

@@ -102,18 +102,26 @@ def ls(*, store: Path | None, as_json: bool) -> None:
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.option("--sbom", is_flag=True, help="Its packages instead, as an SPDX 2.3 document in JSON.")
-def show(name: str, *, store: Path | None, as_json: bool, sbom: bool) -> None:
+@click.option("--provenance", is_flag=True, help="Where it comes from instead, as an in-toto statement.")
+def show(name: str, *, store: Path | None, as_json: bool, sbom: bool, provenance: bool) -> None:
     """Print all about the image NAME: the one made last, or the one of that fingerprint."""
     from bangerbuild.commands import image_list
 
-    if sbom and as_json:
-        raise UsageError("--sbom and --json are two documents", hint="leave one of them out")
+    if sum((sbom, provenance, as_json)) > 1:
+        raise UsageError(
+            "--sbom, --provenance and --json are documents of their own", hint="ask for one of them"
+        )
     opened = _opened(store)
     found = image_list.named(image_list.stored(opened, output.warn), name)
     if sbom:
         from bangerbuild.commands import sbom as bills
 
         output.result(bills.sbom(found, opened.path, output.warn))
+        return
+    if provenance:
+        from bangerbuild.commands import provenance as statements
+
+        output.result(statements.provenance(found, opened))
         return
     if as_json:
         output.json_result({"format": 1, **found.to_json()})

@@ -26,7 +26,7 @@ option = click.option(
 )
 
 
-def begun(path: Path | None, *, dry_run: bool, on_nodes: bool) -> Trace | None:
+def begun(path: Path | None, *, dry_run: bool, cluster: str | None) -> Trace | None:
     """The trace of the current command, which is written when that ends; None if none is asked for.
 
     Raises:
@@ -36,10 +36,9 @@ def begun(path: Path | None, *, dry_run: bool, on_nodes: bool) -> Trace | None:
         return None
     if dry_run:
         raise UsageError("--trace is of a run, and -n runs nothing", hint="leave one of them out")
-    if on_nodes:
+    if cluster is not None:
         raise UsageError(
-            "--trace is of what this process does, and with --cluster the nodes do the work",
-            hint="leave it out, or give it to `apply --node NAME` on a node",
+            "--trace is of this machine, and with --cluster others do the work", hint="leave one of them out"
         )
     return click.get_current_context().with_resource(_written(path))
 

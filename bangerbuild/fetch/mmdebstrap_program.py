@@ -110,7 +110,8 @@ def _without_identity(mirror: str) -> tuple[str, str]:
         for scheme, user, password, host in _IDENTITY.findall(mirror)
     ]
     plain = _IDENTITY.sub(r"\1\4", mirror)
-    if identities.removed(plain) != plain or any(len(line.split()) != 6 for line in lines):
+    quoted = "\n".join(f"'{line}'" for line in plain.splitlines())  # a password may have a space
+    if identities.removed(quoted) != quoted or any(len(line.split()) != 6 for line in lines):
         raise FetchError(
             f"the mirror '{plain}' has a name or a password that apt can't be told",
             hint="write a '/' or '@' in it as %2F or %40; apt takes none with a space",

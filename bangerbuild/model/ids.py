@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import re
 
+MOST_CHARACTERS = 255
+"""Of an id that is read out of a store: what belongs to it is locked by a file of its name."""
+_ID = re.compile(r"[a-z0-9][a-zA-Z0-9_@-]*(?:\.[a-zA-Z0-9_@-]+)*")
 MOST_IDS = 1 << 14
 """How many ids are remembered: a step's id is asked for often, and soon again."""
 
@@ -34,6 +38,18 @@ class StepId(str):
     def network(cls, name: str, part: str) -> StepId:
         """The id of a step of a network."""
         return cls(f"network.{name}.{part}")
+
+    @classmethod
+    @functools.lru_cache(MOST_IDS)
+    def checked(cls, value: str) -> StepId:
+        """An id that was read out of a store, which somebody else may have made.
+
+        Raises:
+            ValueError: it is not made of names and dots.
+        """
+        if len(value) > MOST_CHARACTERS or not _ID.fullmatch(value):
+            raise ValueError(f"'{value[:MOST_CHARACTERS]}' is no id of a step")
+        return cls(value)
 
     @property
     def table(self) -> str:

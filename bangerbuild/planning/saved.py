@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -152,7 +153,19 @@ def _recipe(document: object, where: str) -> Recipe:
 def _of(kind: type, value: Any, where: str) -> Any:  # noqa: ANN401  # as checked
     if type(value) is not kind:
         raise SavedPlanError(f"'{where}' is missing in it, or of another kind")
+    if isinstance(value, str):
+        _check_text(value, where)
     return value
+
+
+def _check_text(text: str, where: str) -> None:
+    """Text that no file, variable or address can be named by was not written here."""
+    try:
+        is_right = b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        is_right = False
+    if not is_right:
+        raise SavedPlanError(f"'{where}' holds text that names nothing")
 
 
 def _strings(body: Mapping[str, Any], where: str) -> tuple[str, ...]:
@@ -161,6 +174,6 @@ def _strings(body: Mapping[str, Any], where: str) -> tuple[str, ...]:
 
 def _names(body: Mapping[str, Any], where: str) -> dict[str, str]:
     table: dict[str, str] = _of(dict, body.get(where), where)
-    for value in table.values():
-        _of(str, value, where)
+    for part in (*table, *table.values()):
+        _of(str, part, where)
     return table

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         SourceTable,
     )
 
+_SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~/-]*")
 _PACKAGE = re.compile(r"[^\s,\0-][^\s,\0]*")
 
 
@@ -64,8 +65,8 @@ class MmdebstrapSource(DeclaredSize, Independent, Elsewhere, FilesystemKind):
             asked.convert("packages", _package, index)
         for index in range(len(arguments)):
             asked.convert("arguments", _option, index)
-        for key in ("suite", "mirror"):
-            asked.convert(key, _operand)
+        asked.convert("suite", _suite)
+        asked.convert("mirror", _operand)
         return cls(
             asked.get("suite"),
             tuple(packages),
@@ -139,6 +140,13 @@ def _package(text: str) -> str:
 def _option(text: str) -> str:
     if not text.startswith("--"):
         raise SourceError(f"'{text}' is no option of mmdebstrap", hint="write it as one word: --NAME=VALUE")
+    return text
+
+
+def _suite(text: str) -> str:
+    """Others see a suite's name in the list of processes, so no address may pass for one."""
+    if _SUITE.fullmatch(_operand(text)) is None:
+        raise SourceError(f"'{text}' is no name of a suite", hint='name one such as "bookworm"')
     return text
 
 

@@ -34,6 +34,7 @@ from bangerbuild.store.stamps import Stamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from bangerbuild.model import Json, Record
     from bangerbuild.store.publishing import Staged
@@ -93,7 +94,7 @@ class Store(StoreDirectory):
         Raises:
             StoreError: it has artifacts, and no records.
         """
-        if not self.records and not self.stamps and lost.has_artifacts(self.path):
+        if not self.records and lost.has_artifacts(self.path):
             raise lost.lost_error(self.path)
 
     def learn(self, jobs: Sequence[Staged]) -> None:
@@ -399,6 +400,22 @@ class Store(StoreDirectory):
             waited = held.take(owners)
             return self.refresh() or waited
         except (OSError, sqlite3.Error) as err:
+            raise store_error(err, self.path) from err
+
+    def alone(self, owner: str) -> AbstractContextManager[object]:
+        """Nobody else of ours works on that VM or image meanwhile; of a store that is only read, nobody can.
+
+        Threads may call it, each for others than `lock` has locked.
+
+        Raises:
+            BusyError: another session holds it, and did not end in time.
+            StoreError: the store can't be written.
+        """
+        if self._session is None:
+            return contextlib.nullcontext()
+        try:
+            return self._session.alone(owner)
+        except OSError as err:
             raise store_error(err, self.path) from err
 
     @property

@@ -11,7 +11,7 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, NoReturn, cast
 
-from bangerbuild.model import ArtifactPath
+from bangerbuild.model import ArtifactPath, StepId
 from bangerbuild.model.artifacts import TOPS
 from bangerbuild.model.fingerprint import record_from_json
 from bangerbuild.store.stamps import Stamp
@@ -54,7 +54,7 @@ def record(step_id: object, body: object) -> Record:
     Raises:
         DamagedRowError: it holds something else.
     """
-    name = _word(step_id, "the id of a record")
+    name = _checked_id(step_id, "a record")
     return _record(name, _document(body, f"the record of '{name}'"))
 
 
@@ -131,7 +131,7 @@ def digest(key: object, stamp: object, digest: object) -> tuple[str, tuple[str, 
 def origin(owner: object, manifest: object) -> tuple[str, str]:
     """A row of `origins`."""
     row = f"the origin of '{owner}'"
-    return _word(owner, row), _word(manifest, row)
+    return _checked_id(owner, row), _word(manifest, row)
 
 
 def ledger(step_id: str, body: object) -> dict[str, str]:
@@ -170,10 +170,11 @@ def intent(session: object, body: object) -> tuple[str, Intent]:
     _table(table, _INTENT_KEYS, row)
     parts = {key: _table(table[key], None, row) for key in _INTENT_KEYS} | {MOVED: moved}
     for step_id, one in parts["records"].items():
-        _record(step_id, one)
+        _record(_checked_id(step_id, row), one)
     for path, one in parts["stamps"].items():
         stamp(path, one)
-    for one in parts["written"].values():
+    for step_id, one in parts["written"].items():
+        _checked_id(step_id, row)
         _ledger(one, row)
     return name, parts
 
@@ -216,6 +217,13 @@ def _word(value: object, row: str) -> str:
     if not isinstance(value, str):
         _refuse(row, f"it is no text but {type(value).__name__}")
     return value
+
+
+def _checked_id(value: object, row: str) -> StepId:
+    try:
+        return StepId.checked(_word(value, row))
+    except ValueError as err:
+        _refuse(row, str(err))
 
 
 def _checked_path(value: object, row: str) -> ArtifactPath:

@@ -146,6 +146,16 @@ class Session:
             self._stack.enter_context(StoreLock(directory, 0, "a new session", dir_fd=self.staging_fd))
         return directory
 
+    def alone(self, owner: str) -> StoreLock:
+        """A lock on one VM, image or network that a thread of this session holds by itself.
+
+        Raises:
+            BusyError: it was not free in time.
+            OSError: it can't be opened.
+        """
+        path = self._store / LOCKS / owner
+        return StoreLock(path, self._timeout_seconds, f"'{owner}'", dir_fd=self._locks_fd)
+
     def start_lock(self) -> StoreLock:
         """The lock under which sessions start and stale staging is removed.
 

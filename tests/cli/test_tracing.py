@@ -24,6 +24,13 @@ content = "port = 80\\n"
 """
 
 
+WORDS = [
+    ("--trace", "vm.toml"),
+    ("-n", "--trace", "trace.json"),
+    ("--cluster", "local:2", "--trace", "trace.json"),
+]
+
+
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_small(tmp_path, MANIFEST)
@@ -55,8 +62,8 @@ def test_a_run_with_nothing_to_do_or_that_fails_is_traced_too(project: Path) -> 
     assert traced().names("phase") == ["load"]
 
 
-@pytest.mark.parametrize("words", [("--trace", "vm.toml"), ("-n", "--trace", "trace.json")])
-def test_a_manifest_in_the_place_of_the_file_and_a_dry_run_are_refused(
+@pytest.mark.parametrize("words", WORDS)
+def test_a_manifest_in_the_place_of_the_file_and_what_runs_nothing_here_are_refused(
     project: Path, words: tuple[str, ...]
 ) -> None:
     assert run("apply", *words)[0] == UsageError.exit_code

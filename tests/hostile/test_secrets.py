@@ -46,6 +46,8 @@ FORMS = (
     f"http://me:{CANARY}@[::1/PATH",
     f"http://me:{CANARY}@HOST:99999/PATH",
     f"ftp://me:{CANARY}@HOST/PATH",
+    f"http://me:pa {CANARY}@HOST/PATH",
+    f"http://me:{CANARY}\uff20HOST/PATH",
 )
 PLACES = (
     '[image.a.rootfs]\nurl = "{address}"',
@@ -59,6 +61,9 @@ PLACES = (
     '[image.a]\nkernel = {{ url = "{address}" }}\nrootfs.tar = "good.tar"',
     '[image.a]\nkernel = "{address}"\nrootfs.tar = "good.tar"',
     'include = ["{address}"]',
+    '[image.a.rootfs]\nmmdebstrap.suite = "{address}"',
+    '[image.a.rootfs]\noci = "oci-archive:{address}"',
+    '[cache]\npull = ["docker://{address}"]\n[image.a.rootfs]\ntar = "good.tar"\nsize = "{address}"',
     '[image.a.rootfs]\nurll = "{address}"',
     '[image."{address}".rootfs]\ntar = "good.tar"',
 )

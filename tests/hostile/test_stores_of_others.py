@@ -346,6 +346,12 @@ STATEMENTS = {
     "a-digest-of-a-blob": "INSERT INTO digests VALUES ('a', x'00', x'00')",
     "an-intent-of-a-list": "INSERT INTO intents VALUES (1, 'session', '[]')",
     "an-intent-of-elsewhere": "INSERT INTO intents VALUES (1, '../x', '{}')",
+    "an-id-of-elsewhere": "UPDATE records SET id = '/victim/vm.web'",
+    "an-id-of-a-directory-above": "UPDATE records SET id = 'vm.web/../../x.root'",
+    "an-id-with-a-nul": "UPDATE records SET id = 'vm.web' || char(0)",
+    "an-id-of-nothing": "UPDATE records SET id = ''",
+    "an-id-longer-than-a-name": "UPDATE records SET id = 'vm.' || hex(zeroblob(200))",
+    "an-origin-of-elsewhere": "INSERT INTO origins VALUES ('../x', 'vm.toml')",
     "an-intent-of-wrong-records": (
         """INSERT INTO intents VALUES (1, 's', '{"records":{"a":1},"stamps":{},"written":{}}')"""
     ),

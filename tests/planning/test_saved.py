@@ -100,6 +100,13 @@ def test_a_key_of_another_kind_is_named_even_if_the_digest_is_right(key: str, va
     assert key in refusal(signed(document() | {key: value})) or key == "actions"
 
 
+@pytest.mark.parametrize("text", ["a\0b", "\ud800"])
+@pytest.mark.parametrize("key", ["directory", "store", "manifests", "pins"])
+def test_text_that_names_no_file_is_refused(key: str, text: str) -> None:
+    value = {"manifests": [text], "pins": {text: "00"}}.get(key, text)
+    assert refusal(signed(document() | {key: value})) == f"'{key}' holds text that names nothing"
+
+
 def test_an_unknown_action_and_a_damaged_recipe_are_refused() -> None:
     body = document()
     body["actions"]["vm.web.root"]["action"] = "explode"

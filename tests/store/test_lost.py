@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from bangerbuild import store
 from bangerbuild.errors import StoreError
 from bangerbuild.store import lost
+from tests.store.test_contents import publish
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,3 +44,14 @@ def test_a_disk_that_a_user_puts_there_is_none(tmp_path: Path, path: str) -> Non
     store.read(tmp_path).check_records()
     with store.writing(tmp_path, timeout_seconds=0):
         pass
+
+
+def test_stamps_alone_are_no_records(tmp_path: Path) -> None:
+    artifact = f"images/debian/{FINGERPRINT}/rootfs.ext4"
+    publish(tmp_path, {artifact: "an image"})
+    store.read(tmp_path).check_records()
+    with contextlib.closing(sqlite3.connect(tmp_path / "state.db")) as database, database:
+        database.execute("DELETE FROM records")
+    assert set(store.read(tmp_path).stamps) == {artifact}
+    with pytest.raises(StoreError, match="has artifacts and no records"):
+        store.read(tmp_path).check_records()

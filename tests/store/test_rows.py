@@ -56,6 +56,15 @@ def test_an_intent_moves_nothing_but_vms(moved: object) -> None:
         rows.intent("session", json.dumps(body))
 
 
+@pytest.mark.parametrize("table", ["records", "written"])
+@pytest.mark.parametrize("step_id", ["", "/victim/vm.web", "vm.web/../../x", "vm..root", "vm.a\0", "v" * 300])
+def test_an_intent_is_of_steps_alone(table: str, step_id: str) -> None:
+    one = json.loads(BODY) if table == "records" else {}
+    body = {"records": {}, "stamps": {}, "written": {}, table: {step_id: one}}
+    with pytest.raises(rows.DamagedRowError, match="is no id of a step"):
+        rows.intent("session", json.dumps(body))
+
+
 def test_a_damaged_row_says_which_row_and_what_is_wrong() -> None:
     with pytest.raises(rows.DamagedRowError) as caught:
         rows.record("vm.web.root", '{"recipe":{}}')

@@ -12,7 +12,7 @@ import tempfile
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -28,13 +28,10 @@ from bangerbuild.host import process
 from bangerbuild.model import StepId
 from bangerbuild.model.request import epoch
 from bangerbuild.pipeline import expanded, known_pins, load_request, load_to_read, refuse_without_node
-from bangerbuild.store.directories import LOCKS
 from bangerbuild.store.faults import nothing_new
-from bangerbuild.store.locks import StoreLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
 
     from bangerbuild.errors import Problem
     from bangerbuild.graph import Graph
@@ -172,7 +169,7 @@ def _below(records: Mapping[str, Record], record: Record) -> Iterator[Record]:
 def _examined(opened: Store, records: Sequence[str], run_options: RunOptions) -> Iterator[tuple[Check, ...]]:
     """The checks of each VM or image, several of them at once, in the order of their names."""
     owners = [(owner, tuple(ids)) for owner, ids in groupby(records, lambda step_id: StepId(step_id).owner)]
-    examination = _Examination(opened, run_options)
+    examination = _Examination(opened)
     pool = ThreadPoolExecutor(run_options.jobs, thread_name_prefix="verify")
     try:
         yield from pool.map(lambda pair: examination.checks(*pair), owners)
@@ -189,9 +186,8 @@ def _examined(opened: Store, records: Sequence[str], run_options: RunOptions) ->
 class _Examination:
     """Runs in threads; the store is asked by one at a time."""
 
-    def __init__(self, opened: Store, run_options: RunOptions) -> None:
+    def __init__(self, opened: Store) -> None:
         self._store = opened
-        self._manner = run_options
         self.stopped = False
         """Whether no artifact more is to be looked at."""
         self._turn = threading.Lock()
@@ -202,17 +198,12 @@ class _Examination:
     def checks(self, owner: str, records: Sequence[str]) -> tuple[Check, ...]:
         """Of all that belongs to a VM or an image, while nobody else of ours works on it."""
         try:
-            with self._alone(owner):
+            with self._store.alone(owner):
                 known = self._known(records)
                 return tuple(check for one in known if not self.stopped for check in self._examine(one))
         except BusyError as err:
             busy = ((one.name, one.id) for one in self._known(records))
             return tuple(Check(*names, "use", CheckResult.IN_USE, err.brief) for names in busy)
-
-    def _alone(self, owner: str) -> AbstractContextManager[object]:
-        if not self._store.is_writable:
-            return nullcontext()
-        return StoreLock(self._store.path / LOCKS / owner, self._manner.lock_seconds, f"'{owner}'")
 
     def _stage(self) -> Path:
         if self._store.is_writable:
