@@ -39,6 +39,9 @@ PR_CAPBSET_DROP = 24
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 """Of linux/capability.h."""
 
+START_SECONDS = 0.03
+"""No process that is started looks at a file sooner than that: so what was written before it has settled."""
+
 READ_AT_START = ("PYTHON", "LC_", "LANG", "LD_", "TZ", "FAKE", "PATH")
 """Beginnings of variables that count when a process starts, or when a module is loaded."""
 
@@ -96,6 +99,7 @@ def run(
             "is_privileged": is_privileged,
         }
         numbers = [stream.fileno() for stream in streams]
+        time.sleep(START_SECONDS)
         code, cpu_seconds, peak_kib = _server(at_start).run(json.dumps(given).encode(), numbers)
         for stream in streams:
             stream.seek(0)

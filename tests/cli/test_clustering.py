@@ -82,6 +82,7 @@ def test_a_manifest_without_nodes_is_none_for_a_cluster() -> None:
 def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.delitem(sys.modules, "bangerbuild.cluster.scheduler", raising=False)
+    monkeypatch.delattr("bangerbuild.cluster.scheduler", raising=False)
     error = refused("plan", "--cluster", "local:1")
     assert (error.exit_code, error.hint) == (1, "pip install 'bangerbuild[cluster]'")
 
