@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bangerbuild.running import kvm
+from tests.waiting import PATIENCE_SECONDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,3 +110,12 @@ def test_the_cache_is_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_this_hosts_kvm_has_an_answer_in_time() -> None:
     """Whichever: the probe itself must not fail or hang."""
     assert isinstance(kvm.trouble(), str)
+
+
+def test_a_guest_that_takes_the_processor_for_long_runs_no_faster_than_an_emulated_one() -> None:
+    def run() -> int:
+        while time.process_time() < 2 * kvm.MOST_CPU_SECONDS:  # from 0 in the child
+            pass
+        return 0
+
+    assert "as long as an emulated one" in kvm.probe(run, seconds=PATIENCE_SECONDS)
