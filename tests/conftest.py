@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
 from tests import (
-    PROJECT,
     forking,
     properties,  # noqa: F401 - its profile applies to every test
 )
@@ -74,7 +72,6 @@ def cli() -> CommandLine:
     """The command line in a process of its own, as a user starts it."""
 
     def run(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-        environment = os.environ | {"PYTHONPATH": str(PROJECT)}  # the tree under test, installed or not
-        return forking.run(arguments, cwd=cwd, env=environment).as_text()
+        return forking.run(arguments, cwd=cwd).as_text()
 
     return run

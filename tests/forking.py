@@ -71,7 +71,7 @@ def run(
     arguments: Sequence[str | Path],
     *,
     cwd: Path,
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None = None,
     typed: str = "",
     is_privileged: bool = True,
 ) -> Ended:
@@ -80,10 +80,11 @@ def run(
     Args:
         arguments: what follows the program's name.
         cwd: the directory to run it in.
-        env: its whole environment.
+        env: its whole environment; by default that of the tests, and the tree under test, installed or not.
         typed: what it finds on stdin.
         is_privileged: whether what root may counts if root runs the tests; else file modes count for it too.
     """
+    env = os.environ | {"PYTHONPATH": str(PROJECT)} if env is None else env
     words = [os.fspath(argument) for argument in arguments]
     at_start = tuple(sorted(pair for pair in env.items() if pair[0].startswith(READ_AT_START)))
     with tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:

@@ -55,8 +55,7 @@ def as_nobody(ask: Callable[[], T]) -> T:
 
 def run_bangerbuild(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run bangerbuild without root's privileges."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    return forking.run(arguments, cwd=cwd, env=environment, is_privileged=False).as_text()
+    return forking.run(arguments, cwd=cwd, is_privileged=False).as_text()
 
 
 def let_others_in(directory: Path) -> None:

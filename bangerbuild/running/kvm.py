@@ -151,18 +151,11 @@ def _boot_id() -> str:
 
 
 def _remembered(cache: str | None, key: str) -> str | None:
-    if cache is None:
+    data = None if cache is None else remembered.read(cache)
+    if data is None:
         return None
-    try:
-        fd = os.open(cache, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        try:
-            is_ours = os.fstat(fd).st_uid == os.geteuid()
-            kept, _, verdict = os.read(fd, 4096).decode("utf-8", "replace").partition("\n")
-        finally:
-            os.close(fd)
-    except OSError:
-        return None
-    return verdict.removesuffix("\n") if is_ours and kept == key and verdict.endswith("\n") else None
+    kept, _, verdict = data.decode("utf-8", "replace").partition("\n")
+    return verdict.removesuffix("\n") if kept == key and verdict.endswith("\n") else None
 
 
 def _remember(cache: str | None, key: str, verdict: str) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests import PROJECT, forking
+from tests import forking
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,8 +47,7 @@ class Ran:
 
 def run(*arguments: str | Path, cwd: Path) -> Ran:
     """Run `bangerbuild ARGUMENTS…` in a directory."""
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    ended = forking.run(arguments, cwd=cwd, env=environment)
+    ended = forking.run(arguments, cwd=cwd)
     said = ended.stderr.decode(errors="replace")
     return Ran(ended.code, ended.stdout, said, ended.cpu_seconds, ended.peak_kib // 1024)
 
